@@ -1,0 +1,1 @@
+"""The machines: storage, worker pools, process groups. Knows nothing of video or models."""

@@ -1,0 +1,18 @@
+"""Errors of the machines, and the base of every error that a user can cause."""
+
+
+class UserError(Exception):
+    """Wrong input. The message is one sentence that names the file, the setting or the row, what was expected and
+    what was found. The command prints it without a traceback and ends with exit code 2."""
+
+
+class StorageError(UserError):
+    """A path or URL that can't be read or written."""
+
+
+class WorkerPoolError(UserError):
+    """The worker pool can't be reached or started."""
+
+
+class LaunchError(UserError):
+    """A rank of a launched job failed to start or ended with an error."""

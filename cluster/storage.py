@@ -1,0 +1,223 @@
+"""Files on local disk and on object storage, behind one set of functions.
+
+A path is a local path or a URL such as `s3://bucket/key`. Endpoint and credentials of S3 come from the usual variables
+(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`, or the files in `~/.aws`).
+Writes are atomic: a reader sees the old file or the new one, never half of one.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+
+from cluster.errors import StorageError
+
+Location = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file of a listing: its full path or URL and its size in bytes."""
+
+    url: str
+    size: int
+
+
+def is_remote(url: Location) -> bool:
+    """Whether `url` names another machine's storage (`s3://…`) rather than a local path."""
+    return "://" in os.fspath(url) and not os.fspath(url).startswith("file://")
+
+
+def join(base: Location, *parts: str) -> str:
+    """`base` with `parts` below it."""
+    return "/".join([os.fspath(base).rstrip("/") or "/", *parts]).replace("//", "/", 1 if base == "/" else 0)
+
+
+def exists(url: Location) -> bool:
+    """Whether a file, or a folder with something in it, is there."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url):
+        return bool(filesystem.exists(path))
+
+
+def list_files(folder: Location) -> list[FileInfo]:
+    """All files below `folder`, sorted by name; empty if there is no such folder. One listing, no request per file."""
+    filesystem, path = _open_filesystem(folder)
+    with _said_plainly("list", folder):
+        try:
+            found = filesystem.find(path, detail=True)
+        except FileNotFoundError:
+            return []
+    base = os.fspath(folder).rstrip("/")
+    root = path.rstrip("/")
+    return sorted(
+        (FileInfo(base + name[len(root) :], int(entry["size"])) for name, entry in found.items() if name != root),
+        key=lambda file: file.url,
+    )
+
+
+def size(url: Location) -> int:
+    """Size of a file in bytes."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url):
+        return int(filesystem.size(path))
+
+
+def read_bytes(url: Location) -> bytes:
+    """The whole content of a file."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url):
+        return bytes(filesystem.cat_file(path))
+
+
+def read_text(url: Location) -> str:
+    """The whole content of a UTF-8 text file (a byte-order mark is dropped)."""
+    try:
+        return read_bytes(url).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StorageError(f"{os.fspath(url)}: expected UTF-8 text, found byte {error.start} that is none") from None
+
+
+def read_range(url: Location, start: int, length: int) -> bytes:
+    """`length` bytes of a file from byte `start`."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url):
+        return bytes(filesystem.cat_file(path, start=start, end=start + length))
+
+
+def write_bytes(url: Location, content: bytes) -> None:
+    """Write a whole file, atomically; folders on the way are made."""
+    if is_remote(url):
+        filesystem, path = _open_filesystem(url)
+        with _said_plainly("write", url):
+            filesystem.pipe_file(path, content)
+        return
+    with _said_plainly("write", url), _replaced_when_done(url) as part:
+        part.write_bytes(content)
+
+
+def write_text(url: Location, text: str) -> None:
+    """Write a whole UTF-8 text file, atomically."""
+    write_bytes(url, text.encode())
+
+
+def upload(local_path: Location, url: Location) -> None:
+    """Copy a local file to a path or URL; it appears there whole or not at all."""
+    if is_remote(url):
+        filesystem, path = _open_filesystem(url)
+        with _said_plainly("write", url):
+            filesystem.put_file(os.fspath(local_path), path)
+        return
+    with _said_plainly("write", url), _replaced_when_done(url) as part:
+        shutil.copyfile(local_path, part)
+
+
+def download(url: Location, local_path: Location) -> None:
+    """Copy a file to a local path; it appears there whole or not at all."""
+    if not is_remote(url):
+        upload(_local_path(url), local_path)
+        return
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url), _replaced_when_done(local_path) as part:
+        filesystem.get_file(path, os.fspath(part))
+
+
+def remove(url: Location) -> None:
+    """Remove one file; nothing happens if it isn't there."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("remove", url):
+        try:
+            filesystem.rm_file(path)
+        except FileNotFoundError:
+            return
+
+
+def open_read(url: Location) -> IO[bytes]:
+    """Open a file for reading, seekable; on object storage blocks are fetched as they are asked for."""
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("read", url):
+        return cast("IO[bytes]", filesystem.open(path, "rb"))
+
+
+@contextmanager
+def local_copy(url: Location) -> Iterator[Path]:
+    """A local path with the file's content: the file itself where it is local, else a copy removed at the end."""
+    if not is_remote(url):
+        path = _local_path(url)
+        if not path.exists():
+            raise StorageError(f"{os.fspath(url)}: no such file")
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
+        copy = Path(folder) / os.fspath(url).rsplit("/", 1)[-1]
+        download(url, copy)
+        yield copy
+
+
+def _local_path(url: Location) -> Path:
+    return Path(os.fspath(url).removeprefix("file://"))
+
+
+def _open_filesystem(url: Location) -> tuple[Any, str]:
+    """The filesystem that holds `url`, and the path in it."""
+    if not is_remote(url):
+        return _filesystem("file", os.getpid()), str(_local_path(url).absolute())
+    protocol, path = os.fspath(url).split("://", 1)
+    return _filesystem(protocol, os.getpid()), path
+
+
+@lru_cache(maxsize=16)
+def _filesystem(protocol: str, process: int) -> Any:
+    """One filesystem a protocol and process: an event loop does not survive a fork, so a child makes its own."""
+    options: dict[str, Any] = {"skip_instance_cache": True}
+    if protocol == "s3":
+        # listings must be true: other processes write to the same prefix
+        options |= {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 5, "mode": "adaptive"}}}
+    try:
+        return fsspec.filesystem(protocol, **options)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"{protocol}://: expected a kind of storage that fsspec knows, found none: {error}") from None
+
+
+@contextmanager
+def _said_plainly(action: str, url: Location) -> Iterator[None]:
+    """Turn what the storage library raises into one sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageError(f"{os.fspath(url)}: no such file or bucket") from None
+    except PermissionError as error:
+        raise StorageError(f"{os.fspath(url)}: not allowed to {action} it ({_one_line(error)})") from None
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}:
+            raise StorageError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _replaced_when_done(target: Location) -> Iterator[Path]:
+    """A temporary file beside `target`; it takes the target's place when the block ends well."""
+    path = _local_path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""The `gavt` command: one file a verb beside this one; here they come together and errors become sentences."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from cluster.errors import UserError
+from jobs import config
+
+app = typer.Typer(
+    name="gavt",
+    help="From unlabelled videos to a pretrained audio-visual transformer. --debug before or behind any verb shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(config.app, name="config")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command. Exit codes: 0 done, 1 a bug, 2 wrong input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        app([word for word in words if word != "--debug"], prog_name="gavt")
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"gavt: {error}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("gavt: interrupted; the same command goes on where it stopped\n")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

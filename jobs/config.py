@@ -1,0 +1,35 @@
+"""`gavt config`: look at settings before they are used."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.output import JsonFlag, Overrides, console, print_json
+
+app = typer.Typer(help="Look at settings.", no_args_is_help=True)
+
+
+@app.callback()
+def config() -> None:
+    """Look at settings."""
+
+
+@app.command("show")
+def show(
+    file: Annotated[str, typer.Argument(help="Settings file (YAML), local or s3://.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value …")] = None,
+    more: Overrides = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the resolved settings with where each value came from."""
+    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+
+    resolved = load_settings(file, ExperimentSettings, [*(overrides or []), *(more or [])])
+    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    for key, value, origin in resolved.rows():
+        table.add_row(key, str(value), origin, style="dim" if origin == "default" else None)
+    console(as_json).print(table)
+    if as_json:
+        print_json({"settings": resolved.settings.model_dump(mode="json"), "origins": {k: o for k, _, o in resolved.rows()}})

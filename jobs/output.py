@@ -1,0 +1,23 @@
+"""What the verbs print: tables for people, one JSON object on the last line of stdout for programs."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line of stdout.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value. May be repeated.")]
+
+
+def console(as_json: bool = False) -> Console:
+    """Where tables and progress go: stdout, or stderr when stdout is for a program."""
+    return Console(stderr=as_json, highlight=False)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """The verb's result as one line of JSON on stdout."""
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""The work: what happens to data and model."""

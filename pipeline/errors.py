@@ -1,0 +1,38 @@
+"""Errors of the pipeline that a user can cause; the base class is `cluster.errors.UserError`."""
+
+from cluster.errors import UserError
+
+
+class SettingsError(UserError):
+    """A settings file or override that can't be understood."""
+
+
+class ManifestError(UserError):
+    """A list of videos with a wrong row, or none at all."""
+
+
+class ShardSetError(UserError):
+    """A shard set that is missing, unfinished, damaged or made with other settings."""
+
+
+class RunError(UserError):
+    """A run folder that is missing, in use, or made with other settings."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, torn or does not fit the model."""
+
+
+class MediaError(UserError):
+    """A video that can't be turned into samples.
+
+    Attributes:
+        reason: one word of `pipeline.prepare.reasons`, for the ledger.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # survives the way between processes
+        return (type(self), (self.reason, str(self)))

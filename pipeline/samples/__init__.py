@@ -1,0 +1,1 @@
+"""The sample: what one training example in a shard holds, and how its parts are coded."""

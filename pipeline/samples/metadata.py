@@ -1,0 +1,48 @@
+"""The JSON of a sample.
+
+In a shard a sample is a run of files with the same key:
+
+    {key}.json    this, always
+    {key}.jpg     layout `frame`: one frame, sRGB JPEG
+    {key}.flac    the audio around it, int16
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.base import Settings
+
+Box = tuple[float, float, float, float]
+
+
+class SampleMetadata(Settings):
+    """What is known of a sample. Times are seconds from the video's zero: the first presentation time of the file's
+    timeline, after edit lists."""
+
+    version: Literal[1] = 1
+    layout: Literal["frame"] = "frame"
+    video: str
+    """Id of the video."""
+    source: str
+    """Path or URL that the video was read from."""
+    frame_times_s: list[float]
+    """True presentation time of each frame."""
+    fps: float | None = None
+    """Frame rate of a clip; null for single frames."""
+    audio_start_s: float
+    """Time of the first audio sample."""
+    audio_rate_hz: int
+    audio_samples: int
+    """Audio samples a channel."""
+    labels: list[str] = Field(default_factory=list)
+    """What sounds, as the dataset list says."""
+    split: str | None = None
+    boxes: list[Box] | None = None
+    """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image."""
+    keypoints: list[list[tuple[float, float]]] | None = None
+    segment_labels: list[list[str]] | None = None
+    visible: list[str] | None = None
+    """Everything that is seen, sounding or not; null where nobody knows. The ceiling of multi-modal alignment needs it."""
+    group: str | None = None
+    """Samples with the same image and different sounds share a group (interactive localisation, IIoU)."""

@@ -1,0 +1,14 @@
+"""All settings of an experiment: one YAML file, a section a part."""
+
+from pydantic import Field
+
+from pipeline.settings.base import Settings
+
+
+class ExperimentSettings(Settings):
+    """What is prepared, trained and evaluated. Every verb reads its own sections of the same file."""
+
+    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name of the experiment; also wandb's run name."""
+    seed: int = Field(default=0, ge=0)
+    """Everything random follows from it."""
