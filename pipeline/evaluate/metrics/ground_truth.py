@@ -1,0 +1,35 @@
+"""Boxes of what sounds, as a mask on the square of the map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.samples.metadata import Box
+
+Mask = npt.NDArray[np.bool_]
+
+
+def crop_boxes(boxes: Sequence[Box], square: Box) -> list[Box]:
+    """Boxes of the upright image, in 0–1 of the part `square` of it that the model sees; those outside fall away.
+
+    Args:
+        boxes: `[x1, y1, x2, y2]` in 0–1 of the upright image.
+        square: the part that the model sees, in the same units.
+    """
+    left, top, right, bottom = square
+    width, height = right - left, bottom - top
+    moved = (
+        ((x1 - left) / width, (y1 - top) / height, (x2 - left) / width, (y2 - top) / height) for x1, y1, x2, y2 in boxes
+    )
+    clipped = ((max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)) for x1, y1, x2, y2 in moved)
+    return [box for box in clipped if box[0] < box[2] and box[1] < box[3]]
+
+
+def draw_boxes(boxes: Sequence[Box], size: int = 224) -> Mask:
+    """The union of the boxes as a mask [size, size], drawn as VGG-SS draws it: corners at `int(size * max(v, 0))`."""
+    mask = np.zeros((size, size), dtype=np.bool_)
+    for box in boxes:
+        x1, y1, x2, y2 = (int(size * max(value, 0.0)) for value in box)
+        mask[y1:y2, x1:x2] = True
+    return mask
