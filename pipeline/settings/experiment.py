@@ -2,7 +2,12 @@
 
 from pydantic import Field
 
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.settings import GavtSettings
 from pipeline.settings.base import Settings
+from pipeline.stream.settings import DataSettings
+from pipeline.tasks.settings import MmaSettings
+from pipeline.train.settings import TrainSettings
 
 
 class ExperimentSettings(Settings):
@@ -12,3 +17,8 @@ class ExperimentSettings(Settings):
     """Name of the experiment; also wandb's run name."""
     seed: int = Field(default=0, ge=0)
     """Everything random follows from it."""
+    data: DataSettings = DataSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: GavtSettings = GavtSettings()
+    task: MmaSettings = MmaSettings()
+    train: TrainSettings = TrainSettings()

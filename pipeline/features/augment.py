@@ -1,0 +1,116 @@
+"""Augmentations, batched on the device; every draw is keyed by the sample's position, so it is the same on any rank."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.features.settings import AugmentSettings
+
+_LUMA = (0.299, 0.587, 0.114)
+_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@dataclass(frozen=True)
+class AugmentDraws:
+    """What was drawn for each sample of a batch; every field is [B]."""
+
+    angle_rad: Tensor
+    width: Tensor
+    """Width of the crop as a share of the (rotated and fitted) image."""
+    height: Tensor
+    x: Tensor
+    """Place of the crop in what is left of the image, 0–1."""
+    y: Tensor
+    brightness: Tensor
+    contrast: Tensor
+    saturation: Tensor
+    hue_turns: Tensor
+    volume: Tensor
+
+    def to(self, device: torch.device | str) -> "AugmentDraws":
+        """The draws on another device."""
+        return AugmentDraws(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    @staticmethod
+    def concatenate(draws: Sequence["AugmentDraws"]) -> "AugmentDraws":
+        """The draws of several batches as those of one."""
+        return AugmentDraws(**{f.name: torch.cat([getattr(d, f.name) for d in draws]) for f in fields(AugmentDraws)})
+
+
+def draw_augmentation(settings: AugmentSettings, generator: np.random.Generator) -> AugmentDraws:
+    """Draw the augmentation of one sample (fields [1]); always the same number of draws."""
+    u = generator.uniform(size=11)
+    rotated = u[0] < settings.rotation_probability
+    angle = np.deg2rad(settings.rotation_degrees * (2 * u[1] - 1)) if rotated else 0.0
+    # resized to r times its size, then cropped to a fixed size that is resize_minimum times the image
+    resize = settings.resize_minimum + (1 - settings.resize_minimum) * u[2]
+    side = settings.resize_minimum / resize
+    stretch = np.sqrt(1 + settings.aspect * u[3]) ** (1 if u[4] < 0.5 else -1)
+    values = {
+        "angle_rad": angle,
+        "width": min(side * stretch, 1.0),
+        "height": min(side / stretch, 1.0),
+        "x": u[5],
+        "y": u[6],
+        "brightness": 1 + settings.brightness * (2 * u[7] - 1),
+        "contrast": 1 + settings.contrast * (2 * u[8] - 1),
+        "saturation": 1 + settings.saturation * (2 * u[9] - 1),
+        "hue_turns": settings.hue * (2 * u[10] - 1),
+        "volume": 1 + settings.volume * (2 * generator.uniform() - 1),
+    }
+    return AugmentDraws(**{name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()})
+
+
+def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
+    """Rotate, resize, stretch, crop and change the colours of frames [B, T, 3, K, K] in 0–1 → [B, T, 3, size, size].
+
+    All frames of a sample get the same change.
+    """
+    batch, count = frames.shape[:2]
+    grid = F.affine_grid(_affine(draws), [batch, 3, size, size], align_corners=False)
+    grid = grid.repeat_interleave(count, dim=0)
+    cropped = F.grid_sample(frames.flatten(0, 1), grid, padding_mode="reflection", align_corners=False)
+    return _change_colours(cropped.unflatten(0, (batch, count)), draws)
+
+
+def _affine(draws: AugmentDraws) -> Tensor:
+    """[B, 2, 3] from output to input coordinates, both −1..1."""
+    cos, sin = draws.angle_rad.cos(), draws.angle_rad.sin()
+    fit = 1 / (cos.abs() + sin.abs())  # side of the largest upright square inside the rotated one
+    half_width, half_height = draws.width * fit, draws.height * fit
+    shift_x = (2 * draws.x - 1) * (fit - half_width)
+    shift_y = (2 * draws.y - 1) * (fit - half_height)
+    return torch.stack(
+        [
+            torch.stack([cos * half_width, -sin * half_height, cos * shift_x - sin * shift_y], dim=1),
+            torch.stack([sin * half_width, cos * half_height, sin * shift_x + cos * shift_y], dim=1),
+        ],
+        dim=1,
+    )
+
+
+def _change_colours(frames: Tensor, draws: AugmentDraws) -> Tensor:
+    """Brightness, contrast, then saturation and hue (a rotation in YIQ); values stay in 0–1."""
+
+    def each(values: Tensor) -> Tensor:
+        return values[:, None, None, None, None]
+
+    frames = (frames * each(draws.brightness)).clamp(0, 1)
+    luma = torch.tensor(_LUMA, device=frames.device).view(1, 1, 3, 1, 1)
+    mean = (frames * luma).sum(2, keepdim=True).mean((3, 4), keepdim=True)
+    frames = (mean + (frames - mean) * each(draws.contrast)).clamp(0, 1)
+    to_yiq = _RGB_TO_YIQ.to(frames.device)
+    angle = draws.hue_turns * (2 * torch.pi)
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    rows = [
+        [one, zero, zero],
+        [zero, draws.saturation * angle.cos(), -draws.saturation * angle.sin()],
+        [zero, draws.saturation * angle.sin(), draws.saturation * angle.cos()],
+    ]
+    turn = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return torch.einsum("bij,btjhw->btihw", matrix, frames).clamp(0, 1)

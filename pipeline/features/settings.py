@@ -1,0 +1,65 @@
+"""Settings of frames and sound as the model sees them."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import Settings
+
+
+class AugmentSettings(Settings):
+    """The eight image augmentations and the volume change of the G-AVT thesis, section 4.3. Zero turns one off."""
+
+    rotation_degrees: float = Field(default=20.0, ge=0, lt=45)
+    """Largest rotation in each direction; the rotated image is cropped to fit."""
+    rotation_probability: float = Field(default=0.4, ge=0, le=1)
+    resize_minimum: float = Field(default=0.7, gt=0, le=1)
+    """The image is resized by a factor between this and 1 before the fixed-size crop; 1 turns resizing and cropping off."""
+    aspect: float = Field(default=0.25, ge=0, lt=1)
+    """Largest stretch of the aspect ratio."""
+    brightness: float = Field(default=0.3, ge=0, lt=1)
+    contrast: float = Field(default=0.3, ge=0, lt=1)
+    saturation: float = Field(default=0.2, ge=0, lt=1)
+    hue: float = Field(default=0.1, ge=0, le=0.5)
+    """Largest shift of the hue, in turns of the colour circle."""
+    volume: float = Field(default=0.5, ge=0, lt=1)
+    """Largest change of the volume, as a factor of 1 ± this."""
+
+
+class FeatureSettings(Settings):
+    """Frames and spectrograms."""
+
+    frame_size: int = Field(default=128, ge=16)
+    """Height and width of the frame that the model sees, in pixels."""
+    frames: Literal[1] = 1
+    """Frames a sample."""
+    audio_rate_hz: int = Field(default=11025, gt=0)
+    audio_samples: int = Field(default=65535, gt=0)
+    """Audio samples around a frame; 65 535 at 11 025 Hz are 5.94 s."""
+    stft_frame: int = Field(default=1022, gt=0)
+    """Length of the STFT's window in samples; gives stft_frame / 2 + 1 frequencies."""
+    stft_hop: int = Field(default=256, gt=0)
+    frequency_bins: int = Field(default=256, gt=1)
+    """Height of the log-frequency spectrogram."""
+    warp: Literal["point", "area"] = "point"
+    """How the linear frequencies become log-frequency bins: `point` interpolates at each bin's centre (the papers);
+    `area` averages over each bin and is better when there are far fewer bins than frequencies."""
+    log_floor: float = Field(default=1e-3, gt=0)
+    """Added to the magnitude before its logarithm is taken."""
+    augment: AugmentSettings = AugmentSettings()
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> "FeatureSettings":
+        if self.audio_samples <= self.stft_frame:
+            raise ValueError(f"audio_samples longer than stft_frame ({self.stft_frame})")
+        return self
+
+    @property
+    def time_frames(self) -> int:
+        """Width of the spectrogram: windows centred on every `stft_hop`-th sample."""
+        return self.audio_samples // self.stft_hop + 1
+
+    @property
+    def audio_seconds(self) -> float:
+        """Length of the audio around a frame in seconds."""
+        return self.audio_samples / self.audio_rate_hz

@@ -1,0 +1,1 @@
+"""Models: embedders, encoder, and one file a system."""

@@ -1,0 +1,34 @@
+"""Models from settings: on the meta device first, then filled with seeded weights on their own device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+def build_on(device: torch.device | str, seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """Make a model without memory, move it to `device` and initialise it; the same seed gives the same weights."""
+    with torch.device("meta"):
+        model = make()
+    model = model.to_empty(device=device)
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    model.apply(_initialise)
+    torch.set_rng_state(generator_state)
+    return model
+
+
+def _initialise(module: nn.Module) -> None:
+    """Weights as in BERT and ViT (linear: truncated normal, 0.02) and ResNet (convolution: Kaiming, fan out)."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
+    elif list(module.parameters(recurse=False)) or list(module.buffers(recurse=False)):
+        raise TypeError(f"{type(module).__name__} has parameters or buffers but no reset_parameters()")

@@ -1,0 +1,19 @@
+"""Settings of the objectives."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.base import Settings
+
+
+class MmaSettings(Settings):
+    """How pairs are drawn."""
+
+    kind: Literal["mma"] = "mma"
+    group: int = Field(default=8, ge=2)
+    """A mismatched frame comes from the same group of this many consecutive positions, so that the pairing is the same
+    on any number of ranks; it must divide the micro-batch."""
+    negatives: Literal["any", "unlike"] = "any"
+    """`any`: the other frame is any of the group (the paper). `unlike`: never one that is known to show everything that
+    sounds (`visible`, else `labels`, of the sample)."""
