@@ -4,6 +4,7 @@ from pydantic import Field
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
+from pipeline.prepare.settings import PrepareSettings
 from pipeline.settings.base import Settings
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.settings import MmaSettings
@@ -17,6 +18,7 @@ class ExperimentSettings(Settings):
     """Name of the experiment; also wandb's run name."""
     seed: int = Field(default=0, ge=0)
     """Everything random follows from it."""
+    prepare: PrepareSettings = PrepareSettings()
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
     model: GavtSettings = GavtSettings()

@@ -1,0 +1,1 @@
+"""Videos to shards: lists of videos, decoding, sample layout, shard writing, ledger."""

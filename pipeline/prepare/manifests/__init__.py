@@ -1,0 +1,1 @@
+"""Lists of videos: folders, list files, CSV and JSONL manifests."""

@@ -1,0 +1,33 @@
+"""Why a video gave no samples: the words of the ledger."""
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """One word a failed row of the ledger; every one is produced somewhere in `pipeline.prepare`."""
+
+    MISSING = "missing"
+    """There is no file at the source."""
+    FORBIDDEN = "forbidden"
+    """The file is there, but may not be read."""
+    UNREADABLE = "unreadable"
+    """Not a media file: empty, a folder, text, or cut off before its header."""
+    NO_VIDEO = "no_video"
+    """No video track, or only a cover picture."""
+    NO_AUDIO = "no_audio"
+    """No audio track."""
+    SILENT = "silent"
+    """The audio around every wanted frame is quieter than `prepare.silence_dbfs`."""
+    TOO_SHORT = "too_short"
+    """Shorter than `prepare.min_clip_s`, or its audio is shorter than one window."""
+    DAMAGED = "damaged"
+    """It opens, but no wanted frame with its audio could be decoded."""
+    TIMEOUT = "timeout"
+    """Decoding took longer than `prepare.video_deadline_s`."""
+    MEMORY = "memory"
+    """Decoding took more memory than `prepare.memory_limit_mb`."""
+    CRASH = "crash"
+    """The process that decoded it died, twice."""
+
+    def __str__(self) -> str:
+        return self.value

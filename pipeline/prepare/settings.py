@@ -1,0 +1,56 @@
+"""What is taken out of each video; the defaults are section 4.3 of the G-AVT thesis (paper 000)."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.settings.base import Settings
+
+
+class PrepareSettings(Settings):
+    """Recipe of `gavt prepare`.
+
+    A clip from the middle of the video, a frame every `1 / frame_rate_hz` seconds of it, with a margin of half a period
+    at both ends, and around each frame a window of audio. The times are half-open, `arange(margin, clip - margin,
+    period)`, which gives the thesis' 17 frames of a 90 s video.
+    """
+
+    layout: Literal["frame"] = "frame"
+    """What a sample is: `frame`, one frame and the audio around it."""
+    min_clip_s: float = Field(default=15.0, gt=0)
+    """Videos shorter than this (s) give no samples."""
+    max_clip_s: float = Field(default=90.0, gt=0)
+    """Length (s) of the part taken from the middle; a shorter video is taken whole."""
+    frame_rate_hz: float = Field(default=0.2, gt=0, le=60)
+    """Frames a second that are kept. A clip too short for one period gives its middle frame."""
+    max_frames: int | None = Field(default=None, gt=0)
+    """At most this many frames a video, evenly chosen; null keeps all."""
+    frame_height: int = Field(default=480, ge=16, le=4320)
+    """Height of the stored frames in pixels. Lower frames stay as they are; width keeps the aspect."""
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
+    """Pillow's JPEG quality. Lower it where storage is dear: 75 takes about half the bytes of 90."""
+    audio_rate_hz: int = Field(default=11025, ge=1000, le=192000)
+    """Sample rate (Hz) that the audio is resampled to."""
+    audio_samples: int = Field(default=65535, gt=0)
+    """Length of an audio window in samples: 65 535 at 11 025 Hz is 5.94 s."""
+    channels: Literal[1, 2] = 1
+    """Audio channels. The thesis' 176 kbit/s are one channel of 16 bits at 11 025 Hz."""
+    silence_dbfs: float | None = -60.0
+    """A window whose RMS lies below this level (dB of full scale) is left out; null keeps silence."""
+    rows_per_shard: int = Field(default=64, gt=0)
+    """Videos a shard. With the defaults 64 long videos make about 100 MB, a good size to read from object storage."""
+    video_deadline_s: float = Field(default=300.0, gt=0)
+    """A video that takes longer (s) to decode is given up with the reason `timeout`."""
+    memory_limit_mb: int = Field(default=2000, ge=300)
+    """A video whose decoding takes more memory (MB) is given up with the reason `memory`."""
+
+    @model_validator(mode="after")
+    def _clip_lengths_in_order(self) -> "PrepareSettings":
+        if self.min_clip_s > self.max_clip_s:
+            raise ValueError(f"min_clip_s ≤ max_clip_s, found {self.min_clip_s} > {self.max_clip_s}")
+        return self
+
+    @property
+    def window_s(self) -> float:
+        """Length of an audio window in seconds."""
+        return self.audio_samples / self.audio_rate_hz
