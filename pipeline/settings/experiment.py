@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
 from pipeline.prepare.settings import PrepareSettings
@@ -24,3 +25,4 @@ class ExperimentSettings(Settings):
     model: GavtSettings = GavtSettings()
     task: MmaSettings = MmaSettings()
     train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()

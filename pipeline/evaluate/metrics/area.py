@@ -22,7 +22,7 @@ def highest(heat: npt.NDArray[np.floating], count: int) -> Mask:
         threshold = np.partition(flat, flat.size - count)[flat.size - count]
         chosen[flat > threshold] = True
         equal = np.flatnonzero(flat == threshold)
-        chosen[equal[np.argsort(_order(flat.size)[equal])[: count - int(chosen.sum())]]] = True
+        chosen[equal[_first(_order(flat.size)[equal], count - int(np.count_nonzero(chosen)))]] = True
     return chosen.reshape(heat.shape)
 
 
@@ -32,6 +32,13 @@ def highest_pixel(heat: npt.NDArray[np.floating]) -> tuple[int, int]:
     equal = np.flatnonzero(flat == flat.max())
     row, column = divmod(int(equal[np.argmin(_order(flat.size)[equal])]), heat.shape[1])
     return row, column
+
+
+def _first(order: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Places of the `count` smallest numbers."""
+    if count >= len(order):
+        return np.arange(len(order))
+    return np.argpartition(order, count)[:count]
 
 
 @lru_cache(maxsize=4)

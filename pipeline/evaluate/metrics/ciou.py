@@ -21,8 +21,9 @@ SUCCESS = 0.5
 def consensus_iou(predicted: Mask, truth: npt.NDArray[np.generic]) -> float:
     """`Σ(P·G) / (ΣG + Σ P·[G == 0])` of one sample; `truth` is a mask, or weights in 0–1 where annotators disagree."""
     if truth.dtype == np.bool_:
-        inside = np.count_nonzero(predicted & truth)
-        return inside / (np.count_nonzero(truth) + np.count_nonzero(predicted) - inside)
+        inside = int(np.count_nonzero(np.logical_and(predicted, truth)))
+        union = int(np.count_nonzero(truth)) + int(np.count_nonzero(predicted)) - inside
+        return inside / union
     weights = truth.astype(np.float64)
     return float((predicted * weights).sum() / (weights.sum() + (predicted & (weights == 0)).sum()))
 

@@ -46,6 +46,11 @@ def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
     return SampleScore(points_at(resized, truth), half_area_ciou(resized, truth), adaptive_ciou(resized, truth))
 
 
+def empty_row(name: str) -> Row:
+    """A row without figures."""
+    return Row(name=name, pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None)
+
+
 def score_row(
     name: str,
     maps: Iterable[npt.NDArray[np.floating]],
@@ -60,7 +65,13 @@ def score_row(
         truths: [S, S] each, none of them empty.
         groups: for `iiou`, the image that samples share.
     """
-    scores = [score_map(heat, truth) for heat, truth in zip(maps, truths, strict=True)]
+    return average(name, [score_map(heat, truth) for heat, truth in zip(maps, truths, strict=True)], groups)
+
+
+def average(name: str, scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Row:
+    """The row of a map's scores, one a sample; without figures where there are no samples."""
+    if not scores:
+        return empty_row(name)
     cious = [score.ciou for score in scores]
     adaptive = [score.ciou_adap for score in scores]
     return Row(

@@ -1,0 +1,1 @@
+"""Ways to read a map of where the sound comes from out of a trained model: one file a way."""

@@ -1,0 +1,29 @@
+"""What all readouts share."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from pipeline.tasks.mma import TaskModel
+
+
+class Readout(Protocol):
+    """A way to make maps; higher means: more likely the source of the sound.
+
+    Attributes:
+        name: its row in the evaluation.
+    """
+
+    name: str
+
+    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+        """Maps [B, h, w] over the visual tokens, for frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1.
+
+        The model must be in eval mode. A sample's map does not depend on the others of the batch.
+        """
+        ...
+
+
+def on_visual_grid(task_model: TaskModel, values: Tensor) -> Tensor:
+    """A value for each visual token [B, h·w] as maps [B, h, w]."""
+    return values.reshape(len(values), *task_model.model.tokens.visual_grid)

@@ -1,0 +1,78 @@
+"""Settings of `gavt evaluate` and of the maps that `gavt localize` draws."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.settings.base import Settings
+
+Direction = Literal["audio_to_visual", "visual_to_audio", "both"]
+Perspective = Literal["visual", "audio"]
+Normalisation = Literal["none", "silence", "noise"]
+ReadoutName = Literal[
+    "attention",
+    "attention_silence",
+    "attention_noise",
+    "class_token",
+    "token_gradient",
+    "gradient_weighted",
+    "occlusion",
+    "region_occlusion",
+]
+SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
+
+
+class AttentionSettings(Settings):
+    """Which attention becomes the paper's map (G-AVT thesis, sections 3.3, 3.4 and 5.2)."""
+
+    heads: Literal["mean"] | int = "mean"
+    """`mean`, or one head counted from 0. Single heads look much more random than their mean."""
+    layer: Literal["mean"] | int | None = None
+    """Layer counted from 1, or `mean` over all. By default the one before the last: with a head on the class token the
+    last layer's attention between the modalities gets no gradient. A model of one layer has only that."""
+    direction: Direction = "audio_to_visual"
+    """`audio_to_visual`: what audio tokens look at; `visual_to_audio`: how much each visual token looks at audio
+    tokens; `both`: their mean."""
+    perspective: Perspective = "visual"
+    """`visual`: a map over the frame. `audio`: a map over the spectrogram, for looking at; it can't point at a box, so
+    its rows have no figures."""
+    normalisation: Normalisation = "none"
+    """What the readout `attention` is divided by (Eq. 7): nothing, the attention with silence, or with noise as loud as
+    the sound. The readouts `attention_silence` and `attention_noise` are the same map with that prior."""
+    epsilon: float = Field(default=1e-4, gt=0)
+    """Added to both sides of Eq. 7 before the logarithm of their ratio; small beside 1/tokens."""
+
+
+class EvaluateSettings(Settings):
+    """What is read out of a trained model, and how it is judged."""
+
+    readouts: tuple[ReadoutName, ...] = Field(
+        default=(
+            "attention",
+            "attention_silence",
+            "attention_noise",
+            "class_token",
+            "token_gradient",
+            "gradient_weighted",
+            "occlusion",
+            "region_occlusion",
+        ),
+        min_length=1,
+    )
+    """Ways to make a map, a row each; the best on the validation split becomes the row `model`."""
+    saliency: tuple[SaliencyName, ...] = Field(
+        default=("spectral_residual", "frequency_tuned", "centre_surround"), min_length=1
+    )
+    """Ways to tell what stands out of the frame without hearing anything; the best on the validation split becomes the
+    row `image saliency`."""
+    attention: AttentionSettings = AttentionSettings()
+    batch_size: int = Field(default=32, gt=0)
+    map_size: int = Field(default=224, ge=16)
+    """Height and width in pixels at which maps are judged; published figures use 224."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    examples: int = Field(default=12, ge=0)
+    """Samples whose frames and maps are kept for the report."""
+    max_samples: int | None = Field(default=None, gt=0)
+    """Evaluate at most so many samples of each split; all by default."""
+    seed: int = Field(default=0, ge=0)
+    """Draws the noise of Eq. 7, the pairs of multi-modal alignment and the weights of the untrained network."""
