@@ -10,6 +10,14 @@ class StorageError(UserError):
     """A path or URL that can't be read or written."""
 
 
+class MissingFileError(StorageError):
+    """There is no such file."""
+
+
+class ForbiddenError(StorageError):
+    """The file or bucket is there, but may not be read or written."""
+
+
 class WorkerPoolError(UserError):
     """The worker pool can't be reached or started."""
 

@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 import fsspec
 
-from cluster.errors import StorageError
+from cluster.errors import ForbiddenError, MissingFileError, StorageError
 
 Location = str | os.PathLike[str]
 
@@ -152,7 +152,7 @@ def local_copy(url: Location) -> Iterator[Path]:
     if not is_remote(url):
         path = _local_path(url)
         if not path.exists():
-            raise StorageError(f"{os.fspath(url)}: no such file")
+            raise MissingFileError(f"{os.fspath(url)}: no such file")
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
@@ -192,9 +192,9 @@ def _said_plainly(action: str, url: Location) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise StorageError(f"{os.fspath(url)}: no such file or bucket") from None
+        raise MissingFileError(f"{os.fspath(url)}: no such file or bucket") from None
     except PermissionError as error:
-        raise StorageError(f"{os.fspath(url)}: not allowed to {action} it ({_one_line(error)})") from None
+        raise ForbiddenError(f"{os.fspath(url)}: not allowed to {action} it ({_one_line(error)})") from None
     except Exception as error:
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}:
             raise StorageError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
