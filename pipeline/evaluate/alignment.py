@@ -1,0 +1,110 @@
+"""Multi-modal alignment on held-out pairs, and how well anybody could do on them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+
+from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.order import Order
+from pipeline.tasks.mma import NO_MATCH, TaskModel, draw_pairs, shows_all
+from pipeline.tasks.settings import MmaSettings
+
+_DRAWS = 64
+"""Draws within which a sample that has a partner practically surely gets a mismatched one."""
+
+
+class MmaResult(TypedDict):
+    """`accuracy` and `ceiling` in 0–1, null where they can't be known; `pairs` is how many were shown."""
+
+    accuracy: float | None
+    ceiling: float | None
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sound shown with a frame."""
+
+    frame: SampleMetadata
+    sound: SampleMetadata
+    match: bool
+
+
+def evaluate_alignment(
+    task_model: TaskModel,
+    samples: EvaluationSamples,
+    task: MmaSettings,
+    block_shards: int,
+    seed: int,
+    batch_size: int,
+    advance: Callable[[int], None],
+) -> MmaResult:
+    """Accuracy over a balanced set of pairs: each sound twice, with its own frame and with one that training's rule for
+    negatives gives it. Sounds without an allowed partner in their group are left out.
+
+    Samples come in a shuffled order as in training, because neighbours in a shard may show the same image.
+
+    Args:
+        advance: told how many samples were seen.
+    """
+    order = Order(samples.shards.samples_per_shard(), seed, block_shards)
+    places = [place for place in (order.sample_at(0, at) for at in range(len(order))) if place < len(samples)]
+    pairs: list[Pair] = []
+    right = 0
+    at_once = max(batch_size // task.group, 1) * task.group
+    for start in range(0, len(places), at_once):
+        batch = samples.read(places[start : start + at_once])
+        mismatched = _mismatched_frames(task, seed, start, batch.metadata)
+        sounds = list(mismatched)
+        if sounds:
+            others = batch.select(list(mismatched.values()))
+            heard = batch.select(sounds)
+            matched_logit = _logit(task_model, heard.frames, heard.waveform)
+            mismatched_logit = _logit(task_model, others.frames, heard.waveform)
+            right += int((matched_logit > 0).sum()) + int((mismatched_logit <= 0).sum())
+            for sound, frame in mismatched.items():
+                pairs.append(Pair(batch.metadata[sound], batch.metadata[sound], True))
+                pairs.append(Pair(batch.metadata[frame], batch.metadata[sound], False))
+        advance(len(batch.keys))
+    return MmaResult(accuracy=right / len(pairs) if pairs else None, ceiling=alignment_ceiling(pairs), pairs=len(pairs))
+
+
+def alignment_ceiling(pairs: Sequence[Pair]) -> float | None:
+    """Accuracy of an observer who recognises every visible and every sounding instrument, on exactly these pairs.
+
+    It can only ask whether the frame shows all that sounds, and answers what is more frequent among the pairs with the
+    same answer: a mismatched frame that happens to show every sounding instrument can't be told from a matched one.
+
+    Returns:
+        None where what is visible or what sounds isn't known of every pair, or without pairs.
+    """
+    if not pairs or any(pair.frame.visible is None or not pair.sound.labels for pair in pairs):
+        return None
+    counts = {(shown, match): 0 for shown in (True, False) for match in (True, False)}
+    for pair in pairs:
+        counts[shows_all(pair.frame, pair.sound), pair.match] += 1
+    return sum(max(counts[shown, True], counts[shown, False]) for shown in (True, False)) / len(pairs)
+
+
+def _mismatched_frames(
+    task: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata]
+) -> dict[int, int]:
+    """For each sound that can have one, the place of a frame that isn't its own: the first mismatch that training's own
+    draw gives over independent repetitions."""
+    frames: dict[int, int] = {}
+    for draw in range(_DRAWS):
+        pairs = draw_pairs(task, seed, first_position, samples, purpose=f"evaluate-{draw}")
+        for sound, (frame, match) in enumerate(zip(pairs.frame.tolist(), pairs.match.tolist(), strict=True)):
+            if match == NO_MATCH:
+                frames.setdefault(sound, frame)
+        if len(frames) == len(samples):
+            break
+    return dict(sorted(frames.items()))
+
+
+@torch.no_grad()
+def _logit(task_model: TaskModel, frames: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
+    return task_model.match_logit(task_model.model.encode(frames, waveform).tokens)
