@@ -92,14 +92,21 @@ def read_range(url: Location, start: int, length: int) -> bytes:
         return bytes(filesystem.cat_file(path, start=start, end=start + length))
 
 
-def write_bytes(url: Location, content: bytes) -> None:
-    """Write a whole file, atomically; folders on the way are made."""
+def write_bytes(url: Location, content: bytes, *, durable: bool = True) -> None:
+    """Write a whole file, atomically; folders on the way are made.
+
+    Args:
+        url: path or URL.
+        content: what the file then holds.
+        durable: wait until a local disk has it, so that it survives a power cut. False is for many small files that can
+            be made again; they survive the death of the process all the same.
+    """
     if is_remote(url):
         filesystem, path = _open_filesystem(url)
         with _said_plainly("write", url):
             filesystem.pipe_file(path, content)
         return
-    with _said_plainly("write", url), _replaced_when_done(url) as part:
+    with _said_plainly("write", url), _replaced_when_done(url, durable=durable) as part:
         part.write_bytes(content)
 
 
@@ -183,7 +190,9 @@ def _filesystem(protocol: str, process: int) -> Any:
     try:
         return fsspec.filesystem(protocol, **options)
     except (ValueError, ImportError) as error:
-        raise StorageError(f"{protocol}://: expected a kind of storage that fsspec knows, found none: {error}") from None
+        raise StorageError(
+            f"{protocol}://: expected a kind of storage that fsspec knows, found none: {error}"
+        ) from None
 
 
 @contextmanager
@@ -206,7 +215,7 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _replaced_when_done(target: Location) -> Iterator[Path]:
+def _replaced_when_done(target: Location, *, durable: bool = True) -> Iterator[Path]:
     """A temporary file beside `target`; it takes the target's place when the block ends well."""
     path = _local_path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,8 +225,9 @@ def _replaced_when_done(target: Location) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o644)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config
+from jobs import config, evaluate, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -17,6 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.command("synth")(synth.synth)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

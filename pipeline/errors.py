@@ -36,3 +36,7 @@ class MediaError(UserError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:  # survives the way between processes
         return (type(self), (self.reason, str(self)))
+
+
+class SynthError(UserError):
+    """A synthetic world that can't be rendered where it was asked for."""

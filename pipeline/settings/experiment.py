@@ -6,6 +6,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.prepare.synth.settings import SynthSettings
 from pipeline.settings.base import Settings
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.settings import MmaSettings
@@ -19,6 +20,7 @@ class ExperimentSettings(Settings):
     """Name of the experiment; also wandb's run name."""
     seed: int = Field(default=0, ge=0)
     """Everything random follows from it."""
+    synth: SynthSettings = SynthSettings()
     prepare: PrepareSettings = PrepareSettings()
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()

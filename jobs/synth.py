@@ -1,0 +1,61 @@
+"""`gavt synth`: render a synthetic world of videos with exact ground truth."""
+
+import os
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jobs.output import JsonFlag, Overrides, console, print_json
+
+
+def synth(
+    out: Annotated[str, typer.Option("--out", help="Folder of the world, local or s3://.")],
+    config: Annotated[str | None, typer.Option("--config", help="Settings file; its section `synth` counts.")] = None,
+    difficulty: Annotated[
+        str | None, typer.Option("--difficulty", help="easy: colour belongs to the class. hard: only shape does.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Everything random follows from it.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a CPU core.")] = 0,
+    overrides: Overrides = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Render Timbre-Scenes: videos in which what sounds, and where, is known exactly. Goes on where it was stopped."""
+    from pipeline.prepare.synth.world import render_world, scene_count
+    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+
+    given = list(overrides or [])
+    given += [f"synth.difficulty={difficulty}"] if difficulty is not None else []
+    given += [f"seed={seed}"] if seed is not None else []
+    settings = load_settings(config, ExperimentSettings, given).settings
+    screen = console(as_json)
+    start = time.monotonic()
+    columns = (
+        TextColumn("rendering"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("scenes"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=screen) as bar:
+        task = bar.add_task("", total=scene_count(settings.synth))
+        summary = render_world(
+            settings.synth,
+            out,
+            settings.seed,
+            workers or len(os.sched_getaffinity(0)),
+            lambda scenes: bar.advance(task, scenes),
+        )
+    seconds = time.monotonic() - start
+    table = Table("split", "videos", "manifest", box=None, pad_edge=False)
+    for split, videos in summary.videos.items():
+        table.add_row(split, str(videos), f"{out.rstrip('/')}/{split}.jsonl")
+    screen.print(table)
+    screen.print(f"{summary.rendered} videos rendered, {summary.kept} kept, {seconds:.1f} s")
+    if as_json:
+        print_json({**asdict(summary), "seconds": round(seconds, 3)})

@@ -1,0 +1,1 @@
+"""Timbre-Scenes: synthetic videos in which what sounds, and where, is known exactly."""
