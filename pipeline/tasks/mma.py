@@ -27,6 +27,10 @@ class Pairs:
     frame: Tensor
     match: Tensor
 
+    def to(self, device: torch.device | str) -> "Pairs":
+        """The pairs on another device."""
+        return Pairs(self.frame.to(device), self.match.to(device))
+
 
 def draw_pairs(
     settings: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata], purpose: str = "mma"

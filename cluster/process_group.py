@@ -1,0 +1,98 @@
+"""The processes of a training job: who this one is, and talking to the others."""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from cluster.errors import LaunchError
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among the job's.
+
+    Attributes:
+        rank: number of this process, 0 … world_size − 1.
+        local_rank: its number on this machine; its GPU.
+        device: where its model lives.
+    """
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the job's files."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over all processes, in double precision; every process must call it."""
+        if self.world_size == 1:
+            return list(values)
+        # NCCL needs device memory; gloo has its own
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def from_main(self, value: Any) -> Any:
+        """The main process's `value`, on every process."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """Leave the group; without it ZeRO-3 aborts at the end of the process."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
+    """Join the job that the launcher's variables describe (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), or
+    a job of one process where there are none.
+
+    Raises:
+        LaunchError: only some of the variables are set.
+    """
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    given = [name for name in names if name in os.environ]
+    if not given:
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        os.environ["MASTER_PORT"] = str(free_port())
+    elif len(given) < len(names):
+        missing = ", ".join(name for name in names if name not in given)
+        raise LaunchError(f"{', '.join(given)} set but not {missing}: a launcher sets all four, or none")
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout_s)
+        )
+    return ProcessGroup(rank, local_rank, world_size, device)
+
+
+def free_port() -> int:
+    """A TCP port on this machine that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

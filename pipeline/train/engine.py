@@ -1,0 +1,131 @@
+"""DeepSpeed's engine from settings."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError
+from pipeline.train.settings import TrainSettings
+
+
+def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
+    """Samples a process handles at once.
+
+    Raises:
+        SettingsError: the batch, the micro-batch, the world size and the pairing group don't divide.
+    """
+    if settings.batch_size % world_size:
+        raise SettingsError(
+            f"train.batch_size: expected a multiple of the {world_size} processes, found {settings.batch_size}"
+        )
+    micro = settings.micro_batch or settings.batch_size // world_size
+    if settings.batch_size % (micro * world_size):
+        raise SettingsError(
+            f"train.micro_batch: expected a divisor of train.batch_size / processes = "
+            f"{settings.batch_size // world_size}, found {micro}"
+        )
+    if micro % group:
+        raise SettingsError(
+            f"task.group: expected a divisor of the micro-batch of {micro} samples a process, found {group}"
+        )
+    return micro
+
+
+def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, group: ProcessGroup) -> Any:
+    """Wrap a model in a DeepSpeed engine with its optimiser.
+
+    Raises:
+        SettingsError: the device can't compute in the precision that is asked for.
+    """
+    if settings.precision == "fp16" and group.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
+    with quiet_deepspeed():
+        import deepspeed
+
+        deepspeed.init_distributed(
+            dist_backend="nccl" if group.device.type == "cuda" else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+            dist_init_required=False,
+        )
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(
+            model.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        engine, *_ = deepspeed.initialize(
+            model=model,
+            optimizer=optimizer,
+            config=deepspeed_settings(settings, micro_batch, group.world_size),
+            dist_init_required=False,
+        )
+    return engine
+
+
+def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
+    return {
+        "train_batch_size": settings.batch_size,
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": settings.batch_size // (micro_batch * world_size),
+        "gradient_clipping": settings.clip_norm,
+        "zero_optimization": {"stage": settings.zero_stage},
+        "bf16": {"enabled": settings.precision == "bf16"},
+        "fp16": {"enabled": settings.precision == "fp16"},
+        # torch's own AdamW runs everywhere; DeepSpeed's fused one would be compiled first
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 2**62,
+        "wall_clock_breakdown": False,
+    }
+
+
+def learning_rate_at(step: int, settings: TrainSettings) -> float:
+    """Learning rate of step `step`, counted from 0: linear warm-up, then constant or a cosine to zero."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    through = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, through)))
+
+
+def full_weights(engine: Any) -> dict[str, Tensor]:
+    """All parameters and persistent buffers in their training precision's master copy (float32), on the CPU.
+
+    Every process must call it; under ZeRO the parts are gathered from all of them.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights: dict[str, Tensor] = {}
+    for name, parameter in engine.module.named_parameters():
+        full = safe_get_full_fp32_param(parameter)
+        # without ZeRO and in fp32 there is no master copy besides the parameter
+        weights[name] = (parameter.data if full is None else full).detach().float().cpu().clone()
+    persistent = engine.module.state_dict(keep_vars=True).keys() - weights.keys()
+    for name, buffer in engine.module.named_buffers():
+        if name in persistent:
+            weights[name] = buffer.detach().cpu().clone()
+    return weights
+
+
+@contextlib.contextmanager
+def quiet_deepspeed() -> Iterator[None]:
+    """Keep DeepSpeed's start-up messages (hundreds of lines) out of the log; warnings pass."""
+    loggers = [logging.getLogger(name) for name in ("DeepSpeed", "deepspeed", "deepspeed.accelerator")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

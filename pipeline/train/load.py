@@ -1,0 +1,56 @@
+"""Trained models from checkpoints, without DeepSpeed and without unpickling."""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from cluster import storage
+from pipeline.errors import CheckpointError
+from pipeline.models.build import build_on
+from pipeline.models.gavt import Gavt
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.tasks.mma import TaskModel
+from pipeline.train.checkpoints import WEIGHTS, find_checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its trained weights, in float32 and evaluation mode."""
+
+    task_model: TaskModel
+    settings: ExperimentSettings
+    step: int
+    url: str
+    """Folder of the checkpoint."""
+
+
+def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
+    """The model of a run folder, a folder of checkpoints or one checkpoint (path or URL).
+
+    Raises:
+        CheckpointError: nothing there, or weights that don't fit the settings beside them.
+    """
+    checkpoint = find_checkpoint(checkpoint_url)
+    try:
+        settings = ExperimentSettings.model_validate(checkpoint.manifest["settings"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise CheckpointError(f"{checkpoint.url}: made with other settings: {place}: {problem['msg']}") from None
+    task_model = untrained(settings, device, settings.seed)
+    try:
+        with storage.local_copy(storage.join(checkpoint.url, WEIGHTS)) as file:
+            task_model.load_state_dict(load_file(file, device=str(device)))
+    except (RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{checkpoint.url}/{WEIGHTS}: does not fit the model: {error}") from None
+    return Trained(task_model.eval(), settings, checkpoint.step, checkpoint.url)
+
+
+def untrained(settings: ExperimentSettings, device: torch.device | str, seed: int) -> TaskModel:
+    """A freshly initialised model, in evaluation mode."""
+    model = build_on(device, seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
+    assert isinstance(model, TaskModel)
+    return model.eval()

@@ -1,0 +1,91 @@
+"""The folder of a run.
+
+    RUN/
+        config.yaml         all settings
+        metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
+        events.jsonl        starts, resumes, checkpoints, stops
+        checkpoints/        see pipeline.train.checkpoints
+        wandb/              wandb's own files and the run's id
+        logs/               one file a process
+"""
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster import storage
+from pipeline.errors import RunError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import dump_settings, load_settings
+
+CONFIG = "config.yaml"
+_FREE = {"name", "synth", "prepare", "evaluate"}
+"""Sections that may differ when a run goes on."""
+_FREE_KEYS = {
+    ("data", "workers"),
+    ("data", "prefetch"),
+    ("data", "validation"),
+    ("train", "log_every"),
+    ("train", "validate_every"),
+    ("train", "validation_samples"),
+    ("train", "checkpoint_every"),
+    ("train", "keep_checkpoints"),
+    ("train", "wandb"),
+}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        RunError: another process trains in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{folder}: another process is training in this run folder") from None
+        yield
+
+
+def write_or_check_config(folder: Path, settings: ExperimentSettings) -> None:
+    """Write the run's settings, or check that a run that goes on has the same ones.
+
+    Raises:
+        RunError: a setting that decides the result differs.
+    """
+    file = folder / CONFIG
+    if file.exists() and (folder / "checkpoints").exists():
+        before = load_settings(str(file), ExperimentSettings).settings.model_dump(mode="json")
+        now = settings.model_dump(mode="json")
+        for place, old, new in _differences(before, now, ()):
+            raise RunError(
+                f"{folder}: this run has {place} = {old!r}, the command says {new!r}; "
+                f"go on with the same settings, or choose another --run"
+            )
+    storage.write_text(file, dump_settings(settings))
+
+
+def log_to(file: Path) -> None:
+    """Send the log of this process to a file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("pipeline")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+
+
+def _differences(before: Any, now: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
+    if before == now or place in _FREE_KEYS or (len(place) == 1 and place[0] in _FREE):
+        return
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before.keys() | now.keys():
+            yield from _differences(before.get(name), now.get(name), (*place, name))
+    else:
+        yield ".".join(place), before, now

@@ -1,0 +1,37 @@
+"""Validation during training: the task's loss and accuracy on the same pairs every time."""
+
+from typing import Any
+
+import torch
+
+from cluster.process_group import ProcessGroup
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.stream.loader import BatchReader, share_of
+from pipeline.tasks.mma import draw_pairs
+
+
+@torch.no_grad()
+def validate(
+    engine: Any, reader: BatchReader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
+) -> dict[str, float]:
+    """Mean loss and accuracy over the validation samples; every process must call it and gets the same."""
+    engine.eval()
+    samples = min(len(reader.order), settings.train.validation_samples)
+    loss_sum = correct = count = 0.0
+    # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
+    rounds = -(-(-(-samples // micro_batch)) // group.world_size)
+    batches = share_of(reader, samples, micro_batch, group.rank, group.world_size)
+    batch = None
+    for _ in range(rounds):
+        fresh = next(batches, None)
+        batch = fresh or batch or reader.read(range(min(micro_batch, samples)))
+        frames, waveform = batch.on_device(group.device, settings.features.frame_size)
+        pairs = draw_pairs(settings.task, settings.seed, batch.first_position, batch.metadata, "validation")
+        loss, right = engine(frames, waveform, pairs.to(group.device))
+        if fresh is not None:
+            loss_sum += float(loss) * len(batch)
+            correct += float(right)
+            count += len(batch)
+    engine.train()
+    loss_sum, correct, count = group.sum([loss_sum, correct, count])
+    return {"validation/loss": loss_sum / count, "validation/accuracy": correct / count}

@@ -1,0 +1,45 @@
+"""Reading wandb's offline files, also those of a process that was killed."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_FILE_HEADER = 7
+_BLOCK = 32 * 1024
+_RECORD_HEADER = struct.Struct("<IHB")  # checksum, length, kind
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+def read_history(file: Path) -> Iterator[dict[str, Any]]:
+    """The logged records of an offline run, up to where the file breaks off."""
+    from wandb.proto import wandb_internal_pb2
+
+    for content in _records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(content)
+        if record.WhichOneof("record_type") == "history":
+            yield {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """Records of a file in LevelDB's log format: pieces within blocks of 32 KiB."""
+    position, pieces = _FILE_HEADER, b""
+    while position + _RECORD_HEADER.size <= len(content):
+        left = _BLOCK - position % _BLOCK
+        if left < _RECORD_HEADER.size:
+            position += left
+            continue
+        _, length, kind = _RECORD_HEADER.unpack_from(content, position)
+        if kind == 0:  # the rest of the block is padding
+            position += left
+            continue
+        start = position + _RECORD_HEADER.size
+        position = start + length
+        if position > len(content):
+            return
+        piece = content[start:position]
+        pieces = piece if kind in (_FULL, _FIRST) else pieces + piece
+        if kind in (_FULL, _LAST):
+            yield pieces

@@ -1,0 +1,107 @@
+"""wandb: one run across restarts, without gaps and without doubles.
+
+`metrics.jsonl` is the truth. wandb offline loses up to half a minute of records when the process is killed, so a
+restarted run looks up which step wandb has last and gives it everything from there on.
+"""
+
+import netrc
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from pipeline.train.metrics_log import Record
+from pipeline.train.settings import WandbSettings
+from pipeline.train.wandb_file import read_history
+
+STEP = "step"
+
+
+class WandbSink:
+    """The wandb run of a run folder; its x axis is the training step.
+
+    Attributes:
+        last_step: the last step that wandb has; records up to it are not sent again.
+    """
+
+    def __init__(self, settings: WandbSettings, folder: Path, name: str, config: dict[str, Any]) -> None:
+        self._run: Any = None
+        self.last_step = -1
+        self.mode = _resolve_mode(settings.mode)
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        id_file = folder / "run_id"
+        if not id_file.exists():
+            id_file.write_text(secrets.token_hex(4))
+        self._run = wandb.init(
+            id=id_file.read_text().strip(),
+            resume="allow" if self.mode == "online" else None,
+            project=settings.project,
+            entity=settings.entity,
+            name=name,
+            dir=str(folder.parent),
+            config=config,
+            mode=self.mode,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+        self._history_lines = self._run.starting_step if self.mode == "online" else None
+        if self._history_lines is None:
+            self.last_step = _last_offline_step(folder, exclude=Path(self._run.dir).parent)
+
+    @property
+    def run_id(self) -> str | None:
+        return None if self._run is None else str(self._run.id)
+
+    def fill(self, records: list[Record]) -> None:
+        """Give wandb those of the run's records that it lost."""
+        if self._run is None:
+            return
+        if self._history_lines is not None:  # online: the server counts one line a record
+            sent = records[: self._history_lines]
+            self.last_step = max((record[STEP] for record in sent), default=-1)
+            records = records[self._history_lines :]
+            for record in records:
+                self._run.log(record)
+            return
+        for record in records:
+            self.log(record)
+
+    def log(self, record: Record) -> None:
+        """Log a record, unless wandb has its step already."""
+        if self._run is not None and record[STEP] > self.last_step:
+            self._run.log(record)
+
+    def finish(self) -> None:
+        """Write out what is left."""
+        if self._run is not None:
+            self._run.finish()
+
+
+def _resolve_mode(mode: str) -> str:
+    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb."""
+    if os.environ.get("WANDB_MODE") in {"online", "offline", "disabled"}:
+        return os.environ["WANDB_MODE"]
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return "offline"
+    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    return "online" if base.split("://")[-1].split("/")[0].split(":")[0] in hosts else "offline"
+
+
+def _last_offline_step(folder: Path, exclude: Path) -> int:
+    """The last training step in the offline files of earlier processes of this run."""
+    last = -1
+    for file in folder.glob("offline-run-*/*.wandb"):
+        if file.parent != exclude:
+            last = max([last, *(int(record[STEP]) for record in read_history(file) if STEP in record)])
+    return last

@@ -1,0 +1,97 @@
+"""Small shard sets for tests: a coloured square on grey, and the tone that belongs to its colour."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.samples.flac import encode_flac
+from pipeline.samples.metadata import SampleMetadata
+
+RATE_HZ = 11025
+AUDIO_SAMPLES = 4095
+COLOURS = {"low": (220, 40, 40), "high": (40, 60, 220)}
+TONES_HZ = {"low": 220.0, "high": 1760.0}
+
+FEATURES = {
+    "frame_size": 32,
+    "audio_samples": AUDIO_SAMPLES,
+    "stft_frame": 254,
+    "stft_hop": 128,
+    "frequency_bins": 32,
+    "warp": "area",
+}
+_EMBEDDER = {"kind": "convolution", "widths": [8, 16, 16]}
+MODEL = {
+    "visual_embedder": _EMBEDDER,
+    "audio_embedder": _EMBEDDER,
+    "width": 16,
+    "feed_forward": 32,
+    "layers": 2,
+    "heads": 2,
+    "norm_first": True,
+}
+
+
+def write_shard_set(folder: Path, samples: int, samples_per_shard: int = 8, seed: int = 0) -> Path:
+    """A finished shard set of `samples` samples in `folder`, as `gavt prepare` would leave it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for number, first in enumerate(range(0, samples, samples_per_shard)):
+        name = f"shard-{number:06d}"
+        content, places = _tar([_sample(i, seed) for i in range(first, min(first + samples_per_shard, samples))])
+        (folder / f"{name}.tar").write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": []}
+        (folder / f"{name}.json").write_text(json.dumps(shard))
+        shards.append({"name": f"{name}.tar", "samples": len(places), "bytes": len(content), "sha256": digest})
+    dataset = {"version": 1, "samples": samples, "layouts": ["frame"], "shards": shards}
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    return folder
+
+
+def _sample(index: int, seed: int) -> dict[str, bytes]:
+    random = np.random.default_rng([seed, index])
+    label = ("low", "high")[index % 2]
+    size, (x, y) = 16, random.integers(0, 32, 2)
+    pixels = random.integers(100, 140, (48, 48, 3)).astype(np.uint8)
+    pixels[y : y + size, x : x + size] = COLOURS[label]
+    image = io.BytesIO()
+    Image.fromarray(pixels).save(image, "JPEG", quality=95)
+    time_s = np.arange(AUDIO_SAMPLES) / RATE_HZ
+    tone = np.sin(2 * np.pi * TONES_HZ[label] * time_s + random.uniform(0, 6)) * 8000
+    metadata = SampleMetadata(
+        video=f"video{index}",
+        source=f"video{index}.mp4",
+        frame_times_s=[0.2],
+        audio_start_s=0.0,
+        audio_rate_hz=RATE_HZ,
+        audio_samples=AUDIO_SAMPLES,
+        labels=[label],
+        visible=[label],
+        boxes=[(x / 48, y / 48, (x + size) / 48, (y + size) / 48)],
+    )
+    key = f"video{index}-000"
+    return {
+        f"{key}.json": metadata.model_dump_json().encode(),
+        f"{key}.jpg": image.getvalue(),
+        f"{key}.flac": encode_flac(tone.astype(np.int16)[None], RATE_HZ),
+    }
+
+
+def _tar(samples: list[dict[str, bytes]]) -> tuple[bytes, list[dict[str, object]]]:
+    buffer, places = io.BytesIO(), []
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for files in samples:
+            start = buffer.tell()
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            key = next(iter(files)).split(".")[0]
+            places.append({"key": key, "offset": start, "bytes": buffer.tell() - start})
+    return buffer.getvalue(), places
