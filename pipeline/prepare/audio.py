@@ -1,0 +1,226 @@
+"""Windows of audio around given times, resampled, each placed exactly on the video's clock."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import MediaError
+from pipeline.prepare.reasons import Reason
+from pipeline.prepare.settings import PrepareSettings
+from pipeline.prepare.video_file import VideoFile, tick_of
+
+_PREROLL_S = Fraction(1, 2)  # decoders need some audio before the first right sample: Opus 80 ms, MP3 its bit reservoir
+_FILTER_S = Fraction(1, 20)  # the resampling filter looks this far to both sides, and more
+_JITTER_S = Fraction(3, 1000)  # containers that count in milliseconds round each frame's time
+_GAP_S = Fraction(1, 10)  # a window with a longer hole in it is damaged
+_ROUNDING = 2  # samples by which a track may miss a whole window and still count as long enough
+_MOST_TOGETHER_S = 180
+_LAYOUTS = {1: "mono", 2: "stereo"}
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of audio.
+
+    Attributes:
+        start_s: time of its first sample, seconds from the video's zero.
+        audio: int16 [C, S].
+    """
+
+    start_s: Fraction
+    audio: npt.NDArray[np.int16]
+
+
+@dataclass
+class _Stretch:
+    """Decoded audio [C, N] at the track's own rate; sample 0 is at `start_s` on the container's clock."""
+
+    start_s: Fraction
+    rate_hz: int
+    audio: Float
+    heard: npt.NDArray[np.bool_]
+
+
+def read_windows(video: VideoFile, centres_s: Sequence[Fraction], settings: PrepareSettings) -> list[Window | None]:
+    """A window of `settings.audio_samples` around each of `centres_s` (s from the video's zero, in order).
+
+    A window that would reach over an end of the audio track is shifted inside. Windows that overlap or lie close are
+    decoded and resampled together, so each part of the track is decoded once. None stands for a window with a hole, or
+    one that would have to lie beside its centre because the track ends before it.
+
+    Raises:
+        MediaError: `too_short` where the track is shorter than a window, `damaged` where it changes its rate.
+    """
+    length = Fraction(settings.audio_samples, settings.audio_rate_hz)
+    begin, end = _extent(video)
+    windows: list[Window | None] = []
+    for centres in _groups([centre + video.zero for centre in centres_s], length):
+        _check_length(end - begin, settings)
+        starts = [_inside(centre - length / 2, begin, end - length) for centre in centres]
+        stretch = _decode(video, starts[0] - _FILTER_S, starts[-1] + length + _FILTER_S, settings.channels)
+        heard_end = stretch.start_s + Fraction(stretch.audio.shape[1], stretch.rate_hz)
+        if stretch.audio.size and heard_end < starts[-1] + length - Fraction(1, stretch.rate_hz):
+            # the track ends before its header says so: these windows move once more
+            end = heard_end
+            _check_length(end - begin, settings)
+            starts = [_inside(start, begin, end - length) for start in starts]
+            stretch = _decode(video, starts[0] - _FILTER_S, end, settings.channels)
+        windows += _cut(video, stretch, list(zip(centres, starts, strict=True)), settings)
+    return windows
+
+
+def _check_length(found_s: Fraction, settings: PrepareSettings) -> None:
+    wanted = Fraction(settings.audio_samples - _ROUNDING, settings.audio_rate_hz)
+    if found_s < wanted:
+        expected = f"expected {settings.window_s:.2f} s of audio or more, found {float(found_s):.2f} s"
+        raise MediaError(Reason.TOO_SHORT, expected)
+
+
+def _extent(video: VideoFile) -> tuple[Fraction, Fraction]:
+    """Begin and end of the audio track on the container's clock, as far as its header tells."""
+    audio = video.audio
+    begin = (audio.start_time or 0) * tick_of(audio)
+    if audio.duration:
+        return begin, begin + audio.duration * tick_of(audio)
+    if video.container.duration:
+        start = Fraction(video.container.start_time or 0, av.time_base)
+        return begin, start + Fraction(video.container.duration, av.time_base)
+    return begin, video.zero + video.duration_s
+
+
+def _inside(start: Fraction, begin: Fraction, latest: Fraction) -> Fraction:
+    return max(begin, min(start, latest))
+
+
+def _groups(centres: Sequence[Fraction], length: Fraction) -> Iterator[list[Fraction]]:
+    """Centres whose windows overlap or lie close, up to a length that is easily held in memory."""
+    group: list[Fraction] = []
+    for centre in centres:
+        if group and (centre > group[-1] + length + 2 * _PREROLL_S or centre > group[0] + _MOST_TOGETHER_S):
+            yield group
+            group = []
+        group.append(centre)
+    if group:
+        yield group
+
+
+def _cut(
+    video: VideoFile, stretch: _Stretch, wanted: Sequence[tuple[Fraction, Fraction]], settings: PrepareSettings
+) -> Iterator[Window | None]:
+    """The window of each (centre, start) out of the stretch that holds them all."""
+    rate, samples = settings.audio_rate_hz, settings.audio_samples
+    audio = _resample(stretch, settings)
+    if samples - _ROUNDING <= audio.shape[1] < samples:
+        audio = np.pad(audio, ((0, 0), (0, samples - audio.shape[1])))
+    for centre, start in wanted:
+        offset = min(max(0, round((start - stretch.start_s) * rate)), audio.shape[1] - samples)
+        if offset < 0:
+            yield None
+            continue
+        begin = stretch.start_s + Fraction(offset, rate)
+        low, high = (place * stretch.rate_hz // rate for place in (offset, offset + samples))
+        missing = np.count_nonzero(~stretch.heard[low:high])
+        beside = not begin - _GAP_S <= centre <= begin + Fraction(samples, rate) + _GAP_S
+        whole = missing <= _GAP_S * stretch.rate_hz and not beside
+        yield Window(begin - video.zero, audio[:, offset : offset + samples]) if whole else None
+
+
+def _resample(stretch: _Stretch, settings: PrepareSettings) -> npt.NDArray[np.int16]:
+    """int16 [C, N] at the wanted rate; sample 0 stays where it is."""
+    if not stretch.audio.size:
+        return np.zeros((settings.channels, 0), np.int16)
+    layout = _LAYOUTS[settings.channels]
+    frame = av.AudioFrame.from_ndarray(stretch.audio, format="fltp", layout=layout)
+    frame.sample_rate = stretch.rate_hz
+    frame.pts = 0
+    frame.time_base = Fraction(1, stretch.rate_hz)
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=settings.audio_rate_hz)
+    pieces = [piece.to_ndarray() for item in (frame, None) for piece in resampler.resample(item)]
+    audio = np.concatenate(pieces, axis=1)
+    return np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
+
+
+def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, channels: int) -> _Stretch:
+    """The track from `first_s` to `last_s` on the container's clock, or as much of it as there is."""
+    begin, _ = _extent(video)
+    # some demuxers land behind the wanted time: then again from farther back
+    for back_s in (0, 2, 16, 128, None):
+        start = begin if back_s is None else max(begin, first_s - _PREROLL_S - back_s)
+        frames = _frames_from(video, start, last_s, channels)
+        if not frames or start == begin or frames[0][0] <= max(first_s, begin):
+            break
+    return _place(frames, first_s, last_s)
+
+
+def _frames_from(
+    video: VideoFile, start_s: Fraction, last_s: Fraction, channels: int
+) -> list[tuple[Fraction, int, Float]]:
+    """(time on the container's clock, rate in Hz, audio [C, n] in -1..1) of each decodable audio frame."""
+    audio, tick = video.audio, tick_of(video.audio)
+    video.container.seek(int(start_s // tick), stream=audio)
+    audio.codec_context.flush_buffers()
+    found: list[tuple[Fraction, int, Float]] = []
+    mixer = _Mixer(channels)
+    for packet in video.container.demux(audio):
+        try:
+            decoded = audio.codec_context.decode(packet if packet.size else None)
+        except av.FFmpegError:
+            continue  # leaves a hole, which is looked at when the windows are cut
+        for frame in decoded:
+            if frame.pts is not None:
+                found.append((frame.pts * Fraction(frame.time_base or tick), frame.sample_rate, mixer.mix(frame)))
+        if found and found[-1][0] > last_s:
+            break
+    return found
+
+
+class _Mixer:
+    """Frames of any sample format and channel layout to float32 [C, n] at their own rate."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        self._kind: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+
+    def mix(self, frame: av.AudioFrame) -> Float:
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or kind != self._kind:
+            self._kind = kind
+            self._resampler = av.AudioResampler("fltp", _LAYOUTS[self._channels], frame.sample_rate)
+        frame.pts = None  # its time is kept outside; the resampler would fill holes by itself
+        pieces = [piece.to_ndarray() for piece in self._resampler.resample(frame)]
+        return np.concatenate(pieces, axis=1)
+
+
+def _place(frames: list[tuple[Fraction, int, Float]], first_s: Fraction, last_s: Fraction) -> _Stretch:
+    """Put each frame where its time says; between `first_s` and `last_s`, cut to what was found."""
+    frames = [
+        entry for entry in frames if entry[0] < last_s and entry[0] + Fraction(entry[2].shape[1], entry[1]) > first_s
+    ]
+    if not frames:
+        return _Stretch(first_s, 1, np.zeros((1, 0), np.float32), np.zeros(0, np.bool_))
+    start, rate, first = frames[0]
+    if any(other != rate for _, other, _ in frames):
+        raise MediaError(Reason.DAMAGED, "its audio track changes its sample rate")
+    places: list[int] = []
+    expected = 0
+    for time, _, piece in frames:
+        exact = round((time - start) * rate)
+        places.append(expected if abs(exact - expected) <= _JITTER_S * rate else exact)
+        expected = places[-1] + piece.shape[1]
+    length = max(place + piece.shape[1] for place, (_, _, piece) in zip(places, frames, strict=True))
+    audio = np.zeros((first.shape[0], length), np.float32)
+    heard = np.zeros(length, np.bool_)
+    for place, (_, _, piece) in zip(places, frames, strict=True):
+        from_ = max(0, -place)
+        audio[:, place + from_ : place + piece.shape[1]] = piece[:, from_:]
+        heard[place + from_ : place + piece.shape[1]] = True
+    low = max(0, int((first_s - start) * rate))
+    high = min(length, int((last_s - start) * rate) + 1)
+    return _Stretch(start + Fraction(low, rate), rate, audio[:, low:high], heard[low:high])

@@ -1,0 +1,174 @@
+"""An opened video: its tracks, its zero and its length, all read from the container without decoding."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import IO
+
+import av
+from av.container import InputContainer
+
+from cluster import storage
+from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from pipeline.errors import MediaError
+from pipeline.prepare.reasons import Reason
+
+# Formats that hold videos, and the sound-only ones whose right reason is no_video. Playlists (HLS, DASH, concat) are
+# left out on purpose: a text file with a video's name could make FFmpeg open any file or address written in it.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,mxf,nut,dv,rm,gif,h264,hevc,m4v,ivf,"
+    "wav,mp3,flac,aac,aiff,au,caf,amr,ac3,eac3,ape,wv"
+)
+_TAIL_S = 5  # how far before the end the last video packet is searched for where only the container has a length
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A container with a video and an audio track.
+
+    Attributes:
+        zero: time (s) on the container's clock that counts as 0: the first presentation time of its tracks, after edit
+            lists.
+        duration_s: length (s) of the video track from `zero` to the end of its last frame.
+    """
+
+    container: InputContainer
+    video: av.VideoStream
+    audio: av.AudioStream
+    zero: Fraction
+    duration_s: Fraction
+
+    @property
+    def tick_s(self) -> Fraction:
+        """Length (s) of one tick of the video track's clock."""
+        return tick_of(self.video)
+
+    @property
+    def frame_s(self) -> Fraction:
+        """Usual length (s) of one frame."""
+        return 1 / Fraction(self.video.average_rate or 25)
+
+
+@contextmanager
+def open_video(source: str) -> Iterator[VideoFile]:
+    """Open a video by path or URL; from object storage only the bytes that are needed are fetched.
+
+    Raises:
+        MediaError: `missing`, `forbidden`, `unreadable`, `no_video`, `no_audio` or `damaged`.
+    """
+    with _opened(source) as container:
+        video = container.streams.best("video")
+        audio = container.streams.best("audio")
+        if not isinstance(video, av.VideoStream) or video.disposition & av.stream.Disposition.attached_pic:
+            raise MediaError(Reason.NO_VIDEO, "it has no video track")
+        if not isinstance(audio, av.AudioStream):
+            raise MediaError(Reason.NO_AUDIO, "it has no audio track")
+        for stream in (video, audio):
+            if stream.codec_context is None:
+                raise MediaError(Reason.UNREADABLE, f"no decoder is known for its {stream.type} track")
+            # one thread a worker: more buy latency, not throughput
+            stream.codec_context.thread_count = 1
+        starts = [stream.start_time * tick_of(stream) for stream in (video, audio) if stream.start_time is not None]
+        zero = min(starts, default=Fraction(0))
+        end = _video_end(container, video)
+        if end <= zero:
+            raise MediaError(Reason.DAMAGED, "its video track has no frames")
+        yield VideoFile(container, video, audio, zero, end - zero)
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[InputContainer]:
+    options = {"format_whitelist": _FORMATS}
+    handle: IO[bytes] | None = None
+    try:
+        if storage.is_remote(source):
+            handle = _open_remote(source)
+            container = av.open(handle, options=options, metadata_errors="replace")
+        else:
+            # "file:" keeps FFmpeg from taking a colon in a name for a protocol
+            container = av.open(f"file:{_checked(source)}", options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise MediaError(Reason.UNREADABLE, f"not a media file that FFmpeg can read: {error.strerror}") from error
+    except StorageError as error:
+        raise MediaError(Reason.UNREADABLE, str(error)) from error
+    try:
+        with container:
+            yield container
+    except StorageError as error:
+        raise MediaError(Reason.UNREADABLE, str(error)) from error
+    except av.FFmpegError as error:
+        raise MediaError(Reason.DAMAGED, f"reading it failed: {error.strerror}") from error
+    finally:
+        if handle is not None:
+            handle.close()
+
+
+def _checked(source: str) -> str:
+    path = os.path.abspath(source.removeprefix("file://"))
+    if not os.path.lexists(path):
+        raise MediaError(Reason.MISSING, "no such file")
+    if os.path.isdir(path):
+        raise MediaError(Reason.UNREADABLE, "it is a folder")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise MediaError(Reason.MISSING, "it links to a file that isn't there") from None
+    except PermissionError:
+        raise MediaError(Reason.FORBIDDEN, "not allowed to read it") from None
+    except OSError as error:
+        raise MediaError(Reason.UNREADABLE, f"reading it failed: {error.strerror}") from error
+    if empty:
+        raise MediaError(Reason.UNREADABLE, "it is empty")
+    return path
+
+
+def _open_remote(source: str) -> IO[bytes]:
+    try:
+        handle = storage.open_read(source)
+    except MissingFileError:
+        raise MediaError(Reason.MISSING, "no such file") from None
+    except ForbiddenError as error:
+        raise MediaError(Reason.FORBIDDEN, str(error)) from None
+    except StorageError as error:
+        raise MediaError(Reason.UNREADABLE, str(error)) from None
+    if not handle.read(1):
+        raise MediaError(Reason.UNREADABLE, "it is empty")
+    handle.seek(0)
+    return handle
+
+
+def tick_of(stream: av.VideoStream | av.AudioStream) -> Fraction:
+    """Length (s) of one tick of a track's clock."""
+    return Fraction(stream.time_base or Fraction(1, 1000))
+
+
+def _video_end(container: InputContainer, video: av.VideoStream) -> Fraction:
+    """Time (s) on the container's clock at which the last frame ends."""
+    start = (video.start_time or 0) * tick_of(video)
+    if video.duration:
+        return start + video.duration * tick_of(video)
+    # Matroska, WebM and others know only the length of the whole file, which its audio may outlast
+    if container.duration:
+        file_end = Fraction(container.duration + (container.start_time or 0), av.time_base)
+        try:
+            container.seek(int(max(start, file_end - _TAIL_S) / tick_of(video)), stream=video)
+            end = _last_packet_end(container, video)
+        except av.FFmpegError:
+            end = None
+        if end is not None:
+            return end
+    container.seek(int(start / tick_of(video)), stream=video)
+    return _last_packet_end(container, video) or start
+
+
+def _last_packet_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
+    frame = 1 / Fraction(video.average_rate or 25)
+    ends: list[Fraction] = [
+        packet.pts * tick_of(video) + (packet.duration * tick_of(video) if packet.duration else frame)
+        for packet in container.demux(video)
+        if packet.pts is not None
+    ]
+    return max(ends, default=None)
