@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, synth, train
+from jobs import config, evaluate, localize, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -20,6 +20,7 @@ app.add_typer(config.app, name="config")
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("localize")(localize.localize)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

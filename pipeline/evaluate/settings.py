@@ -1,9 +1,10 @@
 """Settings of `gavt evaluate` and of the maps that `gavt localize` draws."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
+from pipeline.errors import SettingsError
 from pipeline.settings.base import Settings
 
 Direction = Literal["audio_to_visual", "visual_to_audio", "both"]
@@ -76,3 +77,16 @@ class EvaluateSettings(Settings):
     """Evaluate at most so many samples of each split; all by default."""
     seed: int = Field(default=0, ge=0)
     """Draws the noise of Eq. 7, the pairs of multi-modal alignment and the weights of the untrained network."""
+
+
+def readout_name(text: str, place: str) -> ReadoutName:
+    """A readout's name from the outside; `place` says in the error where it stood.
+
+    Raises:
+        SettingsError: there is no such readout.
+    """
+    names: tuple[ReadoutName, ...] = get_args(ReadoutName)
+    for name in names:
+        if name == text:
+            return name
+    raise SettingsError(f"{place}: expected one of {', '.join(names)}, found {text!r}")

@@ -1,0 +1,48 @@
+"""`gavt localize`: a video with a heat map of where its sound comes from."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.output import JsonFlag, Overrides, console, print_json
+
+
+def localize(
+    video: Annotated[str, typer.Argument(help="Video with sound, local or s3://.")],
+    checkpoint: Annotated[str, typer.Option(help="Run folder, its checkpoints/ or one checkpoint, local or s3://.")],
+    out: Annotated[str, typer.Option(help="Folder of overlay.mp4, strip.png and maps.npz, local or s3://.")],
+    every: Annotated[float, typer.Option(min=0.04, help="Seconds between two maps.")] = 0.5,
+    readout: Annotated[
+        str | None, typer.Option(help="How maps are made; by default what gavt evaluate chose for the run.")
+    ] = None,
+    config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
+    overrides: Overrides = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show where the sound of any video comes from."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pipeline.evaluate.localize.localize import localize as localize_video
+    from pipeline.evaluate.run_places import config_of
+    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+    from pipeline.train.checkpoints import find_checkpoint
+
+    found = find_checkpoint(checkpoint)
+    settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    screen = console(as_json)
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
+        tasks: dict[str, int] = {}
+
+        def show(doing: str, done: float, total: float) -> None:
+            if doing not in tasks:
+                tasks[doing] = bars.add_task(doing)
+            bars.update(tasks[doing], completed=done, total=total)  # type: ignore[arg-type]  # an int to rich
+
+        result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, show)
+    screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
+    for name in (result["overlay"], result["strip"], result["maps"]):
+        screen.print(f"  {name}")
+    if as_json:
+        print_json(result)

@@ -1,0 +1,50 @@
+"""Heat laid over a frame."""
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluate.localize.video_stream import Pixels
+from pipeline.evaluate.metrics.resize import Map, resize_map
+from pipeline.samples.metadata import Box
+
+_COLOURS: npt.NDArray[np.float32] = (matplotlib.colormaps["turbo"](np.arange(256))[:, :3] * 255).astype(np.float32)
+_STRONGEST = 0.65
+"""Opacity of the hottest place."""
+_BORDER = 0.35
+"""Opacity of the line around the part that the model sees."""
+
+
+def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0) -> Pixels:
+    """Lay a map over a frame.
+
+    Args:
+        pixels: RGB [H, W, 3].
+        heat: [h, w] in 0–1; 0 lets the frame through.
+        square: the part of the frame that the map covers, `[x1, y1, x2, y2]` in 0–1; it gets a thin light border where
+            the frame is larger.
+        strength: 0–1, opacity of everything.
+    """
+    height, width = pixels.shape[:2]
+    left, right = round(square[0] * width), round(square[2] * width)
+    top, bottom = round(square[1] * height), round(square[3] * height)
+    large = resize_map(heat, (bottom - top, right - left)).clip(0, 1)
+    opacity = (large * (_STRONGEST * strength))[..., None]
+    drawn: Pixels = pixels.copy()
+    part = drawn[top:bottom, left:right].astype(np.float32)
+    colours = _COLOURS[(large * 255).astype(np.intp)]
+    drawn[top:bottom, left:right] = (part + (colours - part) * opacity + 0.5).astype(np.uint8)
+    _draw_border(drawn, left, top, right, bottom)
+    return drawn
+
+
+def _draw_border(pixels: Pixels, left: int, top: int, right: int, bottom: int) -> None:
+    height, width = pixels.shape[:2]
+    lines = []
+    if left > 0 or right < width:
+        lines += [(slice(top, bottom), slice(left, left + 1)), (slice(top, bottom), slice(right - 1, right))]
+    if top > 0 or bottom < height:
+        lines += [(slice(top, top + 1), slice(left, right)), (slice(bottom - 1, bottom), slice(left, right))]
+    for rows, columns in lines:
+        line = pixels[rows, columns].astype(np.float32)
+        pixels[rows, columns] = (line + (255 - line) * _BORDER).astype(np.uint8)

@@ -1,0 +1,98 @@
+"""The video with its sound and the heat over it: H.264 and AAC in an MP4."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pipeline.evaluate.localize.overlay import lay_heat
+from pipeline.evaluate.localize.track import MapTrack
+from pipeline.evaluate.localize.video_stream import Picture, Pixels, demux_decoded
+from pipeline.prepare.video_file import VideoFile, open_video
+
+_CLOCK = Fraction(1, 90_000)
+"""Ticks of the written video: fine enough for any frame rate, also a variable one."""
+_MOST_ROWS = 720
+_AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+_FAINTEST = 0.25
+"""Opacity that is left of the heat where the model finds that sound and frame don't belong together."""
+
+
+def write_overlay_video(source: str, track: MapTrack, target: Path, advance: Callable[[float, float], None]) -> None:
+    """Write `target`: every frame of the source at its own time, at most 720 rows high, with the map of that time; heat
+    is fainter where the model doubts that sound and frame belong together.
+
+    Memory does not grow with the length of the video.
+    """
+    with open_video(source) as video, av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        writer = _Writer(out, video, track)
+        for item in demux_decoded(video, sound=True):
+            if isinstance(item, Picture):
+                writer.write_picture(item)
+                advance(float(item.time_s), float(video.duration_s))
+            else:
+                writer.write_sound(item)
+        writer.finish()
+
+
+class _Writer:
+    """The output's two tracks; the picture's size is known with the first frame."""
+
+    def __init__(self, out: av.container.OutputContainer, video: VideoFile, track: MapTrack) -> None:
+        self.out, self.video, self.track = out, video, track
+        rate = Fraction(video.video.average_rate or video.video.guessed_rate or 25)
+        self.pictures = out.add_stream("libx264", rate=rate.limit_denominator(60_000))
+        self.pictures.pix_fmt = "yuv420p"
+        self.pictures.codec_context.time_base = _CLOCK
+        self.pictures.options = {"preset": "veryfast", "crf": "20"}
+        source = video.audio.codec_context
+        sound_rate = source.sample_rate if source.sample_rate in _AAC_RATES_HZ else 48_000
+        self.sound = out.add_stream("aac", rate=sound_rate, layout="mono" if source.channels == 1 else "stereo")
+        self.sound.bit_rate = 128_000
+        self.size: tuple[int, int] | None = None
+        self.last_tick = -1
+        self.waiting: list[av.AudioFrame] = []
+
+    def write_picture(self, picture: Picture) -> None:
+        tick = round(picture.time_s / _CLOCK)
+        if tick <= self.last_tick:
+            return  # before the video's zero, or at the same time as the last one
+        self.last_tick = tick
+        pixels = picture.pixels(_MOST_ROWS)
+        height, width = pixels.shape[:2]
+        if self.size is None:
+            self.size = (width, height)
+            self.pictures.width, self.pictures.height = width, height
+            for frame in self.waiting:
+                self._encode_sound(frame)
+            self.waiting.clear()
+        frame = av.VideoFrame.from_ndarray(self._with_heat(pixels, float(picture.time_s)), format="rgb24")
+        if (width, height) != self.size:  # some streams change their size on the way
+            frame = frame.reformat(width=self.size[0], height=self.size[1])
+        frame.pts, frame.time_base = tick, _CLOCK
+        self.out.mux(self.pictures.encode(frame))
+
+    def write_sound(self, frame: av.AudioFrame) -> None:
+        if frame.pts is None:
+            return
+        tick = Fraction(frame.time_base or self.video.audio.time_base)
+        frame.pts -= round(self.video.zero / tick)
+        if frame.pts * tick + Fraction(frame.samples, frame.sample_rate) <= 0:
+            return
+        if self.size is None:
+            self.waiting.append(frame)  # the file can't be begun before the picture's size is known
+        else:
+            self._encode_sound(frame)
+
+    def finish(self) -> None:
+        if self.size is not None:
+            self.out.mux(self.pictures.encode(None))
+            self.out.mux(self.sound.encode(None))
+
+    def _encode_sound(self, frame: av.AudioFrame) -> None:
+        self.out.mux(self.sound.encode(frame))
+
+    def _with_heat(self, pixels: Pixels, time_s: float) -> Pixels:
+        strength = _FAINTEST + (1 - _FAINTEST) * self.track.match_at(time_s)
+        return lay_heat(pixels, self.track.heat(time_s), self.track.square, strength)

@@ -1,0 +1,163 @@
+"""The maps of a video over time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.errors import MediaError
+from pipeline.evaluate.localize.video_stream import Picture, Pixels, demux_decoded
+from pipeline.evaluate.metrics.resize import Map
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.features.settings import FeatureSettings
+from pipeline.prepare.audio import read_windows
+from pipeline.prepare.reasons import Reason
+from pipeline.prepare.settings import PrepareSettings
+from pipeline.prepare.video_file import VideoFile, open_video
+from pipeline.samples.metadata import Box
+from pipeline.tasks.mma import TaskModel
+
+_Item = TypeVar("_Item")
+_Time = TypeVar("_Time", Fraction, float)
+_AT_ONCE = 16
+"""Moments whose sound is decoded together; more would hold more of the track in memory."""
+_ROWS = 480
+"""Height at which frames are handed to the model's crop, as in the paper's stored frames."""
+
+
+@dataclass(frozen=True)
+class MapTrack:
+    """Maps at moments of a video.
+
+    Attributes:
+        times_s: [T] seconds from the video's zero, rising.
+        maps: [T, h, w] as the readout gives them.
+        match: [T] probability that sound and frame belong together, as the model sees it.
+        square: the part of the upright frame that the maps lie over, `[x1, y1, x2, y2]` in 0–1.
+    """
+
+    times_s: npt.NDArray[np.float64]
+    maps: Map
+    match: npt.NDArray[np.float64]
+    square: Box
+
+    def heat(self, time_s: float) -> Map:
+        """The map [h, w] at any time, in 0–1: each map is scaled to its own range, and between two moments they are
+        blended."""
+        after = int(np.searchsorted(self.times_s, time_s))
+        if after == 0:
+            return _unit(self.maps[0])
+        if after == len(self.times_s):
+            return _unit(self.maps[-1])
+        before, later = self.times_s[after - 1], self.times_s[after]
+        share = np.float32((time_s - before) / (later - before))
+        blended: Map = (1 - share) * _unit(self.maps[after - 1]) + share * _unit(self.maps[after])
+        return blended
+
+    def match_at(self, time_s: float) -> float:
+        """The probability of a match at any time."""
+        return float(np.interp(time_s, self.times_s, self.match))
+
+
+def make_track(
+    source: str,
+    task_model: TaskModel,
+    features: FeatureSettings,
+    readout: Readout,
+    every_s: float,
+    device: torch.device,
+    advance: Callable[[float, float], None],
+) -> MapTrack:
+    """Maps every `every_s` seconds, each from the frame then displayed and the sound around it, cut as in training.
+
+    Args:
+        advance: told (seconds done, seconds in all).
+
+    Raises:
+        MediaError: the video can't be read, or its sound is shorter than the model needs.
+    """
+    recipe = PrepareSettings(audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples)
+    times: list[float] = []
+    maps: list[Map] = []
+    match: list[float] = []
+    square: Box = (0.0, 0.0, 1.0, 1.0)
+    with open_video(source) as pictures_from, open_video(source) as sound_from:
+        duration = pictures_from.duration_s
+        step = Fraction(every_s).limit_denominator(1000)
+        wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
+        for shown in _in_groups(displayed(pictures_from, wanted, _ROWS), _AT_ONCE):
+            windows = read_windows(sound_from, [time for time, _ in shown], recipe)
+            heard = [(item, window) for item, window in zip(shown, windows, strict=True) if window is not None]
+            if not heard:
+                continue
+            frames = torch.stack([_square_tensor(pixels, features.frame_size) for (_, pixels), _ in heard])
+            audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
+            inputs = (frames[:, None].to(device).float() / 255, torch.from_numpy(audio).to(device))
+            maps.extend(readout(task_model, *inputs).cpu().numpy())
+            with torch.no_grad():
+                logit = task_model.match_logit(task_model.model.encode(*inputs).tokens)
+            match.extend(torch.sigmoid(logit).cpu().tolist())
+            times.extend(float(time) for (time, _), _ in heard)
+            square = _square_of(heard[0][0][1])
+            advance(times[-1], float(duration))
+    if not maps:
+        raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
+    return MapTrack(np.array(times), np.stack(maps), np.array(match), square)
+
+
+def centre_square(width: int, height: int) -> tuple[int, int, int]:
+    """Left, top and side, in pixels, of the square that the model sees."""
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def displayed(video: VideoFile, wanted: Sequence[_Time], most_rows: int) -> Iterator[tuple[_Time, Pixels]]:
+    """(time, pixels) of the picture on screen at each wanted time (s from the video's zero, rising), in one pass."""
+    waiting = iter(wanted)
+    time = next(waiting, None)
+    shown: Picture | None = None
+    for picture in demux_decoded(video, sound=False):
+        while time is not None and shown is not None and time < picture.time_s:
+            yield time, shown.pixels(most_rows)
+            time = next(waiting, None)
+        if time is None:
+            return
+        shown = picture
+    # a picture stays on screen for its own length, then the video is over
+    while time is not None and shown is not None and time < shown.time_s + 2 * video.frame_s:
+        yield time, shown.pixels(most_rows)
+        time = next(waiting, None)
+
+
+def _square_tensor(pixels: Pixels, size: int) -> Tensor:
+    """The centre square [3, size, size], scaled as samples of a shard are."""
+    left, top, side = centre_square(pixels.shape[1], pixels.shape[0])
+    image = Image.fromarray(pixels).resize(
+        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+
+def _square_of(pixels: Pixels) -> Box:
+    height, width = pixels.shape[:2]
+    left, top, side = centre_square(width, height)
+    return (left / width, top / height, (left + side) / width, (top + side) / height)
+
+
+def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    while group := list(islice(items, size)):
+        yield group
+
+
+def _unit(heat: Map) -> Map:
+    """Scaled to 0–1; a map that says the same everywhere becomes 0."""
+    low, high = float(heat.min()), float(heat.max())
+    scaled: Map = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    return scaled
