@@ -18,6 +18,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model; the same command again goes on from the last checkpoint."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.launch import launch_local, launched
     from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings

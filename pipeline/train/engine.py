@@ -13,6 +13,9 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.train.settings import TrainSettings
 
+_BUCKET = 200_000_000
+"""Most numbers that ZeRO reduces or gathers at once."""
+
 
 def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
     """Samples a process handles at once.
@@ -61,23 +64,31 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
+        parameters = sum(parameter.numel() for parameter in model.parameters())
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
-            config=deepspeed_settings(settings, micro_batch, group.world_size),
+            config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
             dist_init_required=False,
         )
     return engine
 
 
-def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration."""
+def deepspeed_settings(
+    settings: TrainSettings, micro_batch: int, world_size: int, parameters: int
+) -> dict[str, Any]:
+    """DeepSpeed's own configuration for a model with that many parameters."""
+    bucket = min(_BUCKET, parameters)  # buffers of this size are allocated every step, whatever the model needs
     return {
         "train_batch_size": settings.batch_size,
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": settings.batch_size // (micro_batch * world_size),
         "gradient_clipping": settings.clip_norm,
-        "zero_optimization": {"stage": settings.zero_stage},
+        "zero_optimization": {
+            "stage": settings.zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
         "bf16": {"enabled": settings.precision == "bf16"},
         "fp16": {"enabled": settings.precision == "fp16"},
         # torch's own AdamW runs everywhere; DeepSpeed's fused one would be compiled first

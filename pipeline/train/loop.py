@@ -77,6 +77,7 @@ def train(
         raise SettingsError("data.train: expected a shard set to train on, found none")
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling takes long
     reader = _reader(settings, settings.data.train, augment=True)
     validation = _reader(settings, settings.data.validation, augment=False) if settings.data.validation else None
     with _locked_by_main(run, settings, group), _stop_signals() as stop:
@@ -137,7 +138,7 @@ class _Training:
             loss, right = self.engine(frames, waveform, pairs.to(self.group.device))
             self.engine.backward(loss)
             self.engine.step()
-            loss_sum += float(loss) * len(batch)
+            loss_sum += float(loss.detach()) * len(batch)
             correct += float(right)
             replaced += batch.replaced
         samples = self.micro_batch * accumulated
