@@ -27,7 +27,7 @@ def encode_mp4(
         video.codec_context.thread_count = 1
         video.options = {"preset": "veryfast", "crf": str(settings.crf)}  # x264 closes its GOPs by default
         audio = container.add_stream("aac", rate=settings.audio_rate_hz, layout="mono")
-        audio.bit_rate = 96_000
+        audio.bit_rate = 3 * settings.audio_rate_hz
         audio.options = {"aac_coder": "fast"}  # half the time of the default search
         for stream in (video, audio):
             stream.codec_context.flags |= av.codec.context.Flags.bitexact

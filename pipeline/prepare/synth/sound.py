@@ -1,5 +1,6 @@
 """Sound of a scene: melodies, and the stems and mixture that they give."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,7 +79,7 @@ def _render(source: Source, rate_hz: int, samples: int) -> Waveform:
         time = np.arange(first, last) / rate_hz - note.start_s
         shape = _envelope(timbre, time, note)
         stem[first:last] += _tone(timbre, time, note.pitch, rate_hz) * shape
-        envelope[first:last] += shape
+        envelope[first:last] += shape * _decay(timbre, time)
     if timbre.noise:
         stem += timbre.noise * envelope * _noise(timbre.noise_band_hz, rate_hz, samples, source.noise_seed)
     level = np.sqrt(np.mean(stem**2))
@@ -100,15 +101,31 @@ def _tone(timbre: Timbre, time: Waveform, pitch: int, rate_hz: int) -> Waveform:
         depth = 2 ** (timbre.vibrato_cents / 1200) - 1
         phase += depth * frequency / timbre.vibrato_hz * (1 - np.cos(2 * np.pi * timbre.vibrato_hz * time))
     voices = [1.0, 2 ** (timbre.detune_cents / 1200)] if timbre.detune_cents else [1.0]
-    decay = np.exp(-time / timbre.decay_s) if timbre.decay_s else None
+    decay = _decay(timbre, time)
     tone = np.zeros_like(time)
     for voice in voices:
-        for ratio, amplitude in timbre.partials:
-            if ratio * voice * frequency > 0.45 * rate_hz:
-                continue  # it would alias
-            partial = amplitude / len(voices) * np.sin(ratio * voice * phase)
-            tone += partial if decay is None else partial * decay ** (0.7 + 0.3 * ratio)
+        audible = [partial for partial in timbre.partials if partial[0] * voice * frequency < 0.45 * rate_hz]
+        for (ratio, amplitude), sine in zip(audible, _sines(voice * phase, [r for r, _ in audible]), strict=True):
+            partial = amplitude / len(voices) * sine
+            tone += partial * decay ** (0.7 + 0.3 * ratio) if timbre.decay_s else partial
     return tone
+
+
+def _sines(phase: Waveform, ratios: list[float]) -> Iterator[Waveform]:
+    """sin(ratio · phase) for rising ratios; the harmonic ones by sin((k+1)p) = 2 cos p sin kp − sin((k−1)p)."""
+    if any(ratio != int(ratio) for ratio in ratios):
+        yield from (np.sin(ratio * phase) for ratio in ratios)
+        return
+    before, now, twice_cos = np.zeros_like(phase), np.sin(phase), 2 * np.cos(phase)
+    for k in range(1, int(max(ratios, default=0)) + 1):
+        if k in ratios:
+            yield now
+        before, now = now, twice_cos * now - before
+
+
+def _decay(timbre: Timbre, time: Waveform) -> Waveform:
+    """How a struck or plucked tone dies away; ones for a held tone."""
+    return np.exp(-time / timbre.decay_s) if timbre.decay_s else np.ones_like(time)
 
 
 def _noise(band_hz: tuple[float, float], rate_hz: int, samples: int, seed: int) -> Waveform:
