@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, localize, synth, train
+from jobs import config, evaluate, localize, prepare, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.command("synth")(synth.synth)
+app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)

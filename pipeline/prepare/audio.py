@@ -143,7 +143,8 @@ def _resample(stretch: _Stretch, settings: PrepareSettings) -> npt.NDArray[np.in
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=settings.audio_rate_hz)
     pieces = [piece.to_ndarray() for item in (frame, None) for piece in resampler.resample(item)]
     audio = np.concatenate(pieces, axis=1)
-    return np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
+    whole: npt.NDArray[np.int16] = np.clip(np.rint(audio * 32768), -32768, 32767).astype(np.int16)
+    return whole
 
 
 def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, channels: int) -> _Stretch:

@@ -29,9 +29,10 @@ def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
         return False
     if any(packet.pts is None or packet.is_discard or packet.is_corrupt for packet in run.packets):
         return False
-    times = [packet.pts for packet in run.packets if packet.pts is not None]
+    times: list[int] = [packet.pts for packet in run.packets if packet.pts is not None]
     keyframes = sum(packet.is_keyframe for packet in run.packets)
     if keyframes != 1 or len(set(times)) != len(times) or times[0] != min(times):
         return False
     ahead = sum(time > min(run.wanted.values()) for time in times)
-    return ahead * video.video.width * video.video.height * 3 <= _MOST_AHEAD_BYTES
+    frame_bytes = int(video.video.width) * int(video.video.height) * 3
+    return ahead * frame_bytes <= _MOST_AHEAD_BYTES

@@ -147,9 +147,9 @@ def tick_of(stream: av.VideoStream | av.AudioStream) -> Fraction:
 
 def _video_end(container: InputContainer, video: av.VideoStream) -> Fraction:
     """Time (s) on the container's clock at which the last frame ends."""
-    start = (video.start_time or 0) * tick_of(video)
+    start = int(video.start_time or 0) * tick_of(video)
     if video.duration:
-        return start + video.duration * tick_of(video)
+        return start + int(video.duration) * tick_of(video)
     # Matroska, WebM and others know only the length of the whole file, which its audio may outlast
     if container.duration:
         file_end = Fraction(container.duration + (container.start_time or 0), av.time_base)

@@ -1,0 +1,211 @@
+"""Calls in a process of their own, so that what crashes, hangs or eats memory takes nothing else with it.
+
+The process is kept from call to call, and ends when its parent does. Arguments and results travel by pickle over pipes.
+"""
+
+import importlib
+import os
+import pickle
+import selectors
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Fate = Literal["crash", "timeout", "memory"]
+
+_LENGTH = struct.Struct("<Q")
+_LOOK_EVERY_S = 0.1
+
+
+class ProcessLost(Exception):
+    """The process died during a call or was ended by its limits.
+
+    Attributes:
+        fate: `crash`, `timeout` or `memory`.
+    """
+
+    def __init__(self, fate: Fate, message: str) -> None:
+        super().__init__(message)
+        self.fate: Fate = fate
+
+
+class Isolated(Generic[P, R]):
+    """Calls a function of a module in another process.
+
+    An exception of the function is raised here too. The process starts with the first call, and anew after it was lost.
+
+    Args:
+        function: a module's function; the other process imports it by name.
+        deadline_s: longest time of a call, start of the process not counted.
+        memory_mb: most resident memory of the process; watched on Linux only.
+    """
+
+    def __init__(self, function: Callable[P, R], deadline_s: float, memory_mb: int) -> None:
+        self._function = function
+        self._deadline_s = deadline_s
+        self._memory_mb = memory_mb
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Isolated[P, R]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function.
+
+        Raises:
+            ProcessLost: the process died, took too long or took too much memory.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None
+        try:
+            _send(process.stdin, (args, kwargs))
+        except BrokenPipeError:
+            self._lose("crash", "its process died before it began")
+        good, value = self._receive(time.monotonic() + self._deadline_s)
+        if not good:
+            raise value
+        result: R = value
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # the parent's search path, so that the function is found wherever its module came from
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        name = f"{self._function.__module__}:{self._function.__qualname__}"
+        command = [sys.executable, "-c", "from cluster.isolation import serve; serve()", name]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        self._process = process
+        started = self._receive(time.monotonic() + 120)
+        if not started[0]:
+            self.close()
+            raise started[1]
+        return process
+
+    def _receive(self, until: float) -> tuple[bool, Any]:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        parts: list[bytes] = []
+        missing = _LENGTH.size
+        header = True
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while missing:
+                if not selector.select(_LOOK_EVERY_S):
+                    if time.monotonic() > until:
+                        self._lose("timeout", f"took longer than {self._deadline_s:g} s")
+                    self._check_memory(process.pid)
+                    continue
+                part = os.read(process.stdout.fileno(), min(missing, 1 << 20))
+                if not part:
+                    self._lose(*_fate_of(process.wait()))
+                parts.append(part)
+                missing -= len(part)
+                if header and not missing:
+                    (missing,) = _LENGTH.unpack(b"".join(parts))
+                    parts, header = [], False
+        answer: tuple[bool, Any] = pickle.loads(b"".join(parts))
+        return answer
+
+    def _check_memory(self, pid: int) -> None:
+        used = resident_mb(pid)
+        if used is not None and used > self._memory_mb:
+            self._lose("memory", f"took {used:.0f} MB of memory, more than {self._memory_mb} MB")
+
+    def _lose(self, fate: Fate, message: str) -> NoReturn:
+        self.close()
+        raise ProcessLost(fate, message)
+
+
+def resident_mb(pid: int) -> float | None:
+    """Resident memory of a process in MB; None where there is no /proc."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def serve() -> None:
+    """The other process: import the function named on the command line and answer calls until the parent is gone."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get among the answers
+    calls: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_take_calls, args=(calls,), daemon=True).start()
+    try:
+        function = _import(sys.argv[1])
+    except Exception as error:
+        _send(answers, (False, error))
+        return
+    _send(answers, (True, None))
+    while True:
+        args, kwargs = calls.get()
+        try:
+            answer: tuple[bool, Any] = (True, function(*args, **kwargs))
+        except Exception as error:
+            answer = (False, error if _can_travel(error) else RuntimeError(f"{type(error).__name__}: {error}"))
+        _send(answers, answer)
+
+
+def _take_calls(calls: "SimpleQueue[Any]") -> None:
+    """Read calls beside the work, so that the parent's end is noticed even while a call hangs."""
+    source = os.fdopen(0, "rb")
+    while header := source.read(_LENGTH.size):
+        calls.put(pickle.loads(source.read(_LENGTH.unpack(header)[0])))
+    os._exit(0)
+
+
+def _can_travel(error: Exception) -> bool:
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # whatever an exception's own code raises here, the answer is no
+        return False
+
+
+def _import(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    function: Callable[..., Any] = found
+    return function
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    pipe.write(_LENGTH.pack(len(content)) + content)
+    pipe.flush()
+
+
+def _fate_of(code: int) -> tuple[Fate, str]:
+    if code == -9:  # nobody here sends it: the kernel does where memory runs out
+        return "memory", "its process was killed (signal 9), as happens when memory runs out"
+    if code < 0:
+        return "crash", f"its process died of signal {-code}"
+    return "crash", f"its process ended with code {code}"

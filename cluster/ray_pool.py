@@ -1,0 +1,176 @@
+"""A pool of Ray workers: a function over many items, results as they come, lost workers replaced.
+
+Ray is started here for the time of the pool, or an existing cluster is used.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar
+
+import ray
+import ray.exceptions
+
+from cluster.errors import WorkerPoolError
+
+I = TypeVar("I")  # noqa: E741  the item
+R = TypeVar("R")
+
+_LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+)
+_OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts; items and results are small
+_SIGNS_OF_LIFE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Step(Generic[I, R]):
+    """What happened to an item.
+
+    Attributes:
+        state: `value`, it gave a value; `done`; `restarted`, its worker died, what it gave counts no more and it is
+            done once more; `lost`, its workers died too often.
+        message: for `restarted` and `lost`, how the worker died.
+    """
+
+    item: I
+    state: Literal["value", "done", "restarted", "lost"]
+    value: R | None = None
+    message: str = ""
+
+
+class RayPool:
+    """Ray workers for the time of a `with` block.
+
+    Args:
+        address: an existing cluster (`host:port`, or `auto` on one of its nodes); None starts Ray on this machine.
+        workers: how many tasks run at once, one CPU each; None takes all CPUs there are.
+
+    Raises:
+        WorkerPoolError: the cluster can't be reached, or Ray doesn't start.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        self._address = address
+        self._wanted = workers
+        self._folder: str | None = None
+        self.workers = 0
+
+    def __enter__(self) -> "RayPool":
+        try:
+            if self._address is None:
+                self._start_local()
+            else:
+                self._connect(self._address)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def map_unordered(
+        self, function: Callable[[I], Iterator[R]], items: Iterable[I], attempts: int = 3
+    ) -> Iterator[Step[I, R]]:
+        """Run a generator function on every item; gives its values as they come, in no order between the items.
+
+        No more tasks than workers, and one waiting, are handed out at a time. An item whose worker died is run again,
+        up to `attempts` times, so the function must do no harm when it is repeated.
+
+        Raises:
+            Exception: whatever the function raised; the other tasks are ended.
+        """
+        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1)(function)
+        waiting = deque((item, 1) for item in items)
+        running: dict[Any, tuple[I, int]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) <= self.workers:
+                    item, attempt = waiting.popleft()
+                    running[task.remote(item)] = (item, attempt)
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=_SIGNS_OF_LIFE_S)
+                for stream in ready:
+                    step: Step[I, R] = self._next(stream, *running[stream], attempts)
+                    if step.state != "value":
+                        _, attempt = running.pop(stream)
+                        if step.state == "restarted":
+                            waiting.appendleft((step.item, attempt + 1))
+                    yield step
+        finally:
+            for stream in running:
+                with suppress(ray.exceptions.RayError):
+                    ray.cancel(stream, force=True)
+
+    def _next(self, stream: Any, item: I, attempt: int, attempts: int) -> Step[I, R]:
+        try:
+            return Step(item, "value", ray.get(next(stream)))
+        except StopIteration:
+            return Step(item, "done")
+        except _LOST as error:
+            message = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+            return Step(item, "restarted" if attempt < attempts else "lost", message=message)
+        except ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, Exception):
+                raise cause from error
+            raise
+
+    def _start_local(self) -> None:
+        cpus = os.cpu_count() or 1
+        if hasattr(os, "sched_getaffinity"):
+            cpus = len(os.sched_getaffinity(0))
+        self.workers = self._wanted or cpus
+        # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
+        self._folder = tempfile.mkdtemp(prefix="gavt-ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # without one Ray leaves a token in ~/.ray, after which this user's other clusters refuse each other
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self.workers,
+                num_gpus=0,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=self._folder,
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise WorkerPoolError(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
+
+    def _connect(self, address: str) -> None:
+        credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": credentials} if credentials else None,
+            )
+        except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
+            text = " ".join(str(error).split())
+            raise WorkerPoolError(
+                f"--ray-address {address}: expected a running Ray cluster, found none: {text}"
+            ) from error
+        self.workers = self._wanted or int(ray.cluster_resources().get("CPU", 1))
+
+    def _stop(self) -> None:
+        ray.shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
