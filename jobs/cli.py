@@ -11,7 +11,7 @@ from jobs import config, evaluate, localize, prepare, synth, train
 
 app = typer.Typer(
     name="gavt",
-    help="From unlabelled videos to a pretrained audio-visual transformer. --debug before or behind any verb shows tracebacks.",
+    help="From unlabelled videos to a pretrained audio-visual transformer. --debug anywhere shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

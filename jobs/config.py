@@ -32,4 +32,5 @@ def show(
         table.add_row(key, str(value), origin, style="dim" if origin == "default" else None)
     console(as_json).print(table)
     if as_json:
-        print_json({"settings": resolved.settings.model_dump(mode="json"), "origins": {k: o for k, _, o in resolved.rows()}})
+        origins = {key: origin for key, _, origin in resolved.rows()}
+        print_json({"settings": resolved.settings.model_dump(mode="json"), "origins": origins})

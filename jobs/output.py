@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line of stdout.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value. May be repeated.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line of stdout.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value; repeatable.")]
 
 
 def console(as_json: bool = False) -> Console:

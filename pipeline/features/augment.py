@@ -74,7 +74,7 @@ def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
     grid = F.affine_grid(_affine(draws), [batch, 3, size, size], align_corners=False)
     grid = grid.repeat_interleave(count, dim=0)
     cropped = F.grid_sample(frames.flatten(0, 1), grid, padding_mode="reflection", align_corners=False)
-    return _change_colours(cropped.unflatten(0, (batch, count)), draws)
+    return _change_colours(cropped.view(batch, count, 3, size, size), draws)
 
 
 def _affine(draws: AugmentDraws) -> Tensor:

@@ -14,7 +14,7 @@ class AugmentSettings(Settings):
     """Largest rotation in each direction; the rotated image is cropped to fit."""
     rotation_probability: float = Field(default=0.4, ge=0, le=1)
     resize_minimum: float = Field(default=0.7, gt=0, le=1)
-    """The image is resized by a factor between this and 1 before the fixed-size crop; 1 turns resizing and cropping off."""
+    """The image is resized by a factor between this and 1 before the fixed-size crop; 1 turns both off."""
     aspect: float = Field(default=0.25, ge=0, lt=1)
     """Largest stretch of the aspect ratio."""
     brightness: float = Field(default=0.3, ge=0, lt=1)

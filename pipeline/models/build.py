@@ -30,5 +30,5 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif callable(reset := getattr(module, "reset_parameters", None)):
         reset()
-    elif list(module.parameters(recurse=False)) or list(module.buffers(recurse=False)):
+    elif any(True for _ in module.parameters(recurse=False)) or any(True for _ in module.buffers(recurse=False)):
         raise TypeError(f"{type(module).__name__} has parameters or buffers but no reset_parameters()")

@@ -79,4 +79,3 @@ def build_embedder(settings: Embedder, channels: int, width: int, audio: bool) -
 
 def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(_GROUPS, channels)
-

@@ -60,7 +60,9 @@ def load_settings(path: str | os.PathLike[str] | None, kind: type[S], overrides:
     try:
         return Resolved(kind.model_validate(values), origins)
     except ValidationError as error:
-        raise SettingsError(_explain(error, kind, origins, os.fspath(path) if path is not None else "settings")) from None
+        raise SettingsError(
+            _explain(error, kind, origins, os.fspath(path) if path is not None else "settings")
+        ) from None
 
 
 def dump_settings(settings: BaseModel) -> str:
@@ -140,7 +142,7 @@ def _parse_override(override: str) -> tuple[Key, Any]:
 
 def _check_override(kind: type[BaseModel], key: Key, override: str) -> None:
     for depth, name in enumerate(key):
-        fields = list(_fields_at(kind, key[:depth]))
+        fields = [field for one in _models_at(kind, key[:depth]) for field in one.model_fields]
         if fields and name not in fields:
             place = ".".join(key[:depth]) or "the settings"
             raise SettingsError(f"override {override!r}: {place} has no key {name!r}{_did_you_mean(name, fields)}")
@@ -157,13 +159,12 @@ def _set(values: dict[str, Any], key: Key, value: Any) -> None:
 
 def _explain(error: ValidationError, kind: type[BaseModel], origins: dict[Key, str], path: str) -> str:
     problem = error.errors()[0]
-    # pydantic adds the name of a union's member to the place
-    place = tuple(str(part) for part in problem["loc"] if not str(part).endswith("Settings"))
+    place = _place(problem["loc"], kind)
     origin = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), None)
     origin = origin or next((o for key, o in origins.items() if place and key[: len(place)] == place), path)
     name = ".".join(place)
     if problem["type"] == "extra_forbidden":
-        known = list(_fields_at(kind, place[:-1]))
+        known = [name for one in _models_at(kind, place[:-1]) for name in one.model_fields]
         return f"{origin}: {name}: no such setting{_did_you_mean(place[-1], known)}"
     if problem["type"] == "missing":
         return f"{origin}: {name}: this setting is required and was not given"
@@ -172,14 +173,24 @@ def _explain(error: ValidationError, kind: type[BaseModel], origins: dict[Key, s
     return f"{origin}: {name}: expected {expected}, found {found!r}"
 
 
-def _fields_at(kind: type[BaseModel], key: Key) -> Iterator[str]:
-    """Names of the settings below `key`; of all members where a union stands there."""
+def _place(location: tuple[int | str, ...], kind: type[BaseModel]) -> Key:
+    """The dotted key of an error; where one of several classes may stand, pydantic adds that class's tag to it."""
+    place: Key = ()
+    tag_follows = False
+    for part in location:
+        if not tag_follows:
+            place = (*place, str(part))
+        tag_follows = not tag_follows and len(_models_at(kind, place)) > 1
+    return place
+
+
+def _models_at(kind: type[BaseModel], key: Key) -> list[type[BaseModel]]:
+    """The settings classes that may stand at `key`."""
     kinds = [kind]
     for name in key:
         inner = [one.model_fields[name].annotation for one in kinds if name in one.model_fields]
         kinds = [found for annotation in inner for found in _models_in(annotation)]
-    for one in kinds:
-        yield from one.model_fields
+    return kinds
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -168,5 +168,8 @@ def _remove_old(folder: Path, keep: int) -> None:
 
 
 def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        while piece := content.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -74,9 +74,7 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     return engine
 
 
-def deepspeed_settings(
-    settings: TrainSettings, micro_batch: int, world_size: int, parameters: int
-) -> dict[str, Any]:
+def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration for a model with that many parameters."""
     bucket = min(_BUCKET, parameters)  # buffers of this size are allocated every step, whatever the model needs
     return {

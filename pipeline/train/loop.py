@@ -77,7 +77,8 @@ def train(
         raise SettingsError("data.train: expected a shard set to train on, found none")
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling takes long
+    # nothing reads uninitialised memory, and filling it takes long
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     reader = _reader(settings, settings.data.train, augment=True)
     validation = _reader(settings, settings.data.validation, augment=False) if settings.data.validation else None
     with _locked_by_main(run, settings, group), _stop_signals() as stop:
@@ -199,18 +200,14 @@ class _Training:
 
     def _build(self) -> Any:
         settings = self.settings
-        model = build_on(
-            self.group.device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features))
-        )
+        model = build_on(self.group.device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
         assert isinstance(model, TaskModel)
         model.model.encoder.checkpointing = settings.train.activation_checkpointing == "full"
         return build_engine(model, settings.train, self.micro_batch, self.group)
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint, rewind the metrics to it, and say at which step to go on."""
-        checkpoint = self.group.from_main(
-            newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None
-        )
+        checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
         step = 0
         if checkpoint is not None:
             load_engine(checkpoint, self.engine, self.group)

@@ -1,12 +1,12 @@
 """The folder of a run.
 
-    RUN/
-        config.yaml         all settings
-        metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
-        events.jsonl        starts, resumes, checkpoints, stops
-        checkpoints/        see pipeline.train.checkpoints
-        wandb/              wandb's own files and the run's id
-        logs/               one file a process
+RUN/
+    config.yaml         all settings
+    metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
+    events.jsonl        starts, resumes, checkpoints, stops
+    checkpoints/        see pipeline.train.checkpoints
+    wandb/              wandb's own files and the run's id
+    logs/               one file a process
 """
 
 import fcntl

@@ -1,5 +1,6 @@
 """Validation during training: the task's loss and accuracy on the same pairs every time."""
 
+import math
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ def validate(
     samples = min(len(reader.order), settings.train.validation_samples)
     loss_sum = correct = count = 0.0
     # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
-    rounds = -(-(-(-samples // micro_batch)) // group.world_size)
+    rounds = math.ceil(math.ceil(samples / micro_batch) / group.world_size)
     batches = share_of(reader, samples, micro_batch, group.rank, group.world_size)
     batch = None
     for _ in range(rounds):

@@ -8,13 +8,14 @@ import netrc
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.train.metrics_log import Record
 from pipeline.train.settings import WandbSettings
 from pipeline.train.wandb_file import read_history
 
 STEP = "step"
+_MODES: tuple[Literal["online", "offline", "disabled"], ...] = ("online", "offline", "disabled")
 
 
 class WandbSink:
@@ -82,12 +83,11 @@ class WandbSink:
             self._run.finish()
 
 
-def _resolve_mode(mode: str) -> str:
+def _resolve_mode(mode: str) -> Literal["online", "offline", "disabled"]:
     """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb."""
-    if os.environ.get("WANDB_MODE") in {"online", "offline", "disabled"}:
-        return os.environ["WANDB_MODE"]
-    if mode != "auto":
-        return mode
+    for known in _MODES:
+        if known == os.environ.get("WANDB_MODE", mode):
+            return known
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     try:

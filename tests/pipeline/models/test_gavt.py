@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_shards import FEATURES, MODEL
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.build import build_on
+from pipeline.models.gavt import Gavt
+from pipeline.models.settings import GavtSettings
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+
+EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
+
+
+def tiny(seed: int = 0, **changes: object) -> Gavt:
+    settings, features = GavtSettings.model_validate(MODEL | changes), FeatureSettings.model_validate(FEATURES)
+    model = build_on("cpu", seed, lambda: Gavt(settings, features))
+    assert isinstance(model, Gavt)
+    return model
+
+
+def inputs(count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 1, 3, 32, 32, generator=generator), torch.rand(count, 1, 4095, generator=generator) - 0.5
+
+
+@pytest.mark.parametrize(
+    ("version", "width", "layers", "heads", "millions"),
+    [("a", 128, 8, 8, 1.23), ("b", 256, 8, 8, 18.5), ("c", 512, 2, 16, 18.7)],
+)
+def test_table_2s_versions_have_321_tokens_and_their_width(version, width, layers, heads, millions):
+    settings = load_settings(EXPERIMENTS / f"gavt_{version}.yaml", ExperimentSettings).settings
+    with torch.device("meta"):
+        model = Gavt(settings.model, settings.features)
+    assert model.tokens.visual_grid == (8, 8)
+    assert model.tokens.audio_grid == (16, 16)
+    assert model.tokens.count == 321
+    assert (settings.model.width, settings.model.layers, settings.model.heads) == (width, layers, heads)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.parametrize("version", ["a", "c"])
+def test_the_embedders_give_as_many_tokens_as_the_layout_says(version):
+    settings = load_settings(EXPERIMENTS / f"gavt_{version}.yaml", ExperimentSettings).settings
+    model = build_on("cpu", 0, lambda: Gavt(settings.model, settings.features)).eval()
+    encoded = model.encode(torch.rand(1, 1, 3, 128, 128), torch.rand(1, 1, 65535), return_attention=True)
+    assert encoded.tokens.shape == (1, 321, settings.model.width)
+    assert [tuple(a.shape) for a in encoded.attention] == [(1, settings.model.heads, 321, 321)] * settings.model.layers
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_asking_for_attention_changes_nothing(norm_first):
+    model = tiny(norm_first=norm_first).eval()
+    with torch.no_grad():
+        fused, mapped = model.encode(*inputs()), model.encode(*inputs(), return_attention=True)
+    assert torch.allclose(fused.tokens, mapped.tokens, atol=1e-5)
+    assert all(torch.allclose(layer.sum(-1), torch.ones_like(layer.sum(-1))) for layer in mapped.attention)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    one, same, other = tiny(1).state_dict(), tiny(1).state_dict(), tiny(2).state_dict()
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["positions"], other["positions"])
+
+
+def test_building_leaves_the_callers_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    tiny()
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny(dropout=0.1).train()
+        model.encoder.checkpointing = checkpointing
+        torch.manual_seed(3)
+        model(*inputs(4)).square().mean().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
+
+
+def test_running_averages_stay_in_float32_and_move_in_bf16():
+    model = tiny().bfloat16().train()
+    norm = model.visual_embedder.features[1]
+    assert norm.running_mean.dtype == torch.float32
+    assert norm.weight.dtype == torch.bfloat16
+    before = norm.running_mean.clone()
+    tokens = model(*inputs(8))
+    assert tokens.dtype == torch.bfloat16
+    assert not torch.equal(norm.running_mean, before)
+
+
+def test_group_norm_gives_the_same_tokens_for_any_batch():
+    embedder = {"kind": "convolution", "widths": [8, 16, 16], "norm": "group"}
+    model = tiny(visual_embedder=embedder, audio_embedder=embedder, dropout=0.0).train()
+    frames, waveform = inputs(4)
+    together = model(frames, waveform)
+    assert torch.allclose(together[:2], model(frames[:2], waveform[:2]), atol=1e-5)
+
+
+def test_an_input_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="multiples of 4"):
+        Gavt(GavtSettings.model_validate(MODEL), FeatureSettings.model_validate(FEATURES | {"frame_size": 30}))

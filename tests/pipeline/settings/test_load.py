@@ -1,0 +1,80 @@
+import pytest
+import yaml
+
+from pipeline.errors import SettingsError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import dump_settings, load_settings
+
+
+def write(folder, name: str, **content: object) -> str:
+    (folder / name).write_text(yaml.safe_dump(content))
+    return str(folder / name)
+
+
+def test_later_bases_win_and_the_file_wins_over_them(tmp_path):
+    write(tmp_path, "one.yaml", seed=1, train={"steps": 10, "batch_size": 8})
+    write(tmp_path, "two.yaml", train={"steps": 20})
+    file = write(tmp_path, "main.yaml", base=["one.yaml", "two.yaml"], train={"learning_rate": 0.5})
+    settings = load_settings(file, ExperimentSettings, ["train.batch_size=16"]).settings
+    assert (settings.seed, settings.train.steps, settings.train.learning_rate) == (1, 20, 0.5)
+    assert settings.train.batch_size == 16
+
+
+def test_each_value_says_where_it_came_from(tmp_path):
+    base = write(tmp_path, "base.yaml", seed=1, train={"steps": 10})
+    file = write(tmp_path, "main.yaml", base="base.yaml", train={"batch_size": 8})
+    rows = {key: (value, origin) for key, value, origin in load_settings(file, ExperimentSettings, ["seed=4"]).rows()}
+    assert rows["seed"] == (4, "override 'seed=4'")
+    assert rows["train.steps"] == (10, base)
+    assert rows["train.batch_size"] == (8, file)
+    assert rows["train.weight_decay"] == (0.01, "default")
+
+
+def test_written_settings_read_back_the_same(tmp_path):
+    settings = load_settings(None, ExperimentSettings, ["model.visual_embedder={kind: patch, patch: 8}"]).settings
+    (tmp_path / "c.yaml").write_text(dump_settings(settings))
+    assert load_settings(str(tmp_path / "c.yaml"), ExperimentSettings).settings == settings
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        ({"train": {"stepz": 3}}, [], "main.yaml: train.stepz: no such setting; did you mean 'steps'?"),
+        ({"trian": {}}, [], "main.yaml: trian: no such setting; did you mean 'train'?"),
+        ({"train": {"steps": "many"}}, [], "main.yaml: train.steps: expected .*integer.*, found 'many'"),
+        ({"train": {"precision": "fp8"}}, [], "train.precision: expected 'fp32', 'bf16' or 'fp16', found 'fp8'"),
+        ({"train": 3}, [], "main.yaml: train: expected .*, found 3"),
+        ({}, ["train.stepz=3"], "override 'train.stepz=3': train has no key 'stepz'; did you mean 'steps'?"),
+        ({}, ["train.steps"], "override 'train.steps': expected key.key=value"),
+        ({}, ["train.steps=x"], "override 'train.steps=x': train.steps: expected .*integer"),
+        ({"base": "bas.yaml"}, [], r"bas.yaml \(a base of .*main.yaml\): no such settings file"),
+        ({"base": "main.yaml"}, [], "its bases include it again"),
+        ({"model": {"heads": 7}}, [], "model: expected a number of heads that divides width 512"),
+        ({"model": {"visual_embedder": {"kind": "resnet"}}}, [], "model.visual_embedder: .*'resnet18'"),
+        (
+            {"model": {"visual_embedder": {"kind": "patch", "pach": 8}}},
+            [],
+            "pach: no such setting; did you mean 'patch'",
+        ),
+    ],
+)
+def test_wrong_settings_end_in_one_sentence_with_the_place(tmp_path, content, overrides, message):
+    file = write(tmp_path, "main.yaml", **content)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings(file, ExperimentSettings, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_and_other_content_are_said_with_file_and_line(tmp_path):
+    (tmp_path / "a.yaml").write_text("train:\n  steps: [1\n")
+    with pytest.raises(SettingsError, match=r"a.yaml:\d+: expected YAML"):
+        load_settings(str(tmp_path / "a.yaml"), ExperimentSettings)
+    (tmp_path / "b.yaml").write_text("- 1\n")
+    with pytest.raises(SettingsError, match="b.yaml: expected keys with values, found list"):
+        load_settings(str(tmp_path / "b.yaml"), ExperimentSettings)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path):
+    write(tmp_path, "gavt_c.yaml")
+    with pytest.raises(SettingsError, match="no such settings file; did you mean 'gavt_c.yaml'"):
+        load_settings(str(tmp_path / "gavt_d.yaml"), ExperimentSettings)
