@@ -58,7 +58,11 @@ def list_files(folder: Location) -> list[FileInfo]:
     base = os.fspath(folder).rstrip("/")
     root = path.rstrip("/")
     return sorted(
-        (FileInfo(base + name[len(root) :], int(entry["size"])) for name, entry in found.items() if name != root),
+        (
+            FileInfo(base + name[len(root) :], int(entry["size"]))
+            for name, entry in found.items()
+            if name != root and not _is_part(name)
+        ),
         key=lambda file: file.url,
     )
 
@@ -86,7 +90,9 @@ def read_text(url: Location) -> str:
 
 
 def read_range(url: Location, start: int, length: int) -> bytes:
-    """`length` bytes of a file from byte `start`."""
+    """`length` bytes of a file from byte `start`; fewer where the file ends before."""
+    if length == 0:
+        return b""  # S3 knows no empty range and would send the whole file
     filesystem, path = _open_filesystem(url)
     with _said_plainly("read", url):
         return bytes(filesystem.cat_file(path, start=start, end=start + length))
@@ -117,6 +123,8 @@ def write_text(url: Location, text: str) -> None:
 
 def upload(local_path: Location, url: Location) -> None:
     """Copy a local file to a path or URL; it appears there whole or not at all."""
+    if not _local_path(local_path).is_file():
+        raise MissingFileError(f"{os.fspath(local_path)}: no such file")
     if is_remote(url):
         filesystem, path = _open_filesystem(url)
         with _said_plainly("write", url):
@@ -175,18 +183,22 @@ def _local_path(url: Location) -> Path:
 def _open_filesystem(url: Location) -> tuple[Any, str]:
     """The filesystem that holds `url`, and the path in it."""
     if not is_remote(url):
-        return _filesystem("file", os.getpid()), str(_local_path(url).absolute())
+        return _filesystem("file", os.getpid(), ()), str(_local_path(url).absolute())
     protocol, path = os.fspath(url).split("://", 1)
-    return _filesystem(protocol, os.getpid()), path
+    account = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return _filesystem(protocol, os.getpid(), account), path
 
 
 @lru_cache(maxsize=16)
-def _filesystem(protocol: str, process: int) -> Any:
-    """One filesystem a protocol and process: an event loop does not survive a fork, so a child makes its own."""
+def _filesystem(protocol: str, process: int, account: tuple[tuple[str, str], ...]) -> Any:
+    """One filesystem a protocol, process and set of variables that say where and who: an event loop does not survive a
+    fork, so a child makes its own; and changed variables count from the next call on."""
     options: dict[str, Any] = {"skip_instance_cache": True}
     if protocol == "s3":
         # listings must be true: other processes write to the same prefix
-        options |= {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 5, "mode": "adaptive"}}}
+        # s3fs tries five times by itself: with botocore's own attempts and waits on top, a dead server takes minutes
+        patience = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2, "mode": "standard"}}
+        options |= {"use_listings_cache": False, "config_kwargs": patience}
     try:
         return fsspec.filesystem(protocol, **options)
     except (ValueError, ImportError) as error:
@@ -212,6 +224,12 @@ def _said_plainly(action: str, url: Location) -> Iterator[None]:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_part(name: str) -> bool:
+    """Whether a local file is what `_replaced_when_done` writes into, or what a killed process left of it."""
+    last = name.rsplit("/", 1)[-1]
+    return last.startswith(".") and last.endswith(".part")
 
 
 @contextmanager

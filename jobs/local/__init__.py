@@ -1,0 +1,1 @@
+"""Test clusters on one machine, each started with one command."""

@@ -1,0 +1,64 @@
+"""Fixtures for all tests: a real S3 server, and the corpus of real videos."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.local import s3
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[s3.S3Server]:
+    """A real S3 server (Ceph's gateway); the AWS variables point at it from here to the end of the session."""
+    reason = s3.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    root = Path(
+        tempfile.mkdtemp(prefix="gavt-s3-")
+    )  # short: Ceph's sockets lie in it, and a socket's path is ≤ 107 bytes
+    server = s3.start(root)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in server.environment().items():
+                patch.setenv(name, value)
+            # whatever the person who runs the tests has configured stays out of them
+            patch.setenv("AWS_CONFIG_FILE", str(root / "no-config"))
+            patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(root / "no-credentials"))
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            patch.delenv("AWS_PROFILE", raising=False)
+            patch.delenv("AWS_SESSION_TOKEN", raising=False)
+            yield server
+    finally:
+        s3.stop(root)
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def s3_bucket(s3_server: s3.S3Server) -> str:
+    """URL of a new, empty bucket (`s3://…`)."""
+    import s3fs
+
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3fs.S3FileSystem(
+        key=s3_server.access_key,
+        secret=s3_server.secret_key,
+        endpoint_url=s3_server.endpoint,
+        skip_instance_cache=True,
+    ).mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Folder of real videos and lists, from `GAVT_CORPUS`; the test is skipped where there is none."""
+    place = os.environ.get("GAVT_CORPUS")
+    if not place:
+        pytest.skip("GAVT_CORPUS is not set: no corpus of real videos here")
+    if not Path(place).is_dir():
+        pytest.fail(f"GAVT_CORPUS={place}: no such folder")
+    return Path(place)
