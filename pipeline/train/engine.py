@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _unflatten_dense_tensors
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
@@ -108,22 +109,36 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
 
 
 def full_weights(engine: Any) -> dict[str, Tensor]:
-    """All parameters and persistent buffers in their training precision's master copy (float32), on the CPU.
+    """All parameters (their float32 master copy) and persistent buffers, on the CPU.
 
     Every process must call it; under ZeRO the parts are gathered from all of them.
     """
     from deepspeed.utils import safe_get_full_fp32_param
 
+    masters = {} if engine.zero_optimization() else _masters_without_zero(engine.optimizer)
     weights: dict[str, Tensor] = {}
     for name, parameter in engine.module.named_parameters():
-        full = safe_get_full_fp32_param(parameter)
-        # without ZeRO and in fp32 there is no master copy besides the parameter
+        full = masters[parameter] if masters else safe_get_full_fp32_param(parameter)
+        # in fp32 without ZeRO the parameter is its own master
         weights[name] = (parameter.data if full is None else full).detach().float().cpu().clone()
     persistent = engine.module.state_dict(keep_vars=True).keys() - weights.keys()
     for name, buffer in engine.module.named_buffers():
         if name in persistent:
             weights[name] = buffer.detach().cpu().clone()
     return weights
+
+
+def _masters_without_zero(optimizer: Any) -> dict[nn.Parameter, Tensor]:
+    """The float32 copies that DeepSpeed's 16-bit optimisers keep at ZeRO stage 0, where it has no function for them."""
+    groups = getattr(optimizer, "fp16_groups", None)
+    if groups is None:
+        return {}
+    if hasattr(optimizer, "fp32_groups_flat"):
+        flat = optimizer.fp32_groups_flat
+        masters = [_unflatten_dense_tensors(whole, group) for whole, group in zip(flat, groups, strict=True)]
+    else:
+        masters = optimizer.fp32_groups
+    return {p: m for group, copies in zip(groups, masters, strict=True) for p, m in zip(group, copies, strict=True)}
 
 
 @contextlib.contextmanager

@@ -1,0 +1,123 @@
+import json
+import os
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from conftest import curve
+from safetensors.torch import load_file
+
+from pipeline.train.wandb_file import read_history
+
+
+def weights(run):
+    return load_file(run / "checkpoints" / (run / "checkpoints" / "latest").read_text() / "model.safetensors")
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_same_run(run, undisturbed):
+    assert curve(run) == curve(undisturbed)
+    ours, theirs = weights(run), weights(undisturbed)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_killed_with_sigkill_and_started_again_equals_an_undisturbed_one(command, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    # killed after a checkpoint, and again while a later one is being written
+    for step in (4, 8):
+        process = command.start(run, wandb="offline")
+        wait_for((run / "checkpoints" / f"step-{step:010d}").exists, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    command.finish(run, wandb="offline")
+    assert_same_run(run, undisturbed)
+    events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
+    assert events[0] == "start"
+    assert events.count("resume") >= 1
+    assert events[-1] == "end"
+    # wandb: one id, no gap, nothing twice
+    files = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
+    assert len({file.name for file in files}) == 1
+    steps = [record["step"] for file in files for record in read_history(file)]
+    assert steps == [step for step, *_ in curve(undisturbed)]
+
+
+def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_exactly(command, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    process = command.start(run)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in err
+    command.finish(run)
+    assert_same_run(run, undisturbed)
+
+
+def test_torn_and_damaged_checkpoints_are_never_resumed_from(command, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    last, before = (run / "checkpoints" / f"step-{step:010d}" for step in (12, 8))
+    (last / "manifest.json").unlink()  # a save that never finished
+    command.finish(run)
+    assert_same_run(run, undisturbed)
+    with (last / "model.safetensors").open("r+b") as file:  # a bit that fell over
+        file.seek(200)
+        file.write(b"\xff")
+    (before / "manifest.json").unlink()
+    shutil.rmtree(before)
+    command.finish(run)
+    assert_same_run(run, undisturbed)
+
+
+def test_only_the_newest_checkpoints_are_kept(undisturbed):
+    names = sorted(folder.name for folder in (undisturbed / "checkpoints").glob("step-*"))
+    assert names == ["step-0000000008", "step-0000000012"]
+
+
+def test_a_finished_run_started_again_changes_nothing(command, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    command.finish(run)
+    assert_same_run(run, undisturbed)
+
+
+def test_two_processes_go_on_exactly_and_refuse_another_number(command, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command.finish(whole, "--nproc", "2", "train.zero_stage=2")
+    process = command.start(cut, "--nproc", "2", "train.zero_stage=2")
+    wait_for((cut / "checkpoints" / "latest").exists, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, err = command.finish(cut, "train.zero_stage=2", code=2)
+    assert "saved by 2 processes, this run has 1; go on with --nproc 2" in err
+    command.finish(cut, "--nproc", "2", "train.zero_stage=2")
+    assert_same_run(cut, whole)
+
+
+def test_a_failing_rank_ends_the_job_with_its_exit_code(command, tmp_path):
+    _, err = command.finish(tmp_path / "run", "--nproc", "2", "data.train=/nowhere", code=2)
+    assert "/nowhere: expected a folder of shards" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.learning_rate=0.5"], "this run has train.learning_rate = 0.001, the command says 0.5"),
+        (["model.layers=1"], "this run has model.layers = 2, the command says 1"),
+    ],
+)
+def test_a_run_refuses_other_settings(command, undisturbed, words, message):
+    _, err = command.finish(undisturbed, *words, code=2)
+    assert message in err
+    assert "Traceback" not in err

@@ -1,0 +1,150 @@
+"""What training computes, run in this process."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import TRAIN, curve
+
+from cluster.process_group import join_process_group
+from pipeline.errors import CheckpointError, RunError, SettingsError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.engine import learning_rate_at, micro_batch_of
+from pipeline.train.load import load_trained, untrained
+from pipeline.train.loop import train
+from pipeline.train.run_folder import locked
+from pipeline.train.settings import TrainSettings
+
+
+@pytest.fixture(scope="module")
+def group():
+    group = join_process_group()
+    yield group
+    group.leave()
+
+
+@pytest.fixture(autouse=True)
+def no_wandb(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def run_here(command, group, run, *overrides):
+    settings = load_settings(str(command.config), ExperimentSettings, overrides).settings
+    return train(settings, run, group, lambda record: None)
+
+
+def losses(run):
+    return [row[1] for row in curve(run)]
+
+
+@pytest.fixture(scope="module")
+def reference(command, group, tmp_path_factory):
+    run = tmp_path_factory.mktemp("reference") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        run_here(command, group, run, "model.dropout=0")
+    return run
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_every_zero_stage_gives_the_same_losses(command, group, reference, tmp_path, stage):
+    run_here(command, group, tmp_path, "model.dropout=0", f"train.zero_stage={stage}")
+    assert losses(tmp_path) == pytest.approx(losses(reference), rel=1e-4)
+    weights = load_trained(str(tmp_path), "cpu").task_model.state_dict()
+    expected = load_trained(str(reference), "cpu").task_model.state_dict()
+    assert all(torch.allclose(weights[name], expected[name], atol=1e-4) for name in expected)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_bf16_follows_fp32(command, group, reference, tmp_path, stage):
+    run_here(command, group, tmp_path, "model.dropout=0", "train.precision=bf16", f"train.zero_stage={stage}")
+    assert losses(tmp_path) == pytest.approx(losses(reference), rel=0.05)
+    weights = load_trained(str(tmp_path), "cpu").task_model.state_dict()
+    assert all(value.dtype != torch.bfloat16 for value in weights.values())
+    # the master copy moves by less than bf16 can tell apart
+    parameter = weights["model.encoder.layers.0.attention.out.weight"]
+    assert not torch.equal(parameter, parameter.bfloat16().float())
+
+
+def test_activation_checkpointing_gives_the_same_losses(command, group, reference, tmp_path):
+    run_here(command, group, tmp_path, "model.dropout=0", "train.activation_checkpointing=full")
+    assert losses(tmp_path) == pytest.approx(losses(reference), rel=1e-4)
+
+
+def test_accumulated_micro_batches_give_the_same_losses_where_nothing_depends_on_the_batch(command, group, tmp_path):
+    norms = ["model.dropout=0", "model.visual_embedder.norm=group", "model.audio_embedder.norm=group"]
+    run_here(command, group, tmp_path / "one", *norms)
+    run_here(command, group, tmp_path / "two", *norms, "train.micro_batch=8")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+def test_training_learns(command, group, tmp_path):
+    more = ["train.steps=200", "train.learning_rate=3e-3", "task.negatives=unlike", "train.log_every=30"]
+    run_here(command, group, tmp_path, *more, "train.checkpoint_every=200", "train.validate_every=200")
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert records[0]["accuracy"] < 0.7
+    assert records[-1]["accuracy"] > 0.85
+
+
+def test_fp16_works_or_is_refused_with_a_sentence(command, group, tmp_path):
+    if torch.ops.mkldnn._is_mkldnn_fp16_supported() or group.device.type == "cuda":
+        run_here(command, group, tmp_path, "train.precision=fp16")
+        assert all(map(math.isfinite, losses(tmp_path)))
+    else:
+        with pytest.raises(SettingsError, match="this CPU can't compute in fp16"):
+            run_here(command, group, tmp_path, "train.precision=fp16")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(command, group, tmp_path):
+    with pytest.raises(RunError, match="the loss of step .* is not a number"):
+        run_here(command, group, tmp_path, "train.learning_rate=1e30", "train.clip_norm=0")
+
+
+def test_a_run_folder_in_use_is_refused(command, group, tmp_path):
+    with locked(tmp_path), pytest.raises(RunError, match="another process is training"):
+        run_here(command, group, tmp_path)
+
+
+def test_a_run_without_data_is_refused(command, group, tmp_path):
+    with pytest.raises(SettingsError, match=r"data\.train: expected a shard set"):
+        run_here(command, group, tmp_path, "data.train=null")
+
+
+@pytest.mark.parametrize(
+    ("settings", "world_size", "group_size", "message"),
+    [
+        ({"batch_size": 10}, 4, 2, "multiple of the 4 processes, found 10"),
+        ({"batch_size": 16, "micro_batch": 6}, 1, 2, "train.micro_batch: expected a divisor"),
+        ({"batch_size": 16}, 4, 8, "task.group: expected a divisor of the micro-batch of 4"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(settings, world_size, group_size, message):
+    with pytest.raises(SettingsError, match=message):
+        micro_batch_of(TrainSettings.model_validate(TRAIN | settings), world_size, group_size)
+
+
+def test_the_learning_rate_warms_up_and_follows_a_cosine():
+    settings = TrainSettings(steps=110, learning_rate=1.0, warmup_steps=10, schedule="cosine")
+    rates = [learning_rate_at(step, settings) for step in range(110)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[109] < 0.001
+
+
+def test_a_loaded_model_is_the_trained_one_and_not_a_fresh_one(reference):
+    trained = load_trained(str(reference), "cpu")
+    assert trained.step == 12
+    fresh = untrained(trained.settings, "cpu", trained.settings.seed).state_dict()
+    assert not torch.equal(trained.task_model.state_dict()["head.weight"], fresh["head.weight"])
+    by_step = load_trained(str(reference / "checkpoints" / "step-0000000008"), "cpu")
+    assert by_step.step == 8
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="expected a run folder or a checkpoint"):
+        load_trained(str(tmp_path / place), "cpu")
