@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, localize, prepare, synth, train
+from jobs import config, evaluate, localize, prepare, report, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -22,6 +22,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
+app.command("report")(report.report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

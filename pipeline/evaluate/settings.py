@@ -17,6 +17,7 @@ ReadoutName = Literal[
     "class_token",
     "token_gradient",
     "gradient_weighted",
+    "integrated_gradients",
     "occlusion",
     "region_occlusion",
 ]
@@ -55,12 +56,13 @@ class EvaluateSettings(Settings):
             "class_token",
             "token_gradient",
             "gradient_weighted",
-            "occlusion",
+            "integrated_gradients",
             "region_occlusion",
         ),
         min_length=1,
     )
-    """Ways to make a map, a row each; the best on the validation split becomes the row `model`."""
+    """Ways to make a map, a row each; the best on the validation split becomes the row `model`. `region_occlusion` and
+    `occlusion` (single tokens) run the encoder once for each visual token, the others once to eight times in all."""
     saliency: tuple[SaliencyName, ...] = Field(
         default=("spectral_residual", "frequency_tuned", "centre_surround"), min_length=1
     )

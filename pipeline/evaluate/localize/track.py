@@ -53,12 +53,12 @@ class MapTrack:
         blended."""
         after = int(np.searchsorted(self.times_s, time_s))
         if after == 0:
-            return _unit(self.maps[0])
+            return unit_range(self.maps[0])
         if after == len(self.times_s):
-            return _unit(self.maps[-1])
+            return unit_range(self.maps[-1])
         before, later = self.times_s[after - 1], self.times_s[after]
         share = np.float32((time_s - before) / (later - before))
-        blended: Map = (1 - share) * _unit(self.maps[after - 1]) + share * _unit(self.maps[after])
+        blended: Map = (1 - share) * unit_range(self.maps[after - 1]) + share * unit_range(self.maps[after])
         return blended
 
     def match_at(self, time_s: float) -> float:
@@ -156,8 +156,8 @@ def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
         yield group
 
 
-def _unit(heat: Map) -> Map:
-    """Scaled to 0–1; a map that says the same everywhere becomes 0."""
+def unit_range(heat: Map) -> Map:
+    """A map scaled to 0–1; one that says the same everywhere becomes 0."""
     low, high = float(heat.min()), float(heat.max())
     scaled: Map = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
     return scaled

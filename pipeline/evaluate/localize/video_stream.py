@@ -52,6 +52,8 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
     left out; pictures come in the order of presentation, those without a time not at all."""
     streams: list[av.VideoStream | av.AudioStream] = [video.video, video.audio] if sound else [video.video]
     video.video.codec_context.thread_count = 0  # one video at a time: use the cores there are
+    # opening may have looked for the end
+    video.container.seek(min(video.video.start_time or 0, 0), stream=video.video)
     for packet in video.container.demux(streams):
         try:
             decoded = packet.stream.codec_context.decode(packet if packet.size else None)

@@ -3,6 +3,7 @@
 from pipeline.evaluate.readouts.attention import AttentionReadout
 from pipeline.evaluate.readouts.class_token import ClassTokenReadout
 from pipeline.evaluate.readouts.gradient_weighted import GradientWeightedReadout
+from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
 from pipeline.evaluate.readouts.occlusion import OcclusionReadout
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.readouts.token_gradient import TokenGradientReadout
@@ -28,6 +29,8 @@ def build_readout(name: ReadoutName, settings: EvaluateSettings) -> Readout:
             return TokenGradientReadout()
         case "gradient_weighted":
             return GradientWeightedReadout()
+        case "integrated_gradients":
+            return IntegratedGradientsReadout()
         case "occlusion":
             return OcclusionReadout(name, radius=0)
         case "region_occlusion":

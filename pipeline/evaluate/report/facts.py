@@ -1,0 +1,71 @@
+"""What was run: steps, samples, time, versions."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+
+class Fact(NamedTuple):
+    """A line of "What was run"."""
+
+    name: str
+    value: str
+
+
+def facts_of_run(
+    records: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+    manifest: Mapping[str, Any] | None,
+    evaluation: Mapping[str, Any] | None,
+) -> list[Fact]:
+    """The facts that the run's files tell; what they don't is left out."""
+    facts = []
+    if records:
+        last = {name: value for record in records for name, value in record.items()}
+        facts.append(Fact("steps", f"{last['step']:,}"))
+        if "samples" in last:
+            facts.append(Fact("samples seen", f"{last['samples']:,} ({last['epoch']:.1f} epochs)"))
+        speeds = sorted(record["samples_per_s"] for record in records if "samples_per_s" in record)
+        if speeds:
+            facts.append(Fact("speed, median", f"{speeds[len(speeds) // 2]:,.0f} samples/s"))
+    if seconds := _seconds_running(events):
+        facts.append(Fact("time in training", duration(seconds)))
+    restarts = sum(event.get("event") == "resume" for event in events)
+    if restarts:
+        facts.append(Fact("went on after a stop", f"{restarts} ×"))
+    if manifest is not None:
+        facts.append(
+            Fact("newest checkpoint", f"step {manifest['step']:,}, saved by {manifest['world_size']} processes")
+        )
+        for name, number in dict(manifest.get("versions", {})).items():
+            facts.append(Fact(f"{name}, in training", str(number)))
+    if evaluation is not None:
+        facts.append(Fact("evaluated", f"step {evaluation['step']:,} on {evaluation['data']}"))
+        facts.append(
+            Fact("samples evaluated", f"{evaluation['samples']:,}, {evaluation['located']:,} of them with boxes")
+        )
+        facts.append(Fact("readout chosen on", evaluation["validation"] or "nothing (no validation split was given)"))
+    facts.append(Fact("page made by", f"gavt {version('gavt')}, Python {platform.python_version()}"))
+    return facts
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest of them."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def _seconds_running(events: Sequence[Mapping[str, Any]]) -> float:
+    """Time from each start or resume to the last event before the next one; pauses don't count."""
+    total, begun, last = 0.0, None, 0.0
+    for event in events:
+        if event.get("event") in {"start", "resume"}:
+            if begun is not None:
+                total += last - begun
+            begun = event["time"]
+        last = event["time"]
+    return total + (last - begun if begun is not None else 0.0)

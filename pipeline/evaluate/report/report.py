@@ -1,0 +1,131 @@
+"""`gavt report`: what a run did and what came out, on one page that needs nothing beside it."""
+
+import io
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cluster import storage
+from pipeline.errors import CheckpointError, RunError
+from pipeline.evaluate.examples import EXAMPLES
+from pipeline.evaluate.localisation import EVALUATION
+from pipeline.evaluate.report.curves import draw_curve
+from pipeline.evaluate.report.facts import facts_of_run
+from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
+from pipeline.evaluate.report.gallery import make_cards
+from pipeline.evaluate.run_places import CONFIG, read_json, run_folder
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import Resolved, load_settings
+from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.metrics_log import read_records
+
+REPORT = "report.html"
+
+
+def write_report(run: str, out: str | None = None) -> str:
+    """Write the page of a run.
+
+    Args:
+        run: the run folder (its checkpoints' folders will do), local or s3://.
+        out: the page's path; `report.html` in the run folder by default.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunError: there is no run, or a file of it is damaged.
+    """
+    folder = run_folder(run)
+    if not any(storage.exists(storage.join(folder, name)) for name in (CONFIG, "metrics.jsonl", EVALUATION)):
+        raise RunError(
+            f"{folder}: expected a run folder with config.yaml, metrics.jsonl or evaluation.json, found none"
+        )
+    page = _render(folder)
+    target = out or storage.join(folder, REPORT)
+    storage.write_text(target, page)
+    return target
+
+
+def _render(folder: str) -> str:
+    missing: list[str] = []
+    config_url = storage.join(folder, CONFIG)
+    settings = None
+    if storage.exists(config_url):
+        settings = load_settings(config_url, ExperimentSettings).settings
+    else:
+        missing.append("config.yaml is not there, so the settings are unknown.")
+    records = _records(storage.join(folder, "metrics.jsonl"))
+    if not records:
+        missing.append("metrics.jsonl is not there or empty, so there are no curves: gavt train writes it.")
+    events = _records(storage.join(folder, "events.jsonl"))
+    evaluation_url = storage.join(folder, EVALUATION)
+    evaluation = read_json(evaluation_url) if storage.exists(evaluation_url) else None
+    if evaluation is None:
+        missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
+    elif evaluation.get("note"):
+        missing.append(f"{evaluation['note']}.")
+    facts = facts_of_run(records, events, _manifest(folder), evaluation)
+    environment = Environment(
+        loader=PackageLoader("pipeline.evaluate.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=settings.name if settings else folder.rstrip("/").rsplit("/", 1)[-1],
+        folder=folder,
+        made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
+        missing=missing,
+        tiles=make_tiles(evaluation, records),
+        curves=[
+            (caption, svg)
+            for caption, svg in (
+                ("Loss (cross entropy)", draw_curve(records, "loss", "loss")),
+                ("Accuracy of multi-modal alignment", draw_curve(records, "accuracy", "accuracy, %", 100, None)),
+            )
+            if svg is not None
+        ],
+        mma=mma_sentence(evaluation),
+        evaluation=evaluation,
+        groups=grouped_rows(evaluation),
+        figures=FIGURES,
+        best=best_figures(evaluation),
+        cards=make_cards(_examples(storage.join(folder, EXAMPLES))),
+        facts=facts,
+        settings=_settings_rows(settings),
+    )
+
+
+def _records(url: str) -> list[dict[str, Any]]:
+    """Lines of a JSONL file of the run; empty if it isn't there."""
+    if not storage.exists(url):
+        return []
+    with storage.local_copy(url) as file:
+        return read_records(file)
+
+
+def _manifest(folder: str) -> Mapping[str, Any] | None:
+    try:
+        return find_checkpoint(folder).manifest
+    except CheckpointError:
+        return None  # a run without a whole checkpoint is still worth a page
+
+
+def _examples(url: str) -> Mapping[str, npt.NDArray[np.generic]]:
+    if not storage.exists(url):
+        return {"keys": np.array([], dtype=np.str_)}
+    with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _settings_rows(settings: ExperimentSettings | None) -> list[tuple[str, str, bool]]:
+    """(dotted key, value, whether it differs from the default) of every setting."""
+    if settings is None:
+        return []
+    defaults = {key: value for key, value, _ in Resolved(ExperimentSettings()).rows()}
+    return [(key, str(value), defaults.get(key) != value) for key, value, _ in Resolved(settings).rows()]
