@@ -1,0 +1,72 @@
+"""Run benchmarks and print a line each: name, figure, limit, ok, and the peer that it was measured against.
+
+    python tests/benchmarks/run.py [NAME…] [--json]
+
+A benchmark is a file NAME.py beside this one with a function `run() -> list[Result]`. Exit code 0: all keep their
+limits; 1: one does not, or broke; 2: there is no such benchmark.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+HERE = Path(__file__).resolve().parent
+# benchmarks import `result` as a file beside them, and the packages from the repository
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+if TYPE_CHECKING:
+    from result import Result
+
+OURS = {"run", "result"}
+
+
+def known() -> list[str]:
+    """Names of all benchmarks."""
+    return sorted(file.stem for file in HERE.glob("*.py") if file.stem not in OURS and not file.stem.startswith("_"))
+
+
+def line(result: "Result") -> str:
+    """A result for people."""
+    unit = f" {result.unit}" if result.unit else ""
+    verdict = "ok" if result.ok else "NOT OK"
+    figures = f"{result.figure:10.4g}{unit}  limit {result.limit:.4g}{unit}"
+    return f"{result.name:<36} {figures:<36} {verdict:<7} against {result.peer}"
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Run benchmarks against their limits.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all ({', '.join(known())})")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line of stdout")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in known()]
+    if unknown:
+        print(f"benchmark {unknown[0]!r}: no such benchmark; known are {', '.join(known())}", file=sys.stderr)
+        return 2
+    results: list[Result] = []
+    broken: list[str] = []
+    for name in given.names or known():
+        try:
+            found = importlib.import_module(name).run()
+        except Exception:  # one that breaks is said, and does not hide the others
+            traceback.print_exc()
+            broken.append(name)
+            continue
+        for result in found:
+            print(line(result), file=sys.stderr if given.json else sys.stdout, flush=True)
+        results += found
+    for name in broken:
+        print(f"{name:<36} broke (traceback above)", file=sys.stderr)
+    if given.json:
+        print(json.dumps({"results": [asdict(result) for result in results], "broken": broken}))
+    return 1 if broken or not all(result.ok for result in results) else 0
+
+
+if __name__ == "__main__":
+    # spawned children import this file again and must not start over
+    raise SystemExit(main())
