@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, localize, prepare, report, synth, train
+from jobs import config, evaluate, localize, prepare, quickstart, report, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -23,6 +23,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
 app.command("report")(report.report)
+app.command("quickstart")(quickstart.quickstart)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

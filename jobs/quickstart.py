@@ -1,0 +1,78 @@
+"""`gavt quickstart`: the whole path on a synthetic world, verb by verb."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.output import JsonFlag, Overrides, console, print_json
+
+_SPLITS = ("train", "validation", "test")
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder of everything that it makes.")] = Path("runs/quickstart"),
+    overrides: Overrides = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Videos, shards, a trained model, its evaluation and a report, in minutes; started again, it goes on.
+
+    Each command is printed before it runs: the same ones work on your own videos.
+    """
+    config = _config()
+    shards = {split: str(out / "shards" / split) for split in _SPLITS}
+    sets = [word for override in overrides or [] for word in ("--set", override)]
+    seconds: dict[str, float] = {}
+
+    def verb(*words: str) -> None:
+        started = time.monotonic()
+        _run(words, as_json)
+        seconds[words[0]] = round(seconds.get(words[0], 0.0) + time.monotonic() - started, 1)
+
+    started = time.monotonic()
+    verb("synth", "--config", config, *sets, "--out", str(out / "world"))
+    for split in _SPLITS:
+        source = str(out / "world" / f"{split}.jsonl")
+        verb("prepare", source, "--config", config, *sets, "--out", shards[split])
+    data = [f"data.{split}={shards[split]}" for split in ("train", "validation")]
+    verb("train", config, *data, *(overrides or []), "--run", str(out))
+    verb("evaluate", "--checkpoint", str(out), "--data", shards["test"])
+    verb("localize", _first_video(out / "world"), "--checkpoint", str(out), "--out", str(out / "localize"))
+    verb("report", str(out))
+    total = time.monotonic() - started
+    shown = " · ".join(f"{name} {_clock(time_s)}" for name, time_s in seconds.items())
+    console(as_json).print(f"\ndone in {_clock(total)}: {shown}\n{out / 'report.html'}", soft_wrap=True)
+    if as_json:
+        evaluation = json.loads((out / "evaluation.json").read_text())
+        print_json({"seconds": seconds, "report": str(out / "report.html"), "evaluation": evaluation})
+
+
+def _config() -> str:
+    """The settings file, as a path that a person can type from here."""
+    file = Path(__file__).resolve().parents[1] / "configs" / "experiments" / "quickstart.yaml"
+    return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _run(words: tuple[str, ...], as_json: bool) -> None:
+    """Print a command and run it; when it fails, end with its exit code."""
+    console(as_json).print(f"\n[bold]$ gavt {shlex.join(words)}[/bold]", soft_wrap=True)
+    to = sys.stderr if as_json else None
+    code = subprocess.call([sys.executable, "-m", "jobs.cli", *words], stdout=to)
+    if code:
+        sys.stderr.write(f"gavt: quickstart stopped: gavt {words[0]} ended with exit code {code}\n")
+        raise SystemExit(code)
+
+
+def _first_video(world: Path) -> str:
+    row = json.loads((world / "test.jsonl").read_text().splitlines()[0])
+    return str(world / row["source"])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
