@@ -10,7 +10,14 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 if TYPE_CHECKING:
     from pipeline.evaluate.localisation import Evaluation
 
-_FIGURES = {"pointing": "pointing", "ciou": "cIoU", "auc": "AUC", "ciou_adap": "cIoU_adap", "iiou": "IIoU"}
+_FIGURES = {
+    "pointing": "pointing",
+    "ciou": "cIoU",
+    "auc": "AUC",
+    "ciou_adap": "cIoU_adap",
+    "iiou": "IIoU",
+    "iiou_adap": "IIoU_adap",
+}
 _STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim"}
 
 

@@ -68,7 +68,12 @@ def draw_curve(
         axes.tick_params(length=0)
         axes.legend(frameon=False, loc="best")
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+            transparent=True,
+        )
         plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # without the XML head, which names a document type elsewhere

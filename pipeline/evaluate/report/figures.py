@@ -6,7 +6,14 @@ from typing import Any
 
 from pipeline.evaluate.localisation import MODEL, ORACLE, SOUND_BLIND
 
-FIGURES = {"pointing": "pointing", "ciou": "cIoU", "auc": "AUC", "ciou_adap": "cIoU adap.", "iiou": "IIoU"}
+FIGURES = {
+    "pointing": "pointing",
+    "ciou": "cIoU",
+    "auc": "AUC",
+    "ciou_adap": "cIoU adap.",
+    "iiou": "IIoU",
+    "iiou_adap": "IIoU adap.",
+}
 _KINDS = {
     "model": ("Model", "the readout that points best on the validation split"),
     "readout": ("Readouts", "ways to read a map out of the same weights"),
@@ -116,5 +123,5 @@ def _pointing_tiles(evaluation: Evaluation) -> list[Tile]:
     ]
     if blind[best] > 0:
         ceiling = "" if oracle is None else f", ceiling {oracle / blind[best]:.2f} ×"
-        tiles.append(Tile("over the best row that hears nothing", f"{model / blind[best]:.2f} ×", f"{best}{ceiling}"))
+        tiles.append(Tile("model ÷ best row that hears nothing", f"{model / blind[best]:.2f} ×", f"{best}{ceiling}"))
     return tiles

@@ -1,132 +1,9 @@
-"""A tiny world in shards and a run with random weights: what evaluating needs, without preparing or training."""
+"""Shard sets and runs that the tests of evaluation share."""
 
-import hashlib
-import io
-import json
-import tarfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from safetensors.torch import save_file
-
-from pipeline.features.settings import AugmentSettings, FeatureSettings
-from pipeline.models.settings import ConvolutionEmbedderSettings, GavtSettings
-from pipeline.samples.flac import encode_flac
-from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.settings.load import dump_settings
-from pipeline.train.load import untrained
-
-NAMES = ("violin", "drum", "flute", "piano")
-RATE_HZ, SAMPLES = 8000, 4095
-
-ShardMaker = Callable[..., str]
-
-
-def tiny_experiment(data: str | None = None, validation: str | None = None) -> ExperimentSettings:
-    embedder = ConvolutionEmbedderSettings(widths=(8, 16, 16, 16))
-    return ExperimentSettings.model_validate(
-        {
-            "name": "tiny",
-            "data": {"train": data, "validation": validation},
-            "features": FeatureSettings(
-                frame_size=32,
-                audio_rate_hz=RATE_HZ,
-                audio_samples=SAMPLES,
-                stft_frame=254,
-                stft_hop=128,
-                frequency_bins=32,
-                augment=AugmentSettings(),
-            ).model_dump(),
-            "model": GavtSettings(
-                visual_embedder=embedder,
-                audio_embedder=embedder,
-                width=16,
-                feed_forward=32,
-                layers=2,
-                heads=2,
-                dropout=0.0,
-                norm_first=True,
-            ).model_dump(),
-        }
-    )
-
-
-def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> str:
-    """A shard set of one shard; each row gives sample metadata to override."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    tar, places = io.BytesIO(), []
-    with tarfile.open(fileobj=tar, mode="w") as members:
-        for number, row in enumerate(rows):
-            key = f"sample-{number:04d}"
-            metadata = SampleMetadata.model_validate(
-                {
-                    "video": key,
-                    "source": f"{key}.mp4",
-                    "frame_times_s": [1.0],
-                    "audio_start_s": 0.5,
-                    "audio_rate_hz": RATE_HZ,
-                    "audio_samples": SAMPLES,
-                    **row,
-                }
-            )
-            pixels = rng.integers(0, 80, (40, 60, 3), dtype=np.uint8)  # wider than high: the square crop matters
-            for x1, y1, x2, y2 in metadata.boxes or []:
-                pixels[int(y1 * 40) : int(y2 * 40), int(x1 * 60) : int(x2 * 60)] = (250, 120, 20)
-            jpeg = io.BytesIO()
-            Image.fromarray(pixels).save(jpeg, "JPEG", quality=95)
-            audio = rng.integers(-8000, 8000, (1, SAMPLES), dtype=np.int16)
-            start = tar.tell()
-            parts = {"json": metadata.model_dump_json().encode(), "jpg": jpeg.getvalue()}
-            for extension, content in {**parts, "flac": encode_flac(audio, RATE_HZ)}.items():
-                member = tarfile.TarInfo(f"{key}.{extension}")
-                member.size = len(content)
-                members.addfile(member, io.BytesIO(content))
-            places.append({"key": key, "offset": start, "bytes": tar.tell() - start})
-    content = tar.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / "shard-000000.tar").write_bytes(content)
-    shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": []}
-    (folder / "shard-000000.json").write_text(json.dumps(shard))
-    listed = {"name": "shard-000000.tar", "samples": len(rows), "bytes": len(content), "sha256": digest}
-    (folder / "dataset.json").write_text(json.dumps({"version": 1, "samples": len(rows), "shards": [listed]}))
-    return str(folder)
-
-
-def located_rows(count: int) -> list[dict[str, Any]]:
-    """Rows in pairs of the same image with different sounds."""
-    rows: list[dict[str, Any]] = []
-    for number in range(count):
-        left = 0.25 + 0.1 * (number % 4)
-        names = [NAMES[number % 4], NAMES[(number // 2 * 2 + 1 - number % 2) % 4]]
-        box = [left, 0.2, left + 0.2, 0.6]
-        rows.append({"labels": names[:1], "visible": names, "boxes": [box], "group": f"image-{number // 2}"})
-    return rows
-
-
-def write_run(folder: Path, settings: ExperimentSettings, step: int = 30) -> str:
-    """A run folder with one checkpoint of random weights."""
-    checkpoint = folder / "checkpoints" / f"step-{step:010d}"
-    checkpoint.mkdir(parents=True)
-    save_file(untrained(settings, "cpu", 1).state_dict(), checkpoint / "model.safetensors")
-    manifest = {
-        "version": 1,
-        "step": step,
-        "world_size": 1,
-        "state": {},
-        "settings": settings.model_dump(mode="json"),
-        "versions": {"gavt": "0.1.0", "torch": "2.14.1", "deepspeed": "0.19.8"},
-        "files": [],
-    }
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "checkpoints" / "latest").write_text(checkpoint.name)
-    (folder / "config.yaml").write_text(dump_settings(settings))
-    return str(folder)
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +21,6 @@ def unlabelled_shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_shards(tmp_path_factory.mktemp("unlabelled") / "shards", [{} for _ in range(9)], seed=2)
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(tmp_path: Path, located_shards: str, validation_shards: str) -> str:
     return write_run(tmp_path / "run", tiny_experiment(located_shards, validation_shards))

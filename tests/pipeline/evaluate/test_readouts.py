@@ -1,0 +1,160 @@
+"""Readouts against values worked out by hand, and what every readout promises."""
+
+from typing import get_args
+
+import pytest
+import torch
+from tiny_run import tiny_experiment
+from torch import Tensor
+
+from pipeline.errors import SettingsError
+from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
+from pipeline.evaluate.readouts.build import build_readout, points_into_frame
+from pipeline.evaluate.readouts.gradient_weighted import rollout
+from pipeline.evaluate.readouts.occlusion import OcclusionReadout, kept_tokens
+from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, ReadoutName, readout_name
+from pipeline.models.gavt import TokenLayout
+from pipeline.tasks.mma import TaskModel
+from pipeline.train.load import untrained
+
+LAYOUT = TokenLayout(visual_grid=(1, 2), audio_grid=(3, 1))  # tokens: class, v0, v1, a0, a1, a2
+
+
+@pytest.fixture(scope="module")
+def task_model() -> TaskModel:
+    return untrained(tiny_experiment(), "cpu", 3)
+
+
+@pytest.fixture(scope="module")
+def inputs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(3, 1, 3, 32, 32, generator=generator), torch.rand(3, 2, 4095, generator=generator) - 0.5
+
+
+def counted_attention() -> Tensor:
+    """[1, 2 heads, 6, 6] whose weights tell their place: head · 100 + row · 10 + column."""
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(6.0), indexing="ij")
+    head = rows * 10 + columns
+    return torch.stack([head, head + 100])[None]
+
+
+def read(**settings: object) -> list[float]:
+    chosen = AttentionSettings.model_validate({"layer": 1, "heads": 0, **settings})
+    return attention_maps([counted_attention()], LAYOUT, chosen).flatten().tolist()
+
+
+def test_audio_to_visual_takes_the_rows_of_audio_and_the_columns_of_visual_tokens() -> None:
+    assert read() == [41.0, 42.0]  # mean over rows 3, 4, 5 of columns 1 and 2
+
+
+def test_visual_to_audio_takes_the_rows_of_visual_and_the_columns_of_audio_tokens() -> None:
+    assert read(direction="visual_to_audio") == [14.0, 24.0]
+
+
+def test_both_directions_are_averaged() -> None:
+    assert read(direction="both") == [27.5, 33.0]
+
+
+def test_the_audio_perspective_is_a_map_over_the_audio_tokens() -> None:
+    chosen = AttentionSettings(layer=1, heads=0, perspective="audio")
+    maps = attention_maps([counted_attention()], LAYOUT, chosen)
+    assert maps.shape == (1, 3, 1)
+    assert maps.flatten().tolist() == [31.5, 41.5, 51.5]
+
+
+def test_heads_are_averaged_or_taken_alone() -> None:
+    assert read(heads="mean") == [91.0, 92.0]
+    assert read(heads=1) == [141.0, 142.0]
+
+
+def test_the_default_layer_is_the_one_before_the_last() -> None:
+    layers = [counted_attention() + 1000 * number for number in range(3)]
+    default = AttentionSettings(heads=0)
+    assert attention_maps(layers, LAYOUT, default).flatten().tolist() == [1041.0, 1042.0]
+    assert attention_maps(layers[:1], LAYOUT, default).flatten().tolist() == [41.0, 42.0]
+    mean = AttentionSettings(heads=0, layer="mean")
+    assert attention_maps(layers, LAYOUT, mean).flatten().tolist() == [1041.0, 1042.0]
+
+
+@pytest.mark.parametrize("wrong", [{"layer": 2}, {"layer": 0}, {"heads": 2}])
+def test_a_layer_or_head_that_is_not_there_is_said(wrong: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match=r"evaluate\.attention\.(layer|heads): expected mean or"):
+        read(**wrong)
+
+
+def test_equation_7_is_a_log_ratio_that_stays_finite() -> None:
+    ratio = log_ratio(torch.tensor([0.2, 0.0, 0.1]), torch.tensor([0.1, 0.1, 0.0]), 1e-4)
+    assert ratio[0].item() == pytest.approx(torch.tensor(2.0).log().item(), abs=1e-3)
+    assert torch.isfinite(ratio).all()
+    assert ratio[1] < ratio[0] < ratio[2]
+
+
+def test_noise_is_as_loud_as_the_sound_and_the_same_each_time() -> None:
+    sound = torch.stack([torch.full((1, 4000), 0.1), torch.full((1, 4000), 0.4)])
+    noise = noise_like(sound, 5)
+    assert torch.equal(noise, noise_like(sound, 5))
+    assert noise.square().mean((1, 2)).sqrt().tolist() == pytest.approx([0.1, 0.4], rel=0.05)
+
+
+def test_rollout_of_two_tokens_and_two_layers_worked_out_by_hand() -> None:
+    attention = [torch.tensor([[[[0.5, 0.5], [0.2, 0.8]]]]), torch.tensor([[[[0.9, 0.1], [0.4, 0.6]]]])]
+    gradient = [torch.tensor([[[[1.0, 2.0], [-1.0, 1.0]]]]), torch.tensor([[[[1.0, 1.0], [0.5, -2.0]]]])]
+    # layer 1: relu(g·a) = [[.5, 1], [0, .8]], R = [[1.5, 1], [0, 1.8]]
+    # layer 2: relu(g·a) = [[.9, .1], [.2, 0]], R += that @ R = [[1.35, 1.08], [.3, .2]]
+    expected = torch.tensor([[[2.85, 2.08], [0.3, 2.0]]])
+    torch.testing.assert_close(rollout(attention, gradient), expected)
+
+
+def test_rollout_averages_the_positive_parts_of_heads() -> None:
+    attention = [torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]])]
+    gradient = [torch.tensor([[[[2.0, 0.0], [0.0, -2.0]], [[0.0, 4.0], [6.0, 0.0]]]])]
+    torch.testing.assert_close(rollout(attention, gradient), torch.tensor([[[2.0, 2.0], [3.0, 1.0]]]))
+
+
+def test_occlusion_leaves_out_a_token_with_its_neighbours() -> None:
+    kept = kept_tokens((3, 3), 12, radius=1)
+    assert kept[0] == [0, 3, 6, 7, 8, 9, 10, 11]  # without the four of the corner
+    assert kept[4] == [0, 10, 11]
+    assert [len(tokens) for tokens in kept_tokens((3, 3), 12, radius=0)] == [11] * 9
+
+
+def test_occlusion_is_the_fall_of_the_match_logit(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
+    with torch.no_grad():
+        embedded = task_model.model.embed(*inputs)
+        without = torch.cat([embedded[:, :6], embedded[:, 7:]], dim=1)  # the token in row 1, column 1 of 4×4
+
+        def logit(tokens: Tensor) -> Tensor:
+            return task_model.match_logit(task_model.model.encoder(tokens)[0])
+
+        fall = logit(embedded) - logit(without)
+    maps = OcclusionReadout("occlusion", radius=0)(task_model, *inputs)
+    torch.testing.assert_close(maps[:, 1, 1], fall)
+
+
+@pytest.mark.parametrize("name", get_args(ReadoutName))
+def test_every_readout_gives_finite_maps_that_do_not_depend_on_the_batch(
+    name: ReadoutName, task_model: TaskModel, inputs: tuple[Tensor, Tensor]
+) -> None:
+    frames, waveform = inputs
+    readout = build_readout(name, EvaluateSettings())
+    maps = readout(task_model, frames, waveform)
+    assert readout.name == name
+    assert maps.shape == (3, 4, 4)
+    assert torch.isfinite(maps).all()
+    assert not maps.requires_grad
+    torch.testing.assert_close(readout(task_model, frames[1:2], waveform[1:2]), maps[1:2], rtol=1e-3, atol=1e-5)
+
+
+def test_the_gradient_weighted_map_is_never_negative(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
+    assert (build_readout("gradient_weighted", EvaluateSettings())(task_model, *inputs) >= 0).all()
+
+
+def test_maps_from_the_audio_perspective_do_not_count_as_maps_of_the_frame() -> None:
+    settings = EvaluateSettings(attention=AttentionSettings(perspective="audio"))
+    assert not points_into_frame("attention_noise", settings)
+    assert points_into_frame("class_token", settings)
+
+
+def test_an_unknown_readout_is_said_with_those_that_exist() -> None:
+    with pytest.raises(SettingsError, match=r"--readout: expected one of attention, .*, found 'atention'"):
+        readout_name("atention", "--readout")
