@@ -10,6 +10,10 @@ OUT/ground_truth/{split}/{id}_{n}.flac  stem of the n-th sounding instrument, be
 
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -176,13 +180,27 @@ def _run(chunks: Sequence[_Chunk], workers: int) -> Iterator[tuple[_Chunk, _Done
             yield chunk, _render_chunk(chunk)
         return
     # spawn: a forked child would inherit threads and connections that do not work in it
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context("spawn"), _prepare_worker)
     try:
         waiting = {pool.submit(_render_chunk, chunk): chunk for chunk in chunks}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends with it even when that is killed (it would wait for ever)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+
+        def end_with_parent() -> None:
+            multiprocessing.connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _render_chunk(chunk: _Chunk) -> _Done:

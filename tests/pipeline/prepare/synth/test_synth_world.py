@@ -1,4 +1,8 @@
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -128,6 +132,43 @@ def test_a_started_world_is_completed_and_ends_with_the_same_bytes(world: Path, 
     summary = render_world(SETTINGS, folder, seed=11)
     assert (summary.rendered, summary.kept) == (14 + 2 + 2, 8 + 6 + 6)
     assert contents(tmp_path / "world") == contents(world)
+
+
+def test_killed_while_rendering_it_goes_on_and_leaves_no_worker_behind(tmp_path: Path) -> None:
+    sizes = ["--set", "synth.train=200", "--set", "synth.validation=0", "--set", "synth.test=0"]
+    command = [sys.executable, "-m", "jobs.cli", "synth", "--out", str(tmp_path / "world"), "--workers", "2", *sizes]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    videos = tmp_path / "world/videos/train"
+    _wait_until(lambda: videos.exists() and len(list(videos.glob("*.mp4"))) > 5)
+    workers = _children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    _wait_until(lambda: not any(_alive(worker) for worker in workers))
+    assert not (tmp_path / "world/train.jsonl").exists()
+    few = SynthSettings(train=20, validation=0, test=0)
+    assert render_world(few, str(tmp_path / "world"), seed=0).kept > 0
+    render_world(few, str(tmp_path / "undisturbed"), seed=0)
+    begun, undisturbed = contents(tmp_path / "world"), contents(tmp_path / "undisturbed")
+    assert {name: begun[name] for name in undisturbed} == undisturbed
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _alive(process: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_a_folder_with_another_world_is_refused(world: Path) -> None:
