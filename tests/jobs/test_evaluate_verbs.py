@@ -1,0 +1,107 @@
+"""gavt evaluate, localize and report from the command line."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
+from small_video import write_video
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `shards`, `run` and `video.mp4`."""
+    folder = tmp_path_factory.mktemp("world")
+    shards = write_shards(folder / "shards", located_rows(8))
+    write_run(folder / "run", tiny_experiment(shards, shards))
+    write_video(folder / "video.mp4")
+    return folder
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Say:
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            main([str(word) for word in words])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: Path, say: Say) -> None:
+    few = ("--set", "evaluate.readouts=[attention, class_token]")
+    code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few)
+    assert code == 0
+    for word in ("class_token", "centre disc", "shuffled audio", "oracle ceiling", "multi-modal alignment"):
+        assert word in out
+    code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few, "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert result["out"] == str(world / "run")  # by default beside the checkpoint
+    assert result["validation"] == str(world / "shards")  # by default the run's own
+    assert (world / "run" / "evaluation.json").exists()
+
+
+def test_localize_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> None:
+    words = (
+        "localize",
+        world / "video.mp4",
+        "--checkpoint",
+        world / "run",
+        "--out",
+        tmp_path,
+        "--every",
+        "1",
+        "--json",
+    )
+    code, out, _ = say(*words)
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert result["moments"] == 3
+    assert all(Path(result[name]).stat().st_size for name in ("overlay", "strip", "maps"))
+
+
+def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) -> None:
+    code, out, _ = say("report", world / "run", "--out", tmp_path / "page.html", "--json")
+    assert code == 0
+    assert Path(json.loads(out.splitlines()[-1])["report"]).read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("evaluate --checkpoint {0}/none --data {0}/shards", "none: expected a run folder or a checkpoint"),
+        ("evaluate --checkpoint {0}/run --data {0}/none", "none: expected a folder of shards with a dataset.json"),
+        ("evaluate --checkpoint {0}/run --data {0}/shards --validation {0}/no", "no: expected a folder of shards"),
+        (
+            "evaluate --checkpoint {0}/run --data {0}/shards -s evaluate.batchsize=3",
+            "evaluate has no key 'batchsize'; did you mean 'batch_size'?",
+        ),
+        ("evaluate --checkpoint {0}/run --data {0}/shards -s evaluate.batch_size=0", "greater than 0, found 0"),
+        ("evaluate --checkpoint {0}/run --data {0}/shards --config {0}/no.yaml", "no.yaml: no such settings file"),
+        ("localize {0}/run/config.yaml --checkpoint {0}/run --out {0}/o", "config.yaml: not a media file"),
+        ("localize {0}/gone.mp4 --checkpoint {0}/run --out {0}/o", "gone.mp4: no such file"),
+        ("localize {0}/video.mp4 --checkpoint {0}/shards --out {0}/o", "shards: expected a run folder"),
+        ("localize {0}/video.mp4 --checkpoint {0}/run --out {0}/o --readout x", "--readout: expected one of"),
+        ("report {0}/shards", "shards: expected a run folder"),
+    ],
+)
+def test_wrong_input_ends_with_one_sentence_and_exit_code_2(words: str, sentence: str, world: Path, say: Say) -> None:
+    code, out, err = say(*words.format(world).split())
+    assert code == 2
+    message = err.strip().splitlines()[-1]
+    assert message.startswith("gavt: ")
+    assert sentence in message
+    assert "Traceback" not in out + err
