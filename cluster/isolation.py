@@ -81,6 +81,13 @@ class Isolated(Generic[P, R]):
         result: R = value
         return result
 
+    @property
+    def pid(self) -> int:
+        """The process's id, once the first call was made."""
+        if self._process is None:
+            raise ValueError("there is no process before the first call")
+        return self._process.pid
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -150,6 +157,14 @@ def resident_mb(pid: int) -> float | None:
     except (OSError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_resident_mb(pid: int) -> float:
+    """Most resident memory that a process had so far, in MB; Linux only."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"/proc/{pid}/status tells no VmHWM")
 
 
 def serve() -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ _LOST = (
 )
 _OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts; items and results are small
 _SIGNS_OF_LIFE_S = 1.0
+_CONNECT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class RayPool:
         self._wanted = workers
         self._folder: str | None = None
         self.workers = 0
+
+    @property
+    def folder(self) -> str | None:
+        """Local folder that is removed with the pool, for the workers' scratch; None on another machine's cluster."""
+        return self._folder
 
     def __enter__(self) -> "RayPool":
         try:
@@ -124,6 +131,9 @@ class RayPool:
             return Step(item, "restarted" if attempt < attempts else "lost", message=message)
         except ray.exceptions.RayTaskError as error:
             cause = getattr(error, "cause", None)
+            if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
+                place = f"--ray-address {self._address}" if self._address else "Ray on this machine"
+                raise WorkerPoolError(f"{place}: its workers can't import this program; install it on them") from error
             if isinstance(cause, Exception):
                 raise cause from error
             raise
@@ -154,6 +164,7 @@ class RayPool:
             raise WorkerPoolError(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
 
     def _connect(self, address: str) -> None:
+        _check_reachable(address)
         credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         try:
             ray.init(
@@ -174,3 +185,17 @@ class RayPool:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _check_reachable(address: str) -> None:
+    """Ask whether anybody answers at `host:port`; Ray itself keeps trying for minutes, then ends the program."""
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdigit():
+        raise WorkerPoolError(f"--ray-address: expected host:port of a cluster's head node, or auto, found {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        found = f"expected a running Ray cluster, found none ({error.strerror or error})"
+        raise WorkerPoolError(f"--ray-address {address}: {found}") from None

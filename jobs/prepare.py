@@ -85,13 +85,17 @@ def _run(
     from pipeline.prepare.prepare import in_this_process, on_ray
     from pipeline.prepare.prepare import prepare as make
 
-    with _interrupted_by_sigterm(), _bar(screen) as show:
-        if pool is None:
-            return make(manifest, out, settings, in_this_process, show)
-        from cluster.ray_pool import RayPool
+    try:
+        with _interrupted_by_sigterm(), _bar(screen) as show:
+            if pool is None:
+                return make(manifest, out, settings, in_this_process, show)
+            from cluster.ray_pool import RayPool
 
-        with RayPool(*pool) as ray_pool, _interrupted_by_sigterm():  # Ray sets a handler of its own when it starts
-            return make(manifest, out, settings, on_ray(ray_pool), show)
+            with RayPool(*pool) as ray_pool, _interrupted_by_sigterm():  # Ray sets a handler of its own when it starts
+                return make(manifest, out, settings, on_ray(ray_pool), show)
+    except KeyboardInterrupt:
+        screen.print(f"{out}: interrupted; the shards that are done stay, and the same command makes the missing ones")
+        raise
 
 
 @contextmanager

@@ -150,11 +150,12 @@ def _resample(stretch: _Stretch, settings: PrepareSettings) -> npt.NDArray[np.in
 def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, channels: int) -> _Stretch:
     """The track from `first_s` to `last_s` on the container's clock, or as much of it as there is."""
     begin, _ = _extent(video)
+    earliest = begin - 1
     # some demuxers land behind the wanted time: then again from farther back
     for back_s in (0, 2, 16, 128, None):
-        start = begin if back_s is None else max(begin, first_s - _PREROLL_S - back_s)
+        start = earliest if back_s is None else max(earliest, first_s - _PREROLL_S - back_s)
         frames = _frames_from(video, start, last_s, channels)
-        if not frames or start == begin or frames[0][0] <= max(first_s, begin):
+        if start == earliest or (frames and frames[0][0] <= max(first_s, begin)):
             break
     return _place(frames, first_s, last_s)
 
@@ -164,11 +165,14 @@ def _frames_from(
 ) -> list[tuple[Fraction, int, Float]]:
     """(time on the container's clock, rate in Hz, audio [C, n] in -1..1) of each decodable audio frame."""
     audio, tick = video.audio, tick_of(video.audio)
-    video.container.seek(int(start_s // tick), stream=audio)
+    # Matroska indexes its video only: sought by audio it lands behind whatever audio was read before
+    video.container.seek(int(start_s // video.tick_s), stream=video.video)
     audio.codec_context.flush_buffers()
     found: list[tuple[Fraction, int, Float]] = []
     mixer = _Mixer(channels)
     for packet in video.container.demux(audio):
+        if packet.pts is not None and (packet.pts + (packet.duration or 0)) * tick < start_s:
+            continue
         try:
             decoded = audio.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:

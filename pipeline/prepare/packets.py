@@ -57,7 +57,8 @@ def presentation_time(packet: av.Packet) -> int | None:
 def _find_run(video: VideoFile, moment: Fraction) -> Run | None:
     base = video.tick_s
     tick = int(moment // base)
-    first = video.video.start_time or 0
+    # a bit before the start, since MPEG streams are sought by decoding time, which lies before the presentation
+    first = int(video.video.start_time or 0) - int(1 / base)
     # some demuxers seek by decoding time and land behind the wanted frame, and the leading pictures of an open GOP need
     # the keyframe before theirs: then again from farther back
     for back_s in (0, 1, 4, 16, 64, 256, None):

@@ -111,7 +111,7 @@ def prepare(
 
 def on_ray(pool: RayPool) -> Workers:
     """Make shards on a pool, a task a shard."""
-    return lambda tasks: pool.map_unordered(build_shard, tasks)
+    return lambda tasks: pool.map_unordered(build_shard, [replace(task, scratch=pool.folder) for task in tasks])
 
 
 def in_this_process(tasks: Sequence[ShardTask]) -> Iterator[Step[ShardTask, InputEntry]]:

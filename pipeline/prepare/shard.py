@@ -62,6 +62,8 @@ class ShardTask:
     out: str
     settings: PrepareSettings
     isolated: bool = True
+    scratch: str | None = None
+    """Local folder to build the tar in; None takes the system's for temporary files."""
 
 
 def shard_name(number: int) -> str:
@@ -77,7 +79,7 @@ def build_shard(task: ShardTask) -> Iterator[InputEntry]:
     """
     decode = _isolated(task.settings) if task.isolated else prepare_video
     name = shard_name(task.number)
-    with tempfile.TemporaryDirectory(prefix="gavt-shard-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="gavt-shard-", dir=task.scratch) as scratch:
         path = Path(scratch) / f"{name}.tar"
         samples: list[SampleEntry] = []
         inputs: list[InputEntry] = []

@@ -111,6 +111,8 @@ def _checked(source: str) -> str:
         raise MediaError(Reason.MISSING, "no such file")
     if os.path.isdir(path):
         raise MediaError(Reason.UNREADABLE, "it is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise MediaError(Reason.UNREADABLE, "it is a pipe or a device")
     try:
         with open(path, "rb") as file:
             empty = not file.read(1)

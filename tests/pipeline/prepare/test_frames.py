@@ -1,0 +1,137 @@
+"""Frames are exactly those displayed at the wanted times, whatever the codec and the container."""
+
+import bisect
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from barcode_video import read_barcode, write_video
+
+from pipeline.prepare import frames as frames_module
+from pipeline.prepare.frames import read_frames
+from pipeline.prepare.picture import encode_picture
+from pipeline.prepare.pyav_frames import Look
+from pipeline.prepare.video_file import open_video
+
+TIMES = [Fraction(33, 100) + step * Fraction(61, 100) for step in range(26)]
+UNEVEN = np.cumsum(np.random.default_rng(0).integers(15, 90, 300)).tolist()
+OPEN_264 = {"x264-params": "keyint=30:min-keyint=30:scenecut=0:open-gop=1:bframes=3"}
+CLOSED_265 = {"x265-params": "keyint=30:bframes=4:scenecut=0:log-level=none:open-gop=0"}
+
+# name → (file, how it is written, who must have decoded: decord always, PyAV always, or each where it may)
+KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "H.264, closed GOP": ("a.mp4", {}, "decord"),
+    "H.264 in Matroska": ("a.mkv", {}, "decord"),
+    "H.264, keyframe every 250": ("a.mp4", {"gop": 250}, "decord"),
+    "H.264, open GOP": ("a.mp4", {"options": OPEN_264}, "either"),
+    "H.264, open GOP in a transport stream": ("a.ts", {"options": OPEN_264}, "either"),
+    "H.265, open GOP": ("a.mp4", {"codec": "libx265"}, "either"),
+    "H.265, open GOP in Matroska": ("a.mkv", {"codec": "libx265"}, "either"),
+    "H.265, closed GOP": ("a.mp4", {"codec": "libx265", "options": CLOSED_265}, "decord"),
+    "VP9": ("a.webm", {"codec": "libvpx-vp9", "audio_codec": "libopus"}, "decord"),
+    "VP8 with hidden frames": ("a.webm", {"codec": "libvpx", "audio_codec": "libopus"}, "pyav"),
+    "AV1": ("a.mp4", {"codec": "libsvtav1"}, "pyav"),
+    "MPEG-4": ("a.mp4", {"codec": "mpeg4"}, "either"),
+    "MPEG-4 in AVI, no presentation times": ("a.avi", {"codec": "mpeg4", "audio_codec": "libmp3lame"}, "either"),
+    "starts at 8.3 s": ("a.mp4", {"start_s": 8.3}, "decord"),
+    "transport stream, starts at 8.3 s": ("a.ts", {"start_s": 8.3}, "decord"),
+    "Flash": ("a.flv", {}, "decord"),
+    "variable frame rate": ("a.mp4", {"frame_times": UNEVEN}, "decord"),
+    "variable frame rate in Matroska": ("a.mkv", {"frame_times": UNEVEN}, "decord"),
+    "rotated": ("a.mp4", {"rotation": 90}, "pyav"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_wanted_time_gives_the_frame_displayed_then(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, how, decoder = KINDS[kind]
+    path = write_video(tmp_path / name, **how)
+    by_decord: list[bool] = []
+
+    def sure(*arguments: Any) -> bool:
+        by_decord.append(decord_is_sure(*arguments))
+        return by_decord[-1]
+
+    decord_is_sure = frames_module.decord_is_sure
+    monkeypatch.setattr(frames_module, "decord_is_sure", sure)
+    with open_video(str(path)) as video:
+        found = list(read_frames(video, TIMES))
+    written = [tick / 1000 for tick in how.get("frame_times", range(0, 16000, 40))]
+    numbers = [read_barcode(frame.pixels) for frame in found]
+    # a container may shift its whole timeline (B-frames, priming), but nothing within it
+    shift = float(found[0].time_s) - written[numbers[0]]
+    assert 0 <= shift < 0.08
+    assert [float(frame.time_s) for frame in found] == pytest.approx([written[n] + shift for n in numbers], abs=1.1e-3)
+    shown = [bisect.bisect_right(written, float(time) - shift + 1e-3) - 1 for time in TIMES]
+    assert numbers == shown
+    assert {"decord": all(by_decord), "pyav": not any(by_decord), "either": True}[decoder]
+
+
+def test_decord_and_pyav_give_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", 4)
+    with open_video(str(path)) as video:
+        by_decord = list(read_frames(video, TIMES[:5]))
+        monkeypatch.setattr(frames_module, "decord_is_sure", lambda *_: False)
+        by_pyav = list(read_frames(video, TIMES[:5]))
+    for one, other in zip(by_decord, by_pyav, strict=True):
+        assert one.time_s == other.time_s
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_a_frame_wanted_twice_comes_once(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 4)
+    with open_video(str(path)) as video:
+        found = list(read_frames(video, [Fraction(101, 100), Fraction(102, 100), Fraction(2)]))
+    assert [read_barcode(frame.pixels) for frame in found] == [25, 50]
+
+
+def test_damaged_frames_are_left_out_and_never_replaced_by_others(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    generator = np.random.default_rng(3)
+    middle = content.index(b"mdat") + len(content) // 4
+    for place in generator.integers(middle, middle + len(content) // 3, 400):
+        content[place] = generator.integers(256)
+    path.write_bytes(content)
+    with open_video(str(path)) as video:
+        found = list(read_frames(video, TIMES))
+    # what a frame says about its own time is true as far as its bar code can still be read
+    right = sum(abs(read_barcode(frame.pixels) / 25 - float(frame.time_s)) < 1e-6 for frame in found)
+    assert right >= 10
+    assert len({frame.time_s for frame in found}) == len(found)
+
+
+def size_of(jpeg: bytes) -> tuple[int, int]:
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(jpeg)).size
+
+
+@pytest.mark.parametrize(
+    ("shape", "look", "size"),
+    [
+        ((1080, 1920), Look(0, Fraction(1), False, "yuv420p"), (853, 480)),
+        ((240, 426), Look(0, Fraction(1), False, "yuv420p"), (426, 240)),
+        ((1080, 1920), Look(90, Fraction(1), False, "yuv420p"), (270, 480)),
+        ((576, 720), Look(0, Fraction(16, 11), False, "yuv420p"), (720, 396)),
+        ((576, 720), Look(0, Fraction(8, 9), False, "yuv420p"), (533, 480)),
+    ],
+)
+def test_pictures_are_upright_with_square_pixels_and_never_enlarged(
+    shape: tuple[int, int], look: Look, size: tuple[int, int]
+) -> None:
+    assert size_of(encode_picture(np.zeros((*shape, 3), np.uint8), look, 480, 90)) == size
+
+
+def test_a_rotated_video_comes_out_upright(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 2, rotation=90)
+    with open_video(str(path)) as video:
+        frame = next(read_frames(video, [Fraction(1)]))
+    assert frame.look.rotation == 90
+    assert size_of(encode_picture(frame.pixels, frame.look, 480, 90)) == (160, 280)
