@@ -5,7 +5,7 @@ So it is given a clip in memory that holds the run's packets and nothing else: w
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -19,8 +19,8 @@ from pipeline.prepare.video_file import VideoFile
 _RATE = 25  # any will do: frames are asked for by number
 
 
-def decode_with_decord(video: VideoFile, run: Run) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """(presentation time in ticks, RGB [H, W, 3]) of the run's wanted frames, in order; stops early where decord fails.
+def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+    """(presentation time in ticks, RGB [H, W, 3]) of the run's wanted frames, in order; none if decord fails.
 
     Only for runs of which `trust.decord_is_sure`.
     """
@@ -29,11 +29,11 @@ def decode_with_decord(video: VideoFile, run: Run) -> Iterator[tuple[int, npt.ND
         # fault_tol: a frame that decord would replace by an earlier one counts as a failure
         reader = decord.VideoReader(_clip(video.video, run.packets), num_threads=1, fault_tol=1)
         if len(reader) != len(ticks):
-            return
-        for tick in sorted(set(run.wanted.values())):
-            yield tick, reader[ticks.index(tick)].asnumpy()
+            return []
+        wanted = sorted(set(run.wanted.values()))
+        return list(zip(wanted, reader.get_batch([ticks.index(tick) for tick in wanted]).asnumpy(), strict=True))
     except (decord.DECORDError, av.FFmpegError):
-        return
+        return []
 
 
 def _clip(stream: av.VideoStream, packets: Sequence[av.Packet]) -> io.BytesIO:

@@ -50,10 +50,9 @@ def _decode(video: VideoFile, run: Run) -> Iterator[tuple[int, Pixels, Look]]:
     """(presentation time in ticks, pixels, look) of the run's wanted frames, in order."""
     look = look_at(video, run)
     if look is not None and decord_is_sure(video, run, look):
-        done = set()
-        for tick, pixels in decode_with_decord(video, run):
-            done.add(tick)
+        by_decord = decode_with_decord(video, run)
+        for tick, pixels in by_decord:
             yield tick, pixels, look
-        run = Run(run.packets, {time: tick for time, tick in run.wanted.items() if tick not in done})
-    if run.wanted:
-        yield from decode_with_pyav(video, run)
+        if by_decord:
+            return
+    yield from decode_with_pyav(video, run)
