@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +23,7 @@ def train(
     from pipeline.settings.load import load_settings
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    folder = Path(run or f"runs/{settings.name}")
+    folder = run or f"runs/{settings.name}"
     if nproc > 1 and not launched():
         code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc)
         if code:
@@ -36,10 +35,10 @@ def train(
         sys.stderr.flush()
         raise SystemExit(128 + result.stopped_by)
     if as_json and os.environ.get("RANK", "0") == "0":
-        print_json({"run": str(folder), "step": result.step, "last": result.last})
+        print_json({"run": folder, "step": result.step, "last": result.last})
 
 
-def _train_here(settings: Any, folder: Path, as_json: bool) -> Any:
+def _train_here(settings: Any, folder: str, as_json: bool) -> Any:
     from cluster.process_group import join_process_group
     from jobs.train_line import TrainLine
     from pipeline.train.loop import train as train_loop

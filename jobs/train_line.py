@@ -1,6 +1,5 @@
 """The live line of `gavt train`."""
 
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +11,7 @@ class TrainLine:
     """Step, loss, accuracy, samples/s, share of time waiting for data, remaining time. Where there is no terminal, a
     line of text every tenth of the run and at each validation."""
 
-    def __init__(self, console: Console, steps: int, folder: Path, shown: bool) -> None:
+    def __init__(self, console: Console, steps: int, folder: str, shown: bool) -> None:
         self.console, self.steps, self.folder, self.shown = console, steps, folder, shown
         self.live = shown and console.is_terminal
         self.validation = ""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _unflatten_dense_tensors
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
@@ -108,6 +107,23 @@ def learning_rate_at(step: int, settings: TrainSettings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, through)))
 
 
+def average_buffers(model: nn.Module, group: ProcessGroup) -> None:
+    """Make batch norm's running averages those of all processes together; every process must call it.
+
+    DeepSpeed saves one process's buffers only, so differing ones would not survive a restart.
+    """
+    if group.world_size == 1:
+        return
+    buffers = [buffer for name, buffer in model.named_buffers() if name.endswith((".running_mean", ".running_var"))]
+    if not buffers:
+        return
+    flat = torch.cat([buffer.flatten() for buffer in buffers])
+    torch.distributed.all_reduce(flat)
+    flat /= group.world_size
+    for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
+
+
 def full_weights(engine: Any) -> dict[str, Tensor]:
     """All parameters (their float32 master copy) and persistent buffers, on the CPU.
 
@@ -135,7 +151,10 @@ def _masters_without_zero(optimizer: Any) -> dict[nn.Parameter, Tensor]:
         return {}
     if hasattr(optimizer, "fp32_groups_flat"):
         flat = optimizer.fp32_groups_flat
-        masters = [_unflatten_dense_tensors(whole, group) for whole, group in zip(flat, groups, strict=True)]
+        masters = [
+            [piece.view_as(p) for piece, p in zip(torch.split(whole, [p.numel() for p in group]), group, strict=True)]
+            for whole, group in zip(flat, groups, strict=True)
+        ]
     else:
         masters = optimizer.fp32_groups
     return {p: m for group, copies in zip(groups, masters, strict=True) for p, m in zip(group, copies, strict=True)}

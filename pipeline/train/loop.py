@@ -22,8 +22,9 @@ from pipeline.stream.loader import BatchReader, Loader
 from pipeline.stream.shard_set import ShardSet
 from pipeline.tasks.mma import TaskModel, draw_pairs
 from pipeline.train.checkpoints import load_engine, newest_checkpoint, save_checkpoint
-from pipeline.train.engine import build_engine, learning_rate_at, micro_batch_of
+from pipeline.train.engine import average_buffers, build_engine, learning_rate_at, micro_batch_of
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
+from pipeline.train.remote_run import run_place
 from pipeline.train.run_folder import locked, log_to, write_or_check_config
 from pipeline.train.validate import validate
 from pipeline.train.wandb_sink import WandbSink
@@ -61,9 +62,9 @@ class TrainResult:
 
 
 def train(
-    settings: ExperimentSettings, run: Path, group: ProcessGroup, on_record: Callable[[Record], None]
+    settings: ExperimentSettings, run: str, group: ProcessGroup, on_record: Callable[[Record], None]
 ) -> TrainResult:
-    """Train, or go on training, in the run folder `run`; every process of the job calls it.
+    """Train, or go on training, in the run folder `run` (path or URL); every process of the job calls it.
 
     Args:
         on_record: called on the main process with each step's numbers, for the live line.
@@ -81,9 +82,13 @@ def train(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     reader = _reader(settings, settings.data.train, augment=True)
     validation = _reader(settings, settings.data.validation, augment=False) if settings.data.validation else None
-    with _locked_by_main(run, settings, group), _stop_signals() as stop:
-        log_to(run / "logs" / f"rank-{group.rank:05d}.log")
-        return _Training(settings, run, group, micro_batch, reader, validation, on_record).go(stop)
+    with (
+        run_place(run, group) as (folder, publish),
+        _locked_by_main(folder, settings, group),
+        _stop_signals() as stop,
+    ):
+        log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
+        return _Training(settings, folder, group, micro_batch, reader, validation, on_record, publish).go(stop)
 
 
 class _Training:
@@ -98,9 +103,11 @@ class _Training:
         reader: BatchReader,
         validation: BatchReader | None,
         on_record: Callable[[Record], None],
+        publish: Callable[[], None],
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
-        self.reader, self.validation, self.on_record = reader, validation, on_record
+        self.reader, self.validation = reader, validation
+        self.on_record, self.publish = on_record, publish
         self.metrics = MetricsLog(run / "metrics.jsonl")
         self.events = EventLog(run / "events.jsonl")
         self.loader = Loader(reader, settings.train.batch_size, micro_batch, group.rank, group.world_size)
@@ -120,6 +127,8 @@ class _Training:
         self._note("stop" if stopped_by else "end", step=step)
         if self.wandb is not None:
             self.wandb.finish()
+        if group.is_main:
+            self.publish()
         group.barrier()
         return TrainResult(step, stopped_by, self.last)
 
@@ -142,6 +151,7 @@ class _Training:
             loss_sum += float(loss.detach()) * len(batch)
             correct += float(right)
             replaced += batch.replaced
+        average_buffers(self.engine.module, self.group)
         samples = self.micro_batch * accumulated
         loss_sum, correct, count, replaced, signal_number = self.group.sum(
             [loss_sum, correct, samples, replaced, float(stop.get("signal", 0))]
@@ -181,6 +191,8 @@ class _Training:
             folder = self.run / "checkpoints"
             save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_checkpoints)
             self._note("checkpoint", step=step, seconds=round(time.perf_counter() - started, 3))
+            if self.group.is_main:
+                self.publish()
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()

@@ -9,6 +9,8 @@ import torch
 from conftest import curve
 from safetensors.torch import load_file
 
+from cluster import storage
+from pipeline.train.remote_run import fetch_run
 from pipeline.train.wandb_file import read_history
 
 
@@ -121,3 +123,24 @@ def test_a_run_refuses_other_settings(command, undisturbed, words, message):
     _, err = command.finish(undisturbed, *words, code=2)
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_run_on_s3_killed_and_started_again_equals_an_undisturbed_local_one(
+    command, undisturbed, s3_bucket, tmp_path
+):
+    run, shards = f"{s3_bucket}/runs/tiny", f"{s3_bucket}/shards"
+    for split in ("train", "validation"):
+        for file in (command.folder / split).iterdir():
+            storage.upload(file, f"{shards}/{split}/{file.name}")
+    words = [f"data.train={shards}/train", f"data.validation={shards}/validation"]
+    process = command.start(run, *words)
+    wait_for(lambda: storage.exists(f"{run}/checkpoints/latest"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    command.finish(run, *words)
+    fetch_run(run, tmp_path / "fetched")
+    assert_same_run(tmp_path / "fetched", undisturbed)
+    steps = {
+        file.url.split("/step-")[1][:10] for file in storage.list_files(f"{run}/checkpoints") if "/step-" in file.url
+    }
+    assert steps == {"0000000008", "0000000012"}

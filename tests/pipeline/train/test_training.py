@@ -32,7 +32,7 @@ def no_wandb(monkeypatch):
 
 def run_here(command, group, run, *overrides):
     settings = load_settings(str(command.config), ExperimentSettings, overrides).settings
-    return train(settings, run, group, lambda record: None)
+    return train(settings, str(run), group, lambda record: None)
 
 
 def losses(run):
