@@ -18,12 +18,15 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Generic, Literal, NoReturn, ParamSpec, TypeVar
 
+from cluster.errors import WorkerPoolError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Fate = Literal["crash", "timeout", "memory"]
 
 _LENGTH = struct.Struct("<Q")
 _LOOK_EVERY_S = 0.1
+_START_S = 120.0
 
 
 class ProcessLost(Exception):
@@ -68,6 +71,7 @@ class Isolated(Generic[P, R]):
 
         Raises:
             ProcessLost: the process died, took too long or took too much memory.
+            WorkerPoolError: it can't be started, or can't import the function.
         """
         process = self._process or self._start()
         assert process.stdin is not None
@@ -108,10 +112,13 @@ class Isolated(Generic[P, R]):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
         self._process = process
-        started = self._receive(time.monotonic() + 120)
-        if not started[0]:
+        try:
+            started, error = self._receive(time.monotonic() + _START_S)
+        except ProcessLost as lost:
+            raise WorkerPoolError(f"the process for {name} did not start: {lost}") from lost
+        if not started:
             self.close()
-            raise started[1]
+            raise WorkerPoolError(f"the process for {name} can't import it: {error}") from error
         return process
 
     def _receive(self, until: float) -> tuple[bool, Any]:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from cluster import storage
+from cluster.errors import UserError
 from cluster.isolation import Isolated, ProcessLost
 from pipeline.errors import MediaError
 from pipeline.prepare.manifests.row import VideoRow
@@ -108,6 +109,8 @@ def decode_row(row: VideoRow, settings: PrepareSettings, decode: Decoder) -> tup
             if error.fate == "crash" and attempt < _ATTEMPTS:
                 continue
             reason, message = Reason(error.fate), str(error)
+        except UserError:
+            raise  # not this video's fault
         except Exception as error:  # a library's complaint about this file must not end the work on thousands of others
             reason, message = Reason.DAMAGED, f"decoding raised {type(error).__name__}: {error}"
         else:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import IO
 
 import av
 from av.container import InputContainer
@@ -14,6 +13,7 @@ from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
+from pipeline.prepare.remote_file import RemoteFile
 
 # Formats that hold videos, and the sound-only ones whose right reason is no_video. Playlists (HLS, DASH, concat) are
 # left out on purpose: a text file with a video's name could make FFmpeg open any file or address written in it.
@@ -81,7 +81,7 @@ def open_video(source: str) -> Iterator[VideoFile]:
 @contextmanager
 def _opened(source: str) -> Iterator[InputContainer]:
     options = {"format_whitelist": _FORMATS}
-    handle: IO[bytes] | None = None
+    handle: RemoteFile | None = None
     try:
         if storage.is_remote(source):
             handle = _open_remote(source)
@@ -127,9 +127,9 @@ def _checked(source: str) -> str:
     return path
 
 
-def _open_remote(source: str) -> IO[bytes]:
+def _open_remote(source: str) -> RemoteFile:
     try:
-        handle = storage.open_read(source)
+        handle = RemoteFile(source)
     except MissingFileError:
         raise MediaError(Reason.MISSING, "no such file") from None
     except ForbiddenError as error:

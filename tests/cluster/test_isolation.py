@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from cluster.errors import WorkerPoolError
 from cluster.isolation import Isolated, ProcessLost
 
 
@@ -61,3 +62,11 @@ def test_the_process_ends_with_its_parent() -> None:
     process.stdin.close()
     assert process.wait(10) == 0
     call.close()
+
+
+def test_a_function_that_cannot_be_imported_there_is_not_the_calls_fault() -> None:
+    def local() -> None:
+        """Inside a function, so that nobody can import it."""
+
+    with Isolated(local, 30, 1000) as call, pytest.raises(WorkerPoolError, match="can't import it"):
+        call()

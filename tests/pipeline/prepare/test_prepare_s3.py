@@ -1,0 +1,41 @@
+"""gavt prepare from object storage to object storage, through Ray."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+from barcode_video import write_video
+
+from cluster import storage
+from cluster.ray_pool import RayPool
+from pipeline.prepare.manifests.read import read_manifests
+from pipeline.prepare.prepare import on_ray, prepare
+from pipeline.prepare.settings import PrepareSettings
+
+SETTINGS = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=2)
+
+
+def test_a_list_on_s3_becomes_a_shard_set_on_s3_and_is_gone_on_with(s3_bucket: str, tmp_path: Path) -> None:
+    for number in range(2):
+        storage.upload(write_video(tmp_path / f"{number}.mp4", 4), f"{s3_bucket}/videos/{number}.mp4")
+    storage.write_bytes(f"{s3_bucket}/videos/empty.mp4", b"")
+    rows = [{"source": name} for name in ("0.mp4", "1.mp4", "empty.mp4", "gone.mp4")]
+    storage.write_text(f"{s3_bucket}/videos/list.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    manifest = read_manifests([f"{s3_bucket}/videos/list.jsonl"])
+    out = f"{s3_bucket}/shards"
+    with RayPool(workers=1) as pool:
+        prepared = prepare(manifest, out, SETTINGS, on_ray(pool))
+        assert [entry.reason for entry in prepared.inputs] == [None, None, "unreadable", "missing"]
+        index = json.loads(storage.read_bytes(f"{out}/shard-000000.json"))
+        entry = index["samples"][-1]
+        piece = storage.read_range(f"{out}/shard-000000.tar", entry["offset"], entry["bytes"])
+        with tarfile.open(fileobj=io.BytesIO(piece)) as part:
+            assert len(part.getnames()) == 3
+        before = {file.url: storage.read_bytes(file.url) for file in storage.list_files(out)}
+        storage.remove(f"{out}/shard-000000.json")
+        storage.remove(f"{out}/dataset.json")
+        prepare(manifest, out, SETTINGS, on_ray(pool))
+    assert {file.url: storage.read_bytes(file.url) for file in storage.list_files(out)} == before
+    # a prefix is walked like a folder
+    assert [row.video for row in read_manifests([f"{s3_bucket}/videos"]).rows] == ["0", "1", "empty"]
