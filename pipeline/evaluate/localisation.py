@@ -171,6 +171,7 @@ def _score_batch(
         other_sounds = other_sounds[places]
     batch = batch.select(places)
     truths = [truth for truth in batch.truths if truth is not None]
+    grid = model.model.tokens.visual_grid
     board.groups.extend(metadata.group for metadata in batch.metadata)
     for name in dict.fromkeys((*settings.readouts, choice.readout)):
         if points_into_frame(name, settings):
@@ -178,6 +179,7 @@ def _score_batch(
             board.add(name, maps, truths)
             if name == choice.readout:
                 examples.add(batch, maps)
+                grid = (maps.shape[1], maps.shape[2])
     board.add(CENTRE, _repeat(centre_disc(settings.map_size), len(truths)), truths)
     if choice.mean_box is not None:
         board.add(MEAN_BOX, _repeat(choice.mean_box, len(truths)), truths)
@@ -185,7 +187,7 @@ def _score_batch(
     board.add(UNTRAINED, read(choice.readout, fresh, batch.waveform), truths)
     if other_sounds is not None:
         board.add(SHUFFLED, read(choice.readout, model, other_sounds), truths)
-    board.add(ORACLE, (oracle_map(truth, model.model.tokens.visual_grid) for truth in truths), truths)
+    board.add(ORACLE, (oracle_map(truth, grid) for truth in truths), truths)
 
 
 def _repeat(heat: Map, times: int) -> Iterator[Map]:

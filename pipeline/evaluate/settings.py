@@ -62,7 +62,8 @@ class EvaluateSettings(Settings):
         min_length=1,
     )
     """Ways to make a map, a row each; the best on the validation split becomes the row `model`. `region_occlusion` and
-    `occlusion` (single tokens) run the encoder once for each visual token, the others once to eight times in all."""
+    `occlusion` (single tokens) run the encoder once for each visual token; `integrated_gradients` runs the model eight
+    times, the others once or twice."""
     saliency: tuple[SaliencyName, ...] = Field(
         default=("spectral_residual", "frequency_tuned", "centre_surround"), min_length=1
     )

@@ -1,4 +1,4 @@
-"""The ceiling: the truth itself, through the same coarse grid as the model's maps."""
+"""The ceiling: the truth itself, through the same coarse grid as the maps of the row `model`."""
 
 import numpy as np
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.evaluate.blur import gaussian_blur
 from pipeline.evaluate.settings import SaliencyName
 
 _SPECTRAL_SIZE = 64
@@ -25,13 +26,13 @@ def spectral_residual(frames: Tensor) -> Tensor:
     log_amplitude = torch.log(spectrum.abs() + 1e-8)
     mean = functional.avg_pool2d(functional.pad(log_amplitude, (1, 1, 1, 1), mode="circular"), 3, stride=1)
     residual = torch.polar(torch.exp(log_amplitude - mean), spectrum.angle())
-    return _blur(torch.fft.ifft2(residual).abs().square(), 2.5)[:, 0]
+    return gaussian_blur(torch.fft.ifft2(residual).abs().square(), 2.5)[:, 0]
 
 
 def frequency_tuned(frames: Tensor) -> Tensor:
     """Distance in CIE Lab between each slightly blurred pixel and the image's mean (Achanta et al. 2009)."""
     lab = _lab(frames)
-    blurred = _blur(lab, frames.shape[-1] / 64)
+    blurred = gaussian_blur(lab, frames.shape[-1] / 64)
     return (blurred - lab.mean((2, 3), keepdim=True)).square().sum(1).sqrt()
 
 
@@ -42,7 +43,7 @@ def centre_surround(frames: Tensor) -> Tensor:
     total = torch.zeros_like(lab[:, 0])
     for scale in (1, 2, 4):
         sigma = scale * frames.shape[-1] / 64
-        total = total + (_blur(lab, sigma) - _blur(lab, 4 * sigma)).square().sum(1).sqrt()
+        total = total + (gaussian_blur(lab, sigma) - gaussian_blur(lab, 4 * sigma)).square().sum(1).sqrt()
     return total
 
 
@@ -56,18 +57,6 @@ def _lab(frames: Tensor) -> Tensor:
     f = torch.where(xyz > delta**3, xyz.clamp(min=1e-9).pow(1 / 3), xyz / (3 * delta**2) + 4 / 29)
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
-
-
-def _blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of [B, C, H, W], the border repeated."""
-    radius = max(int(3 * sigma + 0.5), 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).repeat(images.shape[1], 1, 1, 1)
-    channels = images.shape[1]
-    padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
-    along_rows = functional.conv2d(padded, kernel, groups=channels)
-    return functional.conv2d(along_rows, kernel.transpose(2, 3), groups=channels)
 
 
 _METHODS: dict[SaliencyName, Callable[[Tensor], Tensor]] = {

@@ -1,36 +1,41 @@
-"""Which region of visual tokens the answer rests on, by gradients along a path."""
+"""Which pixels the answer rests on, by gradients along a path from a blurred frame to the frame."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.evaluate.readouts.readout import on_visual_grid
+from pipeline.evaluate.blur import gaussian_blur
 from pipeline.tasks.mma import TaskModel
 
 _STEPS = 8
+_BARE_SIGMA = 0.19
+"""Blur of the frame that shows no objects, as a share of its side: what is smaller is gone."""
+_OBJECT_SIGMA = 0.08
+"""Blur of the map, as a share of its side: single pixels say little, their sum over an object much."""
+_FINEST_GRID = 32
 
 
 class IntegratedGradientsReadout:
-    """Integrated gradients (Sundararajan, Taly and Yan 2017) of the match logit over the visual tokens, from their
-    mean, a frame that looks the same everywhere; summed over the 3×3 tokens around each, since convolutions spread an
-    object over its neighbours. Says much of what leaving regions out says, at an eighth of the passes."""
+    """Integrated gradients (Sundararajan, Taly and Yan 2017) of the match logit with respect to the frame's pixels,
+    from the same frame strongly blurred; summed over colours and smoothed.
+
+    A convolutional embedder may gather what it knows of an object in one token beside it. Maps over tokens then point
+    past the object; going back to the pixels undoes that.
+    """
 
     name = "integrated_gradients"
 
     @torch.enable_grad()
     def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Maps [B, h, w], in logits."""
-        visual = task_model.model.tokens.visual
-        with torch.no_grad():
-            embedded = task_model.model.embed(frames, waveform)
-            bare = embedded.clone()
-            bare[:, visual] = embedded[:, visual].mean(1, keepdim=True)
-        total = torch.zeros_like(embedded)
+        """Maps [B, g, g] with g at most 32, in logits; finer than the visual tokens."""
+        side = frames.shape[-1]
+        bare = gaussian_blur(frames.flatten(0, 1), _BARE_SIGMA * side).view_as(frames)
+        total = torch.zeros_like(frames)
         for step in range(_STEPS):
-            between = (bare + (embedded - bare) * (step + 0.5) / _STEPS).requires_grad_()
-            tokens, _ = task_model.model.encoder(between)
-            (gradient,) = torch.autograd.grad(task_model.match_logit(tokens).sum(), between)
+            between = (bare + (frames - bare) * ((step + 0.5) / _STEPS)).requires_grad_()
+            logit = task_model.match_logit(task_model.model.encode(between, waveform).tokens)
+            (gradient,) = torch.autograd.grad(logit.sum(), between)
             total += gradient
-        shares = ((embedded - bare) * total / _STEPS)[:, visual].sum(2)
-        maps = on_visual_grid(task_model, shares)
-        return functional.avg_pool2d(maps[:, None], 3, stride=1, padding=1)[:, 0] * 9
+        shares = ((frames - bare) * total / _STEPS).sum(dim=(1, 2))
+        smooth = gaussian_blur(shares[:, None], _OBJECT_SIGMA * side)
+        return functional.adaptive_avg_pool2d(smooth, min(side, _FINEST_GRID))[:, 0]

@@ -1,6 +1,4 @@
-"""Which visual tokens the answer rests on, by taking them away."""
-
-from itertools import groupby
+"""Which visual tokens the answer rests on, by hiding them."""
 
 import torch
 from torch import Tensor
@@ -9,52 +7,44 @@ from pipeline.evaluate.readouts.readout import on_visual_grid
 from pipeline.tasks.mma import TaskModel
 
 _TOKENS_A_PASS = 1 << 17
-"""Tokens of all shortened sequences that go through the encoder at once."""
+"""Tokens of all changed sequences that go through the encoder at once."""
 
 
 class OcclusionReadout:
-    """How far the match logit falls when a place's tokens are left out of the sequence (occlusion of Zeiler and Fergus
-    2014; a transformer needs nothing in their stead)."""
+    """How far the match logit falls when the tokens of a place are replaced by those of a frame without anything on it,
+    filled with the frame's mean colour (occlusion of Zeiler and Fergus 2014, on tokens)."""
 
     def __init__(self, name: str, radius: int) -> None:
-        """`radius` 0 leaves out single tokens, 1 the 3×3 tokens around each."""
+        """`radius` 0 hides single tokens, 1 the 3×3 tokens around each."""
         self.name = name
         self.radius = radius
 
     @torch.no_grad()
     def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
         """Maps [B, h, w], in logits."""
-        embedded = task_model.model.embed(frames, waveform)
-        layout = task_model.model.tokens
+        model = task_model.model
+        embedded = model.embed(frames, waveform)
+        bare = model.embed(frames.mean(dim=(3, 4), keepdim=True).expand_as(frames), waveform)
         whole = _match_logit(task_model, embedded)
-        kept = kept_tokens(layout.visual_grid, layout.count, self.radius)
-        falls = torch.empty(len(embedded), len(kept), device=embedded.device)
-        order = sorted(range(len(kept)), key=lambda place: len(kept[place]))
-        for length, places in groupby(order, key=lambda place: len(kept[place])):
-            here = list(places)
-            at_once = max(_TOKENS_A_PASS // (length * len(embedded)), 1)
-            for start in range(0, len(here), at_once):
-                some = here[start : start + at_once]
-                index = torch.tensor([kept[place] for place in some], device=embedded.device)
-                shortened = embedded[:, index].flatten(0, 1)
-                logits = _match_logit(task_model, shortened).reshape(len(embedded), len(some))
-                falls[:, some] = whole[:, None] - logits
-        return on_visual_grid(task_model, falls)
+        hidden = hidden_tokens(model.tokens.visual_grid, model.tokens.count, self.radius).to(embedded.device)
+        falls = []
+        for some in hidden.split(max(_TOKENS_A_PASS // embedded[:, :, 0].numel(), 1)):
+            changed = torch.where(some[None, :, :, None], bare[:, None], embedded[:, None])  # [B, places, N, D]
+            logits = _match_logit(task_model, changed.flatten(0, 1)).reshape(len(embedded), len(some))
+            falls.append(whole[:, None] - logits)
+        return on_visual_grid(task_model, torch.cat(falls, dim=1))
 
 
-def kept_tokens(grid: tuple[int, int], count: int, radius: int) -> list[list[int]]:
-    """For each visual token the indices of the sequence without the tokens within `radius` rows and columns of it."""
+def hidden_tokens(grid: tuple[int, int], count: int, radius: int) -> Tensor:
+    """[h·w, count]: for each visual token, which tokens of the sequence lie within `radius` rows and columns of it."""
     height, width = grid
-    kept = []
-    for row in range(height):
-        for column in range(width):
-            left_out = {
-                1 + y * width + x
-                for y in range(max(row - radius, 0), min(row + radius + 1, height))
-                for x in range(max(column - radius, 0), min(column + radius + 1, width))
-            }
-            kept.append([index for index in range(count) if index not in left_out])
-    return kept
+    rows, columns = (
+        axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    )
+    near = ((rows[:, None] - rows).abs() <= radius) & ((columns[:, None] - columns).abs() <= radius)
+    hidden = torch.zeros(height * width, count, dtype=torch.bool)
+    hidden[:, 1 : 1 + height * width] = near
+    return hidden
 
 
 def _match_logit(task_model: TaskModel, embedded: Tensor) -> Tensor:

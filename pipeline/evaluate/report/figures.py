@@ -18,7 +18,7 @@ _KINDS = {
     "model": ("Model", "the readout that points best on the validation split"),
     "readout": ("Readouts", "ways to read a map out of the same weights"),
     "control": ("Controls", "what needs no training, or hears nothing or the wrong thing"),
-    "ceiling": ("Ceiling", "the truth itself at the model's resolution"),
+    "ceiling": ("Ceiling", "the truth itself at the resolution of the model's maps"),
 }
 Evaluation = Mapping[str, Any]
 

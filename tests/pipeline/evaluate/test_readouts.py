@@ -1,19 +1,20 @@
 """Readouts against values worked out by hand, and what every readout promises."""
 
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 import torch
 from tiny_run import tiny_experiment
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
 from pipeline.evaluate.readouts.build import build_readout, points_into_frame
 from pipeline.evaluate.readouts.gradient_weighted import rollout
-from pipeline.evaluate.readouts.occlusion import OcclusionReadout, kept_tokens
+from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
+from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, ReadoutName, readout_name
-from pipeline.models.gavt import TokenLayout
+from pipeline.models.gavt import Encoded, TokenLayout
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.load import untrained
 
@@ -111,24 +112,52 @@ def test_rollout_averages_the_positive_parts_of_heads() -> None:
     torch.testing.assert_close(rollout(attention, gradient), torch.tensor([[[2.0, 2.0], [3.0, 1.0]]]))
 
 
-def test_occlusion_leaves_out_a_token_with_its_neighbours() -> None:
-    kept = kept_tokens((3, 3), 12, radius=1)
-    assert kept[0] == [0, 3, 6, 7, 8, 9, 10, 11]  # without the four of the corner
-    assert kept[4] == [0, 10, 11]
-    assert [len(tokens) for tokens in kept_tokens((3, 3), 12, radius=0)] == [11] * 9
+def test_occlusion_hides_a_token_with_its_neighbours() -> None:
+    hidden = hidden_tokens((3, 3), 12, radius=1)
+    assert hidden[0].nonzero().flatten().tolist() == [1, 2, 4, 5]  # the corner's four; neither class nor audio tokens
+    assert hidden[4].nonzero().flatten().tolist() == list(range(1, 10))
+    assert hidden_tokens((3, 3), 12, radius=0).sum(1).tolist() == [1] * 9
 
 
 def test_occlusion_is_the_fall_of_the_match_logit(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
+    frames, waveform = inputs
     with torch.no_grad():
-        embedded = task_model.model.embed(*inputs)
-        without = torch.cat([embedded[:, :6], embedded[:, 7:]], dim=1)  # the token in row 1, column 1 of 4×4
+        embedded = task_model.model.embed(frames, waveform)
+        changed = embedded.clone()
+        plain = torch.ones_like(frames) * frames.mean((3, 4), keepdim=True)
+        changed[:, 6] = task_model.model.embed(plain, waveform)[:, 6]  # row 1, column 1 of 4×4
 
         def logit(tokens: Tensor) -> Tensor:
             return task_model.match_logit(task_model.model.encoder(tokens)[0])
 
-        fall = logit(embedded) - logit(without)
-    maps = OcclusionReadout("occlusion", radius=0)(task_model, *inputs)
-    torch.testing.assert_close(maps[:, 1, 1], fall)
+        fall = logit(embedded) - logit(changed)
+    maps = OcclusionReadout("occlusion", radius=0)(task_model, frames, waveform)
+    torch.testing.assert_close(maps[:, 1, 1], fall, rtol=1e-3, atol=1e-5)
+
+
+def test_integrated_gradients_find_the_pixels_that_the_answer_rests_on() -> None:
+    """A model whose match logit is the mean red of one place points there, whatever else is on the frame."""
+    frames = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    frames[:, :, 0, 8:20, 40:52] = 1.0
+    frames[:, :, 0, 40:52, 8:20] = 1.0  # as red, but the model doesn't look
+
+    class RedPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = self
+
+        def encode(self, frames: Tensor, waveform: Tensor) -> Encoded:
+            return Encoded(frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None], None)
+
+        def match_logit(self, tokens: Tensor) -> Tensor:
+            return tokens[:, 0, 0]
+
+    maps = IntegratedGradientsReadout()(cast("TaskModel", RedPlace()), frames, torch.zeros(2, 1, 8))
+    assert maps.shape == (2, 32, 32)
+    for heat in maps:
+        row, column = divmod(int(heat.argmax()), 32)
+        assert 4 <= row < 10
+        assert 20 <= column < 26
 
 
 @pytest.mark.parametrize("name", get_args(ReadoutName))
@@ -139,7 +168,7 @@ def test_every_readout_gives_finite_maps_that_do_not_depend_on_the_batch(
     readout = build_readout(name, EvaluateSettings())
     maps = readout(task_model, frames, waveform)
     assert readout.name == name
-    assert maps.shape == (3, 4, 4)
+    assert maps.shape == ((3, 32, 32) if name == "integrated_gradients" else (3, 4, 4))
     assert torch.isfinite(maps).all()
     assert not maps.requires_grad
     torch.testing.assert_close(readout(task_model, frames[1:2], waveform[1:2]), maps[1:2], rtol=1e-3, atol=1e-5)
