@@ -3,16 +3,19 @@
 Ray is started here for the time of the pool, or an existing cluster is used.
 """
 
+import fcntl
 import logging
 import os
 import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
 
@@ -33,6 +36,8 @@ _LOST = (
 _OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts; items and results are small
 _SIGNS_OF_LIFE_S = 1.0
 _CONNECT_S = 10.0
+_PREFIX = "gavt-ray-"
+_YOUNG_S = 60  # a pool takes its lock a moment after it made the folder
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class RayPool:
         self._address = address
         self._wanted = workers
         self._folder: str | None = None
+        self._lock: int | None = None
         self.workers = 0
 
     @property
@@ -143,8 +149,7 @@ class RayPool:
         if hasattr(os, "sched_getaffinity"):
             cpus = len(os.sched_getaffinity(0))
         self.workers = self._wanted or cpus
-        # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
-        self._folder = tempfile.mkdtemp(prefix="gavt-ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+        self._folder, self._lock = _own_folder()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # without one Ray leaves a token in ~/.ray, after which this user's other clusters refuse each other
@@ -185,6 +190,29 @@ class RayPool:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _own_folder() -> tuple[str, int]:
+    """A new folder for Ray and the workers' scratch, and the lock that says it is in use.
+
+    Folders of pools that were killed, whose locks went with them, are removed on the way.
+    """
+    # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
+    base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
+    for lock_path in Path(base).glob(f"{_PREFIX}*/lock"):
+        with suppress(OSError):  # in use, somebody else's, or just removed by another pool
+            if time.time() - lock_path.stat().st_mtime < _YOUNG_S:
+                continue
+            with lock_path.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock_path.parent, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+    mine = os.open(Path(folder, "lock"), os.O_CREAT | os.O_WRONLY, 0o600)
+    fcntl.flock(mine, fcntl.LOCK_EX)
+    return folder, mine
 
 
 def _check_reachable(address: str) -> None:
