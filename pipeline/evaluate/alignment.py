@@ -9,11 +9,8 @@ import torch
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.order import Order
-from pipeline.tasks.mma import NO_MATCH, TaskModel, draw_pairs, shows_all
+from pipeline.tasks.mma import TaskModel, draw_partners, shows_all
 from pipeline.tasks.settings import MmaSettings
-
-_DRAWS = 64
-"""Draws within which a sample that has a partner practically surely gets a mismatched one."""
 
 
 class MmaResult(TypedDict):
@@ -57,7 +54,8 @@ def evaluate_alignment(
     at_once = max(batch_size // task.group, 1) * task.group
     for start in range(0, len(places), at_once):
         batch = samples.read(places[start : start + at_once])
-        mismatched = _mismatched_frames(task, seed, start, batch.metadata)
+        partners = draw_partners(task, seed, start, batch.metadata, purpose="evaluate")
+        mismatched = {sound: frame for sound, frame in enumerate(partners) if frame is not None}
         sounds = list(mismatched)
         if sounds:
             others = batch.select(list(mismatched.values()))
@@ -87,22 +85,6 @@ def alignment_ceiling(pairs: Sequence[Pair]) -> float | None:
     for pair in pairs:
         counts[shows_all(pair.frame, pair.sound), pair.match] += 1
     return sum(max(counts[shown, True], counts[shown, False]) for shown in (True, False)) / len(pairs)
-
-
-def _mismatched_frames(
-    task: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata]
-) -> dict[int, int]:
-    """For each sound that can have one, the place of a frame that isn't its own: the first mismatch that training's own
-    draw gives over independent repetitions."""
-    frames: dict[int, int] = {}
-    for draw in range(_DRAWS):
-        pairs = draw_pairs(task, seed, first_position, samples, purpose=f"evaluate-{draw}")
-        for sound, (frame, match) in enumerate(zip(pairs.frame.tolist(), pairs.match.tolist(), strict=True)):
-            if match == NO_MATCH:
-                frames.setdefault(sound, frame)
-        if len(frames) == len(samples):
-            break
-    return dict(sorted(frames.items()))
 
 
 @torch.no_grad()

@@ -88,15 +88,26 @@ class Gavt(Float32Buffers):
         self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
         self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
 
-    def embed(self, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Frames [B, 1, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → embedded tokens [B, N, D]."""
-        kind = self.positions.dtype  # the engine's precision
-        images = ((frames[:, 0] - self.image_mean) / self.image_deviation).to(kind)
-        visual = self.visual_embedder(images)
-        audio = self.audio_embedder(self.spectrogram(waveform.mean(1, keepdim=True)).to(kind))
-        pieces = [visual.flatten(2).transpose(1, 2), audio.flatten(2).transpose(1, 2)]
-        fused = torch.cat([self.class_token.expand(len(frames), -1, -1), *pieces], dim=1) + self.positions
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        """Frames [B, 1, 3, H, W] in 0–1 → visual embeddings [B, h·w, D]."""
+        images = ((frames[:, 0] - self.image_mean) / self.image_deviation).to(self.positions.dtype)
+        embedded: Tensor = self.visual_embedder(images)
+        return embedded.flatten(2).transpose(1, 2)
+
+    def embed_sound(self, waveform: Tensor) -> Tensor:
+        """Waveform [B, C, S] in −1..1 → audio embeddings [B, f·t, D]; channels are averaged."""
+        spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self.positions.dtype)
+        embedded: Tensor = self.audio_embedder(spectrogram)
+        return embedded.flatten(2).transpose(1, 2)
+
+    def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """Class token, visual and audio embeddings with their positions: the encoder's input [B, N, D]."""
+        fused = torch.cat([self.class_token.expand(len(visual), -1, -1), visual, audio], dim=1) + self.positions
         return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
+
+    def embed(self, frames: Tensor, waveform: Tensor) -> Tensor:
+        """Frames [B, 1, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → the encoder's input [B, N, D]."""
+        return self.fuse(self.embed_frames(frames), self.embed_sound(waveform))
 
     def encode(self, frames: Tensor, waveform: Tensor, return_attention: bool = False) -> Encoded:
         """Frames [B, 1, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → tokens [B, N, D] and attention."""

@@ -17,19 +17,24 @@ NO_MATCH, MATCH = 0, 1
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which frame each sound is shown with.
+    """Which frame is shown with which sound.
 
     Attributes:
-        frame: [B] index in the batch of the frame that goes with sound i.
-        match: [B] 1 where it is its own.
+        frame: [P] index in the batch of each pair's frame.
+        sound: [P] index of its sound.
+        match: [P] 1 where they belong together.
     """
 
     frame: Tensor
+    sound: Tensor
     match: Tensor
 
     def to(self, device: torch.device | str) -> "Pairs":
         """The pairs on another device."""
-        return Pairs(self.frame.to(device), self.match.to(device))
+        return Pairs(self.frame.to(device), self.sound.to(device), self.match.to(device))
+
+    def __len__(self) -> int:
+        return len(self.match)
 
 
 def draw_pairs(
@@ -37,20 +42,39 @@ def draw_pairs(
 ) -> Pairs:
     """Pairs for samples at consecutive global positions from `first_position` on (Eq. 3: match ~ U{0, 1}).
 
-    Each draw is keyed by its position; a partner comes from the position's own group.
+    Each draw is keyed by its position; a partner comes from the position's own group. A sound that can have no partner
+    is shown with its own frame.
     """
-    frames, matches = [], []
+    partners = draw_partners(settings, seed, first_position, samples, purpose)
+    sounds = list(range(len(samples)))
+    if settings.pairs == "both":
+        shown = sounds + [index if partner is None else partner for index, partner in enumerate(partners)]
+        sounds = sounds * 2
+    else:
+        coins = [keyed_generator(seed, f"{purpose}-match", first_position + index).random() for index in sounds]
+        shown = [
+            index if coin < 0.5 or partner is None else partner
+            for index, (coin, partner) in enumerate(zip(coins, partners, strict=True))
+        ]
+    matches = [MATCH if frame == sound else NO_MATCH for frame, sound in zip(shown, sounds, strict=True)]
+    return Pairs(torch.tensor(shown), torch.tensor(sounds), torch.tensor(matches))
+
+
+def draw_partners(
+    settings: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata], purpose: str = "mma"
+) -> list[int | None]:
+    """For each sound the index of a frame that isn't its own, from its group; none where the rule for negatives leaves
+    no choice."""
+    partners: list[int | None] = []
     for index, sample in enumerate(samples):
-        generator = keyed_generator(seed, purpose, first_position + index)
         start = index - (first_position + index) % settings.group
         stop = start + settings.group
         others = [i for i in range(max(start, 0), min(stop, len(samples))) if i != index]
         if settings.negatives == "unlike":
             others = [i for i in others if not shows_all(samples[i], sample)]
-        match = generator.random() < 0.5 or not others
-        frames.append(index if match else others[int(generator.integers(len(others)))])
-        matches.append(MATCH if match else NO_MATCH)
-    return Pairs(torch.tensor(frames), torch.tensor(matches))
+        draw = int(keyed_generator(seed, purpose, first_position + index).integers(max(1, len(others))))
+        partners.append(others[draw] if others else None)
+    return partners
 
 
 def shows_all(frame: SampleMetadata, sound: SampleMetadata) -> bool:
@@ -69,9 +93,11 @@ class TaskModel(nn.Module):
         self.head = nn.Linear(model.settings.width, 2)
 
     def forward(self, frames: Tensor, waveform: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Cross entropy (scalar) and the number of right answers, for frames [B, T, 3, H, W] in 0–1 and waveform
-        [B, C, S], of which sound i is shown with frame `pairs.frame[i]`."""
-        logits = self.logits(self.model.encode(frames[pairs.frame], waveform).tokens)
+        """Cross entropy (scalar) and the number of right answers over the pairs, for frames [B, T, 3, H, W] in 0–1 and
+        waveform [B, C, S]. Each frame and each sound is embedded once, however many pairs it is in."""
+        visual, audio = self.model.embed_frames(frames), self.model.embed_sound(waveform)
+        tokens, _ = self.model.encoder(self.model.fuse(visual[pairs.frame], audio[pairs.sound]))
+        logits = self.logits(tokens)
         loss = F.cross_entropy(logits.float(), pairs.match)
         return loss, (logits.argmax(1) == pairs.match).sum()
 

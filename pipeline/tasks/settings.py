@@ -14,6 +14,9 @@ class MmaSettings(Settings):
     group: int = Field(default=8, ge=2)
     """A mismatched frame comes from the same group of this many consecutive positions, so that the pairing is the same
     on any number of ranks; it must divide the micro-batch."""
+    pairs: Literal["one", "both"] = "one"
+    """`one`: each sound with its own frame or another's, by a fair coin (the paper, Eq. 3). `both`: each sound with its
+    own and with another's, which costs only the encoder again and learns from half the samples."""
     negatives: Literal["any", "unlike"] = "any"
     """`any`: the other frame is any of the group (the paper). `unlike`: never one that is known to show everything that
     sounds (`visible`, else `labels`, of the sample)."""

@@ -39,7 +39,8 @@ class Interval:
 
     loss: float = 0.0
     correct: float = 0.0
-    samples: float = 0.0
+    pairs: float = 0.0
+    samples: int = 0
     steps: int = 0
     replaced: float = 0.0
     seconds: float = field(default=0.0, compare=False)
@@ -140,7 +141,7 @@ class _Training:
             group["lr"] = learning_rate_at(step, settings)
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(self.settings.seed + _DROPOUT_STRIDE * (step * self.group.world_size + self.group.rank + 1))
-        loss_sum = correct = replaced = 0.0
+        loss_sum = correct = shown = replaced = 0.0
         for _ in range(accumulated):
             batch = next(batches)
             frames, waveform = batch.on_device(self.group.device, self.settings.features.frame_size)
@@ -148,20 +149,21 @@ class _Training:
             loss, right = self.engine(frames, waveform, pairs.to(self.group.device))
             self.engine.backward(loss)
             self.engine.step()
-            loss_sum += float(loss.detach()) * len(batch)
+            loss_sum += float(loss.detach()) * len(pairs)
             correct += float(right)
+            shown += len(pairs)
             replaced += batch.replaced
         average_buffers(self.engine.module, self.group)
-        samples = self.micro_batch * accumulated
-        loss_sum, correct, count, replaced, signal_number = self.group.sum(
-            [loss_sum, correct, samples, replaced, float(stop.get("signal", 0))]
+        loss_sum, correct, shown, replaced, signal_number = self.group.sum(
+            [loss_sum, correct, shown, replaced, float(stop.get("signal", 0))]
         )
         if not math.isfinite(loss_sum) and settings.precision != "fp16":  # fp16's loss scaling skips such a step itself
             raise RunError(f"{self.run}: the loss of step {step + 1} is not a number; lower train.learning_rate")
         interval = self.interval
         interval.loss += loss_sum
         interval.correct += correct
-        interval.samples += count
+        interval.pairs += shown
+        interval.samples += settings.batch_size
         interval.replaced += replaced
         interval.steps += 1
         interval.seconds += time.perf_counter() - started
@@ -199,8 +201,8 @@ class _Training:
         norm = self.engine.get_global_grad_norm()
         return {
             "step": step,
-            "loss": interval.loss / interval.samples,
-            "accuracy": interval.correct / interval.samples,
+            "loss": interval.loss / interval.pairs,
+            "accuracy": interval.correct / interval.pairs,
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
             "grad_norm": None if norm is None else float(norm),
             "samples": step * self.settings.train.batch_size,

@@ -30,9 +30,9 @@ def validate(
         pairs = draw_pairs(settings.task, settings.seed, batch.first_position, batch.metadata, "validation")
         loss, right = engine(frames, waveform, pairs.to(group.device))
         if fresh is not None:
-            loss_sum += float(loss) * len(batch)
+            loss_sum += float(loss) * len(pairs)
             correct += float(right)
-            count += len(batch)
+            count += len(pairs)
     engine.train()
     loss_sum, correct, count = group.sum([loss_sum, correct, count])
     return {"validation/loss": loss_sum / count, "validation/accuracy": correct / count}

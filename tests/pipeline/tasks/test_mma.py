@@ -32,6 +32,15 @@ def test_pairs_do_not_depend_on_how_positions_are_cut_into_batches():
             assert torch.equal(piece.match, whole.match[start : start + size])
 
 
+def test_both_shows_each_sound_with_its_own_frame_and_with_anothers():
+    pairs = draw_pairs(MmaSettings(pairs="both"), 0, 0, SAMPLES)
+    own = torch.arange(64)
+    assert torch.equal(pairs.sound, torch.cat([own, own]))
+    assert torch.equal(pairs.frame[:64], own)
+    assert torch.equal(pairs.match, torch.cat([torch.ones(64), torch.zeros(64)]).long())
+    assert not torch.any(pairs.frame[64:] == own)
+
+
 def test_positions_and_seeds_draw_differently():
     drawn = [draw_pairs(MmaSettings(), seed, first, SAMPLES).match.tolist() for seed in (0, 1) for first in (0, 64)]
     assert len({tuple(d) for d in drawn}) == 4
