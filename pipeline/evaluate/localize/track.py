@@ -49,7 +49,7 @@ class MapTrack:
     square: Box
 
     def heat(self, time_s: float) -> Map:
-        """The map [h, w] at any time, in 0–1: each map is scaled to its own range, and between two moments they are
+        """The map [h, w] at any time, in 0–1: each is scaled to its own upper half, and between two moments they are
         blended."""
         after = int(np.searchsorted(self.times_s, time_s))
         if after == 0:
@@ -157,7 +157,8 @@ def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
 
 
 def unit_range(heat: Map) -> Map:
-    """A map scaled to 0–1; one that says the same everywhere becomes 0."""
-    low, high = float(heat.min()), float(heat.max())
-    scaled: Map = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    """A map scaled for the eye: its median and all below become 0, so that half of the picture stays clear, its maximum
+    1; one that says the same everywhere becomes 0."""
+    low, high = float(np.median(heat)), float(heat.max())
+    scaled: Map = ((heat - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(heat)
     return scaled

@@ -27,8 +27,9 @@ class OcclusionReadout:
         bare = model.embed(frames.mean(dim=(3, 4), keepdim=True).expand_as(frames), waveform)
         whole = _match_logit(task_model, embedded)
         hidden = hidden_tokens(model.tokens.visual_grid, model.tokens.count, self.radius).to(embedded.device)
+        at_once = max(_TOKENS_A_PASS // embedded[:, :, 0].numel(), 1)
         falls = []
-        for some in hidden.split(max(_TOKENS_A_PASS // embedded[:, :, 0].numel(), 1)):
+        for some in torch.split(hidden, at_once):
             changed = torch.where(some[None, :, :, None], bare[:, None], embedded[:, None])  # [B, places, N, D]
             logits = _match_logit(task_model, changed.flatten(0, 1)).reshape(len(embedded), len(some))
             falls.append(whole[:, None] - logits)
@@ -38,9 +39,8 @@ class OcclusionReadout:
 def hidden_tokens(grid: tuple[int, int], count: int, radius: int) -> Tensor:
     """[h·w, count]: for each visual token, which tokens of the sequence lie within `radius` rows and columns of it."""
     height, width = grid
-    rows, columns = (
-        axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    )
+    places = torch.arange(height * width)
+    rows, columns = places // width, places % width
     near = ((rows[:, None] - rows).abs() <= radius) & ((columns[:, None] - columns).abs() <= radius)
     hidden = torch.zeros(height * width, count, dtype=torch.bool)
     hidden[:, 1 : 1 + height * width] = near

@@ -17,7 +17,8 @@ class Readout(Protocol):
     name: str
 
     def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Maps [B, h, w] over the frame, most of them one value a visual token, for frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1.
+        """Maps [B, h, w] over the frame, most of them one value a visual token, for frames
+        [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1.
 
         The model must be in eval mode. A sample's map does not depend on the others of the batch.
         """
