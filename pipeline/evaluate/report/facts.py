@@ -35,9 +35,9 @@ def facts_of_run(
     if restarts:
         facts.append(Fact("went on after a stop", f"{restarts} ×"))
     if manifest is not None:
-        facts.append(
-            Fact("newest checkpoint", f"step {manifest['step']:,}, saved by {manifest['world_size']} processes")
-        )
+        processes = manifest["world_size"]
+        saved_by = "one process" if processes == 1 else f"{processes} processes"
+        facts.append(Fact("newest checkpoint", f"step {manifest['step']:,}, saved by {saved_by}"))
         for name, number in dict(manifest.get("versions", {})).items():
             facts.append(Fact(f"{name}, in training", str(number)))
     if evaluation is not None:

@@ -123,5 +123,5 @@ def _pointing_tiles(evaluation: Evaluation) -> list[Tile]:
     ]
     if blind[best] > 0:
         ceiling = "" if oracle is None else f", ceiling {oracle / blind[best]:.2f} ×"
-        tiles.append(Tile("model ÷ best row that hears nothing", f"{model / blind[best]:.2f} ×", f"{best}{ceiling}"))
+        tiles.append(Tile("model ÷ best sound-blind row", f"{model / blind[best]:.2f} ×", f"{best}{ceiling}"))
     return tiles
