@@ -9,7 +9,7 @@ from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.readouts.token_gradient import TokenGradientReadout
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
 
-DEFAULT_READOUT: ReadoutName = "gradient_weighted"
+DEFAULT_READOUT: ReadoutName = "integrated_gradients"
 """The readout where no validation split with boxes could choose one."""
 
 
