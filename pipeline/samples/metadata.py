@@ -43,6 +43,6 @@ class SampleMetadata(Settings):
     keypoints: list[list[tuple[float, float]]] | None = None
     segment_labels: list[list[str]] | None = None
     visible: list[str] | None = None
-    """Everything that is seen, sounding or not; null where nobody knows. The ceiling of multi-modal alignment needs it."""
+    """Everything that is seen, sounding or not; null where nobody knows. The ceiling of alignment needs it."""
     group: str | None = None
     """Samples with the same image and different sounds share a group (interactive localisation, IIoU)."""

@@ -5,10 +5,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from _looped_video import write_looped
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from _looped_video import write_looped
 from result import Result
 
 LIMIT = 2.0

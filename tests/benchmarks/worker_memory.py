@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
+from _looped_video import write_looped
 from cluster.isolation import Isolated, peak_resident_mb
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from _looped_video import write_looped
 from result import Result
 
 LIMIT_MB = 600.0

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_shards import FEATURES, MODEL
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
@@ -10,6 +9,7 @@ from pipeline.models.gavt import Gavt
 from pipeline.models.settings import GavtSettings
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from tiny_shards import FEATURES, MODEL
 
 EXPERIMENTS = Path(__file__).parents[3] / "configs" / "experiments"
 

@@ -2,13 +2,13 @@ import json
 
 import pytest
 import torch
-from tiny_shards import FEATURES, write_shard_set
 
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
 from pipeline.stream.loader import BatchReader, Loader, share_of
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.shard_set import ShardSet
+from tiny_shards import FEATURES, write_shard_set
 
 
 @pytest.fixture(scope="module")

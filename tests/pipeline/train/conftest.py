@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 TRAIN = {

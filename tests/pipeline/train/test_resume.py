@@ -6,10 +6,10 @@ import time
 
 import pytest
 import torch
-from conftest import curve
 from safetensors.torch import load_file
 
 from cluster import storage
+from conftest import curve
 from pipeline.train.remote_run import fetch_run
 from pipeline.train.wandb_file import read_history
 

@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from conftest import TRAIN, curve
 
 from cluster.process_group import join_process_group
+from conftest import TRAIN, curve
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
