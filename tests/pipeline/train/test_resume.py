@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from cluster import storage
-from conftest import curve
 from pipeline.train.remote_run import fetch_run
 from pipeline.train.wandb_file import read_history
+from tiny_training import curve
 
 
 def weights(run):

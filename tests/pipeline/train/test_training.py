@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from cluster.process_group import join_process_group
-from conftest import TRAIN, curve
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -16,6 +15,7 @@ from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
 from pipeline.train.run_folder import locked
 from pipeline.train.settings import TrainSettings
+from tiny_training import TRAIN, curve
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,66 @@
+"""What every verb shares: help, sentences instead of tracebacks, exit codes, JSON."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = str(REPOSITORY / "configs" / "experiments" / "gavt_c.yaml")
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_help_loads_no_heavy_library():
+    code = "import sys, jobs.cli; print([name for name in ('torch', 'ray', 'av', 'deepspeed') if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_config_show_prints_values_and_where_they_came_from(capsys):
+    code, out, _ = run_here(capsys, "config", "show", CONFIG, "train.batch_size=32", "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert result["settings"]["train"]["batch_size"] == 32
+    assert result["origins"]["train.batch_size"] == "override 'train.batch_size=32'"
+    assert result["origins"]["model.width"].endswith("configs/models/gavt_c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["config", "show", "nowhere.yaml"], "nowhere.yaml: no such settings file"),
+        (["config", "show", CONFIG, "train.stepz=1"], "train has no key 'stepz'; did you mean 'steps'?"),
+        (["train", CONFIG], "data.train: expected a shard set to train on, found none"),
+        (["train", CONFIG, "data.train=/nowhere"], "/nowhere: expected a folder of shards"),
+        (["train", CONFIG, "train.batch_size=some"], "train.batch_size: expected a valid integer"),
+        (["prepare", "/nowhere", "--out", "/tmp/gavt-never"], "/nowhere"),
+        (["evaluate", "--checkpoint", "/nowhere", "--data", "/nowhere"], "/nowhere: expected a run folder"),
+        (["localize", "/nowhere.mp4", "--checkpoint", "/nowhere", "--out", "/tmp/gavt-never"], "/nowhere"),
+        (["report", "/nowhere"], "/nowhere"),
+        (["synth", "--out", "/tmp/gavt-never", "--set", "synth.fps=0"], "synth.fps: expected greater than or equal"),
+    ],
+)
+def test_wrong_input_ends_with_one_sentence_and_exit_code_2(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_here(capsys, *words)
+    sentences = [line for line in err.splitlines() if line.startswith("gavt: ")]
+    assert code == 2
+    assert len(sentences) == 1
+    assert message in sentences[0]
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(capsys):
+    code, _, err = run_here(capsys, "config", "show", "nowhere.yaml", "--debug")
+    assert code == 2
+    assert "Traceback" in err

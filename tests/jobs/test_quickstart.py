@@ -1,0 +1,67 @@
+"""The whole path, as a newcomer runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+VERBS = ["synth", "prepare", "prepare", "prepare", "train", "evaluate", "localize", "report"]
+TINY = [
+    "synth.train=24",
+    "synth.validation=8",
+    "synth.test=8",
+    "prepare.rows_per_shard=16",
+    "train.steps=6",
+    "train.batch_size=16",
+    "train.warmup_steps=2",
+    "train.log_every=2",
+    "train.checkpoint_every=3",
+    "evaluate.examples=4",
+    "evaluate.readouts=[attention, gradient_weighted]",
+]
+
+
+def quickstart(out: Path, *overrides: str) -> tuple[list[str], dict[str, object]]:
+    """The commands that it printed, and its result."""
+    words = [word for override in overrides for word in ("--set", override)]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "quickstart", "--out", str(out), "--json", *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    commands = [line.removeprefix("$ ") for line in done.stderr.splitlines() if line.startswith("$ gavt ")]
+    return commands, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_quickstart_goes_from_nothing_to_a_report_and_prints_every_command(tmp_path):
+    commands, result = quickstart(tmp_path / "run", *TINY)
+    assert [command.split()[1] for command in commands] == VERBS
+    assert Path(result["report"]).stat().st_size > 50_000
+    names = [row["name"] for row in result["evaluation"]["rows"]]
+    assert {"model", "centre disc", "mean box", "image saliency", "untrained network", "shuffled audio"} < set(names)
+    assert (tmp_path / "run" / "localize" / "overlay.mp4").stat().st_size > 1000
+    # a printed command runs by itself
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *commands[-1].split()[1:]], cwd=REPOSITORY, check=False, capture_output=True
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_the_quickstarts_model_hears_where_the_sound_comes_from(tmp_path):
+    _, result = quickstart(tmp_path / "run")
+    evaluation = result["evaluation"]
+    assert evaluation["mma"]["accuracy"] >= 0.9 * evaluation["mma"]["ceiling"]
+    pointing = {row["name"]: row["pointing"] for row in evaluation["rows"]}
+    deaf = max(pointing[name] for name in ("centre disc", "mean box", "image saliency"))
+    assert pointing["model"] >= 1.5 * deaf
+    assert pointing["untrained network"] <= 1.2 * deaf
+    assert pointing["shuffled audio"] <= 0.6 * pointing["model"]
