@@ -83,6 +83,7 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group(

@@ -163,7 +163,10 @@ def _masters_without_zero(optimizer: Any) -> dict[nn.Parameter, Tensor]:
 @contextlib.contextmanager
 def quiet_deepspeed() -> Iterator[None]:
     """Keep DeepSpeed's start-up messages (hundreds of lines) out of the log; warnings pass."""
-    loggers = [logging.getLogger(name) for name in ("DeepSpeed", "deepspeed", "deepspeed.accelerator")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("DeepSpeed", "deepspeed", "deepspeed.accelerator", "torch.utils.cpp_extension")
+    ]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

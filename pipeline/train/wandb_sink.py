@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import RunError
 from pipeline.train.metrics_log import Record
 from pipeline.train.settings import WandbSettings
 from pipeline.train.wandb_file import read_history
@@ -22,12 +23,16 @@ class WandbSink:
     """The wandb run of a run folder; its x axis is the training step.
 
     Attributes:
-        last_step: the last step that wandb has; records up to it are not sent again.
+        last_step: offline, the last step that wandb's files have; records up to it are not logged again.
+
+    Raises:
+        RunError: wandb can't be reached.
     """
 
     def __init__(self, settings: WandbSettings, folder: Path, name: str, config: dict[str, Any]) -> None:
         self._run: Any = None
         self.last_step = -1
+        self._lines_there = 0
         self.mode = _resolve_mode(settings.mode)
         if self.mode == "disabled":
             return
@@ -37,21 +42,28 @@ class WandbSink:
         id_file = folder / "run_id"
         if not id_file.exists():
             id_file.write_text(secrets.token_hex(4))
-        self._run = wandb.init(
-            id=id_file.read_text().strip(),
-            resume="allow" if self.mode == "online" else None,
-            project=settings.project,
-            entity=settings.entity,
-            name=name,
-            dir=str(folder.parent),
-            config=config,
-            mode=self.mode,
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        try:
+            self._run = wandb.init(
+                id=id_file.read_text().strip(),
+                resume="allow" if self.mode == "online" else None,
+                project=settings.project,
+                entity=settings.entity,
+                name=name,
+                dir=str(folder.parent),
+                config=config,
+                mode=self.mode,
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except wandb.errors.Error as error:
+            raise RunError(
+                f"train.wandb.mode {self.mode}: wandb can't be reached ({' '.join(str(error).split())}); "
+                f"train.wandb.mode=offline keeps its files in the run folder"
+            ) from error
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
-        self._history_lines = self._run.starting_step if self.mode == "online" else None
-        if self._history_lines is None:
+        if self.mode == "online":  # the server has one line a record, and records come in the same order again
+            self._lines_there = int(self._run.starting_step)
+        else:
             self.last_step = _last_offline_step(folder, exclude=Path(self._run.dir).parent)
 
     @property
@@ -60,22 +72,17 @@ class WandbSink:
 
     def fill(self, records: list[Record]) -> None:
         """Give wandb those of the run's records that it lost."""
-        if self._run is None:
-            return
-        if self._history_lines is not None:  # online: the server counts one line a record
-            sent = records[: self._history_lines]
-            self.last_step = max((record[STEP] for record in sent), default=-1)
-            records = records[self._history_lines :]
-            for record in records:
-                self._run.log(record)
-            return
         for record in records:
             self.log(record)
 
     def log(self, record: Record) -> None:
         """Log a record, unless wandb has its step already."""
-        if self._run is not None and record[STEP] > self.last_step:
-            self._run.log(record)
+        if self._run is None or record[STEP] <= self.last_step:
+            return
+        if self._lines_there > 0:
+            self._lines_there -= 1
+            return
+        self._run.log(record)
 
     def finish(self) -> None:
         """Write out what is left."""
