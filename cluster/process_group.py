@@ -70,24 +70,27 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     given = [name for name in names if name in os.environ]
-    if not given:
-        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        os.environ["MASTER_PORT"] = str(free_port())
-    elif len(given) < len(names):
+    if given and len(given) < len(names):
         missing = ", ".join(name for name in names if name not in given)
         raise LaunchError(f"{', '.join(given)} set but not {missing}: a launcher sets all four, or none")
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed asks for it
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
     if not dist.is_initialized():
+        # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
+        store = None if given else dist.HashStore()  # type: ignore[attr-defined]  # torch doesn't declare it
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo", rank=rank, world_size=world_size, timeout=timedelta(seconds=timeout_s)
+            "nccl" if on_gpu else "gloo",
+            store=store,
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout_s),
         )
     return ProcessGroup(rank, local_rank, world_size, device)
 

@@ -9,6 +9,7 @@ from tiny_run import tiny_experiment, write_run, write_shards
 
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
 from pipeline.evaluate.localisation import evaluate
+from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 
 CONTROLS = ["centre disc", "mean box", "image saliency", "untrained network", "shuffled audio", "oracle ceiling"]
@@ -45,7 +46,7 @@ def test_examples_are_kept_for_the_report(run: str, located_shards: str, tmp_pat
     result = evaluate(run, located_shards, None, str(tmp_path), EvaluateSettings(examples=4, batch_size=3))
     with np.load(tmp_path / "evaluation_maps.npz") as examples:
         assert examples["frames"].shape == (4, 32, 32, 3)
-        assert examples["maps"].shape == (4, 4, 4)
+        assert examples["maps"].shape == (4, 32, 32)
         assert examples["truths"].shape == (4, 224, 224)
         assert examples["truths"].any(axis=(1, 2)).all()
         assert examples["keys"].tolist() == [f"sample-{number:04d}" for number in range(4)]
@@ -67,7 +68,7 @@ def test_without_a_validation_split_nothing_is_chosen_on_the_reported_one(
     run: str, located_shards: str, tmp_path: Path
 ) -> None:
     result = evaluate(run, located_shards, None, str(tmp_path), EvaluateSettings())
-    assert result["model_readout"] == "gradient_weighted"
+    assert result["model_readout"] == DEFAULT_READOUT
     assert result["validation_pointing"] == {}
     rows = {row["name"]: row for row in result["rows"]}
     assert rows["mean box"]["pointing"] is None

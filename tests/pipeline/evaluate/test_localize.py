@@ -13,6 +13,7 @@ from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.localize.localize import Localized, localize
 from pipeline.evaluate.localize.overlay import lay_heat
 from pipeline.evaluate.localize.track import MapTrack
+from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 
 SETTINGS = EvaluateSettings()
@@ -32,11 +33,11 @@ def test_the_overlay_keeps_every_frame_s_time_and_the_sound(run: str, tmp_path: 
         assert container.streams.audio[0].codec_context.name == "aac"
     maps = np.load(result["maps"])
     assert maps["times_s"].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
-    assert maps["maps"].shape == (6, 4, 4)
+    assert maps["maps"].shape == (6, 32, 32)
     assert maps["maps"].dtype == np.float32
     assert maps["square"].tolist() == pytest.approx([1 / 6, 0, 5 / 6, 1])
     assert ((maps["match"] > 0) & (maps["match"] < 1)).all()
-    assert (result["moments"], result["readout"]) == (6, "gradient_weighted")
+    assert (result["moments"], result["readout"]) == (6, DEFAULT_READOUT)
 
 
 def test_frames_at_uneven_times_stay_where_they_are(run: str, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+import os
+import sys
+
+import pytest
+
+from cluster.errors import LaunchError
+from cluster.launch import launch_local, launched
+from cluster.process_group import join_process_group
+
+
+def test_a_job_of_one_leaves_nothing_that_looks_like_a_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    group = join_process_group()
+    try:
+        assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
+        assert group.sum([1.0, 2.5]) == [1.0, 2.5]
+        assert group.from_main("x") == "x"
+        assert not launched()
+        assert "MASTER_PORT" not in os.environ
+    finally:
+        group.leave()
+
+
+def test_half_a_launchers_variables_are_refused(monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LaunchError, match="RANK, WORLD_SIZE set but not MASTER_ADDR, MASTER_PORT"):
+        join_process_group()
+
+
+def test_processes_know_their_ranks_and_talk(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys; from cluster.process_group import join_process_group; g = join_process_group()\n"
+        "total = g.sum([g.rank + 1])[0]; word = g.from_main(f'from {g.rank}'); g.barrier()\n"
+        "open(f'{sys.argv[1]}/{g.rank}', 'w').write(f'{g.world_size} {total} {word}'); g.leave()\n"
+    )
+    assert launch_local([sys.executable, str(script), str(tmp_path)], 3) == 0
+    assert [(tmp_path / str(rank)).read_text() for rank in range(3)] == ["3 6.0 from 0"] * 3
+
+
+def test_the_first_failing_processs_exit_code_ends_the_job():
+    command = "import os, sys, time; sys.exit(7) if os.environ['RANK'] == '1' else time.sleep(600)"
+    assert launch_local([sys.executable, "-c", command], 2) == 7
+
+
+def test_a_command_that_cannot_start_is_said():
+    with pytest.raises(LaunchError, match="can't start /no/such/program"):
+        launch_local(["/no/such/program"], 2)
