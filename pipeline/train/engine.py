@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,8 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     """
     if settings.precision == "fp16" and group.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
+    # DeepSpeed still calls collectives by names that torch is about to drop
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     with quiet_deepspeed():
         import deepspeed
 
