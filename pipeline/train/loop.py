@@ -25,7 +25,7 @@ from pipeline.train.checkpoints import load_engine, newest_checkpoint, save_chec
 from pipeline.train.engine import average_buffers, build_engine, learning_rate_at, micro_batch_of
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.remote_run import run_place
-from pipeline.train.run_folder import locked, log_to, write_or_check_config
+from pipeline.train.run_folder import log_to, write_or_check_config
 from pipeline.train.validate import validate
 from pipeline.train.wandb_sink import WandbSink
 
@@ -83,11 +83,9 @@ def train(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     reader = _reader(settings, settings.data.train, augment=True)
     validation = _reader(settings, settings.data.validation, augment=False) if settings.data.validation else None
-    with (
-        run_place(run, group) as (folder, publish),
-        _locked_by_main(folder, settings, group),
-        _stop_signals() as stop,
-    ):
+    with run_place(run, group) as (folder, publish), _stop_signals() as stop:
+        if group.is_main:
+            write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
         return _Training(settings, folder, group, micro_batch, reader, validation, on_record, publish).go(stop)
 
@@ -247,16 +245,6 @@ class _Training:
 
 def _reader(settings: ExperimentSettings, url: str, augment: bool) -> BatchReader:
     return BatchReader(ShardSet.open(url), settings.features, settings.data, settings.seed, augment)
-
-
-@contextmanager
-def _locked_by_main(run: Path, settings: ExperimentSettings, group: ProcessGroup) -> Iterator[None]:
-    if not group.is_main:
-        yield
-        return
-    with locked(run):
-        write_or_check_config(run, settings)
-        yield
 
 
 @contextmanager

@@ -4,7 +4,9 @@ What is published is always whole: a checkpoint's files come before its manifest
 run that starts again, on this machine or another, fetches the newest whole checkpoint and the logs.
 """
 
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,29 +16,54 @@ from cluster import storage
 from cluster.process_group import ProcessGroup
 from pipeline.errors import RunError
 from pipeline.train.checkpoints import LATEST, MANIFEST
+from pipeline.train.run_folder import LOCK, locked
 
 
 @contextmanager
 def run_place(run: str, group: ProcessGroup) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """The local folder of a run, and a function that publishes it, which the main process calls after each checkpoint.
+    """The local folder of a run, held for this job, and a function that publishes it, which the main process calls
+    after each checkpoint.
 
-    Every process must enter. For a local run the folder is the run's own and publishing does nothing.
+    Every process must enter. For a local run the folder is the run's own and publishing does nothing. A remote run has
+    one folder a machine, which goes at the end; what a killed job left in it goes when the next one starts.
 
     Raises:
-        RunError: a remote run over several machines, whose processes don't share a local folder.
+        RunError: another job holds the folder, or a remote run over several machines, whose processes don't share it.
     """
     if not storage.is_remote(run):
-        yield Path(run), lambda: None
+        with _held_by_main(Path(run), group):
+            yield Path(run), lambda: None
         return
     if group.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", group.world_size)):
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
-    with tempfile.TemporaryDirectory(prefix="gavt-run-") as scratch:
-        folder = Path(group.from_main(scratch))
+    name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"gavt-run-{os.getuid()}-{name}"
+    with _held_by_main(folder, group):
         if group.is_main:
+            _empty(folder)
             fetch_run(run, folder)
         group.barrier()
         yield folder, lambda: publish_run(folder, run)
-        group.barrier()  # the main process's folder goes when everyone is done with it
+        group.barrier()  # everyone is done with it
+        if group.is_main:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _held_by_main(folder: Path, group: ProcessGroup) -> Iterator[None]:
+    if not group.is_main:
+        yield
+        return
+    with locked(folder):
+        yield
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
 
 
 def fetch_run(run: str, folder: Path) -> None:
@@ -52,7 +79,7 @@ def fetch_run(run: str, folder: Path) -> None:
 def publish_run(folder: Path, run: str) -> None:
     """Bring the run on storage up to date with the local folder."""
     there = _names(run)
-    here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+    here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.name != LOCK}
     for name in sorted(here, key=_publishing_order):
         if _is_of_a_step(name) and name in there:
             continue  # a checkpoint's files never change

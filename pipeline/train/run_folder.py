@@ -22,6 +22,7 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 
 CONFIG = "config.yaml"
+LOCK = ".lock"
 _FREE = {"name", "synth", "prepare", "evaluate"}
 """Sections that may differ when a run goes on."""
 _FREE_KEYS = {
@@ -45,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
         RunError: another process trains in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
