@@ -11,10 +11,14 @@ from rich.console import Console
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line of stdout.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value; repeatable.")]
 
+_LOG_WIDTH = 140
+"""Columns where there is no terminal; rich would take 80 and cut the tables' names."""
+
 
 def console(as_json: bool = False) -> Console:
     """Where tables and progress go: stdout, or stderr when stdout is for a program."""
-    return Console(stderr=as_json, highlight=False)
+    screen = Console(stderr=as_json, highlight=False)
+    return screen if screen.is_terminal else Console(stderr=as_json, highlight=False, width=_LOG_WIDTH)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

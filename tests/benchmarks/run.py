@@ -27,7 +27,9 @@ OURS = {"run", "result"}
 
 def known() -> list[str]:
     """Names of all benchmarks."""
-    return sorted(file.stem for file in HERE.glob("*.py") if file.stem not in OURS and not file.stem.startswith("_"))
+    return sorted(
+        file.stem for file in HERE.glob("*.py") if file.stem not in OURS and not file.stem.startswith(("_", "test_"))
+    )
 
 
 def line(result: "Result") -> str:
