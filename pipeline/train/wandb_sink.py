@@ -66,10 +66,6 @@ class WandbSink:
         else:
             self.last_step = _last_offline_step(folder, exclude=Path(self._run.dir).parent)
 
-    @property
-    def run_id(self) -> str | None:
-        return None if self._run is None else str(self._run.id)
-
     def fill(self, records: list[Record]) -> None:
         """Give wandb those of the run's records that it lost."""
         for record in records:
