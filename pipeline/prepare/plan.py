@@ -6,6 +6,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -31,9 +32,9 @@ class Plan(BaseModel):
 
 def make_plan(rows: Sequence[VideoRow], settings: PrepareSettings) -> Plan:
     """The plan for these rows; the same rows and settings always give the same plan."""
-    values = settings.model_dump(mode="json")
+    values = settings.model_dump(mode="json", exclude={"limits"})
     settings_hash = _hash(values)
-    rows_hash = _hash([row.model_dump(mode="json") for row in rows])
+    rows_hash = _hash([asdict(row) for row in rows])
     size = settings.rows_per_shard
     return Plan(
         hash=_hash([settings_hash, rows_hash]),

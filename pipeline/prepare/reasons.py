@@ -10,6 +10,8 @@ class Reason(str, Enum):
     """There is no file at the source."""
     FORBIDDEN = "forbidden"
     """The file is there, but may not be read."""
+    UNREACHABLE = "unreachable"
+    """It could not be fetched, and may be another time: the server failed, was too slow or asked to wait too long."""
     UNREADABLE = "unreadable"
     """Not a media file: empty, a folder, text, or cut off before its header."""
     NO_VIDEO = "no_video"
@@ -23,11 +25,16 @@ class Reason(str, Enum):
     DAMAGED = "damaged"
     """It opens, but no wanted frame with its audio could be decoded."""
     TIMEOUT = "timeout"
-    """Decoding took longer than `prepare.video_deadline_s`."""
+    """Decoding took longer than its deadline (`prepare.limits.deadline_s`)."""
     MEMORY = "memory"
-    """Decoding took more memory than `prepare.memory_limit_mb`."""
+    """Decoding took more memory than `prepare.limits.memory_mb`."""
     CRASH = "crash"
     """The process that decoded it died, twice."""
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same video may work another time, on another machine or with other limits."""
+        return self in (Reason.UNREACHABLE, Reason.TIMEOUT, Reason.MEMORY, Reason.CRASH)
 
     def __str__(self) -> str:
         return self.value

@@ -7,6 +7,20 @@ from pydantic import Field, model_validator
 from pipeline.settings.base import Settings
 
 
+class LimitSettings(Settings):
+    """What one video may cost. Limits say how the work is done, not what comes out: they may change when a shard set is
+    gone on with, and `gavt prepare --retry timeout` gives videos that met a limit another chance with other ones."""
+
+    deadline_s: float = Field(default=120.0, gt=0)
+    """A video that takes longer (s) to decode is given up with the reason `timeout`."""
+    deadline_s_per_gb: float = Field(default=300.0, ge=0)
+    """Seconds added to the deadline for every GB of the file."""
+    memory_mb: int = Field(default=2000, ge=300)
+    """A video whose decoding takes more memory (MB) is given up with the reason `memory`."""
+    videos_per_process: int = Field(default=500, gt=0)
+    """A decoding process is renewed after this many videos, so that what libraries leak never adds up."""
+
+
 class PrepareSettings(Settings):
     """Recipe of `gavt prepare`.
 
@@ -15,8 +29,25 @@ class PrepareSettings(Settings):
     period)`, which gives the thesis' 17 frames of a 90 s video.
     """
 
-    layout: Literal["frame"] = "frame"
-    """What a sample is: `frame`, one frame and the audio around it."""
+    layout: Literal["frame", "clip", "segments"] = "frame"
+    """What a sample is: `frame`, one frame and the audio around it; `clip`, a short MP4 of constant frame rate and its
+    audio; `segments`, one frame from the middle of each of some segments and the audio of them all."""
+    frame_choice: Literal["keyframe", "exact"] = "keyframe"
+    """`keyframe` takes the nearest keyframe where one lies within `keyframe_within_s` of a wanted time, and the exact
+    frame elsewhere; the sample records the frame's true time and has the audio around that. `exact` always takes the
+    frame displayed at the wanted time, which decodes about twenty times as much. For the layout `frame`."""
+    keyframe_within_s: float | None = Field(default=None, gt=0)
+    """How far (s) a keyframe may lie from a wanted time; null is half the time between two wanted frames, and 2.5 s at
+    most."""
+    clip_s: float = Field(default=4.2, gt=0)
+    """Length (s) of a clip; clips follow each other without a gap. A row with a range of its own gives its range. The
+    default is that of Look, Listen and Attend (paper 003)."""
+    clip_fps: float = Field(default=29.97, gt=0, le=240)
+    """Frame rate of a clip."""
+    segments: int = Field(default=10, gt=0)
+    """Segments a sample (layout `segments`)."""
+    segment_s: float = Field(default=1.0, gt=0)
+    """Length (s) of a segment."""
     min_clip_s: float = Field(default=15.0, gt=0)
     """Videos shorter than this (s) give no samples."""
     max_clip_s: float = Field(default=90.0, gt=0)
@@ -39,16 +70,20 @@ class PrepareSettings(Settings):
     """A window whose RMS lies below this level (dB of full scale) is left out; null keeps silence."""
     rows_per_shard: int = Field(default=64, gt=0)
     """Videos a shard. With the defaults 64 long videos make about 100 MB, a good size to read from object storage."""
-    video_deadline_s: float = Field(default=300.0, gt=0)
-    """A video that takes longer (s) to decode is given up with the reason `timeout`."""
-    memory_limit_mb: int = Field(default=2000, ge=300)
-    """A video whose decoding takes more memory (MB) is given up with the reason `memory`."""
+    limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="after")
     def _clip_lengths_in_order(self) -> "PrepareSettings":
         if self.min_clip_s > self.max_clip_s:
             raise ValueError(f"min_clip_s ≤ max_clip_s, found {self.min_clip_s} > {self.max_clip_s}")
         return self
+
+    @property
+    def snap_s(self) -> float:
+        """How far (s) a keyframe may lie from a wanted time; 0 where only the exact frame will do."""
+        if self.frame_choice == "exact":
+            return 0.0
+        return self.keyframe_within_s or min(2.5, 0.5 / self.frame_rate_hz)
 
     @property
     def window_s(self) -> float:

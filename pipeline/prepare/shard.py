@@ -138,7 +138,7 @@ def decode_row(row: VideoRow, settings: PrepareSettings, decode: Decoder) -> tup
 @lru_cache(maxsize=1)
 def _isolated(settings: PrepareSettings) -> Isolated[[VideoRow, PrepareSettings], PreparedVideo]:
     """One decoding process a worker, kept from shard to shard."""
-    return Isolated(prepare_video, settings.video_deadline_s, settings.memory_limit_mb)
+    return Isolated(prepare_video, settings.limits.deadline_s, settings.limits.memory_mb)
 
 
 def _left_out(prepared: PreparedVideo) -> str | None:

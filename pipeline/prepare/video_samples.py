@@ -100,10 +100,10 @@ def _encode(
         audio_start_s=round(float(window.start_s), 6),
         audio_rate_hz=settings.audio_rate_hz,
         audio_samples=window.audio.shape[1],
-        labels=row.labels,
+        labels=list(row.labels),
         split=row.split,
-        boxes=row.boxes,
-        visible=row.visible,
+        boxes=None if row.boxes is None else list(row.boxes),
+        visible=None if row.visible is None else list(row.visible),
         group=row.group,
     )
     return EncodedSample(

@@ -2,9 +2,11 @@
 
 In a shard a sample is a run of files with the same key:
 
-    {key}.json    this, always
-    {key}.jpg     layout `frame`: one frame, sRGB JPEG
-    {key}.flac    the audio around it, int16
+    {key}.json              this, always
+    {key}.jpg               layout `frame`: one frame, sRGB JPEG
+    {key}.mp4               layout `clip`: H.264 at a constant frame rate, closed GOPs of at most 1 s
+    {key}.00.jpg, .01.jpg…  layout `segments`: the middle frame of each segment
+    {key}.flac              the audio around or beside it, int16
 """
 
 from typing import Literal
@@ -21,7 +23,7 @@ class SampleMetadata(Settings):
     timeline, after edit lists."""
 
     version: Literal[1] = 1
-    layout: Literal["frame"] = "frame"
+    layout: Literal["frame", "clip", "segments"] = "frame"
     video: str
     """Id of the video."""
     source: str
@@ -42,6 +44,7 @@ class SampleMetadata(Settings):
     """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image."""
     keypoints: list[list[tuple[float, float]]] | None = None
     segment_labels: list[list[str]] | None = None
+    """What sounds in each segment."""
     visible: list[str] | None = None
     """Everything that is seen, sounding or not; null where nobody knows. The ceiling of alignment needs it."""
     group: str | None = None

@@ -19,7 +19,7 @@ def run() -> list[Result]:
     peaks = []
     with (
         tempfile.TemporaryDirectory(prefix="gavt-") as folder,
-        Isolated(prepare_video, settings.video_deadline_s, settings.memory_limit_mb) as prepare,
+        Isolated(prepare_video, settings.limits.deadline_s, settings.limits.memory_mb) as prepare,
     ):
         for gop in (250, 50):
             path = write_looped(Path(folder) / f"gop-{gop}.mp4", 10, 9, (1920, 1080), gop=gop)

@@ -93,8 +93,17 @@ def _named(raw: Sequence[RawRow]) -> list[VideoRow]:
     for row, name in zip(raw, names, strict=True):
         if row.video is None and taken[name] > 1:
             name = f"{name}-{hashlib.sha256(row.source.encode()).hexdigest()[:8]}"
-        known = row.model_dump(exclude={"place", "video", "extra"})
-        rows.append(VideoRow(video=name, **known))
+        rows.append(
+            VideoRow(
+                video=name,
+                source=row.source,
+                labels=tuple(row.labels),
+                split=row.split,
+                boxes=None if row.boxes is None else tuple(row.boxes),
+                visible=None if row.visible is None else tuple(row.visible),
+                group=row.group,
+            )
+        )
     return rows
 
 

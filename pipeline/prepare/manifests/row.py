@@ -1,24 +1,32 @@
 """One row of a list of videos."""
 
-from pydantic import Field
+from dataclasses import dataclass
 
 from pipeline.samples.metadata import Box
-from pipeline.settings.base import Settings
 
 
-class VideoRow(Settings):
-    """A video to prepare. What is known of it goes into its samples' JSON unchanged."""
+@dataclass(frozen=True, slots=True)
+class VideoRow:
+    """A video to prepare. What is known of it goes into its samples' JSON unchanged.
 
-    video: str = Field(min_length=1)
-    """Id, unique in the list."""
+    Attributes:
+        video: id, unique in the list.
+        source: absolute path or URL; `youtube:ID` and `youtube8m:ID` are ids that are looked up and downloaded.
+        labels: what sounds.
+        start_s, end_s: the part (s from the video's zero) that the row is about; None is the beginning and the end.
+        segment_labels: what sounds in each segment of that part.
+        boxes: boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image.
+        visible: everything that is seen, sounding or not.
+        group: videos with the same image and different sounds share a group.
+    """
+
+    video: str
     source: str
-    """Absolute path or URL."""
-    labels: list[str] = Field(default_factory=list)
-    """What sounds."""
+    labels: tuple[str, ...] = ()
     split: str | None = None
-    boxes: list[Box] | None = None
-    """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image."""
-    visible: list[str] | None = None
-    """Everything that is seen, sounding or not."""
+    start_s: float | None = None
+    end_s: float | None = None
+    segment_labels: tuple[tuple[str, ...], ...] | None = None
+    boxes: tuple[Box, ...] | None = None
+    visible: tuple[str, ...] | None = None
     group: str | None = None
-    """Videos with the same image and different sounds share a group."""
