@@ -16,10 +16,11 @@ from cluster import storage
 from cluster.errors import UserError
 from cluster.isolation import Isolated, ProcessLost
 from pipeline.errors import MediaError
+from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_samples import EncodedSample, PreparedVideo, prepare_video
+from pipeline.prepare.video_samples import prepare_video
 
 _ATTEMPTS = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
 Decoder = Callable[[VideoRow, PrepareSettings], PreparedVideo]

@@ -4,9 +4,10 @@ import os
 import signal
 import time
 
+from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_samples import PreparedVideo, prepare_video
+from pipeline.prepare.video_samples import prepare_video
 
 
 def prepare_or_die(row: VideoRow, settings: PrepareSettings) -> PreparedVideo:

@@ -24,13 +24,14 @@ from PIL import Image
 from cluster.isolation import Isolated, ProcessLost
 from cluster.ray_pool import RayPool
 from pipeline.errors import MediaError, ShardSetError
+from pipeline.prepare.layouts.sample import PreparedVideo, key_of
 from pipeline.prepare.manifests.read import Manifest, read_manifests
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, on_ray, prepare
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.shard import decode_row
-from pipeline.prepare.video_samples import PreparedVideo, key_of, prepare_video
+from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 
