@@ -24,3 +24,7 @@ class WorkerPoolError(UserError):
 
 class LaunchError(UserError):
     """A rank of a launched job failed to start or ended with an error."""
+
+
+class LeaseError(UserError):
+    """Somebody else holds what only one may write at a time."""

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -22,7 +23,7 @@ from cluster.errors import WorkerPoolError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Fate = Literal["crash", "timeout", "memory"]
+Fate = Literal["crash", "killed", "timeout", "memory"]
 
 _LENGTH = struct.Struct("<Q")
 _LOOK_EVERY_S = 0.1
@@ -33,7 +34,8 @@ class ProcessLost(Exception):
     """The process died during a call or was ended by its limits.
 
     Attributes:
-        fate: `crash`, `timeout` or `memory`.
+        fate: `crash`, it died by itself; `killed`, somebody else ended it with signal 9, as the kernel does where memory
+            runs out; `timeout` and `memory`, it met its limits.
     """
 
     def __init__(self, fate: Fate, message: str) -> None:
@@ -50,12 +52,18 @@ class Isolated(Generic[P, R]):
         function: a module's function; the other process imports it by name.
         deadline_s: longest time of a call, start of the process not counted.
         memory_mb: most resident memory of the process; watched on Linux only.
+        renew_after: calls after which the process gives way to a new one, so that what libraries leak never adds up;
+            None keeps it.
     """
 
-    def __init__(self, function: Callable[P, R], deadline_s: float, memory_mb: int) -> None:
+    def __init__(
+        self, function: Callable[P, R], deadline_s: float, memory_mb: int, renew_after: int | None = None
+    ) -> None:
         self._function = function
         self._deadline_s = deadline_s
         self._memory_mb = memory_mb
+        self._renew_after = renew_after
+        self._calls = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Isolated[P, R]":
@@ -67,19 +75,26 @@ class Isolated(Generic[P, R]):
         self.close()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function.
+        """Call the function with the usual deadline; see `call`."""
+        return self.call(self._deadline_s, *args, **kwargs)
+
+    def call(self, deadline_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function with a deadline (s) of its own.
 
         Raises:
             ProcessLost: the process died, took too long or took too much memory.
             WorkerPoolError: it can't be started, or can't import the function.
         """
+        if self._calls == self._renew_after:
+            self.close()
         process = self._process or self._start()
+        self._calls += 1
         assert process.stdin is not None
         try:
             _send(process.stdin, (args, kwargs))
         except BrokenPipeError:
-            self._lose("crash", "its process died before it began")
-        good, value = self._receive(time.monotonic() + self._deadline_s)
+            self._lose(*_fate_of(process.wait()))
+        good, value = self._receive(deadline_s)
         if not good:
             raise value
         result: R = value
@@ -112,17 +127,21 @@ class Isolated(Generic[P, R]):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
         self._process = process
+        self._calls = 0
         try:
-            started, error = self._receive(time.monotonic() + _START_S)
+            started, error = self._receive(_START_S)
         except ProcessLost as lost:
+            if lost.fate == "killed":
+                raise
             raise WorkerPoolError(f"the process for {name} did not start: {lost}") from lost
         if not started:
             self.close()
             raise WorkerPoolError(f"the process for {name} can't import it: {error}") from error
         return process
 
-    def _receive(self, until: float) -> tuple[bool, Any]:
+    def _receive(self, deadline_s: float) -> tuple[bool, Any]:
         process = self._process
+        until = time.monotonic() + deadline_s
         assert process is not None
         assert process.stdout is not None
         parts: list[bytes] = []
@@ -133,7 +152,7 @@ class Isolated(Generic[P, R]):
             while missing:
                 if not selector.select(_LOOK_EVERY_S):
                     if time.monotonic() > until:
-                        self._lose("timeout", f"took longer than {self._deadline_s:g} s")
+                        self._lose("timeout", f"took longer than {deadline_s:.3g} s")
                     self._check_memory(process.pid)
                     continue
                 part = os.read(process.stdout.fileno(), min(missing, 1 << 20))
@@ -176,6 +195,7 @@ def peak_resident_mb(pid: int) -> float:
 
 def serve() -> None:
     """The other process: import the function named on the command line and answer calls until the parent is gone."""
+    _be_first_to_go()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get among the answers
     calls: SimpleQueue[Any] = SimpleQueue()
@@ -193,6 +213,12 @@ def serve() -> None:
         except Exception as error:
             answer = (False, error if _can_travel(error) else RuntimeError(f"{type(error).__name__}: {error}"))
         _send(answers, answer)
+
+
+def _be_first_to_go() -> None:
+    """Where memory runs out, the kernel ends this process rather than the one that watches it."""
+    with suppress(OSError):  # no Linux, or not allowed: then as before
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _take_calls(calls: "SimpleQueue[Any]") -> None:
@@ -226,8 +252,8 @@ def _send(pipe: IO[bytes], message: Any) -> None:
 
 
 def _fate_of(code: int) -> tuple[Fate, str]:
-    if code == -9:  # nobody here sends it: the kernel does where memory runs out
-        return "memory", "its process was killed (signal 9), as happens when memory runs out"
+    if code == -9:
+        return "killed", "its process was killed (signal 9), as happens when memory runs out"
     if code < 0:
         return "crash", f"its process died of signal {-code}"
     return "crash", f"its process ended with code {code}"

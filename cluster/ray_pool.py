@@ -3,17 +3,14 @@
 Ray is started here for the time of the pool, or an existing cluster is used.
 """
 
-import fcntl
 import logging
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,21 +20,19 @@ import ray
 import ray.exceptions
 
 from cluster.errors import WorkerPoolError
+from cluster.scratch import scratch_folder
 
 I = TypeVar("I")  # noqa: E741  the item
 R = TypeVar("R")
 
-_LOST = (
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.NodeDiedError,
-    ray.exceptions.ObjectLostError,
-)
+_NODE_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError)
+_WORKER_LOST = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 _OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts; items and results are small
 _SIGNS_OF_LIFE_S = 1.0
+_COUNT_EVERY_S = 5.0
+_TASK_MEMORY_BYTES = 500_000_000  # reserved on a cluster for each task, which others' jobs share
 _CONNECT_S = 10.0
 _PREFIX = "gavt-ray-"
-_YOUNG_S = 60  # a pool takes its lock a moment after it made the folder
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,9 @@ class RayPool:
         address: an existing cluster (`host:port`, or `auto` on one of its nodes); None starts Ray on this machine.
         workers: how many tasks run at once, one CPU each; None takes all CPUs there are.
 
+    Attributes:
+        workers: how many tasks run at once now.
+
     Raises:
         WorkerPoolError: the cluster can't be reached, or Ray doesn't start.
     """
@@ -70,12 +68,14 @@ class RayPool:
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self._address = address
         self._wanted = workers
-        self._folder: str | None = None
-        self._lock: int | None = None
+        self._folder: Path | None = None
+        self._cleanup = ExitStack()
+        self._count_at = 0.0
+        self._task_memory = None if address is None else _TASK_MEMORY_BYTES
         self.workers = 0
 
     @property
-    def folder(self) -> str | None:
+    def folder(self) -> Path | None:
         """Local folder that is removed with the pool, for the workers' scratch; None on another machine's cluster."""
         return self._folder
 
@@ -96,45 +96,74 @@ class RayPool:
         self._stop()
 
     def map_unordered(
-        self, function: Callable[[I], Iterator[R]], items: Iterable[I], attempts: int = 3
+        self, function: Callable[[I], Iterator[R]], items: Iterable[I], attempts: int = 10
     ) -> Iterator[Step[I, R]]:
         """Run a generator function on every item; gives its values as they come, in no order between the items.
 
-        No more tasks than workers, and one waiting, are handed out at a time. An item whose worker died is run again,
-        up to `attempts` times, so the function must do no harm when it is repeated.
+        No more tasks than workers, and one waiting, are handed out at a time, and `items` is read as they are, so that
+        it may be endless. On a cluster the number of workers follows the nodes that join and leave. An item whose
+        worker died is run again, up to `attempts` times, and as often as it takes where a whole node went, so the
+        function must do no harm when it is repeated.
+
+        Args:
+            function: a module's generator function; the workers import it by name.
+            items: what it is called with, one each.
+            attempts: how many workers an item may cost before it is `lost`.
 
         Raises:
             Exception: whatever the function raised; the other tasks are ended.
         """
-        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1)(function)
-        waiting = deque((item, 1) for item in items)
+        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1, memory=self._task_memory)(function)
+        source = iter(items)
+        again: deque[tuple[I, int]] = deque()
         running: dict[Any, tuple[I, int]] = {}
+        exhausted = False
         try:
-            while waiting or running:
-                while waiting and len(running) <= self.workers:
-                    item, attempt = waiting.popleft()
+            while True:
+                self._count_workers()
+                while len(running) <= self.workers and (again or not exhausted):
+                    if again:
+                        item, attempt = again.popleft()
+                    else:
+                        try:
+                            item, attempt = next(source), 1
+                        except StopIteration:
+                            exhausted = True
+                            break
                     running[task.remote(item)] = (item, attempt)
+                if not running:
+                    return
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=_SIGNS_OF_LIFE_S)
                 for stream in ready:
-                    step: Step[I, R] = self._next(stream, *running[stream], attempts)
+                    step: Step[I, R]
+                    step, cost = self._next(stream, *running[stream], attempts)
                     if step.state != "value":
                         _, attempt = running.pop(stream)
                         if step.state == "restarted":
-                            waiting.appendleft((step.item, attempt + 1))
+                            again.append((step.item, attempt + cost))
                     yield step
         finally:
             for stream in running:
                 with suppress(ray.exceptions.RayError):
                     ray.cancel(stream, force=True)
 
-    def _next(self, stream: Any, item: I, attempt: int, attempts: int) -> Step[I, R]:
+    def _count_workers(self) -> None:
+        """On a cluster: as many workers as it has CPUs now."""
+        if self._address is None or self._wanted is not None or time.monotonic() < self._count_at:
+            return
+        self._count_at = time.monotonic() + _COUNT_EVERY_S
+        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def _next(self, stream: Any, item: I, attempt: int, attempts: int) -> tuple[Step[I, R], int]:
+        """The next step of a running item, and how many of its attempts it cost."""
         try:
-            return Step(item, "value", ray.get(next(stream)))
+            return Step(item, "value", ray.get(next(stream))), 0
         except StopIteration:
-            return Step(item, "done")
-        except _LOST as error:
-            message = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
-            return Step(item, "restarted" if attempt < attempts else "lost", message=message)
+            return Step(item, "done"), 0
+        except _NODE_LOST as error:  # preemption is nobody's fault
+            return Step(item, "restarted", message=_first_line(error)), 0
+        except _WORKER_LOST as error:
+            return Step(item, "restarted" if attempt < attempts else "lost", message=_first_line(error)), 1
         except ray.exceptions.RayTaskError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
@@ -149,7 +178,9 @@ class RayPool:
         if hasattr(os, "sched_getaffinity"):
             cpus = len(os.sched_getaffinity(0))
         self.workers = self._wanted or cpus
-        self._folder, self._lock = _own_folder()
+        # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
+        base = "/tmp" if os.access("/tmp", os.W_OK) else None
+        self._folder = self._cleanup.enter_context(scratch_folder(_PREFIX, base))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # without one Ray leaves a token in ~/.ray, after which this user's other clusters refuse each other
@@ -163,7 +194,7 @@ class RayPool:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=self._folder,
+                _temp_dir=str(self._folder),
             )
         except (RuntimeError, OSError, ValueError) as error:
             raise WorkerPoolError(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
@@ -187,32 +218,12 @@ class RayPool:
 
     def _stop(self) -> None:
         ray.shutdown()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._folder = None
+        self._cleanup.close()
 
 
-def _own_folder() -> tuple[str, int]:
-    """A new folder for Ray and the workers' scratch, and the lock that says it is in use.
-
-    Folders of pools that were killed, whose locks went with them, are removed on the way.
-    """
-    # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
-    base = "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()
-    for lock_path in Path(base).glob(f"{_PREFIX}*/lock"):
-        with suppress(OSError):  # in use, somebody else's, or just removed by another pool
-            if time.time() - lock_path.stat().st_mtime < _YOUNG_S:
-                continue
-            with lock_path.open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock_path.parent, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
-    mine = os.open(Path(folder, "lock"), os.O_CREAT | os.O_WRONLY, 0o600)
-    fcntl.flock(mine, fcntl.LOCK_EX)
-    return folder, mine
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n")[0].split()) or type(error).__name__
 
 
 def _check_reachable(address: str) -> None:

@@ -1,11 +1,9 @@
 """The pool gives every item's results, whatever happens to its workers."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import WorkerPoolError
-from cluster.ray_pool import RayPool, Step, _own_folder
+from cluster.ray_pool import RayPool, Step
 
 STARTED = time.time()
 
@@ -103,16 +101,3 @@ def test_a_cluster_that_is_not_there_is_one_sentence(address: str, sentence: str
     code = f"from cluster.ray_pool import RayPool\nwith RayPool({address!r}): pass"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.strip().endswith(sentence)
-
-
-def test_what_a_killed_pool_left_is_removed_and_what_is_in_use_is_not(pool: RayPool) -> None:
-    left = Path(tempfile.mkdtemp(prefix="gavt-ray-", dir="/tmp"))
-    (left / "lock").touch()
-    os.utime(left / "lock", (0, 0))
-    assert pool.folder is not None
-    os.utime(Path(pool.folder) / "lock", (0, 0))
-    folder, lock = _own_folder()
-    os.close(lock)
-    shutil.rmtree(folder)
-    assert not left.exists()
-    assert Path(pool.folder).exists()
