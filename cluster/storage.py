@@ -2,13 +2,19 @@
 
 A path is a local path or a URL such as `s3://bucket/key`. Endpoint and credentials of S3 come from the usual variables
 (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`, or the files in `~/.aws`).
-Writes are atomic: a reader sees the old file or the new one, never half of one.
+Writes are atomic: a reader sees the old file or the new one, never half of one. On S3, what fails in ways that pass
+(503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180 unless set.
 """
 
+import asyncio
+import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +24,8 @@ from typing import IO, Any, cast
 import fsspec
 
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from cluster.remote_file import RemoteFile
+from cluster.s3_filesystem import PatientS3FileSystem
 
 Location = str | os.PathLike[str]
 
@@ -89,6 +97,64 @@ def read_text(url: Location) -> str:
         raise StorageError(f"{os.fspath(url)}: expected UTF-8 text, found byte {error.start} that is none") from None
 
 
+def read_json(url: Location) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        StorageError: something else is in the file.
+    """
+    try:
+        content = json.loads(read_text(url))
+    except ValueError as error:
+        raise StorageError(f"{os.fspath(url)}: expected JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise StorageError(f"{os.fspath(url)}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def read_many(urls: Iterable[Location], readers: int = 32) -> Iterator[bytes]:
+    """The whole contents of many files, in the order of `urls`, `readers` of them read at a time.
+
+    For many small files: on object storage a file takes as long as its answer, and this waits for many answers at once.
+
+    Raises:
+        StorageError: at the first file that can't be read.
+    """
+    waiting: deque[tuple[Location, Future[bytes]]] = deque()
+    with ThreadPoolExecutor(readers) as threads:
+
+        def begin(url: Location) -> "Future[bytes]":
+            filesystem, path = _open_filesystem(url)
+            if isinstance(filesystem, PatientS3FileSystem):
+                return asyncio.run_coroutine_threadsafe(filesystem._cat_file(path), filesystem.loop)
+            return threads.submit(filesystem.cat_file, path)
+
+        def finish() -> bytes:
+            url, content = waiting.popleft()
+            with _said_plainly("read", url):
+                return bytes(content.result())
+
+        try:
+            for url in urls:
+                waiting.append((url, begin(url)))
+                if len(waiting) >= readers:
+                    yield finish()
+            while waiting:
+                yield finish()
+        finally:
+            for _, content in waiting:
+                content.cancel()
+
+
+def sha256(path: Location) -> str:
+    """SHA-256 of a local file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with _said_plainly("read", path), _local_path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def read_range(url: Location, start: int, length: int) -> bytes:
     """`length` bytes of a file from byte `start`; fewer where the file ends before."""
     if length == 0:
@@ -114,6 +180,28 @@ def write_bytes(url: Location, content: bytes, *, durable: bool = True) -> None:
         return
     with _said_plainly("write", url), _replaced_when_done(url, durable=durable) as part:
         part.write_bytes(content)
+
+
+def create(url: Location, content: bytes) -> bool:
+    """Write a whole file, atomically, unless one is there; whether it was written.
+
+    Of several that create the same file at once, one succeeds. On S3 this is a conditional write (`If-None-Match: *`),
+    known by AWS, Ceph and MinIO; a server that does not know it refuses or, worse, overwrites.
+    """
+    filesystem, path = _open_filesystem(url)
+    with _said_plainly("write", url):
+        if isinstance(filesystem, PatientS3FileSystem):
+            return bool(filesystem.put_if_absent(path, content))
+        if is_remote(url):
+            raise StorageError(f"{os.fspath(url)}: expected a path or s3://, where files can be created once")
+        with _part_beside(url) as part:
+            part.write_bytes(content)
+            _make_durable(part)
+            try:
+                os.link(part, _local_path(url))
+            except FileExistsError:
+                return False
+    return True
 
 
 def write_text(url: Location, text: str) -> None:
@@ -156,9 +244,10 @@ def remove(url: Location) -> None:
 
 def open_read(url: Location) -> IO[bytes]:
     """Open a file for reading, seekable; on object storage blocks are fetched as they are asked for."""
-    filesystem, path = _open_filesystem(url)
+    if is_remote(url):
+        return cast("IO[bytes]", RemoteFile(lambda start, length: read_range(url, start, length), size(url)))
     with _said_plainly("read", url):
-        return cast("IO[bytes]", filesystem.open(path, "rb"))
+        return _local_path(url).open("rb")
 
 
 @contextmanager
@@ -193,14 +282,10 @@ def _open_filesystem(url: Location) -> tuple[Any, str]:
 def _filesystem(protocol: str, process: int, account: tuple[tuple[str, str], ...]) -> Any:
     """One filesystem a protocol, process and set of variables that say where and who: an event loop does not survive a
     fork, so a child makes its own; and changed variables count from the next call on."""
-    options: dict[str, Any] = {"skip_instance_cache": True}
-    if protocol == "s3":
-        # listings must be true: other processes write to the same prefix
-        # s3fs tries five times by itself: with botocore's own attempts and waits on top, a dead server takes minutes
-        patience = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 2, "mode": "standard"}}
-        options |= {"use_listings_cache": False, "config_kwargs": patience}
     try:
-        return fsspec.filesystem(protocol, **options)
+        if protocol == "s3":
+            return PatientS3FileSystem()
+        return fsspec.filesystem(protocol, skip_instance_cache=True)
     except (ValueError, ImportError) as error:
         raise StorageError(
             f"{protocol}://: expected a kind of storage that fsspec knows, found none: {error}"
@@ -235,17 +320,28 @@ def _is_part(name: str) -> bool:
 @contextmanager
 def _replaced_when_done(target: Location, *, durable: bool = True) -> Iterator[Path]:
     """A temporary file beside `target`; it takes the target's place when the block ends well."""
+    with _part_beside(target) as part:
+        yield part
+        if durable:
+            _make_durable(part)
+        part.replace(_local_path(target))
+
+
+@contextmanager
+def _part_beside(target: Location) -> Iterator[Path]:
+    """A temporary file beside `target`, which others may read; removed at the end where it still has its name."""
     path = _local_path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)
+    part.chmod(0o644)
     try:
         yield part
-        part.chmod(0o644)
-        if durable:
-            with part.open("rb") as written:
-                os.fsync(written.fileno())
-        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _make_durable(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import IO
 
 import av
 from av.container import InputContainer
@@ -13,7 +14,6 @@ from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
-from pipeline.prepare.remote_file import RemoteFile
 
 # Formats that hold videos, and the sound-only ones whose right reason is no_video. Playlists (HLS, DASH, concat) are
 # left out on purpose: a text file with a video's name could make FFmpeg open any file or address written in it.
@@ -81,7 +81,7 @@ def open_video(source: str) -> Iterator[VideoFile]:
 @contextmanager
 def _opened(source: str) -> Iterator[InputContainer]:
     options = {"format_whitelist": _FORMATS}
-    handle: RemoteFile | None = None
+    handle: IO[bytes] | None = None
     try:
         if storage.is_remote(source):
             handle = _open_remote(source)
@@ -92,12 +92,12 @@ def _opened(source: str) -> Iterator[InputContainer]:
     except av.FFmpegError as error:
         raise MediaError(Reason.UNREADABLE, f"not a media file that FFmpeg can read: {error.strerror}") from error
     except StorageError as error:
-        raise MediaError(Reason.UNREADABLE, str(error)) from error
+        raise MediaError(Reason.UNREACHABLE, str(error)) from error
     try:
         with container:
             yield container
     except StorageError as error:
-        raise MediaError(Reason.UNREADABLE, str(error)) from error
+        raise MediaError(Reason.UNREACHABLE, str(error)) from error
     except av.FFmpegError as error:
         raise MediaError(Reason.DAMAGED, f"reading it failed: {error.strerror}") from error
     finally:
@@ -127,15 +127,15 @@ def _checked(source: str) -> str:
     return path
 
 
-def _open_remote(source: str) -> RemoteFile:
+def _open_remote(source: str) -> IO[bytes]:
     try:
-        handle = RemoteFile(source)
+        handle = storage.open_read(source)
     except MissingFileError:
         raise MediaError(Reason.MISSING, "no such file") from None
     except ForbiddenError as error:
         raise MediaError(Reason.FORBIDDEN, str(error)) from None
     except StorageError as error:
-        raise MediaError(Reason.UNREADABLE, str(error)) from None
+        raise MediaError(Reason.UNREACHABLE, str(error)) from None
     if not handle.read(1):
         raise MediaError(Reason.UNREADABLE, "it is empty")
     handle.seek(0)

@@ -11,7 +11,6 @@ A folder without a valid manifest is a torn save; nothing is ever read from it. 
 augmentation and pairing are keyed by seed, step and position.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -82,7 +81,8 @@ def save_checkpoint(
             "settings": settings.model_dump(mode="json"),
             "versions": {name: version(name) for name in ("gavt", "torch", "deepspeed")},
             "files": [
-                {"name": str(f.relative_to(target)), "bytes": f.stat().st_size, "sha256": _sha256(f)} for f in files
+                {"name": str(f.relative_to(target)), "bytes": f.stat().st_size, "sha256": storage.sha256(f)}
+                for f in files
             ],
         }
         storage.write_text(target / MANIFEST, json.dumps(manifest, indent=1))
@@ -156,7 +156,7 @@ def _verify(folder: Path, checkpoint: Checkpoint) -> None:
         file = folder / entry["name"]
         if not file.is_file():
             raise CheckpointError(f"{file}: missing from its checkpoint")
-        if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+        if file.stat().st_size != entry["bytes"] or storage.sha256(file) != entry["sha256"]:
             raise CheckpointError(f"{file}: damaged, its content is not what was saved")
 
 
@@ -165,11 +165,3 @@ def _remove_old(folder: Path, keep: int) -> None:
     for target in whole[:-keep]:
         (target / MANIFEST).unlink()  # first, so that half a folder is never taken for a whole one
         shutil.rmtree(target)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while piece := content.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

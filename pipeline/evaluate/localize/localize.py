@@ -16,7 +16,7 @@ from pipeline.evaluate.localize.overlay_video import write_overlay_video
 from pipeline.evaluate.localize.strip import draw_strip
 from pipeline.evaluate.localize.track import MapTrack, make_track
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, points_into_frame
-from pipeline.evaluate.run_places import read_json, run_folder
+from pipeline.evaluate.run_places import run_folder
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, readout_name
 from pipeline.train.load import load_trained
 
@@ -106,7 +106,7 @@ def _choose_readout(asked: str | None, checkpoint_url: str) -> ReadoutName:
     evaluation = storage.join(run_folder(checkpoint_url), EVALUATION)
     if not storage.exists(evaluation):
         return DEFAULT_READOUT
-    chosen = read_json(evaluation).get("model_readout")
+    chosen = storage.read_json(evaluation).get("model_readout")
     if not isinstance(chosen, str):
         raise CheckpointError(f"{evaluation}: expected the name of a readout at model_readout, found {chosen!r}")
     return readout_name(chosen, f"{evaluation}: model_readout")

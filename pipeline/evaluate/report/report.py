@@ -17,7 +17,7 @@ from pipeline.evaluate.report.curves import draw_curve
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
 from pipeline.evaluate.report.gallery import make_cards
-from pipeline.evaluate.run_places import CONFIG, read_json, run_folder
+from pipeline.evaluate.run_places import CONFIG, run_folder
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
@@ -63,7 +63,7 @@ def _render(folder: str) -> str:
         missing.append("metrics.jsonl is not there or empty, so there are no curves: gavt train writes it.")
     events = _records(storage.join(folder, "events.jsonl"))
     evaluation_url = storage.join(folder, EVALUATION)
-    evaluation = read_json(evaluation_url) if storage.exists(evaluation_url) else None
+    evaluation = storage.read_json(evaluation_url) if storage.exists(evaluation_url) else None
     if evaluation is None:
         missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
     elif evaluation.get("note"):

@@ -2,8 +2,9 @@
 
 import io
 from collections import OrderedDict
+from collections.abc import Callable
 
-from cluster import storage
+from cluster.errors import StorageError
 
 _BLOCK = 2 << 20  # a request costs about as much time as 2 MB, so smaller blocks save nothing
 _KEPT = 8  # audio and video of the same moments lie a few blocks apart
@@ -14,13 +15,17 @@ class RemoteFile(io.RawIOBase):
 
     fsspec's own buffered files fetch 50 MB at every jump, which makes a clip of a long video as dear as the video.
 
+    Args:
+        read_range: reads bytes by their first and their number.
+        size: of the whole file, in bytes.
+
     Raises:
-        StorageError: there is no such file, or it can't be read.
+        StorageError: while reading, where the file became shorter or can't be read.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._size = storage.size(url)
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
+        self._read_range = read_range
+        self._size = size
         self._place = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -42,6 +47,12 @@ class RemoteFile(io.RawIOBase):
         """The byte that is read next."""
         return self._place
 
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Fill `buffer`; gives how many bytes came, fewer only at the end of the file."""
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes, fewer only at the end of the file; all that follow if it is negative."""
         end = self._size if size < 0 else min(self._size, self._place + size)
@@ -59,9 +70,9 @@ class RemoteFile(io.RawIOBase):
         else:
             start = number * _BLOCK
             length = min(_BLOCK, self._size - start)
-            block = storage.read_range(self._url, start, length)
+            block = self._read_range(start, length)
             if len(block) != length:
-                raise OSError(f"{self._url}: expected {length} bytes from byte {start}, found {len(block)}")
+                raise StorageError(f"expected {length} bytes from byte {start}, found {len(block)}: the file changed")
             self._blocks[number] = block
             while len(self._blocks) > _KEPT:
                 self._blocks.popitem(last=False)

@@ -1,0 +1,313 @@
+"""s3fs, made to survive a storage that fails for a while.
+
+s3fs by itself tries a request again after lost connections and SlowDown, but not after 500, 502 or a plain 503, not
+while it reads the parts of a large file, and without a limit in time. Here every request is tried until it succeeds,
+fails for good, or patience ends, and what is read is one version of a file, whole.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ChecksumError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+from fsspec.asyn import sync_wrapper
+from s3fs import S3FileSystem
+
+from cluster.errors import StorageError
+
+T = TypeVar("T")
+
+PATIENCE = "GAVT_STORAGE_PATIENCE_S"
+"""Variable: for how long (s) a request is tried again while it fails in ways that pass; 180 where it is not set."""
+_PATIENCE_S = 180.0
+_UNREACHABLE_S = 20.0  # a server that never answered is more likely a wrong address than a server that restarts
+_ABORT_S = 10.0
+_ATTEMPT_S = 45.0
+_SLOWEST_BYTES_S = 256_000
+_LONGEST_PAUSE_S = 8.0
+_PART = 16 << 20
+_PARTS_AT_ONCE = 4
+_MOST_PARTS = 10_000
+_RESTARTS = 5
+_CONNECTIONS = 64
+_PASSING_STATUS = {408, 425, 429}
+_PASSING_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+}
+_PASSING_ERRORS = (
+    HTTPClientError,
+    ResponseParserError,
+    IncompleteReadError,
+    ChecksumError,
+    FlexibleChecksumError,
+    aiohttp.ClientError,
+    asyncio.TimeoutError,
+    asyncio.IncompleteReadError,
+    ConnectionError,
+    TimeoutError,
+)
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError)
+_log = logging.getLogger(__name__)
+
+
+class _CutOff(ConnectionError):
+    """Fewer bytes came than were announced."""
+
+
+class GaveUpError(OSError):
+    """A request failed for longer than patience lasts."""
+
+
+def patience_s() -> float:
+    """For how long a request is tried, from the variable `GAVT_STORAGE_PATIENCE_S`.
+
+    Raises:
+        StorageError: it is set to something else than a number of seconds.
+    """
+    text = os.environ.get(PATIENCE)
+    if text is None:
+        return _PATIENCE_S
+    try:
+        seconds = float(text)
+        if not 0 <= seconds < float("inf"):
+            raise ValueError
+    except ValueError:
+        raise StorageError(f"{PATIENCE}: expected a number of seconds, found {text!r}") from None
+    return seconds
+
+
+def error_code(error: BaseException) -> str | None:
+    """What S3 called an error (`NoSuchKey`, `412`, …); None where the error is not an answer of the server."""
+    answer = _answer(error)
+    return None if answer is None else str(answer.get("Error", {}).get("Code", ""))
+
+
+def is_precondition_failed(error: BaseException) -> bool:
+    """Whether a condition such as `If-None-Match` or `If-Match` did not hold."""
+    return error_code(error) in {"PreconditionFailed", "412"}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    answer = _answer(error)
+    if answer is not None:
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = error_code(error)
+        return (status >= 500 and status != 501) or status in _PASSING_STATUS or code in _PASSING_CODES
+    if isinstance(error, SSLError):
+        return "certificate" not in str(error).lower()
+    return isinstance(error, _PASSING_ERRORS)
+
+
+class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
+    """S3 through s3fs, each request tried again with growing, random pauses while its failure is one that passes.
+
+    Listings are never cached: other processes write to the same prefix.
+    """
+
+    cachable = False  # the caller knows better when an instance serves
+    retries = 1  # of s3fs itself
+
+    def __init__(self) -> None:
+        super().__init__(
+            use_listings_cache=False,
+            config_kwargs={
+                "connect_timeout": 10,
+                "read_timeout": 30,
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
+                "max_pool_connections": _CONNECTIONS,
+            },
+        )
+        self._answered = False
+
+    async def _call_s3(self, method: str, *more: Any, **words: Any) -> Any:
+        body = words.get("Body")
+        patience = min(_ABORT_S, patience_s()) if method == "abort_multipart_upload" else patience_s()
+        call = super()._call_s3
+        return await self._patiently(lambda: call(method, *more, **words), patience, len(body) if body else 0)
+
+    async def _put_if_absent(self, path: str, content: bytes) -> bool:
+        """Write an object unless one is there; whether it was written."""
+        bucket, key, _ = self.split_path(path)
+        attempts = 0
+
+        async def put() -> None:
+            nonlocal attempts
+            attempts += 1
+            await super(PatientS3FileSystem, self)._call_s3(
+                "put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*"
+            )
+
+        try:
+            await self._patiently(put, patience_s(), len(content))
+        except OSError as error:
+            if not is_precondition_failed(error):
+                raise
+            # what is there may have been put there by an attempt whose answer was lost
+            return attempts > 1 and await self._cat_file(path) == content
+        return True
+
+    put_if_absent = sync_wrapper(_put_if_absent)
+
+    async def _exists(self, path: str) -> bool:
+        try:
+            await self._info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    exists = sync_wrapper(_exists)
+
+    async def _cat_file(
+        self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **more: Any
+    ) -> bytes:
+        if start is not None and end is not None:
+            return (await self._get_part(path, start, end))[0]
+        parts: dict[int, bytes] = {}
+        await self._get_parts(path, parts.__setitem__, parts.clear)
+        return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+
+    async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
+        with open(lpath, "wb") as file:
+
+            def write(offset: int, content: bytes) -> None:
+                file.seek(offset)
+                file.write(content)
+
+            await self._get_parts(rpath, write, lambda: file.truncate(0))
+
+    async def _get_parts(self, path: str, take: Callable[[int, bytes], Any], forget: Callable[[], Any]) -> None:
+        """Read one version of an object in parts, in any order; `forget` is called when it was replaced meanwhile."""
+        for restart in range(_RESTARTS):
+            try:
+                first, size, etag = await self._get_part(path, 0, _PART)
+                take(0, first)
+                limit = asyncio.Semaphore(_PARTS_AT_ONCE)
+
+                async def one(start: int, end: int, etag: str, limit: asyncio.Semaphore) -> None:
+                    async with limit:
+                        content = (await self._get_part(path, start, end, etag))[0]
+                        take(start, content)
+
+                starts = range(len(first), size, _PART)
+                await asyncio.gather(*(one(start, min(size, start + _PART), etag, limit) for start in starts))
+                return
+            except OSError as error:
+                if not is_precondition_failed(error) or restart == _RESTARTS - 1:
+                    raise
+                forget()
+
+    async def _get_part(self, path: str, start: int, end: int, etag: str | None = None) -> tuple[bytes, int, str]:
+        """Bytes `start` to `end` of an object (fewer where it ends before), its whole size and its ETag."""
+        bucket, key, _ = self.split_path(path)
+        condition = {} if etag is None else {"IfMatch": etag}
+
+        async def get() -> tuple[bytes, int, str]:
+            answer = await super(PatientS3FileSystem, self)._call_s3(
+                "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **condition
+            )
+            body = answer["Body"]
+            try:
+                content = await body.read()
+            finally:
+                body.close()
+            if len(content) != answer["ContentLength"]:
+                raise _CutOff(f"expected {answer['ContentLength']} bytes, found {len(content)}")
+            whole = str(answer.get("ContentRange", f"/{len(content)}")).rpartition("/")[2]
+            return content, int(whole), answer["ETag"]
+
+        try:
+            return await self._patiently(get, patience_s(), end - start)
+        except OSError as error:
+            if error_code(error) in {"InvalidRange", "416"}:  # the object ends before `start`, an empty one at 0
+                return b"", 0, ""
+            raise
+
+    async def _put_file(self, lpath: str, rpath: str, **more: Any) -> None:
+        size = os.path.getsize(lpath)
+        part = max(_PART, -(-size // _MOST_PARTS))
+        put = super()._put_file
+        await self._once_more_if_vanished(lambda: put(lpath, rpath, chunksize=part, max_concurrency=_PARTS_AT_ONCE))
+        stored = (await self._info(rpath))["size"]
+        if stored != size:
+            raise OSError(errno.EIO, f"expected {size} bytes after writing, found {stored}")
+
+    async def _pipe_file(self, path: str, data: bytes, **more: Any) -> None:
+        put = super()._pipe_file
+        await self._once_more_if_vanished(lambda: put(path, data, chunksize=_PART, max_concurrency=_PARTS_AT_ONCE))
+
+    async def _once_more_if_vanished(self, put: Callable[[], Awaitable[Any]]) -> None:
+        """Upload again when the upload in parts is gone: it was completed by a request whose answer was lost."""
+        for restart in range(_RESTARTS):
+            try:
+                await put()
+                return
+            except FileNotFoundError as error:
+                if error_code(error) != "NoSuchUpload" or restart == _RESTARTS - 1:
+                    raise
+
+    async def _abort_mpu(self, bucket: str, key: str, mpu: str) -> None:
+        try:
+            await super()._abort_mpu(bucket, key, mpu)
+        except FileNotFoundError:
+            return
+        except (OSError, BotoCoreError, aiohttp.ClientError) as error:
+            _log.warning("s3://%s/%s: parts of an upload that failed may be left there: %s", bucket, key, error)
+
+    async def _patiently(self, request: Callable[[], Awaitable[T]], patience: float, size: int) -> T:
+        begun = time.monotonic()
+        attempts = 0
+        while True:
+            attempts += 1
+            left = patience - (time.monotonic() - begun)
+            limit = max(1.0, min(left, _ATTEMPT_S + size / _SLOWEST_BYTES_S))
+            try:
+                result = await asyncio.wait_for(request(), limit)
+            except Exception as error:
+                self._answered |= _answer(error) is not None
+                if not is_transient(error):
+                    raise
+                spent = time.monotonic() - begun
+                unreachable = isinstance(error, _UNREACHABLE) and not self._answered
+                pause = random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2**attempts)
+                if spent + pause > (min(patience, _UNREACHABLE_S) if unreachable else patience):
+                    said = " ".join(str(error).split()) or f"no whole answer within {limit:.0f} s"
+                    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+                    raise GaveUpError(f"{said}; gave up after {times} in {spent:.0f} s") from error
+                await asyncio.sleep(pause)
+            else:
+                self._answered = True
+                return result
+
+
+def _answer(error: BaseException) -> dict[str, Any] | None:
+    for one in (error, error.__cause__):
+        if isinstance(one, ClientError):
+            answer: dict[str, Any] = one.response
+            return answer
+    return None
