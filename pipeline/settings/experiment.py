@@ -5,6 +5,7 @@ from pydantic import Field
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
+from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.synth.settings import SynthSettings
 from pipeline.settings.base import Settings
@@ -22,6 +23,7 @@ class ExperimentSettings(Settings):
     """Everything random follows from it."""
     synth: SynthSettings = SynthSettings()
     prepare: PrepareSettings = PrepareSettings()
+    fetch: FetchSettings = FetchSettings()
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
     model: GavtSettings = GavtSettings()

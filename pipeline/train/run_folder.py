@@ -23,7 +23,7 @@ from pipeline.settings.load import dump_settings, load_settings
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
-_FREE = {"name", "synth", "prepare", "evaluate"}
+_FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
 """Sections that may differ when a run goes on."""
 _FREE_KEYS = {
     ("data", "workers"),
