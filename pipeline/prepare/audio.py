@@ -75,6 +75,30 @@ def read_windows(video: VideoFile, centres_s: Sequence[Fraction], settings: Prep
     return windows
 
 
+def read_sections(
+    video: VideoFile,
+    starts_s: Sequence[Fraction],
+    samples: int,
+    settings: PrepareSettings,
+    most_missing_s: Fraction,
+) -> list[Window | Reason]:
+    """`samples` of audio from each of `starts_s` (s from the video's zero, in order), exactly there.
+
+    Where the track begins late or ends early, silence fills up to `most_missing_s` of a section. In a section's place
+    stands `too_short` where more is missing, `damaged` where there is a hole in it.
+
+    Raises:
+        MediaError: `damaged` where the track changes its rate.
+    """
+    sections: list[Window | Reason] = []
+    length = Fraction(samples, settings.audio_rate_hz)
+    for starts in _groups([start + video.zero for start in starts_s], length):
+        stretch = _decode(video, starts[0] - _FILTER_S, starts[-1] + length + _FILTER_S, settings.channels)
+        audio = _resample(stretch, settings)
+        sections += [_section(video, stretch, audio, start, samples, settings, most_missing_s) for start in starts]
+    return sections
+
+
 def _check_length(found_s: Fraction, settings: PrepareSettings) -> None:
     wanted = Fraction(settings.audio_samples - _ROUNDING, settings.audio_rate_hz)
     if found_s < wanted:
@@ -131,6 +155,30 @@ def _cut(
         yield Window(begin - video.zero, audio[:, offset : offset + samples]) if whole else None
 
 
+def _section(
+    video: VideoFile,
+    stretch: _Stretch,
+    audio: npt.NDArray[np.int16],
+    start: Fraction,
+    samples: int,
+    settings: PrepareSettings,
+    most_missing_s: Fraction,
+) -> Window | Reason:
+    """`samples` from `start` on the container's clock out of a stretch and its resampled audio."""
+    rate = settings.audio_rate_hz
+    offset = round((start - stretch.start_s) * rate)
+    before = min(max(0, -offset), samples)
+    found = audio[:, max(0, offset) : max(0, offset + samples)]
+    after = samples - before - found.shape[1]
+    if before + after > max(most_missing_s * rate, _ROUNDING):
+        return Reason.TOO_SHORT
+    low, high = (max(0, place) * stretch.rate_hz // rate for place in (offset, offset + samples))
+    if np.count_nonzero(~stretch.heard[low:high]) > _GAP_S * stretch.rate_hz:
+        return Reason.DAMAGED
+    begin = stretch.start_s + Fraction(offset, rate)
+    return Window(begin - video.zero, np.pad(found, ((0, 0), (before, after))))
+
+
 def _resample(stretch: _Stretch, settings: PrepareSettings) -> npt.NDArray[np.int16]:
     """int16 [C, N] at the wanted rate; sample 0 stays where it is."""
     if not stretch.audio.size:
@@ -166,7 +214,10 @@ def _frames_from(
     """(time on the container's clock, rate in Hz, audio [C, n] in -1..1) of each decodable audio frame."""
     audio, tick = video.audio, tick_of(video.audio)
     # Matroska indexes its video only: sought by audio it lands behind whatever audio was read before
-    video.container.seek(int(start_s // video.tick_s), stream=video.video)
+    try:
+        video.container.seek(int(start_s // video.tick_s), stream=video.video)
+    except av.FFmpegError:  # AVI knows nothing before its first frame
+        video.container.seek(int(video.video.start_time or 0), stream=video.video)
     audio.codec_context.flush_buffers()
     found: list[tuple[Fraction, int, Float]] = []
     mixer = _Mixer(channels)

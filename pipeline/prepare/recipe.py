@@ -29,8 +29,8 @@ def part_of(row: VideoRow, duration_s: Fraction, settings: PrepareSettings) -> P
     Raises:
         MediaError: `too_short` where nothing of it is there, or less than `settings.min_clip_s`.
     """
-    start = max(Fraction(0), _exact(row.start_s or 0.0))
-    end = duration_s if row.end_s is None else min(duration_s, _exact(row.end_s))
+    start = max(Fraction(0), exact(row.start_s or 0.0))
+    end = duration_s if row.end_s is None else min(duration_s, exact(row.end_s))
     if start >= duration_s:
         found = (
             f"expected a video that reaches {float(start):g} s, where its row begins, found {float(duration_s):.2f} s"
@@ -45,14 +45,21 @@ def part_of(row: VideoRow, duration_s: Fraction, settings: PrepareSettings) -> P
     return Part(start, end)
 
 
+def middle_of(part: Part, settings: PrepareSettings) -> Part:
+    """The middle `settings.max_clip_s` of a part; a shorter one is taken whole."""
+    length = min(part.duration_s, Fraction(settings.max_clip_s))
+    start = part.start_s + (part.duration_s - length) / 2
+    return Part(start, start + length)
+
+
 def wanted_times(part: Part, settings: PrepareSettings) -> list[Fraction]:
     """Times (s from the video's zero) of the frames to take from a part of a video, in order.
 
     The clip is the middle `max_clip_s` seconds; its frames lie at `arange(margin, clip - margin, period)` with a margin
     of half a period (G-AVT thesis, section 4.3). A clip shorter than that gives its middle.
     """
-    clip = min(part.duration_s, Fraction(settings.max_clip_s))
-    start = part.start_s + (part.duration_s - clip) / 2
+    taken = middle_of(part, settings)
+    clip, start = taken.duration_s, taken.start_s
     period = period_s(settings)
     count = max(0, math.ceil((clip - period) / period))
     times = [start + period / 2 + index * period for index in range(count)] or [start + clip / 2]
@@ -64,9 +71,10 @@ def wanted_times(part: Part, settings: PrepareSettings) -> list[Fraction]:
 
 def period_s(settings: PrepareSettings) -> Fraction:
     """Time (s) from one wanted frame to the next."""
-    return 1 / _exact(settings.frame_rate_hz)
+    return 1 / exact(settings.frame_rate_hz)
 
 
-def _exact(value: float) -> Fraction:
+def exact(value: float) -> Fraction:
+    """The fraction that a setting means."""
     # 0.2 means a fifth, not the nearest binary fraction, which would make an 18th frame of 90 s
     return Fraction(value).limit_denominator(1_000_000)

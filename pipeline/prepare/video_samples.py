@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.prepare.layouts import frame
+from pipeline.prepare.layouts import clip, frame, segments
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
@@ -10,6 +10,8 @@ from pipeline.prepare.video_file import VideoFile, open_video
 
 _MAKERS: dict[str, Callable[[VideoFile, VideoRow, PrepareSettings], PreparedVideo]] = {
     "frame": frame.make_samples,
+    "clip": clip.make_samples,
+    "segments": segments.make_samples,
 }
 
 

@@ -19,12 +19,19 @@ from pipeline.samples.metadata import SampleMetadata
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as it lies in the shard: its images are JPEG, its audio FLAC."""
+    """One sample as it lies in the shard.
+
+    Attributes:
+        images: JPEG, in order: one of layout `frame`, n of layout `segments`, none of layout `clip`.
+        audio: FLAC.
+        clip: MP4 of layout `clip`.
+    """
 
     key: str
     metadata: SampleMetadata
     images: list[bytes]
     audio: bytes
+    clip: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,8 @@ def read_sample(content: bytes, key: str) -> Sample:
                     parts[extension] = data.read()
         metadata = SampleMetadata.model_validate_json(parts["json"])
         images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
-        return Sample(key, metadata, images, parts["flac"])
+        clip = parts["mp4"] if metadata.layout == "clip" else None
+        return Sample(key, metadata, images, parts["flac"], clip)
     except tarfile.TarError as error:
         raise ValueError(f"damaged tar ({error})") from error
     except KeyError as error:

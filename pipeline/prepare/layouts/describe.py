@@ -1,0 +1,37 @@
+"""The JSON of a sample, from what its row says and what was decoded."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+from pipeline.prepare.audio import Window
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.samples.metadata import SampleMetadata
+
+
+def describe(
+    layout: Literal["frame", "clip", "segments"],
+    row: VideoRow,
+    frame_times_s: Sequence[Fraction],
+    window: Window,
+    audio_rate_hz: int,
+    fps: float | None = None,
+) -> bytes:
+    """The JSON of a sample with frames at `frame_times_s` and the audio of `window`."""
+    metadata = SampleMetadata(
+        layout=layout,
+        video=row.video,
+        source=row.source,
+        frame_times_s=[round(float(time), 6) for time in frame_times_s],
+        fps=fps,
+        audio_start_s=round(float(window.start_s), 6),
+        audio_rate_hz=audio_rate_hz,
+        audio_samples=window.audio.shape[1],
+        labels=list(row.labels),
+        split=row.split,
+        boxes=None if row.boxes is None else list(row.boxes),
+        segment_labels=None if row.segment_labels is None else [list(labels) for labels in row.segment_labels],
+        visible=None if row.visible is None else list(row.visible),
+        group=row.group,
+    )
+    return metadata.model_dump_json().encode()

@@ -1,0 +1,110 @@
+"""Layout `segments`: a sample is the middle frame of each of `n` segments and the audio of them all.
+
+Samples of `n · segment_s` follow each other through the middle `max_clip_s` of the video, or of its row's part. A row
+that has an end, or labels for its segments, is one sample from its start. Up to half a segment may be missing at the
+end, as it is in many files of "ten seconds": silence fills the audio.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from pipeline.errors import ManifestError, MediaError
+from pipeline.prepare.audio import Window
+from pipeline.prepare.frames import read_frames
+from pipeline.prepare.layouts.describe import describe
+from pipeline.prepare.layouts.displayed import displayed_at, is_whole
+from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
+from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.picture import encode_picture
+from pipeline.prepare.reasons import Reason
+from pipeline.prepare.recipe import Part, exact, middle_of, part_of
+from pipeline.prepare.settings import PrepareSettings
+from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.flac import encode_flac
+
+
+def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> PreparedVideo:
+    """The samples of a video.
+
+    Raises:
+        MediaError: it gave no sample at all, with the reason.
+        ManifestError: the row has labels for another number of segments.
+    """
+    check_segment_labels(row, settings)
+    segment = exact(settings.segment_s)
+    length = settings.segments * segment
+    one = row.end_s is not None or row.segment_labels is not None
+    part = part_of(row, video.duration_s, settings)
+    starts = _starts(part if one else middle_of(part, settings), one, length, segment)
+    samples = round(length * settings.audio_rate_hz)
+    stretches, left_out = audible_stretches(video, starts, samples, settings, segment / 2)
+    middles = [
+        [stretch.start_s + Fraction(2 * place + 1, 2) * segment for place in range(settings.segments)]
+        for stretch in stretches
+    ]
+    # whether all frames are there is asked of the file behind the last one, since it can't be in two places at once
+    shown = list(_pictures(video, [middle for wanted in middles for middle in wanted], settings))
+    encoded = []
+    for place, (stretch, wanted) in enumerate(zip(stretches, middles, strict=True)):
+        pictures = shown[place * settings.segments : (place + 1) * settings.segments]
+        times = [time for time, _ in pictures]
+        if times and is_whole(video, list(zip(wanted, times, strict=True))):
+            key = f"{key_of(row.video)}_{stretch.number:04d}"
+            encoded.append(_encode(row, key, pictures, stretch.window, settings))
+    if len(encoded) < len(stretches):
+        left_out[Reason.DAMAGED.value] += len(stretches) - len(encoded)
+    if not encoded:
+        raise nothing_left(left_out, settings)
+    return PreparedVideo(encoded, dict(sorted(left_out.items())))
+
+
+def check_segment_labels(row: VideoRow, settings: PrepareSettings) -> None:
+    """Check that a row's labels of segments fit the recipe.
+
+    Raises:
+        ManifestError: it has labels for another number of segments.
+    """
+    if row.segment_labels is not None and len(row.segment_labels) != settings.segments:
+        raise ManifestError(
+            f"{row.video}: segment_labels: expected labels for {settings.segments} segments as prepare.segments says, "
+            f"found {len(row.segment_labels)}"
+        )
+
+
+def _starts(part: Part, one: bool, length: Fraction, segment: Fraction) -> list[Fraction]:
+    """When the samples start (s from the video's zero)."""
+    enough = length - segment / 2
+    if part.duration_s < enough:
+        found = f"expected {float(enough):g} s or more, found {float(part.duration_s):.2f} s"
+        raise MediaError(Reason.TOO_SHORT, found)
+    if one:
+        return [part.start_s]
+    return [part.start_s + number * length for number in range(math.floor((part.duration_s - enough) / length) + 1)]
+
+
+def _pictures(
+    video: VideoFile, middles_s: Sequence[Fraction], settings: PrepareSettings
+) -> Iterator[tuple[Fraction, bytes]]:
+    """(true time, JPEG) of the frame displayed at each of `middles_s`; nothing where no frame could be decoded."""
+    last: tuple[Fraction, bytes] | None = None
+    for frame in displayed_at(read_frames(video, middles_s), middles_s):
+        if last is None or frame.time_s != last[0]:
+            picture = encode_picture(frame.pixels, frame.look, settings.frame_height, settings.jpeg_quality)
+            last = (frame.time_s, picture)
+        yield last
+
+
+def _encode(
+    row: VideoRow, key: str, pictures: Sequence[tuple[Fraction, bytes]], window: Window, settings: PrepareSettings
+) -> EncodedSample:
+    digits = max(2, len(str(len(pictures) - 1)))
+    return EncodedSample(
+        key,
+        {
+            "json": describe("segments", row, [time for time, _ in pictures], window, settings.audio_rate_hz),
+            **{f"{place:0{digits}}.jpg": picture for place, (_, picture) in enumerate(pictures)},
+            "flac": encode_flac(window.audio, settings.audio_rate_hz),
+        },
+    )

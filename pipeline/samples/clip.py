@@ -1,0 +1,123 @@
+"""Clips as short MP4 files: H.264 at a constant frame rate, made so that any reader finds every frame.
+
+No frame refers to a later one and every keyframe begins anew, so the n-th packet is the n-th frame, and readers that
+count (decord) and readers that go by time agree. That costs 7–9 % of the size. The header lies in front.
+"""
+
+import io
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ClipEncoder:
+    """Frames to an MP4 in memory, one by one; the same frames always give the same bytes.
+
+    Args:
+        width, height: size of the clip in pixels, both even; frames of another size are scaled.
+        fps: frame rate. A keyframe comes at least once a second.
+        crf: x264's constant rate factor: 18 can hardly be told from the source, 23 takes half its bytes.
+
+    Raises:
+        ValueError: an odd width or height.
+    """
+
+    def __init__(self, width: int, height: int, fps: Fraction, crf: int) -> None:
+        if width % 2 or height % 2:
+            raise ValueError(f"expected an even width and height, found {width}×{height}")
+        self.frames = 0
+        self._buffer = io.BytesIO()
+        self._container = av.open(
+            self._buffer,
+            "w",
+            format="mp4",
+            container_options={"fflags": "+bitexact", "movflags": "+faststart"},
+            # the muxer reads what it has written to move the header to the front
+            io_open=lambda url, flags, options: _Reader(self._buffer),
+        )
+        gop = max(1, math.floor(fps))
+        stream = self._container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1  # with more, the bytes depend on the machine
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        stream.options = {
+            "preset": "veryfast",
+            "crf": str(crf),
+            "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0:bframes=0:colormatrix=smpte170m",
+        }
+        self._stream, self._fps = stream, fps
+
+    def add(self, pixels: Pixels) -> None:
+        """The next frame, RGB [H, W, 3]."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+            self._stream.width,
+            self._stream.height,
+            "yuv420p",
+            dst_colorspace="ITU601",
+            interpolation="BICUBIC",
+            threads=1,
+        )
+        frame.pts, frame.time_base = self.frames, 1 / self._fps
+        self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def finish(self) -> bytes:
+        """The whole file."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._buffer.getvalue()
+
+
+def decode_clip(content: bytes) -> Iterator[Pixels]:
+    """The frames of a clip, RGB [H, W, 3], in order.
+
+    Raises:
+        ValueError: the bytes are no video, or a frame of it is damaged.
+    """
+    try:
+        with av.open(io.BytesIO(content), format="mp4") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    raise ValueError(f"expected a whole clip, found a damaged frame at {frame.time} s")
+                yield frame.to_ndarray(format="rgb24")
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"expected an MP4 clip: {error}") from error
+
+
+class _Reader(io.RawIOBase):
+    """A place of its own in a buffer that is being written to."""
+
+    def __init__(self, buffer: io.BytesIO) -> None:
+        self._buffer = buffer
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._buffer.getbuffer().nbytes}[whence]
+        self._place = base + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        written_to = self._buffer.tell()
+        self._buffer.seek(self._place)
+        content = self._buffer.read(size)
+        self._place = self._buffer.tell()
+        self._buffer.seek(written_to)
+        return content
