@@ -214,10 +214,7 @@ def _frames_from(
     """(time on the container's clock, rate in Hz, audio [C, n] in -1..1) of each decodable audio frame."""
     audio, tick = video.audio, tick_of(video.audio)
     # Matroska indexes its video only: sought by audio it lands behind whatever audio was read before
-    try:
-        video.container.seek(int(start_s // video.tick_s), stream=video.video)
-    except av.FFmpegError:  # AVI knows nothing before its first frame
-        video.container.seek(int(video.video.start_time or 0), stream=video.video)
+    video.seek(int(start_s // video.tick_s))
     audio.codec_context.flush_buffers()
     found: list[tuple[Fraction, int, Float]] = []
     mixer = _Mixer(channels)

@@ -63,7 +63,7 @@ def _find_run(video: VideoFile, moment: Fraction) -> Run | None:
     # the keyframe before theirs: then again from farther back
     for back_s in (0, 1, 4, 16, 64, 256, None):
         start = first if back_s is None else max(first, tick - int(back_s / base))
-        video.container.seek(start, stream=video.video)
+        video.seek(start)
         packets = _read_until_settled(video, tick)
         run = _cut(packets, tick, moment)
         if run is not None:

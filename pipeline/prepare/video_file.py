@@ -50,6 +50,13 @@ class VideoFile:
         """Usual length (s) of one frame."""
         return 1 / Fraction(self.video.average_rate or 25)
 
+    def seek(self, tick: int) -> None:
+        """Stand at the keyframe before `tick` of the video track's clock, or at its first where there is none."""
+        try:
+            self.container.seek(tick, stream=self.video)
+        except av.FFmpegError:  # AVI refuses to seek to before its first frame
+            self.container.seek(int(self.video.start_time or 0), stream=self.video)
+
 
 @contextmanager
 def open_video(source: str) -> Iterator[VideoFile]:
