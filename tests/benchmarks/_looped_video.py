@@ -13,6 +13,13 @@ def write_looped(path: Path, unit_s: int, repeats: int, size: tuple[int, int], f
     """An MP4 (H.264, AAC) of `repeats` times `unit_s` seconds, every repeat beginning with a keyframe."""
     unit = path.with_name(f"unit-{path.name}")
     _write_unit(unit, unit_s, size, fps, gop)
+    loop(unit, path, unit_s, repeats)
+    unit.unlink()
+    return path
+
+
+def loop(unit: Path, path: Path, unit_s: int, repeats: int) -> None:
+    """Write the packets of `unit`, an MP4 of `unit_s` seconds, `repeats` times one after the other."""
     with av.open(str(path), "w") as out:
         with av.open(str(unit)) as first:
             tracks = (first.streams.video[0], first.streams.audio[0])
@@ -29,8 +36,6 @@ def write_looped(path: Path, unit_s: int, repeats: int, size: tuple[int, int], f
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                     packet.stream = streams[packet.stream_index]
                     out.mux(packet)
-    unit.unlink()
-    return path
 
 
 def _write_unit(path: Path, seconds: int, size: tuple[int, int], fps: int, gop: int) -> None:
