@@ -24,6 +24,8 @@ from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.clip import ClipEncoder, decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
 from pipeline.stream.shard_set import ShardSet
 
 CLIPS = PrepareSettings(layout="clip", clip_s=2.1, clip_fps=29.97, min_clip_s=2, audio_rate_hz=21000)
@@ -276,6 +278,15 @@ def test_a_shard_of_clips_reads_with_webdataset_and_shard_set(tmp_path: Path) ->
         one = ours.read(index)
         assert (one.key, one.clip, one.audio, one.images) == (sample["__key__"], sample["mp4"], sample["flac"], [])
         assert len(one.metadata.frame_times_s) == len(numbers)
+
+
+def test_the_recipe_of_look_listen_and_attend_gives_what_it_takes(tmp_path: Path) -> None:
+    settings = load_settings("configs/data/look_listen_attend.yaml", ExperimentSettings).settings.prepare
+    sample = clips_of(write_video(tmp_path / "a.mp4", 10.05, size=(640, 360)), settings).samples[0]
+    pictures = list(decode_clip(sample.files["mp4"]))
+    assert (len(pictures), pictures[0].shape) == (299, (256, 454, 3))
+    audio, rate_hz = decode_flac(sample.files["flac"])
+    assert (rate_hz, audio.shape) == (21000, (2, round(299 / 29.97 * 21000)))
 
 
 def test_a_cut_clip_is_refused() -> None:
