@@ -1,11 +1,122 @@
-"""A text file with a path or URL a line."""
+"""A list file that is being read: what its reader needs to know, and where its wrong rows go."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import Enum
+from io import TextIOWrapper
 
 from cluster import storage
-from pipeline.prepare.manifests.raw_row import RawRow, check_row
+from pipeline.prepare.manifests.labels import Labels
+from pipeline.prepare.manifests.options import ListOptions
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.sources import absolute_source
+from pipeline.prepare.manifests.template import SourceTemplate
+from pipeline.prepare.manifests.text import open_text
+from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 
-def read_list(file: str) -> list[RawRow]:
-    """Rows of a list file; empty lines and lines that start with `#` are passed over."""
-    lines = enumerate(storage.read_text(file).splitlines(), 1)
-    wanted = [(line, text.strip()) for line, text in lines if text.strip() and not text.lstrip().startswith("#")]
-    return [check_row({"source": text}, file, line) for line, text in wanted]
+class Naming(Enum):
+    """Where a row's id comes from, and so what happens when an earlier row has it already."""
+
+    OWN = "own"
+    """The list gives it: the row is reported as repeated."""
+    PART = "part"
+    """Made from a YouTube id and perhaps a range: the later one gets -2."""
+    FILE = "file"
+    """The file's name: the later one gets a piece of a hash of its path."""
+
+
+Draft = tuple[int, Naming, VideoRow]
+"""A row as its list has it: its line (or its number, for lists without lines), where its id comes from, the row."""
+
+
+class ListFile:
+    """A source of rows.
+
+    Attributes:
+        url: absolute path or URL.
+        options: how it is to be read.
+        labels: the labels of all lists of the run.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        options: ListOptions,
+        template: SourceTemplate | None,
+        labels: Labels,
+        on_wrong: Callable[[str], None],
+    ) -> None:
+        self.url, self.options, self.labels = url, options, labels
+        self._template, self._on_wrong = template, on_wrong
+        self._unit = ":"
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the user says where videos with ids lie."""
+        return self._template is not None
+
+    def number_rows(self, unit: str = "row") -> None:
+        """Places are numbers of rows instead of lines."""
+        self._unit = f": {unit} "
+
+    def place(self, line: int) -> str:
+        """A row's place as messages name it."""
+        return f"{self.url}{self._unit}{line}" if line else self.url
+
+    def open_text(self) -> AbstractContextManager[TextIOWrapper]:
+        """Its lines."""
+        return open_text(self.url)
+
+    def beside(self, name: str) -> str:
+        """Path or URL of a file in the same folder."""
+        return storage.join(self.url.rpartition("/")[0], name)
+
+    def wrong(self, line: int, sentence: str | WrongRow) -> None:
+        """Report a wrong row; comes back only where wrong rows are left out.
+
+        Raises:
+            ManifestError: the row ends the run.
+        """
+        self._on_wrong(f"{self.place(line)}: {sentence}")
+
+    def source(self, text: str) -> str:
+        """Absolute path or URL of a video that the list names; paths are relative to the list."""
+        return absolute_source(text, self.url)
+
+    def row_of_id(
+        self,
+        video: str,
+        youtube: str | None,
+        labels: tuple[str, ...],
+        split: str | None,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        *,
+        download: str | None = None,
+        names_part: bool = True,
+        segment_labels: tuple[tuple[str, ...], ...] | None = None,
+        boxes: tuple[tuple[float, float, float, float], ...] | None = None,
+    ) -> VideoRow:
+        """A row of a video that the list names by an id.
+
+        Args:
+            download: source without a template; None is `youtube:ID`, empty where nobody knows one.
+            names_part: the id of a row with a range is that of the part, not of the whole video.
+
+        Raises:
+            WrongRow: nobody knows where the video is.
+        """
+        if self._template is None:
+            source = (f"youtube:{youtube}" if youtube else "") if download is None else download
+            if not source and self.options.need_places:
+                raise WrongRow(
+                    "expected --source with the place of the videos, such as /data/{video}.mp4, "
+                    f"found none, and {shown(video)} does not say where it is on YouTube"
+                )
+            source = source or f"unknown:{video}"
+        else:
+            source = self._template.fill(video, youtube, split, labels, start_s, end_s)
+            if self._template.has_start or (self._template.has_video and names_part):
+                start_s = end_s = None
+        return VideoRow(video, source, labels, split, start_s, end_s, segment_labels, boxes)

@@ -1,22 +1,165 @@
-"""Any list of videos to rows: folders, list files, CSV and JSONL manifests, single videos; local or s3://."""
+"""Any lists of videos to rows with unique ids: folders, prefixes, datasets' own lists, single videos; local or
+s3://."""
 
-import hashlib
-import os
-import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
-from cluster import storage
 from pipeline.errors import ManifestError
-from pipeline.prepare.manifests.csv_file import read_csv
-from pipeline.prepare.manifests.folder import VIDEO_SUFFIXES, walk_folder
-from pipeline.prepare.manifests.jsonl import read_jsonl
-from pipeline.prepare.manifests.list_file import read_list
-from pipeline.prepare.manifests.raw_row import RawRow
+from pipeline.prepare.manifests.fingerprint import fingerprint_of
+from pipeline.prepare.manifests.formats.registry import Format
+from pipeline.prepare.manifests.labels import Labels
+from pipeline.prepare.manifests.list_file import ListFile, Naming
+from pipeline.prepare.manifests.options import ListOptions
+from pipeline.prepare.manifests.places import absolute_place, format_at
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.settle import Settled, Settler
+from pipeline.prepare.manifests.sources import plain_name
+from pipeline.prepare.manifests.template import SourceTemplate
 
-_READERS = {".jsonl": read_jsonl, ".csv": read_csv, ".txt": read_list}
+__all__ = ["ListOptions", "Manifest", "Noted", "VideoList", "read_manifests"]
+
+_BATCH = 16384
+_MOST_EXAMPLES = 20
+
+
+@dataclass
+class Noted:
+    """Sentences about rows: how many, and the first of them."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < _MOST_EXAMPLES:
+            self.examples.append(sentence)
+
+
+class VideoList:
+    """The rows of one or more lists, read anew in each iteration and never held all at once.
+
+    Ids are unique. They are the list's own; for parts of YouTube videos `{youtube}_{start:06d}`, as VGGSound has it;
+    for files the file's name, with a piece of a hash of its path where an earlier file has that name. Rows with the
+    source and range of an earlier one, or with its own id, are left out and reported.
+
+    Attributes:
+        repeated: rows that came again; filled while iterating.
+        wrong: wrong rows that were left out, where the options say so; filled while iterating.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        options: ListOptions | None = None,
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:
+        """Look at the sources; no row is read yet.
+
+        Args:
+            sources: folders, prefixes, lists or videos.
+            options: how lists are to be read.
+            on_note: told each sentence about a repeated or wrong row.
+
+        Raises:
+            ManifestError: a missing source, a list in no known format, a wrong option.
+            StorageError: object storage does not answer.
+        """
+        self._options = options or ListOptions()
+        self._on_note = on_note or (lambda sentence: None)
+        self._template = None if self._options.source is None else SourceTemplate(self._options.source)
+        self.repeated, self.wrong = Noted(), Noted()
+        self._places: list[tuple[str, Format | None]] = []
+        for source in sources:
+            place = absolute_place(source)
+            form = format_at(place, self._options.format)
+            self._places.append((place, form))
+        self._check_template()
+
+    @property
+    def formats(self) -> list[tuple[str, str]]:
+        """Absolute path or URL of each source, and the name of the format that it is read as."""
+        return [(place, form.name if form else "video") for place, form in self._places]
+
+    def fingerprint(self) -> str:
+        """SHA-256 that changes when a row may have changed: over the options, the lists' content (and that of files
+        that belong to them, such as vocabularies) and the names and sizes in folders. No row is read."""
+        return fingerprint_of(self._places, self._options)
+
+    def __iter__(self) -> Iterator[VideoRow]:
+        """Rows with unique ids, in the order of the sources.
+
+        Raises:
+            ManifestError: a wrong row, as `file:line: expected …, found …`; or no rows at all.
+            StorageError: object storage does not answer.
+        """
+        self.repeated, self.wrong = Noted(), Noted()
+        passed_over: Counter[str | None] = Counter()
+        files: list[ListFile] = []
+        begins: list[int] = []
+
+        def name_of(place: int) -> str:
+            at = bisect_right(begins, place) - 1
+            return files[at].place(place - begins[at])
+
+        def drafts() -> Iterator[Settled]:
+            labels, split, begin, line = Labels(), self._options.split, 0, 0
+            for place, form in self._places:
+                file = ListFile(place, self._options, self._template, labels, self._on_wrong)
+                files.append(file)
+                begins.append(begin)
+                rows = iter([_single(place)]) if form is None else form.read(file)
+                for line, naming, row in rows:
+                    if split is not None and row.split != split:
+                        passed_over[row.split] += 1
+                    else:
+                        yield begin + line, naming, row
+                begin += line + 1
+
+        settler = Settler(name_of, self._on_repeated)
+        rows, count = drafts(), 0
+        while batch := list(islice(rows, _BATCH)):
+            for row in settler.settle(batch):
+                count += 1
+                yield row
+        if not count:
+            raise ManifestError(self._nothing(passed_over))
+
+    def _on_wrong(self, sentence: str) -> None:
+        if not self._options.skip_wrong:
+            raise ManifestError(sentence)
+        self.wrong.add(sentence)
+        self._on_note(sentence)
+
+    def _on_repeated(self, sentence: str) -> None:
+        self.repeated.add(sentence)
+        self._on_note(sentence)
+
+    def _check_template(self) -> None:
+        if self._template is None:
+            return
+        for place, form in self._places:
+            if form is None or form.name in ("folder", "jsonl", "parquet"):
+                what = "a video" if form is None else f"read as {form.name}"
+                raise ManifestError(f"--source: expected lists of ids, found {place}, which is {what}")
+
+    def _nothing(self, passed_over: Counter[str | None]) -> str:
+        names = ", ".join(place for place, _ in self._places) or "no sources"
+        if self.wrong.count:
+            return (
+                f"{names}: expected videos, found {self.wrong.count} wrong rows only, such as {self.wrong.examples[0]}"
+            )
+        if passed_over:
+            found = ", ".join(f"{split or 'no split'} ({count})" for split, count in passed_over.most_common(5))
+            return f"{names}: expected videos of the split {self._options.split}, found {found}"
+        return f"{names}: expected videos, found none"
+
+
+def _single(place: str) -> Settled:
+    return 0, Naming.FILE, VideoRow(plain_name(place), place)
 
 
 @dataclass(frozen=True)
@@ -33,80 +176,10 @@ class Manifest:
 
 
 def read_manifests(sources: Sequence[str]) -> Manifest:
-    """Read and join lists of videos.
-
-    Each source is a folder (walked for video files), a list (`.txt`: a path or URL a line, `#` starts a comment), a
-    manifest (`.jsonl`, or `.csv` with a header) or one video. Paths in a file are relative to the file.
+    """All rows of lists of videos at once.
 
     Raises:
         ManifestError: a missing source, a wrong row (`file:line: expected …, found …`), or no videos at all.
     """
-    raw = [row for source in sources for row in _read_source(source)]
-    if not raw:
-        raise ManifestError(f"{', '.join(sources)}: expected videos, found none")
-    rows, repeated = _unique(raw)
-    return Manifest(_named(rows), repeated)
-
-
-def _read_source(source: str) -> Iterable[RawRow]:
-    if not storage.is_remote(source):
-        source = os.path.abspath(source.removeprefix("file://"))
-    suffix = os.path.splitext(source)[1].lower()
-    if not storage.is_remote(source) and os.path.isdir(source):
-        return walk_folder(source)
-    if suffix in _READERS:
-        return _READERS[suffix](source)
-    if suffix in VIDEO_SUFFIXES:
-        if not storage.exists(source):
-            raise ManifestError(f"{source}: no such file or folder")
-        return [RawRow(source=source, place=source)]
-    if storage.is_remote(source):
-        return walk_folder(source)
-    if not os.path.exists(source):
-        raise ManifestError(f"{source}: no such file or folder")
-    known = ", ".join(_READERS)
-    raise ManifestError(f"{source}: expected a folder, a video or a list ({known}), found a file named *{suffix}")
-
-
-def _unique(raw: Sequence[RawRow]) -> tuple[list[RawRow], list[str]]:
-    sources: dict[str, str] = {}
-    ids: dict[str, str] = {}
-    kept, repeated = [], []
-    for row in raw:
-        if row.source in sources:
-            repeated.append(f"{row.place}: {row.source} is there already ({sources[row.source]})")
-        elif row.video is not None and row.video in ids:
-            repeated.append(f"{row.place}: a video named {row.video!r} is there already ({ids[row.video]})")
-        else:
-            kept.append(row)
-            sources[row.source] = row.place
-            if row.video is not None:
-                ids[row.video] = row.place
-    return kept, repeated
-
-
-def _named(raw: Sequence[RawRow]) -> list[VideoRow]:
-    """Rows with ids: the file's own name, and a piece of a hash of the whole path where several files share it."""
-    names = [row.video if row.video is not None else _plain_name(row.source) for row in raw]
-    taken = Counter(names)
-    rows = []
-    for row, name in zip(raw, names, strict=True):
-        if row.video is None and taken[name] > 1:
-            name = f"{name}-{hashlib.sha256(row.source.encode()).hexdigest()[:8]}"
-        rows.append(
-            VideoRow(
-                video=name,
-                source=row.source,
-                labels=tuple(row.labels),
-                split=row.split,
-                boxes=None if row.boxes is None else tuple(row.boxes),
-                visible=None if row.visible is None else tuple(row.visible),
-                group=row.group,
-            )
-        )
-    return rows
-
-
-def _plain_name(source: str) -> str:
-    stem = os.path.splitext(source.rstrip("/").rsplit("/", 1)[-1])[0]
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "video"
+    repeated: list[str] = []
+    return Manifest(list(VideoList(sources, on_note=repeated.append)), repeated)

@@ -1,0 +1,47 @@
+"""gavt's own list: one JSON object a line.
+
+    {"video": "id", "source": "videos/train/id.mp4", "labels": ["violin"], "split": "train", "start_s": 10, "end_s": 20,
+     "segment_labels": [["violin"], []], "boxes": [[0.1, 0.2, 0.5, 0.9]], "visible": ["violin", "drum"], "group": null,
+     "extra": {}}
+
+Only `source` is required.
+"""
+
+from collections.abc import Iterator
+
+from pydantic_core import from_json
+
+from pipeline.prepare.manifests.head import Head
+from pipeline.prepare.manifests.list_file import Draft, ListFile
+from pipeline.prepare.manifests.own_row import own_row
+from pipeline.prepare.manifests.wrong import WrongRow, shown
+
+
+def looks_like(head: Head) -> bool:
+    """Named so, or lines that are objects with a source."""
+    return head.suffix in (".jsonl", ".ndjson") or (head.first.startswith("{") and '"source"' in head.first)
+
+
+def read(file: ListFile) -> Iterator[Draft]:
+    """Rows of a JSONL list."""
+    with file.open_text() as lines:
+        for line, text in enumerate(lines, 1):
+            try:
+                values = from_json(text)
+            except ValueError as error:
+                if text.strip():
+                    file.wrong(line, f"expected a JSON object, found {shown(text.strip())} ({_why(error)})")
+                continue
+            if type(values) is not dict:
+                file.wrong(line, f"expected a JSON object, found {shown(text.strip())}")
+                continue
+            try:
+                naming, row = own_row(values, file)
+            except WrongRow as error:
+                file.wrong(line, error)
+                continue
+            yield line, naming, row
+
+
+def _why(error: ValueError) -> str:
+    return "no UTF-8" if isinstance(error, UnicodeError) else str(error).partition(" at line ")[0]

@@ -1,0 +1,107 @@
+"""All formats of lists, and which one a file is in."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import ManifestError
+from pipeline.prepare.manifests.formats import (
+    audioset,
+    ave,
+    avgn,
+    folder,
+    gavt_csv,
+    ids,
+    jsonl,
+    kinetics,
+    music,
+    music200k,
+    parquet,
+    paths,
+    sop,
+    vggsound,
+    vggss,
+    youtube8m,
+)
+from pipeline.prepare.manifests.head import Head, read_head
+from pipeline.prepare.manifests.list_file import Draft, ListFile
+from pipeline.prepare.manifests.wrong import shown
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of lists.
+
+    Attributes:
+        name: what `--format` calls it.
+        about: what it is, in a few words.
+        read: gives the rows of a list.
+        looks_like: recognises it from a list's first lines.
+        has_ids: rows name videos by ids, which `--source` turns into paths.
+        companions: files beside the list that belong to it.
+    """
+
+    name: str
+    about: str
+    read: Callable[[ListFile], Iterator[Draft]]
+    looks_like: Callable[[Head], bool]
+    has_ids: bool = True
+    companions: tuple[str, ...] = ()
+
+
+def _never(head: Head) -> bool:
+    return False
+
+
+# the first that recognises a list has it: those with marks of their own come first
+FORMATS = (
+    Format("folder", "a folder or prefix, walked for videos", folder.read, _never, has_ids=False),
+    Format("parquet", "gavt's own list as Parquet", parquet.read, parquet.looks_like),
+    Format("jsonl", "gavt's own list, a JSON object a line", jsonl.read, jsonl.looks_like),
+    Format("music", "MUSIC and MUSIC21, JSON", music.read, music.looks_like),
+    Format("vggss", "VGG-SS, JSON with boxes", vggss.read, vggss.looks_like),
+    Format("avgn", "AVGN's MUSIC solo and duet, JSON with boxes", avgn.read, avgn.looks_like),
+    Format("ave", "AVE, Annotations.txt", ave.read, ave.looks_like, companions=ave.COMPANIONS),
+    Format("audioset", "AudioSet segments", audioset.read, audioset.looks_like, companions=audioset.COMPANIONS),
+    Format("kinetics", "Kinetics-400, -600, -700", kinetics.read, kinetics.looks_like),
+    Format("music200k", "MUSIC-200k", music200k.read, music200k.looks_like, companions=music200k.COMPANIONS),
+    Format("vggsound", "VGGSound, official and as file names", vggsound.read, vggsound.looks_like),
+    Format("youtube8m", "ids of YouTube-8M", youtube8m.read, youtube8m.looks_like, companions=youtube8m.COMPANIONS),
+    Format("sop", "the Sound of Pixels", sop.read, sop.looks_like),
+    Format("csv", "gavt's own list as CSV with a header", gavt_csv.read, gavt_csv.looks_like),
+    Format("list", "a path, URL or YouTube id a line", paths.read, paths.looks_like),
+    Format("ids", "ids, alone or with a label", ids.read, ids.looks_like),
+)
+_BY_NAME = {form.name: form for form in FORMATS}
+
+
+def format_named(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        ManifestError: there is none.
+    """
+    if name not in _BY_NAME:
+        near = difflib.get_close_matches(name, _BY_NAME, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ManifestError(f"--format: expected one of {', '.join(sorted(_BY_NAME))}, found {name!r}{hint}")
+    return _BY_NAME[name]
+
+
+def format_of(url: str) -> Format:
+    """The format that a list file is in.
+
+    Raises:
+        ManifestError: it is in none that is known, or it can't be read.
+    """
+    head = read_head(url)
+    for form in FORMATS:
+        if form.looks_like(head):
+            return form
+    if not head.lines:
+        raise ManifestError(f"{url}: expected videos, found none")
+    known = ", ".join(sorted(_BY_NAME))
+    raise ManifestError(
+        f"{url}: expected a list in a known format ({known}; --format chooses one), "
+        f"found first line {shown(head.first)}"
+    )

@@ -1,0 +1,27 @@
+"""How lists of videos are to be read."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """What a user may say about lists; the defaults suit lists that are recognised and videos that are downloaded.
+
+    Attributes:
+        format: name of a format (`formats.FORMATS`); None recognises it from the file's name and first lines.
+        source: where the videos of lists of ids lie, such as `/data/vggsound/{video}.mp4` or
+            `s3://bucket/{youtube}.mp4`; see `template.SourceTemplate`. VGGSound, AudioSet and Kinetics are handed on
+            as files that are cut to their rows' ranges already: where the template has `{start…}` in it, or `{video}`
+            for a list whose ids are those of the parts (`glLQrEijrKg_000300`), the row is about the whole file; else
+            start and end stay. None: `youtube:ID`, which is downloaded.
+        split: keep only rows of this split.
+        skip_wrong: leave wrong rows out and report them, instead of ending at the first.
+        need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for looking
+            at lists only: its source then is `unknown:ID`.
+    """
+
+    format: str | None = None
+    source: str | None = None
+    split: str | None = None
+    skip_wrong: bool = False
+    need_places: bool = True

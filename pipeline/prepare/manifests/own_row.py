@@ -1,0 +1,110 @@
+"""A row of gavt's own lists (JSONL, CSV, Parquet): checked by hand, because a million of them are read in seconds."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.prepare.manifests.list_file import ListFile, Naming
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.sources import plain_name
+from pipeline.prepare.manifests.values import check_range, finite_box, seconds
+from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.samples.metadata import Box
+
+KEYS = (
+    "source",
+    "video",
+    "labels",
+    "split",
+    "start_s",
+    "end_s",
+    "segment_labels",
+    "boxes",
+    "visible",
+    "group",
+    "extra",
+)
+"""What a row may hold. `extra` is for whatever else somebody wants to keep there; it is not read."""
+
+_KNOWN = frozenset(KEYS)
+
+
+def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow]:
+    """The row of these values, and where its id comes from; null is no value.
+
+    Raises:
+        WrongRow: an unknown key, a wrong type, no source.
+    """
+    if not _KNOWN.issuperset(values):
+        raise WrongRow(_unknown(next(name for name in values if name not in _KNOWN)))
+    get = values.get
+    video = get("video")
+    if video is not None:
+        _text(video, "video")
+    labels = get("labels")
+    names = file.labels.checked(labels, "labels") if labels else ()
+    if labels is not None and type(labels) is not list:
+        raise WrongRow(f"labels: expected a list, found {shown(labels)}")
+    split, group = get("split"), get("group")
+    if split is not None:
+        split = _text(split, "split")
+    if group is not None:
+        group = _text(group, "group")
+    start_s, end_s = get("start_s"), get("end_s")
+    if start_s is not None or end_s is not None:
+        start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")
+        check_range(start_s, end_s)
+    source = get("source")
+    if source is not None:
+        source = file.source(_text(source, "source"))
+    elif video is not None and file.has_template:
+        filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False)
+        source, start_s, end_s = filled.source, filled.start_s, filled.end_s
+    else:
+        raise WrongRow("source: expected a value, found none")
+    segments, boxes, visible = get("segment_labels"), get("boxes"), get("visible")
+    row = VideoRow(
+        plain_name(source) if video is None else video,
+        source,
+        names,
+        split,
+        start_s,
+        end_s,
+        None if segments is None else _segments(segments, file),
+        None if boxes is None else _boxes(boxes),
+        None if visible is None else file.labels.checked(visible, "visible"),
+        group,
+    )
+    return Naming.FILE if video is None else Naming.OWN, row
+
+
+def _boxes(values: Any) -> tuple[Box, ...]:
+    if type(values) is not list:
+        raise WrongRow(f"boxes: expected a list, found {shown(values)}")
+    boxes = []
+    for place, box in enumerate(values):
+        x1, y1, x2, y2 = finite_box(box, f"boxes.{place}")
+        if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
+            raise WrongRow(f"boxes.{place}: expected corners [x1, y1, x2, y2] in 0–1, found {shown(box)}")
+        boxes.append((x1, y1, x2, y2))
+    return tuple(boxes)
+
+
+def _segments(values: Any, file: ListFile) -> tuple[tuple[str, ...], ...]:
+    if type(values) is not list:
+        raise WrongRow(f"segment_labels: expected a list, found {shown(values)}")
+    return tuple(file.labels.checked(value, f"segment_labels.{place}") for place, value in enumerate(values))
+
+
+def _text(value: Any, name: str) -> str:
+    if type(value) is not str:
+        raise WrongRow(f"{name}: expected a string, found {shown(value)}")
+    if not value:
+        raise WrongRow(f"{name}: expected a value, found an empty one")
+    return value
+
+
+def _unknown(name: Any) -> str:
+    near = difflib.get_close_matches(str(name), KEYS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"expected only known keys ({', '.join(KEYS)}; put others under extra), found {shown(name)}{hint}"

@@ -1,0 +1,55 @@
+"""Sources as lists write them, and names made from them."""
+
+import hashlib
+import os
+import re
+
+from cluster import storage
+
+_YOUTUBE_URL = re.compile(
+    r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"
+    r"([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])"
+)
+_ID = re.compile(r"(?:youtube|youtube8m):[A-Za-z0-9_-]+").fullmatch
+_PLAIN = re.compile(r"-*[A-Za-z0-9_][A-Za-z0-9_-]*").fullmatch
+
+
+def absolute_source(text: str, file: str) -> str:
+    """A source in the list `file` as an absolute path or URL; addresses of YouTube pages become `youtube:ID`."""
+    if text[0] == "/":
+        return text
+    if "://" in text:
+        match = _YOUTUBE_URL.match(text)
+        return f"youtube:{match[1]}" if match else text.removeprefix("file://")
+    if _ID(text):
+        return text
+    folder = file.rpartition("/")[0]
+    if storage.is_remote(file):
+        kind, place = folder.split("://", 1)
+        return f"{kind}://{os.path.normpath(f'{place}/{text}')}"
+    return os.path.normpath(f"{folder}/{text}")
+
+
+def is_downloaded(source: str) -> bool:
+    """Whether the source is an id that is looked up and downloaded."""
+    return _ID(source) is not None
+
+
+def plain_name(source: str) -> str:
+    """The file's own name as an id: letters, digits, `_` and `-`."""
+    name = source.rstrip("/").rpartition("/")[2] or source
+    if "://" in source and not source.startswith("s3://"):
+        name = re.split(r"[?#]", name, maxsplit=1)[0]
+    stem, dot, _ = name.rpartition(".")
+    name = stem if dot and stem.strip(".") else name
+    if is_downloaded(name):
+        name = name.partition(":")[2]
+    if _PLAIN(name):
+        return name
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "video"
+
+
+def hashed_names(source: str) -> tuple[str, str]:
+    """The file's own name with a piece of a hash of the whole path, and with a longer piece."""
+    name, digest = plain_name(source), hashlib.sha256(source.encode()).hexdigest()
+    return f"{name}-{digest[:8]}", f"{name}-{digest[:24]}"

@@ -1,0 +1,15 @@
+"""What is wrong with one row of a list."""
+
+from typing import Any
+
+_LONGEST_SHOWN = 60
+
+
+class WrongRow(Exception):
+    """A row that can't be used: `expected …, found …`. The list that is read adds file and line."""
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]}...{text[-1]}"
