@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -161,6 +161,7 @@ class FileServer(_Server):
         self._types = {".mp4": "video/mp4", ".webm": "video/webm", ".html": "text/html", **(types or {})}
         self._next: dict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Fault] = {}
+        self._afterwards: dict[tuple[str, int], Callable[[], object]] = {}
         self.sent: Counter[str] = Counter()
         """Bytes of bodies sent, by path."""
 
@@ -172,7 +173,18 @@ class FileServer(_Server):
         """All requests for `path` without a fault of their own get this."""
         self._always[path] = fault
 
+    def after(self, path: str, number: int, change: Callable[[], object]) -> None:
+        """Do `change` when the `number`-th request for `path` was answered, well or badly."""
+        self._afterwards[path, number] = change
+
     def answer(self, handler: _Handler) -> None:
+        number = len(self.asked(handler.path, handler.command))
+        try:
+            self._answer(handler)
+        finally:
+            self._afterwards.pop((handler.path, number), lambda: None)()
+
+    def _answer(self, handler: _Handler) -> None:
         place = urlsplit(handler.path).path
         with self.lock:
             planned = self._next[handler.path]

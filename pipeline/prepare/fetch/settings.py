@@ -12,8 +12,8 @@ class FetchSettings(Settings):
     shard set is gone on with."""
 
     store: str | None = Field(default=None, min_length=1)
-    """Folder or `s3://` prefix that keeps what was downloaded, so that no later run downloads it again; partial downloads
-    in a folder are gone on with. null keeps a video only until its samples are made."""
+    """Folder or `s3://` prefix that keeps what was downloaded, so that no later run downloads it again; in a folder,
+    partial downloads are gone on with. null keeps a video only until its samples are made."""
     ahead: int = Field(default=4, ge=1, le=64)
     """Videos of a shard that are fetched at the same time. Raise it where servers are slow and decoding waits; every
     worker fetches this many, and their files lie in its scratch folder."""
