@@ -34,8 +34,8 @@ class ProcessLost(Exception):
     """The process died during a call or was ended by its limits.
 
     Attributes:
-        fate: `crash`, it died by itself; `killed`, somebody else ended it with signal 9, as the kernel does where memory
-            runs out; `timeout` and `memory`, it met its limits.
+        fate: `crash`, it died by itself; `killed`, somebody else ended it with signal 9, as the kernel does where
+            memory runs out; `timeout` and `memory`, it met its limits.
     """
 
     def __init__(self, fate: Fate, message: str) -> None:

@@ -1,11 +1,9 @@
 """One writer at a time: a small file beside the work says who holds it, and is renewed while its holder lives.
 
-Works wherever `cluster.storage` does. No clock is compared between machines: a holder is alive as long as its file keeps
-changing while somebody watches.
+No clocks are compared: a holder is alive as long as its file keeps changing while somebody watches.
 """
 
 import json
-import os
 import secrets
 import socket
 import threading
@@ -143,5 +141,5 @@ def _is_dead_here(holder: dict[str, Any]) -> bool:
         return not (alive and abs(process.create_time() - float(holder["process_started"])) < 1)
     except psutil.NoSuchProcess:
         return True
-    except (KeyError, TypeError, ValueError, psutil.AccessDenied, os.error):
+    except (OSError, KeyError, TypeError, ValueError, psutil.AccessDenied):
         return False

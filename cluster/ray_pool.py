@@ -118,10 +118,12 @@ class RayPool:
         again: deque[tuple[I, int]] = deque()
         running: dict[Any, tuple[I, int]] = {}
         exhausted = False
+        # where Ray itself holds tasks back, the next one waits with it, so that no worker waits for this process
+        queued = 0 if self._address is not None and self._wanted is not None else 1
         try:
             while True:
                 self._count_workers()
-                while len(running) <= self.workers and (again or not exhausted):
+                while len(running) < self.workers + queued and (again or not exhausted):
                     if again:
                         item, attempt = again.popleft()
                     else:

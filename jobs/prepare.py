@@ -2,39 +2,46 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
+from jobs.list_options import FormatOption, SkipWrongOption, SourceOption, SplitOption
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.prepare.manifests.read import Manifest
-    from pipeline.prepare.prepare import Prepared
-    from pipeline.prepare.prepare import Progress as Done
-    from pipeline.prepare.settings import PrepareSettings
+    from pipeline.prepare.dataset import Dataset
+    from pipeline.prepare.manifests.read import Noted
+    from pipeline.prepare.prepare import Progress, Workers
 
-_MOST_REPEATED_SHOWN = 3
+_MOST_NOTED_SHOWN = 3
+_LINE_EVERY_S = 30.0
 
 
 def prepare(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="Folders, lists (.txt), manifests (.jsonl, .csv) or videos; local or s3://.", show_default=False
-        ),
-    ],
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder or s3:// prefix of the shard set.", show_default=False)
     ],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders, lists of videos or videos; local or s3://. None goes on with the plan that is at --out.",
+            show_default=False,
+        ),
+    ] = None,
+    list_format: FormatOption = None,
+    source: SourceOption = None,
+    split: SplitOption = None,
+    skip_wrong: SkipWrongOption = False,
     config: Annotated[
-        str | None, typer.Option("--config", "-c", help="Settings file; its section prepare is read.")
+        str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
     ] = None,
     overrides: Overrides = None,
     workers: Annotated[
@@ -44,58 +51,83 @@ def prepare(
         str | None, typer.Option(help="An existing Ray cluster (host:port or auto); else Ray is started here.")
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray: for debugging.")] = False,
+    retry: Annotated[
+        list[str] | None,
+        typer.Option(help="Do failed videos again: transient, all, or a reason of the ledger; repeatable."),
+    ] = None,
+    max_failure_rate: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Stop when more than this share of the videos fails.", show_default=False),
+    ] = None,
+    wandb: Annotated[str | None, typer.Option(help="Log rate and failures to this wandb project.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Turn videos into shards. Interrupted and started again, it does only what is missing."""
-    from pipeline.prepare.manifests.read import read_manifests
+    from pipeline.prepare.ledger import reasons_to_retry
+    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.prepare import prepare as make
+    from pipeline.prepare.wandb_progress import WandbProgress
     from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
 
-    settings = load_settings(config, ExperimentSettings, overrides or []).settings.prepare
+    settings = load_settings(config, ExperimentSettings, overrides or []).settings
+    reasons = reasons_to_retry(retry or [])
+    options = ListOptions(format=list_format, source=source, split=split, skip_wrong=skip_wrong)
+    videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
-    manifest = read_manifests(sources)
-    for sentence in manifest.repeated[:_MOST_REPEATED_SHOWN]:
-        screen.print(f"left out: {sentence}", style="yellow")
-    if len(manifest.repeated) > _MOST_REPEATED_SHOWN:
-        more = len(manifest.repeated) - _MOST_REPEATED_SHOWN
-        screen.print(f"left out: {more} more rows that came twice", style="yellow")
     begun = time.monotonic()
-    prepared = _run(screen, manifest, out, settings, None if local else (ray_address, workers))
-    seconds = time.monotonic() - begun
-    _report(screen, prepared, out, seconds)
-    dataset = prepared.dataset
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_interrupted_by_sigterm())
+            show = stack.enter_context(_progress(screen))
+            if wandb is not None:
+                log = WandbProgress(out, wandb, settings.prepare.model_dump(mode="json"))
+                stack.callback(log.finish)
+                show = _both(show, log.show)
+            dataset = make(
+                videos,
+                out,
+                settings.prepare,
+                _workers(stack, ray_address, workers, local),
+                fetch=settings.fetch,
+                retry=reasons,
+                max_failure_rate=max_failure_rate,
+                on_progress=show,
+            )
+    except KeyboardInterrupt:
+        screen.print(f"{out}: interrupted; the shards that are done stay, and the same command makes the missing ones")
+        raise
+    if videos is not None:
+        _note(screen, videos.wrong)
+        _note(screen, videos.repeated)
+    _report(screen, dataset, out, time.monotonic() - begun)
     if as_json:
         result = dataset.model_dump(mode="json", exclude={"shards"})
-        print_json({"out": out, **result, "shards": len(dataset.shards), "repeated": len(manifest.repeated)})
+        noted = {"repeated": videos.repeated.count, "wrong": videos.wrong.count} if videos is not None else {}
+        print_json({"out": out, **result, "shards": len(dataset.shards), **noted})
     if not dataset.samples:
         from pipeline.errors import ShardSetError
 
         commonest = sorted(dataset.reasons.items(), key=lambda entry: -entry[1])[:3]
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in commonest)
-        raise ShardSetError(f"{out}: none of {dataset.videos} videos gave a sample: {reasons}; see {out}/ledger.jsonl")
+        found = ", ".join(f"{reason} ({count})" for reason, count in commonest)
+        raise ShardSetError(f"{out}: none of {dataset.videos} videos gave a sample: {found}; see {out}/ledger.jsonl")
 
 
-def _run(
-    screen: Console,
-    manifest: "Manifest",
-    out: str,
-    settings: "PrepareSettings",
-    pool: tuple[str | None, int | None] | None,
-) -> "Prepared":
+def _workers(stack: ExitStack, address: str | None, workers: int | None, local: bool) -> "Workers":
+    """Where the shards are made. Ray is started when the first one is asked for: a finished shard set needs none."""
     from pipeline.prepare.prepare import in_this_process, on_ray
-    from pipeline.prepare.prepare import prepare as make
 
-    try:
-        with _interrupted_by_sigterm(), _bar(screen) as show:
-            if pool is None:
-                return make(manifest, out, settings, in_this_process, show)
-            from cluster.ray_pool import RayPool
+    if local:
+        return in_this_process
 
-            with RayPool(*pool) as ray_pool, _interrupted_by_sigterm():  # Ray sets a handler of its own when it starts
-                return make(manifest, out, settings, on_ray(ray_pool), show)
-    except KeyboardInterrupt:
-        screen.print(f"{out}: interrupted; the shards that are done stay, and the same command makes the missing ones")
-        raise
+    def make(tasks):  # type: ignore[no-untyped-def]  # the type of Workers
+        from cluster.ray_pool import RayPool
+
+        pool = stack.enter_context(RayPool(address, workers))
+        stack.enter_context(_interrupted_by_sigterm())  # Ray sets a handler of its own when it starts
+        return on_ray(pool)(tasks)
+
+    return make
 
 
 @contextmanager
@@ -112,8 +144,38 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _both(first: "Callable[[Progress], None]", second: "Callable[[Progress], None]") -> "Callable[[Progress], None]":
+    def show(done: "Progress") -> None:
+        first(done)
+        second(done)
+
+    return show
+
+
 @contextmanager
-def _bar(screen: Console) -> Iterator[Any]:
+def _progress(screen: Console) -> "Iterator[Callable[[Progress], None]]":
+    """Shows how far it is: a bar on a terminal, a line every half minute in a log."""
+    begun = time.monotonic()
+
+    def rate_of(done: "Progress") -> float:
+        return done.videos / max(1e-9, time.monotonic() - begun)
+
+    if not screen.is_terminal:
+        told_at = begun
+
+        def tell(done: "Progress") -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= _LINE_EVERY_S and done.videos:
+                told_at = time.monotonic()
+                left = (done.to_do - done.videos) / rate_of(done)
+                commonest = ", ".join(f"{reason} {count}" for reason, count in done.reasons.most_common(3))
+                screen.print(
+                    f"{done.found + done.videos} of {done.total} videos · {done.samples} samples · {done.failed} failed"
+                    f"{f' ({commonest})' if commonest else ''} · {rate_of(done):.2f} videos/s · {left:.0f} s left"
+                )
+
+        yield tell
+        return
     columns = (
         TextColumn("preparing"),
         BarColumn(),
@@ -121,37 +183,39 @@ def _bar(screen: Console) -> Iterator[Any]:
         TextColumn("videos · {task.fields[samples]} samples · {task.fields[failed]} failed · {task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    begun = time.monotonic()
-    with Progress(*columns, console=screen) as progress:
-        task = progress.add_task("prepare", total=None, samples=0, failed=0, rate="starting")
+    with Bar(*columns, console=screen) as bar:
+        task = bar.add_task("prepare", total=None, samples=0, failed=0, rate="starting")
 
-        def show(done: "Done") -> None:
-            new = done.videos - done.found
-            rate = f"{new / (time.monotonic() - begun):.1f} videos/s" if new else "starting"
-            progress.update(
-                task, total=done.total, completed=done.videos, samples=done.samples, failed=done.failed, rate=rate
+        def show(done: "Progress") -> None:
+            rate = f"{rate_of(done):.1f} videos/s" if done.videos else "starting"
+            bar.update(
+                task,
+                total=done.total,
+                completed=done.found + done.videos,
+                samples=done.samples,
+                failed=done.failed,
+                rate=rate,
             )
 
         yield show
 
 
-def _report(screen: Console, prepared: "Prepared", out: str, seconds: float) -> None:
-    dataset = prepared.dataset
+def _note(screen: Console, noted: "Noted") -> None:
+    for sentence in noted.examples[:_MOST_NOTED_SHOWN]:
+        screen.print(f"left out: {sentence}", style="yellow")
+    if noted.count > _MOST_NOTED_SHOWN:
+        more = noted.count - _MOST_NOTED_SHOWN
+        screen.print(f"left out: {more} more rows; gavt manifest check lists them", style="yellow")
+
+
+def _report(screen: Console, dataset: "Dataset", out: str, seconds: float) -> None:
     table = Table("", "videos", "samples", "for example", box=None, pad_edge=False)
     table.add_row("in", str(dataset.videos), "", "")
     table.add_row("prepared", str(dataset.videos - dataset.failed), str(dataset.samples), "")
-    examples: dict[str, str] = {}
-    for entry in prepared.inputs:
-        if entry.reason:
-            examples.setdefault(entry.reason, f"{entry.source}: {entry.message}")
-    for reason, count in _by_count(dataset.reasons):
-        table.add_row(f"failed: {reason}", str(count), "", examples[reason], style="yellow")
+    for reason, count in sorted(dataset.reasons.items(), key=lambda entry: (-entry[1], entry[0])):
+        table.add_row(f"failed: {reason}", str(count), "", dataset.examples[reason], style="yellow")
     screen.print(table)
     size = sum(shard.bytes for shard in dataset.shards) / 1e6
     screen.print(
         f"{out}: {len(dataset.shards)} shards, {size:.1f} MB, in {seconds:.1f} s; every video is in ledger.jsonl"
     )
-
-
-def _by_count(reasons: dict[str, int]) -> Sequence[tuple[str, int]]:
-    return sorted(reasons.items(), key=lambda entry: (-entry[1], entry[0]))

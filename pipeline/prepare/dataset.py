@@ -1,18 +1,19 @@
-"""The end of a shard set: `ledger.jsonl`, a line an input, then `dataset.json`, the totals."""
+"""The end of a shard set: `ledger.jsonl`, a line a video, then `dataset.json`, the totals."""
 
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from cluster import storage
 from pipeline.errors import ShardSetError
+from pipeline.prepare import ledger
 from pipeline.prepare.plan import Plan
-from pipeline.prepare.shard import InputEntry, ShardIndex, shard_name
+from pipeline.prepare.shard import read_indexes, shard_name
 
-_READERS = 16  # object storage answers many small requests at once as fast as one
+NAME = "dataset.json"
 
 
 class ShardEntry(BaseModel):
@@ -25,7 +26,12 @@ class ShardEntry(BaseModel):
 
 
 class Dataset(BaseModel):
-    """`dataset.json`."""
+    """`dataset.json`.
+
+    Attributes:
+        reasons: how many videos failed for which reason.
+        examples: a failed video of each reason, as a sentence.
+    """
 
     version: Literal[1] = 1
     samples: int
@@ -35,48 +41,58 @@ class Dataset(BaseModel):
     plan_hash: str
     shards: list[ShardEntry]
     reasons: dict[str, int]
+    examples: dict[str, str]
 
 
-def read_indexes(out: str, numbers: Sequence[int]) -> list[ShardIndex]:
-    """The JSON files of shards that are done.
+def read_dataset(out: str) -> Dataset:
+    """The totals of a finished shard set.
 
     Raises:
-        ShardSetError: one is damaged.
+        ShardSetError: something else has its name.
     """
-    urls = [storage.join(out, f"{shard_name(number)}.json") for number in numbers]
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(_read_index, urls))
-
-
-def finish_dataset(out: str, plan: Plan) -> tuple[Dataset, list[InputEntry]]:
-    """Write `ledger.jsonl` and `dataset.json` from the JSON files of all shards of the plan."""
-    indexes = read_indexes(out, range(len(plan.shards)))
-    inputs = [entry for index in indexes for entry in index.inputs]
-    dataset = Dataset(
-        samples=sum(len(index.samples) for index in indexes),
-        videos=len(inputs),
-        failed=sum(entry.status == "failed" for entry in inputs),
-        layouts=[str(plan.settings["layout"])],
-        plan_hash=plan.hash,
-        shards=[
-            ShardEntry(
-                name=f"{shard_name(number)}.tar",
-                samples=len(index.samples),
-                bytes=index.bytes,
-                sha256=index.sha256,
-            )
-            for number, index in enumerate(indexes)
-        ],
-        reasons=dict(sorted(Counter(entry.reason for entry in inputs if entry.reason).items())),
-    )
-    storage.write_text(storage.join(out, "ledger.jsonl"), "".join(f"{entry.model_dump_json()}\n" for entry in inputs))
-    storage.write_text(storage.join(out, "dataset.json"), dataset.model_dump_json())
-    return dataset, inputs
-
-
-def _read_index(url: str) -> ShardIndex:
+    url = storage.join(out, NAME)
     try:
-        return ShardIndex.model_validate_json(storage.read_bytes(url))
+        return Dataset.model_validate_json(storage.read_bytes(url))
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
-        raise ShardSetError(f"{url}: expected the JSON of a shard, found something else ({problem})") from None
+        raise ShardSetError(f"{url}: expected the totals of a shard set, found something else ({problem})") from None
+
+
+def finish_dataset(out: str, plan: Plan) -> Dataset:
+    """Write `ledger.jsonl` and `dataset.json` from the JSON files of all shards of the plan."""
+    shards: list[ShardEntry] = []
+    reasons: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    videos = failed = 0
+    with tempfile.TemporaryDirectory(prefix="gavt-ledger-") as folder:
+        path = Path(folder) / ledger.NAME
+        with path.open("w", encoding="utf-8") as lines:
+            for number, index in enumerate(read_indexes(out, range(plan.shards))):
+                for entry in index.inputs:
+                    lines.write(f"{entry.model_dump_json()}\n")
+                    if entry.reason:
+                        reasons[entry.reason] += 1
+                        examples.setdefault(entry.reason, f"{entry.source}: {entry.message}")
+                videos += len(index.inputs)
+                failed += sum(entry.status == "failed" for entry in index.inputs)
+                shards.append(
+                    ShardEntry(
+                        name=f"{shard_name(number)}.tar",
+                        samples=len(index.samples),
+                        bytes=index.bytes,
+                        sha256=index.sha256,
+                    )
+                )
+        storage.upload(path, storage.join(out, ledger.NAME))
+    dataset = Dataset(
+        samples=sum(shard.samples for shard in shards),
+        videos=videos,
+        failed=failed,
+        layouts=[str(plan.settings["layout"])],
+        plan_hash=plan.hash,
+        shards=shards,
+        reasons=dict(sorted(reasons.items())),
+        examples=dict(sorted(examples.items())),
+    )
+    storage.write_text(storage.join(out, NAME), dataset.model_dump_json())
+    return dataset

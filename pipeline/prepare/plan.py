@@ -1,100 +1,252 @@
-"""`plan.json`: which rows make which shard, with which settings. Written first and never changed.
+"""The plan of a shard set: which rows make which shard, with which settings. Written first and never changed.
 
-{"version": 1, "hash": …, "settings": {…}, "settings_hash": …, "rows_hash": …, "shards": [[row, …], …]}
+OUT/plan/shards-000000.jsonl    a line a shard: its rows, as a JSON list
+OUT/plan.json                   written after them: {"version": 1, "hash": …, "settings": {…}, "settings_hash": …,
+                                "rows_hash": …, "videos": …, "shards": …, "fingerprint": …, "parts": [{…}, …]}
+
+A plan is written and read a part at a time, so that a list of any length needs the memory of one part.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields
+from itertools import islice, zip_longest
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from cluster import storage
-from pipeline.errors import ShardSetError
+from pipeline.errors import ManifestError, ShardSetError
+from pipeline.prepare.layouts.segments import check_segment_labels
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 
 NAME = "plan.json"
+LOCK = "prepare.lock"
+"""The lease of the `gavt prepare` that works on the shard set."""
+WANDB_ID = "wandb_run_id"
+"""The id of the wandb run that follows the work."""
+_SHARDS_PER_PART = 1000
+_FOLDER = "plan/"
+_DEFAULTS = {field.name: field.default for field in fields(VideoRow) if field.default is not MISSING}
+
+
+class PlanPart(BaseModel):
+    """A file with the rows of some shards that follow each other."""
+
+    file: str
+    shards: int
+    bytes: int
+    sha256: str
 
 
 class Plan(BaseModel):
-    """The plan of a shard set; `shards[n]` are the rows of shard n."""
+    """`plan.json`.
+
+    Attributes:
+        hash: of settings and rows; shard sets with the same hash have the same bytes.
+        fingerprint: of the lists that the rows came from. As long as it is the same, nobody has to read them again.
+    """
 
     version: Literal[1] = 1
     hash: str
     settings: dict[str, Any]
     settings_hash: str
     rows_hash: str
-    shards: list[list[VideoRow]]
+    videos: int
+    shards: int
+    fingerprint: str
+    parts: list[PlanPart]
 
 
-def make_plan(rows: Sequence[VideoRow], settings: PrepareSettings) -> Plan:
-    """The plan for these rows; the same rows and settings always give the same plan."""
-    values = settings.model_dump(mode="json", exclude={"limits"})
+class Rows(Protocol):
+    """The videos of a plan: iterated anew each time."""
+
+    def __iter__(self) -> Iterator[VideoRow]:
+        """The rows in order, their ids unique."""
+
+    def fingerprint(self) -> str:
+        """A text that changes when the rows do."""
+
+
+def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
+    """Write the plan of a new shard set, or check that the one that is there is the same.
+
+    Raises:
+        ShardSetError: a plan with other settings or other rows is there, or files of something else.
+        ManifestError: a wrong row, or none at all.
+    """
+    there = read_plan(out)
+    if there is None:
+        _check_empty(out)
+        return _write_plan(out, rows, settings)
+    difference = _settings_difference(there, settings)
+    if difference is None and there.fingerprint != rows.fingerprint():
+        difference = _rows_difference(out, there, rows, settings)
+    if difference is not None:
+        raise ShardSetError(f"{out}: made by another plan: {difference}; expected the same, or another --out")
+    return there
+
+
+def read_plan(out: str) -> Plan | None:
+    """The plan of a shard set; None where there is none.
+
+    Raises:
+        ShardSetError: something else has its name.
+    """
+    url = storage.join(out, NAME)
+    if not storage.exists(url):
+        return None
+    try:
+        return Plan.model_validate_json(storage.read_bytes(url))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        found = f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
+        raise ShardSetError(f"{url}: expected the plan of a shard set, found something else ({found})") from None
+
+
+def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[int, list[VideoRow]]]:
+    """(number, rows) of the shards of these numbers, which must ascend; reads the plan a part at a time.
+
+    Raises:
+        ShardSetError: a part of the plan is missing or not what the plan says.
+    """
+    wanted = iter(numbers)
+    number = next(wanted, None)
+    first = 0
+    for part in plan.parts:
+        if number is None:
+            return
+        if number < first + part.shards:
+            lines = _read_part(out, part)
+            while number is not None and number < first + part.shards:
+                yield number, [_row_of(values) for values in json.loads(lines[number - first])]
+                number = next(wanted, None)
+        first += part.shards
+
+
+def _read_part(out: str, part: PlanPart) -> list[bytes]:
+    url = storage.join(out, part.file)
+    content = storage.read_bytes(url)
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise ShardSetError(f"{url}: expected the rows that {NAME} was written with, found others")
+    return content.splitlines()
+
+
+def _check_empty(out: str) -> None:
+    start = storage.join(out, _FOLDER)
+    others = [file.url for file in storage.list_files(out) if not file.url.startswith(start)]
+    others = [url for url in others if url.rsplit("/", 1)[-1] not in (LOCK, WANDB_ID)]
+    if others:
+        raise ShardSetError(f"{out}: expected an empty folder or a shard set, found other files, such as {others[0]}")
+
+
+def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
+    fingerprint = rows.fingerprint()
+    values = _values_of(settings)
+    parts: list[PlanPart] = []
+    videos = 0
+    lines = _lines(_checked(rows, settings), settings.rows_per_shard)
+    while block := list(islice(lines, _SHARDS_PER_PART)):
+        content = b"".join(line for _, line in block)
+        videos += sum(count for count, _ in block)
+        name = f"{_FOLDER}shards-{len(parts) * _SHARDS_PER_PART:06d}.jsonl"
+        digest = hashlib.sha256(content).hexdigest()
+        storage.write_bytes(storage.join(out, name), content)
+        parts.append(PlanPart(file=name, shards=len(block), bytes=len(content), sha256=digest))
+    if not videos:
+        raise ManifestError("expected videos, found none")
     settings_hash = _hash(values)
-    rows_hash = _hash([asdict(row) for row in rows])
-    size = settings.rows_per_shard
-    return Plan(
+    rows_hash = _hash([part.sha256 for part in parts])
+    plan = Plan(
         hash=_hash([settings_hash, rows_hash]),
         settings=values,
         settings_hash=settings_hash,
         rows_hash=rows_hash,
-        shards=[list(rows[start : start + size]) for start in range(0, len(rows), size)],
+        videos=videos,
+        shards=sum(part.shards for part in parts),
+        fingerprint=fingerprint,
+        parts=parts,
     )
+    storage.write_text(storage.join(out, NAME), plan.model_dump_json())
+    return plan
 
 
-def settle_plan(out: str, plan: Plan) -> None:
-    """Write the plan to a new shard set, or check that the one there is the same.
-
-    Raises:
-        ShardSetError: a plan with other settings or other rows is there, or files of something else.
-    """
-    url = storage.join(out, NAME)
-    if not storage.exists(url):
-        others = [file.url for file in storage.list_files(out)]
-        if others:
-            raise ShardSetError(
-                f"{out}: expected an empty folder or a shard set, found other files, such as {others[0]}"
-            )
-        storage.write_text(url, plan.model_dump_json())
-        return
-    try:
-        there = Plan.model_validate_json(storage.read_bytes(url))
-    except ValidationError as error:
-        raise ShardSetError(
-            f"{url}: expected the plan of a shard set, found something else ({_first(error)})"
-        ) from None
-    if there.hash != plan.hash:
-        raise ShardSetError(
-            f"{out}: made by another plan: {_difference(there, plan)}; expected the same, or another --out"
-        )
+def _checked(rows: Iterable[VideoRow], settings: PrepareSettings) -> Iterator[VideoRow]:
+    """The rows, each seen to fit the recipe: said before the work begins, not in the middle of a night."""
+    for row in rows:
+        if settings.layout == "segments":
+            check_segment_labels(row, settings)
+        yield row
 
 
-def _difference(there: Plan, wanted: Plan) -> str:
-    for name in sorted(there.settings.keys() | wanted.settings.keys()):
-        old, new = there.settings.get(name), wanted.settings.get(name)
+def _lines(rows: Iterable[VideoRow], size: int) -> Iterator[tuple[int, bytes]]:
+    """(rows in it, the line) of each shard."""
+    source = iter(rows)
+    while block := list(islice(source, size)):
+        text = json.dumps([_values_of_row(row) for row in block], ensure_ascii=False, separators=(",", ":"))
+        yield len(block), f"{text}\n".encode()
+
+
+def _values_of_row(row: VideoRow) -> dict[str, Any]:
+    values: dict[str, Any] = {"video": row.video, "source": row.source}
+    for name, default in _DEFAULTS.items():
+        value = getattr(row, name)
+        if value != default:
+            values[name] = value
+    return values
+
+
+def _row_of(values: dict[str, Any]) -> VideoRow:
+    for name in ("labels", "visible"):
+        if name in values:
+            values[name] = tuple(values[name])
+    for name in ("boxes", "segment_labels"):
+        if name in values:
+            values[name] = tuple(tuple(part) for part in values[name])
+    return VideoRow(**values)
+
+
+def _settings_difference(there: Plan, settings: PrepareSettings) -> str | None:
+    values = _values_of(settings)
+    for name in sorted(there.settings.keys() | values.keys()):
+        old, new = there.settings.get(name), values.get(name)
         if old != new:
             return f"prepare.{name} was {old!r} and is now {new!r}"
-    old_rows = {row.video: row for rows in there.shards for row in rows}
-    new_rows = {row.video: row for rows in wanted.shards for row in rows}
-    for name, row in new_rows.items():
-        if name not in old_rows:
-            return f"its list had {len(old_rows)} videos without {name!r}, the list now has {len(new_rows)}"
-        if old_rows[name] != row:
-            return f"its list had another row for {name!r}"
-    gone = next((name for name in old_rows if name not in new_rows), None)
-    if gone is not None:
-        return f"its list had {len(old_rows)} videos with {gone!r}, the list now has {len(new_rows)} without it"
-    return "its list had the same videos in another order"
+    return None
+
+
+def _rows_difference(out: str, there: Plan, rows: Rows, settings: PrepareSettings) -> str | None:
+    """The first row that is not the plan's."""
+    row_number = 0
+    lines_there = (line for part in there.parts for line in _read_part(out, part))
+    for old_line, new in zip_longest(lines_there, _lines(rows, settings.rows_per_shard)):
+        if new is not None and old_line is not None and old_line == new[1].rstrip(b"\n"):
+            row_number += new[0]
+            continue
+        old_rows = json.loads(old_line) if old_line is not None else []
+        new_rows = json.loads(new[1]) if new is not None else []
+        for old, now in zip_longest(old_rows, new_rows):
+            row_number += 1
+            if old == now:
+                continue
+            place = f"row {row_number} of its list"
+            if old is None:
+                return f"its list had {there.videos} videos, and {now['video']!r} comes after them now"
+            if now is None:
+                return f"{place} was {old['video']!r}, and the list ends before it now"
+            if old["video"] != now["video"]:
+                return f"{place} was {old['video']!r} and is now {now['video']!r}"
+            return f"{place}, {old['video']!r}, had other values"
+    return None
+
+
+def _values_of(settings: PrepareSettings) -> dict[str, Any]:
+    """Settings that decide what comes out."""
+    return settings.model_dump(mode="json", exclude={"limits"})
 
 
 def _hash(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"

@@ -1,122 +1,223 @@
 """Videos to a shard set: plan, missing shards on the workers, dataset.
 
-OUT/plan.json            what makes which shard; written first
+OUT/plan.json, plan/     what makes which shard; written first
 OUT/shard-000000.tar     samples
 OUT/shard-000000.json    what is in it and what became of its videos; written after the tar
 OUT/ledger.jsonl         all videos
 OUT/dataset.json         totals; written last
+OUT/prepare.lock         who works on it, while somebody does
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cluster import storage
+from cluster.lease import Lease
+from cluster.pace import RayPace
 from cluster.ray_pool import RayPool, Step
 from pipeline.errors import ShardSetError
-from pipeline.prepare.dataset import Dataset, finish_dataset, read_indexes
-from pipeline.prepare.manifests.read import Manifest
-from pipeline.prepare.plan import make_plan, settle_plan
+from pipeline.prepare import dataset as dataset_file
+from pipeline.prepare import ledger
+from pipeline.prepare.build import ShardTask, build_shard
+from pipeline.prepare.dataset import Dataset, finish_dataset, read_dataset
+from pipeline.prepare.fetch.settings import FetchSettings
+from pipeline.prepare.fetch.sources import Kind, kind_of
+from pipeline.prepare.ledger import InputEntry
+from pipeline.prepare.plan import LOCK, Plan, Rows, read_plan, settle_plan, shard_rows
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.shard import InputEntry, ShardTask, build_shard, shard_name
+from pipeline.prepare.shard import done_shards, finish_replacements, read_indexes, shard_name
 
-Workers = Callable[[Sequence[ShardTask]], Iterable[Step[ShardTask, InputEntry]]]
+Workers = Callable[[Iterable[ShardTask]], Iterable[Step[ShardTask, list[InputEntry]]]]
+_FEW = 50  # videos before a failure rate means anything
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far it is, videos of earlier runs included.
+    """How far a run is.
 
     Attributes:
-        videos: videos done.
-        found: of these, videos that were done before this run.
+        total: videos of the plan.
+        found: videos that were done before this run.
+        videos: videos done by this run.
         samples: samples that they gave.
-        failed: videos without samples.
+        reasons: why how many of them failed.
+        to_do: videos that this run has to do.
     """
 
     total: int
-    videos: int = 0
     found: int = 0
+    to_do: int = 0
+    videos: int = 0
     samples: int = 0
-    failed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
 
-    def plus(self, entries: Sequence[InputEntry], sign: int = 1) -> "Progress":
-        """With these videos done as well, or with `sign` -1 taken back."""
+    @property
+    def failed(self) -> int:
+        """Videos of this run without samples."""
+        return self.reasons.total()
+
+    def plus(self, entries: Sequence[InputEntry]) -> "Progress":
+        """With these videos done as well."""
         return replace(
             self,
-            videos=self.videos + sign * len(entries),
-            samples=self.samples + sign * sum(entry.samples for entry in entries),
-            failed=self.failed + sign * sum(entry.status == "failed" for entry in entries),
+            videos=self.videos + len(entries),
+            samples=self.samples + sum(entry.samples for entry in entries),
+            reasons=self.reasons + Counter(entry.reason for entry in entries if entry.reason),
         )
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A finished shard set: its totals and its ledger."""
-
-    dataset: Dataset
-    inputs: list[InputEntry]
+    def minus(self, entries: Sequence[InputEntry]) -> "Progress":
+        """With these videos taken back: their worker died, and they will be done once more."""
+        return replace(
+            self,
+            videos=self.videos - len(entries),
+            samples=self.samples - sum(entry.samples for entry in entries),
+            reasons=self.reasons - Counter(entry.reason for entry in entries if entry.reason),
+        )
 
 
 def prepare(
-    manifest: Manifest,
+    rows: Rows | None,
     out: str,
     settings: PrepareSettings,
     workers: Workers,
+    *,
+    fetch: FetchSettings | None = None,
+    retry: frozenset[str] = frozenset(),
+    max_failure_rate: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Prepared:
-    """Make the shard set at `out` from the manifest's videos, or what is missing of it.
+) -> Dataset:
+    """Make the shard set at `out` from the videos, or what is missing of it.
 
     Args:
-        manifest: the videos.
+        rows: the videos; None goes on with the plan that is there, and with its settings but for their limits.
         out: folder or prefix of the shard set.
         settings: the recipe.
         workers: where the shards are made: `on_ray(pool)` or `in_this_process`.
-        on_progress: told after each video.
+        fetch: how videos that lie elsewhere are fetched.
+        retry: reasons; videos that failed for one of these are done again.
+        max_failure_rate: stop when more than this share of this run's videos fails, from 50 videos on.
+        on_progress: told about once a second.
 
     Raises:
-        ShardSetError: another plan is there, or shards were lost with their workers.
+        ShardSetError: another plan is there, shards were lost with their workers, or too many videos fail.
+        LeaseError: another `gavt prepare` works on it.
         StorageError: `out` can't be read or written.
     """
-    plan = make_plan(manifest.rows, settings)
-    settle_plan(out, plan)
-    there = {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
-    done = [number for number in range(len(plan.shards)) if f"{shard_name(number)}.json" in there]
-    progress = Progress(total=len(manifest.rows))
-    for index in read_indexes(out, done):
-        progress = progress.plus(index.inputs)
-    progress = replace(progress, found=progress.videos)
-    on_progress(progress)
-    missing = sorted(set(range(len(plan.shards))) - set(done))
-    tasks = [ShardTask(number, plan.shards[number], out, settings) for number in missing]
-    lost: list[str] = []
-    in_work: dict[int, list[InputEntry]] = {}
-    for step in workers(tasks) if tasks else ():
-        number = step.item.number
-        if step.state == "value" and step.value is not None:
-            in_work.setdefault(number, []).append(step.value)
-            progress = progress.plus([step.value])
-        elif step.state == "done":
-            in_work.pop(number, None)
-        else:  # its worker died: its videos will be done once more, or not at all
-            progress = progress.plus(in_work.pop(number, []), -1)
-            if step.state == "lost":
-                lost.append(f"{shard_name(number)} ({step.message})")
-        on_progress(progress)
-    if lost:
-        raise ShardSetError(
-            f"{out}: {len(lost)} shards were lost with their workers, such as {lost[0]}; run it once more"
+    plan = read_plan(out)
+    if plan is not None and not retry and _is_finished(out, plan):
+        if rows is not None:
+            settle_plan(out, rows, settings)
+        return read_dataset(out)
+    with Lease(storage.join(out, LOCK), "gavt prepare") as lease:
+        plan = _settle(out, rows, settings)
+        settings = PrepareSettings.model_validate(plan.settings | {"limits": settings.limits})
+        finish_replacements(out, _names(out))
+        done = done_shards(_names(out), plan.shards)
+        again = _shards_to_retry(out, plan, done, retry)
+        missing = set(range(plan.shards)) - set(done)
+        tasks = (
+            ShardTask(number, shard, out, settings, fetch or FetchSettings(), retry if number in again else frozenset())
+            for number, shard in shard_rows(out, plan, sorted(missing | again.keys()))
         )
-    return Prepared(*finish_dataset(out, plan))
+        found = _videos_in(plan, done)
+        to_do = plan.videos - found + again.total()
+        progress = Progress(total=plan.videos, found=plan.videos - to_do, to_do=to_do)
+        on_progress(progress)
+        lost: list[str] = []
+        in_work: dict[int, list[InputEntry]] = {}
+        for step in workers(tasks) if missing or again else ():
+            lease.check()
+            number = step.item.number
+            if step.state == "value" and step.value is not None:
+                in_work.setdefault(number, []).extend(step.value)
+                progress = progress.plus(step.value)
+            elif step.state == "done":
+                in_work.pop(number, None)
+            else:
+                progress = progress.minus(in_work.pop(number, []))
+                if step.state == "lost":
+                    lost.append(f"{shard_name(number)} ({step.message})")
+            on_progress(progress)
+            _check_failures(out, progress, max_failure_rate)
+        if lost:
+            raise ShardSetError(
+                f"{out}: {len(lost)} shards were lost with their workers, such as {lost[0]}; run it once more"
+            )
+        return finish_dataset(out, plan)
+
+
+def _settle(out: str, rows: Rows | None, settings: PrepareSettings) -> Plan:
+    if rows is not None:
+        return settle_plan(out, rows, settings)
+    plan = read_plan(out)
+    if plan is None:
+        raise ShardSetError(
+            f"{out}: expected a shard set to go on with, found no plan.json; name the videos to prepare"
+        )
+    return plan
+
+
+def _is_finished(out: str, plan: Plan) -> bool:
+    """Whether nothing is left to do, by two listings and no more."""
+    names = _names(out)
+    whole = dataset_file.NAME in names and ledger.NAME in names and not any(name.endswith(".new") for name in names)
+    return whole and len(done_shards(names, plan.shards)) == plan.shards
+
+
+def _names(out: str) -> set[str]:
+    return {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
+
+
+def _shards_to_retry(out: str, plan: Plan, done: Sequence[int], retry: frozenset[str]) -> Counter[int]:
+    """Shards that are there → how many of their videos failed for one of the reasons, if any; the totals are taken back
+    for them."""
+    if not retry:
+        return Counter()
+    url = storage.join(out, dataset_file.NAME)
+    if storage.exists(url):
+        again = ledger.failed_shards(out, int(plan.settings["rows_per_shard"]), retry)
+        if again:
+            storage.remove(url)  # nobody must read what is being replaced
+        return again
+    indexes = zip(done, read_indexes(out, done), strict=True)
+    return Counter(number for number, index in indexes for entry in index.inputs if entry.reason in retry)
+
+
+def _videos_in(plan: Plan, shards: Sequence[int]) -> int:
+    size = int(plan.settings["rows_per_shard"])
+    return sum(min(size, plan.videos - number * size) for number in shards)
+
+
+def _check_failures(out: str, progress: Progress, most: float | None) -> None:
+    if most is None or progress.videos < _FEW or progress.failed <= most * progress.videos:
+        return
+    commonest = ", ".join(f"{reason} ({count})" for reason, count in progress.reasons.most_common(3))
+    raise ShardSetError(
+        f"{out}: stopped, since {progress.failed} of {progress.videos} videos failed, more than {most:.0%}: "
+        f"{commonest}; the shards that are done stay, and --retry takes up their failed videos"
+    )
 
 
 def on_ray(pool: RayPool) -> Workers:
     """Make shards on a pool, a task a shard."""
-    return lambda tasks: pool.map_unordered(build_shard, [replace(task, scratch=pool.folder) for task in tasks])
+
+    def make(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
+        return pool.map_unordered(build_shard, placed(tasks))
+
+    def placed(tasks: Iterable[ShardTask]) -> Iterator[ShardTask]:
+        pace: RayPace | None = None
+        for task in tasks:
+            if pace is None and any(kind_of(row.source) is not Kind.PLACE for row in task.rows):
+                pace = RayPace()
+            yield replace(task, scratch=pool.folder, pace=pace or task.pace)
+
+    return make
 
 
-def in_this_process(tasks: Sequence[ShardTask]) -> Iterator[Step[ShardTask, InputEntry]]:
+def in_this_process(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
     """Make shards one after the other here, without Ray and without protection from crashes: for debugging."""
     for task in tasks:
-        for entry in build_shard(replace(task, isolated=False)):
-            yield Step(task, "value", entry)
+        for entries in build_shard(replace(task, isolated=False)):
+            yield Step(task, "value", entries)
         yield Step(task, "done")

@@ -45,7 +45,7 @@ class PrepareSettings(Settings):
     clip_fps: float = Field(default=29.97, gt=0, le=240)
     """Frame rate of a clip."""
     clip_crf: int = Field(default=20, ge=0, le=51)
-    """Quality of a clip, x264's constant rate factor: 18 can hardly be told from the source, 23 takes half its bytes."""
+    """Quality of a clip, x264's constant rate factor: 18 is hardly told from the source, 23 takes half its bytes."""
     segments: int = Field(default=10, gt=0)
     """Segments a sample (layout `segments`)."""
     segment_s: float = Field(default=1.0, gt=0)

@@ -1,49 +1,34 @@
-"""Making one shard: a tar of its videos' samples in local scratch, uploaded whole, then the JSON that says done."""
+"""A shard on storage: its tar, and the JSON beside it that says done.
 
-import hashlib
-import io
-import tarfile
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+OUT/shard-000123.tar         samples
+OUT/shard-000123.json        written after the tar
+OUT/shard-000123.tar.new     while a shard is replaced (`gavt prepare --retry`): its new content, …
+OUT/shard-000123.json.new    … and the word that it is whole; what follows can be done by anybody, once or twice
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from cluster import storage
-from cluster.errors import UserError
-from cluster.isolation import Isolated, ProcessLost
-from pipeline.errors import MediaError
-from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
-from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
-from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_samples import prepare_video
+from pipeline.errors import ShardSetError
+from pipeline.prepare.ledger import InputEntry
 
-_ATTEMPTS = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
-Decoder = Callable[[VideoRow, PrepareSettings], PreparedVideo]
+_NEW = ".new"
 
 
 class SampleEntry(BaseModel):
-    """Where a sample lies in the tar: bytes `offset` to `offset + bytes` hold all its files with their headers."""
+    """Where a sample lies in the tar: bytes `offset` to `offset + bytes` hold all its files with their headers.
+
+    Attributes:
+        crc32: of the contents of its files, one behind the other; it finds the sample that a wrong byte lies in.
+    """
 
     key: str
     offset: int
     bytes: int
-
-
-class InputEntry(BaseModel):
-    """What became of a video: a line of the ledger."""
-
-    video: str
-    source: str
-    status: Literal["ok", "failed"]
-    reason: str | None = None
-    message: str | None = None
-    attempts: int
-    samples: int
+    crc32: int | None = None
 
 
 class ShardIndex(BaseModel):
@@ -55,111 +40,65 @@ class ShardIndex(BaseModel):
     inputs: list[InputEntry]
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """A shard to make: everything that a worker anywhere needs to know."""
-
-    number: int
-    rows: list[VideoRow]
-    out: str
-    settings: PrepareSettings
-    isolated: bool = True
-    scratch: str | None = None
-    """Local folder to build the tar in; None takes the system's for temporary files."""
-
-
 def shard_name(number: int) -> str:
     """Name of a shard without its extension."""
     return f"shard-{number:06d}"
 
 
-def build_shard(task: ShardTask) -> Iterator[InputEntry]:
-    """Make a shard; gives each video's entry when the video is done, and ends when the shard is.
+def done_shards(names: Iterable[str], shards: int) -> list[int]:
+    """Numbers of the shards that are done, from a listing of the names of the shard set's files."""
+    there = set(names)
+    return [
+        number for number in range(shards) if f"{(name := shard_name(number))}.json" in there and f"{name}.tar" in there
+    ]
+
+
+def read_indexes(out: str, numbers: Iterable[int]) -> Iterator[ShardIndex]:
+    """The JSON files of shards that are done, in the order of the numbers.
 
     Raises:
-        StorageError: the shard can't be written.
+        ShardSetError: one is damaged.
     """
-    decode = _isolated(task.settings) if task.isolated else prepare_video
-    name = shard_name(task.number)
-    with tempfile.TemporaryDirectory(prefix="gavt-shard-", dir=task.scratch) as scratch:
-        path = Path(scratch) / f"{name}.tar"
-        samples: list[SampleEntry] = []
-        inputs: list[InputEntry] = []
-        with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for row in task.rows:
-                prepared, entry = decode_row(row, task.settings, decode)
-                samples += [_add(tar, sample) for sample in prepared.samples]
-                inputs.append(entry)
-                yield entry
-        index = ShardIndex(sha256=_sha256(path), bytes=path.stat().st_size, samples=samples, inputs=inputs)
-        storage.upload(path, storage.join(task.out, f"{name}.tar"))
-        storage.write_text(storage.join(task.out, f"{name}.json"), index.model_dump_json())
-
-
-def decode_row(row: VideoRow, settings: PrepareSettings, decode: Decoder) -> tuple[PreparedVideo, InputEntry]:
-    """A video's samples and its line of the ledger; whatever is wrong with the video becomes a reason there."""
-    attempt = 0
-    while True:
-        attempt += 1
-        reason: str
+    urls = [storage.join(out, f"{shard_name(number)}.json") for number in numbers]
+    for url, content in zip(urls, storage.read_many(urls), strict=True):
         try:
-            prepared = decode(row, settings)
-        except MediaError as error:
-            reason, message = error.reason, str(error)
-        except ProcessLost as error:
-            if error.fate == "crash" and attempt < _ATTEMPTS:
-                continue
-            reason, message = Reason(error.fate), str(error)
-        except UserError:
-            raise  # not this video's fault
-        except Exception as error:  # a library's complaint about this file must not end the work on thousands of others
-            reason, message = Reason.DAMAGED, f"decoding raised {type(error).__name__}: {error}"
-        else:
-            entry = InputEntry(
-                video=row.video,
-                source=row.source,
-                status="ok",
-                message=_left_out(prepared),
-                attempts=attempt,
-                samples=len(prepared.samples),
-            )
-            return prepared, entry
-        entry = InputEntry(
-            video=row.video,
-            source=row.source,
-            status="failed",
-            reason=str(reason),
-            message=message,
-            attempts=attempt,
-            samples=0,
-        )
-        return PreparedVideo(), entry
+            yield ShardIndex.model_validate_json(content)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise ShardSetError(f"{url}: expected the JSON of a shard, found something else ({problem})") from None
 
 
-@lru_cache(maxsize=1)
-def _isolated(settings: PrepareSettings) -> Isolated[[VideoRow, PrepareSettings], PreparedVideo]:
-    """One decoding process a worker, kept from shard to shard."""
-    return Isolated(prepare_video, settings.limits.deadline_s, settings.limits.memory_mb)
+def publish_shard(out: str, number: int, tar: Path, index: ShardIndex) -> None:
+    """Put a new shard where it belongs: the tar first, then the JSON."""
+    url = storage.join(out, shard_name(number))
+    storage.upload(tar, f"{url}.tar")
+    storage.write_text(f"{url}.json", index.model_dump_json())
 
 
-def _left_out(prepared: PreparedVideo) -> str | None:
-    if not prepared.left_out:
-        return None
-    return "frames left out: " + ", ".join(f"{count} {reason}" for reason, count in prepared.left_out.items())
+def replace_shard(out: str, number: int, tar: Path, index: ShardIndex) -> None:
+    """Put a shard in the place of another, such that a kill at any moment leaves one of the two or what
+    `finish_replacements` needs."""
+    url = storage.join(out, shard_name(number))
+    storage.upload(tar, f"{url}.tar{_NEW}")
+    storage.write_text(f"{url}.json{_NEW}", index.model_dump_json())
+    publish_shard(out, number, tar, index)
+    storage.remove(f"{url}.json{_NEW}")
+    storage.remove(f"{url}.tar{_NEW}")
 
 
-def _add(tar: tarfile.TarFile, sample: EncodedSample) -> SampleEntry:
-    offset = tar.offset
-    for extension, content in sample.files.items():
-        member = tarfile.TarInfo(f"{sample.key}.{extension}")  # time 0, user 0, group 0: same samples, same bytes
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return SampleEntry(key=sample.key, offset=offset, bytes=tar.offset - offset)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def finish_replacements(out: str, names: Iterable[str]) -> None:
+    """Finish or undo what a killed `replace_shard` left, from a listing of the names of the shard set's files."""
+    left = {name for name in names if name.endswith(_NEW)}
+    for name in sorted(left):
+        shard = storage.join(out, name.split(".")[0])
+        if name.endswith(f".json{_NEW}"):
+            if f"{name.split('.')[0]}.tar{_NEW}" in left:
+                for kind in ("tar", "json"):
+                    with storage.local_copy(f"{shard}.{kind}{_NEW}") as copy:
+                        storage.upload(copy, f"{shard}.{kind}")
+            storage.remove(f"{shard}.json{_NEW}")
+        elif f"{name.split('.')[0]}.json{_NEW}" not in left:
+            storage.remove(f"{shard}.tar{_NEW}")
+    for name in sorted(left):
+        if name.endswith(f".tar{_NEW}"):
+            storage.remove(storage.join(out, name))

@@ -4,19 +4,17 @@
 restarted run looks up which step wandb has last and gives it everything from there on.
 """
 
-import netrc
-import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from cluster.wandb_mode import resolve_mode
 from pipeline.errors import RunError
 from pipeline.train.metrics_log import Record
 from pipeline.train.settings import WandbSettings
 from pipeline.train.wandb_file import read_history
 
 STEP = "step"
-_MODES: tuple[Literal["online", "offline", "disabled"], ...] = ("online", "offline", "disabled")
 
 
 class WandbSink:
@@ -33,7 +31,7 @@ class WandbSink:
         self._run: Any = None
         self.last_step = -1
         self._lines_there = 0
-        self.mode = _resolve_mode(settings.mode)
+        self.mode = resolve_mode(settings.mode)
         if self.mode == "disabled":
             return
         import wandb
@@ -84,21 +82,6 @@ class WandbSink:
         """Write out what is left."""
         if self._run is not None:
             self._run.finish()
-
-
-def _resolve_mode(mode: str) -> Literal["online", "offline", "disabled"]:
-    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb."""
-    for known in _MODES:
-        if known == os.environ.get("WANDB_MODE", mode):
-            return known
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return "offline"
-    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    return "online" if base.split("://")[-1].split("/")[0].split(":")[0] in hosts else "offline"
 
 
 def _last_offline_step(folder: Path, exclude: Path) -> int:

@@ -23,14 +23,16 @@ from PIL import Image
 
 from cluster.isolation import Isolated, ProcessLost
 from cluster.ray_pool import RayPool
+from listed_rows import ListedRows
 from pipeline.errors import MediaError, ShardSetError
+from pipeline.prepare.build import decode_row
 from pipeline.prepare.layouts.sample import PreparedVideo, key_of
-from pipeline.prepare.manifests.read import Manifest, read_manifests
+from pipeline.prepare.ledger import read_ledger
+from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, on_ray, prepare
 from pipeline.prepare.reasons import Reason
-from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.shard import decode_row
+from pipeline.prepare.settings import LimitSettings, PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
@@ -52,12 +54,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    prepare(read_manifests([str(videos)]), str(out), SMALL, in_this_process)
+    prepare(VideoList([str(videos)]), str(out), SMALL, in_this_process)
     return out
 
 
 def content_of(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def gavt(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -71,7 +74,8 @@ def test_a_shard_set_is_what_its_contract_says(undisturbed: Path) -> None:
     plan = json.loads((undisturbed / "plan.json").read_text())
     ledger = [json.loads(line) for line in (undisturbed / "ledger.jsonl").read_text().splitlines()]
     assert (dataset["version"], dataset["layouts"], dataset["plan_hash"]) == (1, ["frame"], plan["hash"])
-    assert [len(rows) for rows in plan["shards"]] == [2, 2, 1]
+    shards = [json.loads(line) for line in (undisturbed / plan["parts"][0]["file"]).read_text().splitlines()]
+    assert [len(rows) for rows in shards] == [2, 2, 1]
     assert [entry["status"] for entry in ledger] == ["ok"] * 5
     assert dataset["samples"] == sum(entry["samples"] for entry in ledger) == 1 + 2 + 3 + 4 + 5
     for number, entry in enumerate(dataset["shards"]):
@@ -106,13 +110,13 @@ def test_webdataset_reads_the_shards_and_each_sample_is_true(undisturbed: Path) 
 
 def test_ray_makes_the_same_bytes_as_one_process(videos: Path, undisturbed: Path, tmp_path: Path) -> None:
     with RayPool(workers=2) as pool:
-        prepare(read_manifests([str(videos)]), str(tmp_path), SMALL, on_ray(pool))
+        prepare(VideoList([str(videos)]), str(tmp_path), SMALL, on_ray(pool))
         assert content_of(tmp_path) == content_of(undisturbed)
         # only what is missing is made again
         (tmp_path / "shard-000001.json").unlink()
         (tmp_path / "dataset.json").unlink()
         before = (tmp_path / "shard-000000.tar").stat().st_mtime_ns
-        prepare(read_manifests([str(videos)]), str(tmp_path), SMALL, on_ray(pool))
+        prepare(VideoList([str(videos)]), str(tmp_path), SMALL, on_ray(pool))
         assert (tmp_path / "shard-000000.tar").stat().st_mtime_ns == before
         assert content_of(tmp_path) == content_of(undisturbed)
 
@@ -163,28 +167,13 @@ def test_asked_to_stop_it_ends_in_order_and_says_how_to_go_on(
     assert "Traceback" not in errors
 
 
-def test_another_plan_is_refused_with_what_differs(videos: Path, undisturbed: Path) -> None:
-    manifest = read_manifests([str(videos)])
-    for manifest_now, settings, difference in (
-        (manifest, SMALL.model_copy(update={"frame_height": 240}), "prepare.frame_height was 480 and is now 240"),
-        (
-            Manifest(manifest.rows[:-1], []),
-            SMALL,
-            "its list had 5 videos with 'video-4', the list now has 4 without it",
-        ),
-        (Manifest(manifest.rows[::-1], []), SMALL, "its list had the same videos in another order"),
-    ):
-        with pytest.raises(ShardSetError, match=re.escape(f"{undisturbed}: made by another plan: {difference}")):
-            prepare(manifest_now, str(undisturbed), settings, in_this_process)
-
-
 def test_a_folder_with_something_else_is_left_alone(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ShardSetError, match="expected an empty folder or a shard set, found other files"):
-        prepare(read_manifests([str(videos)]), str(tmp_path), SMALL, in_this_process)
+        prepare(VideoList([str(videos)]), str(tmp_path), SMALL, in_this_process)
     (tmp_path / "plan.json").write_text('{"shards": 3}')
     with pytest.raises(ShardSetError, match=r"plan\.json: expected the plan of a shard set, found something else"):
-        prepare(read_manifests([str(videos)]), str(tmp_path), SMALL, in_this_process)
+        prepare(VideoList([str(videos)]), str(tmp_path), SMALL, in_this_process)
 
 
 def broken(folder: Path) -> Iterator[tuple[str, str]]:
@@ -229,12 +218,13 @@ def broken(folder: Path) -> Iterator[tuple[str, str]]:
 def test_every_kind_of_broken_input_is_a_row_with_its_reason(tmp_path: Path) -> None:
     cases = dict(broken(tmp_path))
     rows = [VideoRow(video=f"v{number}", source=path) for number, path in enumerate(cases)]
-    prepared = prepare(Manifest(rows, []), str(tmp_path / "out"), SMALL, in_this_process)
-    found = {Path(entry.source).name: entry.reason for entry in prepared.inputs}
+    dataset = prepare(ListedRows(rows), str(tmp_path / "out"), SMALL, in_this_process)
+    inputs = list(read_ledger(str(tmp_path / "out")))
+    found = {Path(entry.source).name: entry.reason for entry in inputs}
     assert found == {Path(path).name: reason for path, reason in cases.items()}
-    assert all(entry.message and "\n" not in entry.message for entry in prepared.inputs)
+    assert all(entry.message and "\n" not in entry.message for entry in inputs)
     assert set(found.values()) <= {reason.value for reason in Reason}
-    assert prepared.dataset.samples == 0
+    assert dataset.samples == 0
     assert (tmp_path / "out/shard-000000.tar").exists()
 
 
@@ -252,32 +242,51 @@ def test_a_file_cut_in_the_middle_gives_what_is_whole(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_gets_a_second_chance_and_then_its_reason() -> None:
     row = VideoRow(video="v", source="v.mp4")
-    calls: list[str] = []
 
     def decode(fates: list[str]) -> Any:
-        def attempt(row: VideoRow, settings: PrepareSettings) -> PreparedVideo:
-            calls.append(row.video)
+        def attempt(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
             if fates:
                 raise ProcessLost(fates.pop(0), "its process died of signal 11")  # type: ignore[arg-type]
             return PreparedVideo()
 
         return attempt
 
-    _, entry = decode_row(row, SMALL, decode(["crash"]))
-    assert (entry.status, entry.attempts) == ("ok", 2)
-    _, entry = decode_row(row, SMALL, decode(["crash", "crash"]))
-    assert (entry.status, entry.reason, entry.attempts) == ("failed", "crash", 2)
-    _, entry = decode_row(row, SMALL, decode(["timeout"]))
-    assert (entry.reason, entry.attempts) == ("timeout", 1)
+    def reason_after(*fates: str) -> str | None:
+        return decode_row(row, "v.mp4", SMALL, decode(list(fates)))[1].reason
+
+    assert reason_after("crash") is None
+    assert reason_after("crash", "crash") == "crash"
+    # somebody who kills processes at random is not the video's fault
+    assert reason_after("killed", "killed") is None
+    assert reason_after("killed", "crash", "killed") is None
+    assert reason_after("killed", "killed", "killed") == "memory"
+    assert reason_after("timeout") == "timeout"
+    assert reason_after("memory") == "memory"
 
 
 def test_a_video_that_kills_or_hangs_its_process_leaves_its_neighbours_unharmed(videos: Path) -> None:
     entries = []
     with Isolated(prepare_or_die, 5, 2000) as decode:
-        for row in read_manifests([str(videos)]).rows:
-            entries.append(decode_row(row, SMALL, decode)[1])
+        for row in VideoList([str(videos)]):
+            settings = SMALL.model_copy(update={"limits": LimitSettings(deadline_s=5)})
+            entries.append(decode_row(row, row.source, settings, decode.call)[1])
     assert [entry.reason for entry in entries] == [None, "crash", "timeout", None, None]
     assert [entry.samples for entry in entries] == [1, 0, 0, 4, 5]
+
+
+def test_a_large_file_has_a_longer_deadline(videos: Path, tmp_path: Path) -> None:
+    big = tmp_path / "big.mp4"
+    with big.open("wb") as file:
+        file.truncate(3_000_000_000)
+    given: list[float] = []
+
+    def decode(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
+        given.append(deadline_s)
+        return PreparedVideo()
+
+    settings = SMALL.model_copy(update={"limits": LimitSettings(deadline_s=10, deadline_s_per_gb=100)})
+    decode_row(VideoRow(video="big", source="x"), str(big), settings, decode)
+    assert given == [310]
 
 
 def test_errors_of_a_video_cross_the_process_with_their_reason(tmp_path: Path) -> None:

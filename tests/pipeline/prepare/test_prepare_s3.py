@@ -9,7 +9,8 @@ from barcode_video import write_video
 
 from cluster import storage
 from cluster.ray_pool import RayPool
-from pipeline.prepare.manifests.read import read_manifests
+from pipeline.prepare.ledger import read_ledger
+from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
 
@@ -22,11 +23,11 @@ def test_a_list_on_s3_becomes_a_shard_set_on_s3_and_is_gone_on_with(s3_bucket: s
     storage.write_bytes(f"{s3_bucket}/videos/empty.mp4", b"")
     rows = [{"source": name} for name in ("0.mp4", "1.mp4", "empty.mp4", "gone.mp4")]
     storage.write_text(f"{s3_bucket}/videos/list.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    manifest = read_manifests([f"{s3_bucket}/videos/list.jsonl"])
+    manifest = VideoList([f"{s3_bucket}/videos/list.jsonl"])
     out = f"{s3_bucket}/shards"
     with RayPool(workers=1) as pool:
-        prepared = prepare(manifest, out, SETTINGS, on_ray(pool))
-        assert [entry.reason for entry in prepared.inputs] == [None, None, "unreadable", "missing"]
+        prepare(manifest, out, SETTINGS, on_ray(pool))
+        assert [entry.reason for entry in read_ledger(out)] == [None, None, "unreadable", "missing"]
         index = json.loads(storage.read_bytes(f"{out}/shard-000000.json"))
         entry = index["samples"][-1]
         piece = storage.read_range(f"{out}/shard-000000.tar", entry["offset"], entry["bytes"])
@@ -38,4 +39,4 @@ def test_a_list_on_s3_becomes_a_shard_set_on_s3_and_is_gone_on_with(s3_bucket: s
         prepare(manifest, out, SETTINGS, on_ray(pool))
     assert {file.url: storage.read_bytes(file.url) for file in storage.list_files(out)} == before
     # a prefix is walked like a folder
-    assert [row.video for row in read_manifests([f"{s3_bucket}/videos"]).rows] == ["0", "1", "empty"]
+    assert [row.video for row in VideoList([f"{s3_bucket}/videos"])] == ["0", "1", "empty"]

@@ -1,0 +1,190 @@
+"""A Ray cluster of several nodes on this machine, for tests and trials: each node is a session of its own.
+
+    python -m jobs.local.ray_cluster start [ROOT] [--nodes N] [--cpus N]     prints the address
+    python -m jobs.local.ray_cluster stop [ROOT]
+
+Any number can run side by side: ports are free ones and everything else lies in ROOT, whose path must be short, since
+Ray's sockets lie in it:
+
+    ROOT/home              the home folder of the daemons
+    ROOT/session_*         Ray's own files
+    ROOT/node-0.out …      what the daemons print
+    ROOT/cluster.json      address and process ids; written when the nodes are there
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from cluster.errors import UserError
+
+START_TIMEOUT_S = 90.0
+_STORE_BYTES = 80_000_000
+# a node that was killed is given up after about two seconds instead of a minute
+_SETTINGS = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+class RayClusterError(UserError):
+    """The cluster can't be started."""
+
+
+class RayCluster:
+    """A running cluster; node 0 is the head.
+
+    Attributes:
+        address: `host:port`, for `--ray-address`.
+    """
+
+    def __init__(self, root: Path, cpus: int) -> None:
+        self.root = root
+        self._cpus = cpus
+        self._port = _free_port()
+        self.address = f"127.0.0.1:{self._port}"
+        self._nodes: dict[int, int] = {}
+        (root / "home").mkdir(parents=True, exist_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """Variables for a driver: it must agree with the daemons on how they trust each other."""
+        return {**_SETTINGS, "HOME": str(self.root / "home")}
+
+    def start_node(self) -> int:
+        """Start the head, or one more node; gives its number when it is in the cluster."""
+        number = len(self._nodes)
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
+        if number == 0:
+            command += ["--head", f"--port={self._port}", f"--temp-dir={self.root}", "--include-dashboard=false"]
+            command += [f"--ray-client-server-port={_free_port()}"]
+        else:
+            command += [f"--address={self.address}"]
+        # the daemons' workers import this program by the path of the checkout
+        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | self.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        with (self.root / f"node-{number}.out").open("wb") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        self._nodes[number] = process.pid
+        self._wait_for(len([pid for pid in self._nodes.values() if psutil.pid_exists(pid)]), process, number)
+        (self.root / "cluster.json").write_text(json.dumps({"address": self.address, "nodes": self._nodes}))
+        return number
+
+    def kill_node(self, number: int) -> None:
+        """End a node with all its workers, as a preemption does: SIGKILL, no warning."""
+        _kill_session(self._nodes[number])
+
+    def processes(self, number: int) -> list[psutil.Process]:
+        """All processes of a node."""
+        return _session(self._nodes[number])
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for pid in reversed(self._nodes.values()):
+            _kill_session(pid)
+
+    def _wait_for(self, nodes: int, process: "subprocess.Popen[bytes]", number: int) -> None:
+        code = (
+            "import ray, sys; from ray._private.state import GlobalState; "
+            "from ray._raylet import GcsClientOptions; state = GlobalState(); "
+            f"options = GcsClientOptions.create({self.address!r}, None, allow_cluster_id_nil=True, "
+            "fetch_cluster_id_if_nil=False); state._initialize_global_state(options); "
+            "print(sum(node['Alive'] for node in state.node_table()))"
+        )
+        until = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                break
+            asked = subprocess.run(
+                [sys.executable, "-c", code], env=os.environ | self.environment(), capture_output=True, text=True
+            )
+            if asked.returncode == 0 and int(asked.stdout or 0) >= nodes:
+                return
+            time.sleep(0.3)
+        said = (self.root / f"node-{number}.out").read_text(errors="replace").strip().splitlines()
+        self.stop()
+        raise RayClusterError(f"Ray node {number} did not start on this machine: {' '.join(said[-3:]) or 'no word'}")
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """Processes of a session, found by their session id, since Ray's children change their parents."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def _kill_session(leader: int) -> None:
+    """Processes that a node's workers started in sessions of their own end by themselves, when their parents do."""
+    until = time.monotonic() + 10
+    while (there := _session(leader)) and time.monotonic() < until:
+        for process in there:
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.1)
+    try:
+        os.waitpid(leader, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["start", "stop"])
+    parser.add_argument("root", nargs="?", default=str(Path(tempfile.gettempdir()) / "gavt-ray-cluster"), type=Path)
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs a node")
+    given = parser.parse_args()
+    try:
+        if given.action == "stop":
+            running = json.loads((given.root / "cluster.json").read_text())
+            for pid in running["nodes"].values():
+                _kill_session(pid)
+            shutil.rmtree(given.root)
+            return
+        cluster = RayCluster(given.root, given.cpus)
+        for _ in range(given.nodes):
+            cluster.start_node()
+    except FileNotFoundError:
+        sys.stderr.write(f"{given.root}: no cluster was started there\n")
+        raise SystemExit(2) from None
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    variables = " ".join(f"{name}={value}" for name, value in cluster.environment().items())
+    sys.stdout.write(f"export {variables}\ngavt prepare … --ray-address {cluster.address}\n")
+
+
+if __name__ == "__main__":
+    main()

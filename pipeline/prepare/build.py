@@ -1,0 +1,231 @@
+"""Making one shard: its videos are fetched, decoded in a supervised process and written to a tar in local scratch."""
+
+import io
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from cluster import storage
+from cluster.errors import StorageError, UserError
+from cluster.isolation import Isolated, ProcessLost
+from cluster.pace import LocalPace, Pace
+from cluster.scratch import scratch_folder
+from pipeline.errors import MediaError
+from pipeline.prepare.fetch.fetched import fetched
+from pipeline.prepare.fetch.settings import FetchSettings
+from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
+from pipeline.prepare.ledger import InputEntry
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.reasons import Reason
+from pipeline.prepare.settings import LimitSettings, PrepareSettings
+from pipeline.prepare.shard import SampleEntry, ShardIndex, publish_shard, read_indexes, replace_shard, shard_name
+from pipeline.prepare.video_samples import prepare_video
+
+_MOST_CRASHES = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
+_MOST_KILLS = 3  # and somebody who kills processes at random rarely meets the same video three times
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to make: everything that a worker anywhere needs to know.
+
+    Attributes:
+        retry: reasons; the shard is there, and only its videos that failed for one of these are done again.
+        isolated: decode in a process of its own.
+        scratch: local folder to build the tar in; None takes the system's for temporary files.
+        pace: how often a host may be asked; shared by all workers.
+    """
+
+    number: int
+    rows: list[VideoRow]
+    out: str
+    settings: PrepareSettings
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    retry: frozenset[str] = frozenset()
+    isolated: bool = True
+    scratch: Path | None = None
+    pace: Pace = field(default_factory=LocalPace)
+
+
+Decoder = Callable[[float, VideoRow, PrepareSettings, str], PreparedVideo]
+"""(deadline in s, row, settings, where its bytes lie) → its samples."""
+
+
+def build_shard(task: ShardTask) -> Iterator[list[InputEntry]]:
+    """Make a shard, or do the failed videos of one again; gives the entries of videos as they are done, about once a
+    second, and ends when the shard is published.
+
+    Raises:
+        StorageError: the shard can't be read or written.
+    """
+    with scratch_folder("gavt-shard-", None if task.scratch is None else str(task.scratch)) as scratch:
+        path = scratch / f"{shard_name(task.number)}.tar"
+        earlier = _Earlier(task, scratch) if task.retry else None
+        samples: list[SampleEntry] = []
+        inputs: list[InputEntry] = []
+        new: list[InputEntry] = []
+        tell_at = time.monotonic() + _TELL_EVERY_S
+        with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for prepared, entry in _videos(task, scratch, earlier):
+                samples += [_add(tar, sample) for sample in prepared]
+                inputs.append(entry)
+                if earlier is None or earlier.failed(entry.video):
+                    new.append(entry)
+                if time.monotonic() >= tell_at:
+                    yield new
+                    new, tell_at = [], time.monotonic() + _TELL_EVERY_S
+        index = ShardIndex(sha256=storage.sha256(path), bytes=path.stat().st_size, samples=samples, inputs=inputs)
+        if earlier is None:
+            publish_shard(task.out, task.number, path, index)
+        else:
+            replace_shard(task.out, task.number, path, index)
+        yield new
+
+
+def decode_row(
+    row: VideoRow, place: str, settings: PrepareSettings, decode: Decoder, attempts: int = 1
+) -> tuple[PreparedVideo, InputEntry]:
+    """A video's samples and its line of the ledger; whatever is wrong with the video becomes a reason there."""
+    crashes = kills = 0
+    while True:
+        reason: Reason | str
+        try:
+            prepared = decode(_deadline_s(place, settings.limits), row, settings, place)
+        except MediaError as error:
+            reason, message = error.reason, str(error)
+        except ProcessLost as error:
+            crashes += error.fate == "crash"
+            kills += error.fate == "killed"
+            if (error.fate == "crash" and crashes < _MOST_CRASHES) or (error.fate == "killed" and kills < _MOST_KILLS):
+                continue
+            reason, message = Reason.MEMORY if error.fate == "killed" else Reason(error.fate), str(error)
+        except UserError:
+            raise  # not this video's fault
+        except Exception as error:  # a library's complaint about this file must not end the work on thousands of others
+            reason, message = Reason.DAMAGED, f"decoding raised {type(error).__name__}: {error}"
+        else:
+            entry = InputEntry(
+                video=row.video,
+                source=row.source,
+                status="ok",
+                message=_left_out(prepared),
+                attempts=attempts,
+                samples=len(prepared.samples),
+            )
+            return prepared, entry
+        return PreparedVideo(), _failed(row, reason, message, attempts)
+
+
+def _videos(
+    task: ShardTask, scratch: Path, earlier: "_Earlier | None"
+) -> Iterator[tuple[Iterator[EncodedSample] | list[EncodedSample], InputEntry]]:
+    """(samples, entry) of each of the shard's rows in order."""
+    decode = _isolated(task.settings.limits).call if task.isolated else _decode_here
+    rows = [row for row in task.rows if earlier is None or earlier.failed(row.video)]
+    with closing(fetched(rows, task.fetch, scratch, task.pace)) as sources:
+        for row in task.rows:
+            attempts = 1
+            if earlier is not None:
+                if not earlier.failed(row.video):
+                    yield earlier.samples(row.video), earlier.entry(row.video)
+                    continue
+                attempts += earlier.entry(row.video).attempts
+            source = next(sources)
+            if source.problem is not None or source.place is None:
+                problem = source.problem or MediaError(Reason.UNREACHABLE, "nothing came")
+                yield [], _failed(row, problem.reason, str(problem), attempts)
+                continue
+            prepared, entry = decode_row(row, source.place, task.settings, decode, attempts)
+            yield prepared.samples, entry
+
+
+class _Earlier:
+    """The shard as it is, before some of its videos are done again."""
+
+    def __init__(self, task: ShardTask, scratch: Path) -> None:
+        self._reasons = task.retry
+        self._tar = scratch / "earlier.tar"
+        storage.download(storage.join(task.out, f"{shard_name(task.number)}.tar"), self._tar)
+        (index,) = read_indexes(task.out, [task.number])
+        self._entries: dict[str, InputEntry] = {}
+        self._samples: dict[str, list[SampleEntry]] = {}
+        first = 0
+        for entry in index.inputs:
+            self._entries[entry.video] = entry
+            self._samples[entry.video] = index.samples[first : first + entry.samples]
+            first += entry.samples
+
+    def failed(self, video: str) -> bool:
+        """Whether the video is to be done again."""
+        return self._entries[video].reason in self._reasons
+
+    def entry(self, video: str) -> InputEntry:
+        """What became of the video."""
+        return self._entries[video]
+
+    def samples(self, video: str) -> Iterator[EncodedSample]:
+        """The samples that the video gave."""
+        with self._tar.open("rb") as file:
+            for place in self._samples[video]:
+                file.seek(place.offset)
+                with tarfile.open(fileobj=io.BytesIO(file.read(place.bytes)), mode="r:") as members:
+                    files: dict[str, bytes] = {}
+                    for member in members:
+                        content = members.extractfile(member)
+                        assert content is not None, f"{member.name} is no file"
+                        files[member.name.removeprefix(f"{place.key}.")] = content.read()
+                    yield EncodedSample(place.key, files)
+
+
+@lru_cache(maxsize=1)
+def _isolated(limits: LimitSettings) -> Isolated[[VideoRow, PrepareSettings, str], PreparedVideo]:
+    """One decoding process a worker, kept from shard to shard."""
+    return Isolated(prepare_video, limits.deadline_s, limits.memory_mb, limits.videos_per_process)
+
+
+def _decode_here(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
+    return prepare_video(row, settings, place)
+
+
+def _deadline_s(place: str, limits: LimitSettings) -> float:
+    """Longest time (s) that the video may take, by its size."""
+    try:
+        size = storage.size(place)
+    except StorageError:
+        size = 0  # decoding finds out what is wrong with it
+    return limits.deadline_s + limits.deadline_s_per_gb * size / 1e9
+
+
+def _failed(row: VideoRow, reason: str, message: str, attempts: int) -> InputEntry:
+    return InputEntry(
+        video=row.video,
+        source=row.source,
+        status="failed",
+        reason=str(reason),
+        message=message,
+        attempts=attempts,
+        samples=0,
+    )
+
+
+def _left_out(prepared: PreparedVideo) -> str | None:
+    if not prepared.left_out:
+        return None
+    return "frames left out: " + ", ".join(f"{count} {reason}" for reason, count in prepared.left_out.items())
+
+
+def _add(tar: tarfile.TarFile, sample: EncodedSample) -> SampleEntry:
+    offset = tar.offset
+    checksum = 0
+    for extension, content in sample.files.items():
+        member = tarfile.TarInfo(f"{sample.key}.{extension}")  # time 0, user 0, group 0: same samples, same bytes
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+        checksum = zlib.crc32(content, checksum)
+    return SampleEntry(key=sample.key, offset=offset, bytes=tar.offset - offset, crc32=checksum)

@@ -1,0 +1,81 @@
+"""A wandb run of `gavt prepare`: rate, failures and remaining time over the videos that are done."""
+
+import secrets
+import time
+from typing import Any
+
+from cluster import storage
+from cluster.wandb_mode import resolve_mode
+from pipeline.errors import ShardSetError
+from pipeline.prepare.plan import WANDB_ID
+from pipeline.prepare.prepare import Progress
+
+_EVERY_S = 5.0
+_X = "videos"
+
+
+class WandbProgress:
+    """The wandb run of a shard set; its id lies beside the shards, so that a run that goes on is the same one.
+
+    Raises:
+        ShardSetError: wandb can't be reached.
+    """
+
+    def __init__(self, out: str, project: str, config: dict[str, Any]) -> None:
+        self._begun = time.monotonic()
+        self._next = 0.0
+        self._last: Progress | None = None
+        self._run: Any = None
+        mode = resolve_mode("auto")
+        if mode == "disabled":
+            return
+        import wandb
+
+        url = storage.join(out, WANDB_ID)
+        storage.create(url, secrets.token_hex(4).encode())
+        try:
+            self._run = wandb.init(
+                id=storage.read_text(url).strip(),
+                resume="allow" if mode == "online" else None,
+                project=project,
+                name=f"prepare {out.rstrip('/').rsplit('/', 1)[-1]}",
+                job_type="prepare",
+                config=config | {"out": out},
+                mode=mode,
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except wandb.errors.Error as error:
+            raise ShardSetError(
+                f"--wandb {project}: wandb can't be reached ({' '.join(str(error).split())}); "
+                "WANDB_MODE=offline keeps its files here"
+            ) from error
+        self._run.define_metric(_X)
+        self._run.define_metric("*", step_metric=_X)
+
+    def show(self, progress: Progress) -> None:
+        """Log it, unless the last time was less than 5 s ago."""
+        self._last = progress
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY_S
+            self._log(progress)
+
+    def finish(self) -> None:
+        """Log the last state and write out what is left."""
+        if self._run is not None:
+            if self._last is not None:
+                self._log(self._last)
+            self._run.finish()
+
+    def _log(self, progress: Progress) -> None:
+        if self._run is None:
+            return
+        rate = progress.videos / max(1e-9, time.monotonic() - self._begun)
+        record: dict[str, Any] = {
+            _X: progress.found + progress.videos,
+            "samples": progress.samples,
+            "failed": progress.failed,
+            "videos_per_s": rate,
+        }
+        if rate:
+            record["remaining_s"] = (progress.to_do - progress.videos) / rate
+        self._run.log(record | {f"failed/{reason}": count for reason, count in progress.reasons.items()})

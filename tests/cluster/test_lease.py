@@ -1,0 +1,87 @@
+"""One writer at a time, whoever dies."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster import lease as lease_module
+from cluster import storage
+from cluster.errors import LeaseError
+from cluster.lease import Lease
+
+HOLD = """
+import sys, time
+from cluster.lease import Lease
+with Lease(sys.argv[1], "gavt prepare"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.2)
+    monkeypatch.setattr(lease_module, "_PATIENCE_S", 8.0)
+
+
+@pytest.fixture(params=["local", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "local":
+        return f"{tmp_path}/prepare.lock"
+    return f"{request.getfixturevalue('s3_bucket')}/prepare.lock"
+
+
+def holder(url: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen([sys.executable, "-c", HOLD, url], text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_is_refused_with_who_holds_it_and_may_after_the_first(url: str) -> None:
+    with Lease(url, "gavt prepare") as first:
+        place = url.rsplit("/", 1)[0]
+        with pytest.raises(LeaseError) as caught, Lease(url, "gavt prepare"):
+            pass
+        assert str(caught.value) == (
+            f"{place}: another gavt prepare works on it (process {os.getpid()} on {socket.gethostname()}); "
+            "wait for it, or stop it first"
+        )
+        first.check()
+    assert not storage.exists(url)
+    with Lease(url, "gavt prepare"):
+        assert storage.exists(url)
+
+
+def test_what_a_killed_process_held_is_free_at_once_on_the_same_machine(url: str) -> None:
+    process = holder(url)
+    process.kill()
+    process.wait()
+    assert storage.exists(url)
+    with Lease(url, "gavt prepare") as mine:
+        mine.check()
+
+
+def test_a_holder_elsewhere_that_gives_no_sign_of_life_is_followed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "_PATIENCE_S", 0.5)
+    storage.write_bytes(url, json.dumps({"token": "x", "host": "elsewhere", "pid": 1, "beats": 3}).encode())
+    with Lease(url, "gavt prepare") as mine:
+        mine.check()
+        assert json.loads(storage.read_bytes(url))["host"] == socket.gethostname()
+
+
+def test_one_who_lost_it_is_told_and_does_not_remove_the_others(url: str) -> None:
+    with Lease(url, "gavt prepare") as mine:
+        storage.write_bytes(url, json.dumps({"token": "y", "host": "elsewhere", "pid": 7}).encode())
+        until = time.monotonic() + 20
+        with pytest.raises(LeaseError, match=r"goes on elsewhere \(process 7 on elsewhere\), and stops here"):  # noqa: PT012
+            while time.monotonic() < until:
+                mine.check()
+                time.sleep(0.05)
+    assert storage.exists(url)
