@@ -9,31 +9,37 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import av
-import numpy as np
-import numpy.typing as npt
 
-from pipeline.prepare.decord_library import decord
+from pipeline.prepare.decord_library import decord, listening
 from pipeline.prepare.packets import Run
 from pipeline.prepare.video_file import VideoFile
 
 _RATE = 25  # any will do: frames are asked for by number
 
 
-def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """(presentation time in ticks, RGB [H, W, 3]) of the run's wanted frames, in order; none if decord fails.
+def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, av.VideoFrame]]:
+    """(presentation time in ticks, frame as RGB) of the run's wanted frames, in order; none if anything is wrong.
 
     Only for runs of which `trust.decord_is_sure`.
     """
     ticks = sorted(packet.pts for packet in run.packets if packet.pts is not None)
-    try:
-        # fault_tol: a frame that decord would replace by an earlier one counts as a failure
-        reader = decord.VideoReader(_clip(video.video, run.packets), num_threads=1, fault_tol=1)
-        if len(reader) != len(ticks):
+    wanted = sorted(set(run.wanted.values()))
+    with listening() as complaints:
+        try:
+            # fault_tol: a frame that decord would replace by an earlier one counts as a failure
+            reader = decord.VideoReader(_clip(video.video, run.packets), num_threads=1, fault_tol=1)
+            if len(reader) != len(ticks):
+                return []
+            pictures = reader.get_batch([ticks.index(tick) for tick in wanted]).asnumpy()
+        except (decord.DECORDError, av.FFmpegError):
             return []
-        wanted = sorted(set(run.wanted.values()))
-        return list(zip(wanted, reader.get_batch([ticks.index(tick) for tick in wanted]).asnumpy(), strict=True))
-    except (decord.DECORDError, av.FFmpegError):
+        del reader  # else it goes on decoding, unheard
+    if complaints.count:
         return []
+    return [
+        (tick, av.VideoFrame.from_ndarray(picture, format="rgb24"))
+        for tick, picture in zip(wanted, pictures, strict=True)
+    ]
 
 
 def _clip(stream: av.VideoStream, packets: Sequence[av.Packet]) -> io.BytesIO:

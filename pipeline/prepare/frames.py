@@ -1,15 +1,16 @@
-"""Frames of a video at given times: exact, upright, with their true times."""
+"""Frames of a video at given times: exact, with their true times."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.prepare.decord_frames import decode_with_decord
-from pipeline.prepare.packets import Run, find_runs
-from pipeline.prepare.pyav_frames import Look, decode_with_pyav, look_at
+from pipeline.prepare.packets import find_runs
+from pipeline.prepare.pyav_frames import Look, decode_with_pyav, look_at, look_of
 from pipeline.prepare.trust import decord_is_sure
 from pipeline.prepare.video_file import VideoFile
 
@@ -22,13 +23,25 @@ class Frame:
 
     Attributes:
         time_s: its true presentation time, seconds from the video's zero.
-        pixels: RGB [H, W, 3] as coded, before rotation and pixel aspect.
+        image: as decoded, before rotation and pixel aspect.
         look: how it is to be turned and stretched for display.
     """
 
     time_s: Fraction
-    pixels: Pixels
+    image: av.VideoFrame
     look: Look
+
+    @property
+    def pixels(self) -> Pixels:
+        """RGB [H, W, 3], converted anew each time."""
+        return as_array(self.image.reformat(format="rgb24", threads=1))
+
+
+def as_array(image: av.VideoFrame) -> Pixels:
+    """The pixels [H, W, 3] of a frame of the format rgb24, not copied."""
+    plane = image.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(image.height, plane.line_size)
+    return rows[:, : image.width * 3].reshape(image.height, image.width, 3)
 
 
 def read_frames(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Frame]:
@@ -37,22 +50,16 @@ def read_frames(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Frame
     Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. Frames that can't be
     decoded whole are left out.
     """
-    base = video.tick_s
+    look: Look | None = None
     last: int | None = None
     for run in find_runs(video, times_s):
-        for tick, pixels, look in _decode(video, run):
+        by_decord: list[tuple[int, av.VideoFrame]] = []
+        if len(run.packets) > 1:  # PyAV has to decode the keyframe for its look, so a keyframe alone stays its own
+            look = look or look_at(video, run)
+            if look is not None and decord_is_sure(video, run, look):
+                by_decord = decode_with_decord(video, run)
+        for tick, image in by_decord or decode_with_pyav(video, run):
             if tick != last:
-                yield Frame(tick * base - video.zero, pixels, look)
+                shown = look if by_decord and look is not None else look_of(video, image)
+                yield Frame(tick * video.tick_s - video.zero, image, shown)
             last = tick
-
-
-def _decode(video: VideoFile, run: Run) -> Iterator[tuple[int, Pixels, Look]]:
-    """(presentation time in ticks, pixels, look) of the run's wanted frames, in order."""
-    look = look_at(video, run)
-    if look is not None and decord_is_sure(video, run, look):
-        by_decord = decode_with_decord(video, run)
-        for tick, pixels in by_decord:
-            yield tick, pixels, look
-        if by_decord:
-            return
-    yield from decode_with_pyav(video, run)

@@ -48,6 +48,26 @@ def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Run]:
         yield pending
 
 
+def packets_before(video: VideoFile, run: Run) -> list[av.Packet]:
+    """The packets from the keyframe before a run up to it, in decoding order; none where it is the first."""
+    first = run.packets[0]
+    begin = presentation_time(first)
+    tick = min(time for time in (first.pts, first.dts) if time is not None)
+    # some demuxers land on the run's own keyframe again
+    for back_s in (0, 1, 4, 16):
+        video.seek(tick - 1 - int(back_s / video.tick_s))
+        packets: list[av.Packet] = []
+        for packet in _from_keyframe(video):
+            if presentation_time(packet) == begin:
+                break
+            if None not in (packet.dts, first.dts) and packet.dts > first.dts:
+                return []
+            packets.append(packet)
+        if packets:
+            return packets[max(index for index, packet in enumerate(packets) if packet.is_keyframe) :]
+    return []
+
+
 def presentation_time(packet: av.Packet) -> int | None:
     """Presentation time in ticks; AVI knows only the decoding time."""
     time: int | None = packet.pts if packet.pts is not None else packet.dts
@@ -77,15 +97,21 @@ def _read_until_settled(video: VideoFile, tick: int) -> list[av.Packet]:
     """Packets from the keyframe that the container stands at, until none that follows can be displayed by `tick`."""
     packets: list[av.Packet] = []
     later = 0
-    for packet in video.container.demux(video.video):
-        time = presentation_time(packet)
-        if time is None or not packet.size or (not packets and not packet.is_keyframe):
-            continue
+    for packet in _from_keyframe(video):
         packets.append(packet)
-        later += time > tick
+        later += (presentation_time(packet) or 0) > tick
         if (packet.dts is not None and packet.dts > tick) or later >= _MOST_REORDERED:
             break
     return packets
+
+
+def _from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
+    """Packets of the video track with a time, from the first keyframe behind where the container stands."""
+    begun = False
+    for packet in video.container.demux(video.video):
+        begun = begun or packet.is_keyframe
+        if begun and packet.size and presentation_time(packet) is not None:
+            yield packet
 
 
 def _cut(packets: list[av.Packet], tick: int, moment: Fraction) -> Run | None:

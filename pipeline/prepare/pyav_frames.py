@@ -1,14 +1,13 @@
-"""Decoding a run of packets with PyAV: any codec, every frame with its own time."""
+"""Decoding a run of packets with PyAV: any codec, every frame with its own time, none that FFmpeg had to patch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import numpy as np
-import numpy.typing as npt
 
-from pipeline.prepare.packets import Run
+from pipeline.prepare.packets import Run, packets_before, presentation_time
 from pipeline.prepare.video_file import VideoFile
 
 
@@ -29,55 +28,98 @@ class Look:
 
 def look_at(video: VideoFile, run: Run) -> Look | None:
     """How the run's frames are to be shown, from its first keyframe; None if that can't be decoded."""
-    frame = next(_decoded(video, run.packets[:1]), None)
-    return _look_of(video, frame) if frame is not None else None
+    frame = next(_decoded(video, run.packets[:1], 0), None)
+    return look_of(video, frame) if frame is not None else None
 
 
-def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, npt.NDArray[np.uint8], Look]]:
-    """(presentation time in ticks, RGB [H, W, 3], look) of the run's wanted frames, in order.
-
-    A damaged frame is left out, and so is a wanted one whose nearest decodable predecessor lies more than two frames
-    before it.
-    """
-    base = video.tick_s
-    most_behind = int(2 * video.frame_s / base)
-    wanted = sorted(set(run.wanted.values()))
-    shown: av.VideoFrame | None = None
-
-    def settled(until: int | None) -> Iterator[tuple[int, npt.NDArray[np.uint8], Look]]:
-        while wanted and (until is None or wanted[0] < until):
-            target = wanted.pop(0)
-            if (
-                shown is not None
-                and shown.pts is not None
-                and shown.pts >= target - most_behind
-                and not shown.is_corrupt
-            ):
-                yield shown.pts, shown.to_ndarray(format="rgb24"), _look_of(video, shown)
-
-    for frame in _decoded(video, run.packets):
-        if frame.pts is not None:
-            yield from settled(frame.pts)
-            shown = frame
-    yield from settled(None)
-
-
-def _decoded(video: VideoFile, packets: list[av.Packet]) -> Iterator[av.VideoFrame]:
-    """Frames of the packets in order of presentation; packets that can't be decoded are passed over."""
-    codec = video.video.codec_context
-    codec.flush_buffers()
-    for packet in (*packets, None):
-        try:
-            yield from codec.decode(packet)
-        except av.FFmpegError:
-            continue  # what depended on it is missing or marked corrupt, and left out by the caller
-    codec.flush_buffers()
-
-
-def _look_of(video: VideoFile, frame: av.VideoFrame) -> Look:
+def look_of(video: VideoFile, frame: av.VideoFrame) -> Look:
+    """How a frame that PyAV decoded is to be shown."""
     return Look(
         rotation=round(frame.rotation / 90) * 90 % 360,
         pixel_aspect=Fraction(video.video.sample_aspect_ratio or 1) or Fraction(1),
         interlaced=bool(frame.interlaced_frame),
         pixel_format=frame.format.name,
     )
+
+
+def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(presentation time in ticks, frame) of the run's wanted frames, in order.
+
+    Damaged frames are left out, and so is a wanted one whose nearest whole predecessor lies more than two frames before
+    it.
+    """
+    wanted = sorted(set(run.wanted.values()))
+    done = 0
+    for target, frame in _displayed(video, run.packets, 0, wanted):
+        if frame is None or frame.pts != target:
+            break
+        yield target, frame
+        done += 1
+    if done == len(wanted):
+        return
+    # H.264 with open GOPs or gradual refresh may need what lies before the keyframe
+    before = packets_before(video, run)
+    most_behind = int(2 * video.frame_s / video.tick_s)
+    for target, frame in _displayed(video, [*before, *run.packets], len(before), wanted[done:]):
+        if frame is not None and frame.pts is not None and frame.pts >= target - most_behind:
+            yield frame.pts, frame
+
+
+def _displayed(
+    video: VideoFile, packets: Sequence[av.Packet], begin: int, wanted: Sequence[int]
+) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """(wanted tick, frame displayed then) in order; None where none was decoded, or a damaged one."""
+    waiting = list(wanted)
+    shown: av.VideoFrame | None = None
+    for frame in _decoded(video, packets, begin):
+        if frame.pts is None:
+            continue
+        while waiting and waiting[0] < frame.pts:
+            yield waiting.pop(0), shown
+        shown = None if frame.is_corrupt else frame
+    for tick in waiting:
+        yield tick, shown
+
+
+def _decoded(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iterator[av.VideoFrame]:
+    """Frames of the packets in order of presentation, up to the first error behind packet `begin`.
+
+    FFmpeg patches damaged pictures and goes on with them, and only its log says so. What is decoded later may build on
+    them.
+    """
+    codec = video.video.codec_context
+    codec.flush_buffers()
+    spoilt: int | None = None
+    with _counting_errors():
+        for number, packet in enumerate(packets):
+            before, _ = av.logging.get_last_error()
+            try:
+                frames = codec.decode(packet)
+            except av.FFmpegError:
+                frames = []
+                failed = True
+            else:
+                failed = av.logging.get_last_error()[0] > before
+            if failed and number >= begin:
+                spoilt = presentation_time(packet)
+                yield from (frame for frame in frames if frame.pts != spoilt)
+                break
+            yield from frames
+        try:
+            last = codec.decode(None)
+        except av.FFmpegError:
+            last = []
+    codec.flush_buffers()
+    yield from (frame for frame in last if frame.pts != spoilt)
+
+
+@contextmanager
+def _counting_errors() -> Iterator[None]:
+    """Makes PyAV count what FFmpeg logs as an error, without printing it."""
+    level = av.logging.get_level()
+    if level is None:
+        av.logging.set_level(av.logging.PANIC)
+    try:
+        yield
+    finally:
+        av.logging.set_level(level)

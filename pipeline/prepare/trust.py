@@ -6,13 +6,18 @@ that follows from their times. Where any of this is unsure, PyAV decodes and eve
 - open GOP: pictures behind a keyframe that are displayed before it (decord is off by up to three frames)
 - hidden frames (VP8), AV1 (PyAV can't copy it into the clip that decord gets), and codecs that were not tested
 - packets without times, with equal times, cut by an edit list, or marked damaged
+- packets that change the codec's parameters, since decord's clip has only one set of them
 - interlaced pictures, rotated ones, and pixel formats other than 8 bit 4:2:0
+
+Where FFmpeg inside decord complains while it decodes, or can't be heard, PyAV decodes too: decord hands out damaged
+frames as if they were whole.
 
 All wanted frames of a run are asked of decord at once, since it decodes ahead without a limit between two questions
 (five frames of one 1080p run: 1.2 GB instead of 170 MB). A run with so many wanted frames that they fill the memory is
 PyAV's too, which hands them out one by one.
 """
 
+from pipeline.prepare.decord_library import can_be_heard
 from pipeline.prepare.packets import Run
 from pipeline.prepare.pyav_frames import Look
 from pipeline.prepare.video_file import VideoFile
@@ -24,11 +29,13 @@ _MOST_BYTES = 64_000_000
 
 def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
     """Whether decord's frame n of `run` is its n-th in the order of presentation."""
-    if video.video.codec_context.name not in _CODECS:
+    if not can_be_heard or video.video.codec_context.name not in _CODECS:
         return False
     if look.rotation or look.interlaced or look.pixel_format not in _PIXELS:
         return False
     if any(packet.pts is None or packet.is_discard or packet.is_corrupt for packet in run.packets):
+        return False
+    if any(packet.has_sidedata("new_extradata") for packet in run.packets):
         return False
     times: list[int] = [packet.pts for packet in run.packets if packet.pts is not None]
     keyframes = sum(packet.is_keyframe for packet in run.packets)

@@ -24,7 +24,7 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     """
     times = wanted_times(part_of(row, video.duration_s, settings), settings)
     frames = [
-        (frame.time_s, encode_picture(frame.pixels, frame.look, settings.frame_height, settings.jpeg_quality))
+        (frame.time_s, encode_picture(frame, settings.frame_height, settings.jpeg_quality))
         for frame in read_frames(video, times)
     ]
     if not frames:

@@ -91,7 +91,7 @@ def _pictures(
     last: tuple[Fraction, bytes] | None = None
     for frame in displayed_at(read_frames(video, middles_s), middles_s):
         if last is None or frame.time_s != last[0]:
-            picture = encode_picture(frame.pixels, frame.look, settings.frame_height, settings.jpeg_quality)
+            picture = encode_picture(frame, settings.frame_height, settings.jpeg_quality)
             last = (frame.time_s, picture)
         yield last
 

@@ -5,12 +5,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from barcode_video import read_barcode, write_video
 
 from pipeline.prepare import frames as frames_module
-from pipeline.prepare.frames import read_frames
+from pipeline.prepare.frames import Frame, read_frames
 from pipeline.prepare.picture import encode_picture
 from pipeline.prepare.pyav_frames import Look
 from pipeline.prepare.video_file import open_video
@@ -126,7 +127,8 @@ def size_of(jpeg: bytes) -> tuple[int, int]:
 def test_pictures_are_upright_with_square_pixels_and_never_enlarged(
     shape: tuple[int, int], look: Look, size: tuple[int, int]
 ) -> None:
-    assert size_of(encode_picture(np.zeros((*shape, 3), np.uint8), look, 480, 90)) == size
+    image = av.VideoFrame.from_ndarray(np.zeros((*shape, 3), np.uint8), format="rgb24")
+    assert size_of(encode_picture(Frame(Fraction(0), image, look), 480, 90)) == size
 
 
 def test_a_rotated_video_comes_out_upright(tmp_path: Path) -> None:
@@ -134,4 +136,4 @@ def test_a_rotated_video_comes_out_upright(tmp_path: Path) -> None:
     with open_video(str(path)) as video:
         frame = next(read_frames(video, [Fraction(1)]))
     assert frame.look.rotation == 90
-    assert size_of(encode_picture(frame.pixels, frame.look, 480, 90)) == (160, 280)
+    assert size_of(encode_picture(frame, 480, 90)) == (160, 280)
