@@ -40,6 +40,8 @@ def decode_flac(content: bytes) -> tuple[npt.NDArray[np.int16], int]:
     try:
         with av.open(io.BytesIO(content), format="flac") as container:
             stream = container.streams.audio[0]
+            # each frame of FLAC has a checksum, which FFmpeg looks at only if told to
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
             channels, rate_hz = stream.codec_context.channels, stream.codec_context.sample_rate
             pieces = [frame.to_ndarray().reshape(-1, channels) for frame in container.decode(stream)]
     except (av.FFmpegError, IndexError) as error:
