@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import av
+
 from cluster import storage
 from cluster.errors import StorageError, UserError
 from cluster.isolation import Isolated, ProcessLost
@@ -107,8 +109,10 @@ def decode_row(
             reason, message = Reason.MEMORY if error.fate == "killed" else Reason(error.fate), str(error)
         except UserError:
             raise  # not this video's fault
-        except Exception as error:  # a library's complaint about this file must not end the work on thousands of others
-            reason, message = Reason.DAMAGED, f"decoding raised {type(error).__name__}: {error}"
+        except av.FFmpegError as error:
+            reason, message = Reason.DAMAGED, f"decoding it failed: {error.strerror}"
+        except Exception as error:  # a complaint about this file must not end the work on thousands of others
+            reason, message = Reason.ERROR, f"decoding raised {type(error).__name__}: {' '.join(str(error).split())}"
         else:
             entry = InputEntry(
                 video=row.video,

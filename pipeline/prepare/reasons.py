@@ -30,6 +30,8 @@ class Reason(str, Enum):
     """Decoding took more memory than `prepare.limits.memory_mb`."""
     CRASH = "crash"
     """The process that decoded it died, twice."""
+    ERROR = "error"
+    """Decoding raised something that nobody expected: a fault of gavt or of a library, which the message names."""
 
     @property
     def transient(self) -> bool:
