@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, localize, prepare, quickstart, report, synth, train
+from jobs import config, evaluate, inspect, localize, prepare, quickstart, report, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(config.app, name="config")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
+app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)

@@ -80,6 +80,23 @@ def decode_clip(content: bytes) -> Iterator[Pixels]:
     Raises:
         ValueError: the bytes are no video, or a frame of it is damaged.
     """
+    for frame in _decode(content):
+        yield frame.to_ndarray(format="rgb24")
+
+
+def measure_clip(content: bytes) -> tuple[int, int, int]:
+    """Frames, width and height of a clip; decodes every frame, as `decode_clip` does.
+
+    Raises:
+        ValueError: the bytes are no video, or a frame of it is damaged.
+    """
+    frames = width = height = 0
+    for frame in _decode(content):
+        frames, width, height = frames + 1, frame.width, frame.height
+    return frames, width, height
+
+
+def _decode(content: bytes) -> Iterator[av.VideoFrame]:
     try:
         with av.open(io.BytesIO(content), format="mp4") as container:
             stream = container.streams.video[0]
@@ -88,7 +105,7 @@ def decode_clip(content: bytes) -> Iterator[Pixels]:
             for frame in container.decode(stream):
                 if frame.is_corrupt:
                     raise ValueError(f"expected a whole clip, found a damaged frame at {frame.time} s")
-                yield frame.to_ndarray(format="rgb24")
+                yield frame
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"expected an MP4 clip: {error}") from error
 

@@ -14,7 +14,7 @@ from pipeline.prepare.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.clip import Pixels, decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.stream.shard_set import Sample, read_sample
+from pipeline.stream.shard_set import read_sample
 
 _FRAME_ROWS, _STRIP_ROWS = 280, 110
 _STRIP_FRAMES = 6
@@ -68,26 +68,27 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
     try:
         sample = read_sample(content, key)
         audio, rate_hz = decode_flac(sample.audio)
-        metadata = sample.metadata
-        sound = clip = None
-        if sample.clip is None:
-            pictures = _stored_pictures(sample)
-            sound = _address(*playable_sound(sample.audio, audio, rate_hz))
-        else:
-            fps = metadata.fps or 25.0
-            frames = list(decode_clip(sample.clip))
-            pictures = _film_strip(frames, metadata)
-            shown = frames[: round(_MOST_CLIP_S * fps)]
-            heard = audio[:, : round(len(shown) / fps * rate_hz)]
-            clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
-    except (ValueError, OSError, SyntaxError, IndexError) as error:
-        return Card(key, chosen.tar, problem=str(error) or type(error).__name__)
+        frames = [_decode_jpeg(image) for image in sample.images]
+        frames = frames if sample.clip is None else list(decode_clip(sample.clip))
+    except ValueError as error:
+        return Card(key, chosen.tar, problem=str(error))
+    metadata = sample.metadata
+    if len(frames) != len(metadata.frame_times_s) or not frames:
+        return Card(key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}")
+    sound = clip = None
+    if sample.clip is None:
+        sound = _address(*playable_sound(sample.audio, audio, rate_hz))
+    else:
+        fps = metadata.fps or 25.0
+        shown = frames[: max(1, round(_MOST_CLIP_S * fps))]
+        heard = audio[:, : round(len(shown) / fps * rate_hz)]
+        clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
     seconds = audio.shape[1] / rate_hz
     return Card(
         key=key,
         tar=chosen.tar,
         layout=metadata.layout,
-        pictures=pictures,
+        pictures=_strip(frames, metadata),
         clip=clip,
         sound=sound,
         spectrogram=_address("image/jpeg", draw_spectrogram(audio, rate_hz)),
@@ -99,28 +100,25 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
     )
 
 
-def _stored_pictures(sample: Sample) -> list[Picture]:
-    metadata = sample.metadata
-    rows = _FRAME_ROWS if len(sample.images) == 1 else _STRIP_ROWS
+def _decode_jpeg(content: bytes) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"an image in it can't be decoded: {error}") from error
+
+
+def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[Picture]:
+    """The frame of layout `frame`, or some frames evenly from first to last."""
+    most = _MOST_SEGMENTS if metadata.layout == "segments" else _STRIP_FRAMES
     pictures = []
-    for place in _evenly(len(sample.images), _MOST_SEGMENTS):
-        with Image.open(io.BytesIO(sample.images[place])) as image:
-            pixels = np.asarray(image.convert("RGB"))
+    for place in _evenly(len(frames), most):
         caption = f"{metadata.frame_times_s[place]:.2f} s"
-        if metadata.segment_labels is not None:
+        if metadata.layout == "segments" and metadata.segment_labels is not None:
             caption += f" · {', '.join(metadata.segment_labels[place]) or 'background'}"
-        pictures.append(Picture(_address("image/jpeg", small_picture(pixels, rows)), caption))
+        rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
+        pictures.append(Picture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
     return pictures
-
-
-def _film_strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[Picture]:
-    return [
-        Picture(
-            _address("image/jpeg", small_picture(frames[place], _STRIP_ROWS)),
-            f"{metadata.frame_times_s[place]:.2f} s",
-        )
-        for place in _evenly(len(frames), _STRIP_FRAMES)
-    ]
 
 
 def _evenly(count: int, most: int) -> list[int]:

@@ -34,7 +34,7 @@ def playable_sound(flac: bytes, audio: Audio, rate_hz: int) -> tuple[str, bytes]
         return "audio/flac", flac
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        _add_sound(container, audio, rate_hz)
+        _encode_sound(container, _add_sound(container, audio), audio, rate_hz)
     return "audio/mp4", buffer.getvalue()
 
 
@@ -49,19 +49,24 @@ def playable_clip(frames: Sequence[Pixels], fps: float, audio: Audio, rate_hz: i
         video = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "28"})
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.thread_count = 1
+        sound = _add_sound(container, audio)
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(*size, "yuv420p")
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        _add_sound(container, audio, rate_hz)
+        _encode_sound(container, sound, audio, rate_hz)
     return buffer.getvalue()
 
 
-def _add_sound(container: av.container.OutputContainer, audio: Audio, rate_hz: int) -> None:
-    layout = _LAYOUTS[audio.shape[0]]
-    stream = container.add_stream("aac", rate=_AUDIO_RATE_HZ, layout=layout)
+def _add_sound(container: av.container.OutputContainer, audio: Audio) -> av.AudioStream:
+    stream = container.add_stream("aac", rate=_AUDIO_RATE_HZ, layout=_LAYOUTS[audio.shape[0]])
     stream.bit_rate = 64_000
+    return stream
+
+
+def _encode_sound(container: av.container.OutputContainer, stream: av.AudioStream, audio: Audio, rate_hz: int) -> None:
+    layout = _LAYOUTS[audio.shape[0]]
     piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T).reshape(1, -1), format="s16", layout=layout)
     piece.sample_rate, piece.pts, piece.time_base = rate_hz, 0, Fraction(1, rate_hz)
     resampler = av.AudioResampler("fltp", layout, _AUDIO_RATE_HZ, frame_size=stream.frame_size)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.prepare.inspect.tar_run import read_members
 from pipeline.prepare.shard import SampleEntry
-from pipeline.samples.clip import decode_clip
+from pipeline.samples.clip import measure_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 
@@ -115,17 +115,15 @@ def _picture(content: bytes, recipe: dict[str, Any]) -> Iterator[str]:
 
 
 def _clip(content: bytes, metadata: SampleMetadata, recipe: dict[str, Any]) -> Iterator[str]:
-    frames, size = 0, (0, 0)
     try:
-        for pixels in decode_clip(content):
-            frames, size = frames + 1, (pixels.shape[1], pixels.shape[0])
+        frames, width, height = measure_clip(content)
     except ValueError as error:
         yield str(error)
         return
     if frames != len(metadata.frame_times_s):
         yield f"expected {len(metadata.frame_times_s)} frames as frame_times_s has times, found {frames}"
         return
-    yield from _size(*size, recipe)
+    yield from _size(width, height, recipe)
     if not metadata.fps or metadata.fps <= 0:
         yield f"expected a frame rate in the JSON, found {metadata.fps}"
         return
