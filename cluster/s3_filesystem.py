@@ -1,7 +1,7 @@
 """s3fs, made to survive a storage that fails for a while.
 
-s3fs by itself tries a request again after lost connections and SlowDown, but not after 500, 502 or a plain 503, not
-while it reads the parts of a large file, and without a limit in time. Here every request is tried until it succeeds,
+s3fs by itself tries a request again after broken connections and SlowDown, but not after 500, 502 or a plain 503, not
+where it can't connect, not while it reads the parts of a large file, and without a limit in time. Here every request is tried until it succeeds,
 fails for good, or patience ends, and what is read is one version of a file, whole.
 """
 
@@ -26,6 +26,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
@@ -60,6 +61,7 @@ _PASSING_CODES = {
     "XAmzContentSHA256Mismatch",
 }
 _PASSING_ERRORS = (
+    BotocoreConnectionError,
     HTTPClientError,
     ResponseParserError,
     IncompleteReadError,
@@ -144,12 +146,22 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
             },
         )
         self._answered = False
+        self._doubtful: set[tuple[str, str]] = set()
 
     async def _call_s3(self, method: str, *more: Any, **words: Any) -> Any:
         body = words.get("Body")
         patience = min(_ABORT_S, patience_s()) if method == "abort_multipart_upload" else patience_s()
-        call = super()._call_s3
-        return await self._patiently(lambda: call(method, *more, **words), patience, len(body) if body else 0)
+        call, attempts = super()._call_s3, 0
+
+        async def request() -> Any:
+            nonlocal attempts
+            attempts += 1
+            return await call(method, *more, **words)
+
+        result = await self._patiently(request, patience, len(body) if body else 0)
+        if method == "create_multipart_upload" and attempts > 1:
+            self._doubtful.add((words["Bucket"], words["Key"]))
+        return result
 
     async def _put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object unless one is there; whether it was written."""
@@ -252,24 +264,39 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         size = os.path.getsize(lpath)
         part = max(_PART, -(-size // _MOST_PARTS))
         put = super()._put_file
-        await self._once_more_if_vanished(lambda: put(lpath, rpath, chunksize=part, max_concurrency=_PARTS_AT_ONCE))
+        await self._once_more_if_vanished(
+            rpath, lambda: put(lpath, rpath, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
+        )
         stored = (await self._info(rpath))["size"]
         if stored != size:
             raise OSError(errno.EIO, f"expected {size} bytes after writing, found {stored}")
 
     async def _pipe_file(self, path: str, data: bytes, **more: Any) -> None:
         put = super()._pipe_file
-        await self._once_more_if_vanished(lambda: put(path, data, chunksize=_PART, max_concurrency=_PARTS_AT_ONCE))
+        await self._once_more_if_vanished(
+            path, lambda: put(path, data, chunksize=_PART, max_concurrency=_PARTS_AT_ONCE)
+        )
 
-    async def _once_more_if_vanished(self, put: Callable[[], Awaitable[Any]]) -> None:
+    async def _once_more_if_vanished(self, path: str, put: Callable[[], Awaitable[Any]]) -> None:
         """Upload again when the upload in parts is gone: it was completed by a request whose answer was lost."""
         for restart in range(_RESTARTS):
             try:
                 await put()
+                await self._abort_lost_uploads(path)
                 return
             except FileNotFoundError as error:
                 if error_code(error) != "NoSuchUpload" or restart == _RESTARTS - 1:
                     raise
+
+    async def _abort_lost_uploads(self, path: str) -> None:
+        """Remove uploads in parts that were begun by requests whose answers were lost: nobody knows their ids."""
+        bucket, key, _ = self.split_path(path)
+        if (bucket, key) in self._doubtful:
+            self._doubtful.discard((bucket, key))
+            found = await self._call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+            for upload in found.get("Uploads", []):
+                if upload["Key"] == key:
+                    await self._abort_mpu(bucket, key, upload["UploadId"])
 
     async def _abort_mpu(self, bucket: str, key: str, mpu: str) -> None:
         try:

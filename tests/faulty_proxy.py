@@ -248,6 +248,8 @@ class FaultyProxy(_Server):
 
     Attributes:
         share: of the requests, how many are spoilt (0–1); may be changed while it runs.
+        kinds: those that happen.
+        refuse: a method that is always refused.
         counts: what was done, by kind; `passed` is the good ones.
     """
 
@@ -255,6 +257,7 @@ class FaultyProxy(_Server):
         super().__init__()
         self.share = share
         self.counts: Counter[str] = Counter()
+        self.refuse: str | None = None
         self.kinds: tuple[str, ...] = ("refused", "dropped", "unanswered", "cut", "slow")
         self._upstream = upstream.removeprefix("http://")
         self._random = random.Random(seed)
@@ -263,6 +266,8 @@ class FaultyProxy(_Server):
     def answer(self, handler: _Handler) -> None:
         with self.lock:
             kind = self._random.choice(self.kinds) if self._random.random() < self.share else "passed"
+            if handler.command == self.refuse:
+                kind = "refused"
             self.counts[kind] += 1
         body = b"".join(_body(handler))
         if kind == "refused":

@@ -1,16 +1,19 @@
 """Every function of `cluster.storage`, on a local folder and on a real S3 server."""
 
+import hashlib
 import multiprocessing
 import os
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from cluster.s3_filesystem import PATIENCE
 from jobs.local.s3 import S3Server
 
 
@@ -65,6 +68,61 @@ def test_ranges_are_exact_and_end_with_the_file(folder: str) -> None:
     assert storage.read_range(url, 100, 50) == bytes(range(100, 150))
     assert storage.read_range(url, 190, 50) == bytes(range(190, 200))
     assert storage.read_range(url, 10, 0) == b""
+
+
+def test_what_lies_after_the_end_is_empty(folder: str) -> None:
+    url = storage.join(folder, "range.bin")
+    storage.write_bytes(url, b"abc")
+    assert storage.read_range(url, 3, 5) == b""
+    assert storage.read_range(url, 100, 5) == b""
+
+
+def test_only_one_of_many_creates_a_file(folder: str) -> None:
+    url = storage.join(folder, "lock")
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda owner: storage.create(url, b"%d" % owner), range(8)))
+    assert sum(won) == 1
+    assert storage.read_bytes(url) == b"%d" % won.index(True)
+    assert not storage.create(url, b"%d" % won.index(True))
+    assert [file.url for file in storage.list_files(folder)] == [url]
+    storage.remove(url)
+    assert storage.create(url, b"")
+    assert storage.read_bytes(url) == b""
+
+
+def test_many_files_are_read_in_their_order(folder: str, tmp_path: Path) -> None:
+    contents = {storage.join(folder, f"{number:03d}"): os.urandom(number) for number in range(200)}
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda url: storage.write_bytes(url, contents[url], durable=False), contents))
+    backwards = sorted(contents, reverse=True)
+    assert list(storage.read_many(backwards)) == [contents[url] for url in backwards]
+    assert list(storage.read_many([])) == []
+    storage.write_bytes(tmp_path / "here", b"here")
+    assert list(storage.read_many([tmp_path / "here", backwards[-1]], readers=1)) == [b"here", b""]
+    some = storage.read_many([*backwards, "nowhere"], readers=300)
+    with pytest.raises(MissingFileError, match="nowhere: no such file"):
+        list(some)
+    some = storage.read_many(backwards)
+    assert next(some) == contents[backwards[0]]
+    some.close()  # type: ignore[attr-defined]
+
+
+def test_a_json_object_is_read_and_something_else_is_said(folder: str) -> None:
+    url = storage.join(folder, "x.json")
+    storage.write_text(url, '{"a": [1]}')
+    assert storage.read_json(url) == {"a": [1]}
+    for text, found in (("[1]", "expected a JSON object, found list"), ("{", "expected JSON: ")):
+        storage.write_text(url, text)
+        with pytest.raises(StorageError, match=f"x.json: {found}"):
+            storage.read_json(url)
+
+
+def test_the_sha_256_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
+    content = os.urandom(3_000_001)
+    (tmp_path / "x").write_bytes(content)
+    assert storage.sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+    with pytest.raises(MissingFileError):
+        storage.sha256(tmp_path / "y")
 
 
 def test_an_open_file_can_be_read_in_pieces_and_searched(folder: str) -> None:
@@ -267,7 +325,8 @@ def test_a_wrong_secret_is_refused_in_one_sentence(
 
 def test_a_server_that_is_not_there_is_one_sentence(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=f"{s3_bucket}/x: can't read it: .*127.0.0.1:9"):
+    monkeypatch.setenv(PATIENCE, "1")
+    with pytest.raises(StorageError, match=f"{s3_bucket}/x: can't read it: .*127.0.0.1:9.*; gave up after"):
         storage.read_bytes(f"{s3_bucket}/x")
 
 

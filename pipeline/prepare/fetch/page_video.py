@@ -71,7 +71,7 @@ def _options(settings: FetchSettings, folder: Path, private: str) -> dict[str, A
     }
     if settings.cookies is not None:
         # yt-dlp writes its cookies back at the end, and others read the same file
-        options["cookiefile"] = shutil.copy(settings.cookies, Path(private, "cookies.txt"))
+        options["cookiefile"] = shutil.copy(settings.cookies, f"{private}/cookies.txt")
     if settings.user_agent is not None:
         options["http_headers"] = {"User-Agent": settings.user_agent}
     return options | settings.yt_dlp_options

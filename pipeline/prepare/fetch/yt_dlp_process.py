@@ -72,7 +72,7 @@ def fate_of(error: BaseException) -> Fate:
         if isinstance(one, HTTPError):
             if one.status == 403 and "googlevideo.com" in str(one.response.url):
                 return "passing"  # YouTube's links expire and are refused at random; new ones are made
-            return "passing" if one.status >= 500 else _STATUS.get(one.status, "forbidden")
+            return _fate_of_status(one.status)
     if any(isinstance(one, TransportError | ConnectionError | TimeoutError) for one in chain):
         return "passing"
     if any(isinstance(one, GeoRestrictedError) for one in chain):
@@ -80,7 +80,13 @@ def fate_of(error: BaseException) -> Fate:
     if any(isinstance(one, UnsupportedError) for one in chain):
         return "unreadable"
     text = str(error).lower()
+    if status := re.search(r"http error (\d{3})", text):  # yt-dlp's last attempt tells the status in words only
+        return _fate_of_status(int(status[1]))
     return next((fate for pattern, fate in _SENTENCES if re.search(pattern, text)), "broken")
+
+
+def _fate_of_status(status: int) -> Fate:
+    return "passing" if status >= 500 else _STATUS.get(status, "forbidden")
 
 
 def _chain(error: BaseException) -> list[BaseException]:

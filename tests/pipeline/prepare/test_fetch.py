@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_proxy import Fault, FileServer, Request
 
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.pace import LocalPace
+from faulty_proxy import Fault, FileServer, Request
 from pipeline.errors import MediaError, SettingsError
 from pipeline.prepare.fetch.fetched import Fetched, fetched
 from pipeline.prepare.fetch.settings import FetchSettings
