@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, inspect, localize, prepare, quickstart, report, synth, train
+from jobs import config, evaluate, inspect, localize, manifest, prepare, quickstart, report, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.add_typer(manifest.app, name="manifest")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)

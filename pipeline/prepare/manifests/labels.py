@@ -36,6 +36,12 @@ class Labels:
         """
         if type(value) is not list:
             raise WrongRow(f"{name}: expected a list, found {shown(value)}")
+        try:
+            kept = self._kept.get(tuple(value))
+        except TypeError:  # an entry that can't be a key is no string
+            kept = None
+        if kept is not None:
+            return kept
         for place, entry in enumerate(value):
             if type(entry) is not str:
                 raise WrongRow(f"{name}.{place}: expected a string, found {shown(entry)}")
@@ -49,4 +55,5 @@ def check_utf8(text: str) -> None:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         byte = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"half a character (\\u{code:04x})"
-        raise WrongRow(f"expected UTF-8 text, found {byte} in {shown(text)}") from None
+        around = text[max(0, error.start - 20) : error.start + 20]
+        raise WrongRow(f"expected UTF-8 text, found {byte} in {shown(around)}") from None

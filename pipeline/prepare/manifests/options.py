@@ -16,8 +16,8 @@ class ListOptions:
             start and end stay. None: `youtube:ID`, which is downloaded.
         split: keep only rows of this split.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
-        need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for looking
-            at lists only: its source then is `unknown:ID`.
+        need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for
+            looking at lists only: its source then is `unknown:ID`.
     """
 
     format: str | None = None

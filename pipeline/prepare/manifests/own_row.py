@@ -26,6 +26,9 @@ KEYS = (
 )
 """What a row may hold. `extra` is for whatever else somebody wants to keep there; it is not read."""
 
+COLUMNS = tuple(key for key in KEYS if key != "extra")
+"""What a row holds that is read."""
+
 _KNOWN = frozenset(KEYS)
 
 
@@ -38,25 +41,17 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
     if not _KNOWN.issuperset(values):
         raise WrongRow(_unknown(next(name for name in values if name not in _KNOWN)))
     get = values.get
-    video = get("video")
-    if video is not None:
-        _text(video, "video")
-    labels = get("labels")
-    names = file.labels.checked(labels, "labels") if labels else ()
-    if labels is not None and type(labels) is not list:
-        raise WrongRow(f"labels: expected a list, found {shown(labels)}")
-    split, group = get("split"), get("group")
-    if split is not None:
-        split = _text(split, "split")
-    if group is not None:
-        group = _text(group, "group")
-    start_s, end_s = get("start_s"), get("end_s")
+    source, video, split, group = get("source"), get("video"), get("split"), get("group")
+    for name, value in (("source", source), ("video", video), ("split", split), ("group", group)):
+        if value is not None and (type(value) is not str or not value):
+            raise WrongRow(f"{name}: expected {'a value' if value == '' else 'a string'}, found {shown(value)}")
+    labels, start_s, end_s = get("labels"), get("start_s"), get("end_s")
+    names = () if labels is None else file.labels.checked(labels, "labels")
     if start_s is not None or end_s is not None:
         start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")
         check_range(start_s, end_s)
-    source = get("source")
     if source is not None:
-        source = file.source(_text(source, "source"))
+        source = file.source(source)
     elif video is not None and file.has_template:
         filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False)
         source, start_s, end_s = filled.source, filled.start_s, filled.end_s
@@ -94,14 +89,6 @@ def _segments(values: Any, file: ListFile) -> tuple[tuple[str, ...], ...]:
     if type(values) is not list:
         raise WrongRow(f"segment_labels: expected a list, found {shown(values)}")
     return tuple(file.labels.checked(value, f"segment_labels.{place}") for place, value in enumerate(values))
-
-
-def _text(value: Any, name: str) -> str:
-    if type(value) is not str:
-        raise WrongRow(f"{name}: expected a string, found {shown(value)}")
-    if not value:
-        raise WrongRow(f"{name}: expected a value, found an empty one")
-    return value
 
 
 def _unknown(name: Any) -> str:

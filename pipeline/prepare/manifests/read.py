@@ -18,10 +18,11 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.settle import Settled, Settler
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.template import SourceTemplate
+from pipeline.prepare.manifests.wrong import NoVideosError
 
 __all__ = ["ListOptions", "Manifest", "Noted", "VideoList", "read_manifests"]
 
-_BATCH = 16384
+_BATCH = 8192
 _MOST_EXAMPLES = 20
 
 
@@ -55,21 +56,21 @@ class VideoList:
         self,
         sources: Sequence[str],
         options: ListOptions | None = None,
-        on_note: Callable[[str], None] | None = None,
+        on_note: Callable[[str, str], None] | None = None,
     ) -> None:
         """Look at the sources; no row is read yet.
 
         Args:
             sources: folders, prefixes, lists or videos.
             options: how lists are to be read.
-            on_note: told each sentence about a repeated or wrong row.
+            on_note: told of each row that is left out: `wrong` or `repeated`, and the sentence about it.
 
         Raises:
             ManifestError: a missing source, a list in no known format, a wrong option.
             StorageError: object storage does not answer.
         """
         self._options = options or ListOptions()
-        self._on_note = on_note or (lambda sentence: None)
+        self._on_note = on_note or (lambda kind, sentence: None)
         self._template = None if self._options.source is None else SourceTemplate(self._options.source)
         self.repeated, self.wrong = Noted(), Noted()
         self._places: list[tuple[str, Format | None]] = []
@@ -93,7 +94,8 @@ class VideoList:
         """Rows with unique ids, in the order of the sources.
 
         Raises:
-            ManifestError: a wrong row, as `file:line: expected …, found …`; or no rows at all.
+            ManifestError: a wrong row, as `file:line: expected …, found …`.
+            NoVideosError: no rows at all.
             StorageError: object storage does not answer.
         """
         self.repeated, self.wrong = Noted(), Noted()
@@ -122,21 +124,21 @@ class VideoList:
         settler = Settler(name_of, self._on_repeated)
         rows, count = drafts(), 0
         while batch := list(islice(rows, _BATCH)):
-            for row in settler.settle(batch):
-                count += 1
-                yield row
+            kept = settler.settle(batch)
+            count += len(kept)
+            yield from kept
         if not count:
-            raise ManifestError(self._nothing(passed_over))
+            raise NoVideosError(self._nothing(passed_over))
 
     def _on_wrong(self, sentence: str) -> None:
         if not self._options.skip_wrong:
             raise ManifestError(sentence)
         self.wrong.add(sentence)
-        self._on_note(sentence)
+        self._on_note("wrong", sentence)
 
     def _on_repeated(self, sentence: str) -> None:
         self.repeated.add(sentence)
-        self._on_note(sentence)
+        self._on_note("repeated", sentence)
 
     def _check_template(self) -> None:
         if self._template is None:
@@ -182,4 +184,4 @@ def read_manifests(sources: Sequence[str]) -> Manifest:
         ManifestError: a missing source, a wrong row (`file:line: expected …, found …`), or no videos at all.
     """
     repeated: list[str] = []
-    return Manifest(list(VideoList(sources, on_note=repeated.append)), repeated)
+    return Manifest(list(VideoList(sources, on_note=lambda kind, sentence: repeated.append(sentence))), repeated)

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.prepare.manifests.list_file import Naming
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.sources import hashed_names
-from pipeline.prepare.manifests.unique import DigestTable, Places, as_numbers, digest
+from pipeline.prepare.manifests.unique import DigestTable, Places, as_numbers, digests_of
 
 Settled = tuple[int, Naming, VideoRow]
 """A row with its place counted over all lists."""
@@ -27,10 +27,10 @@ class Settler:
         self._name_of, self._on_repeated = name_of, on_repeated
         self._sources, self._ids = DigestTable(), DigestTable()
 
-    def settle(self, batch: Sequence[Settled]) -> Iterator[VideoRow]:
+    def settle(self, batch: Sequence[Settled]) -> list[VideoRow]:
         """The rows of a batch that are new."""
-        sources = [digest(_key(row)) for _, _, row in batch]
-        names = [digest(row.video) for _, _, row in batch]
+        sources = digests_of([_key(row) for _, _, row in batch])
+        names = digests_of([row.video for _, _, row in batch])
         source_places = self._sources.find(as_numbers(sources)).tolist()
         name_places = self._ids.find(as_numbers(names)).tolist()
         new_sources: dict[bytes, int] = {}
@@ -54,7 +54,7 @@ class Settler:
             kept.append(row)
         for table, new in ((self._sources, new_sources), (self._ids, new_names)):
             table.add(as_numbers(list(new)), _places(new))
-        yield from kept
+        return kept
 
     def _repeated(self, place: int, sentence: str, first: int) -> None:
         self._on_repeated(f"{self._name_of(place)}: {sentence} ({self._name_of(first)})")
@@ -62,20 +62,23 @@ class Settler:
     def _free_names(self, batch: Sequence[Settled], names: list[bytes], places: list[int]) -> set[bytes]:
         """Digests of names with a hash that files of the batch may need, looked up at once: a folder may hold a million
         files of the same name."""
+        if all(naming is not Naming.FILE for _, naming, _ in batch):
+            return set()
         seen: set[bytes] = set()
-        wanted: list[bytes] = []
+        wanted: list[str] = []
         for (_, naming, row), name, place in zip(batch, names, places, strict=True):
             if naming is Naming.FILE and (place >= 0 or name in seen):
-                wanted.append(digest(hashed_names(row.source)[0]))
+                wanted.append(hashed_names(row.source)[0])
             seen.add(name)
-        found = self._ids.find(as_numbers(wanted)).tolist()
-        return {name for name, place in zip(wanted, found, strict=True) if place < 0}
+        digests = digests_of(wanted)
+        found = self._ids.find(as_numbers(digests)).tolist()
+        return {name for name, place in zip(digests, found, strict=True) if place < 0}
 
     def _renamed(
         self, row: VideoRow, naming: Naming, new_names: dict[bytes, int], free: set[bytes]
     ) -> tuple[VideoRow, bytes]:
         for name in _other_names(row, naming):
-            found = digest(name)
+            (found,) = digests_of([name])
             if found not in new_names and (found in free or self._ids.find(as_numbers([found]))[0] < 0):
                 return replace(row, video=name), found
         raise AssertionError("the numbers never end")

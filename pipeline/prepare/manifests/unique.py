@@ -4,6 +4,7 @@ Ids and sources are held as 64-bit digests (BLAKE2b), sorted, beside the places 
 ones share a digest by chance once in 3 700 lists of a hundred million rows; the later row is then reported as repeated.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -16,9 +17,9 @@ _LARGEST = 1 << 24
 """Entries of the largest tables; merging larger ones would need memory for two of them at once."""
 
 
-def digest(text: str) -> bytes:
-    """64-bit digest of a text."""
-    return blake2b(text.encode(), digest_size=8).digest()
+def digests_of(texts: Iterable[str]) -> list[bytes]:
+    """64-bit digest of each text."""
+    return [blake2b(text.encode(), digest_size=8).digest() for text in texts]
 
 
 def as_numbers(digests: list[bytes]) -> Digests:

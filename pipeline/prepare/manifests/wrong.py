@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from pipeline.errors import ManifestError
+
 _LONGEST_SHOWN = 60
 
 
 class WrongRow(Exception):
     """A row that can't be used: `expected …, found …`. The list that is read adds file and line."""
+
+
+class NoVideosError(ManifestError):
+    """Lists without a single row that can be used."""
 
 
 def shown(value: Any) -> str:

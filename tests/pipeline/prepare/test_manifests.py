@@ -1,136 +1,455 @@
-"""Any list of videos becomes rows, and a wrong one a sentence that names file and line."""
+"""Any list of videos becomes rows with unique ids, and a wrong row a sentence that names file and line."""
 
+import gzip
 import json
+import os
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cluster import storage
 from pipeline.errors import ManifestError
-from pipeline.prepare.manifests.read import read_manifests
+from pipeline.prepare.manifests.read import ListOptions, VideoList
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.unique import DigestTable, as_numbers, digests_of
+from pipeline.prepare.manifests.write import write_list
 
 
-def touch(path: Path) -> Path:
+def rows_of(*sources: Path | str, **options: object) -> list[VideoRow]:
+    return list(VideoList([str(source) for source in sources], ListOptions(**options)))
+
+
+def put(path: Path, content: str | bytes = b"x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 def test_a_folder_is_walked_for_videos(tmp_path: Path) -> None:
-    for name in ("b.mp4", "deep/er/a.WebM", "notes.txt", "c.jpg"):
-        touch(tmp_path / name)
-    rows = read_manifests([str(tmp_path)]).rows
-    assert [(row.video, row.source) for row in rows] == [
+    for name in ("b.mp4", "deep/er/a.WebM", "deep-er/c.mp4", "notes.txt", "c.jpg"):
+        put(tmp_path / name)
+    (tmp_path / "deep/loop").symlink_to(tmp_path, target_is_directory=True)
+    assert [(row.video, row.source) for row in rows_of(tmp_path)] == [
         ("b", f"{tmp_path}/b.mp4"),
+        ("c", f"{tmp_path}/deep-er/c.mp4"),  # as sorted() has it: - comes before /
         ("a", f"{tmp_path}/deep/er/a.WebM"),
     ]
 
 
+def test_a_folder_and_the_same_files_on_s3_come_in_the_same_order(tmp_path: Path, s3_bucket: str) -> None:
+    for name in ("b/1.mp4", "b-/2.mp4", "b.mp4", "B.mp4", "ä.mp4", "b/c/3.mp4"):
+        put(tmp_path / "videos" / name)
+        storage.upload(tmp_path / "videos" / name, f"{s3_bucket}/videos/{name}")
+    here = [row.source.removeprefix(str(tmp_path)) for row in rows_of(tmp_path / "videos")]
+    there = [row.source.removeprefix(s3_bucket) for row in rows_of(f"{s3_bucket}/videos")]
+    assert here == there
+    assert here == sorted(here)
+
+
+def test_a_file_name_that_is_no_utf8_is_a_wrong_row(tmp_path: Path) -> None:
+    put(tmp_path / "a.mp4")
+    (tmp_path / os.fsdecode(b"b\xff.mp4")).write_bytes(b"x")
+    with pytest.raises(ManifestError, match=r"expected UTF-8 text, found byte 0xff in .*b.{1,2}udcff.mp4"):
+        rows_of(tmp_path)
+    assert [row.video for row in rows_of(tmp_path, skip_wrong=True)] == ["a"]
+
+
 def test_paths_in_a_list_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists/some.txt").write_text(
-        "# a comment\n\n  ../videos/a b.mp4  \n/abs/b.mp4\ns3://bucket/c.mp4\nx#1.mp4\n"
+    put(
+        tmp_path / "lists/some.txt",
+        "\ufeff# a comment\r\n\n  ../videos/a b.mp4  \n/abs/b.mp4\ns3://bucket/c.mp4\nx#1.mp4\n"
+        "https://host/d.mp4?key=1\nfile:///abs/-e.mp4\n",
     )
     monkeypatch.chdir(tmp_path)
-    rows = read_manifests(["lists/some.txt"]).rows
+    rows = rows_of("lists/some.txt")
     assert [row.source for row in rows] == [
         f"{tmp_path}/videos/a b.mp4",
         "/abs/b.mp4",
         "s3://bucket/c.mp4",
         f"{tmp_path}/lists/x#1.mp4",
+        "https://host/d.mp4?key=1",
+        "/abs/-e.mp4",
     ]
-    assert [row.video for row in rows] == ["a-b", "b", "c", "x-1"]
+    assert [row.video for row in rows] == ["a-b", "b", "c", "x-1", "d", "-e"]
+
+
+def test_youtube_ids_and_addresses_in_a_list_are_downloaded(tmp_path: Path) -> None:
+    lines = [
+        "8TdeRhBNuHI",
+        "youtube:-_-TDDxoaAc",
+        "https://www.youtube.com/watch?app=desktop&v=XUwm6ncU7Cg&t=3",
+        "https://youtu.be/ktllv58Ebb8?si=x",
+        "https://www.youtube.com/shorts/tFWi1t_LSUg",
+        "youtube8m:nXSc",
+        "12345678901",
+    ]
+    rows = rows_of(put(tmp_path / "all.txt", "\n".join(lines)))
+    assert [row.source for row in rows] == [
+        "youtube:8TdeRhBNuHI",
+        "youtube:-_-TDDxoaAc",
+        "youtube:XUwm6ncU7Cg",
+        "youtube:ktllv58Ebb8",
+        "youtube:tFWi1t_LSUg",
+        "youtube8m:nXSc",
+        f"{tmp_path}/12345678901",
+    ]
+    assert [row.video for row in rows][:3] == ["8TdeRhBNuHI", "-_-TDDxoaAc", "XUwm6ncU7Cg"]
+
+
+def test_sources_on_the_command_line_may_be_videos_and_ids(tmp_path: Path) -> None:
+    clip = put(tmp_path / "clip.mp4")
+    rows = rows_of(clip, "youtube:8TdeRhBNuHI", "https://host/x.webm", "s3://bucket/y.mkv")
+    assert [(row.video, row.source) for row in rows] == [
+        ("clip", str(clip)),
+        ("8TdeRhBNuHI", "youtube:8TdeRhBNuHI"),
+        ("x", "https://host/x.webm"),
+        ("y", "s3://bucket/y.mkv"),
+    ]
+
+
+WHOLE = {
+    "video": "test_1a",
+    "source": "videos/1.mp4",
+    "labels": ["violin"],
+    "split": "test",
+    "start_s": 10,
+    "end_s": 12.5,
+    "segment_labels": [["violin"], []],
+    "boxes": [[0.1, 0.2, 0.3, 0.4]],
+    "visible": ["violin", "drum"],
+    "group": "test_1",
+    "extra": {"any": 1},
+}
 
 
 def test_what_a_jsonl_row_knows_is_kept(tmp_path: Path) -> None:
-    row = {
-        "video": "test_1a",
-        "source": "videos/1.mp4",
-        "labels": ["violin"],
-        "split": "test",
-        "boxes": [[0.1, 0.2, 0.3, 0.4]],
-        "visible": ["violin", "drum"],
-        "group": "test_1",
-        "extra": {"any": 1},
-    }
-    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({"source": "2.mp4"}) + "\n")
-    first, second = read_manifests([str(tmp_path / "m.jsonl")]).rows
-    assert first.model_dump(mode="json") == {
-        **{key: value for key, value in row.items() if key != "extra"},
-        "source": f"{tmp_path}/videos/1.mp4",
-    }
-    assert (second.video, second.labels, second.boxes) == ("2", [], None)
+    lines = [json.dumps(WHOLE), json.dumps({"source": "2.mp4", "labels": None, "boxes": []})]
+    whole, bare = rows_of(put(tmp_path / "m.jsonl", "\n\n".join(lines)))
+    assert whole == VideoRow(
+        video="test_1a",
+        source=f"{tmp_path}/videos/1.mp4",
+        labels=("violin",),
+        split="test",
+        start_s=10.0,
+        end_s=12.5,
+        segment_labels=(("violin",), ()),
+        boxes=((0.1, 0.2, 0.3, 0.4),),
+        visible=("violin", "drum"),
+        group="test_1",
+    )
+    assert bare == VideoRow("2", f"{tmp_path}/2.mp4", boxes=())
 
 
 def test_a_csv_with_a_header(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text(
-        'source,labels,boxes,split\na.mp4,violin; cello,"[[0,0,1,1]]",train\n"b,c.mp4",,,\n'
+    path = put(
+        tmp_path / "m.csv",
+        'source, labels,boxes,split,start_s\na.mp4,violin; cello,"[[0,0,1,1]]",train,1e1\n\n,,,,\n'
+        '"b,c.mp4","[""a;b""]",,,\n"d\ne.mp4",,,"""  x""",\n',
     )
-    first, second = read_manifests([str(tmp_path / "m.csv")]).rows
-    assert (first.labels, first.boxes, first.split) == (["violin", "cello"], [(0, 0, 1, 1)], "train")
-    assert (second.source, second.labels, second.split) == (f"{tmp_path}/b,c.mp4", [], None)
+    first, second, third = rows_of(path)
+    assert (first.labels, first.boxes, first.split, first.start_s) == (
+        ("violin", "cello"),
+        ((0, 0, 1, 1),),
+        "train",
+        10,
+    )
+    assert (second.source, second.labels, second.split) == (f"{tmp_path}/b,c.mp4", ("a;b",), None)
+    assert (third.source, third.split) == (f"{tmp_path}/d\ne.mp4", "  x")
 
 
-def test_files_of_the_same_name_get_different_ids_whatever_their_order(tmp_path: Path) -> None:
-    touch(tmp_path / "one/001.mp4"), touch(tmp_path / "two/001.mp4")
-    ids = {row.source: row.video for row in read_manifests([f"{tmp_path}/one", f"{tmp_path}/two"]).rows}
-    assert ids == {row.source: row.video for row in read_manifests([f"{tmp_path}/two", f"{tmp_path}/one"]).rows}
-    assert len(set(ids.values())) == 2
-    assert all(name.startswith("001-") for name in ids.values())
+def test_gzip_and_byte_order_marks_are_read(tmp_path: Path) -> None:
+    text = '\ufeff{"source": "a.mp4"}\n'.encode()
+    plain, packed = put(tmp_path / "m.jsonl", text), put(tmp_path / "m2.jsonl.gz", gzip.compress(text))
+    assert rows_of(plain) == rows_of(packed)
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(text * 1000)[:-20])
+    with pytest.raises(ManifestError, match=r"cut.jsonl.gz: expected a gzip file, found something else"):
+        rows_of(tmp_path / "cut.jsonl.gz", skip_wrong=True)
+
+
+EVERYTHING = [
+    VideoRow("plain", "/videos/a.mp4"),
+    VideoRow(
+        "full", "/videos/b.mp4", ("violin", "cello"), "train", 0.1, 1e6 / 3, None, ((0.0, 0.25, 1 / 3, 1.0),), (), "g"
+    ),
+    VideoRow(
+        'odd;id, "x"', "/videos/ spaces and\nlines .mp4", (" a;b", "[c]", ""), ' "', 1.0, None, ((), ("a", "ü")), ()
+    ),
+    VideoRow("odd 2", "s3://bucket/ü\u2028.mp4", ("[x",), None, None, 2.5, None, None, ("a; b", "c"), " "),
+    VideoRow("tube", "youtube:8TdeRhBNuHI", ("bird chirping, tweeting",), "val", 30.0, 40.0),
+    VideoRow("web", "https://host/a%20b.mp4?x=1&y=2", ("'",)),
+    VideoRow("x", "/videos/c.mp4", ("one",), segment_labels=(("one",), ())),
+    VideoRow("x-2", "/videos/c.mp4", ("two",), segment_labels=((), ("two",))),
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_converted_list_reads_back_the_same(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"deep/er/list{suffix}"
+    assert write_list(EVERYTHING, str(out)) == len(EVERYTHING)
+    videos = VideoList([str(out)])
+    assert list(videos) == EVERYTHING
+    assert videos.repeated.count == 0
+
+
+def test_lists_are_converted_from_s3_to_s3(s3_bucket: str) -> None:
+    rows = [VideoRow(f"{number}", f"{s3_bucket}/lists/{number}.mp4") for number in range(3)]
+    for suffix in (".jsonl", ".csv", ".parquet"):
+        storage.write_text(f"{s3_bucket}/lists/names.txt", "0.mp4\n./1.mp4\nx/../2.mp4\n")
+        write_list(VideoList([f"{s3_bucket}/lists/names.txt"]), f"{s3_bucket}/out/list{suffix}")
+        assert rows_of(f"{s3_bucket}/out/list{suffix}") == rows
+
+
+def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
+    names = ("one/001.mp4", "two/001.mp4", "three/001.webm", "two/001-2.mp4")
+    for name in names:
+        put(tmp_path / name)
+    rows = rows_of(tmp_path)
+    ids = [row.video for row in rows]
+    assert ids[0] == "001"  # the first keeps the plain name
+    assert ids[1].startswith("001-")
+    assert len(set(ids)) == len(names)
+    assert rows == rows_of(tmp_path)
+
+
+def test_thousands_of_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.txt", "".join(f"{number}/video.mp4\n" for number in range(40_000)))
+    ids = [row.video for row in rows_of(path)]
+    assert len(set(ids)) == 40_000
+    assert ids[0] == "video"
 
 
 def test_what_comes_twice_is_kept_once_and_reported(tmp_path: Path) -> None:
-    (tmp_path / "m.jsonl").write_text(
-        '{"source": "a.mp4", "video": "a"}\n{"source": "./a.mp4"}\n{"source": "b.mp4", "video": "a"}\n'
+    first = put(
+        tmp_path / "m.jsonl",
+        '{"source": "a.mp4", "video": "a"}\n{"source": "./a.mp4"}\n\n{"source": "b.mp4", "video": "a"}\n'
+        '{"source": "c.mp4", "start_s": 5}\n{"source": "c.mp4", "start_s": 6}\n{"source": "c.mp4", "start_s": 5.0}\n',
     )
-    manifest = read_manifests([str(tmp_path / "m.jsonl")])
-    assert [row.video for row in manifest.rows] == ["a"]
-    assert manifest.repeated == [
-        f"{tmp_path}/m.jsonl:2: {tmp_path}/a.mp4 is there already ({tmp_path}/m.jsonl:1)",
-        f"{tmp_path}/m.jsonl:3: a video named 'a' is there already ({tmp_path}/m.jsonl:1)",
+    second = put(tmp_path / "n.txt", "c.mp4\n# no\na.mp4\n")
+    videos = VideoList([str(first), str(second)])
+    rows = list(videos)
+    assert [(row.source.rpartition("/")[2], row.start_s) for row in rows] == [
+        ("a.mp4", None),
+        ("c.mp4", 5.0),
+        ("c.mp4", 6.0),
+        ("c.mp4", None),
     ]
+    assert len({row.video for row in rows}) == len(rows)
+    here = f"{tmp_path}/"
+    assert videos.repeated.examples == [
+        f"{here}m.jsonl:2: {here}a.mp4 is there already ({here}m.jsonl:1)",
+        f"{here}m.jsonl:4: a video named 'a' is there already ({here}m.jsonl:1)",
+        f"{here}m.jsonl:7: {here}c.mp4 from 5 s to its end is there already ({here}m.jsonl:5)",
+        f"{here}n.txt:3: {here}a.mp4 is there already ({here}m.jsonl:1)",
+    ]
+    assert videos.repeated.count == 4
+    assert list(videos) == rows
+    assert videos.repeated.count == 4  # counted anew
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("m.jsonl", '{"source": "a.mp4"}\n{"source": 3}\n', "m.jsonl:2: source: expected a valid string, found 3"),
-        ("m.jsonl", '{"video": "a"}\n', "m.jsonl:1: source: expected a value, found none"),
-        ("m.jsonl", "\n[1]\n", "m.jsonl:2: expected a JSON object, found '[1]'"),
-        ("m.jsonl", "{source\n", "m.jsonl:1: expected a JSON object, found '{source'"),
-        ("m.jsonl", '{"source": "a", "label": 1}\n', "m.jsonl:1: expected only known keys (source, video, labels, "),
-        ("m.jsonl", '{"source": "a", "place": "x"}\n', "m.jsonl:1: expected only known keys"),
-        ("m.jsonl", '{"source": "a", "boxes": [[1, 2]]}\n', "m.jsonl:1: boxes.0"),
-        ("m.jsonl", "", "m.jsonl: expected videos, found none"),
-        ("m.txt", "# nothing\n", "m.txt: expected videos, found none"),
-        (
-            "m.csv",
-            "source,lables\na,b\n",
-            "m.csv:1: expected columns out of source, video, split, group, labels, ",
-        ),
-        ("m.csv", "source,lables\na,b\n", "found 'lables'; did you mean 'labels'?"),
-        ("m.csv", "video,labels\na,b\n", "m.csv:1: expected a column named source, found video, labels"),
-        ("m.csv", "source,labels\na,b\nc\n", "m.csv:3: expected 2 cells as in the header, found 1"),
-        ("m.csv", "source,boxes\na,oops\n", "m.csv:2: boxes: expected JSON such as [[0, 0, 1, 1]], found 'oops'"),
-        ("m.txt", b"\xff\xfe\x00", "m.txt: expected UTF-8 text"),
-        (
-            "m.yaml",
-            "a: 1",
-            "expected a folder, a video or a list (.jsonl, .csv, .txt), found a file named *.yaml",
-        ),
-    ],
-)
+def test_repeated_rows_are_found_across_batches(tmp_path: Path) -> None:
+    lines = [f"{number}.mp4" for number in range(50_000)]
+    videos = VideoList([str(put(tmp_path / "m.txt", "\n".join([*lines, *lines[::7]])))])
+    assert sum(1 for _ in videos) == 50_000
+    assert videos.repeated.count == len(lines[::7])
+    assert (
+        videos.repeated.examples[1] == f"{tmp_path}/m.txt:50002: {tmp_path}/7.mp4 is there already ({tmp_path}/m.txt:8)"
+    )
+    assert len(videos.repeated.examples) == 20
+
+
+def test_the_table_of_digests_finds_what_was_added() -> None:
+    generator = np.random.default_rng(0)
+    table, truth = DigestTable(), dict[int, int]()
+    for _ in range(60):
+        wanted = generator.integers(0, 5000, size=int(generator.integers(1, 300))).astype(np.uint64)
+        assert table.find(wanted).tolist() == [truth.get(value, -1) for value in wanted.tolist()]
+        new = {int(value): (1 << 33) * (value % 2) + len(truth) for value in wanted if int(value) not in truth}
+        places = [int(place) for place in new.values()]
+        table.add(np.array(list(new), np.uint64), np.array(places, np.int64))
+        truth |= dict(zip(new, places, strict=True))
+    assert len(table) == len(truth)
+    assert len(set(as_numbers(digests_of(map(str, range(10_000)))).tolist())) == 10_000
+
+
+def test_only_rows_of_a_split_are_kept(tmp_path: Path) -> None:
+    path = put(tmp_path / "m.csv", "source,split\na.mp4,train\nb.mp4,val\nc.mp4,\n")
+    assert [row.video for row in rows_of(path, split="val")] == ["b"]
+    with pytest.raises(
+        ManifestError, match=r"expected videos of the split test, found train \(1\), val \(1\), no split \(1\)"
+    ):
+        rows_of(path, split="test")
+
+
+UNKNOWN = "m.jsonl:1: expected only known keys (source, video, labels, "
+WRONG = [
+    ("m.jsonl", '{"source": "a.mp4"}\n{"source": 3}\n', "m.jsonl:2: source: expected a string, found 3"),
+    ("m.jsonl", '{"source": ""}\n', "m.jsonl:1: source: expected a value, found ''"),
+    ("m.jsonl", '{"video": "a"}\n', "m.jsonl:1: source: expected a value, found none"),
+    ("m.jsonl", "\n[1]\n", "m.jsonl:2: expected a JSON object, found '[1]'"),
+    ("m.jsonl", "{source\n", "m.jsonl:1: expected a JSON object, found '{source' (key must be a string)"),
+    ("m.jsonl", '{"source": "a", "label": 1}\n', UNKNOWN),
+    ("m.jsonl", '{"source": "a", "label": 1}\n', "found 'label'; did you mean 'labels'?"),
+    ("m.jsonl", '{"source": "a", "place": "x"}\n', "m.jsonl:1: expected only known keys"),
+    ("m.jsonl", '{"source": "a", "labels": "x"}\n', "m.jsonl:1: labels: expected a list, found 'x'"),
+    ("m.jsonl", '{"source": "a", "labels": ["x", [1]]}\n', "m.jsonl:1: labels.1: expected a string, found [1]"),
+    ("m.jsonl", '{"source": "a", "start_s": NaN}\n', "m.jsonl:1: start_s: expected seconds, found nan"),
+    ("m.jsonl", '{"source": "a", "start_s": true}\n', "m.jsonl:1: start_s: expected seconds, found True"),
+    ("m.jsonl", '{"source": "a", "start_s": -1}\n', "m.jsonl:1: start_s: expected 0 s or later, found -1"),
+    (
+        "m.jsonl",
+        '{"source": "a", "start_s": 9, "end_s": 8}\n',
+        "m.jsonl:1: end_s: expected a time after start_s (9 s), found 8",
+    ),
+    ("m.jsonl", '{"source": "a", "end_s": 0}\n', "m.jsonl:1: end_s: expected a time after start_s (0 s), found 0"),
+    ("m.jsonl", '{"source": "a", "boxes": [[1, 2]]}\n', "m.jsonl:1: boxes.0: expected four numbers, found [1, 2]"),
+    ("m.jsonl", '{"source": "a", "boxes": [[0, 0, 1, "1"]]}\n', "m.jsonl:1: boxes.0: expected four numbers"),
+    ("m.jsonl", '{"source": "a", "boxes": [[0.5, 0, 0.4, 1]]}\n', "m.jsonl:1: boxes.0: expected corners"),
+    ("m.jsonl", '{"source": "a", "boxes": [[0, 0, 100, 100]]}\n', "m.jsonl:1: boxes.0: expected corners"),
+    (
+        "m.jsonl",
+        '{"source": "a", "segment_labels": ["x"]}\n',
+        "m.jsonl:1: segment_labels.0: expected a list, found 'x'",
+    ),
+    ("m.jsonl", b'{"source": "a.mp4"}\n{"source": "\xff.mp4"}\n', "m.jsonl:2: expected a JSON object"),
+    ("m.jsonl", '{"source": "\\ud800.mp4"}\n', "m.jsonl:1: expected a JSON object"),
+    ("m.jsonl", "", "m.jsonl: expected videos, found none"),
+    ("m.txt", "# nothing\n", "m.txt: expected videos, found none"),
+    ("m.csv", "source\n", "m.csv: expected videos, found none"),
+    ("m.csv", "source,lables\na,b\n", "m.csv:1: expected columns out of source, video, labels, split, start_s, "),
+    ("m.csv", "source,lables\na,b\n", "found 'lables'; did you mean 'labels'?"),
+    ("m.csv", "video,labels\na,b\n", "m.csv:1: expected a column named source"),
+    ("m.csv", "source,source\na,b\n", "m.csv:1: expected each column once, found source, source"),
+    ("m.csv", "source,labels\na,b\nc\n", "m.csv:3: expected 2 cells as in the header, found 1"),
+    ("m.csv", 'source,labels\n"a\nb",x\nc\n', "m.csv:4: expected 2 cells as in the header, found 1"),
+    ("m.csv", "source,boxes\na,oops\n", "m.csv:2: boxes: expected JSON such as [[0, 0, 1, 1]], found 'oops'"),
+    ("m.csv", "source,start_s\na,1_0\n", "m.csv:2: start_s: expected a number, found '1_0'"),
+    ("m.csv", "source,end_s\na,inf\n", "m.csv:2: end_s: expected a number, found 'inf'"),
+    ("m.csv", 'source,labels\na,"b\nc,d\n', "m.csv:2: expected CSV, found something else (unexpected end of data)"),
+    ("m.csv", 'source,labels\na,"b"c\n', "m.csv:2: expected CSV, found something else ("),
+    ("m.csv", b"source,labels\na,b\nc,\xe4\n", "m.csv:3: expected UTF-8 text, found byte 0xe4"),
+    ("m.txt", b"a.mp4\n\xff\xfe\x00", "m.txt:2: expected UTF-8 text, found byte 0xff"),
+    ("m.parquet", "PAR1 no", "m.parquet: expected a Parquet file, found something else"),
+    ("m.yaml", "a: 1", "m.yaml: expected a list in a known format (audioset, ave, "),
+    ("m.yaml", "a: 1", "--format chooses one), found first line 'a: 1'"),
+    ("m.json", '{"a": 1}', "m.json: expected a list in a known format"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "sentence"), WRONG)
 def test_a_wrong_list_is_one_sentence(tmp_path: Path, name: str, content: str | bytes, sentence: str) -> None:
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(Exception, match=r".") as caught:
-        read_manifests([str(tmp_path / name)])
+    with pytest.raises(ManifestError) as caught:
+        rows_of(put(tmp_path / name, content))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_videos_and_a_missing_source(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg")
+def test_wrong_rows_are_left_out_and_reported_where_asked(tmp_path: Path) -> None:
+    lines = ["source,start_s", "a.mp4,", 'b.mp4,"1', "c.mp4,x", "d.mp4,1,2", "e.mp4,3"]
+    notes: list[tuple[str, str]] = []
+    videos = VideoList(
+        [str(put(tmp_path / "m.csv", "\n".join(lines)))],
+        ListOptions(skip_wrong=True),
+        lambda kind, sentence: notes.append((kind, sentence)),
+    )
+    assert [row.video for row in videos] == ["a", "e"]  # those behind the open quote as well
+    assert [sentence.partition("m.csv:")[2].partition(":")[0] for sentence in videos.wrong.examples] == ["3", "4", "5"]
+    assert notes == [("wrong", sentence) for sentence in videos.wrong.examples]
+    only = put(tmp_path / "n.jsonl", "{}\n" * 30)
+    with pytest.raises(ManifestError, match=r"expected videos, found 30 wrong rows only, such as .*n.jsonl:1: source"):
+        rows_of(only, skip_wrong=True)
+
+
+def test_missing_sources_and_folders_without_videos(tmp_path: Path, s3_bucket: str) -> None:
+    put(tmp_path / "some/a.jpg")
     with pytest.raises(ManifestError, match=r"expected a folder with videos .* found 1 other files"):
-        read_manifests([str(tmp_path)])
-    for name in ("gone", "gone.mp4"):
+        rows_of(tmp_path / "some")
+    for name in ("gone", "gone.mp4", "gone.csv", "gone/gone.jsonl"):
         with pytest.raises(ManifestError, match="no such file or folder"):
-            read_manifests([str(tmp_path / name)])
+            rows_of(tmp_path / name)
+    with pytest.raises(Exception, match=r"no such file"):
+        rows_of(f"{s3_bucket}/gone.csv")
+    with pytest.raises(ManifestError, match=r"expected a folder with videos"):
+        rows_of(f"{s3_bucket}/gone")
+    with pytest.raises(ManifestError, match="no sources: expected videos, found none"):
+        rows_of()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"format": "vggsond"}, "--format: expected one of audioset, .*, found 'vggsond'; did you mean 'vggsound'?"),
+        ({"format": "vggsound"}, "expected a list in format vggsound, found a folder"),
+        ({"source": "/d/{vidoe}.mp4"}, r"expected fields out of .*, found {vidoe}; did you mean {video}\?"),
+        ({"source": "/d/x.mp4"}, r"expected {video} or {youtube} in it, found no fields"),
+        ({"source": "/d/{video.mp4"}, r"expected fields such as {video}, found "),
+        ({"source": "/d/{video}{start:06q}.mp4"}, r"expected a way to write a value such as 06d, found "),
+        ({"source": "/d/{video}.mp4"}, r"--source: expected lists of ids, found .*, which is read as folder"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, options: dict[str, str], sentence: str) -> None:
+    put(tmp_path / "a.mp4")
+    with pytest.raises(ManifestError, match=sentence):
+        rows_of(tmp_path, **options)
+
+
+def test_the_fingerprint_changes_with_what_the_rows_are_made_from(tmp_path: Path) -> None:
+    listed, folder = put(tmp_path / "m.txt", "a.mp4\n"), tmp_path / "videos"
+    put(folder / "a.mp4")
+
+    def fingerprint(**options: object) -> str:
+        return VideoList([str(listed), str(folder)], ListOptions(**options)).fingerprint()
+
+    seen = [fingerprint()]
+    assert fingerprint() == seen[0]
+    for change in (
+        lambda: put(listed, "b.mp4\n"),
+        lambda: put(folder / "a.mp4", "longer"),
+        lambda: put(folder / "deep/b.mp4"),
+        lambda: (folder / "a.mp4").unlink(),
+    ):
+        change()
+        seen.append(fingerprint())
+    put(folder / "notes.txt")
+    assert fingerprint() == seen[-1]
+    seen.append(fingerprint(skip_wrong=True))
+    seen.append(VideoList([str(folder), str(listed)]).fingerprint())
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_vocabulary_counts_for_the_fingerprint(tmp_path: Path) -> None:
+    listed = put(tmp_path / "MUSIC200k-train.csv", "vid,labels\n8TdeRhBNuHI,3 4\n")
+    put(tmp_path / "vocabulary.csv", "Index,Name\n3,Concert\n4,Musician\n")
+    before = VideoList([str(listed)]).fingerprint()
+    put(tmp_path / "vocabulary.csv", "Index,Name\n3,Concert\n4,Music\n")
+    assert VideoList([str(listed)]).fingerprint() != before
+
+
+def test_a_long_list_is_never_held(tmp_path: Path) -> None:
+    count = 50_000
+    path = tmp_path / "m.jsonl"
+    with path.open("w") as file:
+        for number in range(count):
+            name = f"{number:011d}"
+            file.write(
+                f'{{"video": "{name}", "source": "/videos/{name}.mp4", "labels": ["violin"], "split": "train"}}\n'
+            )
+
+    def rows() -> Iterator[VideoRow]:
+        yield from VideoList([str(path)])
+
+    assert next(rows()).video == "0" * 11  # what is imported late is there before memory is measured
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in rows()) == count
+        streamed = tracemalloc.get_traced_memory()[1]
+        held = list(rows())
+        assert len(held) == count
+        whole = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # a batch of rows, and 24 bytes a row that are twice there while tables are merged
+    assert streamed < 6e6 + 48 * count
+    assert streamed < whole / 3

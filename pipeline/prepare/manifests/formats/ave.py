@@ -13,9 +13,6 @@ The order files hold numbers of rows, counted from 0 and without the header.
 import io
 from collections.abc import Iterator
 
-import h5py
-import numpy as np
-
 from cluster import storage
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
@@ -78,6 +75,8 @@ def _second(text: str, name: str) -> int:
 
 def _splits(file: ListFile) -> dict[int, str]:
     """Row → split; rows of no split where the order files are not there."""
+    import h5py  # takes a while, which other lists need not wait for
+
     splits: dict[int, str] = {}
     for split, name in zip(_SPLITS, COMPANIONS, strict=True):
         url = file.beside(name)
@@ -85,7 +84,7 @@ def _splits(file: ListFile) -> dict[int, str]:
             continue
         try:
             with h5py.File(io.BytesIO(storage.read_bytes(url)), "r") as content:
-                order = np.asarray(content["order"]).astype(np.int64)
+                order = content["order"][()].astype(int)
         except (OSError, KeyError, ValueError) as error:
             raise ManifestError(f"{url}: expected an HDF5 file with row numbers named order, found {error}") from None
         for row in order.ravel().tolist():

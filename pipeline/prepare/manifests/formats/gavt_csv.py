@@ -8,17 +8,16 @@ count.
 import difflib
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
-from pipeline.prepare.manifests.own_row import KEYS, own_row
+from pipeline.prepare.manifests.own_row import COLUMNS, own_row
 from pipeline.prepare.manifests.values import number
 from pipeline.prepare.manifests.wrong import WrongRow, shown
-
-COLUMNS = tuple(key for key in KEYS if key != "extra")
 
 
 def looks_like(head: Head) -> bool:
@@ -78,6 +77,7 @@ def _plain(text: str, name: str) -> Any:
     return _json(text, name) if text[0] == '"' else text
 
 
+@lru_cache(maxsize=100_000)
 def _list(text: str, name: str) -> Any:
     if text[0] == "[":
         return _json(text, name)

@@ -28,7 +28,7 @@ def read(file: ListFile) -> Iterator[Draft]:
         for line, text in enumerate(lines, 1):
             try:
                 values = from_json(text)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 if text.strip():
                     file.wrong(line, f"expected a JSON object, found {shown(text.strip())} ({_why(error)})")
                 continue
@@ -43,5 +43,6 @@ def read(file: ListFile) -> Iterator[Draft]:
             yield line, naming, row
 
 
-def _why(error: ValueError) -> str:
-    return "no UTF-8" if isinstance(error, UnicodeError) else str(error).partition(" at line ")[0]
+def _why(error: ValueError | TypeError) -> str:
+    # a TypeError is about bytes that are no text, so that the line is no string that can be handed on
+    return "no UTF-8" if isinstance(error, TypeError) else str(error).partition(" at line ")[0]

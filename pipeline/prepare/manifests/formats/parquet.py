@@ -3,9 +3,6 @@ batch."""
 
 from collections.abc import Iterator
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
@@ -27,6 +24,9 @@ def read(file: ListFile) -> Iterator[Draft]:
     Raises:
         ManifestError: no Parquet, or other columns.
     """
+    import pyarrow as pa  # takes a third of a second, which other lists need not wait for
+    import pyarrow.parquet as pq
+
     file.number_rows()
     number = 0
     with open_bytes(file.url) as content:

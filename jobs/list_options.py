@@ -1,0 +1,28 @@
+"""Options of every verb that reads lists of videos."""
+
+from typing import Annotated
+
+import typer
+
+ListsArgument = Annotated[
+    list[str], typer.Argument(help="Folders, prefixes, lists of videos or videos; local or s3://.", show_default=False)
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", help="How the lists are to be read; recognised by default.", show_default=False),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        help="Where the videos of lists of ids lie, such as '/data/{video}.mp4' or 's3://bucket/{youtube}.mp4'; fields: "
+        "{video} {youtube} {split} {label} {start} {end}. With {start} in it, as in '{youtube}_{start:06d}.mp4', or "
+        "with {video} for lists of parts (VGGSound, AudioSet, Kinetics), the files are cut to the rows' ranges "
+        "already and are taken whole. By default ids are downloaded from YouTube.",
+        show_default=False,
+    ),
+]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
+SkipWrongOption = Annotated[
+    bool, typer.Option("--skip-wrong", help="Leave wrong rows out and report them, instead of ending at the first.")
+]

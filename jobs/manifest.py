@@ -1,0 +1,168 @@
+"""`gavt manifest`: look at lists of videos, turn them into gavt's own form, check them."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.list_options import FormatOption, ListsArgument, SkipWrongOption, SourceOption, SplitOption
+from jobs.output import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from pipeline.prepare.manifests.read import VideoList
+    from pipeline.prepare.manifests.row import VideoRow
+    from pipeline.prepare.manifests.summary import Summary
+
+app = typer.Typer(help="Look at lists of videos, convert them, check them.", no_args_is_help=True)
+
+_LABELS_SHOWN = 20
+
+
+@app.command("info")
+def info(
+    sources: ListsArgument,
+    list_format: FormatOption = None,
+    source: SourceOption = None,
+    split: SplitOption = None,
+    skip_wrong: SkipWrongOption = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what is in lists: rows, splits, labels, ranges, and where the videos are."""
+    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.summary import summarise
+
+    options = ListOptions(list_format, source, split, skip_wrong, need_places=False)
+    videos = VideoList(sources, options)
+    summary = summarise(videos)
+    console(as_json).print(_table(videos, summary))
+    if as_json:
+        print_json(_figures(videos, summary))
+
+
+@app.command("convert")
+def convert(
+    sources: ListsArgument,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", help="List to write: .jsonl, .csv or .parquet; local or s3://.", show_default=False
+        ),
+    ],
+    list_format: FormatOption = None,
+    source: SourceOption = None,
+    split: SplitOption = None,
+    skip_wrong: SkipWrongOption = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write lists as one list of gavt's own form, with absolute sources and everything that is known of the rows."""
+    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.write import write_list
+
+    screen = console(as_json)
+    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong))
+    rows = write_list(videos, out)
+    for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
+        if noted.count:
+            screen.print(
+                f"left out: {noted.count} {kind} rows, such as {noted.examples[0]}", style="yellow", markup=False
+            )
+    screen.print(f"{out}: {rows} rows")
+    if as_json:
+        print_json({"out": out, "rows": rows, "repeated": videos.repeated.count, "wrong": videos.wrong.count})
+
+
+@app.command("check")
+def check(
+    sources: ListsArgument,
+    files: Annotated[
+        bool, typer.Option("--files", help="Also ask whether the videos' local and s3:// files are there.")
+    ] = False,
+    list_format: FormatOption = None,
+    source: SourceOption = None,
+    split: SplitOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print all wrong and repeated rows with file and line. Exit code 2 if rows are wrong or files are missing."""
+    from pipeline.errors import ManifestError
+    from pipeline.prepare.manifests.presence import missing
+    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.wrong import NoVideosError
+
+    screen = console(as_json)
+
+    def show(kind: str, sentence: str) -> None:
+        screen.print(f"{kind}: {sentence}", style="yellow", markup=False, soft_wrap=True)
+
+    options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files)
+    videos = VideoList(sources, options, show)
+    rows, gone = 0, 0
+
+    def counted() -> Iterator["VideoRow"]:
+        nonlocal rows
+        for row in videos:
+            rows += 1
+            yield row
+
+    try:
+        for row in missing(counted()) if files else counted():
+            if files:
+                gone += 1
+                show("missing", f"{row.source} (video {row.video})")
+    except NoVideosError:
+        if not videos.wrong.count:  # else all rows are wrong, which is said below
+            raise
+    wrong, repeated = videos.wrong.count, videos.repeated.count
+    counts = f"{rows} rows, {wrong} wrong, {repeated} repeated" + (f", {gone} files missing" if files else "")
+    screen.print(f"{', '.join(place for place, _ in videos.formats)}: {counts}", markup=False)
+    if as_json:
+        result: dict[str, Any] = {"rows": rows, "wrong": wrong, "repeated": repeated}
+        examples = {"wrong": videos.wrong.examples, "repeated": videos.repeated.examples}
+        print_json({**result, **({"missing": gone} if files else {}), "examples": examples})
+    if wrong or gone:
+        raise ManifestError(f"{', '.join(sources)}: expected a list without fault, found {counts}")
+
+
+def _table(videos: "VideoList", summary: "Summary") -> Table:
+    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
+    for place, name in videos.formats:
+        table.add_row("list", escape(place), name)
+    table.add_row("rows", "", str(summary.rows))
+    for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
+        if noted.count:
+            table.add_row(kind, escape(noted.examples[0]), str(noted.count), style="yellow")
+    for kind, count in summary.kinds.most_common():
+        table.add_row("videos", escape(kind), str(count))
+    for split, count in sorted(summary.splits.items(), key=lambda entry: -entry[1]):
+        table.add_row("split", escape(split or "none"), str(count))
+    if summary.ranges:
+        lengths = f"{summary.shortest_s:g} to {summary.longest_s:g} s, {summary.range_s / 3600:.1f} hours in all"
+        table.add_row("ranges", lengths, str(summary.ranges))
+    for what, count in (("boxes", summary.boxes), ("segments", summary.segments)):
+        if count:
+            table.add_row(what, "", str(count))
+    for label, count in summary.labels.most_common(_LABELS_SHOWN):
+        table.add_row("label", escape(label), str(count))
+    if len(summary.labels) > _LABELS_SHOWN:
+        table.add_row("label", f"and {len(summary.labels) - _LABELS_SHOWN} more", "")
+    return table
+
+
+def _figures(videos: "VideoList", summary: "Summary") -> dict[str, Any]:
+    return {
+        "lists": [{"source": place, "format": name} for place, name in videos.formats],
+        "rows": summary.rows,
+        "wrong": videos.wrong.count,
+        "repeated": videos.repeated.count,
+        "kinds": dict(summary.kinds.most_common()),
+        "splits": {split or "": count for split, count in summary.splits.most_common()},
+        "ranges": summary.ranges,
+        "range_s": summary.range_s,
+        "shortest_s": summary.shortest_s,
+        "longest_s": summary.longest_s,
+        "boxes": summary.boxes,
+        "segments": summary.segments,
+        "labels": len(summary.labels),
+        "commonest_labels": dict(summary.labels.most_common(_LABELS_SHOWN)),
+    }
