@@ -135,8 +135,8 @@ def _show_verified(screen: Console, verified: "Verified", seconds: float) -> Non
         screen.print(escape(note), style="yellow")
     megabytes = verified.bytes / 1e6
     screen.print(
-        f"{verified.url}: {verified.samples:,} samples in {verified.shards:,} shards, {megabytes:,.1f} MB in {seconds:.1f} s "
-        f"({megabytes / max(seconds, 1e-3):,.1f} MB/s): "
+        f"{verified.url}: {verified.samples:,} samples in {verified.shards:,} shards, {megabytes:,.1f} MB "
+        f"in {seconds:.1f} s ({megabytes / max(seconds, 1e-3):,.1f} MB/s): "
         + ("whole" if verified.whole else f"{len(verified.problems) + verified.more:,} problems"),
         soft_wrap=True,
     )

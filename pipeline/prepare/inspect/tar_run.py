@@ -32,4 +32,6 @@ def read_members(content: bytes, *, beginning: bool = False) -> Iterator[tuple[s
         place = start + -(-member.size // _BLOCK) * _BLOCK
         if place > len(content) and not beginning:
             raise ValueError(f"expected {member.size} bytes of {member.name}, found the end of the sample before them")
+        if any(content[start + member.size : place]):
+            raise ValueError(f"expected zeros behind {member.name} up to the next {_BLOCK} bytes, found something else")
         yield member.name, content[start : start + member.size]

@@ -15,10 +15,12 @@ import webdataset
 from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from test_audio import bursts
 
+from listed_rows import ListedRows
 from pipeline.errors import MediaError
 from pipeline.prepare.decord_library import decord
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.clip import ClipEncoder, decode_clip
@@ -262,11 +264,8 @@ def test_a_frame_that_stands_still_for_seconds_is_no_damage(tmp_path: Path) -> N
 
 
 def test_a_shard_of_clips_reads_with_webdataset_and_shard_set(tmp_path: Path) -> None:
-    from pipeline.prepare.manifests.read import Manifest
-    from pipeline.prepare.prepare import in_this_process, prepare
-
     path = write_video(tmp_path / "a.mp4", 5)
-    prepare(Manifest([VideoRow("video", str(path))]), str(tmp_path / "out"), CLIPS, in_this_process)
+    prepare(ListedRows([VideoRow("video", str(path))]), str(tmp_path / "out"), CLIPS, in_this_process)
     shards = webdataset.WebDataset(str(tmp_path / "out/shard-000000.tar"), shardshuffle=False, empty_check=False)
     seen = list(shards.decode())
     assert len(seen) == 2
