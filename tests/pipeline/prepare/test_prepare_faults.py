@@ -1,4 +1,4 @@
-"""Storage that misbehaves costs time and nothing else: five in a hundred requests refused, cut off or slow."""
+"""Storage that misbehaves costs time and nothing else: one in ten requests refused, cut off, unanswered or slow."""
 
 import hashlib
 from pathlib import Path
@@ -12,11 +12,11 @@ from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
 from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
-from pipeline.prepare.prepare import on_ray, prepare
+from pipeline.prepare.prepare import in_this_process, on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
 
-VIDEOS = 24
-SHARE = 0.05
+VIDEOS = 12
+SHARE = 0.1
 SETTINGS = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=2, frame_choice="exact")
 
 
@@ -25,20 +25,18 @@ def tars(url: str) -> dict[str, str]:
     return {file.removeprefix(url): hashlib.sha256(storage.read_bytes(file)).hexdigest() for file in files}
 
 
-def test_a_twentieth_of_faulty_requests_costs_no_video_and_no_byte(
+def test_a_tenth_of_faulty_requests_costs_no_video_and_no_byte(
     s3_server: S3Server, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = write_video(tmp_path / "video.mp4", 6)
     for number in range(VIDEOS):
         storage.upload(video, f"{s3_bucket}/videos/{number:02d}.mp4")
-    with RayPool(workers=2) as pool:
-        prepare(VideoList([f"{s3_bucket}/videos"]), f"{s3_bucket}/calm", SETTINGS, on_ray(pool))
+    prepare(VideoList([f"{s3_bucket}/videos"]), f"{s3_bucket}/calm", SETTINGS, in_this_process)
     with FaultyProxy(s3_server.endpoint, SHARE) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         with RayPool(workers=2) as pool:
             dataset = prepare(VideoList([f"{s3_bucket}/videos"]), f"{s3_bucket}/stormy", SETTINGS, on_ray(pool))
-        assert proxy.counts.total() > 100
-        assert {"refused", "cut"} <= set(proxy.counts)
+        assert len(set(proxy.counts) - {"passed"}) >= 3
         monkeypatch.undo()
     assert (dataset.videos, dataset.failed) == (VIDEOS, 0)
     assert all(entry.attempts == 1 for entry in read_ledger(f"{s3_bucket}/stormy"))
