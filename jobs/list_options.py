@@ -15,7 +15,7 @@ SourceOption = Annotated[
     str | None,
     typer.Option(
         "--source",
-        help="Where the videos of lists of ids lie, such as '/data/{video}.mp4' or 's3://bucket/{youtube}.mp4'; fields: "
+        help="Where the videos of lists of ids lie, such as '/data/{video}.mp4' or 's3://bucket/{youtube}.mp4'; fields "
         "{video} {youtube} {split} {label} {start} {end}. With {start} in it, as in '{youtube}_{start:06d}.mp4', or "
         "with {video} for lists of parts (VGGSound, AudioSet, Kinetics), the files are cut to the rows' ranges "
         "already and are taken whole. By default ids are downloaded from YouTube.",

@@ -4,8 +4,10 @@ Paths are relative to the list. Eleven letters, digits, `_` or `-` without anyth
 of YouTube pages are understood.
 """
 
+import re
 from collections.abc import Iterator
 
+from pipeline.prepare.manifests.formats.folder import is_video
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
@@ -15,20 +17,22 @@ from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import is_youtube_id
 from pipeline.prepare.manifests.wrong import WrongRow
 
-_SUFFIXES = (".txt", ".lst", ".list", "")
+_SUFFIXES = (".txt", ".lst", ".list", ".csv", "")
+_URL = re.compile(r"[a-z0-9]+://\S|youtube(8m)?:[A-Za-z0-9_-]+$").match
 
 
 def looks_like(head: Head) -> bool:
-    """Named so; or one cell a row, the first of them a path, a URL or a YouTube id."""
-    if head.suffix in _SUFFIXES:
-        return True
-    rows = head.rows
-    return (
-        head.suffix in (".csv", ".tsv")
-        and bool(rows)
-        and all(len(row) == 1 for row in rows)
-        and ("/" in rows[0][0] or "." in rows[0][0] or is_youtube_id(rows[0][0]))
-    )
+    """At least half of the first lines are paths of videos, URLs or YouTube ids."""
+    lines = [line for line in head.lines if not line.startswith("#")]
+    if head.suffix not in _SUFFIXES or not lines:
+        return head.suffix in _SUFFIXES and bool(head.lines)
+    if head.suffix == ".csv" and any("," in line for line in lines):
+        return False
+    return 2 * sum(map(_names_video, lines)) >= len(lines)
+
+
+def _names_video(line: str) -> bool:
+    return is_youtube_id(line) or line[0] == "/" or _URL(line) is not None or is_video(line)
 
 
 def read(file: ListFile) -> Iterator[Draft]:

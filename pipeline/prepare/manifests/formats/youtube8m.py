@@ -25,7 +25,8 @@ def looks_like(head: Head) -> bool:
     """All first lines hold an id of four characters, and at most numbers behind it."""
     rows = head.rows[1:] if set(head.cells) in _HEADERS else head.rows
     return bool(rows) and all(
-        _ID(row[0]) and (len(row) == 1 or (len(row) == 2 and row[1].replace(" ", "").isdigit())) for row in rows if row
+        _ID(row[0]) and (len(row) == 1 or (len(row) == 2 and (not row[1] or row[1].replace(" ", "").isdigit())))
+        for row in rows
     )
 
 
