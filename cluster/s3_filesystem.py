@@ -1,8 +1,8 @@
 """s3fs, made to survive a storage that fails for a while.
 
 s3fs by itself tries a request again after broken connections and SlowDown, but not after 500, 502 or a plain 503, not
-where it can't connect, not while it reads the parts of a large file, and without a limit in time. Here every request is tried until it succeeds,
-fails for good, or patience ends, and what is read is one version of a file, whole.
+where it can't connect, not while it reads the parts of a large file, and without a limit in time. Here every request is
+tried until it succeeds, fails for good, or patience ends, and what is read is one version of a file, whole.
 """
 
 import asyncio
@@ -13,8 +13,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
@@ -147,6 +150,7 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         )
         self._answered = False
         self._doubtful: set[tuple[str, str]] = set()
+        self._addresses: dict[str, str] = {}
 
     async def _call_s3(self, method: str, *more: Any, **words: Any) -> Any:
         body = words.get("Body")
@@ -203,6 +207,37 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         parts: dict[int, bytes] = {}
         await self._get_parts(path, parts.__setitem__, parts.clear)
         return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+
+    async def cat_quickly(self, path: str) -> bytes:
+        """The whole content of an object with a bare request of our own, for the sake of many small ones.
+
+        botocore takes three times the CPU time to build and read such a request. What is not simply good is left to it,
+        for it knows why.
+        """
+        await self.set_session()
+        bucket, key, _ = self.split_path(path)
+        credentials = await self.session.get_credentials()
+        if credentials is not None:
+            request = AWSRequest("GET", await self._address(bucket) + quote(key, safe="/~"))
+            signer = S3SigV4Auth(await credentials.get_frozen_credentials(), "s3", self._s3.meta.region_name)
+            signer.add_auth(request)
+            try:
+                send = self._s3._endpoint.http_session.send(request.prepare())
+                answer = await asyncio.wait_for(send, _ATTEMPT_S)
+                content = bytes(await answer.content)
+                if answer.status_code == 200 and str(len(content)) == answer.headers.get("Content-Length"):
+                    self._answered = True
+                    return content
+            except _PASSING_ERRORS as error:
+                _log.debug("%s: %s; it is asked for once more", path, error)
+        return await self._cat_file(path)
+
+    async def _address(self, bucket: str) -> str:
+        """What comes before the key in the URLs of a bucket's objects."""
+        if bucket not in self._addresses:
+            url = await self._s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "x"})
+            self._addresses[bucket] = url.partition("?")[0].removesuffix("x")
+        return self._addresses[bucket]
 
     async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
         with open(lpath, "wb") as file:
@@ -262,11 +297,9 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
 
     async def _put_file(self, lpath: str, rpath: str, **more: Any) -> None:
         size = os.path.getsize(lpath)
-        part = max(_PART, -(-size // _MOST_PARTS))
         put = super()._put_file
-        await self._once_more_if_vanished(
-            rpath, lambda: put(lpath, rpath, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
-        )
+        how = {"chunksize": max(_PART, -(-size // _MOST_PARTS)), "max_concurrency": _PARTS_AT_ONCE}
+        await self._once_more_if_vanished(rpath, lambda: put(lpath, rpath, **how))
         stored = (await self._info(rpath))["size"]
         if stored != size:
             raise OSError(errno.EIO, f"expected {size} bytes after writing, found {stored}")

@@ -112,7 +112,7 @@ def read_json(url: Location) -> dict[str, Any]:
     return content
 
 
-def read_many(urls: Iterable[Location], readers: int = 32) -> Iterator[bytes]:
+def read_many(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes]:
     """The whole contents of many files, in the order of `urls`, `readers` of them read at a time.
 
     For many small files: on object storage a file takes as long as its answer, and this waits for many answers at once.
@@ -126,7 +126,7 @@ def read_many(urls: Iterable[Location], readers: int = 32) -> Iterator[bytes]:
         def begin(url: Location) -> "Future[bytes]":
             filesystem, path = _open_filesystem(url)
             if isinstance(filesystem, PatientS3FileSystem):
-                return asyncio.run_coroutine_threadsafe(filesystem._cat_file(path), filesystem.loop)
+                return asyncio.run_coroutine_threadsafe(filesystem.cat_quickly(path), filesystem.loop)
             return threads.submit(filesystem.cat_file, path)
 
         def finish() -> bytes:

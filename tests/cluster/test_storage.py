@@ -161,6 +161,8 @@ def test_names_with_spaces_signs_and_letters_of_all_kinds_survive(folder: str) -
     assert {file.url for file in storage.list_files(folder)} == {storage.join(folder, name) for name in names}
     for name in names:
         assert storage.read_text(storage.join(folder, name)) == name
+    assert list(storage.read_many(storage.join(folder, name) for name in names)) == [name.encode() for name in names]
+    for name in names:
         storage.remove(storage.join(folder, name))
     assert storage.list_files(folder) == []
 

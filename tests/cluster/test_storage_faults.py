@@ -134,6 +134,18 @@ def test_a_file_is_one_version_although_it_is_replaced_while_it_is_read(s3_bucke
     writer.join()
 
 
+def test_many_small_files_cost_one_request_each(s3_bucket: str, proxy: FaultyProxy) -> None:
+    proxy.share = 0
+    names = ["a b", "50% + x#1?=&~", "Ünïcode 音", "[x]*", "plain"]
+    for name in names:
+        storage.write_bytes(f"{s3_bucket}/{name}", name.encode())
+    before = len(proxy.requests)
+    assert list(storage.read_many(f"{s3_bucket}/{name}" for name in names)) == [name.encode() for name in names]
+    assert len(proxy.requests) - before == len(names)
+    with pytest.raises(MissingFileError, match="none: no such file"):
+        list(storage.read_many([f"{s3_bucket}/plain", f"{s3_bucket}/none"]))
+
+
 def test_what_is_final_is_not_tried_again(proxy: FaultyProxy, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.share = 0
     for action, kind in ((storage.read_bytes, MissingFileError), (storage.size, MissingFileError)):
