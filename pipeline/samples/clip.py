@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import av.video.frame
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 Pixels = npt.NDArray[np.uint8]
+# without the last two, pixels would depend on the processor
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 class ClipEncoder:
@@ -53,17 +57,11 @@ class ClipEncoder:
         }
         self._stream, self._fps = stream, fps
 
-    def add(self, pixels: Pixels) -> None:
-        """The next frame, RGB [H, W, 3]."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-            self._stream.width,
-            self._stream.height,
-            "yuv420p",
-            dst_colorspace="ITU601",
-            interpolation="BICUBIC",
-            threads=1,
-        )
+    def add(self, image: av.VideoFrame) -> None:
+        """The next frame, of any size and pixel format."""
+        frame = convert(image, self._stream.width, self._stream.height, "yuv420p")
         frame.pts, frame.time_base = self.frames, 1 / self._fps
+        frame.pict_type = av.video.frame.PictureType.NONE  # else the source's keyframes become the clip's
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
@@ -72,6 +70,19 @@ class ClipEncoder:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         return self._buffer.getvalue()
+
+
+def convert(image: av.VideoFrame, width: int, height: int, pixel_format: str) -> av.VideoFrame:
+    """A frame in another size and pixel format, its colours as BT.601 if they stay YUV; the same on every machine."""
+    return image.reformat(
+        width,
+        height,
+        pixel_format,
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.MPEG if pixel_format != "rgb24" else None,
+        interpolation=_SCALING,
+        threads=1,
+    )
 
 
 def decode_clip(content: bytes) -> Iterator[Pixels]:

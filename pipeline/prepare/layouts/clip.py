@@ -9,16 +9,18 @@ audio begin at `start` and last `frames / fps`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 
+import av
 import numpy as np
 
 from pipeline.errors import MediaError
-from pipeline.prepare.frames import Frame, read_frames
+from pipeline.prepare.frames import Frame, as_array
 from pipeline.prepare.layouts.describe import describe
-from pipeline.prepare.layouts.displayed import displayed_at, is_whole
+from pipeline.prepare.layouts.displayed import displayed_at, picture_start, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
@@ -27,7 +29,7 @@ from pipeline.prepare.reasons import Reason
 from pipeline.prepare.recipe import Part, exact, middle_of, part_of
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_file import VideoFile
-from pipeline.samples.clip import ClipEncoder
+from pipeline.samples.clip import ClipEncoder, convert
 from pipeline.samples.flac import encode_flac
 
 _MOST_MISSING_S = Fraction(1, 4)
@@ -41,35 +43,45 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
         MediaError: it gave no sample at all, with the reason.
     """
     fps = exact(settings.clip_fps)
-    starts, frames = _plan(part_of(row, video.duration_s, settings), row.end_s is not None, fps, settings)
+    part = part_of(row, video.duration_s, settings)
+    starts, frames = _one(part, fps, video) if row.end_s is not None else _several(part, fps, video, settings)
     samples = round(frames / fps * settings.audio_rate_hz)
     stretches, left_out = audible_stretches(video, starts, samples, settings, _MOST_MISSING_S)
-    moments = [[stretch.start_s + Fraction(2 * n + 1, 2) / fps for n in range(frames)] for stretch in stretches]
-    # whether a clip is whole is asked of the file behind the last frame, since it can't be in two places at once
-    clips = list(_encode(video, moments, fps, settings))
+    moments = [stretch.start_s + Fraction(2 * n + 1, 2) / fps for stretch in stretches for n in range(frames)]
+    shown = displayed_at(video, moments)
     encoded = []
-    for stretch, wanted, (content, times) in zip(stretches, moments, clips, strict=False):
-        if is_whole(video, list(zip(wanted, times, strict=True))):
-            files = {
-                "json": describe("clip", row, times, stretch.window, settings.audio_rate_hz, settings.clip_fps),
-                "mp4": content,
-                "flac": encode_flac(stretch.window.audio, settings.audio_rate_hz),
-            }
-            encoded.append(EncodedSample(f"{key_of(row.video)}_{stretch.number:04d}", files))
-    if len(encoded) < len(stretches):
-        left_out[Reason.DAMAGED.value] += len(stretches) - len(encoded)
+    for stretch in stretches:
+        clip = _encode(islice(shown, frames), fps, settings)
+        if clip is None:
+            left_out[Reason.DAMAGED.value] += 1
+            continue
+        content, times = clip
+        files = {
+            "json": describe("clip", row, times, stretch.window, settings.audio_rate_hz, settings.clip_fps),
+            "mp4": content,
+            "flac": encode_flac(stretch.window.audio, settings.audio_rate_hz),
+        }
+        encoded.append(EncodedSample(f"{key_of(row.video)}_{stretch.number:04d}", files))
     if not encoded:
         raise nothing_left(left_out, settings)
     return PreparedVideo(encoded, dict(sorted(left_out.items())))
 
 
-def _plan(part: Part, one: bool, fps: Fraction, settings: PrepareSettings) -> tuple[list[Fraction], int]:
+def _one(part: Part, fps: Fraction, video: VideoFile) -> tuple[list[Fraction], int]:
+    """When the clip of just this part starts (s from the video's zero), and how many frames it has."""
+    if picture_start(video) > part.start_s + _MOST_MISSING_S:
+        found = (
+            f"expected a picture from {float(part.start_s):g} s on, found it from {float(picture_start(video)):.2f} s"
+        )
+        raise MediaError(Reason.TOO_SHORT, found)
+    return [part.start_s], max(1, math.floor(part.duration_s * fps))
+
+
+def _several(part: Part, fps: Fraction, video: VideoFile, settings: PrepareSettings) -> tuple[list[Fraction], int]:
     """When the clips start (s from the video's zero), and how many frames each has."""
-    if one:
-        return [part.start_s], max(1, math.floor(part.duration_s * fps))
     length = exact(settings.clip_s)
     frames = max(1, math.floor(length * fps))
-    taken = middle_of(part, settings)
+    taken = middle_of(with_picture(part, video), settings)
     spare = taken.duration_s - (frames - Fraction(1, 2)) / fps
     if spare < 0:
         found = f"expected a clip of {settings.clip_s:g} s or more, found {float(taken.duration_s):.2f} s"
@@ -78,25 +90,34 @@ def _plan(part: Part, one: bool, fps: Fraction, settings: PrepareSettings) -> tu
 
 
 def _encode(
-    video: VideoFile, moments_s: Sequence[Sequence[Fraction]], fps: Fraction, settings: PrepareSettings
-) -> Iterator[tuple[bytes, list[Fraction]]]:
-    """MP4 and true times of its frames, for the moments of each clip; nothing where no frame could be decoded."""
-    every = [moment for moments in moments_s for moment in moments]
-    shown = displayed_at(read_frames(video, every), every)
-    for moments in moments_s:
-        encoder: ClipEncoder | None = None
-        times: list[Fraction] = []
-        for frame in islice(shown, len(moments)):
-            encoder = encoder or _encoder_for(frame, fps, settings)
-            encoder.add(np.rot90(frame.pixels, frame.look.rotation // 90))
-            times.append(frame.time_s)
-        if encoder is not None:
-            yield encoder.finish(), times
+    frames: Iterator[Frame | None], fps: Fraction, settings: PrepareSettings
+) -> tuple[bytes, list[Fraction]] | None:
+    """MP4 of all `frames` and their true times; None if one of them is missing."""
+    encoder: ClipEncoder | None = None
+    times: list[Fraction] = []
+    for frame in frames:
+        if frame is None:
+            deque(frames, maxlen=0)  # the next clip's frames follow
+            return None
+        image = _upright(frame, settings.frame_height)
+        if encoder is None:
+            encoder = ClipEncoder(_even(image.width), _even(image.height), fps, settings.clip_crf)
+        encoder.add(image)
+        times.append(frame.time_s)
+    return None if encoder is None else (encoder.finish(), times)
 
 
-def _encoder_for(frame: Frame, fps: Fraction, settings: PrepareSettings) -> ClipEncoder:
-    """An encoder for a clip that begins with `frame`: upright, square pixels, an even number of them both ways."""
-    rows, width = frame.pixels.shape[:2]
-    size = stored_size(width, rows, frame.look, settings.frame_height)
-    wide, high = reversed(size) if frame.look.rotation in (90, 270) else size
-    return ClipEncoder(max(2, wide - wide % 2), max(2, high - high % 2), fps, settings.clip_crf)
+def _upright(frame: Frame, height: int) -> av.VideoFrame:
+    """The frame as it is to be seen: square pixels, at most `height` of them high."""
+    width, rows = stored_size(frame.image.width, frame.image.height, frame.look, height)
+    kind = "rgb24" if frame.look.rotation else "yuv420p"
+    image = convert(frame.image, width, rows, kind)
+    if not frame.look.rotation:
+        return image
+    turned = np.ascontiguousarray(np.rot90(as_array(image), frame.look.rotation // 90))
+    return av.VideoFrame.from_ndarray(turned, format="rgb24")
+
+
+def _even(side: int) -> int:
+    """The even number of pixels below, as 4:2:0 needs it."""
+    return max(2, side - side % 2)

@@ -8,12 +8,12 @@ end, as it is in many files of "ten seconds": silence fills the audio.
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 
 from pipeline.errors import ManifestError, MediaError
 from pipeline.prepare.audio import Window
-from pipeline.prepare.frames import read_frames
 from pipeline.prepare.layouts.describe import describe
-from pipeline.prepare.layouts.displayed import displayed_at, is_whole
+from pipeline.prepare.layouts.displayed import displayed_at, picture_start, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
@@ -37,24 +37,23 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     length = settings.segments * segment
     one = row.end_s is not None or row.segment_labels is not None
     part = part_of(row, video.duration_s, settings)
-    starts = _starts(part if one else middle_of(part, settings), one, length, segment)
+    starts = _one(part, segment, video, settings) if one else _several(part, segment, video, settings)
     samples = round(length * settings.audio_rate_hz)
     stretches, left_out = audible_stretches(video, starts, samples, settings, segment / 2)
     middles = [
-        [stretch.start_s + Fraction(2 * place + 1, 2) * segment for place in range(settings.segments)]
+        stretch.start_s + Fraction(2 * place + 1, 2) * segment
         for stretch in stretches
+        for place in range(settings.segments)
     ]
-    # whether all frames are there is asked of the file behind the last one, since it can't be in two places at once
-    shown = list(_pictures(video, [middle for wanted in middles for middle in wanted], settings))
+    shown = _pictures(video, middles, settings)
     encoded = []
-    for place, (stretch, wanted) in enumerate(zip(stretches, middles, strict=True)):
-        pictures = shown[place * settings.segments : (place + 1) * settings.segments]
-        times = [time for time, _ in pictures]
-        if times and is_whole(video, list(zip(wanted, times, strict=True))):
+    for stretch in stretches:
+        pictures = [picture for picture in islice(shown, settings.segments) if picture is not None]
+        if len(pictures) < settings.segments:
+            left_out[Reason.DAMAGED.value] += 1
+        else:
             key = f"{key_of(row.video)}_{stretch.number:04d}"
             encoded.append(_encode(row, key, pictures, stretch.window, settings))
-    if len(encoded) < len(stretches):
-        left_out[Reason.DAMAGED.value] += len(stretches) - len(encoded)
     if not encoded:
         raise nothing_left(left_out, settings)
     return PreparedVideo(encoded, dict(sorted(left_out.items())))
@@ -73,26 +72,45 @@ def check_segment_labels(row: VideoRow, settings: PrepareSettings) -> None:
         )
 
 
-def _starts(part: Part, one: bool, length: Fraction, segment: Fraction) -> list[Fraction]:
+def _one(part: Part, segment: Fraction, video: VideoFile, settings: PrepareSettings) -> list[Fraction]:
+    """When the only sample starts (s from the video's zero)."""
+    if picture_start(video) > part.start_s + segment / 2:
+        found = (
+            f"expected a picture from {float(part.start_s):g} s on, found it from {float(picture_start(video)):.2f} s"
+        )
+        raise MediaError(Reason.TOO_SHORT, found)
+    _spare(part, segment, settings)
+    return [part.start_s]
+
+
+def _several(part: Part, segment: Fraction, video: VideoFile, settings: PrepareSettings) -> list[Fraction]:
     """When the samples start (s from the video's zero)."""
-    enough = length - segment / 2
+    taken = middle_of(with_picture(part, video), settings)
+    length = settings.segments * segment
+    count = math.floor(_spare(taken, segment, settings) / length) + 1
+    return [taken.start_s + number * length for number in range(count)]
+
+
+def _spare(part: Part, segment: Fraction, settings: PrepareSettings) -> Fraction:
+    """How much longer (s) the part is than it must be for one sample."""
+    enough = (settings.segments - Fraction(1, 2)) * segment
     if part.duration_s < enough:
         found = f"expected {float(enough):g} s or more, found {float(part.duration_s):.2f} s"
         raise MediaError(Reason.TOO_SHORT, found)
-    if one:
-        return [part.start_s]
-    return [part.start_s + number * length for number in range(math.floor((part.duration_s - enough) / length) + 1)]
+    return part.duration_s - enough
 
 
 def _pictures(
     video: VideoFile, middles_s: Sequence[Fraction], settings: PrepareSettings
-) -> Iterator[tuple[Fraction, bytes]]:
-    """(true time, JPEG) of the frame displayed at each of `middles_s`; nothing where no frame could be decoded."""
+) -> Iterator[tuple[Fraction, bytes] | None]:
+    """(true time, JPEG) of the frame displayed at each of `middles_s`; None where it can't be decoded."""
     last: tuple[Fraction, bytes] | None = None
-    for frame in displayed_at(read_frames(video, middles_s), middles_s):
+    for frame in displayed_at(video, middles_s):
+        if frame is None:
+            yield None
+            continue
         if last is None or frame.time_s != last[0]:
-            picture = encode_picture(frame, settings.frame_height, settings.jpeg_quality)
-            last = (frame.time_s, picture)
+            last = (frame.time_s, encode_picture(frame, settings.frame_height, settings.jpeg_quality))
         yield last
 
 
