@@ -1,5 +1,7 @@
 """Windows of audio around given times, resampled, each placed exactly on the video's clock."""
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +21,7 @@ _JITTER_S = Fraction(3, 1000)  # containers that count in milliseconds round eac
 _GAP_S = Fraction(1, 10)  # a window with a longer hole in it is damaged
 _ROUNDING = 2  # samples by which a track may miss a whole window and still count as long enough
 _MOST_TOGETHER_S = 180
+_MOST_WAITING = 1 << 18
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 Float = npt.NDArray[np.float32]
@@ -202,78 +205,130 @@ def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, channels: int
     # some demuxers land behind the wanted time: then again from farther back
     for back_s in (0, 2, 16, 128, None):
         start = earliest if back_s is None else max(earliest, first_s - _PREROLL_S - back_s)
-        frames = _frames_from(video, start, last_s, channels)
-        if start == earliest or (frames and frames[0][0] <= max(first_s, begin)):
+        track = _read_from(video, start, last_s, channels)
+        if start == earliest or (track.ticks and track.ticks[0] * track.tick_s <= max(first_s, begin)):
             break
-    return _place(frames, first_s, last_s)
+    return _place(track, first_s, last_s)
 
 
-def _frames_from(
-    video: VideoFile, start_s: Fraction, last_s: Fraction, channels: int
-) -> list[tuple[Fraction, int, Float]]:
-    """(time on the container's clock, rate in Hz, audio [C, n] in -1..1) of each decodable audio frame."""
+@dataclass
+class _Decoded:
+    """Decoded frames of a track, all of one rate.
+
+    Attributes:
+        ticks: presentation time of each frame.
+        lengths: samples of each frame.
+        audio: the frames [C, N] without what may lie between them.
+    """
+
+    tick_s: Fraction
+    rate_hz: int
+    ticks: list[int]
+    lengths: list[int]
+    audio: Float
+
+
+def _read_from(video: VideoFile, start_s: Fraction, last_s: Fraction, channels: int) -> _Decoded:
+    """Each decodable audio frame from about `start_s` until the first behind `last_s` on the container's clock.
+
+    Raises:
+        MediaError: `damaged` where the track changes its rate.
+    """
     audio, tick = video.audio, tick_of(video.audio)
     # Matroska indexes its video only: sought by audio it lands behind whatever audio was read before
     video.seek(int(start_s // video.tick_s))
     audio.codec_context.flush_buffers()
-    found: list[tuple[Fraction, int, Float]] = []
+    first_tick, last_tick = math.ceil(start_s / tick), math.floor(last_s / tick)
+    ticks: list[int] = []
     mixer = _Mixer(channels)
     for packet in video.container.demux(audio):
-        if packet.pts is not None and (packet.pts + (packet.duration or 0)) * tick < start_s:
+        if packet.pts is not None and packet.pts + (packet.duration or 0) < first_tick:
             continue
         try:
             decoded = audio.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:
             continue  # leaves a hole, which is looked at when the windows are cut
         for frame in decoded:
-            if frame.pts is not None:
-                found.append((frame.pts * Fraction(frame.time_base or tick), frame.sample_rate, mixer.mix(frame)))
-        if found and found[-1][0] > last_s:
+            if frame.pts is not None and frame.samples:
+                ticks.append(frame.pts)
+                mixer.add(frame)
+        if ticks and ticks[-1] > last_tick:
             break
-    return found
+    return _Decoded(tick, mixer.rate_hz, ticks, mixer.lengths, mixer.mixed())
 
 
 class _Mixer:
-    """Frames of any sample format and channel layout to float32 [C, n] at their own rate."""
+    """Frames of any sample format and channel layout to float32 [C, N] at their own rate.
+
+    Attributes:
+        lengths: samples of each frame.
+    """
 
     def __init__(self, channels: int) -> None:
-        self._channels = channels
-        self._kind: tuple[str, str, int] | None = None
-        self._resampler: av.AudioResampler | None = None
+        self.lengths: list[int] = []
+        self.rate_hz = 0
+        self._layout = _LAYOUTS[channels]
+        self._kind: tuple[str, str] | None = None
+        self._waiting = av.AudioFifo()
+        self._pieces: list[Float] = [np.zeros((channels, 0), np.float32)]
 
-    def mix(self, frame: av.AudioFrame) -> Float:
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or kind != self._kind:
+    def add(self, frame: av.AudioFrame) -> None:
+        kind = (frame.format.name, frame.layout.name)
+        self.rate_hz = self.rate_hz or frame.sample_rate
+        if frame.sample_rate != self.rate_hz:
+            raise MediaError(Reason.DAMAGED, "its audio track changes its sample rate")
+        # many frames at once cost what one does; not all, which would fill the memory with surround sound
+        if kind != self._kind or self._waiting.samples > _MOST_WAITING:
+            self._mix()
             self._kind = kind
-            self._resampler = av.AudioResampler("fltp", _LAYOUTS[self._channels], frame.sample_rate)
         frame.pts = None  # its time is kept outside; the resampler would fill holes by itself
-        pieces = [piece.to_ndarray() for piece in self._resampler.resample(frame)]
-        return np.concatenate(pieces, axis=1)
+        self._waiting.write(frame)
+        self.lengths.append(frame.samples)
+
+    def mixed(self) -> Float:
+        """All that was added."""
+        self._mix()
+        return np.concatenate(self._pieces, axis=1)
+
+    def _mix(self) -> None:
+        if self._kind is not None:
+            resampler = av.AudioResampler("fltp", self._layout, self.rate_hz)
+            self._pieces += [piece.to_ndarray() for piece in resampler.resample(self._waiting.read())]
+            self._waiting = av.AudioFifo()
 
 
-def _place(frames: list[tuple[Fraction, int, Float]], first_s: Fraction, last_s: Fraction) -> _Stretch:
+def _place(track: _Decoded, first_s: Fraction, last_s: Fraction) -> _Stretch:
     """Put each frame where its time says; between `first_s` and `last_s`, cut to what was found."""
-    frames = [
-        entry for entry in frames if entry[0] < last_s and entry[0] + Fraction(entry[2].shape[1], entry[1]) > first_s
-    ]
-    if not frames:
+    rate, tick = track.rate_hz, track.tick_s
+    last_tick = math.ceil(last_s / tick)
+    # in samples times ticks, whole numbers that any two times can be compared in
+    first = math.floor(first_s * rate * tick.denominator)
+    scale = rate * tick.numerator
+    ends = [at * scale + length * tick.denominator for at, length in zip(track.ticks, track.lengths, strict=True)]
+    kept = [index for index, at in enumerate(track.ticks) if at < last_tick and ends[index] > first]
+    if not kept:
         return _Stretch(first_s, 1, np.zeros((1, 0), np.float32), np.zeros(0, np.bool_))
-    start, rate, first = frames[0]
-    if any(other != rate for _, other, _ in frames):
-        raise MediaError(Reason.DAMAGED, "its audio track changes its sample rate")
-    places: list[int] = []
+    begin = track.ticks[kept[0]]
+    sources = list(itertools.accumulate(track.lengths, initial=0))
+    jitter = int(_JITTER_S * rate)
+    moves: list[tuple[int, int, int]] = []  # (place, source, samples), joined where both go on
     expected = 0
-    for time, _, piece in frames:
-        exact = round((time - start) * rate)
-        places.append(expected if abs(exact - expected) <= _JITTER_S * rate else exact)
-        expected = places[-1] + piece.shape[1]
-    length = max(place + piece.shape[1] for place, (_, _, piece) in zip(places, frames, strict=True))
-    audio = np.zeros((first.shape[0], length), np.float32)
+    for index in kept:
+        exact = ((track.ticks[index] - begin) * scale * 2 + tick.denominator) // (2 * tick.denominator)
+        place = expected if abs(exact - expected) <= jitter else exact
+        expected = place + track.lengths[index]
+        if moves and sum(moves[-1][::2]) == place and moves[-1][1] + moves[-1][2] == sources[index]:
+            moves[-1] = (moves[-1][0], moves[-1][1], moves[-1][2] + track.lengths[index])
+        else:
+            moves.append((place, sources[index], track.lengths[index]))
+    length = max(place + samples for place, _, samples in moves)
+    audio = np.zeros((track.audio.shape[0], length), np.float32)
     heard = np.zeros(length, np.bool_)
-    for place, (_, _, piece) in zip(places, frames, strict=True):
-        from_ = max(0, -place)
-        audio[:, place + from_ : place + piece.shape[1]] = piece[:, from_:]
-        heard[place + from_ : place + piece.shape[1]] = True
+    for place, source, samples in moves:
+        skipped = max(0, -place)
+        audio[:, place + skipped : place + samples] = track.audio[:, source + skipped : source + samples]
+        heard[place + skipped : place + samples] = True
+    start = begin * tick
     low = max(0, int((first_s - start) * rate))
     high = min(length, int((last_s - start) * rate) + 1)
     return _Stretch(start + Fraction(low, rate), rate, audio[:, low:high], heard[low:high])

@@ -18,7 +18,8 @@ _RATE = 25  # any will do: frames are asked for by number
 
 
 def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, av.VideoFrame]]:
-    """(presentation time in ticks, frame as RGB) of the run's wanted frames, in order; none if anything is wrong.
+    """(presentation time in ticks, RGB frame with that time) of all the run's wanted frames, in order; none of them if
+    anything is wrong.
 
     Only for runs of which `trust.decord_is_sure`.
     """
@@ -36,10 +37,12 @@ def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, av.VideoFr
         del reader  # else it goes on decoding, unheard
     if complaints.count:
         return []
-    return [
-        (tick, av.VideoFrame.from_ndarray(picture, format="rgb24"))
-        for tick, picture in zip(wanted, pictures, strict=True)
-    ]
+    frames = []
+    for tick, picture in zip(wanted, pictures, strict=True):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = tick
+        frames.append((tick, frame))
+    return frames
 
 
 def _clip(stream: av.VideoStream, packets: Sequence[av.Packet]) -> io.BytesIO:

@@ -50,16 +50,30 @@ def read_frames(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Frame
     Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. Frames that can't be
     decoded whole are left out.
     """
+    last: Fraction | None = None
+    for _, frame in read_moments(video, times_s):
+        if frame is not None and frame.time_s != last:
+            yield frame
+            last = frame.time_s
+
+
+def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tuple[Fraction, Frame | None]]:
+    """Each of `times_s` (s from the video's zero, in order) with the frame displayed then.
+
+    None stands for a frame that can't be decoded whole. Times at which no frame is displayed are left out.
+    """
     look: Look | None = None
-    last: int | None = None
     for run in find_runs(video, times_s):
         by_decord: list[tuple[int, av.VideoFrame]] = []
         if len(run.packets) > 1:  # PyAV has to decode the keyframe for its look, so a keyframe alone stays its own
             look = look or look_at(video, run)
             if look is not None and decord_is_sure(video, run, look):
                 by_decord = decode_with_decord(video, run)
-        for tick, image in by_decord or decode_with_pyav(video, run):
-            if tick != last:
+        moments = sorted(run.wanted)
+        for target, image in by_decord or decode_with_pyav(video, run):
+            frame: Frame | None = None
+            if image is not None:
                 shown = look if by_decord and look is not None else look_of(video, image)
-                yield Frame(tick * video.tick_s - video.zero, image, shown)
-            last = tick
+                frame = Frame(image.pts * video.tick_s - video.zero, image, shown)
+            while moments and run.wanted[moments[0]] == target:
+                yield moments.pop(0) - video.zero, frame

@@ -1,8 +1,11 @@
 """Which packets of a video have to be decoded for a frame at a given time: found by seeking, without decoding."""
 
+import bisect
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 
@@ -29,23 +32,31 @@ def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Run]:
 
     A frame is displayed from its own presentation time until the next one's. Times at which no frame is displayed any
     more, because the file breaks off, are left out. Times between the same two keyframes share a run, so nothing is
-    decoded twice; only one run is held in memory at a time.
+    read or decoded twice; only one run is held in memory at a time.
     """
-    pending: Run | None = None
-    for time in times_s:
-        moment = time + video.zero
-        found = _find_run(video, moment)
-        if found is None:
-            continue
-        if pending is not None and pending.packets[0].pts == found.packets[0].pts:
-            found.wanted = pending.wanted | found.wanted
-            if len(found.packets) < len(pending.packets):
-                found.packets = pending.packets
-        elif pending is not None:
-            yield pending
-        pending = found
-    if pending is not None:
-        yield pending
+    waiting = deque(time + video.zero for time in times_s)
+    while waiting:
+        passage = _passage_to(video, int(waiting[0] // video.tick_s))
+        run: Run | None = None
+        keyframe: int | None = None
+        while waiting and passage is not None:
+            tick = int(waiting[0] // video.tick_s)
+            place = passage.place_of(tick, keyframe)
+            if place is None:
+                break
+            moment = waiting.popleft()
+            if passage.breaks_off(tick, place):
+                continue
+            packets = passage.packets[place.first : place.last + 1]
+            if run is None:
+                run, keyframe = Run(packets), place.first
+            elif len(packets) > len(run.packets):
+                run.packets = packets
+            run.wanted[moment] = place.target
+        if run is not None:
+            yield run
+        elif passage is None:
+            waiting.popleft()
 
 
 def packets_before(video: VideoFile, run: Run) -> list[av.Packet]:
@@ -57,7 +68,7 @@ def packets_before(video: VideoFile, run: Run) -> list[av.Packet]:
     for back_s in (0, 1, 4, 16):
         video.seek(tick - 1 - int(back_s / video.tick_s))
         packets: list[av.Packet] = []
-        for packet in _from_keyframe(video):
+        for packet in from_keyframe(video):
             if presentation_time(packet) == begin:
                 break
             if None not in (packet.dts, first.dts) and packet.dts > first.dts:
@@ -74,38 +85,90 @@ def presentation_time(packet: av.Packet) -> int | None:
     return time
 
 
-def _find_run(video: VideoFile, moment: Fraction) -> Run | None:
-    base = video.tick_s
-    tick = int(moment // base)
+def _passage_to(video: VideoFile, tick: int) -> "_Passage | None":
+    """Packets from before `tick` on that hold the frame displayed then; None if there is none."""
     # a bit before the start, since MPEG streams are sought by decoding time, which lies before the presentation
-    first = int(video.video.start_time or 0) - int(1 / base)
+    first = int(video.video.start_time or 0) - int(1 / video.tick_s)
     # some demuxers seek by decoding time and land behind the wanted frame, and the leading pictures of an open GOP need
     # the keyframe before theirs: then again from farther back
     for back_s in (0, 1, 4, 16, 64, 256, None):
-        start = first if back_s is None else max(first, tick - int(back_s / base))
+        start = first if back_s is None else max(first, tick - int(back_s / video.tick_s))
         video.seek(start)
-        packets = _read_until_settled(video, tick)
-        run = _cut(packets, tick, moment)
-        if run is not None:
-            return None if _breaks_off(video, run, packets, tick) else run
+        passage = _Passage(video)
+        if passage.place_of(tick) is not None:
+            return passage
         if start == first:
             return None
     return None
 
 
-def _read_until_settled(video: VideoFile, tick: int) -> list[av.Packet]:
-    """Packets from the keyframe that the container stands at, until none that follows can be displayed by `tick`."""
-    packets: list[av.Packet] = []
-    later = 0
-    for packet in _from_keyframe(video):
-        packets.append(packet)
-        later += (presentation_time(packet) or 0) > tick
-        if (packet.dts is not None and packet.dts > tick) or later >= _MOST_REORDERED:
-            break
-    return packets
+class _Place(NamedTuple):
+    """Where in a passage a frame is: packets `first` to `last` decode it, `target` is its presentation time (ticks)."""
+
+    first: int
+    last: int
+    target: int
 
 
-def _from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
+class _Passage:
+    """Packets read one after the other from the keyframe that the container stands at, as far as they are needed."""
+
+    def __init__(self, video: VideoFile) -> None:
+        self.packets: list[av.Packet] = []
+        self._video = video
+        self._source = from_keyframe(video)
+        self._times: list[int] = []
+        self._shown: list[tuple[int, int]] = []
+        self._keyframes: list[tuple[int, int]] = []
+        self._last_dts: int | None = None
+
+    def place_of(self, tick: int, keyframe: int | None = None) -> _Place | None:
+        """The frame displayed at `tick`; None if no packet is displayed by then, or it needs another keyframe than the
+        packet number `keyframe`."""
+        if not self._read_until(tick, keyframe):
+            return None
+        found = bisect.bisect_left(self._shown, (tick + 1, 0)) - 1
+        if found < 0:
+            return None
+        target, last = self._shown[found]
+        for first in range(last, -1, -1):
+            if self.packets[first].is_keyframe and (presentation_time(self.packets[first]) or 0) <= target:
+                return _Place(first, last, target) if keyframe in (None, first) else None
+        return None
+
+    def breaks_off(self, tick: int, place: _Place) -> bool:
+        """Whether the file ends with the frame at `place`, long before `tick`."""
+        if self._times[-1] > tick:
+            return False
+        base = self._video.tick_s
+        lasts_s = max((self.packets[place.last].duration or 0) * base, self._video.frame_s)
+        return tick * base > place.target * base + lasts_s + self._video.frame_s
+
+    def _read_until(self, tick: int, keyframe: int | None) -> bool:
+        """Read until nothing that follows can be displayed by `tick`; False as soon as a keyframe behind packet number
+        `keyframe` is."""
+        while True:
+            if keyframe is not None and self._keyframes[-1][0] <= tick and self._keyframes[-1][1] > keyframe:
+                return False
+            if self._last_dts is not None and self._last_dts > tick:
+                return True
+            if len(self._times) - bisect.bisect_right(self._times, tick) >= _MOST_REORDERED:
+                return True
+            packet = next(self._source, None)
+            if packet is None:
+                return True
+            time, number = presentation_time(packet) or 0, len(self.packets)
+            if _is_shown(packet):
+                bisect.insort(self._shown, (time, number))
+            if packet.is_keyframe:
+                self._keyframes.append((time, number))
+            bisect.insort(self._times, time)
+            self.packets.append(packet)
+            if packet.dts is not None:
+                self._last_dts = packet.dts
+
+
+def from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
     """Packets of the video track with a time, from the first keyframe behind where the container stands."""
     begun = False
     for packet in video.container.demux(video.video):
@@ -114,30 +177,8 @@ def _from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
             yield packet
 
 
-def _cut(packets: list[av.Packet], tick: int, moment: Fraction) -> Run | None:
-    shown = [(presentation_time(packet) or 0, index) for index, packet in enumerate(packets) if _is_shown(packet)]
-    target, last = max(((time, index) for time, index in shown if time <= tick), default=(0, -1))
-    if last < 0:
-        return None
-    for first in range(last, -1, -1):
-        if packets[first].is_keyframe and (presentation_time(packets[first]) or 0) <= target:
-            return Run(packets[first : last + 1], {moment: target})
-    return None
-
-
 def _is_shown(packet: av.Packet) -> bool:
     if packet.is_discard:  # outside the edit list
         return False
     # VP8 puts hidden reference frames into packets of their own; bit 4 of the first byte is its show_frame flag
     return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
-
-
-def _breaks_off(video: VideoFile, run: Run, packets: list[av.Packet], tick: int) -> bool:
-    """Whether the file ends with the frame that was found, long before the wanted time."""
-    if any((presentation_time(packet) or 0) > tick for packet in packets):
-        return False
-    base = video.tick_s
-    target = next(iter(run.wanted.values()))
-    last = next(packet for packet in run.packets if presentation_time(packet) == target)
-    lasts_s = max((last.duration or 0) * base, video.frame_s)
-    return tick * base > target * base + lasts_s + video.frame_s

@@ -42,11 +42,11 @@ def look_of(video: VideoFile, frame: av.VideoFrame) -> Look:
     )
 
 
-def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(presentation time in ticks, frame) of the run's wanted frames, in order.
+def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """(wanted presentation time in ticks, frame with its own) of all the run's wanted frames, in order.
 
-    Damaged frames are left out, and so is a wanted one whose nearest whole predecessor lies more than two frames before
-    it.
+    None stands for a damaged frame. One whose nearest whole predecessor lies at most two frames before it is replaced
+    by that one.
     """
     wanted = sorted(set(run.wanted.values()))
     done = 0
@@ -61,8 +61,7 @@ def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.Video
     before = packets_before(video, run)
     most_behind = int(2 * video.frame_s / video.tick_s)
     for target, frame in _displayed(video, [*before, *run.packets], len(before), wanted[done:]):
-        if frame is not None and frame.pts is not None and frame.pts >= target - most_behind:
-            yield frame.pts, frame
+        yield target, frame if frame is not None and (frame.pts or 0) >= target - most_behind else None
 
 
 def _displayed(
