@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import webdataset
+from av.video.reformatter import ColorRange, Colorspace
 from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from test_audio import bursts
 
@@ -172,6 +173,65 @@ def test_sound_begins_with_the_first_frame(tmp_path: Path) -> None:
         times = metadata.audio_start_s + np.arange(metadata.audio_samples) / 21000
         audio = decode_flac(sample.files["flac"])[0][0]
         np.testing.assert_allclose(audio[50:-50], (0.5 * 32768 * np.sin(2 * np.pi * 200 * times))[50:-50], atol=80)
+
+
+def test_flashes_and_beeps_of_a_real_file_fall_together(corpus: Path) -> None:
+    settings = CLIPS.model_copy(update={"clip_s": 20.0, "clip_fps": 30.0, "max_clip_s": 20.0, "frame_height": 96})
+    (sample,) = clips_of(corpus / "videos/energon_sync_test.mp4", settings).samples
+    metadata = SampleMetadata.model_validate_json(sample.files["json"])
+    light = [float(picture.mean()) for picture in decode_clip(sample.files["mp4"])]
+    power = np.square(decode_flac(sample.files["flac"])[0][0].astype(np.float64))
+    loud = np.flatnonzero(power > power.max() * 0.02)
+    beeps = loud[np.r_[True, np.diff(loud) > 2100]] / 21000
+    flashes = [n for n, (before, now) in enumerate(itertools.pairwise(light), 1) if now > before + 6]
+    assert len(flashes) >= 19
+    # the file's own offset, found by decoding it from its start: flash at n + 33.3 ms, beep at n + 53.6 ms
+    for clock, most in (
+        ([metadata.frame_times_s[n] - metadata.audio_start_s for n in flashes], 5e-3),
+        ([n / 30 for n in flashes], 1 / 60),  # the clip's own, on which a frame may be half a frame off its true time
+    ):
+        offsets = [float(beeps[np.argmin(np.abs(beeps - flash))]) - flash - 0.0202 for flash in clock]
+        assert max(map(abs, offsets)) <= most
+
+
+COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 20), (128, 128, 128), (20, 20, 20), (240, 240, 240)]
+
+
+@pytest.mark.parametrize(
+    ("space", "extent", "pixel_format"),
+    [
+        (None, ColorRange.MPEG, "yuv420p"),
+        (Colorspace.ITU709, ColorRange.MPEG, "yuv420p"),
+        (None, ColorRange.JPEG, "yuvj420p"),
+        (Colorspace.ITU709, ColorRange.JPEG, "yuv420p"),
+    ],
+)
+def test_colours_stay_whatever_their_coding(
+    space: Colorspace | None, extent: ColorRange, pixel_format: str, tmp_path: Path
+) -> None:
+    patches = np.repeat(np.array([COLOURS], np.uint8), 40, axis=1).repeat(160, axis=0)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "10", "preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = 280, 160, pixel_format
+        video.codec_context.color_range = extent
+        if space is not None:
+            video.codec_context.colorspace = space
+        sound = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(patches, format="rgb24").reformat(
+                format=pixel_format, dst_colorspace=space or Colorspace.ITU601, dst_color_range=extent
+            )
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        piece = av.AudioFrame.from_ndarray(clicks(2.4, [1.0]), format="fltp", layout="mono")
+        piece.sample_rate, piece.pts = RATE_HZ, 0
+        for item in (piece, None):
+            container.mux(sound.encode(item))
+    settings = CLIPS.model_copy(update={"frame_height": 80, "clip_s": 2.0})
+    picture = next(decode_clip(clips_of(tmp_path / "a.mp4", settings).samples[0].files["mp4"]))
+    shown = [picture[10:-10, 20 * n + 6 : 20 * n + 14].mean(axis=(0, 1)) for n in range(len(COLOURS))]
+    np.testing.assert_allclose(shown, COLOURS, atol=7)
 
 
 @pytest.mark.parametrize(
