@@ -104,7 +104,7 @@ def test_an_open_file_reads_right_under_faults(proxy: FaultyProxy, s3_bucket: st
 
 def test_one_of_many_creates_a_file_even_when_answers_are_lost(proxy: FaultyProxy, s3_bucket: str) -> None:
     proxy.kinds = ("unanswered", "cut", "refused")
-    proxy.share = 0.5
+    proxy.share = 0.4
     for number in range(4):
         url = f"{s3_bucket}/{number}"
         with ThreadPoolExecutor(4) as threads:

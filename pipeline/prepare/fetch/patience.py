@@ -81,7 +81,7 @@ class Patience:
                 raise MediaError(Reason.UNREACHABLE, f"{host_of(url)}: its certificate is wrong: {error}") from None
             except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
                 said, after, busy = " ".join(str(error).split()) or "no answer in time", None, False
-            vain = 1 if gained() > before else vain + 1
+            vain = 0 if gained() > before else vain + 1
             pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_S, 0.25 * 2**vain)
             if after is not None and after > self._settings.longest_wait_s:
                 raise MediaError(
