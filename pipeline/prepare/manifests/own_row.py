@@ -1,6 +1,7 @@
 """A row of gavt's own lists (JSONL, CSV, Parquet): checked by hand, because a million of them are read in seconds."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ COLUMNS = tuple(key for key in KEYS if key != "extra")
 """What a row holds that is read."""
 
 _KNOWN = frozenset(KEYS)
+_NUMBERS = (float, int)
+_TEXTS = frozenset((str, type(None)))
 
 
 def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow]:
@@ -42,16 +45,20 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         raise WrongRow(_unknown(next(name for name in values if name not in _KNOWN)))
     get = values.get
     source, video, split, group = get("source"), get("video"), get("split"), get("group")
-    for name, value in (("source", source), ("video", video), ("split", split), ("group", group)):
-        if value is not None and (type(value) is not str or not value):
-            raise WrongRow(f"{name}: expected {'a value' if value == '' else 'a string'}, found {shown(value)}")
-    labels, start_s, end_s = get("labels"), get("start_s"), get("end_s")
+    texts = (source, video, split, group)
+    if "" in texts or not _TEXTS.issuperset(map(type, texts)):
+        raise WrongRow(_no_text(values))
+    labels = get("labels")
+    start_s: Any = get("start_s")
+    end_s: Any = get("end_s")
     names = () if labels is None else file.labels.checked(labels, "labels")
-    if start_s is not None or end_s is not None:
+    if type(start_s) in _NUMBERS and type(end_s) in _NUMBERS and 0 <= start_s < end_s < math.inf:
+        start_s, end_s = float(start_s), float(end_s)
+    elif start_s is not None or end_s is not None:
         start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")
         check_range(start_s, end_s)
     if source is not None:
-        source = file.source(source)
+        source = source if source[0] == "/" else file.source(source)
     elif video is not None and file.has_template:
         filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False)
         source, start_s, end_s = filled.source, filled.start_s, filled.end_s
@@ -89,6 +96,15 @@ def _segments(values: Any, file: ListFile) -> tuple[tuple[str, ...], ...]:
     if type(values) is not list:
         raise WrongRow(f"segment_labels: expected a list, found {shown(values)}")
     return tuple(file.labels.checked(value, f"segment_labels.{place}") for place, value in enumerate(values))
+
+
+def _no_text(values: Mapping[str, Any]) -> str:
+    name = next(name for name in ("source", "video", "split", "group") if not _is_text(values.get(name)))
+    return f"{name}: expected {'a value' if values[name] == '' else 'a string'}, found {shown(values[name])}"
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or (type(value) is str and value != "")
 
 
 def _unknown(name: Any) -> str:

@@ -1,6 +1,7 @@
 """Rows of several lists to rows with ids that are unique."""
 
 import itertools
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from pipeline.prepare.manifests.list_file import Naming
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.sources import hashed_names
 from pipeline.prepare.manifests.unique import DigestTable, Places, as_numbers, digests_of
+
+_RANGE = struct.Struct("<xdd").pack
 
 Settled = tuple[int, Naming, VideoRow]
 """A row with its place counted over all lists."""
@@ -30,7 +33,7 @@ class Settler:
     def settle(self, batch: Sequence[Settled]) -> list[VideoRow]:
         """The rows of a batch that are new."""
         sources = digests_of([_key(row) for _, _, row in batch])
-        names = digests_of([row.video for _, _, row in batch])
+        names = digests_of([row.video.encode() for _, _, row in batch])
         source_places = self._sources.find(as_numbers(sources)).tolist()
         name_places = self._ids.find(as_numbers(names)).tolist()
         new_sources: dict[bytes, int] = {}
@@ -70,7 +73,7 @@ class Settler:
             if naming is Naming.FILE and (place >= 0 or name in seen):
                 wanted.append(hashed_names(row.source)[0])
             seen.add(name)
-        digests = digests_of(wanted)
+        digests = digests_of(map(str.encode, wanted))
         found = self._ids.find(as_numbers(digests)).tolist()
         return {name for name, place in zip(digests, found, strict=True) if place < 0}
 
@@ -78,7 +81,7 @@ class Settler:
         self, row: VideoRow, naming: Naming, new_names: dict[bytes, int], free: set[bytes]
     ) -> tuple[VideoRow, bytes]:
         for name in _other_names(row, naming):
-            (found,) = digests_of([name])
+            (found,) = digests_of([name.encode()])
             if found not in new_names and (found in free or self._ids.find(as_numbers([found]))[0] < 0):
                 return replace(row, video=name), found
         raise AssertionError("the numbers never end")
@@ -91,12 +94,13 @@ def _other_names(row: VideoRow, naming: Naming) -> Iterator[str]:
         yield f"{row.video}-{number}"
 
 
-def _key(row: VideoRow) -> str:
+def _key(row: VideoRow) -> bytes:
     """What makes a row the same as another."""
-    if row.start_s is None and row.end_s is None and row.segment_labels is None:
-        return row.source
-    key = f"{row.source}\0{row.start_s}\0{row.end_s}"
-    return key if row.segment_labels is None else "\0".join((key, *row.labels))
+    start, end = row.start_s, row.end_s
+    key = row.source.encode()
+    if start is not None or end is not None:
+        key += _RANGE(-1.0 if start is None else start, -1.0 if end is None else end)
+    return key if row.segment_labels is None else b"\0".join((key, *map(str.encode, row.labels)))
 
 
 def _described(row: VideoRow) -> str:

@@ -17,9 +17,9 @@ _LARGEST = 1 << 24
 """Entries of the largest tables; merging larger ones would need memory for two of them at once."""
 
 
-def digests_of(texts: Iterable[str]) -> list[bytes]:
-    """64-bit digest of each text."""
-    return [blake2b(text.encode(), digest_size=8).digest() for text in texts]
+def digests_of(keys: Iterable[bytes]) -> list[bytes]:
+    """64-bit digest of each key."""
+    return [blake2b(key, digest_size=8).digest() for key in keys]
 
 
 def as_numbers(digests: list[bytes]) -> Digests:
