@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster import storage
 from pipeline.errors import ManifestError, ShardSetError
-from pipeline.prepare.layouts.segments import check_segment_labels
+from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 

@@ -60,6 +60,8 @@ class ClipEncoder:
     def add(self, image: av.VideoFrame) -> None:
         """The next frame, of any size and pixel format."""
         frame = convert(image, self._stream.width, self._stream.height, "yuv420p")
+        if frame is image:  # its time is the caller's
+            frame = av.VideoFrame.from_ndarray(image.to_ndarray(), format="yuv420p")
         frame.pts, frame.time_base = self.frames, 1 / self._fps
         frame.pict_type = av.video.frame.PictureType.NONE  # else the source's keyframes become the clip's
         self._container.mux(self._stream.encode(frame))

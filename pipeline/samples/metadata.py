@@ -29,7 +29,8 @@ class SampleMetadata(Settings):
     source: str
     """Path or URL that the video was read from."""
     frame_times_s: list[float]
-    """True presentation time of each frame."""
+    """True presentation time of each frame. In its own file, frame n of a clip lies at `n / fps`, and the audio begins
+    with frame 0."""
     fps: float | None = None
     """Frame rate of a clip; null for single frames."""
     audio_start_s: float

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 
-from pipeline.errors import ManifestError, MediaError
+from pipeline.errors import MediaError
 from pipeline.prepare.audio import Window
 from pipeline.prepare.layouts.describe import describe
 from pipeline.prepare.layouts.displayed import displayed_at, picture_start, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
+from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.picture import encode_picture
@@ -57,19 +58,6 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     if not encoded:
         raise nothing_left(left_out, settings)
     return PreparedVideo(encoded, dict(sorted(left_out.items())))
-
-
-def check_segment_labels(row: VideoRow, settings: PrepareSettings) -> None:
-    """Check that a row's labels of segments fit the recipe.
-
-    Raises:
-        ManifestError: it has labels for another number of segments.
-    """
-    if row.segment_labels is not None and len(row.segment_labels) != settings.segments:
-        raise ManifestError(
-            f"{row.video}: segment_labels: expected labels for {settings.segments} segments as prepare.segments says, "
-            f"found {len(row.segment_labels)}"
-        )
 
 
 def _one(part: Part, segment: Fraction, video: VideoFile, settings: PrepareSettings) -> list[Fraction]:

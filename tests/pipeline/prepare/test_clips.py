@@ -24,7 +24,7 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from pipeline.samples.clip import ClipEncoder, decode_clip
+from pipeline.samples.clip import ClipEncoder, convert, decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.settings.experiment import ExperimentSettings
@@ -346,6 +346,16 @@ def test_the_recipe_of_look_listen_and_attend_gives_what_it_takes(tmp_path: Path
     assert (len(pictures), pictures[0].shape) == (299, (256, 454, 3))
     audio, rate_hz = decode_flac(sample.files["flac"])
     assert (rate_hz, audio.shape) == (21000, (2, round(299 / 29.97 * 21000)))
+
+
+def test_a_frame_may_be_shown_twice_and_keeps_its_own_time() -> None:
+    encoder = ClipEncoder(64, 48, Fraction(25), 20)
+    frame = convert(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="rgb24"), 64, 48, "yuv420p")
+    frame.pts = 77
+    encoder.add(frame)
+    encoder.add(frame)
+    assert frame.pts == 77
+    assert len(list(decode_clip(encoder.finish()))) == 2
 
 
 def test_a_cut_clip_is_refused() -> None:

@@ -50,7 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(4):
         path = write_video(videos / f"video{number}.mp4", 3.1 + 0.1 * number)
         labels, split = (("dog", "<i>bark</i>") if number % 2 else ("cat",)), ("test" if number == 3 else "train")
-        rows.append(VideoRow(f"video{number}", str(path), labels=labels, split=split))
+        seconds = (("dog",), (), ("dog",)) if number % 2 else None
+        rows.append(VideoRow(f"video{number}", str(path), labels=labels, split=split, segment_labels=seconds))
     rows.append(VideoRow("gone", str(videos / "gone.mp4")))
     folder = tmp_path_factory.mktemp("shards")
     for layout, settings in RECIPES.items():
@@ -220,6 +221,7 @@ def test_the_page_needs_nothing_beside_it(layout: str, made: Path, tmp_path: Pat
     for content in players:
         with av.open(io.BytesIO(content)) as container:
             assert sum(frame.samples for frame in container.decode(audio=0)) > 10000
+    assert ("· background" in page.text) == (layout == "segments")
     if layout == "clip":
         with av.open(io.BytesIO(players[0])) as container:
             assert sum(1 for _ in container.decode(video=0)) == 37

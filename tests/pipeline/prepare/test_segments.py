@@ -11,9 +11,11 @@ from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from PIL import Image
 from test_audio import bursts
 
+from listed_rows import ListedRows
 from pipeline.errors import ManifestError, MediaError
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.plan import settle_plan
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.flac import decode_flac
@@ -97,8 +99,12 @@ def test_a_row_with_labels_of_segments_is_one_sample_from_its_start(tmp_path: Pa
 def test_labels_for_another_number_of_segments_are_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
     sentence = "video: segment_labels: expected labels for 4 segments as prepare.segments says, found 2"
+    row = VideoRow("video", str(path), segment_labels=(("a",), ("b",)))
     with pytest.raises(ManifestError, match=sentence):
-        segments_of(path, segment_labels=(("a",), ("b",)))
+        prepare_video(row, FOUR)
+    with pytest.raises(ManifestError, match=sentence):  # and before anything is decoded
+        settle_plan(str(tmp_path / "out"), ListedRows([VideoRow("other", str(path)), row]), FOUR)
+    assert not (tmp_path / "out/plan.json").exists()
 
 
 def test_a_file_that_lacks_less_than_half_a_segment_still_gives_a_sample(tmp_path: Path) -> None:
