@@ -11,7 +11,7 @@ from fractions import Fraction
 from av.stream import Discard
 
 from pipeline.prepare.frames import Frame, read_moments
-from pipeline.prepare.packets import from_keyframe
+from pipeline.prepare.packets import from_keyframe, presentation_time
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.video_file import VideoFile
 
@@ -96,15 +96,15 @@ def _keyframes(video: VideoFile, first_s: Fraction, last_s: Fraction) -> Iterato
     """Times (s from the video's zero) of the keyframes that are displayed from `first_s` to `last_s`, in order."""
     low, high = (int((time + video.zero) // video.tick_s) for time in (first_s, last_s))
     earliest = int(video.video.start_time or 0)
-    # without presentation times the place of a keyframe among frames that were reordered is not known
-    guessed = not video.video.codec_context.has_b_frames
+    if video.hides_order:
+        return
     with _without_sound(video):
         video.seek(max(earliest, low - int(_BEFORE_S / video.tick_s)))
         for packet in from_keyframe(video):
-            tick = packet.pts if packet.pts is not None or not guessed else packet.dts
+            tick = presentation_time(packet) or 0
             if (packet.dts if packet.dts is not None else tick) > high:
                 break
-            if tick is None or not packet.is_keyframe or packet.is_discard or packet.is_corrupt:
+            if not packet.is_keyframe or packet.is_discard or packet.is_corrupt:
                 continue
             time = tick * video.tick_s - video.zero
             if first_s <= time <= last_s and tick >= earliest:

@@ -91,7 +91,7 @@ def _passage_to(video: VideoFile, tick: int) -> "_Passage | None":
     first = int(video.video.start_time or 0) - int(1 / video.tick_s)
     # some demuxers seek by decoding time and land behind the wanted frame, and the leading pictures of an open GOP need
     # the keyframe before theirs: then again from farther back
-    for back_s in (0, 1, 4, 16, 64, 256, None):
+    for back_s in (None,) if video.hides_order else (0, 1, 4, 16, 64, 256, None):
         start = first if back_s is None else max(first, tick - int(back_s / video.tick_s))
         video.seek(start)
         passage = _Passage(video)
@@ -131,6 +131,8 @@ class _Passage:
         if found < 0:
             return None
         target, last = self._shown[found]
+        if self._video.hides_order:
+            return _Place(0, min(last + _MOST_REORDERED, len(self.packets)) - 1, target)
         for first in range(last, -1, -1):
             if self.packets[first].is_keyframe and (presentation_time(self.packets[first]) or 0) <= target:
                 return _Place(first, last, target) if keyframe in (None, first) else None
@@ -148,11 +150,12 @@ class _Passage:
         """Read until nothing that follows can be displayed by `tick`; False as soon as a keyframe behind packet number
         `keyframe` is."""
         while True:
-            if keyframe is not None and self._keyframes[-1][0] <= tick and self._keyframes[-1][1] > keyframe:
+            last_keyframe = self._keyframes[-1] if self._keyframes and not self._video.hides_order else (0, 0)
+            if keyframe is not None and last_keyframe[0] <= tick and last_keyframe[1] > keyframe:
                 return False
-            if self._last_dts is not None and self._last_dts > tick:
-                return True
             if len(self._times) - bisect.bisect_right(self._times, tick) >= _MOST_REORDERED:
+                return True
+            if self._last_dts is not None and self._last_dts > tick and not self._video.hides_order:
                 return True
             packet = next(self._source, None)
             if packet is None:
@@ -173,6 +176,8 @@ def from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
     begun = False
     for packet in video.container.demux(video.video):
         begun = begun or packet.is_keyframe
+        if video.has_no_times:
+            packet.pts = None
         if begun and packet.size and presentation_time(packet) is not None:
             yield packet
 

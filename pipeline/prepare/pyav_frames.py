@@ -86,6 +86,17 @@ def _decoded(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iter
     FFmpeg patches damaged pictures and goes on with them, and only its log says so. What is decoded later may build on
     them.
     """
+    frames = _until_error(video, packets, begin)
+    if not video.has_no_times:
+        yield from frames
+        return
+    ticks = sorted(packet.dts for packet in packets if packet.dts is not None)
+    for tick, frame in zip(ticks, frames, strict=False):
+        frame.pts = tick
+        yield frame
+
+
+def _until_error(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iterator[av.VideoFrame]:
     codec = video.video.codec_context
     codec.flush_buffers()
     spoilt: int | None = None

@@ -50,6 +50,18 @@ class VideoFile:
         """Usual length (s) of one frame."""
         return 1 / Fraction(self.video.average_rate or 25)
 
+    @property
+    def has_no_times(self) -> bool:
+        """Whether the container keeps no presentation times: AVI, whose n-th frame is displayed at the n-th tick. What
+        FFmpeg guesses is mostly a frame too late."""
+        return bool(self.container.format.name == "avi")
+
+    @property
+    def hides_order(self) -> bool:
+        """Whether only decoding from the beginning tells when a frame is displayed: frames that are coded in another
+        order than they are displayed in, and no presentation times."""
+        return self.has_no_times and bool(self.video.codec_context.has_b_frames)
+
     def seek(self, tick: int) -> None:
         """Stand at the keyframe before `tick` of the video track's clock, or at its first where there is none."""
         try:

@@ -58,8 +58,12 @@ def write_video(
     rotation: int = 0,
     pixel_aspect: Fraction | None = None,
     container_options: dict[str, str] | None = None,
+    frames_per_second_clock: bool = False,
 ) -> Path:
-    """Write a video with a frame a number, in `fps` frames a second, or at `frame_times` (ticks of 1/1000 s)."""
+    """Write a video with a frame a number, in `fps` frames a second, or at `frame_times` (ticks of 1/1000 s).
+
+    The encoder's clock counts milliseconds, or frames, which AVI needs, where every tick is a frame.
+    """
     ticks = frame_times or [round(number * 1000 / fps) for number in range(round(seconds * fps))]
     audio = clicks(seconds, np.arange(0.5, seconds, 0.5).tolist()) if audio is None else audio
     rate_hz = 48000 if audio_codec == "libopus" else RATE_HZ
@@ -68,7 +72,7 @@ def write_video(
         if codec is not None:
             video = container.add_stream(codec, rate=fps, options={**_fast(codec, gop), **(options or {})})
             video.width, video.height, video.pix_fmt, video.gop_size = *size, "yuv420p", gop
-            video.codec_context.time_base = Fraction(1, 1000)
+            video.codec_context.time_base = Fraction(1, fps if frames_per_second_clock else 1000)
             if pixel_aspect is not None:
                 video.codec_context.sample_aspect_ratio = pixel_aspect
             if rotation:
@@ -79,6 +83,8 @@ def write_video(
             for number, tick in enumerate(ticks):
                 frame = av.VideoFrame.from_ndarray(barcode(number, *size), format="rgb24")
                 frame.pts, frame.time_base = tick + round(start_s * 1000), Fraction(1, 1000)
+                if frames_per_second_clock:
+                    frame.pts, frame.time_base = number, Fraction(1, fps)
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
         if sound is not None:
