@@ -25,7 +25,7 @@ from cluster.scratch import scratch_folder
 I = TypeVar("I")  # noqa: E741  the item
 R = TypeVar("R")
 
-_NODE_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError)
+_NODE_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError)
 _WORKER_LOST = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 _OBJECT_STORE_BYTES = 80_000_000  # about the least that Ray accepts; items and results are small
 _SIGNS_OF_LIFE_S = 1.0
