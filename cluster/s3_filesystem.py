@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -262,7 +262,7 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
                         take(start, content)
 
                 starts = range(len(first), size, _PART)
-                await asyncio.gather(*(one(start, min(size, start + _PART), etag, limit) for start in starts))
+                await _all_or_none([one(start, min(size, start + _PART), etag, limit) for start in starts])
                 return
             except OSError as error:
                 if not is_precondition_failed(error) or restart == _RESTARTS - 1:
@@ -363,6 +363,17 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
             else:
                 self._answered = True
                 return result
+
+
+async def _all_or_none(works: list[Coroutine[Any, Any, None]]) -> None:
+    """Do them at once; when one fails, nothing of the others happens after this has returned."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _answer(error: BaseException) -> dict[str, Any] | None:

@@ -100,7 +100,7 @@ class _Downloads:
         self._client = WebClient(settings, pace)
         self._store = Store(settings.store, scratch)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="gavt-fetch")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gavt-fetch", daemon=True)
         self._scratch = scratch
         self._places: dict[str, Future[str]] = {}
         self._unread: set[str] = set()

@@ -24,7 +24,7 @@ class FetchSettings(Settings):
     attempts: int = Field(default=6, ge=1)
     """Attempts in a row that brought nothing new before a video is given up as `unreachable`."""
     patience_s: float = Field(default=1800.0, gt=0)
-    """Longest time (s) spent on one video, waiting for the server included."""
+    """Longest time (s) spent on one video; waiting for its turn at the host does not count."""
     stall_s: float = Field(default=30.0, gt=0)
     """A connection that brings nothing for this long (s) is given up and tried again."""
     min_bytes_per_s: float = Field(default=1000.0, ge=0)

@@ -25,7 +25,7 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.reasons import Reason
 
 CONTENT = np.random.default_rng(0).bytes(700_001)
-QUICK = FetchSettings(attempts=3, stall_s=1.0, patience_s=30)
+QUICK = FetchSettings(attempts=3, stall_s=0.6, patience_s=30)
 
 
 @pytest.fixture
