@@ -1,8 +1,8 @@
 """Wrong frames by codec, GOP, B-frames and container, beside those of decord asked plainly, by number.
 
-Videos whose frames carry their number as a bar code and whose sound clicks at known frames, read as `gavt prepare` reads
-them, with both frame choices. A frame counts as wrong that is not the one its time says, and one that is missing; also
-where its time lies half a frame off, or a click 5 ms.
+Videos whose frames carry their number as a bar code and whose sound clicks at known frames, read as `gavt prepare`
+does, with both frame choices. A frame counts as wrong that is not the one its time says, and one that is missing. A row
+is not ok either where a time lies half a frame off, or a click 5 ms.
 """
 
 import os

@@ -18,7 +18,7 @@ from pipeline.prepare.video_file import open_video
 
 FPS = 25
 SECONDS = 8.0
-TIMES = [Fraction(33, 100) + step * Fraction(61, 100) for step in range(12)]
+TIMES = [Fraction(67, 200) + step * Fraction(61, 100) for step in range(12)]  # 5 ms or more from any frame's change
 SNAP_S = Fraction(2, 5)
 _SOUND = PrepareSettings(audio_samples=11025)
 _CLICK_EVERY_S = 0.5
@@ -120,8 +120,12 @@ class Verdict:
     sound_error_s: float = 0.0
 
 
-def judge(path: Path, snap_s: Fraction, times_s: Sequence[Fraction] = TIMES) -> Verdict:
-    """Take frames and sound of a video of frames numbered from 0 as `gavt prepare` does, and compare with the truth."""
+def judge(path: Path, snap_s: Fraction, times_s: Sequence[Fraction] = TIMES, picture_late_s: float = 0.0) -> Verdict:
+    """Take frames and sound of a video of frames numbered from 0 as `gavt prepare` does, and compare with the truth.
+
+    Args:
+        picture_late_s: how much later than its clicks each frame is displayed.
+    """
     with open_video(str(path)) as video:
         chosen = list(choose_frames(video, times_s, snap_s, Fraction(1, 4)))
         frames = [item for item in chosen if not isinstance(item, Reason)]
@@ -135,7 +139,7 @@ def judge(path: Path, snap_s: Fraction, times_s: Sequence[Fraction] = TIMES) -> 
         verdict.wrong += error > 0.5 / FPS
         assert window is not None
         for burst in bursts(window.audio[0], _SOUND.audio_rate_hz):
-            heard = float(window.start_s) + burst - float(frame.time_s) + number / FPS
+            heard = float(window.start_s) + burst - float(frame.time_s) + number / FPS + picture_late_s
             late = heard - round(heard / _CLICK_EVERY_S) * _CLICK_EVERY_S
             verdict.sound_error_s = max(verdict.sound_error_s, abs(late))
     if not snap_s:
