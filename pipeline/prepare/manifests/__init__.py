@@ -1,1 +1,1 @@
-"""Lists of videos: folders, list files, CSV and JSONL manifests."""
+"""Lists of videos to rows with unique ids: `read.VideoList`. `formats/` holds a file for each kind of list."""

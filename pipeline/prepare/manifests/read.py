@@ -20,7 +20,7 @@ from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.template import SourceTemplate
 from pipeline.prepare.manifests.wrong import NoVideosError
 
-__all__ = ["ListOptions", "Manifest", "Noted", "VideoList", "read_manifests"]
+__all__ = ["ListOptions", "Noted", "VideoList"]
 
 _BATCH = 8192
 _MOST_EXAMPLES = 20
@@ -162,26 +162,3 @@ class VideoList:
 
 def _single(place: str) -> Settled:
     return 0, Naming.FILE, VideoRow(plain_name(place), place)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """All videos to prepare.
-
-    Attributes:
-        rows: one a video, ids unique, in the order of the sources.
-        repeated: sentences about rows that came twice and were kept once.
-    """
-
-    rows: list[VideoRow]
-    repeated: list[str]
-
-
-def read_manifests(sources: Sequence[str]) -> Manifest:
-    """All rows of lists of videos at once.
-
-    Raises:
-        ManifestError: a missing source, a wrong row (`file:line: expected …, found …`), or no videos at all.
-    """
-    repeated: list[str] = []
-    return Manifest(list(VideoList(sources, on_note=lambda kind, sentence: repeated.append(sentence))), repeated)

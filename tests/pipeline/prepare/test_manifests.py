@@ -202,6 +202,20 @@ def test_lists_are_converted_from_s3_to_s3(s3_bucket: str) -> None:
         assert rows_of(f"{s3_bucket}/out/list{suffix}") == rows
 
 
+def test_a_list_on_s3_of_many_blocks_is_read_as_it_is_here(s3_bucket: str, tmp_path: Path) -> None:
+    lines = (f'{{"source": "/videos/{number}.mp4", "labels": ["{"x" * 200}"]}}\n' for number in range(40_000))
+    path = put(tmp_path / "m.jsonl", "".join(lines))
+    assert path.stat().st_size > 2 * (4 << 20)
+    storage.upload(path, f"{s3_bucket}/m.jsonl")
+    storage.write_bytes(f"{s3_bucket}/m.jsonl.gz", gzip.compress(path.read_bytes()))
+    here = rows_of(path)
+    assert rows_of(f"{s3_bucket}/m.jsonl") == here
+    assert rows_of(f"{s3_bucket}/m.jsonl.gz") == here
+    storage.write_bytes(f"{s3_bucket}/n.txt", b"a.mp4\n\xff.mp4\n")
+    with pytest.raises(ManifestError, match=rf"{s3_bucket}/n.txt:2: expected UTF-8 text"):
+        rows_of(f"{s3_bucket}/n.txt")
+
+
 def test_files_of_the_same_name_get_different_ids(tmp_path: Path) -> None:
     names = ("one/001.mp4", "two/001.mp4", "three/001.webm", "two/001-2.mp4")
     for name in names:
@@ -375,6 +389,9 @@ def test_missing_sources_and_folders_without_videos(tmp_path: Path, s3_bucket: s
         rows_of(f"{s3_bucket}/gone")
     with pytest.raises(ManifestError, match="no sources: expected videos, found none"):
         rows_of()
+    for words in (("https://host/list.csv",), ("https://host/page", "vggsound")):
+        with pytest.raises(ManifestError, match=r"expected a list on this machine or on s3://, found one on the web"):
+            VideoList(words[:1], ListOptions(format=words[1] if words[1:] else None))
 
 
 @pytest.mark.parametrize(
