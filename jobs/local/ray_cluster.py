@@ -60,6 +60,7 @@ class RayCluster:
         self._port = _free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._nodes: dict[int, int] = {}
+        self._started = 0
         (root / "home").mkdir(parents=True, exist_ok=True)
 
     def environment(self) -> dict[str, str]:
@@ -68,7 +69,8 @@ class RayCluster:
 
     def start_node(self) -> int:
         """Start the head, or one more node; gives its number when it is in the cluster."""
-        number = len(self._nodes)
+        number = self._started
+        self._started += 1
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
         command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
         if number == 0:
@@ -84,13 +86,13 @@ class RayCluster:
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         self._nodes[number] = process.pid
-        self._wait_for(len([pid for pid in self._nodes.values() if psutil.pid_exists(pid)]), process, number)
+        self._wait_for(len(self._nodes), process, number)
         (self.root / "cluster.json").write_text(json.dumps({"address": self.address, "nodes": self._nodes}))
         return number
 
     def kill_node(self, number: int) -> None:
         """End a node with all its workers, as a preemption does: SIGKILL, no warning."""
-        _kill_session(self._nodes[number])
+        _kill_session(self._nodes.pop(number))
 
     def processes(self, number: int) -> list[psutil.Process]:
         """All processes of a node."""
