@@ -1,6 +1,7 @@
 """Frames are exactly those displayed at the wanted times, whatever the codec and the container."""
 
 import bisect
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from barcode_video import read_barcode, write_video
+from barcode_video import RATE_HZ, read_barcode, write_video
+from PIL import Image
 
 from pipeline.prepare import frames as frames_module
 from pipeline.prepare.frames import Frame, read_frames
@@ -107,10 +109,6 @@ def test_damaged_frames_are_left_out_and_never_replaced_by_others(tmp_path: Path
 
 
 def size_of(jpeg: bytes) -> tuple[int, int]:
-    import io
-
-    from PIL import Image
-
     return Image.open(io.BytesIO(jpeg)).size
 
 
@@ -137,3 +135,59 @@ def test_a_rotated_video_comes_out_upright(tmp_path: Path) -> None:
         frame = next(read_frames(video, [Fraction(1)]))
     assert frame.look.rotation == 90
     assert size_of(encode_picture(frame, 480, 90)) == (160, 280)
+
+
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (128, 128, 128), (200, 60, 30), (255, 255, 255)]
+BT601, BT709 = (0.299, 0.114), (0.2126, 0.0722)
+
+
+def write_colours(path: Path, matrix: tuple[float, float], full_range: bool, tagged: bool) -> Path:
+    """A video of 7 columns in `COLOURS`, converted to YUV by the textbook."""
+    red, blue = matrix
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"crf": "4", "preset": "veryfast"})
+        sound = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        video.width, video.height, video.pix_fmt, video.gop_size = 448, 256, "yuv420p", 5
+        for number in range(20):
+            frame = av.VideoFrame(448, 256, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            if tagged:
+                space, area = (1 if matrix == BT709 else 6), (2 if full_range else 1)
+                video.codec_context.colorspace, video.codec_context.color_range = space, area
+                frame.colorspace, frame.color_range = space, area
+            values = []
+            for r, g, b in np.array(COLOURS) / 255:
+                y = red * r + (1 - red - blue) * g + blue * b
+                cb, cr = (b - y) / 2 / (1 - blue), (r - y) / 2 / (1 - red)
+                low, luma, chroma = (0, 255, 255) if full_range else (16, 219, 224)
+                values.append([low + luma * y, 128 + chroma * cb, 128 + chroma * cr])
+            for plane, column in zip(frame.planes, np.rint(np.array(values).T).clip(0, 255), strict=True):
+                row = np.zeros(plane.line_size, np.uint8)
+                row[: plane.width] = column.repeat(plane.width // 7)
+                plane.update(np.tile(row, (plane.height, 1)))
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        piece = av.AudioFrame.from_ndarray(np.zeros((1, RATE_HZ), np.float32), format="fltp", layout="mono")
+        piece.sample_rate = RATE_HZ
+        container.mux(sound.encode(piece))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("by_decord", [True, False])
+@pytest.mark.parametrize(
+    ("matrix", "full_range", "tagged"),
+    [(BT601, False, False), (BT601, False, True), (BT601, True, True), (BT709, False, True), (BT709, True, True)],
+)
+def test_colours_of_stored_pictures_are_those_of_the_video(
+    matrix: tuple[float, float], full_range: bool, tagged: bool, by_decord: bool, tmp_path: Path
+) -> None:
+    path = write_colours(tmp_path / "a.mp4", matrix, full_range, tagged)
+    with open_video(str(path)) as video:
+        # a keyframe, which is PyAV's, or one between, which is decord's
+        frame = next(read_frames(video, [Fraction(13 if by_decord else 11, 50)]))
+    picture = np.asarray(Image.open(io.BytesIO(encode_picture(frame, 128, 95)))).astype(int)
+    for column, colour in enumerate(COLOURS):
+        left = column * picture.shape[1] // 7
+        patch = picture[40:90, left + 8 : left + 24].mean(axis=(0, 1))
+        assert np.abs(patch - colour).max() <= 4
