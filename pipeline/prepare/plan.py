@@ -106,6 +106,16 @@ def read_plan(out: str) -> Plan | None:
         raise ShardSetError(f"{url}: expected the plan of a shard set, found something else ({found})") from None
 
 
+def hashes_agree(plan: Plan) -> bool:
+    """Whether the hashes in a plan are those of its own settings and parts."""
+    settings_hash, rows_hash = _hash(plan.settings), _hash([part.sha256 for part in plan.parts])
+    return (plan.settings_hash, plan.rows_hash, plan.hash) == (
+        settings_hash,
+        rows_hash,
+        _hash([settings_hash, rows_hash]),
+    )
+
+
 def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[int, list[VideoRow]]]:
     """(number, rows) of the shards of these numbers, which must ascend; reads the plan a part at a time.
 

@@ -1,6 +1,7 @@
 """Whether the files that describe a shard set say the same: totals, ledger, plan and shards."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
@@ -12,7 +13,7 @@ from pipeline.prepare import ledger
 from pipeline.prepare import plan as plan_file
 from pipeline.prepare.inspect.contents import Contents
 from pipeline.prepare.inspect.verify_shard import Problem, ShardFound, digest_of_ids
-from pipeline.prepare.plan import shard_rows
+from pipeline.prepare.plan import hashes_agree, shard_rows
 from pipeline.prepare.shard import read_indexes, shard_name
 
 
@@ -35,6 +36,9 @@ def totals_disagree(contents: Contents, shards: Sequence[ShardFound]) -> Iterato
             yield Problem(name, None, f"{entry.name}: expected {shard.bytes} bytes, found {entry.bytes}")
     if dataset.samples != sum(entry.samples for entry in dataset.shards):
         yield Problem(name, None, f"expected as many samples as its shards have, found {dataset.samples}")
+    reasons = sum((shard.reasons for shard in shards), Counter[str]())
+    if len(shards) == len(dataset.shards) and (dataset.reasons, dataset.failed) != (dict(reasons), reasons.total()):
+        yield Problem(name, None, f"expected {reasons.total()} failed videos as the shards have, found others")
     if contents.plan is not None:
         if dataset.plan_hash != contents.plan.hash:
             yield Problem(name, None, "expected the hash of plan.json, found that of another plan")
@@ -79,6 +83,8 @@ def plan_disagrees(contents: Contents, found: Mapping[int, ShardFound]) -> Itera
     plan = contents.plan
     if plan is None:
         return
+    if not hashes_agree(plan):
+        yield Problem(plan_file.NAME, None, "expected the hashes of its own settings and rows, found others")
     numbers = [n for n in sorted(found) if found[n].index_sha256 is not None and n < plan.shards]
     try:
         for number, rows in shard_rows(contents.url, plan, numbers):

@@ -1,6 +1,7 @@
 """Whether one shard is whole: its hash, its size, and every sample in it, decoded."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class ShardFound:
         inputs: how many videos it tells of.
         inputs_sha256: of their lines, as they must be in the ledger.
         videos_sha256: of their ids, as they must be in the plan.
+        reasons: why how many of them failed.
     """
 
     number: int
@@ -59,6 +61,7 @@ class ShardFound:
     inputs: int = 0
     inputs_sha256: str = ""
     videos_sha256: str = ""
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 def check_shard(url: str, number: int, settings: dict[str, Any] | None) -> ShardFound:
@@ -104,6 +107,7 @@ def _problems(url: str, name: str, settings: dict[str, Any] | None, found: Shard
         found.inputs_sha256 = digest_of_lines(index.inputs)
         found.videos_sha256 = digest_of_ids([entry.video for entry in index.inputs])
         found.samples = len(index.samples)
+        found.reasons.update(entry.reason for entry in index.inputs if entry.reason)
         yield from (Problem(f"{name}.json", key, what) for key, what in _index(index))
     try:
         with storage.local_copy(storage.join(url, f"{name}.tar")) as tar:

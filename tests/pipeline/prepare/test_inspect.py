@@ -408,6 +408,14 @@ def another_plan(folder: Path) -> None:
     rewrite(folder / "dataset.json", lambda totals: totals.update(plan_hash="0"))
 
 
+def other_reasons(folder: Path) -> None:
+    rewrite(folder / "dataset.json", lambda totals: totals.update(reasons={"damaged": 1}))
+
+
+def another_recipe(folder: Path) -> None:
+    rewrite(folder / "plan.json", lambda plan: plan["settings"].update(jpeg_quality=91))
+
+
 def totals_of_nothing(folder: Path) -> None:
     (folder / "dataset.json").write_text("{}")
 
@@ -451,6 +459,8 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     other_totals: "dataset.json: shard-000001.tar: expected 6 samples, found 1",
     another_hash_in_the_totals: "dataset.json: shard-000001.tar: expected the SHA-256 of the shard's JSON",
     another_plan: "dataset.json: expected the hash of plan.json",
+    other_reasons: "dataset.json: expected 1 failed videos as the shards have",
+    another_recipe: "plan.json: expected the hashes of its own settings and rows",
     totals_of_nothing: "dataset.json: expected the totals of a shard set",
     a_ledger_that_tells_otherwise: "ledger.jsonl: line 4 is not what shard-000001.json says of 'video3'",
     a_ledger_that_ends_early: "ledger.jsonl: expected line 5 to tell of 'gone'",
