@@ -28,7 +28,7 @@ class SampleEntry(BaseModel):
     key: str
     offset: int
     bytes: int
-    crc32: int | None = None
+    crc32: int
 
 
 class ShardIndex(BaseModel):

@@ -39,7 +39,7 @@ def problems_of(content: bytes, entry: SampleEntry, settings: dict[str, Any] | N
         yield f"expected its own files at byte {entry.offset}, found {strangers[0]}"
         return
     files = {name.partition(".")[2]: data for name, data in members}
-    if entry.crc32 is not None and entry.crc32 != crc32_of(data for _, data in members):
+    if entry.crc32 != crc32_of(data for _, data in members):
         yield "its files are not what was written: their CRC-32 is another"
     try:
         metadata = SampleMetadata.model_validate_json(files["json"])
