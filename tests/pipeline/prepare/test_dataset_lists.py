@@ -1,6 +1,7 @@
 """The lists of real datasets, as they are published, become rows with their labels, splits and ranges."""
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.write import write_list
 
 HERE = "/videos/{video}.mp4"
 
@@ -391,6 +393,56 @@ def test_a_wrong_row_is_named_with_file_and_line(tmp_path: Path, form: str, cont
 def test_a_csv_of_nobodys_form_is_not_guessed_at(tmp_path: Path, text: str) -> None:
     with pytest.raises(ManifestError, match="expected a list in a known format"):
         rows_of(put(tmp_path / "m.csv", text))
+
+
+SEEDS = {
+    "music200k": f"vid,labels\n{ID},3 4\nXUwm6ncU7Cg,3\n",
+    "music": json.dumps(
+        {"version": 1.0, "videos": {"flute": [ID, "XUwm6ncU7Cg"], "flute violin": ["8DHG_hVSw1o"]}}, indent=1
+    ),
+    "audioset": f'# YTID, start_seconds, end_seconds, positive_labels\n{ID}, 0.000, 10.000, "/m/068hy,/t/dd00004"\n'
+    * 2,
+    "vggsound": f'{ID},1,"barking, howling",test\n{ID}_000300.mp4,barking\n',
+    "ave": f"Category&VideoID&Quality&StartTime&EndTime\nBell&{ID}&good&0&10\nBell&XUwm6ncU7Cg&good&6&8\n",
+    "kinetics": f"label,youtube_id,time_start,time_end,split\na,{ID},84,94,validate\nb,{ID},0,10,validate\n",
+    "youtube8m": "nXSc,3 4\nabcd\n",
+    "vggss": json.dumps([{"file": f"{ID}_000032", "class": "elk", "bbox": [[0.4, 0.2, 0.6, 0.7]]}] * 2),
+    "avgn": json.dumps([{"file": "a", "class": "cello", "bbox": [0.3, 0.1, 0.2, 0.8]}] * 2),
+    "sop": "./audio/a/M3dekVSwNjY.mp3,./frames/a/M3dekVSwNjY.mp4,1580\n",
+    "ids": "sample0000,accordion\n10000130166,202\n",
+    "list": f"{ID}\na/b.mp4\nhttps://youtu.be/XUwm6ncU7Cg\n",
+    "csv": 'source,video,labels,start_s,boxes\na.mp4,a,x;y,1,"[[0,0,1,1]]"\nb.mp4,b,"[""q""]",,\n',
+    "jsonl": '{"video":"a","source":"x.mp4","start_s":1,"boxes":[[0,0,1,1]],"segment_labels":[["a"],[]]}\n{"source":"y"}',
+}
+PIECES = [
+    *(b'"', b"\n", b"\r", b"\0", b"\xff", b",", b"&", b"[", b"{", b"null", b"NaN", b"1e999", b"-1", b"\xed\xa0\x80"),
+    *(b"\xef\xbb\xbf", b"\\ud800", b" ", b"\t", b"#", b"..", b"/", b"true", b"9" * 23, b"{}", b'""', b":", b"s3://"),
+]
+
+
+@pytest.mark.parametrize("form", SEEDS)
+def test_whatever_a_list_holds_it_is_rows_or_one_sentence(tmp_path: Path, form: str) -> None:
+    put(tmp_path / "vocabulary.csv", "Index,Name\n3,Concert\n4,Musician\n")
+    draw = random.Random(form)
+    for _ in range(40):
+        content = bytearray(SEEDS[form].encode())
+        for _ in range(draw.randint(1, 5)):
+            place = draw.randrange(len(content))
+            cut = draw.choice((0, 0, 1, 8))
+            content[place : place + cut] = draw.choice(PIECES)
+        path = tmp_path / "list.csv"
+        path.write_bytes(content)
+        videos = VideoList([str(path)], ListOptions(form, HERE if form not in ("list", "jsonl") else None, None, True))
+        sentences: list[str] = []
+        try:
+            rows = list(videos)
+        except ManifestError as error:
+            sentences, rows = [str(error)], []
+        assert len({row.video for row in rows}) == len(rows)
+        assert not any("\n" in sentence for sentence in [*sentences, *videos.wrong.examples])
+        for suffix in (".jsonl", ".csv", ".parquet") if rows else ():
+            write_list(rows, str(tmp_path / f"out{suffix}"))
+            assert rows_of(tmp_path / f"out{suffix}") == rows
 
 
 def test_a_music200k_list_needs_its_vocabulary(tmp_path: Path) -> None:

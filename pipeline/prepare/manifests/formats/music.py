@@ -36,10 +36,13 @@ def read(file: ListFile) -> Iterator[Draft]:
     strings.line_of("videos")
     for name, ids in videos.items():
         line = strings.line_of(name)
-        if type(ids) is not list:
-            file.wrong(line, f"videos.{name}: expected a list of YouTube ids, found {shown(ids)}")
+        try:
+            labels = file.labels.of(name.split())
+            if type(ids) is not list:
+                raise WrongRow(f"videos.{name}: expected a list of YouTube ids, found {shown(ids)}")
+        except WrongRow as error:
+            file.wrong(line, error)
             continue
-        labels = file.labels.of(name.split())
         for video in ids:
             try:
                 if type(video) is not str:
