@@ -412,7 +412,7 @@ SEEDS = {
     "ids": "sample0000,accordion\n10000130166,202\n",
     "list": f"{ID}\na/b.mp4\nhttps://youtu.be/XUwm6ncU7Cg\n",
     "csv": 'source,video,labels,start_s,boxes\na.mp4,a,x;y,1,"[[0,0,1,1]]"\nb.mp4,b,"[""q""]",,\n',
-    "jsonl": '{"video":"a","source":"x.mp4","start_s":1,"boxes":[[0,0,1,1]],"segment_labels":[["a"],[]]}\n{"source":"y"}',
+    "jsonl": '{"video":"a","source":"x","start_s":1,"boxes":[[0,0,1,1]],"segment_labels":[["a"],[]]}\n{"source":"y"}',
 }
 PIECES = [
     *(b'"', b"\n", b"\r", b"\0", b"\xff", b",", b"&", b"[", b"{", b"null", b"NaN", b"1e999", b"-1", b"\xed\xa0\x80"),
