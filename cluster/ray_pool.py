@@ -203,7 +203,7 @@ class RayPool:
 
     def _connect(self, address: str) -> None:
         _check_reachable(address)
-        credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        credentials = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GAVT_STORAGE_"))}
         try:
             ray.init(
                 address=address,

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from cluster import storage
 from pipeline.errors import ManifestError, ShardSetError
+from pipeline.prepare.fetch.fetched import check_fetchable
+from pipeline.prepare.fetch.sources import YOUTUBE, YOUTUBE_8M
 from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
@@ -184,8 +186,12 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
 
 
 def _checked(rows: Iterable[VideoRow], settings: PrepareSettings) -> Iterator[VideoRow]:
-    """The rows, each seen to fit the recipe: said before the work begins, not in the middle of a night."""
+    """The rows, each seen to fit the recipe and this installation: said before the work, not in the middle of a night."""
+    fetchable = False
     for row in rows:
+        if not fetchable and row.source.startswith((YOUTUBE, YOUTUBE_8M)):
+            check_fetchable([row])
+            fetchable = True
         if settings.layout == "segments":
             check_segment_labels(row, settings)
         yield row

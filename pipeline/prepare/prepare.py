@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from cluster import storage
 from cluster.lease import Lease
-from cluster.pace import RayPace
+from cluster.pace import LocalPace, RayPace
 from cluster.ray_pool import RayPool, Step
 from pipeline.errors import ShardSetError
 from pipeline.prepare import dataset as dataset_file
@@ -217,7 +217,8 @@ def on_ray(pool: RayPool) -> Workers:
 
 def in_this_process(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
     """Make shards one after the other here, without Ray and without protection from crashes: for debugging."""
+    pace = LocalPace()
     for task in tasks:
-        for entries in build_shard(replace(task, isolated=False)):
+        for entries in build_shard(replace(task, isolated=False, pace=pace)):
             yield Step(task, "value", entries)
         yield Step(task, "done")
