@@ -186,7 +186,7 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
 
 
 def _checked(rows: Iterable[VideoRow], settings: PrepareSettings) -> Iterator[VideoRow]:
-    """The rows, each seen to fit the recipe and this installation: said before the work, not in the middle of a night."""
+    """The rows, each seen to fit the recipe and this installation, before a night of work begins."""
     fetchable = False
     for row in rows:
         if not fetchable and row.source.startswith((YOUTUBE, YOUTUBE_8M)):

@@ -95,9 +95,7 @@ def test_rows_that_somebody_changed_are_refused(tmp_path: Path) -> None:
     plan = settle_plan(str(tmp_path), ListedRows(ROWS), SETTINGS)
     file = tmp_path / plan.parts[0].file
     file.write_text(file.read_text().replace("a.mp4", "z.mp4"))
-    with pytest.raises(
-        ShardSetError, match=r"shards-000000\.jsonl: expected the rows that plan\.json was"
-    ):
+    with pytest.raises(ShardSetError, match=r"shards-000000\.jsonl: expected the rows that plan\.json was"):
         list(shard_rows(str(tmp_path), plan, [0]))
 
 

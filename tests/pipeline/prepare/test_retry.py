@@ -122,8 +122,6 @@ def test_killed_while_a_shard_is_replaced_it_is_the_old_one_or_the_new_one(
 
 
 def test_an_unknown_word_is_one_sentence() -> None:
-    with pytest.raises(
-        SettingsError, match=r"--retry: expected transient, all or one of .*, found 'time-out'; did"
-    ):
+    with pytest.raises(SettingsError, match=r"--retry: expected transient, all or one of .*, found 'time-out'; did"):
         reasons_to_retry(["time-out"])
     assert reasons_to_retry(["transient"]) == {"unreachable", "timeout", "memory", "crash"}
