@@ -31,10 +31,10 @@ _LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_ch
 
 
 class Complaints:
-    """What FFmpeg logged while decord was listened to.
+    """What FFmpeg logs while decord is listened to.
 
     Attributes:
-        count: errors so far.
+        count: errors since listening began.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,11 @@ class Complaints:
     def hear(self, context: int | None, level: int, text: bytes, arguments: int | None) -> None:
         """FFmpeg's log callback."""
         self.count += level <= decord.logging.ERROR
+
+
+_complaints = Complaints()
+# kept for good: a thread of decord's may be about to call it when listening ends
+_callback = _LogCallback(_complaints.hear)
 
 
 def _ffmpeg() -> ctypes.CDLL | None:
@@ -59,11 +64,10 @@ can_be_heard = _libavutil is not None
 def listening() -> Iterator[Complaints]:
     """Count what the FFmpeg in decord complains about; only where it `can_be_heard`."""
     assert _libavutil is not None
-    complaints = Complaints()
-    callback = _LogCallback(complaints.hear)
-    _libavutil.av_log_set_callback(callback)
+    _complaints.count = 0
+    _libavutil.av_log_set_callback(_callback)
     try:
-        yield complaints
+        yield _complaints
     finally:
         _libavutil.av_log_set_callback(_libavutil.av_log_default_callback)
 
