@@ -75,7 +75,7 @@ def workers_of(processes: list[psutil.Process]) -> tuple[list[psutil.Process], l
             command = " ".join(process.cmdline())
             if "cluster.isolation" in command:
                 decoders.append(process)
-            elif command.startswith("ray::"):
+            elif command.startswith("ray::") and "Agent" not in command:  # a raylet ends with its agents
                 rays.append(process)
                 decoders += process.children(recursive=True)
         except psutil.NoSuchProcess:
