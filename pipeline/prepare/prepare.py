@@ -144,6 +144,7 @@ def prepare(
             raise ShardSetError(
                 f"{out}: {len(lost)} shards were lost with their workers, such as {lost[0]}; run it once more"
             )
+        storage.remove_parts(out)
         return finish_dataset(out, plan)
 
 

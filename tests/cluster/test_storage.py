@@ -381,3 +381,11 @@ def test_a_folder_with_other_files_is_not_emptied_for_a_server(s3_server: S3Serv
     with pytest.raises(s3.S3ServerError, match="found other files"):
         s3.start(tmp_path)
     assert (tmp_path / "mine").read_text() == "dear"
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in (".a.tar.x1y2.part", "below/.b.json.z.part", "c.part", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    storage.remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "below", "c.part"]
