@@ -257,7 +257,9 @@ def test_clips_are_upright_with_square_pixels_and_even_sizes(
 
 def test_the_same_video_gives_the_same_bytes(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
-    assert clips_of(path) == clips_of(path)
+    first = clips_of(path)
+    # often, since what depends on memory that nobody wrote differs seldom
+    assert all(clips_of(path) == first for _ in range(20))
 
 
 def test_a_row_with_a_range_is_one_clip_of_it(tmp_path: Path) -> None:
