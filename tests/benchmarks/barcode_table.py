@@ -6,14 +6,12 @@ is not ok either where a time lies half a frame off, or a click 5 ms.
 """
 
 import os
-import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 from result import Result
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipeline" / "prepare"))
 os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder talks a lot
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
-# benchmarks import `result` as a file beside them, and the packages from the repository
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+# benchmarks import files beside them, the packages from the repository, and the helpers of the tests
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "pipeline/prepare")]
 
 if TYPE_CHECKING:
     from result import Result

@@ -14,8 +14,8 @@ from pipeline.prepare.prepare import Workers, on_ray
 from pipeline.prepare.settings import PrepareSettings
 from result import Result
 
-SHARDS = 16
-VIDEOS_PER_SHARD = 16
+SHARDS = 12
+VIDEOS_PER_SHARD = 6
 LEAST_SPEEDUP = 1.85
 MOST_RAY = 0.03
 SETTINGS = PrepareSettings(rows_per_shard=VIDEOS_PER_SHARD)
