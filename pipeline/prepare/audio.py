@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile, tick_of
+from pipeline.prepare.video_file import VideoFile, packets_of, tick_of
 
 _PREROLL_S = Fraction(1, 2)  # decoders need some audio before the first right sample: Opus 80 ms, MP3 its bit reservoir
 _FILTER_S = Fraction(1, 20)  # the resampling filter looks this far to both sides, and more
@@ -241,7 +241,7 @@ def _read_from(video: VideoFile, start_s: Fraction, last_s: Fraction, channels: 
     first_tick, last_tick = math.ceil(start_s / tick), math.floor(last_s / tick)
     ticks: list[int] = []
     mixer = _Mixer(channels)
-    for packet in video.container.demux(audio):
+    for packet in packets_of(video.container, audio):
         if packet.pts is not None and packet.pts + (packet.duration or 0) < first_tick:
             continue
         try:

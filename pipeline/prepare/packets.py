@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import av
 
-from pipeline.prepare.video_file import VideoFile
+from pipeline.prepare.video_file import VideoFile, packets_of
 
 _MOST_REORDERED = 17  # H.264 and H.265 hold back at most 16 frames
 
@@ -174,7 +174,7 @@ class _Passage:
 def from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
     """Packets of the video track with a time, from the first keyframe behind where the container stands."""
     begun = False
-    for packet in video.container.demux(video.video):
+    for packet in packets_of(video.container, video.video):
         begun = begun or packet.is_keyframe
         if video.has_no_times:
             packet.pts = None

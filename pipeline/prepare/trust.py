@@ -25,6 +25,7 @@ from pipeline.prepare.video_file import VideoFile
 _CODECS = {"h264", "hevc", "vp9", "mpeg4"}
 _PIXELS = {"yuv420p", "yuvj420p"}
 _MOST_BYTES = 64_000_000
+_MOST_BYTES_AHEAD = 600_000_000
 
 
 def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
@@ -42,4 +43,7 @@ def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
     if keyframes != 1 or len(set(times)) != len(times) or times[0] != min(times):
         return False
     frame_bytes = int(video.video.width) * int(video.video.height) * 3
+    # where its reader's thread is slower than its decoder's, decord holds all frames of the run: 1.6 GB were seen
+    if len(run.packets) * frame_bytes > _MOST_BYTES_AHEAD:
+        return False
     return len(set(run.wanted.values())) * frame_bytes <= _MOST_BYTES

@@ -161,6 +161,16 @@ def _open_remote(source: str) -> IO[bytes]:
     return handle
 
 
+def packets_of(container: InputContainer, stream: av.VideoStream | av.AudioStream) -> Iterator[av.Packet]:
+    """Packets of a track from where the container stands, then an empty one."""
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:  # a track that begins in the middle of a damaged MPEG-TS: PyAV knows none but the first ones
+            continue
+        return
+
+
 def tick_of(stream: av.VideoStream | av.AudioStream) -> Fraction:
     """Length (s) of one tick of a track's clock."""
     return Fraction(stream.time_base or Fraction(1, 1000))
@@ -189,7 +199,7 @@ def _last_packet_end(container: InputContainer, video: av.VideoStream) -> Fracti
     frame = 1 / Fraction(video.average_rate or 25)
     ends: list[Fraction] = [
         packet.pts * tick_of(video) + (packet.duration * tick_of(video) if packet.duration else frame)
-        for packet in container.demux(video)
+        for packet in packets_of(container, video)
         if packet.pts is not None
     ]
     return max(ends, default=None)

@@ -49,7 +49,8 @@ def run() -> list[Result]:
         unexplained = sum(not entry.samples and entry.reason not in known for entry in entries) + FILES - len(entries)
     deadlines_s = FILES * DEADLINE_S / WORKERS
     reasons = ", ".join(f"{reason} {count}" for reason, count in dataset.reasons.items())
-    peer = f"{dataset.videos - dataset.failed} gave samples; {reasons}"
+    unexpected = f" ({dataset.examples['error']})" if "error" in dataset.examples else ""
+    peer = f"{dataset.videos - dataset.failed} gave samples; {reasons}{unexpected}"
     time_peer = f"the sum of {FILES} deadlines of {DEADLINE_S:g} s over {WORKERS} workers"
     return [
         Result("damaged_corpus unexplained", unexplained, "files", 0, unexplained == 0, peer),

@@ -14,14 +14,15 @@ ROWS = 1_000_000
 LIMIT_S = 30.0
 LIMIT_MB = 1000.0
 _PLAN = """
-import resource, sys, time
+import os, sys, time
+from cluster.isolation import peak_resident_mb
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.plan import settle_plan
 from pipeline.prepare.settings import PrepareSettings
 begun = time.perf_counter()
 plan = settle_plan(sys.argv[2], VideoList([sys.argv[1]]), PrepareSettings())
 taken = time.perf_counter() - begun
-print(plan.videos, taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+print(plan.videos, taken, peak_resident_mb(os.getpid()))
 """
 
 

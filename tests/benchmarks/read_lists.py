@@ -20,7 +20,7 @@ from result import Result
 MUSIC200K_ROWS = 172_811
 MUSIC200K_S = 5.0
 OWN_ROWS = 1_000_000
-OWN_S = 12.0
+OWN_S = 15.0
 STREAMED_BYTES = 150.0
 """A batch of rows is held, and 24 bytes a row that say what was there already, for a moment twice."""
 HELD_RATIO = 1.3

@@ -25,7 +25,7 @@ def encode_mp4(
         video.width, video.height, video.pix_fmt = size, size, "yuv420p"
         video.codec_context.gop_size = settings.fps
         video.codec_context.thread_count = 1
-        # x264 closes its GOPs by default; its macroblock tree reads memory that nobody wrote (see pipeline.samples.clip)
+        # x264 closes its GOPs by default; its macroblock tree reads memory that nobody wrote, see pipeline.samples.clip
         video.options = {"preset": "veryfast", "crf": str(settings.crf), "x264-params": "mbtree=0"}
         audio = container.add_stream("aac", rate=settings.audio_rate_hz, layout="mono")
         audio.bit_rate = 3 * settings.audio_rate_hz

@@ -12,6 +12,7 @@ import pytest
 from barcode_video import RATE_HZ, read_barcode, write_video
 from PIL import Image
 
+from pipeline.errors import MediaError
 from pipeline.prepare import frames as frames_module
 from pipeline.prepare.frames import Frame, read_frames
 from pipeline.prepare.picture import encode_picture
@@ -191,3 +192,22 @@ def test_colours_of_stored_pictures_are_those_of_the_video(
         left = column * picture.shape[1] // 7
         patch = picture[40:90, left + 8 : left + 24].mean(axis=(0, 1))
         assert np.abs(patch - colour).max() <= 4
+
+
+def test_a_track_that_appears_in_the_middle_of_a_damaged_stream_is_passed_over(tmp_path: Path) -> None:
+    content = write_video(tmp_path / "a.ts", 6).read_bytes()
+    generator = np.random.default_rng(5)
+    outcomes: list[str] = []
+    for number in range(60):
+        spoilt = bytearray(content)
+        for place in generator.integers(0, len(spoilt), len(spoilt) // 5000):
+            spoilt[place] ^= 1 << int(generator.integers(8))
+        path = tmp_path / f"{number}.ts"
+        path.write_bytes(spoilt)
+        try:
+            with open_video(str(path)) as video:
+                outcomes.append(f"{len(list(read_frames(video, TIMES[:8])))} frames")
+        except MediaError as error:
+            outcomes.append(error.reason)
+    assert len(outcomes) == 60
+    assert sum("frames" in outcome for outcome in outcomes) > 30
