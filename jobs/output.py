@@ -17,8 +17,11 @@ _LOG_WIDTH = 140
 
 def console(as_json: bool = False) -> Console:
     """Where tables and progress go: stdout, or stderr when stdout is for a program."""
-    screen = Console(stderr=as_json, highlight=False)
-    return screen if screen.is_terminal else Console(stderr=as_json, highlight=False, width=_LOG_WIDTH)
+    # names of files may hold `[b]` or `:ok:`, which are no markup
+    screen = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
+    if screen.is_terminal:
+        return screen
+    return Console(stderr=as_json, highlight=False, markup=False, emoji=False, width=_LOG_WIDTH)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

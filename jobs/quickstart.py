@@ -61,7 +61,7 @@ def _config() -> str:
 
 def _run(words: tuple[str, ...], as_json: bool) -> None:
     """Print a command and run it; when it fails, end with its exit code."""
-    console(as_json).print(f"\n[bold]$ gavt {shlex.join(words)}[/bold]", soft_wrap=True)
+    console(as_json).print(f"\n$ gavt {shlex.join(words)}", style="bold", soft_wrap=True)
     to = sys.stderr if as_json else None
     code = subprocess.call([sys.executable, "-m", "jobs.cli", *words], stdout=to)
     if code:

@@ -109,8 +109,12 @@ def prepare(
         if rows is not None:
             settle_plan(out, rows, settings)
         return read_dataset(out)
+    if plan is None and rows is None:
+        raise ShardSetError(f"{out}: expected a shard set to go on with, found no plan.json; name the videos")
     with Lease(storage.join(out, LOCK), "gavt prepare") as lease:
-        plan = _settle(out, rows, settings)
+        if rows is not None:
+            plan = settle_plan(out, rows, settings)
+        assert plan is not None, "checked above"
         settings = PrepareSettings.model_validate(plan.settings | {"limits": settings.limits})
         finish_replacements(out, _names(out))
         done = done_shards(_names(out), plan.shards)
@@ -146,17 +150,6 @@ def prepare(
             )
         storage.remove_parts(out)
         return finish_dataset(out, plan)
-
-
-def _settle(out: str, rows: Rows | None, settings: PrepareSettings) -> Plan:
-    if rows is not None:
-        return settle_plan(out, rows, settings)
-    plan = read_plan(out)
-    if plan is None:
-        raise ShardSetError(
-            f"{out}: expected a shard set to go on with, found no plan.json; name the videos to prepare"
-        )
-    return plan
 
 
 def _is_finished(out: str, plan: Plan) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
+from jobs.output import console
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = str(REPOSITORY / "configs" / "experiments" / "gavt_c.yaml")
@@ -64,3 +65,8 @@ def test_debug_shows_the_traceback(capsys):
     code, _, err = run_here(capsys, "config", "show", "nowhere.yaml", "--debug")
     assert code == 2
     assert "Traceback" in err
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print("videos/[b] :ok: youtube:abc:")
+    assert capsys.readouterr().out == "videos/[b] :ok: youtube:abc:\n"
