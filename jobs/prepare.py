@@ -78,8 +78,8 @@ def prepare(
     begun = time.monotonic()
     try:
         with ExitStack() as stack:
-            stack.enter_context(_interrupted_by_sigterm())
-            show = stack.enter_context(_progress(screen))
+            check = stack.enter_context(_interruptible())
+            show = _both(check, stack.enter_context(_progress(screen)))
             if wandb is not None:
                 log = WandbProgress(out, wandb, settings.prepare.model_dump(mode="json"))
                 stack.callback(log.finish)
@@ -124,24 +124,36 @@ def _workers(stack: ExitStack, address: str | None, workers: int | None, local: 
         from cluster.ray_pool import RayPool
 
         pool = stack.enter_context(RayPool(address, workers))
-        stack.enter_context(_interrupted_by_sigterm())  # Ray sets a handler of its own when it starts
+        stack.enter_context(_interruptible())  # Ray sets a handler of its own when it starts
         return on_ray(pool)(tasks)
 
     return make
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C: it ends the work in order, and the same command goes on later."""
+def _interruptible() -> "Iterator[Callable[[Progress], None]]":
+    """SIGTERM as Ctrl-C: both end the work in order, and the same command goes on later.
+
+    Gives a function to call now and then: an interrupt that came in the middle of a library's callback was swallowed
+    there, and is raised once more.
+    """
+    came = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def check(done: "Progress") -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield check
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _both(first: "Callable[[Progress], None]", second: "Callable[[Progress], None]") -> "Callable[[Progress], None]":
