@@ -327,7 +327,7 @@ def test_a_wrong_secret_is_refused_in_one_sentence(
 
 def test_a_server_that_is_not_there_is_one_sentence(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv(PATIENCE, "1")
+    monkeypatch.setenv(PATIENCE, "5")
     with pytest.raises(StorageError, match=f"{s3_bucket}/x: can't read it: .*127.0.0.1:9.*; gave up after"):
         storage.read_bytes(f"{s3_bucket}/x")
 
