@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -76,7 +75,7 @@ def _show(screen: Console, summary: "Summary") -> None:
     if summary.reasons:
         failed = Table("failed", "videos", "for example", box=None, pad_edge=False)
         for reason, count in summary.reasons.items():
-            failed.add_row(reason, f"{count:,}", escape(summary.examples.get(reason, "")), style="yellow")
+            failed.add_row(reason, f"{count:,}", summary.examples.get(reason, ""), style="yellow")
         screen.print(failed)
     chance = "" if summary.looked_at >= summary.samples else " by chance"
     screen.print(f"in {summary.looked_at:,} samples{chance}:")
@@ -88,9 +87,9 @@ def _show(screen: Console, summary: "Summary") -> None:
     ):
         if counts:
             words = ", ".join(f"{value} {count:,}" for value, count in counts.items())
-            screen.print(f"  {name}: {escape(words)}")
+            screen.print(f"  {name}: {words}")
     for sentence in [*summary.notes, *summary.unreadable[:_MOST_PROBLEMS_SHOWN]]:
-        screen.print(escape(sentence), style="yellow")
+        screen.print(sentence, style="yellow")
 
 
 def _verify(shards: str, workers: int, screen: Console, as_json: bool) -> None:
@@ -126,13 +125,13 @@ def _show_verified(screen: Console, verified: "Verified", seconds: float) -> Non
     if verified.problems:
         table = Table("file", "sample", "what is wrong", box=None, pad_edge=False)
         for problem in verified.problems[:_MOST_PROBLEMS_SHOWN]:
-            table.add_row(problem.file, problem.key or "", escape(problem.what), style="red")
+            table.add_row(problem.file, problem.key or "", problem.what, style="red")
         screen.print(table)
         more = len(verified.problems) + verified.more - _MOST_PROBLEMS_SHOWN
         if more > 0:
             screen.print(f"and {more:,} more")
     for note in verified.notes:
-        screen.print(escape(note), style="yellow")
+        screen.print(note, style="yellow")
     megabytes = verified.bytes / 1e6
     screen.print(
         f"{verified.url}: {verified.samples:,} samples in {verified.shards:,} shards, {megabytes:,.1f} MB "

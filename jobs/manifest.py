@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from jobs.list_options import FormatOption, ListsArgument, SkipWrongOption, SourceOption, SplitOption
@@ -65,9 +64,7 @@ def convert(
     rows = write_list(videos, out)
     for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
         if noted.count:
-            screen.print(
-                f"left out: {noted.count} {kind} rows, such as {noted.examples[0]}", style="yellow", markup=False
-            )
+            screen.print(f"left out: {noted.count} {kind} rows, such as {noted.examples[0]}", style="yellow")
     screen.print(f"{out}: {rows} rows")
     if as_json:
         print_json({"out": out, "rows": rows, "repeated": videos.repeated.count, "wrong": videos.wrong.count})
@@ -93,7 +90,7 @@ def check(
     screen = console(as_json)
 
     def show(kind: str, sentence: str) -> None:
-        screen.print(f"{kind}: {sentence}", style="yellow", markup=False, soft_wrap=True)
+        screen.print(f"{kind}: {sentence}", style="yellow", soft_wrap=True)
 
     options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files)
     videos = VideoList(sources, options, show)
@@ -115,7 +112,7 @@ def check(
             raise
     wrong, repeated = videos.wrong.count, videos.repeated.count
     counts = f"{rows} rows, {wrong} wrong, {repeated} repeated" + (f", {gone} files missing" if files else "")
-    screen.print(f"{', '.join(place for place, _ in videos.formats)}: {counts}", markup=False)
+    screen.print(f"{', '.join(place for place, _ in videos.formats)}: {counts}")
     if as_json:
         result: dict[str, Any] = {"rows": rows, "wrong": wrong, "repeated": repeated}
         examples = {"wrong": videos.wrong.examples, "repeated": videos.repeated.examples}
@@ -127,15 +124,15 @@ def check(
 def _table(videos: "VideoList", summary: "Summary") -> Table:
     table = Table("", "", "", box=None, pad_edge=False, show_header=False)
     for place, name in videos.formats:
-        table.add_row("list", escape(place), name)
+        table.add_row("list", place, name)
     table.add_row("rows", "", str(summary.rows))
     for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
         if noted.count:
-            table.add_row(kind, escape(noted.examples[0]), str(noted.count), style="yellow")
+            table.add_row(kind, noted.examples[0], str(noted.count), style="yellow")
     for kind, count in summary.kinds.most_common():
-        table.add_row("videos", escape(kind), str(count))
+        table.add_row("videos", kind, str(count))
     for split, count in sorted(summary.splits.items(), key=lambda entry: -entry[1]):
-        table.add_row("split", escape(split or "none"), str(count))
+        table.add_row("split", split or "none", str(count))
     if summary.ranges:
         lengths = f"{summary.shortest_s:g} to {summary.longest_s:g} s, {summary.range_s / 3600:.1f} hours in all"
         table.add_row("ranges", lengths, str(summary.ranges))
@@ -143,7 +140,7 @@ def _table(videos: "VideoList", summary: "Summary") -> Table:
         if count:
             table.add_row(what, "", str(count))
     for label, count in summary.labels.most_common(_LABELS_SHOWN):
-        table.add_row("label", escape(label), str(count))
+        table.add_row("label", label, str(count))
     if len(summary.labels) > _LABELS_SHOWN:
         table.add_row("label", f"and {len(summary.labels) - _LABELS_SHOWN} more", "")
     return table

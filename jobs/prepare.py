@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,10 @@ from jobs.list_options import FormatOption, SkipWrongOption, SourceOption, Split
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
+    from cluster.ray_pool import Step
+    from pipeline.prepare.build import ShardTask
     from pipeline.prepare.dataset import Dataset
+    from pipeline.prepare.ledger import InputEntry
     from pipeline.prepare.manifests.read import Noted
     from pipeline.prepare.prepare import Progress, Workers
 
@@ -120,7 +123,7 @@ def _workers(stack: ExitStack, address: str | None, workers: int | None, local: 
     if local:
         return in_this_process
 
-    def make(tasks):  # type: ignore[no-untyped-def]  # the type of Workers
+    def make(tasks: "Iterable[ShardTask]") -> "Iterable[Step[ShardTask, list[InputEntry]]]":
         from cluster.ray_pool import RayPool
 
         pool = stack.enter_context(RayPool(address, workers))

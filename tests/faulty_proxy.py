@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -61,7 +62,7 @@ class Request:
     time_s: float
 
 
-class _Server:
+class _Server(ABC):
     """A threaded server on a free port."""
 
     def __init__(self) -> None:
@@ -87,8 +88,9 @@ class _Server:
         """The requests for a path, in order."""
         return [request for request in list(self.requests) if request.path == path and request.method == method]
 
+    @abstractmethod
     def answer(self, handler: "_Handler") -> None:
-        raise NotImplementedError
+        """Answer the request that the handler has read."""
 
 
 class _Threads(ThreadingHTTPServer):

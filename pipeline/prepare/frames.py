@@ -44,23 +44,11 @@ def as_array(image: av.VideoFrame) -> Pixels:
     return rows[:, : image.width * 3].reshape(image.height, image.width, 3)
 
 
-def read_frames(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Frame]:
-    """The frame displayed at each of `times_s` (s from the video's zero, in order); the same frame comes once.
-
-    Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. Frames that can't be
-    decoded whole are left out.
-    """
-    last: Fraction | None = None
-    for _, frame in read_moments(video, times_s):
-        if frame is not None and frame.time_s != last:
-            yield frame
-            last = frame.time_s
-
-
 def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tuple[Fraction, Frame | None]]:
     """Each of `times_s` (s from the video's zero, in order) with the frame displayed then.
 
-    None stands for a frame that can't be decoded whole. Times at which no frame is displayed are left out.
+    Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. None stands for a
+    frame that can't be decoded whole. Times at which no frame is displayed are left out.
     """
     look: Look | None = None
     for run in find_runs(video, times_s):

@@ -33,7 +33,7 @@ def choose_frames(
         The frame; or why a wanted time has none: `too_short` where the picture begins later, `damaged` where its frame
         can't be decoded whole.
     """
-    begin = int(video.video.start_time or 0) * video.tick_s - video.zero
+    begin = video.picture_start_s
     late = [time for time in times_s if time < begin - reach_s]
     yield from [Reason.TOO_SHORT] * len(late)
     times = [max(time, begin) for time in times_s[len(late) :]]

@@ -116,47 +116,63 @@ def prepare(
             plan = settle_plan(out, rows, settings)
         assert plan is not None, "checked above"
         settings = PrepareSettings.model_validate(plan.settings | {"limits": settings.limits})
-        finish_replacements(out, _names(out))
-        done = done_shards(_names(out), plan.shards)
+        names = finish_replacements(out, _names(out))
+        done = done_shards(names, plan.shards)
         again = _shards_to_retry(out, plan, done, retry)
         missing = set(range(plan.shards)) - set(done)
+        if not missing and not again and _says_done(names):
+            return read_dataset(out)
+        storage.remove(storage.join(out, dataset_file.NAME))  # nobody must read what is being made
         tasks = (
             ShardTask(number, shard, out, settings, fetch or FetchSettings(), retry if number in again else frozenset())
             for number, shard in shard_rows(out, plan, sorted(missing | again.keys()))
         )
-        found = _videos_in(plan, done)
-        to_do = plan.videos - found + again.total()
-        progress = Progress(total=plan.videos, found=plan.videos - to_do, to_do=to_do)
-        on_progress(progress)
-        lost: list[str] = []
-        in_work: dict[int, list[InputEntry]] = {}
-        for step in workers(tasks) if missing or again else ():
+        to_do = plan.videos - _videos_in(plan, done) + again.total()
+        begin = Progress(total=plan.videos, found=plan.videos - to_do, to_do=to_do)
+        on_progress(begin)
+        for progress in _make(out, workers(tasks) if missing or again else (), begin):
             lease.check()
-            number = step.item.number
-            if step.state == "value" and step.value is not None:
-                in_work.setdefault(number, []).extend(step.value)
-                progress = progress.plus(step.value)
-            elif step.state == "done":
-                in_work.pop(number, None)
-            else:
-                progress = progress.minus(in_work.pop(number, []))
-                if step.state == "lost":
-                    lost.append(f"{shard_name(number)} ({step.message})")
             on_progress(progress)
             _check_failures(out, progress, max_failure_rate)
-        if lost:
-            raise ShardSetError(
-                f"{out}: {len(lost)} shards were lost with their workers, such as {lost[0]}; run it once more"
-            )
         storage.remove_parts(out)
         return finish_dataset(out, plan)
+
+
+def _make(out: str, steps: Iterable[Step[ShardTask, list[InputEntry]]], progress: Progress) -> Iterator[Progress]:
+    """How far it is after each step.
+
+    Raises:
+        ShardSetError: shards were lost with their workers, when all others are done.
+    """
+    lost: list[str] = []
+    in_work: dict[int, list[InputEntry]] = {}
+    for step in steps:
+        number = step.item.number
+        if step.state == "value" and step.value is not None:
+            in_work.setdefault(number, []).extend(step.value)
+            progress = progress.plus(step.value)
+        elif step.state == "done":
+            in_work.pop(number, None)
+        else:
+            progress = progress.minus(in_work.pop(number, []))
+            if step.state == "lost":
+                lost.append(f"{shard_name(number)} ({step.message})")
+        yield progress
+    if lost:
+        raise ShardSetError(
+            f"{out}: {len(lost)} shards were lost with their workers, such as {lost[0]}; run it once more"
+        )
 
 
 def _is_finished(out: str, plan: Plan) -> bool:
     """Whether nothing is left to do, by two listings and no more."""
     names = _names(out)
-    whole = dataset_file.NAME in names and ledger.NAME in names and not any(name.endswith(".new") for name in names)
+    whole = _says_done(names) and not any(name.endswith(".new") for name in names)
     return whole and len(done_shards(names, plan.shards)) == plan.shards
+
+
+def _says_done(names: set[str]) -> bool:
+    return dataset_file.NAME in names and ledger.NAME in names
 
 
 def _names(out: str) -> set[str]:
@@ -164,16 +180,11 @@ def _names(out: str) -> set[str]:
 
 
 def _shards_to_retry(out: str, plan: Plan, done: Sequence[int], retry: frozenset[str]) -> Counter[int]:
-    """Shards that are there → how many of their videos failed for one of the reasons, if any; the totals are taken back
-    for them."""
+    """Shards that are there → how many of their videos failed for one of the reasons, if any."""
     if not retry:
         return Counter()
-    url = storage.join(out, dataset_file.NAME)
-    if storage.exists(url):
-        again = ledger.failed_shards(out, int(plan.settings["rows_per_shard"]), retry)
-        if again:
-            storage.remove(url)  # nobody must read what is being replaced
-        return again
+    if storage.exists(storage.join(out, dataset_file.NAME)):
+        return ledger.failed_shards(out, int(plan.settings["rows_per_shard"]), retry)
     indexes = zip(done, read_indexes(out, done), strict=True)
     return Counter(number for number, index in indexes for entry in index.inputs if entry.reason in retry)
 

@@ -86,8 +86,9 @@ def replace_shard(out: str, number: int, tar: Path, index: ShardIndex) -> None:
     storage.remove(f"{url}.tar{_NEW}")
 
 
-def finish_replacements(out: str, names: Iterable[str]) -> None:
-    """Finish or undo what a killed `replace_shard` left, from a listing of the names of the shard set's files."""
+def finish_replacements(out: str, names: set[str]) -> set[str]:
+    """Finish or undo what a killed `replace_shard` left, from a listing of the names of the shard set's files; gives
+    the names that are there afterwards."""
     left = {name for name in names if name.endswith(_NEW)}
     for name in sorted(left):
         shard = storage.join(out, name.split(".")[0])
@@ -102,3 +103,4 @@ def finish_replacements(out: str, names: Iterable[str]) -> None:
     for name in sorted(left):
         if name.endswith(f".tar{_NEW}"):
             storage.remove(storage.join(out, name))
+    return names - left

@@ -62,6 +62,11 @@ class VideoFile:
         order than they are displayed in, and no presentation times."""
         return self.has_no_times and bool(self.video.codec_context.has_b_frames)
 
+    @property
+    def picture_start_s(self) -> Fraction:
+        """When the first frame is displayed (s from the video's zero); sound may begin before it."""
+        return int(self.video.start_time or 0) * self.tick_s - self.zero
+
     def seek(self, tick: int) -> None:
         """Stand at the keyframe before `tick` of the video track's clock, or at its first where there is none."""
         try:

@@ -1,7 +1,6 @@
 """Reading a shard set: what is in it, and one sample by its number."""
 
 import io
-import json
 import tarfile
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -143,9 +142,6 @@ def read_sample(content: bytes, key: str) -> Sample:
 
 def _read_json(url: str) -> dict[str, Any]:
     try:
-        content = json.loads(storage.read_bytes(url))
-    except ValueError as error:
-        raise ShardSetError(f"{url}: expected JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ShardSetError(f"{url}: expected a JSON object, found {type(content).__name__}")
-    return content
+        return storage.read_json(url)
+    except StorageError as error:
+        raise ShardSetError(str(error)) from None

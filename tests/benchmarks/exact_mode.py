@@ -11,9 +11,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+from reading import read_frames
+
 from _ffmpeg import ONE_THREAD, cpu_s, ffmpeg
 from _youtube_like import FPS, write_youtube_like
-from pipeline.prepare.frames import read_frames
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_file import open_video

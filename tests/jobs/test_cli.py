@@ -70,3 +70,16 @@ def test_debug_shows_the_traceback(capsys):
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("videos/[b] :ok: youtube:abc:")
     assert capsys.readouterr().out == "videos/[b] :ok: youtube:abc:\n"
+
+
+def test_verbs_print_names_with_brackets_as_they_are(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    listed = tmp_path / "videos [b] :ok:.jsonl"
+    listed.write_text('{"source": "/v/a.mp4", "labels": ["[bold] drum"]}\n')
+    code, out, _ = run_here(capsys, "manifest", "info", str(listed))
+    assert code == 0
+    assert "videos [b] :ok:.jsonl" in out
+    assert "[bold] drum" in out
+    code, out, _ = run_here(capsys, "manifest", "check", str(listed))
+    assert code == 0
+    assert f"{listed}: 1 rows" in out
+    assert "\\" not in out

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
@@ -18,6 +17,7 @@ from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.run_places import CONFIG, run_folder
+from pipeline.pages import render_page
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
@@ -69,14 +69,9 @@ def _render(folder: str) -> str:
     elif evaluation.get("note"):
         missing.append(f"{evaluation['note']}.")
     facts = facts_of_run(records, events, _manifest(folder), evaluation)
-    environment = Environment(
-        loader=PackageLoader("pipeline.evaluate.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "pipeline.evaluate.report",
+        "report.html.j2",
         title=settings.name if settings else folder.rstrip("/").rsplit("/", 1)[-1],
         folder=folder,
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),

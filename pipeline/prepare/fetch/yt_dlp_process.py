@@ -29,6 +29,7 @@ _STATUS: dict[int, Fate] = {
 }
 _SENTENCES: tuple[tuple[str, Fate], ...] = (
     (r"requested format", "broken"),
+    (r"incomplete youtube id", "missing"),
     (r"not a bot|rate.?limit|try again later|too many requests", "busy"),
     (
         r"timed? ?out|connection|reset by peer|incomplete|temporary failure|bytes read|too short|did not get any data",
@@ -47,19 +48,12 @@ _SENTENCES: tuple[tuple[str, Fate], ...] = (
 
 
 class _Quiet:
-    """A logger that keeps the last error."""
-
-    def __init__(self) -> None:
-        self.last = ""
+    """A logger that says nothing: of errors, the exceptions that follow say the same."""
 
     def debug(self, message: str) -> None:
         """Nobody reads it."""
 
-    info = warning = debug
-
-    def error(self, message: str) -> None:
-        """An error; the exception that follows says the same."""
-        self.last = message
+    info = warning = error = debug
 
 
 def fate_of(error: BaseException) -> Fate:

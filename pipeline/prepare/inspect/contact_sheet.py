@@ -2,9 +2,8 @@
 
 from datetime import datetime, timezone
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from cluster import storage
+from pipeline.pages import render_page
 from pipeline.prepare.inspect.cards import make_card
 from pipeline.prepare.inspect.choose import choose, read_each
 from pipeline.prepare.inspect.contents import Contents
@@ -28,14 +27,9 @@ def write_sheet(contents: Contents, summary: Summary, target: str, samples: int,
     """
     known = some_indexes(contents, seed) if contents.dataset is None else None
     chosen = choose(contents, samples, seed, known)
-    environment = Environment(
-        loader=PackageLoader("pipeline.prepare.inspect", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("sheet.html.j2").render(
+    page = render_page(
+        "pipeline.prepare.inspect",
+        "sheet.html.j2",
         title=contents.url.rstrip("/").rsplit("/", 1)[-1],
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         summary=summary,

@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.errors import MediaError
 from pipeline.prepare.frames import Frame, as_array
 from pipeline.prepare.layouts.describe import describe
-from pipeline.prepare.layouts.displayed import displayed_at, picture_start, with_picture
+from pipeline.prepare.layouts.displayed import displayed_at, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
@@ -69,9 +69,9 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
 
 def _one(part: Part, fps: Fraction, video: VideoFile) -> tuple[list[Fraction], int]:
     """When the clip of just this part starts (s from the video's zero), and how many frames it has."""
-    if picture_start(video) > part.start_s + _MOST_MISSING_S:
+    if video.picture_start_s > part.start_s + _MOST_MISSING_S:
         found = (
-            f"expected a picture from {float(part.start_s):g} s on, found it from {float(picture_start(video)):.2f} s"
+            f"expected a picture from {float(part.start_s):g} s on, found it from {float(video.picture_start_s):.2f} s"
         )
         raise MediaError(Reason.TOO_SHORT, found)
     return [part.start_s], max(1, math.floor(part.duration_s * fps))

@@ -11,7 +11,7 @@ from pipeline.prepare.video_file import VideoFile
 def displayed_at(video: VideoFile, moments_s: Sequence[Fraction]) -> Iterator[Frame | None]:
     """The frame displayed at each of `moments_s` (s from the video's zero, in order), None where it can't be decoded or
     the file has broken off. Before the first frame that one is taken."""
-    begin = picture_start(video)
+    begin = video.picture_start_s
     found = read_moments(video, sorted({max(moment, begin) for moment in moments_s}))
     ahead: tuple[Fraction, Frame | None] | None = None
     wanted, frame, begun = None, None, False
@@ -26,12 +26,7 @@ def displayed_at(video: VideoFile, moments_s: Sequence[Fraction]) -> Iterator[Fr
         yield frame
 
 
-def picture_start(video: VideoFile) -> Fraction:
-    """When the first frame is displayed (s from the video's zero); sound may begin before it."""
-    return int(video.video.start_time or 0) * video.tick_s - video.zero
-
-
 def with_picture(part: Part, video: VideoFile) -> Part:
     """The part from where there is a picture."""
-    start = max(part.start_s, picture_start(video))
+    start = max(part.start_s, video.picture_start_s)
     return Part(start, max(start, part.end_s))

@@ -13,7 +13,7 @@ from itertools import islice
 from pipeline.errors import MediaError
 from pipeline.prepare.audio import Window
 from pipeline.prepare.layouts.describe import describe
-from pipeline.prepare.layouts.displayed import displayed_at, picture_start, with_picture
+from pipeline.prepare.layouts.displayed import displayed_at, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
@@ -62,9 +62,9 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
 
 def _one(part: Part, segment: Fraction, video: VideoFile, settings: PrepareSettings) -> list[Fraction]:
     """When the only sample starts (s from the video's zero)."""
-    if picture_start(video) > part.start_s + segment / 2:
+    if video.picture_start_s > part.start_s + segment / 2:
         found = (
-            f"expected a picture from {float(part.start_s):g} s on, found it from {float(picture_start(video)):.2f} s"
+            f"expected a picture from {float(part.start_s):g} s on, found it from {float(video.picture_start_s):.2f} s"
         )
         raise MediaError(Reason.TOO_SHORT, found)
     _spare(part, segment, settings)

@@ -144,7 +144,7 @@ class VideoList:
         if self._template is None:
             return
         for place, form in self._places:
-            if form is None or form.name in ("folder", "jsonl", "parquet"):
+            if form is None or not form.has_ids:
                 what = "a video" if form is None else f"read as {form.name}"
                 raise ManifestError(f"--source: expected lists of ids, found {place}, which is {what}")
 

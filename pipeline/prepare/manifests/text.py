@@ -8,51 +8,9 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from cluster import storage
-from cluster.errors import StorageError
 from pipeline.errors import ManifestError
 
 _BLOCK = 4 << 20  # a request to object storage costs about as much time as 2 MB
-
-
-class _Blocks(io.RawIOBase):
-    """A file on object storage, fetched in blocks; the last one is kept, since lines are asked for in small pieces."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._place, self._size = url, 0, storage.size(url)
-        self._begin, self._block = 0, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._place >= self._size:
-            return 0
-        if not self._begin <= self._place < self._begin + len(self._block):
-            self._fetch()
-        skipped = self._place - self._begin
-        content = self._block[skipped : skipped + len(buffer)]
-        buffer[: len(content)] = content
-        self._place += len(content)
-        return len(content)
-
-    def _fetch(self) -> None:
-        length = min(_BLOCK, self._size - self._place)
-        block = storage.read_range(self._url, self._place, length)
-        if len(block) != length:
-            found = f"expected {length} bytes from byte {self._place}, found {len(block)}"
-            raise StorageError(f"{self._url}: {found}")
-        self._begin, self._block = self._place, block
 
 
 def open_bytes(url: str) -> BinaryIO:
@@ -63,7 +21,7 @@ def open_bytes(url: str) -> BinaryIO:
         StorageError: object storage does not give it.
     """
     if storage.is_remote(url):
-        return cast(BinaryIO, io.BufferedReader(_Blocks(url)))
+        return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, storage.open_read(url)), _BLOCK))
     try:
         return open(url, "rb", buffering=1 << 18)
     except FileNotFoundError:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from barcode_video import RATE_HZ, read_barcode, write_video
+from reading import read_frames
 
 from pipeline.errors import MediaError
 from pipeline.prepare.audio import read_windows
-from pipeline.prepare.frames import read_frames
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_file import open_video
 

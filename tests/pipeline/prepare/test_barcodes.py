@@ -10,8 +10,9 @@ import pytest
 from barcode_kinds import SNAP_S, TIMES, Kind, judge, kinds
 from barcode_video import read_barcode, write_video
 from PIL import Image
+from reading import read_frames
 
-from pipeline.prepare.frames import Frame, read_frames
+from pipeline.prepare.frames import Frame
 from pipeline.prepare.keyframes import choose_frames
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.video_file import open_video

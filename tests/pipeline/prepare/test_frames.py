@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from barcode_video import RATE_HZ, read_barcode, write_video
 from PIL import Image
+from reading import read_frames
 
 from pipeline.errors import MediaError
 from pipeline.prepare import frames as frames_module
-from pipeline.prepare.frames import Frame, read_frames
+from pipeline.prepare.frames import Frame
 from pipeline.prepare.picture import encode_picture
 from pipeline.prepare.pyav_frames import Look
 from pipeline.prepare.video_file import open_video

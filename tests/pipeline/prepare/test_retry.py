@@ -70,10 +70,8 @@ def test_only_the_asked_for_reasons_are_taken_up_and_the_list_is_not_needed(
     bring_back(videos, here, 1)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     prepare(None, str(out), SETTINGS, in_this_process, retry=reasons_to_retry(["transient"]))
-    assert {name for name, time in before.items() if (out / name).stat().st_mtime_ns != time} <= {
-        "ledger.jsonl",
-        "dataset.json",
-    }
+    # nothing of what failed passes with time, so nothing is written
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     dataset = prepare(None, str(out), SETTINGS, in_this_process, retry=reasons_to_retry(["all"]))
     assert dataset.reasons == {"missing": 1}
     assert [entry.attempts for entry in read_ledger(str(out))] == [1, 2, 1, 2, 1]

@@ -34,7 +34,6 @@ class Format:
 
     Attributes:
         name: what `--format` calls it.
-        about: what it is, in a few words.
         read: gives the rows of a list.
         looks_like: recognises it from a list's first lines.
         has_ids: rows name videos by ids, which `--source` turns into paths.
@@ -42,7 +41,6 @@ class Format:
     """
 
     name: str
-    about: str
     read: Callable[[ListFile], Iterator[Draft]]
     looks_like: Callable[[Head], bool]
     has_ids: bool = True
@@ -55,22 +53,22 @@ def _never(head: Head) -> bool:
 
 # the first that recognises a list has it: those with marks of their own come first
 FORMATS = (
-    Format("folder", "a folder or prefix, walked for videos", folder.read, _never, has_ids=False),
-    Format("parquet", "gavt's own list as Parquet", parquet.read, parquet.looks_like),
-    Format("jsonl", "gavt's own list, a JSON object a line", jsonl.read, jsonl.looks_like),
-    Format("music", "MUSIC and MUSIC21, JSON", music.read, music.looks_like),
-    Format("vggss", "VGG-SS, JSON with boxes", vggss.read, vggss.looks_like),
-    Format("avgn", "AVGN's MUSIC solo and duet, JSON with boxes", avgn.read, avgn.looks_like),
-    Format("ave", "AVE, Annotations.txt", ave.read, ave.looks_like, companions=ave.COMPANIONS),
-    Format("audioset", "AudioSet segments", audioset.read, audioset.looks_like, companions=audioset.COMPANIONS),
-    Format("kinetics", "Kinetics-400, -600, -700", kinetics.read, kinetics.looks_like),
-    Format("music200k", "MUSIC-200k", music200k.read, music200k.looks_like, companions=music200k.COMPANIONS),
-    Format("vggsound", "VGGSound, official and as file names", vggsound.read, vggsound.looks_like),
-    Format("youtube8m", "ids of YouTube-8M", youtube8m.read, youtube8m.looks_like, companions=youtube8m.COMPANIONS),
-    Format("sop", "the Sound of Pixels", sop.read, sop.looks_like),
-    Format("csv", "gavt's own list as CSV with a header", gavt_csv.read, gavt_csv.looks_like),
-    Format("list", "a path, URL or YouTube id a line", paths.read, paths.looks_like),
-    Format("ids", "ids, alone or with a label", ids.read, ids.looks_like),
+    Format("folder", folder.read, _never, has_ids=False),
+    Format("parquet", parquet.read, parquet.looks_like, has_ids=False),
+    Format("jsonl", jsonl.read, jsonl.looks_like, has_ids=False),
+    Format("music", music.read, music.looks_like),
+    Format("vggss", vggss.read, vggss.looks_like),
+    Format("avgn", avgn.read, avgn.looks_like),
+    Format("ave", ave.read, ave.looks_like, companions=ave.COMPANIONS),
+    Format("audioset", audioset.read, audioset.looks_like, companions=audioset.COMPANIONS),
+    Format("kinetics", kinetics.read, kinetics.looks_like),
+    Format("music200k", music200k.read, music200k.looks_like, companions=music200k.COMPANIONS),
+    Format("vggsound", vggsound.read, vggsound.looks_like),
+    Format("youtube8m", youtube8m.read, youtube8m.looks_like, companions=youtube8m.COMPANIONS),
+    Format("sop", sop.read, sop.looks_like),
+    Format("csv", gavt_csv.read, gavt_csv.looks_like),
+    Format("list", paths.read, paths.looks_like),
+    Format("ids", ids.read, ids.looks_like),
 )
 _BY_NAME = {form.name: form for form in FORMATS}
 
