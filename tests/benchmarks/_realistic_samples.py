@@ -1,0 +1,108 @@
+"""A shard set of samples as large and as hard to decode as real ones: 256×256 frames, six seconds of sound."""
+
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from pipeline.samples.flac import encode_flac
+from pipeline.samples.metadata import SampleMetadata
+
+RATE_HZ = 11025
+AUDIO_SAMPLES = 65_535
+SIDE = 256
+_TEXTURES = 6
+
+
+def write_realistic(folder: Path, samples: int, samples_per_shard: int = 250) -> Path:
+    """Frames of about 25 KB and sounds of about 90 KB; the same number gives the same bytes."""
+    folder.mkdir(parents=True)
+    textures, tracks = _make_textures(), _make_tracks()
+    shards = []
+    for number, first in enumerate(range(0, samples, samples_per_shard)):
+        name = f"shard-{number:06d}"
+        content = io.BytesIO()
+        places = []
+        with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for index in range(first, min(first + samples_per_shard, samples)):
+                start, crc32 = content.tell(), 0
+                for kind, data in _sample(index, textures, tracks):
+                    info = tarfile.TarInfo(f"video{index:07d}-000.{kind}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+                    crc32 = zlib.crc32(data, crc32)
+                end = content.tell()
+                places.append({"key": f"video{index:07d}-000", "offset": start, "bytes": end - start, "crc32": crc32})
+        tar_bytes = content.getvalue()
+        (folder / f"{name}.tar").write_bytes(tar_bytes)
+        digest = hashlib.sha256(tar_bytes).hexdigest()
+        shard = {"sha256": digest, "bytes": len(tar_bytes), "samples": places, "inputs": []}
+        (folder / f"{name}.json").write_text(json.dumps(shard))
+        shards.append({"name": f"{name}.tar", "samples": len(places), "bytes": len(tar_bytes), "sha256": digest})
+    dataset = {"version": 1, "samples": samples, "layouts": ["frame"], "shards": shards}
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    return folder
+
+
+def _sample(
+    index: int, textures: list[npt.NDArray[np.uint8]], tracks: list[npt.NDArray[np.float32]]
+) -> Iterator[tuple[str, bytes]]:
+    random = np.random.default_rng(index)
+    metadata = SampleMetadata(
+        video=f"video{index:07d}",
+        source=f"videos/video{index:07d}.mp4",
+        frame_times_s=[3.0],
+        audio_start_s=0.0,
+        audio_rate_hz=RATE_HZ,
+        audio_samples=AUDIO_SAMPLES,
+        labels=["violin"],
+    )
+    yield "json", metadata.model_dump_json().encode()
+    texture = textures[index % _TEXTURES]
+    y, x = random.integers(0, texture.shape[0] - SIDE, 2)
+    image = Image.fromarray(texture[y : y + SIDE, x : x + SIDE])
+    draw = ImageDraw.Draw(image)
+    for _ in range(3):
+        left, top = random.integers(0, SIDE - 64, 2)
+        draw.ellipse((left, top, left + 60, top + 60), fill=tuple(int(c) for c in random.integers(0, 255, 3)))
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=90)
+    yield "jpg", jpeg.getvalue()
+    track = tracks[index % _TEXTURES]
+    start = random.integers(0, len(track) - AUDIO_SAMPLES)
+    piece = track[start : start + AUDIO_SAMPLES] * random.uniform(0.5, 1.0)
+    yield "flac", encode_flac(piece.astype(np.int16)[None], RATE_HZ)
+
+
+def _make_textures() -> list[npt.NDArray[np.uint8]]:
+    """Colours that vary over all scales, as in photographs, with a camera's noise."""
+    textures = []
+    for seed in range(_TEXTURES):
+        random = np.random.default_rng([1, seed])
+        picture = np.full((1024, 1024, 3), 128, np.float32)
+        for scale in (128, 64, 32, 16, 8, 4, 2):
+            coarse = random.normal(0, 6 + scale / 4, (1024 // scale, 1024 // scale, 3)).astype(np.float32)
+            picture += coarse.repeat(scale, 0).repeat(scale, 1)
+        picture += random.normal(0, 3, picture.shape)
+        textures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return textures
+
+
+def _make_tracks() -> list[npt.NDArray[np.float32]]:
+    """A minute of notes of harmonics each, and noise 23 dB below."""
+    tracks = []
+    for seed in range(_TEXTURES):
+        random = np.random.default_rng([2, seed])
+        time_s = np.arange(60 * RATE_HZ) / RATE_HZ
+        pitch_hz = 220 * 2 ** (random.integers(0, 24, 240) / 12)
+        phase = np.cumsum(pitch_hz.repeat(len(time_s) // 240 + 1)[: len(time_s)]) * 2 * np.pi / RATE_HZ
+        tone = sum(np.sin(phase * harmonic) / harmonic for harmonic in range(1, 8)) * np.exp(-(time_s % 0.25) * 4)
+        tracks.append((6000 * tone + random.normal(0, 400, len(time_s))).astype(np.float32))
+    return tracks
