@@ -41,7 +41,7 @@ print(len(order), time.perf_counter() - begun, peak_resident_mb(os.getpid()))
 
 
 def run() -> list[Result]:
-    """Planned as a whole, in pieces of a quarter of a million, and looked through afterwards: each sample comes once."""
+    """Planned as a whole, in pieces of a quarter million; looked through afterwards: each sample comes once."""
     samples = SHARDS * SAMPLES_PER_SHARD
     seconds, megabytes = _plan(_OURS, samples)
     plain_s, plain_mb = _plan(_PLAIN, samples)

@@ -22,7 +22,7 @@ def open_loader(job: Job) -> Callable[[int], Iterator[int]]:
         _signed(job.url) if job.url.startswith("s3://") else [str(tar) for tar in sorted(Path(job.url).glob("*.tar"))]
     )
     dataset = (
-        webdataset.WebDataset(urls, shardshuffle=len(urls))
+        webdataset.WebDataset(urls, shardshuffle=len(urls), empty_check=False)
         .shuffle(BUFFER)
         .map(partial(decode, size=job.frame_size))
         .batched(job.batch_size, collation_fn=collate)

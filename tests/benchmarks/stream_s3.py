@@ -1,0 +1,125 @@
+"""Samples a second from an S3 server on this machine: the loader beside bare ranged requests and the peers."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import s3fs
+
+from _contest import PEERS, best_workers, check, rate
+from _peers.child import Child, EpochTime
+from _peers.convert import convert
+from _peers.job import Job
+from _realistic_samples import write_realistic
+from cluster import storage
+from jobs.local import s3
+from result import Result
+
+SAMPLES = 3000
+ROUNDS = 3
+LEAST_OF_REQUESTS = 0.85
+LEAST_OF_LOCAL = 0.9
+FIRST_BATCH_S = 2.0
+
+
+def run() -> list[Result]:
+    """First epochs with nothing cached, in new processes, building the loader included; and second ones from the cache
+    beside the same samples on local disk. The bare requests decode nothing; the server takes its part of the two cores.
+
+    Raises:
+        RuntimeError: no server can be started on this machine.
+    """
+    return measure(SAMPLES, ROUNDS)
+
+
+def measure(samples: int, rounds: int) -> list[Result]:
+    """The same of any size."""
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder, _bucket() as bucket:
+        root = Path(folder)
+        shards = write_realistic(root / "shards", samples)
+        formats = {
+            "shards": shards,
+            "mosaic": convert("mosaic", shards, root / "mosaic"),
+            "litdata": convert("litdata", shards, root / "litdata"),
+        }
+        for name, place in formats.items():
+            for file in sorted(file for file in place.rglob("*") if file.is_file()):
+                storage.upload(file, f"{bucket}/{name}/{file.relative_to(place)}")
+        urls = {"Mosaic": f"{bucket}/mosaic", "litData": f"{bucket}/litdata"}
+        jobs = {
+            "requests": Job("bare_requests", f"{bucket}/shards", ""),
+            "gavt": Job("gavt_loader", f"{bucket}/shards", ""),
+        }
+        for name, loader in PEERS.items():
+            job = Job(loader, urls.get(name, f"{bucket}/shards"), "")
+            jobs[name] = best_workers(job, root, samples, warm=False)
+        first, second = _rounds(jobs, root, rounds, samples)
+        local = Job("gavt_loader", str(shards), str(root / "local"))
+        with Child(local) as child:
+            child.epoch()
+            on_disk = [child.epoch() for _ in range(rounds)]
+        check(on_disk, local, samples)
+    rates = {name: rate(epochs) for name, epochs in first.items()}
+    best = max(PEERS, key=lambda name: rates[name])
+    of_requests, of_best = rates["gavt"] / rates["requests"], rates["gavt"] / rates[best]
+    cached = rate(second["gavt"])
+    of_local = cached / rate(on_disk)
+    first_batch_s = median(epoch.first_batch_s for epoch in first["gavt"])
+    others = ", ".join(f"{name} {median(epoch.first_batch_s for epoch in first[name]):.1f} s" for name in PEERS)
+    peers = ", ".join(
+        f"{name} {rates[name]:.0f} (then {rate(second[name]):.0f}; {jobs[name].workers} workers)" for name in PEERS
+    )
+    ours = f"gavt {rates['gavt']:.0f} samples/s"
+    bare = f"a bare loop of one ranged request a sample, 16 at a time: {rates['requests']:.0f} samples/s; {ours}"
+    disk = f"local disk {rate(on_disk):.0f} samples/s; from the cache {cached:.0f}"
+    return [
+        Result("stream_s3 requests", of_requests, "", LEAST_OF_REQUESTS, of_requests >= LEAST_OF_REQUESTS, bare),
+        Result("stream_s3 best peer", of_best, "", 1.0, of_best >= 1.0, f"{peers}; {ours}"),
+        Result("stream_s3 first batch", first_batch_s, "s", FIRST_BATCH_S, first_batch_s <= FIRST_BATCH_S, others),
+        Result("stream_s3 second epoch", of_local, "", LEAST_OF_LOCAL, of_local >= LEAST_OF_LOCAL, disk),
+    ]
+
+
+def _rounds(
+    jobs: dict[str, Job], root: Path, rounds: int, samples: int
+) -> tuple[dict[str, list[EpochTime]], dict[str, list[EpochTime]]]:
+    """First and second epochs of each loader, in turns, each time in a new process with an empty cache."""
+    first: dict[str, list[EpochTime]] = {name: [] for name in jobs}
+    second: dict[str, list[EpochTime]] = {name: [] for name in jobs}
+    for number in range(rounds):
+        for name, job in jobs.items():
+            scratch = root / f"round-{number}-{name}"
+            with Child(replace(job, scratch=str(scratch))) as child:
+                first[name].append(child.epoch())
+                second[name].append(child.epoch())
+            shutil.rmtree(scratch)
+    for name, job in jobs.items():
+        check(first[name] + second[name], job, samples)
+    return first, second
+
+
+@contextmanager
+def _bucket() -> Iterator[str]:
+    """A new bucket on a new server; the variables of S3 clients point at it."""
+    reason = s3.why_not()
+    if reason is not None:
+        raise RuntimeError(reason)
+    root = Path(tempfile.mkdtemp(prefix="gavt-s3-"))
+    server = s3.start(root)
+    before = dict(os.environ)
+    try:
+        os.environ |= server.environment() | {"S3_ENDPOINT_URL": server.endpoint}
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        s3fs.S3FileSystem(skip_instance_cache=True, endpoint_url=server.endpoint).mkdir(name)
+        yield f"s3://{name}"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        s3.stop(root)
+        shutil.rmtree(root)
