@@ -14,7 +14,7 @@ from pipeline.prepare.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.clip import Pixels, decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.stream.shard_set import read_sample
+from pipeline.stream.members import read_sample
 
 _FRAME_ROWS, _STRIP_ROWS = 280, 110
 _STRIP_FRAMES = 6

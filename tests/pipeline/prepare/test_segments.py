@@ -22,7 +22,7 @@ from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.stream.shard_set import read_sample
+from pipeline.stream.members import read_sample
 
 FOUR = PrepareSettings(layout="segments", segments=4, segment_s=1, min_clip_s=1)
 
