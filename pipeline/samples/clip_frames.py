@@ -91,6 +91,11 @@ class ClipFrames:
     def __len__(self) -> int:
         return len(self._pts)
 
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """How many times as wide as high a pixel is shown; 1 where the file doesn't say."""
+        return Fraction(self._stream.sample_aspect_ratio or 1)
+
     def shown_at(self, time_s: float) -> int:
         """Number of the frame that is shown at a time (s from the file's zero); the first also before it."""
         return max(0, bisect_right(self.times_s, time_s + 1e-6) - 1)

@@ -138,7 +138,7 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
             if frame is before:
                 frames[number] = frames[number - 1]
             else:
-                square = square_of_frame(frame, place, frames[number])
+                square = square_of_frame(frame, place, frames[number], clip.pixel_aspect)
             before = frame
     except ValueError as error:
         raise ValueError(f"{key}: its clip can't be decoded: {error}") from error

@@ -1,6 +1,7 @@
 """A square of a picture, scaled: [3, K, K], each colour for itself."""
 
 import io
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -52,12 +53,15 @@ def square_of_image(content: bytes, place: float, target: Pixels) -> Box:
     return (left / width, top / height, (left + side) / width, (top + side) / height)
 
 
-def square_of_frame(frame: av.VideoFrame, place: float, target: Pixels) -> Box:
-    """Put a square of a video frame into `target` [3, K, K]; arguments and result as of `square_of_image`."""
+def square_of_frame(frame: av.VideoFrame, place: float, target: Pixels, pixel_aspect: Fraction) -> Box:
+    """Put a square of a video frame into `target` [3, K, K]; arguments and result as of `square_of_image`.
+
+    Args:
+        pixel_aspect: how many times as wide as high a pixel is shown.
+    """
     size = target.shape[1]
     turned = frame.rotation % 360
-    aspect = frame.sample_aspect_ratio or 1
-    width, height = float(frame.width * aspect), float(frame.height)
+    width, height = float(frame.width * pixel_aspect), float(frame.height)
     scale = size / min(width, height)
     columns, rows = max(size, round(width * scale)), max(size, round(height * scale))
     planes = convert(frame, columns, rows, "gbrp", Interpolation.BILINEAR).planes
