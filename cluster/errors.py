@@ -18,6 +18,14 @@ class ForbiddenError(StorageError):
     """The file or bucket is there, but may not be read or written."""
 
 
+class ChangedFileError(StorageError):
+    """The file was replaced: the version that was asked for is no longer there."""
+
+
+class UnreachableError(StorageError):
+    """The storage failed for longer than patience lasts; nothing is known about the file."""
+
+
 class WorkerPoolError(UserError):
     """The worker pool can't be reached or started."""
 

@@ -6,7 +6,6 @@ Writes are atomic: a reader sees the old file or the new one, never half of one.
 (503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180 unless set.
 """
 
-import asyncio
 import hashlib
 import json
 import os
@@ -18,14 +17,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
 
-from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from cluster.errors import ChangedFileError, ForbiddenError, MissingFileError, StorageError, UnreachableError
 from cluster.remote_file import RemoteFile
-from cluster.s3_filesystem import PatientS3FileSystem
+from cluster.s3_filesystem import GaveUpError, PatientS3FileSystem, is_precondition_failed
+from cluster.s3_quick import Get
 
 Location = str | os.PathLike[str]
 
@@ -36,6 +37,14 @@ class FileInfo:
 
     url: str
     size: int
+
+
+@dataclass(frozen=True)
+class FileVersion:
+    """One version of a file: its size in bytes, and its ETag (of a local file: time of change, size and inode)."""
+
+    size: int
+    etag: str
 
 
 def is_remote(url: Location) -> bool:
@@ -120,30 +129,64 @@ def read_many(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes]:
     Raises:
         StorageError: at the first file that can't be read.
     """
-    waiting: deque[tuple[Location, Future[bytes]]] = deque()
-    with ThreadPoolExecutor(readers) as threads:
+    wishes = ((url, 0, None, None) for url in urls)
+    for content in _read_all(wishes, readers):
+        if isinstance(content, Exception):
+            raise content
+        yield content
 
-        def begin(url: Location) -> "Future[bytes]":
+
+def version(url: Location) -> FileVersion:
+    """Size and ETag of a file, with one request. Where there are no ETags, what tells versions apart stands in for one.
+
+    Raises:
+        MissingFileError, ForbiddenError, UnreachableError, StorageError: as the names say.
+    """
+    with _said_plainly("read", url):
+        if not is_remote(url):
+            return _local_version(os.stat(_local_path(url)))
+        filesystem, path = _open_filesystem(url)
+        if isinstance(filesystem, PatientS3FileSystem):
+            return FileVersion(*filesystem.head(path))
+        return FileVersion(int(filesystem.size(path)), str(filesystem.ukey(path)))
+
+
+def read_part(url: Location, start: int, length: int, version: FileVersion | None = None) -> bytes:
+    """Exactly `length` bytes of a file from byte `start`, of one version: of `version`, or of whichever is there.
+
+    A broken stream goes on at the byte where it broke. Storage that is neither local nor S3 can't be asked for a
+    version: there only the length is checked.
+
+    Raises:
+        ChangedFileError: another version is there.
+        UnreachableError: the storage failed until patience ended.
+        StorageError: the file ends before, is missing (`MissingFileError`) or can't be read.
+    """
+    with _said_plainly("read", url):
+        if not is_remote(url):
+            content = _read_local_part(_local_path(url), start, length, version)
+        else:
             filesystem, path = _open_filesystem(url)
-            if isinstance(filesystem, PatientS3FileSystem):
-                return asyncio.run_coroutine_threadsafe(filesystem.cat_quickly(path), filesystem.loop)
-            return threads.submit(filesystem.cat_file, path)
+            if length == 0:
+                content = b""
+            elif isinstance(filesystem, PatientS3FileSystem):
+                content = filesystem.get_range(path, start, start + length, None if version is None else version.etag)
+            else:
+                content = bytes(filesystem.cat_file(path, start=start, end=start + length))
+        return _whole(url, content, start, length)
 
-        def finish() -> bytes:
-            url, content = waiting.popleft()
-            with _said_plainly("read", url):
-                return bytes(content.result())
 
-        try:
-            for url in urls:
-                waiting.append((url, begin(url)))
-                if len(waiting) >= readers:
-                    yield finish()
-            while waiting:
-                yield finish()
-        finally:
-            for _, content in waiting:
-                content.cancel()
+def read_parts(
+    parts: Iterable[tuple[Location, int, int, FileVersion | None]], readers: int = 32
+) -> Iterator[bytes | StorageError]:
+    """What `read_part` would return or raise for each `(url, start, length, version)`, in order, `readers` at a time.
+
+    One thread does it all, and an error of one part leaves the others alone. For a batch on object storage.
+    """
+    for content in _read_all(((url, start, length, version) for url, start, length, version in parts), readers):
+        if isinstance(content, Exception) and not isinstance(content, StorageError):
+            raise content
+        yield content
 
 
 def sha256(path: Location) -> str:
@@ -161,6 +204,8 @@ def read_range(url: Location, start: int, length: int) -> bytes:
         return b""  # S3 knows no empty range and would send the whole file
     filesystem, path = _open_filesystem(url)
     with _said_plainly("read", url):
+        if isinstance(filesystem, PatientS3FileSystem):
+            return filesystem.get_range(path, start, start + length)
         return bytes(filesystem.cat_file(path, start=start, end=start + length))
 
 
@@ -286,7 +331,7 @@ def _open_filesystem(url: Location) -> tuple[Any, str]:
     if not is_remote(url):
         return _filesystem("file", os.getpid(), ()), str(_local_path(url).absolute())
     protocol, path = os.fspath(url).split("://", 1)
-    account = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    account = tuple((name, os.environ[name]) for name in os.environ if name.startswith("AWS_"))
     return _filesystem(protocol, os.getpid(), account), path
 
 
@@ -304,6 +349,94 @@ def _filesystem(protocol: str, process: int, account: tuple[tuple[str, str], ...
         ) from None
 
 
+_Wish = tuple[Location, int, int | None, FileVersion | None]
+"""File, first byte, number of bytes (None: the whole file), version."""
+
+
+def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+    """Bytes or error of each wish, in order, `readers` of those that lie on one storage read at a time."""
+    for remote, group in groupby(wishes, key=lambda wish: _s3_of(wish[0])):
+        if remote is None:
+            yield from _read_all_in_threads(group, readers)
+        else:
+            yield from _read_all_from_s3(remote, group, readers)
+
+
+def _s3_of(url: Location) -> PatientS3FileSystem | None:
+    filesystem = _open_filesystem(url)[0] if is_remote(url) else None
+    return filesystem if isinstance(filesystem, PatientS3FileSystem) else None
+
+
+def _read_all_from_s3(s3: PatientS3FileSystem, wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+    asked: deque[_Wish] = deque()
+
+    def gets() -> Iterator[Get]:
+        for wish in wishes:
+            url, start, length, version = wish
+            asked.append(wish)
+            path = os.fspath(url).split("://", 1)[1]
+            end = None if length is None else start + length
+            yield Get(path, start, end, None if version is None else version.etag)
+
+    for content in s3.get_many(gets(), readers):
+        url, start, length, _ = asked.popleft()
+        try:
+            with _said_plainly("read", url):
+                if isinstance(content, Exception):
+                    raise content
+                whole = content if length is None else _whole(url, content, start, length)
+        except Exception as error:
+            yield error
+        else:
+            yield whole
+
+
+def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+    def read(wish: _Wish) -> bytes | Exception:
+        url, start, length, version = wish
+        try:
+            return read_bytes(url) if length is None else read_part(url, start, length, version)
+        except Exception as error:
+            return error
+
+    waiting: deque[Future[bytes | Exception]] = deque()
+    with ThreadPoolExecutor(readers) as threads:
+        try:
+            for wish in wishes:
+                waiting.append(threads.submit(read, wish))
+                if len(waiting) >= readers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _local_version(status: os.stat_result) -> FileVersion:
+    return FileVersion(status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}")
+
+
+def _read_local_part(path: Path, start: int, length: int, version: FileVersion | None) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if version is not None and _local_version(os.fstat(file)) != version:
+            raise ChangedFileError(f"{path}: expected the version that was there before, found another")
+        pieces = []
+        while length and (piece := os.pread(file, length, start)):  # one call reads 2 GiB at most
+            pieces.append(piece)
+            start, length = start + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(file)
+
+
+def _whole(url: Location, content: bytes, start: int, length: int) -> bytes:
+    if len(content) != length:
+        raise StorageError(f"{os.fspath(url)}: expected {length} bytes from byte {start} on, found {len(content)}")
+    return content
+
+
 @contextmanager
 def _said_plainly(action: str, url: Location) -> Iterator[None]:
     """Turn what the storage library raises into one sentence."""
@@ -313,7 +446,13 @@ def _said_plainly(action: str, url: Location) -> Iterator[None]:
         raise MissingFileError(f"{os.fspath(url)}: no such file or bucket") from None
     except PermissionError as error:
         raise ForbiddenError(f"{os.fspath(url)}: not allowed to {action} it ({_one_line(error)})") from None
+    except GaveUpError as error:
+        raise UnreachableError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
     except Exception as error:
+        if is_precondition_failed(error):
+            raise ChangedFileError(
+                f"{os.fspath(url)}: expected the version that was there before, found another"
+            ) from None
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}:
             raise StorageError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
         raise
