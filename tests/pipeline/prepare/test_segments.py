@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from PIL import Image
 from test_audio import bursts
 
+from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import ManifestError, MediaError
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo

@@ -9,10 +9,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from barcode_video import barcode, clicks, read_barcode, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from barcode_video import barcode, clicks, read_barcode, write_video
 from pipeline.samples.clip import ClipEncoder, decode_clip
 from pipeline.samples.clip_frames import ClipFrames, decode_frames
 from pipeline.samples.flac import encode_flac

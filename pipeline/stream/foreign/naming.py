@@ -1,0 +1,50 @@
+"""What names of files in a tar mean, as webdataset reads them."""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+
+_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+_OF_THE_TAR_ITSELF = re.compile(r"__[^/]*__($|/)")
+
+
+class Kind(Enum):
+    """What a file holds, as far as it matters here."""
+
+    IMAGE = "image"
+    SOUND = "sound"
+    VIDEO = "video"
+    OTHER = "other"
+
+
+_KINDS = {
+    Kind.IMAGE: ("jpg", "jpeg", "png", "webp"),
+    Kind.SOUND: ("flac", "wav", "mp3", "ogg", "oga", "opus", "m4a", "aac", "wma", "aif", "aiff", "ac3"),
+    Kind.VIDEO: ("mp4", "webm", "mkv", "mov", "m4v", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "3gp"),
+}
+_KIND_OF = {extension: kind for kind, extensions in _KINDS.items() for extension in extensions}
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Key and extension (lower case) of a file: the key goes up to the first dot of the base name. None for files that
+    belong to no sample."""
+    match = _NAME.fullmatch(name)
+    if match is None or _OF_THE_TAR_ITSELF.match(name):
+        return None
+    return match[1], match[2].lower()
+
+
+def kind_of(extension: str) -> Kind:
+    """What a file with this extension holds; only what follows the last dot counts."""
+    return _KIND_OF.get(extension.rpartition(".")[2], Kind.OTHER)
+
+
+def why_left_out(extensions: Iterable[str]) -> str | None:
+    """What a sample of files with these extensions lacks; None where it has picture and sound. A video is taken to have
+    both: whether it has sound is seen when it is decoded."""
+    kinds = {kind_of(extension) for extension in extensions}
+    if Kind.VIDEO in kinds:
+        return None
+    if Kind.IMAGE not in kinds:
+        return "no image"
+    return None if Kind.SOUND in kinds else "no sound"
