@@ -63,16 +63,20 @@ class ClipFrames:
     def __init__(self, content: bytes, kind: str = "mp4") -> None:
         self.decoded = 0
         self._container = open_media(content, kind)
-        if not self._container.streams.video:
-            raise ValueError(f"expected {kind}, found no video in it")
-        self._stream = stream = self._container.streams.video[0]
+        video = self._container.streams.video
+        if not video or video[0].codec_context is None:
+            raise ValueError(f"expected {kind}, found no video in it that can be decoded")
+        self._stream = stream = video[0]
         self._context = stream.codec_context
         self._context.thread_count = 1
         self._context.skip_frame = "DEFAULT"
         self._context.options = CHECKED
         try:
             self._packets = [packet for packet in self._container.demux(stream) if packet.size]
-        except av.FFmpegError as error:
+        except (
+            av.FFmpegError,
+            IndexError,
+        ) as error:  # IndexError: a track that appears in the middle of a damaged file
             raise ValueError(f"expected {kind}: {error}") from error
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
@@ -152,8 +156,9 @@ class ClipFrames:
     def _unit_kinds(self, content: bytes, codec: str) -> Iterator[int]:
         """The kind of each NAL unit in a packet, whether lengths or start codes lie between them."""
         extra = self._context.extradata or b""
-        if extra[:1] == b"\x01":
-            width = (extra[4 if codec == "h264" else 21] & 3) + 1
+        width_at = 4 if codec == "h264" else 21
+        if extra[:1] == b"\x01" and len(extra) > width_at:
+            width = (extra[width_at] & 3) + 1
             at = 0
             while at + width < len(content):
                 yield _unit_kind(content[at + width], codec)

@@ -12,7 +12,7 @@ from pipeline.samples.clip_frames import open_media, zero_of
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _JITTER_S = 3e-3  # containers that count in milliseconds round each frame's time
 _FILTER_S = 0.05  # the resampling filter looks this far to both sides, and more
-_MOST_S = 24 * 3600
+_MOST_MISSING_S = 10  # longer holes are wrong times; silence in their place could fill the memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,18 @@ class Sound:
         return float(self.start_s + self.audio.shape[1] / self.rate_hz)
 
 
+def sound_in(container: "av.container.InputContainer", kind: str) -> "av.audio.stream.AudioStream":
+    """The first sound of a file.
+
+    Raises:
+        ValueError: none, or of a kind that is not known.
+    """
+    sounds = container.streams.audio
+    if not sounds or sounds[0].codec_context is None or not sounds[0].codec_context.sample_rate:
+        raise ValueError(f"expected {kind} with sound, found none in it that can be decoded")
+    return sounds[0]
+
+
 def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
     """The whole sound of a file in memory, each part of it where its time says.
 
@@ -46,9 +58,7 @@ def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
         ValueError: no sound in it, or it is damaged.
     """
     container = open_media(content, kind)
-    if not container.streams.audio:
-        raise ValueError(f"expected {kind} with sound, found none in it")
-    stream = container.streams.audio[0]
+    stream = sound_in(container, kind)
     stream.codec_context.thread_count = 1
     stream.codec_context.skip_frame = "DEFAULT"
     rate_hz = stream.codec_context.sample_rate
@@ -64,14 +74,16 @@ def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
             if first is None:
                 first = time or 0.0
             missing = 0.0 if time is None else time - first - length / rate_hz
+            if abs(missing) > _MOST_MISSING_S:
+                raise ValueError(f"expected whole {kind}, found sound {missing:.0f} s from where it belongs")
             frame.pts = None  # else the mixer would fill holes by itself
             mixed = mixer.resample(frame)
-            if _JITTER_S < missing < _MOST_S:
+            if missing > _JITTER_S:
                 pieces.append(np.zeros((channels, round(missing * rate_hz)), np.float32))
                 length += pieces[-1].shape[1]
             pieces += [piece.to_ndarray() for piece in mixed]
             length += sum(piece.samples for piece in mixed)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, IndexError) as error:  # IndexError: a track that appears in the middle of a damaged file
         raise ValueError(f"expected {kind} with sound: {error}") from error
     if first is None or not length:
         raise ValueError(f"expected {kind} with sound, found no samples in it")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pipeline.samples.clip_frames import open_media
 from pipeline.samples.flac import read_header
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.sound import sound_in
 from pipeline.stream.foreign.naming import Kind, kind_of, split_name
 from pipeline.stream.members import Sample, contents
 
@@ -87,15 +88,13 @@ def _measure(sound: bytes, kind: str, key: str) -> tuple[int, int]:
         ValueError: no sound.
     """
     header = read_header(sound)
-    if header is not None:
+    if header is not None and header.rate_hz:
         return header.rate_hz, header.samples
     try:
         container = open_media(sound, kind)
+        stream = sound_in(container, kind)
     except ValueError as error:
         raise ValueError(f"{key}: its sound can't be read: {error}") from error
-    if not container.streams.audio:
-        raise ValueError(f"{key}: expected {kind} with sound, found none in it")
-    stream = container.streams.audio[0]
     rate_hz = int(stream.codec_context.sample_rate)
     seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
     return rate_hz, round(seconds * rate_hz)

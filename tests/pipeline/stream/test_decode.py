@@ -1,6 +1,8 @@
 """Pixels and samples are the ones that PIL and FFmpeg's parser give, whichever faster way they take."""
 
 import io
+import subprocess
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -269,3 +271,9 @@ def test_damaged_sound_of_others_is_refused() -> None:
     for content in (b"", b"no sound", coded(picture(64, 64), "PNG")):
         with pytest.raises(ValueError, match="k: its sound can't be decoded: expected wav"):
             decode_sample(sample_of(coded(picture(64, 64)), audio=content, foreign=True, kind="wav"), spec())
+
+
+def test_decoding_needs_no_torch() -> None:
+    code = "import pipeline.stream.decode, pipeline.stream.foreign.sample, sys; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "False\n"
