@@ -60,6 +60,7 @@ class CacheAccount:
         self._victims: Iterator[str] = iter(())
         self._claimed: set[str] = set()
         self._looked = -float("inf")  # monotonic time
+        self._process = os.getpid()
         self._user = -1
         self._user_path = ""
         with self._open():
@@ -71,8 +72,9 @@ class CacheAccount:
     def close(self) -> None:
         """Say goodbye: others then need not count anew."""
         if self._user >= 0:
-            with suppress(OSError):
-                os.unlink(self._user_path)
+            if self._process == os.getpid():  # else a fork's
+                with suppress(OSError):
+                    os.unlink(self._user_path)
             os.close(self._user)
             self._user = -1
 

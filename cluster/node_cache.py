@@ -112,9 +112,7 @@ class NodeCache:
         once. For a batch."""
         parts = list(parts)
         if self._rests():
-            for part in storage.read_parts((url, start, length, version) for url, version, start, length in parts):
-                self._count(0, 1, 0 if isinstance(part, StorageError) else len(part))
-                yield part
+            yield from self._read_parts_straight(parts)
             return
         for url, version, start, length in parts:
             self.prefetch(url, version, start, length)
@@ -226,21 +224,47 @@ class NodeCache:
             self._claimed.add(folder)
 
     def _read(self, url: str, version: FileVersion, number: int, skip: int, length: int) -> bytes:
-        if not self._rests():
+        content = self._find(url, version, number, skip, length)
+        if content is None and not self._rests():
             try:
-                extent = self._extent(url, version, number)
-                content = _stored(extent, skip, length)
-                if content is not None:
-                    self._count(1, 0, 0)
-                    return content
                 content = self._obtain(url, version, number, skip, length)
-                if content is not None:
-                    return content
             except OSError as error:
                 self._rest(error)
+        if content is not None:
+            return content
         content = storage.read_part(url, number * self._extent_bytes + skip, length, version)
         self._count(0, 1, length)
         return content
+
+    def _find(self, url: str, version: FileVersion, number: int, skip: int, length: int) -> bytes | None:
+        """`length` bytes of an extent from byte `skip` of it, if it is there."""
+        if self._account is None and self._rests():  # what another user's folder holds is not trusted
+            return None
+        try:
+            content = _stored(self._extent(url, version, number), skip, length)
+        except OSError as error:
+            self._rest(error)
+            return None
+        if content is not None:
+            self._count(1, 0, 0)
+        return content
+
+    def _read_parts_straight(self, parts: list[tuple[str, FileVersion, int, int]]) -> Iterator[bytes | StorageError]:
+        """What is there, and the rest from the origin, while nothing can be kept."""
+        found: list[bytes | None] = []
+        for url, version, start, length in parts:
+            number, skip = divmod(start, self._extent_bytes)
+            whole = skip + length <= self._extent_bytes
+            found.append(self._find(url, version, number, skip, length) if whole else None)
+        missing = [part for part, content in zip(parts, found, strict=True) if content is None]
+        rest = storage.read_parts((url, start, length, version) for url, version, start, length in missing)
+        for content in found:
+            if content is not None:
+                yield content
+                continue
+            part = next(rest)
+            self._count(0, 1, 0 if isinstance(part, StorageError) else len(part))
+            yield part
 
     def _obtain(self, url: str, version: FileVersion, number: int, skip: int, length: int) -> bytes | None:
         """`length` bytes of an extent from byte `skip` of it, once it is there, whoever fetches it; None where it can't
@@ -253,16 +277,19 @@ class NodeCache:
         try:
             fcntl.flock(part, fcntl.LOCK_EX)
             content = _stored(extent, skip, length)
+            status = os.fstat(part)
             if content is not None:
+                if status.st_size == 0 and status.st_nlink:  # made after the one that was waited for was done
+                    os.unlink(f"{extent}.part")
                 self._count(1, 0, 0)
                 return content
-            if os.fstat(part).st_nlink == 0:
+            if status.st_nlink == 0:
                 return None
             if _is_stored(extent):  # but not whole
                 account.remove_damaged(extent)
             start = number * self._extent_bytes
             size = min(self._extent_bytes, version.size - start)
-            if os.fstat(part).st_size != size and not account.reserve(part, size):  # else a dead one has reserved it
+            if status.st_size != size and not account.reserve(part, size):  # else a dead one has reserved it
                 os.unlink(f"{extent}.part")
                 return None
             try:
@@ -314,7 +341,8 @@ class NodeCache:
         while (wish := self._wanted.get()) is not None:
             url, version, number = wish
             try:
-                self._obtain(url, version, number, 0, 0)
+                if not self._rests():
+                    self._obtain(url, version, number, 0, 0)
             except StorageError as error:
                 _log.debug("%s; left to the one who reads it", error)
             except OSError as error:

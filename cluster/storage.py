@@ -164,7 +164,7 @@ def read_part(url: Location, start: int, length: int, version: FileVersion | Non
     """
     with _said_plainly("read", url):
         if not is_remote(url):
-            content = _read_local_part(_local_path(url), start, length, version)
+            content = _read_local_part(os.fspath(url).removeprefix("file://"), start, length, version)
         else:
             filesystem, path = _open_filesystem(url)
             if length == 0:
@@ -417,7 +417,7 @@ def _local_version(status: os.stat_result) -> FileVersion:
     return FileVersion(status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}")
 
 
-def _read_local_part(path: Path, start: int, length: int, version: FileVersion | None) -> bytes:
+def _read_local_part(path: str, start: int, length: int, version: FileVersion | None) -> bytes:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if version is not None and _local_version(os.fstat(file)) != version:
