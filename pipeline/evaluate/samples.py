@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.features.settings import FeatureSettings
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.decode import DecodedSample, decode_sample
+from pipeline.stream.read_plan import decode_spec
 from pipeline.stream.shard_set import ShardSet
 
 
@@ -55,7 +57,7 @@ class EvaluationSamples:
         self, url: str, features: FeatureSettings, map_size: int, limit: int | None, device: torch.device
     ) -> None:
         self.shards = ShardSet.open(url)
-        self.features = features
+        self.spec = decode_spec(features, augment=False)
         self.map_size = map_size
         self.device = device
         self.count = len(self.shards) if limit is None else min(limit, len(self.shards))
@@ -75,13 +77,11 @@ class EvaluationSamples:
             ShardSetError: one of them can't be decoded, or does not fit what the model was trained on.
         """
         decoded = [self._decode(index) for index in indices]
-        channels = {sample.waveform.shape[0] for sample in decoded}
-        waveforms = [sample.waveform if len(channels) == 1 else sample.waveform.mean(0, True) for sample in decoded]
         return Batch(
             [sample.key for sample in decoded],
             [sample.metadata for sample in decoded],
-            torch.stack([sample.frames for sample in decoded]).to(self.device),
-            torch.stack(waveforms).to(self.device),
+            torch.from_numpy(np.stack([sample.frames for sample in decoded])).to(self.device),
+            torch.stack([_waveform(sample) for sample in decoded]).to(self.device),
             [self._truth(sample) for sample in decoded],
         )
 
@@ -100,15 +100,12 @@ class EvaluationSamples:
                     break
             else:
                 return None
-            sounds.append(partner.waveform.mean(0, True).expand(batch.waveform.shape[1], -1))
+            sounds.append(_waveform(partner))
         return torch.stack(sounds).to(self.device)
 
     def _decode(self, index: int) -> DecodedSample:
-        features = self.features
         try:
-            return decode_sample(
-                self.shards.read(index), features.frame_size, features.audio_rate_hz, features.audio_samples
-            )
+            return decode_sample(self.shards.read(index), self.spec)
         except ValueError as error:
             raise ShardSetError(f"{self.shards.url}: {error}") from error
 
@@ -117,3 +114,8 @@ class EvaluationSamples:
             return None
         mask = draw_boxes(crop_boxes(sample.metadata.boxes, sample.square), self.map_size)
         return mask if mask.any() else None
+
+
+def _waveform(sample: DecodedSample) -> Tensor:
+    """[C, S] in −1..1."""
+    return torch.from_numpy(sample.audio).float() / 32768
