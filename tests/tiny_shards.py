@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,5 +94,6 @@ def _tar(samples: list[dict[str, bytes]]) -> tuple[bytes, list[dict[str, object]
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
             key = next(iter(files)).split(".")[0]
-            places.append({"key": key, "offset": start, "bytes": buffer.tell() - start})
+            crc32 = zlib.crc32(b"".join(files.values()))
+            places.append({"key": key, "offset": start, "bytes": buffer.tell() - start, "crc32": crc32})
     return buffer.getvalue(), places

@@ -32,6 +32,7 @@ class Command:
             "data": {
                 "train": str(write_shard_set(folder / "train", 48)),
                 "validation": str(write_shard_set(folder / "validation", 24, seed=1)),
+                "workers": 0,  # which start in no time
             },
             "features": FEATURES,
             "model": MODEL | {"dropout": 0.1},

@@ -9,6 +9,7 @@ import torch
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.order import Order
+from pipeline.stream.settings import DataSettings
 from pipeline.tasks.mma import TaskModel, draw_partners, shows_all
 from pipeline.tasks.settings import MmaSettings
 
@@ -34,7 +35,7 @@ def evaluate_alignment(
     task_model: TaskModel,
     samples: EvaluationSamples,
     task: MmaSettings,
-    block_shards: int,
+    data: DataSettings,
     seed: int,
     batch_size: int,
     advance: Callable[[int], None],
@@ -47,8 +48,8 @@ def evaluate_alignment(
     Args:
         advance: told how many samples were seen.
     """
-    order = Order(samples.shards.samples_per_shard(), seed, block_shards)
-    places = [place for place in (order.sample_at(0, at) for at in range(len(order))) if place < len(samples)]
+    order = Order(samples.shards.samples_per_shard(), seed, data.block_samples, data.lanes)
+    places = [place for place in order.samples_at(0, range(len(order))).tolist() if place < len(samples)]
     pairs: list[Pair] = []
     right = 0
     at_once = max(batch_size // task.group, 1) * task.group

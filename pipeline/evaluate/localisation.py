@@ -106,7 +106,7 @@ def evaluate(
         model,
         samples,
         trained.settings.task,
-        trained.settings.data.block_shards,
+        trained.settings.data,
         settings.seed,
         settings.batch_size,
         advance("aligning", len(samples)),

@@ -1,14 +1,14 @@
 """Augmentations, batched on the device; every draw is keyed by the sample's position, so it is the same on any rank."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.features.settings import AugmentSettings
+from pipeline.features.draws import DRAWS
 
 _LUMA = (0.299, 0.587, 0.114)
 _RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -36,33 +36,10 @@ class AugmentDraws:
         return AugmentDraws(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
     @staticmethod
-    def concatenate(draws: Sequence["AugmentDraws"]) -> "AugmentDraws":
-        """The draws of several batches as those of one."""
-        return AugmentDraws(**{f.name: torch.cat([getattr(d, f.name) for d in draws]) for f in fields(AugmentDraws)})
-
-
-def draw_augmentation(settings: AugmentSettings, generator: np.random.Generator) -> AugmentDraws:
-    """Draw the augmentation of one sample (fields [1]); always the same number of draws."""
-    u = generator.uniform(size=11)
-    rotated = u[0] < settings.rotation_probability
-    angle = np.deg2rad(settings.rotation_degrees * (2 * u[1] - 1)) if rotated else 0.0
-    # resized to r times its size, then cropped to a fixed size that is resize_minimum times the image
-    resize = settings.resize_minimum + (1 - settings.resize_minimum) * u[2]
-    side = settings.resize_minimum / resize
-    stretch = np.sqrt(1 + settings.aspect * u[3]) ** (1 if u[4] < 0.5 else -1)
-    values = {
-        "angle_rad": angle,
-        "width": min(side * stretch, 1.0),
-        "height": min(side / stretch, 1.0),
-        "x": u[5],
-        "y": u[6],
-        "brightness": 1 + settings.brightness * (2 * u[7] - 1),
-        "contrast": 1 + settings.contrast * (2 * u[8] - 1),
-        "saturation": 1 + settings.saturation * (2 * u[9] - 1),
-        "hue_turns": settings.hue * (2 * u[10] - 1),
-        "volume": 1 + settings.volume * (2 * generator.uniform() - 1),
-    }
-    return AugmentDraws(**{name: torch.tensor([value], dtype=torch.float32) for name, value in values.items()})
+    def of(draws: npt.NDArray[np.float32]) -> "AugmentDraws":
+        """From what was drawn for each sample: numbers [B, 10] in the order of `pipeline.features.draws.DRAWS`."""
+        columns = torch.from_numpy(np.ascontiguousarray(draws.T))
+        return AugmentDraws(**dict(zip(DRAWS, columns, strict=True)))
 
 
 def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:

@@ -31,9 +31,13 @@ class FeatureSettings(Settings):
 
     frame_size: int = Field(default=128, ge=16)
     """Height and width of the frame that the model sees, in pixels."""
-    frames: Literal[1] = 1
-    """Frames a sample."""
+    frames: int = Field(default=1, ge=1)
+    """Frames a sample: 1, the segments that are taken, or the frames of a clip."""
+    frame_rate_hz: float | None = Field(default=None, gt=0)
+    """Frames a second that are taken from a clip, around its sound's middle; evenly over the sound unless given."""
     audio_rate_hz: int = Field(default=11025, gt=0)
+    audio_channels: Literal[1, 2] = 1
+    """Other numbers of channels become this one: two are averaged, one is repeated."""
     audio_samples: int = Field(default=65535, gt=0)
     """Audio samples around a frame; 65 535 at 11 025 Hz are 5.94 s."""
     stft_frame: int = Field(default=1022, gt=0)

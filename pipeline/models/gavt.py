@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import SettingsError
 from pipeline.features.float32 import Float32Buffers
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
@@ -55,6 +56,8 @@ class Gavt(Float32Buffers):
 
     def __init__(self, settings: GavtSettings, features: FeatureSettings) -> None:
         super().__init__()
+        if features.frames != 1:
+            raise SettingsError(f"features.frames: G-AVT looks at 1 frame a sound, found {features.frames}")
         self.settings = settings
         self.spectrogram = LogFrequencySpectrogram(features)
         self.visual_embedder = build_embedder(settings.visual_embedder, 3, settings.width, audio=False)

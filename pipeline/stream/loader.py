@@ -1,186 +1,225 @@
-"""Micro-batches for one rank, decoded ahead of their use by a few threads."""
+"""Micro-batches for one rank, decoded ahead of their use by worker processes.
+
+The global batch of step n is the positions n·G … (n+1)·G − 1 (from where the run began); rank r of R has a contiguous
+part of it, cut into micro-batches. So what a step shows does not depend on the number of ranks, and a rank, and with it
+a node, always reads the same lanes of the order.
+"""
 
 import logging
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
 
 import torch
-from torch import Tensor
 
-from pipeline.errors import ShardSetError
-from pipeline.features.augment import AugmentDraws, augment_frames, draw_augmentation
-from pipeline.features.settings import FeatureSettings
-from pipeline.samples.metadata import Box, SampleMetadata
-from pipeline.stream.decode import CENTRE, DecodedSample, canvas_size, decode_sample
-from pipeline.stream.order import Order
-from pipeline.stream.randomness import keyed_generator
-from pipeline.stream.settings import DataSettings
-from pipeline.stream.shard_set import ShardSet
+from cluster import storage
+from pipeline.stream.batch import Batch, take_batch
+from pipeline.stream.read_plan import ReadPlan
+from pipeline.stream.reader import Arrays, Note, SampleReader
+from pipeline.stream.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
+_CHUNK = 16
+"""Samples a task: enough that talking costs nothing, few enough that all workers are at the next batch."""
+_SAID_EACH = 20
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Samples at consecutive global positions.
-
-    Attributes:
-        first_position: global position of the first.
-        frames: uint8 [B, T, 3, K, K], before augmentation.
-        waveform: float32 [B, C, S] in −1..1.
-        draws: what was drawn for augmentation; none for evaluation.
-        squares: the box in the upright image that each frame shows.
-        replaced: samples that could not be decoded and were replaced.
-    """
-
-    first_position: int
-    keys: list[str]
-    metadata: list[SampleMetadata]
-    frames: Tensor
-    waveform: Tensor
-    squares: list[Box]
-    draws: AugmentDraws | None
-    replaced: int = 0
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def on_device(self, device: torch.device | str, frame_size: int) -> tuple[Tensor, Tensor]:
-        """Augmented frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S], on the device."""
-        frames = self.frames.to(device, non_blocking=True).float() / 255
-        waveform = self.waveform.to(device, non_blocking=True)
-        if self.draws is None:
-            return frames, waveform
-        draws = self.draws.to(device)
-        return augment_frames(frames, draws, frame_size), waveform * draws.volume[:, None, None]
-
-
-class BatchReader:
-    """Reads the samples at given global positions; a pure function of its settings.
-
-    A sample that can't be decoded is replaced by the next position's that can, the same on every rank, and logged.
-    """
-
-    def __init__(
-        self, shards: ShardSet, features: FeatureSettings, data: DataSettings, seed: int, augment: bool
-    ) -> None:
-        self.shards = shards
-        self.features = features
-        self.data = data
-        self.seed = seed
-        self.augment = augment
-        self.order = Order(shards.samples_per_shard(), seed, data.block_shards)
-
-    def read(self, positions: Sequence[int]) -> Batch:
-        """The samples at consecutive global positions.
-
-        Raises:
-            ShardSetError: too many samples in a row can't be decoded.
-        """
-        decoded = [self._decode(position) for position in positions]
-        samples = [sample for sample, _ in decoded]
-        draws = None
-        if self.augment:
-            draws = AugmentDraws.concatenate(
-                [
-                    draw_augmentation(self.features.augment, keyed_generator(self.seed, "augment", position))
-                    for position in positions
-                ]
-            )
-        return Batch(
-            first_position=positions[0],
-            keys=[sample.key for sample in samples],
-            metadata=[sample.metadata for sample in samples],
-            frames=torch.stack([sample.frames for sample in samples]),
-            waveform=torch.stack([sample.waveform for sample in samples]),
-            squares=[sample.square for sample in samples],
-            draws=draws,
-            replaced=sum(was for _, was in decoded),
-        )
-
-    def _decode(self, position: int) -> tuple[DecodedSample, bool]:
-        features = self.features
-        place, size = CENTRE, features.frame_size
-        if self.augment:
-            place = float(keyed_generator(self.seed, "square", position).random())
-            size = canvas_size(size, features.augment.resize_minimum)
-        error: Exception | None = None
-        for ahead in range(self.data.max_bad_in_a_row):
-            index = self.order.sample_at(*self.order.epoch_of(position + ahead))
-            try:
-                sample = self.shards.read(index)
-                return decode_sample(sample, size, features.audio_rate_hz, features.audio_samples, place), ahead > 0
-            except (ShardSetError, ValueError) as problem:
-                _log.warning("position %d: sample %d is replaced by the next: %s", position, index, problem)
-                error = problem
-        raise ShardSetError(
-            f"{self.shards.url}: {self.data.max_bad_in_a_row} samples in a row can't be used; the last: {error}"
-        )
+@dataclass
+class _Pending:
+    positions: range
+    slot: int
+    jobs: list[int]
 
 
 class Loader:
-    """The micro-batches of one rank, in order, from any step on; iterate once.
+    """Reads the samples at given positions, ahead of their use.
 
-    The global batch of step n is the positions n·G … (n+1)·G − 1; micro-batch m of rank r is a contiguous piece of it,
-    so that the batch's content does not depend on the number of ranks.
+    With `data.workers` processes that start with it, or in this one with 0. Close it, or use it in a `with` block.
 
     Attributes:
         waited_s: seconds that the training thread spent waiting for data so far.
     """
 
-    def __init__(self, reader: BatchReader, batch_size: int, micro_batch: int, rank: int, world_size: int) -> None:
-        self.reader = reader
-        self.batch_size = batch_size
-        self.micro_batch = micro_batch
-        self.rank = rank
-        self.world_size = world_size
+    def __init__(
+        self,
+        plan: ReadPlan,
+        batch_samples: int,
+        device: torch.device | None = None,
+        pool: WorkerPool | None = None,
+    ) -> None:
+        """
+        Args:
+            batch_samples: most samples of a batch.
+            device: where batches go; they come there, copied while the last one is used. None leaves them here.
+            pool: processes that somebody else owns, instead of own ones.
+        """
+        self.plan = plan
         self.waited_s = 0.0
+        self._device = device if device is not None and device.type == "cuda" else None
+        self._batch_samples = batch_samples
+        self._bad = BadSamples()
+        self._reader: SampleReader | None = None
+        self._pool, self._owns_pool = pool, pool is None
+        if pool is None and plan.data.workers:
+            self._pool = WorkerPool(plan.data.workers, plan.data.deadline_s)
+        if self._pool is not None:
+            self._stream, self._slots = self._pool.open(plan, plan.data.prefetch + 1, batch_samples)
+            self._free = list(range(len(self._slots)))
 
-    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """Micro-batches of the steps first_step … last_step − 1."""
-        data = self.reader.data
-        plan = self._positions(first_step, last_step)
-        if data.workers == 0:
-            for positions in plan:
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._pool is not None and self._owns_pool:
+            self._pool.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Ids of the worker processes."""
+        return [] if self._pool is None else self._pool.pids
+
+    def batches(self, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+        """The samples at the positions of each piece, in order; to be gone through before it is asked again.
+
+        Raises:
+            ShardSetError: too many samples in a row are bad, or the storage does not answer.
+        """
+        batches = self._read_here(pieces) if self._pool is None else self._read_ahead(self._pool, pieces)
+        return batches if self._device is None else _copied_ahead(batches, self._device)
+
+    def read(self, positions: range) -> Batch:
+        """The samples at consecutive global positions, read in this process."""
+        if self._reader is None:
+            self._reader = SampleReader(self.plan)
+        arrays = Arrays.of(self.plan, len(positions))
+        return self._batch(positions, self._reader.read(positions, arrays), arrays)
+
+    def _read_here(self, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+        for positions in pieces:
+            started = time.perf_counter()
+            batch = self.read(positions)
+            self.waited_s += time.perf_counter() - started
+            yield batch
+
+    def _read_ahead(self, pool: WorkerPool, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+        pieces = iter(pieces) if not self._looks_ahead() else self._announced(pool, iter(pieces))
+        pending: deque[_Pending] = deque()
+        try:
+            while True:
                 started = time.perf_counter()
-                batch = self.reader.read(positions)
+                for positions in islice(pieces, len(self._free)):
+                    pending.append(self._submit(pool, positions))
+                if not pending:
+                    return
+                current = pending[0]
+                notes = [note for job in current.jobs for note in pool.result(job)]
+                batch = self._batch(current.positions, notes, self._slots[current.slot])
+                self._free.append(pending.popleft().slot)
                 self.waited_s += time.perf_counter() - started
                 yield batch
-            return
-        pool = ThreadPoolExecutor(data.workers, thread_name_prefix="gavt-loader")
-        ready: deque[Future[Batch]] = deque()
-        try:
-            for positions in plan:
-                ready.append(pool.submit(self.reader.read, positions))
-                if len(ready) > data.prefetch:
-                    yield self._next(ready)
-            while ready:
-                yield self._next(ready)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for left in pending:  # somebody stopped early: what was begun is let come
+                for job in left.jobs:
+                    pool.drop(job)
+                self._free.append(left.slot)
 
-    def _next(self, ready: deque[Future[Batch]]) -> Batch:
-        started = time.perf_counter()
-        batch = ready.popleft().result()
-        self.waited_s += time.perf_counter() - started
-        return batch
+    def _submit(self, pool: WorkerPool, positions: range) -> _Pending:
+        slot = self._free.pop()
+        jobs = [
+            pool.submit(self._stream, slot, offset, positions[offset : offset + _CHUNK])
+            for offset in range(0, len(positions), _CHUNK)
+        ]
+        return _Pending(positions, slot, jobs)
 
-    def _positions(self, first_step: int, last_step: int) -> Iterator[range]:
-        accumulated = self.batch_size // (self.micro_batch * self.world_size)
-        for step in range(first_step, last_step):
-            for piece in range(accumulated):
-                start = step * self.batch_size + (piece * self.world_size + self.rank) * self.micro_batch
-                yield range(start, start + self.micro_batch)
+    def _looks_ahead(self) -> bool:
+        cache = self.plan.data.cache
+        remote = any(storage.is_remote(one.url) for one in self.plan.sets)
+        return remote and cache.gigabytes > 0 and cache.read_ahead > 0
+
+    def _announced(self, pool: WorkerPool, pieces: Iterator[range]) -> Iterator[range]:
+        """The pieces; what lies up to `read_ahead` samples behind them is told to the workers before."""
+        coming: deque[range] = deque()
+        told, worker = 0, 0
+        while True:
+            while told < self.plan.data.cache.read_ahead:
+                piece = next(pieces, None)
+                if piece is None:
+                    break
+                coming.append(piece)
+                told += len(piece)
+                for offset in range(0, len(piece), _CHUNK):
+                    pool.look_ahead(self._stream, worker, piece[offset : offset + _CHUNK])
+                    worker += 1
+            if not coming:
+                return
+            told -= len(coming[0])
+            yield coming.popleft()
+
+    def _batch(self, positions: range, notes: list[Note], arrays: Arrays) -> Batch:
+        self._bad.note(positions, notes)
+        return take_batch(positions.start, notes, arrays, self.plan.augment is not None, self._device is not None)
 
 
-def share_of(reader: BatchReader, samples: int, micro_batch: int, rank: int, world_size: int) -> Iterator[Batch]:
-    """One rank's part of the first `samples` positions of epoch 0, for validation."""
+class BadSamples:
+    """Says which samples are bad: each by its name, and many of one shard as their number."""
+
+    def __init__(self) -> None:
+        self._of_shard: Counter[str] = Counter()
+
+    def note(self, positions: range, notes: Iterable[Note]) -> None:
+        """Look through the notes of a batch."""
+        for position, note in zip(positions, notes, strict=True):
+            for url, key, sentence in note.bad:
+                self._of_shard[url] += 1
+                count = self._of_shard[url]
+                if count <= _SAID_EACH:
+                    name = f"{url}: sample {key}" if key else url
+                    _log.warning("position %d: %s is bad, %s stands in: %s", position, name, note.key, sentence)
+                elif count % 1000 == 0:
+                    _log.warning("%s: %d samples were bad so far", url, count)
+
+
+def steps_of(
+    first_position: int, steps: int, batch_size: int, micro_batch: int, rank: int, world_size: int
+) -> Iterator[range]:
+    """The positions of one rank's micro-batches, for so many steps from a position on."""
+    share = batch_size // world_size
+    for step in range(steps):
+        begin = first_position + step * batch_size + rank * share
+        for start in range(begin, begin + share, micro_batch):
+            yield range(start, start + micro_batch)
+
+
+def shares_of_validation(samples: int, micro_batch: int, rank: int, world_size: int) -> Iterator[range]:
+    """One rank's part of the first `samples` positions."""
     pieces = [range(start, min(start + micro_batch, samples)) for start in range(0, samples, micro_batch)]
-    mine = pieces[rank::world_size]
-    ahead = reader.data.prefetch
-    with ThreadPoolExecutor(max(1, reader.data.workers), thread_name_prefix="gavt-validation") as pool:
-        for first in range(0, len(mine), ahead):
-            yield from pool.map(reader.read, mine[first : first + ahead])
+    yield from pieces[rank::world_size]
+
+
+def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
+    """Batches on a GPU: each is copied from pinned memory on a stream of its own, while the last one is used."""
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch doesn't declare it
+
+    def copy(batch: Batch) -> Batch:
+        with torch.cuda.stream(stream):
+            return batch.to(device)
+
+    current = next(batches, None)
+    moved = None if current is None else copy(current)
+    while moved is not None:
+        torch.cuda.current_stream(device).wait_stream(stream)
+        moved.used_by(torch.cuda.current_stream(device))
+        yield moved
+        current = next(batches, None)
+        moved = None if current is None else copy(current)

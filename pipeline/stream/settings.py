@@ -1,22 +1,64 @@
 """Settings of the data that training streams."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.settings.base import Settings
 
 
+class ShardSource(Settings):
+    """One of several shard sets that are mixed."""
+
+    url: str
+    """Shard set, local or s3://."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much of it is shown; what it weighs is said by `data.mix`."""
+    name: str | None = None
+    """What the set is called where it may move: its order and how far it was read hang on the name. The URL unless
+    given."""
+
+
+class CacheSettings(Settings):
+    """Where a node keeps pieces of remote shards."""
+
+    folder: str | None = None
+    """A folder on a disk of the node itself; unless given, `$GAVT_CACHE` or a folder for temporary files."""
+    gigabytes: float = Field(default=20.0, ge=0)
+    """Most that lies there, of all processes together; with 0 every sample is asked for by itself."""
+    read_ahead: int = Field(default=4096, ge=0)
+    """For how many samples of a rank the pieces are fetched ahead of their use."""
+
+
 class DataSettings(Settings):
     """Shard sets and how they are read."""
 
-    train: str | None = None
-    """Shard set to train on, local or s3://."""
+    train: str | list[ShardSource] | None = None
+    """Shard set to train on, local or s3://, or several with weights."""
     validation: str | None = None
     """Shard set for validation during training and for choosing a readout."""
-    block_shards: int = Field(default=8, gt=0)
-    """Samples are shuffled within blocks of this many (shuffled) shards, so that reads stay near each other."""
+    mix: Literal["epochs", "samples", "temperature"] = "epochs"
+    """What the weights of several sets mean. `epochs`: how often each is gone through, in relation (equal weights show
+    all samples equally often). `samples`: its share of the samples. `temperature`: share ∝ weight · size^(1 /
+    temperature)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """1 is the share by size, more is more even."""
+    block_samples: int = Field(default=20_000, gt=0)
+    """Samples are shuffled among about this many; a lane of a remote set keeps that much in the cache."""
+    lanes: int = Field(default=8, gt=0)
+    """Places of an epoch that are read side by side. Not fewer than nodes, or several nodes fetch the same shards; sets
+    of fewer than `lanes` · `block_samples` samples have fewer."""
     workers: int = Field(default=2, ge=0)
-    """Threads that read and decode; 0 does it in the training thread."""
+    """Processes of a rank that read and decode; 0 does it in the training process."""
     prefetch: int = Field(default=4, gt=0)
     """Micro-batches kept ready."""
+    cache: CacheSettings = CacheSettings()
+    max_bad_rate: float = Field(default=0.01, ge=0, le=1)
+    """The run stops when more than this share of the samples since its start had to be replaced; not before 1 000."""
     max_bad_in_a_row: int = Field(default=16, gt=0)
-    """How many samples in a row may fail to decode before the run stops."""
+    """How many samples in a row may be bad in one place before the run stops."""
+    deadline_s: float = Field(default=120.0, gt=0)
+    """A worker process that takes longer to decode a handful of samples is replaced, and what it was at is tried by
+    itself."""
+    allow_change: bool = False
+    """Go on although the shard set is another than when the run was saved: its order is a new one then."""

@@ -1,61 +1,88 @@
-"""Reading a shard set: what is in it, and one sample by its number."""
+"""What is in a shard set, and where each sample lies."""
 
-import io
-import tarfile
-from bisect import bisect_right
-from collections.abc import Sequence
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
-from pydantic import ValidationError
+import numpy as np
+import numpy.typing as npt
 
 from cluster import storage
-from cluster.errors import StorageError
+from cluster.errors import StorageError, UnreachableError
 from pipeline.errors import ShardSetError
-from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.foreign.index import open_foreign
+from pipeline.stream.foreign.sample import read_foreign
+from pipeline.stream.members import Sample, read_sample
+
+_KEPT_SAMPLES = 400_000
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One sample as it lies in the shard.
+class Place:
+    """Where a sample lies: bytes `start` to `start + length` of the tar at `url`.
 
     Attributes:
-        images: JPEG, in order: one of layout `frame`, n of layout `segments`, none of layout `clip`.
-        audio: FLAC.
-        clip: MP4 of layout `clip`.
+        crc32: of the contents of its files, one behind the other; None where the index doesn't say.
     """
 
+    url: str
     key: str
-    metadata: SampleMetadata
-    images: list[bytes]
-    audio: bytes
-    clip: bytes | None = None
+    start: int
+    length: int
+    crc32: int | None
 
 
 @dataclass(frozen=True)
-class _Place:
-    key: str
-    offset: int
-    bytes: int
+class _Places:
+    """The places of a shard's samples, as arrays: a shard set may have 100 million."""
+
+    keys: npt.NDArray[np.bytes_]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    crc32s: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
 
 class ShardSet:
-    """A finished shard set (`dataset.json` is there), on local disk or object storage.
+    """A finished shard set (`dataset.json` is there), or tars that others wrote with webdataset.
 
-    The byte places of a shard's samples are read from its `shard-*.json` when the first of them is asked for; a sample
-    is then one read of its byte range.
+    The places of a shard's samples are read from its index when the first of them is asked for. It can be pickled, and
+    then knows the same shards elsewhere.
+
+    Args:
+        shards: name and samples of each shard.
+        indexes: where the JSON files lie that say where samples are; `url` unless given.
+        kept_samples: of about how many samples the places are remembered.
     """
 
-    def __init__(self, url: str, shards: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        url: str,
+        shards: Sequence[tuple[str, int]],
+        indexes: str | None = None,
+        kept_samples: int = _KEPT_SAMPLES,
+    ) -> None:
         self.url = url
         self.shards = list(shards)
-        self._ends = list(accumulate(samples for _, samples in shards))
-        self._places: dict[int, list[_Place]] = {}
+        self.indexes = url if indexes is None else indexes
+        self.is_foreign = indexes is not None
+        self._first = np.concatenate([[0], np.cumsum([samples for _, samples in self.shards])]).astype(np.int64)
+        self._kept_samples = kept_samples
+        self._places: OrderedDict[int, _Places | ShardSetError] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        indexes = self.indexes if self.is_foreign else None
+        return (ShardSet, (self.url, self.shards, indexes, self._kept_samples))
 
     @classmethod
     def open(cls, url: str) -> "ShardSet":
-        """Open a shard set.
+        """Open a shard set; of tars that others wrote an index is made at the first time.
 
         Raises:
             ShardSetError: nothing there, not finished, or empty.
@@ -64,7 +91,10 @@ class ShardSet:
         if not storage.exists(dataset_url):
             if storage.exists(storage.join(url, "plan.json")):
                 raise ShardSetError(f"{url}: its preparation is not finished (no dataset.json); run gavt prepare again")
-            raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, found none")
+            foreign = open_foreign(url)
+            if foreign is None:
+                raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, or of tars, found none")
+            return cls(url, foreign.shards, foreign.indexes)
         dataset = _read_json(dataset_url)
         try:
             shards = [(shard["name"], int(shard["samples"])) for shard in dataset["shards"]]
@@ -75,11 +105,42 @@ class ShardSet:
         return cls(url, shards)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return int(self._first[-1])
 
     def samples_per_shard(self) -> list[int]:
         """Samples of each shard, in order."""
         return [samples for _, samples in self.shards]
+
+    def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[Place | ShardSetError]:
+        """Where samples lie, by their places in the shard set's own order; an error where a shard's index is damaged or
+        gone. Indexes that are not known yet are read at once, many side by side.
+
+        Raises:
+            UnreachableError: the storage does not answer.
+            IndexError: there is no such sample.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(int(wanted.max()))
+        shards = np.searchsorted(self._first, wanted, side="right") - 1
+        known = self._known(dict.fromkeys(shards.tolist()))
+        found: list[Place | ShardSetError] = []
+        for shard, inside in zip(shards.tolist(), (wanted - self._first[shards]).tolist(), strict=True):
+            places = known[shard]
+            if isinstance(places, ShardSetError):
+                found.append(places)
+                continue
+            crc32 = int(places.crc32s[inside])
+            found.append(
+                Place(
+                    storage.join(self.url, self.shards[shard][0]),
+                    bytes(places.keys[inside]).decode(),
+                    int(places.starts[inside]),
+                    int(places.lengths[inside]),
+                    None if crc32 < 0 else crc32,
+                )
+            )
+        return found
 
     def read(self, index: int) -> Sample:
         """The sample at `index` of the shard set's own order.
@@ -87,57 +148,83 @@ class ShardSet:
         Raises:
             ShardSetError: the shard is damaged or gone.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        shard = bisect_right(self._ends, index)
-        name = self.shards[shard][0]
-        place = self._places_of(shard)[index - (self._ends[shard - 1] if shard else 0)]
-        url = storage.join(self.url, name)
+        place = self.places([index])[0]
+        if isinstance(place, ShardSetError):
+            raise place
         try:
-            return read_sample(storage.read_range(url, place.offset, place.bytes), place.key)
+            return self.parse(place, storage.read_range(place.url, place.start, place.length))
         except (StorageError, ValueError) as error:
-            raise ShardSetError(f"{url}: sample {place.key} can't be read: {error}") from error
+            raise ShardSetError(f"{place.url}: sample {place.key} can't be read: {error}") from error
 
-    def _places_of(self, shard: int) -> list[_Place]:
-        places = self._places.get(shard)
-        if places is None:
-            name, samples = self.shards[shard]
-            url = storage.join(self.url, name.removesuffix(".tar") + ".json")
-            try:
-                places = [_Place(s["key"], s["offset"], s["bytes"]) for s in _read_json(url)["samples"]]
-            except (KeyError, TypeError) as error:
-                raise ShardSetError(f"{url}: expected the places of the shard's samples: {error!r}") from None
-            if len(places) != samples:
-                raise ShardSetError(f"{url}: expected {samples} samples as dataset.json says, found {len(places)}")
-            self._places[shard] = places
+    def parse(self, place: Place, content: bytes) -> Sample:
+        """A sample from its bytes.
+
+        Raises:
+            ValueError: they are not that sample, whole.
+        """
+        if len(content) != place.length:
+            raise ValueError(f"expected {place.length} bytes, found {len(content)}: the tar is cut off")
+        if self.is_foreign:
+            return read_foreign(content, place.key, place.url)
+        return read_sample(content, place.key, place.crc32)
+
+    def _known(self, shards: Iterable[int]) -> dict[int, _Places | ShardSetError]:
+        with self._lock:
+            known = {shard: self._places[shard] for shard in shards if shard in self._places}
+            for shard in known:
+                self._places.move_to_end(shard)
+        missing = [shard for shard in shards if shard not in known]
+        if not missing:
+            return known
+        read = dict(zip(missing, self._read_indexes(missing), strict=True))
+        with self._lock:
+            self._places.update(read)
+            kept = sum(0 if isinstance(places, ShardSetError) else len(places) for places in self._places.values())
+            while kept > self._kept_samples and len(self._places) > len(read):
+                _, oldest = self._places.popitem(last=False)
+                kept -= 0 if isinstance(oldest, ShardSetError) else len(oldest)
+        return known | read
+
+    def _read_indexes(self, shards: Sequence[int]) -> list[_Places | ShardSetError]:
+        urls = [storage.join(self.indexes, self.shards[shard][0].removesuffix(".tar") + ".json") for shard in shards]
+        contents: list[bytes | StorageError]
+        try:
+            contents = list(storage.read_many(urls))
+        except UnreachableError:
+            raise
+        except StorageError:  # one of them is bad: which?
+            contents = [_read_or_error(url) for url in urls]
+        return [
+            self._parse_index(shard, url, content) for shard, url, content in zip(shards, urls, contents, strict=True)
+        ]
+
+    def _parse_index(self, shard: int, url: str, content: bytes | StorageError) -> _Places | ShardSetError:
+        if isinstance(content, StorageError):
+            return ShardSetError(str(content))
+        try:
+            samples = json.loads(content)["samples"]
+            places = _Places(
+                np.array([sample["key"].encode() for sample in samples], dtype=np.bytes_),
+                np.array([sample["offset"] for sample in samples], dtype=np.int64),
+                np.array([sample["bytes"] for sample in samples], dtype=np.int64),
+                np.array([sample.get("crc32", -1) for sample in samples], dtype=np.int64),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return ShardSetError(f"{url}: expected the places of the shard's samples: {error!r}")
+        if len(places) != self.shards[shard][1]:
+            return ShardSetError(
+                f"{url}: expected {self.shards[shard][1]} samples as when the shard set was opened, found {len(places)}"
+            )
         return places
 
 
-def read_sample(content: bytes, key: str) -> Sample:
-    """A sample from the bytes of its tar members.
-
-    Raises:
-        ValueError: not a whole sample of that key.
-    """
-    parts: dict[str, bytes] = {}
+def _read_or_error(url: str) -> bytes | StorageError:
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as members:
-            for member in members:
-                name, _, extension = member.name.partition(".")
-                data = members.extractfile(member)
-                if name == key and data is not None:
-                    parts[extension] = data.read()
-        metadata = SampleMetadata.model_validate_json(parts["json"])
-        images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
-        clip = parts["mp4"] if metadata.layout == "clip" else None
-        return Sample(key, metadata, images, parts["flac"], clip)
-    except tarfile.TarError as error:
-        raise ValueError(f"damaged tar ({error})") from error
-    except KeyError as error:
-        raise ValueError(f"no {key}.{error.args[0]} in it") from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise ValueError(f"{key}.json: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        return storage.read_bytes(url)
+    except UnreachableError:
+        raise
+    except StorageError as error:
+        return error
 
 
 def _read_json(url: str) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from pipeline.errors import RunError, SettingsError
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.stream.loader import BatchReader, Loader
-from pipeline.stream.shard_set import ShardSet
 from pipeline.tasks.mma import TaskModel, draw_pairs
-from pipeline.train.checkpoints import load_engine, newest_checkpoint, save_checkpoint
+from pipeline.train.checkpoints import Checkpoint, load_engine, newest_checkpoint, save_checkpoint
+from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import average_buffers, build_engine, learning_rate_at, micro_batch_of
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.remote_run import run_place
@@ -81,13 +80,13 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     # nothing reads uninitialised memory, and filling it takes long
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    reader = _reader(settings, settings.data.train, augment=True)
-    validation = _reader(settings, settings.data.validation, augment=False) if settings.data.validation else None
     with run_place(run, group) as (folder, publish), _stop_signals() as stop:
         if group.is_main:
             write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
-        return _Training(settings, folder, group, micro_batch, reader, validation, on_record, publish).go(stop)
+        checkpoint = group.from_main(newest_checkpoint(folder / "checkpoints") if group.is_main else None)
+        with open_data(settings, micro_batch, group, checkpoint) as data:
+            return _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish).go(stop)
 
 
 class _Training:
@@ -99,17 +98,16 @@ class _Training:
         run: Path,
         group: ProcessGroup,
         micro_batch: int,
-        reader: BatchReader,
-        validation: BatchReader | None,
+        data: TrainingData,
+        checkpoint: Checkpoint | None,
         on_record: Callable[[Record], None],
         publish: Callable[[], None],
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
-        self.reader, self.validation = reader, validation
+        self.data, self.checkpoint = data, checkpoint
         self.on_record, self.publish = on_record, publish
         self.metrics = MetricsLog(run / "metrics.jsonl")
         self.events = EventLog(run / "events.jsonl")
-        self.loader = Loader(reader, settings.train.batch_size, micro_batch, group.rank, group.world_size)
         self.interval = Interval()
         self.last: Record = {}
 
@@ -117,7 +115,7 @@ class _Training:
         settings, group = self.settings.train, self.group
         self.engine = self._build()
         step = self._resume()
-        batches = self.loader.batches(step, settings.steps)
+        batches = self.data.batches(settings.steps - step)
         stopped_by = None
         while step < settings.steps and stopped_by is None:
             stopped_by = self._step(step, batches, stop)
@@ -133,7 +131,7 @@ class _Training:
 
     def _step(self, step: int, batches: Iterator[Any], stop: dict[str, int]) -> int | None:
         """One optimiser step; the signal that asks to stop, agreed on by all processes."""
-        settings, started, waited = self.settings.train, time.perf_counter(), self.loader.waited_s
+        settings, started, waited = self.settings.train, time.perf_counter(), self.data.waited_s
         accumulated = settings.batch_size // (self.micro_batch * self.group.world_size)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, settings)
@@ -157,6 +155,7 @@ class _Training:
         )
         if not math.isfinite(loss_sum) and settings.precision != "fp16":  # fp16's loss scaling skips such a step itself
             raise RunError(f"{self.run}: the loss of step {step + 1} is not a number; lower train.learning_rate")
+        self.data.count(settings.batch_size, int(replaced))
         interval = self.interval
         interval.loss += loss_sum
         interval.correct += correct
@@ -165,7 +164,7 @@ class _Training:
         interval.replaced += replaced
         interval.steps += 1
         interval.seconds += time.perf_counter() - started
-        interval.waited_s += self.loader.waited_s - waited
+        interval.waited_s += self.data.waited_s - waited
         return int(stop.get("signal", signal.SIGTERM)) if signal_number else None
 
     def _after(self, step: int, stopped: bool) -> None:
@@ -175,9 +174,9 @@ class _Training:
         last = step == settings.steps
         if step % settings.log_every == 0 or last:
             record = self._record(step)
-        if self.validation and (step % settings.validate_every == 0 or last):
+        if self.data.validation is not None and (step % settings.validate_every == 0 or last):
             record |= {"step": step} | validate(
-                self.engine, self.validation, self.settings, self.group, self.micro_batch
+                self.engine, self.data.validation, self.settings, self.group, self.micro_batch
             )
         if record and self.group.is_main:
             self.metrics.write(record)
@@ -187,7 +186,7 @@ class _Training:
             self.on_record(record)
         if step % settings.checkpoint_every == 0 or last or stopped:
             started = time.perf_counter()
-            state = {"interval": asdict(self.interval)}
+            state = {"interval": asdict(self.interval), "cursor": self.data.cursor()}
             folder = self.run / "checkpoints"
             save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_checkpoints)
             self._note("checkpoint", step=step, seconds=round(time.perf_counter() - started, 3))
@@ -204,7 +203,7 @@ class _Training:
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
             "grad_norm": None if norm is None else float(norm),
             "samples": step * self.settings.train.batch_size,
-            "epoch": step * self.settings.train.batch_size / len(self.reader.order),
+            "epoch": self.data.position / len(self.data.plan),
             "samples_per_s": round(interval.samples / interval.seconds, 2),
             "data_wait": round(interval.waited_s / interval.seconds, 4),
             "replaced_samples": interval.replaced,
@@ -219,8 +218,7 @@ class _Training:
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint, rewind the metrics to it, and say at which step to go on."""
-        checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
-        step = 0
+        checkpoint, step = self.checkpoint, 0
         if checkpoint is not None:
             load_engine(checkpoint, self.engine, self.group)
             self.interval = Interval(**checkpoint.manifest["state"]["interval"])
@@ -235,16 +233,14 @@ class _Training:
             self.wandb = WandbSink(self.settings.train.wandb, self.run / "wandb", self.settings.name, config)
             self.wandb.fill(records)
         self._note("resume" if step else "start", step=step, world_size=self.group.world_size)
+        for change in self.data.changes:
+            self._note("data", step=step, change=change)
         return step
 
     def _note(self, event: str, **details: Any) -> None:
         if self.group.is_main:
             self.events.write(event, **details)
             _log.info("%s %s", event, details)
-
-
-def _reader(settings: ExperimentSettings, url: str, augment: bool) -> BatchReader:
-    return BatchReader(ShardSet.open(url), settings.features, settings.data, settings.seed, augment)
 
 
 @contextmanager

@@ -26,9 +26,16 @@ LOCK = ".lock"
 _FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
 """Sections that may differ when a run goes on."""
 _FREE_KEYS = {
+    ("data", "train"),  # another place of the same data, or other weights; the cursor says if its order is another
+    ("data", "mix"),
+    ("data", "temperature"),
+    ("data", "validation"),
     ("data", "workers"),
     ("data", "prefetch"),
-    ("data", "validation"),
+    ("data", "cache"),
+    ("data", "deadline_s"),
+    ("data", "max_bad_rate"),
+    ("data", "allow_change"),
     ("train", "log_every"),
     ("train", "validate_every"),
     ("train", "validation_samples"),

@@ -7,25 +7,25 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.stream.loader import BatchReader, share_of
+from pipeline.stream.loader import Loader, shares_of_validation
 from pipeline.tasks.mma import draw_pairs
 
 
 @torch.no_grad()
 def validate(
-    engine: Any, reader: BatchReader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
+    engine: Any, loader: Loader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
 ) -> dict[str, float]:
     """Mean loss and accuracy over the validation samples; every process must call it and gets the same."""
     engine.eval()
-    samples = min(len(reader.order), settings.train.validation_samples)
+    samples = min(len(loader.plan), settings.train.validation_samples)
     loss_sum = correct = count = 0.0
     # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
     rounds = math.ceil(math.ceil(samples / micro_batch) / group.world_size)
-    batches = share_of(reader, samples, micro_batch, group.rank, group.world_size)
+    batches = loader.batches(shares_of_validation(samples, micro_batch, group.rank, group.world_size))
     batch = None
     for _ in range(rounds):
         fresh = next(batches, None)
-        batch = fresh or batch or reader.read(range(min(micro_batch, samples)))
+        batch = fresh or batch or loader.read(range(min(micro_batch, samples)))
         frames, waveform = batch.on_device(group.device, settings.features.frame_size)
         pairs = draw_pairs(settings.task, settings.seed, batch.first_position, batch.metadata, "validation")
         loss, right = engine(frames, waveform, pairs.to(group.device))

@@ -7,6 +7,7 @@ from tiny_run import located_rows, tiny_experiment, write_shards
 from pipeline.evaluate.alignment import MmaResult, Pair, alignment_ceiling, evaluate_alignment
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.settings import DataSettings
 from pipeline.tasks.settings import MmaSettings
 from pipeline.train.load import untrained
 
@@ -28,7 +29,7 @@ def align(url: str, task: MmaSettings) -> tuple[MmaResult, int]:
     settings = tiny_experiment()
     samples = EvaluationSamples(url, settings.features, 224, None, torch.device("cpu"))
     seen: list[int] = []
-    result = evaluate_alignment(untrained(settings, "cpu", 0), samples, task, 8, 0, 16, seen.append)
+    result = evaluate_alignment(untrained(settings, "cpu", 0), samples, task, DataSettings(), 0, 16, seen.append)
     return result, sum(seen)
 
 

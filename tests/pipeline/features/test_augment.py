@@ -2,7 +2,8 @@ import numpy as np
 import torch
 import torchvision.transforms.functional as TF
 
-from pipeline.features.augment import AugmentDraws, augment_frames, draw_augmentation
+from pipeline.features.augment import AugmentDraws, augment_frames
+from pipeline.features.draws import draw_augmentation
 from pipeline.features.settings import AugmentSettings
 
 OFF = dict.fromkeys(("rotation_degrees", "aspect", "brightness", "contrast", "saturation", "hue", "volume"), 0.0)
@@ -10,7 +11,7 @@ NOTHING = AugmentSettings(**OFF, resize_minimum=1.0)
 
 
 def draws_of(settings: AugmentSettings, count: int = 4) -> AugmentDraws:
-    return AugmentDraws.concatenate([draw_augmentation(settings, np.random.default_rng(i)) for i in range(count)])
+    return AugmentDraws.of(np.stack([draw_augmentation(settings, np.random.default_rng(i)) for i in range(count)]))
 
 
 def test_everything_off_changes_nothing():

@@ -1,85 +1,295 @@
 import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.errors import ShardSetError
+from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import FeatureSettings
-from pipeline.stream.loader import BatchReader, Loader, share_of
-from pipeline.stream.settings import DataSettings
+from pipeline.stream.loader import Loader, shares_of_validation, steps_of
+from pipeline.stream.read_plan import ReadPlan, plan_reading
+from pipeline.stream.settings import DataSettings, ShardSource
 from pipeline.stream.shard_set import ShardSet
 from tiny_shards import FEATURES, write_shard_set
 
+STEPS = 4
+BATCH = 16
+
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def shards(tmp_path_factory) -> Path:
     return write_shard_set(tmp_path_factory.mktemp("shards"), samples=37)
 
 
-def reader_of(folder, workers: int = 2, **data: int) -> BatchReader:
-    features = FeatureSettings.model_validate(FEATURES)
-    return BatchReader(ShardSet.open(str(folder)), features, DataSettings(workers=workers, **data), 3, augment=True)
+def plan_of(source, workers: int = 0, augment: bool = True, **data) -> ReadPlan:
+    chosen = DataSettings(workers=workers, block_samples=16, lanes=2, **data)
+    source = source if isinstance(source, list) else str(source)
+    return plan_reading(source, FeatureSettings.model_validate(FEATURES), chosen, 3, augment)
 
 
-def steps_of(folder, world_size: int, micro: int, first: int = 0, last: int = 6, workers: int = 2):
-    """For each step its keys in order of position, and its frames and draws."""
-    ranks = [
-        list(Loader(reader_of(folder, workers), 16, micro, rank, world_size).batches(first, last))
-        for rank in range(world_size)
-    ]
-    batches = sorted((batch for rank in ranks for batch in rank), key=lambda batch: batch.first_position)
+def read_steps(source, world_size: int = 1, micro: int = BATCH, workers: int = 0, first: int = 0, **data):
+    """All batches of the steps from `first` on, in order of position."""
+    batches = []
+    for rank in range(world_size):
+        with Loader(plan_of(source, workers, **data), micro) as loader:
+            pieces = steps_of(first * BATCH, STEPS - first, BATCH, micro, rank, world_size)
+            batches += list(loader.batches(pieces))
+    return sorted(batches, key=lambda batch: batch.first_position)
+
+
+def contents(batches) -> tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Keys, frames, sounds and volumes of all samples."""
     keys = [key for batch in batches for key in batch.keys]
-    volumes = torch.cat([batch.draws.volume for batch in batches])
-    frames = torch.cat([batch.frames for batch in batches])
-    return keys, volumes, frames
+    return (
+        keys,
+        torch.cat([batch.frames for batch in batches]),
+        torch.cat([batch.audio for batch in batches]),
+        torch.cat([batch.draws.volume for batch in batches]),
+    )
 
 
-@pytest.mark.parametrize(("world_size", "micro", "workers"), [(1, 16, 0), (1, 8, 2), (2, 8, 1), (4, 4, 3), (2, 2, 2)])
-def test_a_steps_samples_and_draws_are_the_same_on_any_number_of_ranks_and_workers(shards, world_size, micro, workers):
-    keys, volumes, frames = steps_of(shards, 1, 16)
-    other_keys, other_volumes, other_frames = steps_of(shards, world_size, micro, workers=workers)
-    assert other_keys == keys
-    assert torch.equal(other_volumes, volumes)
-    assert torch.equal(other_frames, frames)
+def assert_same(found, expected) -> None:
+    (keys, *tensors), (expected_keys, *expected_tensors) = contents(found), contents(expected)
+    assert keys == expected_keys
+    assert all(torch.equal(a, b) for a, b in zip(tensors, expected_tensors, strict=True))
 
 
-def test_going_on_at_a_step_gives_what_an_uninterrupted_run_gives(shards):
-    keys, volumes, _ = steps_of(shards, 1, 16)
-    later, later_volumes, _ = steps_of(shards, 2, 4, first=4)
-    assert later == keys[4 * 16 :]
-    assert torch.equal(later_volumes, volumes[4 * 16 :])
+@pytest.fixture(scope="module")
+def expected(shards):
+    return read_steps(shards)
 
 
-def test_each_sample_comes_once_an_epoch_whatever_the_batch(shards):
-    keys, _, _ = steps_of(shards, 1, 16, last=37)
-    for epoch in range(16):
-        assert len(set(keys[epoch * 37 : (epoch + 1) * 37])) == 37
+@pytest.mark.parametrize(("world_size", "micro", "workers"), [(1, 8, 1), (2, 4, 0), (2, 8, 2), (4, 2, 0), (8, 2, 0)])
+def test_a_steps_samples_are_the_same_on_any_number_of_ranks_and_workers(shards, expected, world_size, micro, workers):
+    assert_same(read_steps(shards, world_size, micro, workers), expected)
 
 
-def test_a_sample_that_does_not_decode_is_replaced_and_counted(tmp_path):
-    folder = write_shard_set(tmp_path, samples=16)
-    shard = json.loads((folder / "shard-000000.json").read_text())
-    place = shard["samples"][3]
+def test_going_on_at_a_step_gives_what_an_uninterrupted_run_gives(shards, expected):
+    assert_same(read_steps(shards, 2, 4, first=3), expected[3:])
+
+
+shard_sizes = st.lists(st.integers(1, 30), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(shard_sizes, min_size=1, max_size=3),
+    st.sampled_from([(1, 1), (2, 3), (3, 5), (5, 2), (8, 1)]),
+    st.integers(1, 3),
+    st.integers(0, 200),
+    st.integers(0, 5),
+)
+def test_over_ranks_remainders_interruptions_and_mixes_the_samples_of_a_step_are_the_same(
+    sets, ranks, micro_per_rank, interrupted_after, seed
+):
+    """Two numbers of ranks, one after the other, against one rank that is never interrupted."""
+    before, after = ranks
+    batch = before * after * micro_per_rank * 2
+    names = [f"set{number}" for number in range(len(sets))]
+    source = [
+        ShardSet(name, [(f"{at}.tar", size) for at, size in enumerate(sizes)])
+        for name, sizes in zip(names, sets, strict=True)
+    ]
+    plan = _plan(source, seed)
+    steps, switch = 240 // batch + 2, interrupted_after // batch
+    whole = [plan.picks(range(step * batch, (step + 1) * batch)) for step in range(steps)]
+    found = []
+    for first, last, world_size in ((0, switch, before), (switch, steps, after)):
+        anew = _plan(source, seed)
+        micro = batch // world_size // 2
+        for step in range(first, last):
+            picks = []
+            for rank in range(world_size):
+                for piece in steps_of(step * batch, 1, batch, micro, rank, world_size):
+                    picks += anew.picks(piece)
+            found.append(picks)
+    assert found[: len(whole)] == whole
+    seen = [(pick.set, pick.epoch, pick.sample) for step in whole for pick in step]
+    assert len(set(seen)) == len(seen)  # each sample at most once an epoch …
+    for number, one in enumerate(source):
+        epochs = [epoch for at, epoch, _ in seen if at == number]
+        for epoch in range(max(epochs, default=0)):
+            assert epochs.count(epoch) == len(one)  # … and of a whole epoch all
+
+
+def _plan(sets: list[ShardSet], seed: int) -> ReadPlan:
+    from pipeline.stream.mixture import Mixture
+    from pipeline.stream.read_plan import decode_spec
+
+    data = DataSettings(block_samples=20, lanes=2)
+    shares = {one.url: 1.0 + number for number, one in enumerate(sets)}
+    spec = decode_spec(FeatureSettings.model_validate(FEATURES), augment=False)
+    return ReadPlan(sets, Mixture.start(shares, seed), data, spec, None, seed)
+
+
+def test_several_sets_are_mixed_by_weight_and_each_sample_comes_once_an_epoch(tmp_path):
+    small, large = write_shard_set(tmp_path / "a", 16, seed=1), write_shard_set(tmp_path / "b", 40, seed=2)
+    source = [ShardSource(url=str(small)), ShardSource(url=str(large), weight=0.5)]
+    plan = plan_of(source, workers=1)
+    with Loader(plan, BATCH) as loader:
+        batches = list(loader.batches(steps_of(0, 8, BATCH, BATCH, 0, 1)))
+    picks = plan.picks(range(8 * BATCH))
+    keys = [key for batch in batches for key in batch.keys]
+    assert keys == [f"video{pick.sample}-000" for pick in picks]
+    assert {pick.set for pick in picks} == {0, 1}
+    with pytest.raises(SettingsError, match="two shard sets are called"):
+        plan_of([ShardSource(url=str(small)), ShardSource(url=str(small))])
+
+
+def damage(folder: Path, sample: int, marker: bytes | None = None) -> str:
+    """Overwrite the sound and picture of a sample of the first shard; gives its key."""
+    place = json.loads((folder / "shard-000000.json").read_text())["samples"][sample]
     tar = bytearray((folder / "shard-000000.tar").read_bytes())
-    tar[place["offset"] + 512 : place["offset"] + place["bytes"]] = bytes(place["bytes"] - 512)
+    begin, end = place["offset"] + 512, place["offset"] + place["bytes"]
+    if marker is None:
+        tar[begin:end] = bytes(end - begin)
+    else:  # inside the sound, and the index agrees with it
+        at = tar.rindex(b"fLaC", begin, end) + 200
+        tar[at : at + len(marker)] = marker
+        for one in (shard := json.loads((folder / "shard-000000.json").read_text()))["samples"]:
+            if one["key"] == place["key"]:
+                del one["crc32"]
+        (folder / "shard-000000.json").write_text(json.dumps(shard))
     (folder / "shard-000000.tar").write_bytes(tar)
-    batch = next(Loader(reader_of(folder), 16, 16, 0, 1).batches(0, 1))
-    assert batch.replaced == 1
-    assert len(batch) == 16
-    assert place["key"] not in batch.keys
+    return place["key"]
 
 
-def test_a_shard_set_in_which_nothing_decodes_stops_with_a_sentence(tmp_path):
+def test_a_damaged_sample_is_replaced_the_same_way_everywhere_and_said(tmp_path, caplog):
+    folder = write_shard_set(tmp_path, samples=37)
+    before = read_steps(folder)
+    key = damage(folder, 3)
+    with caplog.at_level(logging.WARNING):
+        batches = read_steps(folder)
+    changed = [
+        (position, new)
+        for position, (old, new) in enumerate(zip(contents(before)[0], contents(batches)[0], strict=True))
+        if old == key
+    ]
+    plan = plan_of(folder)
+    assert len(changed) == [pick.sample for pick in plan.picks(range(STEPS * BATCH))].count(3) > 0
+    for position, new in changed:
+        epoch, place = divmod(position, 37)
+        stands_in = (plan.orders[0].stand_in(epoch, place, attempt) for attempt in range(1, 9))
+        assert new == next(name for name in (f"video{sample}-000" for sample in stands_in) if name != key)
+    assert sum(batch.replaced for batch in batches) == len(changed)
+    assert f"sample {key} is bad" in caplog.text
+    for world_size, workers in ((2, 1), (4, 0)):
+        assert_same(read_steps(folder, world_size, 4, workers), batches)
+
+
+def test_a_shard_that_is_gone_and_a_damaged_index_are_replaced_and_counted(tmp_path, caplog):
+    folder = write_shard_set(tmp_path, samples=40)
+    (folder / "shard-000001.tar").unlink()
+    (folder / "shard-000002.json").write_text("{")
+    batches = read_steps(folder, workers=1)
+    lost = {f"video{sample}-000" for sample in range(8, 24)}
+    assert not lost & set(contents(batches)[0])
+    planned = [pick.sample for pick in plan_of(folder).picks(range(STEPS * BATCH))]
+    assert sum(batch.replaced for batch in batches) == sum(8 <= sample < 24 for sample in planned)
+    assert "shard-000001.tar" in caplog.text
+    assert "shard-000002.json" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_set_in_which_nothing_decodes_stops_with_a_sentence(tmp_path, workers):
     folder = write_shard_set(tmp_path, samples=8)
     (folder / "shard-000000.tar").write_bytes(bytes(1000))
     with pytest.raises(ShardSetError, match="5 samples in a row can't be used"):
-        reader_of(folder, max_bad_in_a_row=5).read(range(8))
+        read_steps(folder, workers=workers, max_bad_in_a_row=5)
+
+
+def test_killed_workers_are_replaced_and_nothing_changes(shards, expected):
+    with Loader(plan_of(shards, workers=2, prefetch=1), 4) as loader:
+        batches = []
+        for number, batch in enumerate(loader.batches(steps_of(0, STEPS, BATCH, 4, 0, 1))):
+            batches.append(batch)
+            if number % 3 == 1:
+                os.kill(loader.worker_pids[number % 2], signal.SIGKILL)
+    assert_same(batches, expected)
+
+
+@pytest.fixture
+def deadly(tmp_path, monkeypatch):
+    """Sounds that hold `DEADLY` end the worker that decodes them, those with `SLEEPY` never end."""
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        textwrap.dedent("""
+            import os, signal, time
+            import pipeline.stream.decode as decode
+
+            real = decode.decode_sample
+
+            def watched(sample, *words, **more):
+                if b"DEADLY" in sample.audio:
+                    os.kill(os.getpid(), signal.SIGSEGV)
+                if b"SLEEPY" in sample.audio:
+                    time.sleep(1000)
+                return real(sample, *words, **more)
+
+            decode.decode_sample = watched
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path / "hook")
+
+
+@pytest.mark.parametrize("marker", [b"DEADLY", b"SLEEPY"])
+def test_a_sample_that_ends_or_stops_its_process_is_replaced_like_a_damaged_one(tmp_path, deadly, marker):
+    folder, other = write_shard_set(tmp_path / "a", samples=37), tmp_path / "b"
+    shutil.copytree(folder, other)
+    damage(folder, 3, marker)
+    damage(other, 3)
+    found = read_steps(folder, workers=1, deadline_s=1)
+    assert_same(found, read_steps(other))
+    assert sum(batch.replaced for batch in found) > 0
+
+
+def test_nothing_is_left_when_the_trainer_is_killed(shards):
+    code = f"""
+        import time
+        from tests.pipeline.stream.test_loader import plan_of, steps_of, Loader
+        loader = Loader(plan_of({str(shards)!r}, workers=2), 16)
+        next(loader.batches(steps_of(0, 4, 16, 16, 0, 1)))
+        print(*loader.worker_pids, flush=True)
+        time.sleep(1000)
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(pids) == 2
+    before = set(os.listdir("/dev/shm"))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(psutil.pid_exists, pids))
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+def test_workers_do_without_torch():
+    code = "import pipeline.stream.worker, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "expected a folder of shards with a dataset.json, found none"),
+        ({}, "expected a folder of shards with a dataset.json, or of tars, found none"),
         ({"plan.json": "{}"}, "not finished"),
         ({"dataset.json": "{"}, "expected JSON"),
         ({"dataset.json": "[]"}, "expected a JSON object"),
@@ -96,12 +306,23 @@ def test_a_folder_that_is_no_shard_set_is_refused_with_a_sentence(tmp_path, file
 
 def test_audio_shorter_than_the_features_ask_for_is_said(shards):
     features = FeatureSettings.model_validate(FEATURES | {"audio_samples": 5000})
-    reader = BatchReader(ShardSet.open(str(shards)), features, DataSettings(), 0, augment=False)
+    loader = Loader(plan_reading(str(shards), features, DataSettings(workers=0), 0, augment=False), 4)
     with pytest.raises(ShardSetError, match="expected 5000 audio samples at 11025 Hz as the features ask for"):
-        reader.read(range(4))
+        loader.read(range(4))
 
 
 def test_validation_shares_cover_each_sample_once(shards):
-    reader = reader_of(shards)
-    keys = [key for rank in range(3) for batch in share_of(reader, 37, 8, rank, 3) for key in batch.keys]
+    loader = Loader(plan_of(shards, augment=False), 8)
+    keys = [
+        key for rank in range(3) for batch in loader.batches(shares_of_validation(37, 8, rank, 3)) for key in batch.keys
+    ]
     assert len(set(keys)) == len(keys) == 37
+
+
+def test_places_are_remembered_for_as_many_samples_as_asked(tmp_path):
+    folder = write_shard_set(tmp_path, samples=40)
+    shards = ShardSet.open(str(folder))
+    few = ShardSet(shards.url, shards.shards, kept_samples=16)
+    for index in (0, 39, 8, 20, 1):
+        assert few.read(index).key == shards.read(index).key == f"video{index}-000"
+    assert len(few._places) <= 3

@@ -1,0 +1,229 @@
+"""Reading the samples at given positions: a pure function of the plan, without torch."""
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster import node_cache
+from cluster.node_cache import NodeCache
+from pipeline.errors import ShardSetError
+from pipeline.features.draws import DRAWS, draw_augmentation
+from pipeline.samples.metadata import Box
+from pipeline.stream.decode import CENTRE, DecodedSample, decode_sample
+from pipeline.stream.randomness import keyed_generator
+from pipeline.stream.read_plan import Pick, ReadPlan
+from pipeline.stream.settings import CacheSettings
+from pipeline.stream.shard_bytes import Content, ShardBytes
+from pipeline.stream.shard_set import Place
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Where the samples of a batch are put.
+
+    Attributes:
+        frames: uint8 [B, T, 3, K, K].
+        audio: int16 [B, C, S].
+        draws: float32 [B, 10], see `pipeline.features.draws`.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    audio: npt.NDArray[np.int16]
+    draws: npt.NDArray[np.float32]
+
+    def part(self, start: int, stop: int) -> "Arrays":
+        """Some of the samples; the same memory."""
+        return Arrays(self.frames[start:stop], self.audio[start:stop], self.draws[start:stop])
+
+    @staticmethod
+    def bytes_of(plan: ReadPlan, samples: int) -> int:
+        """Memory that `of` needs."""
+        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in _shapes(plan, samples))
+
+    @staticmethod
+    def of(plan: ReadPlan, samples: int, memory: memoryview | None = None) -> "Arrays":
+        """Arrays for so many samples, in the memory given or in new one."""
+        if memory is None:
+            memory = memoryview(bytearray(Arrays.bytes_of(plan, samples)))
+        made, offset = [], 0
+        for shape, kind in _shapes(plan, samples):
+            made.append(np.ndarray(shape, kind, memory, offset))
+            offset += made[-1].nbytes
+        draws, audio, frames = made
+        return Arrays(frames, audio, draws)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What came besides arrays.
+
+    Attributes:
+        metadata: JSON of the sample that is shown.
+        square: box in the upright image that its frames show.
+        frame_times_s: of the frames that are shown; `audio_start_s` of the first audio sample.
+        bad: what was wrong with those that it stands in for: shard, key, sentence.
+    """
+
+    key: str
+    metadata: str
+    square: Box
+    frame_times_s: tuple[float, ...]
+    audio_start_s: float
+    bad: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class Chunk:
+    """Samples whose bytes were asked for."""
+
+    positions: range
+    crashed: Collection[int]
+    picks: list[Pick]
+    places: list[Place | ShardSetError]
+    wait: Callable[[], list[Content]]
+
+
+class SampleReader:
+    """Reads what a plan says; one a process.
+
+    A sample that is damaged, gone or doesn't decode is replaced by another of its block (`Order.stand_in`), the same
+    one whoever reads.
+    """
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self.plan = plan
+        self.bytes = ShardBytes(open_cache(plan.data.cache))
+
+    def begin(self, positions: range, crashed: Collection[int] = ()) -> Chunk:
+        """Ask for the bytes of the samples at consecutive global positions.
+
+        Args:
+            crashed: positions whose sample ends the process that decodes it.
+
+        Raises:
+            UnreachableError: the storage does not answer.
+        """
+        picks = self.plan.picks(positions)
+        places = self._places(picks)
+        return Chunk(positions, crashed, picks, places, self.bytes.begin(_known(places)))
+
+    def finish(self, chunk: Chunk, arrays: Arrays) -> list[Note]:
+        """Wait for the bytes, check and decode them into arrays for as many samples.
+
+        Raises:
+            ShardSetError: too many samples in a row are bad.
+            UnreachableError: the storage does not answer.
+        """
+        contents = iter(chunk.wait())
+        notes = []
+        for at, (position, pick, place) in enumerate(zip(chunk.positions, chunk.picks, chunk.places, strict=True)):
+            content = None if isinstance(place, ShardSetError) else next(contents)
+            notes.append(self._one(position, pick, place, content, position in chunk.crashed, arrays, at))
+        return notes
+
+    def read(self, positions: range, arrays: Arrays) -> list[Note]:
+        """Both in one."""
+        return self.finish(self.begin(positions), arrays)
+
+    def prefetch(self, positions: range) -> None:
+        """Begin to bring the samples of later positions near; what is wrong is said when they are read."""
+        self.bytes.prefetch(_known(self._places(self.plan.picks(positions))))
+
+    def close(self) -> None:
+        """Give back files and threads."""
+        self.bytes.close()
+
+    def _places(self, picks: list[Pick]) -> list[Place | ShardSetError]:
+        found: list[Place | ShardSetError | None] = [None] * len(picks)
+        for number, one in enumerate(self.plan.sets):
+            mine = [at for at, pick in enumerate(picks) if pick.set == number]
+            if mine:
+                for at, place in zip(mine, one.places([picks[at].sample for at in mine]), strict=True):
+                    found[at] = place
+        return [place for place in found if place is not None]
+
+    def _one(
+        self,
+        position: int,
+        pick: Pick,
+        place: Place | ShardSetError,
+        content: Content | None,
+        crashed: bool,
+        arrays: Arrays,
+        at: int,
+    ) -> Note:
+        """Decode the sample at a position, or what stands in for it."""
+        plan, bad = self.plan, []
+        square, moment = CENTRE, CENTRE
+        if plan.augment is not None:
+            generator = keyed_generator(plan.seed, "square", position)
+            square, moment = float(generator.random()), float(generator.random())
+            arrays.draws[at] = draw_augmentation(plan.augment, keyed_generator(plan.seed, "augment", position))
+        for attempt in range(1, plan.data.max_bad_in_a_row + 1):
+            try:
+                if crashed and attempt == 1:
+                    raise ValueError("decoding it ends the process")
+                decoded = self._decode(pick, place, content, square, moment)
+                break
+            except (ShardSetError, ValueError) as error:
+                where = (place.url, place.key) if isinstance(place, Place) else (plan.sets[pick.set].url, "")
+                bad.append((*where, str(error)))
+                pick = plan.stand_in(pick, attempt)
+                place = self._places([pick])[0]
+                content = None if isinstance(place, ShardSetError) else self.bytes.begin([place])()[0]
+        else:
+            raise ShardSetError(
+                f"{plan.sets[pick.set].url}: {plan.data.max_bad_in_a_row} samples in a row can't be used; the last: "
+                f"{bad[-1][2]}"
+            )
+        arrays.frames[at], arrays.audio[at] = decoded.frames, decoded.audio
+        return Note(
+            decoded.key,
+            decoded.metadata.model_dump_json(),
+            decoded.square,
+            tuple(decoded.frame_times_s),
+            decoded.audio_start_s,
+            tuple(bad),
+        )
+
+    def _decode(
+        self, pick: Pick, place: Place | ShardSetError, content: Content | None, square: float, moment: float
+    ) -> DecodedSample:
+        if isinstance(place, ShardSetError):
+            raise place
+        if not isinstance(content, bytes):
+            raise ShardSetError(str(content))
+        try:
+            sample = self.plan.sets[pick.set].parse(place, content)
+        except ValueError:
+            # maybe it was the way here: once more, from where it comes from
+            self.bytes.discard(place)
+            content = self.bytes.begin([place])()[0]
+            if not isinstance(content, bytes):
+                raise ShardSetError(str(content)) from None
+            sample = self.plan.sets[pick.set].parse(place, content)
+        return decode_sample(sample, self.plan.spec, square, moment)
+
+
+def open_cache(settings: CacheSettings) -> NodeCache | None:
+    """The node's cache, as the settings say."""
+    size = int(settings.gigabytes * 1e9)
+    return NodeCache(settings.folder or node_cache.default_folder(), size) if size else None
+
+
+def _known(places: list[Place | ShardSetError]) -> list[Place]:
+    return [place for place in places if isinstance(place, Place)]
+
+
+def _shapes(plan: ReadPlan, samples: int) -> list[tuple[tuple[int, ...], type]]:
+    spec = plan.spec
+    return [
+        ((samples, len(DRAWS)), np.float32),
+        ((samples, spec.channels, spec.audio_samples), np.int16),
+        ((samples, spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8),
+    ]

@@ -1,0 +1,180 @@
+"""The bytes of samples, fetched ahead of their use: from local disk, or object storage through the node's cache."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from cluster import storage
+from cluster.errors import ChangedFileError, MissingFileError, StorageError, UnreachableError
+from cluster.node_cache import NodeCache
+from pipeline.stream.shard_set import Place
+
+_CHUNKS = 4
+_HEADS = 16
+_OPEN_FILES = 256
+
+Content = bytes | StorageError
+
+
+class ShardBytes:
+    """Reads many places at once.
+
+    Args:
+        cache: of remote shards; without one each place is a request of its own.
+    """
+
+    def __init__(self, cache: NodeCache | None) -> None:
+        self._cache = cache
+        self._files = _OpenFiles()
+        self._versions: dict[str, storage.FileVersion | StorageError] = {}
+        self._chunks: ThreadPoolExecutor | None = None
+        self._heads: ThreadPoolExecutor | None = None
+
+    def begin(self, places: Sequence[Place]) -> Callable[[], list[Content]]:
+        """Ask for places; the call that comes back waits for them and gives each one's bytes or what is wrong with it.
+
+        Raises (the call): UnreachableError: the storage does not answer.
+        """
+        remote = [place for place in places if storage.is_remote(place.url)]
+        if not remote:
+            self._files.expect(places)
+            return lambda: [self._files.read(place) for place in places]
+        come = self._begin_remote(remote)
+        if len(remote) == len(places):
+            return come
+
+        def both() -> list[Content]:
+            contents = iter(come())
+            return [next(contents) if storage.is_remote(place.url) else self._files.read(place) for place in places]
+
+        return both
+
+    def prefetch(self, places: Sequence[Place]) -> None:
+        """Begin to bring remote places into the cache; nothing happens where there is none."""
+        if self._cache is None:
+            return
+        remote = [place for place in places if storage.is_remote(place.url)]
+        for place, version in zip(remote, self._versions_of(remote), strict=True):
+            if not isinstance(version, StorageError):  # else it is said when the sample itself is read
+                self._cache.prefetch(place.url, version, place.start, place.length)
+
+    def discard(self, place: Place) -> None:
+        """What came for a place was wrong: read it anew."""
+        self._files.close(place.url)
+        version = self._versions.get(place.url)
+        if self._cache is not None and isinstance(version, storage.FileVersion):
+            self._cache.discard(place.url, version, place.start, place.length)
+
+    def close(self) -> None:
+        """Give back files and threads."""
+        self._files.close()
+        if self._cache is not None:
+            self._cache.close()
+        for threads in (self._chunks, self._heads):
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin_remote(self, places: Sequence[Place]) -> Callable[[], list[Content]]:
+        if self._chunks is None:
+            self._chunks = ThreadPoolExecutor(_CHUNKS, thread_name_prefix="gavt-chunk")
+        read = self._direct if self._cache is None else self._cached
+        return self._chunks.submit(read, places).result
+
+    def _direct(self, places: Sequence[Place]) -> list[Content]:
+        found = list(storage.read_parts((place.url, place.start, place.length, None) for place in places))
+        return _unless_unreachable(found)
+
+    def _cached(self, places: Sequence[Place]) -> list[Content]:
+        assert self._cache is not None
+        versions = self._versions_of(places)
+        found: list[Content] = [StorageError("")] * len(places)
+        parts, at = [], []
+        for number, (place, version) in enumerate(zip(places, versions, strict=True)):
+            if isinstance(version, StorageError):
+                found[number] = version
+            else:
+                parts.append((place.url, version, place.start, place.length))
+                at.append(number)
+        for number, content in zip(at, self._cache.read_parts(parts), strict=True):
+            found[number] = self._of_newer(places[number]) if isinstance(content, ChangedFileError) else content
+        return _unless_unreachable(found)
+
+    def _of_newer(self, place: Place) -> Content:
+        """The bytes at a place of a shard that was replaced; the sample's checksum says if they are the sample's."""
+        assert self._cache is not None
+        try:
+            version = self._versions[place.url] = storage.version(place.url)
+            return self._cache.read(place.url, version, place.start, place.length)
+        except StorageError as error:
+            return error
+
+    def _versions_of(self, places: Sequence[Place]) -> list[storage.FileVersion | StorageError]:
+        """Versions of the shards, asked for once, many side by side."""
+        unknown = list({place.url for place in places} - self._versions.keys())
+        if unknown:
+            if self._heads is None:
+                self._heads = ThreadPoolExecutor(_HEADS, thread_name_prefix="gavt-head")
+            for url, version in zip(unknown, self._heads.map(_version_or_error, unknown), strict=True):
+                self._versions[url] = version
+        return [self._versions[place.url] for place in places]
+
+
+def _version_or_error(url: str) -> storage.FileVersion | StorageError:
+    try:
+        return storage.version(url)
+    except UnreachableError:
+        raise
+    except StorageError as error:
+        return error
+
+
+def _unless_unreachable(contents: list[Content]) -> list[Content]:
+    for content in contents:
+        if isinstance(content, UnreachableError):
+            raise content
+    return contents
+
+
+class _OpenFiles:
+    """Local shards, the last few kept open."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def expect(self, places: Sequence[Place]) -> None:
+        """Have the kernel read ahead."""
+        for place in places:
+            try:
+                with self._lock:
+                    os.posix_fadvise(self._file(place.url), place.start, place.length, os.POSIX_FADV_WILLNEED)
+            except OSError:
+                continue  # reading says what is wrong
+
+    def read(self, place: Place) -> Content:
+        try:
+            with self._lock:
+                return os.pread(self._file(place.url), place.length, place.start)
+        except FileNotFoundError:
+            return MissingFileError(f"{place.url}: no such file")
+        except OSError as error:
+            return StorageError(f"{place.url}: can't read it: {error.strerror}")
+
+    def close(self, url: str | None = None) -> None:
+        with self._lock:
+            for name in [url] if url is not None else list(self._open):
+                file = self._open.pop(name, None)
+                if file is not None:
+                    os.close(file)
+
+    def _file(self, url: str) -> int:
+        file = self._open.get(url)
+        if file is None:
+            file = self._open[url] = os.open(url.removeprefix("file://"), os.O_RDONLY | os.O_CLOEXEC)
+            if len(self._open) > _OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+        else:
+            self._open.move_to_end(url)
+        return file

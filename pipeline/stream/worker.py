@@ -1,0 +1,183 @@
+"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD`.
+
+It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
+torch here: a worker starts in half a second and takes little memory.
+
+Messages to it: `Open`, followed by the memory's file descriptor; `Task`; `Ahead`. From it: `Ready`, `Decoding`, `Done`,
+`Failed`. Tasks are done in the order in which they come.
+"""
+
+import logging
+import mmap
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from queue import SimpleQueue
+
+from cluster.errors import UserError
+from pipeline.stream.read_plan import ReadPlan
+from pipeline.stream.reader import Arrays, Chunk, Note, SampleReader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A stream of batches: its plan and the memory of its slots, each for `samples` samples."""
+
+    stream: int
+    plan: ReadPlan
+    slots: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """Put the samples at `positions` into a slot, from its sample `offset` on.
+
+    Attributes:
+        crashed: positions whose sample ended a worker before.
+    """
+
+    number: int
+    stream: int
+    slot: int
+    offset: int
+    positions: range
+    crashed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Positions that will be wanted later: bring their bytes near while there is time."""
+
+    stream: int
+    positions: range
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has started."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The bytes of a task are there."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task is done."""
+
+    number: int
+    notes: list[Note]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task can't be done by anybody: one sentence."""
+
+    number: int
+    message: str
+
+
+class Worker:
+    """The threads of the process: one takes messages and asks for bytes, one decodes, one looks ahead."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._readers: dict[int, SampleReader] = {}
+        self._slots: dict[int, list[Arrays]] = {}
+        self._tasks: SimpleQueue[tuple[Task, Chunk]] = SimpleQueue()
+        self._begun = threading.Event()
+        self._ahead: SimpleQueue[tuple[SampleReader, range]] = SimpleQueue()
+
+    def run(self) -> None:
+        """Work until the parent is gone."""
+        for target in (self._listen, self._look_ahead):
+            threading.Thread(target=target, daemon=True).start()
+        self._send(Ready())
+        while True:
+            task, chunk = self._tasks.get()
+            reader = self._readers[task.stream]
+            try:
+                chunk.wait()
+                self._send(Decoding(task.number))
+                arrays = self._slots[task.stream][task.slot].part(task.offset, task.offset + len(task.positions))
+                self._send(Done(task.number, reader.finish(chunk, arrays)))
+                self._begun.set()
+            except UserError as error:
+                self._send(Failed(task.number, str(error)))
+
+    def _listen(self) -> None:
+        """Take messages, also while something decodes or hangs, so that the parent's end is noticed at once."""
+        try:
+            while True:
+                message = self._connection.recv()
+                if isinstance(message, Open):
+                    self._open(message)
+                elif isinstance(message, Ahead):
+                    self._ahead.put((self._readers[message.stream], message.positions))
+                else:
+                    self._begin(message)
+        except (EOFError, ConnectionError):
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # a worker that doesn't listen would hang; the parent starts another
+
+    def _open(self, message: Open) -> None:
+        handle = recv_handle(self._connection)
+        memory = memoryview(mmap.mmap(handle, 0))
+        os.close(handle)
+        size = len(memory) // message.slots
+        self._readers[message.stream] = SampleReader(message.plan)
+        self._slots[message.stream] = [
+            Arrays.of(message.plan, message.samples, memory[slot * size : (slot + 1) * size])
+            for slot in range(message.slots)
+        ]
+
+    def _begin(self, task: Task) -> None:
+        try:
+            self._tasks.put((task, self._readers[task.stream].begin(task.positions, task.crashed)))
+        except UserError as error:
+            self._send(Failed(task.number, str(error)))
+
+    def _look_ahead(self) -> None:
+        self._begun.wait()  # what is wanted first must not wait for what is wanted later
+        while True:
+            reader, positions = self._ahead.get()
+            try:
+                reader.prefetch(positions)
+            except UserError as error:
+                _log.debug("positions %s can't be fetched ahead: %s", positions, error)
+
+    def _send(self, message: object) -> None:
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except (BrokenPipeError, ConnectionError):
+            os._exit(0)
+
+
+def main() -> None:
+    """The process."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    Worker(Connection(int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    # what was pickled by the parent names this module, not __main__
+    from pipeline.stream.worker import main as run
+
+    run()

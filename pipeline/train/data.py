@@ -1,0 +1,131 @@
+"""The data of a run: its loaders, where they are, and what was bad."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import CheckpointError, RunError, SettingsError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.stream.batch import Batch
+from pipeline.stream.loader import Loader, steps_of
+from pipeline.stream.mixture import Stretch
+from pipeline.stream.read_plan import ReadPlan, plan_reading, position_error
+from pipeline.stream.worker_pool import WorkerPool
+from pipeline.train.checkpoints import Checkpoint
+
+_log = logging.getLogger(__name__)
+_SAMPLES_BEFORE_JUDGING = 1000
+
+
+class TrainingData:
+    """Batches of one process from a cursor on.
+
+    Attributes:
+        plan: what is read.
+        position: global position of the next step's first sample.
+        validation: reads the validation set; None where there is none.
+        changes: sentences about data that is other than when the run was saved.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        validation: Loader | None,
+        settings: ExperimentSettings,
+        micro_batch: int,
+        group: ProcessGroup,
+        position: int,
+        changes: list[str],
+    ) -> None:
+        self.plan: ReadPlan = loader.plan
+        self.validation = validation
+        self.position = position
+        self.changes = changes
+        self._loader, self._settings, self._micro_batch, self._group = loader, settings, micro_batch, group
+        self._fingerprints = self.plan.fingerprints()
+        self._samples = self._replaced = 0
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that training waited for data so far."""
+        return self._loader.waited_s
+
+    def batches(self, steps: int) -> Iterator[Batch]:
+        """This process's micro-batches of the next steps."""
+        size, group = self._settings.train.batch_size, self._group
+        return self._loader.batches(
+            steps_of(self.position, steps, size, self._micro_batch, group.rank, group.world_size)
+        )
+
+    def count(self, samples: int, replaced: int) -> None:
+        """A step is done: so many samples were shown by all processes, and so many of them stood in for bad ones.
+
+        Raises:
+            RunError: too many are bad; on all processes alike.
+        """
+        self.position += samples
+        self._samples += samples
+        self._replaced += replaced
+        most = self._settings.data.max_bad_rate
+        if self._samples >= _SAMPLES_BEFORE_JUDGING and self._replaced > most * self._samples:
+            raise RunError(
+                f"{self._replaced} of {self._samples} samples were bad since the start, more than "
+                f"data.max_bad_rate = {most:g}; the log names them"
+            )
+
+    def cursor(self) -> dict[str, Any]:
+        """Where to go on, as JSON."""
+        history = [part.model_dump() for part in self.plan.mixture.history]
+        return {"position": self.position, "mix": history, "orders": self._fingerprints}
+
+
+@contextmanager
+def open_data(
+    settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
+) -> Iterator[TrainingData]:
+    """Open the data where a checkpoint left it, or at its beginning; its processes end with the block.
+
+    Raises:
+        SettingsError: no training data is named.
+        ShardSetError: it is missing or damaged, or has another order than when the checkpoint was saved.
+    """
+    data = settings.data
+    if data.train is None:
+        raise SettingsError("data.train: expected a shard set to train on, found none")
+    cursor = {} if checkpoint is None else _cursor_of(checkpoint)
+    position = int(cursor.get("position", 0))
+    history = [Stretch.model_validate(part) for part in cursor.get("mix", [])]
+    plan = plan_reading(data.train, settings.features, data, settings.seed, True, history, position)
+    changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
+    with ExitStack() as stack:
+        pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s)) if data.workers else None
+        loader = stack.enter_context(Loader(plan, micro_batch, group.device, pool))
+        validation = None
+        if data.validation is not None:
+            held_out = plan_reading(data.validation, settings.features, data, settings.seed, False)
+            validation = stack.enter_context(Loader(held_out, micro_batch, group.device, pool))
+        yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
+
+
+def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    cursor = checkpoint.manifest["state"].get("cursor")
+    if not isinstance(cursor, dict):
+        raise CheckpointError(f"{checkpoint.url}: expected a cursor of the data in its manifest, found none")
+    return cursor
+
+
+def _changes(plan: ReadPlan, history: list[Stretch], before: dict[str, str], allowed: bool) -> Iterator[str]:
+    """What is another than when the run was saved, in sentences.
+
+    Raises:
+        ShardSetError: the order of a set, which is not allowed.
+    """
+    for name, now in plan.fingerprints().items():
+        if name in before and before[name] != now:
+            if not allowed:
+                raise position_error(name, before[name], now)
+            yield str(position_error(name, before[name], now)).partition(";")[0]
+    if history and plan.mixture.history[-1] is not history[-1]:
+        yield f"the weights are other ones: {history[-1].runs} runs a cycle before, {plan.mixture.history[-1].runs} now"
