@@ -25,6 +25,8 @@ from pathlib import Path
 _BLOCK = 4096
 _FREE = 0.05  # of the disk, left to others
 _LOOK_S = 5.0  # between two looks at who lives
+_LOCK_S = 30.0
+_LONGEST_NAP_S = 0.01
 _LINE = 160
 _RECORD = 16 + 1 + 32 + 1 + 16 + 1 + 8 + 1
 _COMPACT = _RECORD * 16_384
@@ -164,7 +166,8 @@ class CacheAccount:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
             account = os.open(f"{self._folder}/account", flags, 0o600)
         try:
-            fcntl.flock(account, fcntl.LOCK_EX)
+            if not lock(account, _LOCK_S):
+                raise TimeoutError(errno.ETIMEDOUT, "locked by a process that does not move", self._folder)
             yield account
         finally:
             os.close(account)
@@ -304,6 +307,21 @@ class CacheAccount:
 
     def _record(self, extent: str) -> bytes:
         return f"{extent.removeprefix(self._sets + '/')}\n".encode()
+
+
+def lock(file: int, limit_s: float) -> bool:
+    """Lock an open file as its only user; whether that was possible within a time, for who holds it may be stopped."""
+    end, nap_s = time.monotonic() + limit_s, 0.0002
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(nap_s)
+            nap_s = min(_LONGEST_NAP_S, nap_s * 1.5)
+        else:
+            return True
 
 
 def _rounded(size: int) -> int:

@@ -20,7 +20,6 @@ origin, and their locks don't see all that is killed. It belongs to one user.
 
 import atexit
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -33,13 +32,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster import storage
-from cluster.cache_account import CacheAccount
+from cluster.cache_account import CacheAccount, lock
 from cluster.errors import StorageError
 from cluster.storage import FileVersion
 
 FOLDER = "GAVT_CACHE"
 """Variable: the folder of the node's cache."""
 _REST_S = 30.0
+_WAIT_S = 60.0  # for an extent that another process fetches; that one may have been stopped
 _PLACES = 16_384
 _AHEAD = 1024
 _TRIES = 100
@@ -275,7 +275,8 @@ class NodeCache:
         extent = self._extent(url, version, number)
         part = _open_part(extent)
         try:
-            fcntl.flock(part, fcntl.LOCK_EX)
+            if not lock(part, _WAIT_S):
+                return None
             content = _stored(extent, skip, length)
             status = os.fstat(part)
             if content is not None:

@@ -207,7 +207,7 @@ class QuickS3:
                     way = _Way(until, None)
                 else:
                     server = f"{parts.scheme}://{parts.netloc}"
-                    pool = self._pools.setdefault(server, ConnectionPool(server))
+                    pool = self._pools.get(server) or self._pools.setdefault(server, ConnectionPool(server))
                     way = _Way(until, pool, address, credentials, region)
             self._ways[bucket] = way
         return way

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cluster import cache_account, storage
+from cluster import cache_account, node_cache, storage
 from cluster.cache_account import CacheAccount
 from cluster.errors import ChangedFileError, MissingFileError, StorageError, UnreachableError
 from cluster.node_cache import NodeCache, default_folder
@@ -142,8 +142,12 @@ def test_what_was_read_comes_from_the_cache(
     assert later.hits >= len(CONTENT) // 5000
 
 
-def _read_and_say(folder: Path, url: str, version: FileVersion, said: Any) -> None:
+def _read_and_say(folder: Path, url: str, version: FileVersion, said: Any, seed: int) -> None:
     cache = NodeCache(folder, 64 * EXTENT, EXTENT)
+    starts = list(range(0, len(CONTENT) - 5000, 5000))
+    random.Random(seed).shuffle(starts)
+    for start in starts:
+        assert cache.read(url, version, start, 5000) == CONTENT[start : start + 5000]
     read_all(cache, url, version)
     said.put(cache.fetched_bytes)
     cache.close()
@@ -153,7 +157,7 @@ def test_processes_fetch_each_extent_once(origin: str, tmp_path: Path, monkeypat
     slowly(monkeypatch, 0.006)
     said = PROCESSES.SimpleQueue()
     arguments = (_read_and_say, tmp_path / "cache", origin, storage.version(origin), said)
-    with process(*arguments), process(*arguments), process(*arguments):
+    with process(*arguments, 1), process(*arguments, 2), process(*arguments, 3):
         fetched = [said.get() for _ in range(3)]
     assert sum(fetched) == len(CONTENT)
     assert files(tmp_path / "cache", ".part") == []
@@ -243,6 +247,33 @@ def test_a_killed_fetcher_s_extent_is_fetched_by_who_waits(
         assert waiting.result() == CONTENT[start : start + 10]
     assert (cache.misses, files(tmp_path / "cache", ".part")) == (1, [])
     assert bytes_on_account(tmp_path / "cache")[0] == bytes_on_disk(tmp_path / "cache") == EXTENT
+
+
+def test_a_process_that_was_stopped_stops_nobody_else(
+    origin: str, tmp_path: Path, caches: Callable[..., NodeCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler suspends a job in the middle of a fetch, or while it holds the account."""
+    version, cache = storage.version(origin), caches()
+    monkeypatch.setattr(node_cache, "_WAIT_S", 0.2)
+    monkeypatch.setattr(cache_account, "_LOCK_S", 0.2)
+    with monkeypatch.context() as forever:
+        slowly(forever, 60)
+        stopped = PROCESSES.Process(target=_read_at_random, args=(tmp_path / "cache", origin, version, 10**9, 0))
+        stopped.start()
+    try:
+        while not files(tmp_path / "cache", ".part"):
+            time.sleep(0.002)
+        start = int(files(tmp_path / "cache", ".part")[0].stem) * EXTENT
+        os.kill(stopped.pid or 0, signal.SIGSTOP)
+        assert cache.read(origin, version, start, 10) == CONTENT[start : start + 10]
+        assert cache.fetched_bytes == 10
+        other = (start + 2 * EXTENT) % (40 * EXTENT)
+        with (tmp_path / "cache/account").open("rb") as account:
+            fcntl.flock(account, fcntl.LOCK_EX)
+            assert cache.read(origin, version, other, 10) == CONTENT[other : other + 10]
+    finally:
+        stopped.kill()
+        stopped.join()
 
 
 def test_deaths_among_the_living_do_not_eat_up_the_room(
