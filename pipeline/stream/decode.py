@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from pipeline.samples.clip_frames import ClipFrames
 from pipeline.samples.flac import decode_flac, read_header
@@ -133,12 +134,13 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
     frames: Pixels = np.empty((spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8)
     square: Box = (0.0, 0.0, 1.0, 1.0)
     before: av.VideoFrame | None = None
+    scaler = VideoReformatter()
     try:
         for number, frame in enumerate(clip.decode(indices)):
             if frame is before:
                 frames[number] = frames[number - 1]
             else:
-                square = square_of_frame(frame, place, frames[number], clip.pixel_aspect)
+                square = square_of_frame(frame, place, frames[number], clip.pixel_aspect, scaler)
             before = frame
     except ValueError as error:
         raise ValueError(f"{key}: its clip can't be decoded: {error}") from error

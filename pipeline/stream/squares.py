@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
 from pipeline.samples.clip import convert
@@ -53,18 +53,21 @@ def square_of_image(content: bytes, place: float, target: Pixels) -> Box:
     return (left / width, top / height, (left + side) / width, (top + side) / height)
 
 
-def square_of_frame(frame: av.VideoFrame, place: float, target: Pixels, pixel_aspect: Fraction) -> Box:
+def square_of_frame(
+    frame: av.VideoFrame, place: float, target: Pixels, pixel_aspect: Fraction, scaler: VideoReformatter
+) -> Box:
     """Put a square of a video frame into `target` [3, K, K]; arguments and result as of `square_of_image`.
 
     Args:
         pixel_aspect: how many times as wide as high a pixel is shown.
+        scaler: the same for all frames of a clip.
     """
     size = target.shape[1]
     turned = frame.rotation % 360
     width, height = float(frame.width * pixel_aspect), float(frame.height)
     scale = size / min(width, height)
     columns, rows = max(size, round(width * scale)), max(size, round(height * scale))
-    planes = convert(frame, columns, rows, "gbrp", Interpolation.BILINEAR).planes
+    planes = convert(frame, columns, rows, "gbrp", Interpolation.BILINEAR, scaler).planes
     upright = (rows, columns) if turned in _ROTATED_RIGHT else (columns, rows)
     left, top = (round((length - size) * place) for length in upright)
     for band, plane in _PLANES.items():
