@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, inspect, localize, manifest, prepare, quickstart, report, synth, train
+from jobs import config, evaluate, inspect, localize, manifest, prepare, quickstart, report, stream, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(manifest.app, name="manifest")
+app.add_typer(stream.app, name="stream")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)

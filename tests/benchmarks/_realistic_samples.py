@@ -16,13 +16,19 @@ from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
 
 RATE_HZ = 11025
-AUDIO_SAMPLES = 65_535
-SIDE = 256
+_LABELS = ("violin", "cello", "flute", "horn")
 _TEXTURES = 6
 
 
-def write_realistic(folder: Path, samples: int, samples_per_shard: int = 250) -> Path:
-    """Frames of about 25 KB and sounds of about 90 KB; the same number gives the same bytes."""
+def write_realistic(
+    folder: Path, samples: int, samples_per_shard: int = 250, side: int = 256, audio_samples: int = 65_535
+) -> Path:
+    """Frames of about 25 KB and sounds of about 90 KB, unless made smaller; the same numbers give the same bytes.
+
+    Args:
+        side: of the square frames in pixels.
+        audio_samples: of each sound, at `RATE_HZ`.
+    """
     folder.mkdir(parents=True)
     textures, tracks = _make_textures(), _make_tracks()
     shards = []
@@ -33,7 +39,7 @@ def write_realistic(folder: Path, samples: int, samples_per_shard: int = 250) ->
         with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for index in range(first, min(first + samples_per_shard, samples)):
                 start, crc32 = content.tell(), 0
-                for kind, data in _sample(index, textures, tracks):
+                for kind, data in _sample(index, textures, tracks, side, audio_samples):
                     info = tarfile.TarInfo(f"video{index:07d}-000.{kind}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
@@ -52,7 +58,11 @@ def write_realistic(folder: Path, samples: int, samples_per_shard: int = 250) ->
 
 
 def _sample(
-    index: int, textures: list[npt.NDArray[np.uint8]], tracks: list[npt.NDArray[np.float32]]
+    index: int,
+    textures: list[npt.NDArray[np.uint8]],
+    tracks: list[npt.NDArray[np.float32]],
+    side: int,
+    audio_samples: int,
 ) -> Iterator[tuple[str, bytes]]:
     random = np.random.default_rng(index)
     metadata = SampleMetadata(
@@ -61,23 +71,25 @@ def _sample(
         frame_times_s=[3.0],
         audio_start_s=0.0,
         audio_rate_hz=RATE_HZ,
-        audio_samples=AUDIO_SAMPLES,
-        labels=["violin"],
+        audio_samples=audio_samples,
+        labels=[_LABELS[index % len(_LABELS)]],
     )
     yield "json", metadata.model_dump_json().encode()
     texture = textures[index % _TEXTURES]
-    y, x = random.integers(0, texture.shape[0] - SIDE, 2)
-    image = Image.fromarray(texture[y : y + SIDE, x : x + SIDE])
+    y, x = random.integers(0, texture.shape[0] - side, 2)
+    image = Image.fromarray(texture[y : y + side, x : x + side])
     draw = ImageDraw.Draw(image)
     for _ in range(3):
-        left, top = random.integers(0, SIDE - 64, 2)
-        draw.ellipse((left, top, left + 60, top + 60), fill=tuple(int(c) for c in random.integers(0, 255, 3)))
+        left, top = random.integers(0, side * 3 // 4, 2)
+        draw.ellipse(
+            (left, top, left + side // 5, top + side // 5), fill=tuple(int(c) for c in random.integers(0, 255, 3))
+        )
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=90)
     yield "jpg", jpeg.getvalue()
     track = tracks[index % _TEXTURES]
-    start = random.integers(0, len(track) - AUDIO_SAMPLES)
-    piece = track[start : start + AUDIO_SAMPLES] * random.uniform(0.5, 1.0)
+    start = random.integers(0, len(track) - audio_samples)
+    piece = track[start : start + audio_samples] * random.uniform(0.5, 1.0)
     yield "flac", encode_flac(piece.astype(np.int16)[None], RATE_HZ)
 
 

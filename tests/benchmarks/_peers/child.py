@@ -55,7 +55,7 @@ class Child:
         command = [sys.executable, "-m", "_peers.serve", json.dumps(asdict(self.job))]
         self._process = subprocess.Popen(
             command,
-            env=environment(self.job.loader),
+            env=environment(self.job.loader) | {"TMPDIR": self.job.scratch},  # where peers leave locks and caches
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._words,

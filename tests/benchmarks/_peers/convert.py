@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def convert(kind: str, shards: Path, out: Path) -> Path:
     from _peers.child import environment
 
     command = [sys.executable, "-m", "_peers.convert", kind, str(shards), str(out)]
-    done = subprocess.run(command, env=environment(kind), capture_output=True, text=True)
+    with tempfile.TemporaryDirectory(prefix="gavt-") as scratch:
+        done = subprocess.run(command, env=environment(kind) | {"TMPDIR": scratch}, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{kind}: its writer broke:\n{done.stderr[-3000:]}")
     return out

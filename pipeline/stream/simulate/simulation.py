@@ -1,0 +1,193 @@
+"""A planned job gone through without reading: which node reads which extents when, and what its cache has of them."""
+
+from dataclasses import dataclass, field
+from statistics import mean
+
+import numpy as np
+
+from pipeline.errors import SettingsError, ShardSetError
+from pipeline.stream.order import Numbers, Order
+from pipeline.stream.settings import DataSettings
+from pipeline.stream.simulate.cache_model import CacheModel
+from pipeline.stream.simulate.node import Extents, Node, NodeEpoch
+from pipeline.stream.simulate.quality import ShuffleQuality, shuffle_quality
+from pipeline.stream.simulate.shard_sizes import ShardSizes
+
+EXTENT_BYTES = 4 << 20
+PASSING_SHARE = 0.25
+"""Of a full cache that new extents pass through; see `cluster.node_cache`."""
+_MOST_READS = 20_000_000
+"""Samples that are gone through; beyond, fewer nodes or shards stand for all."""
+_PIECE = 1 << 17
+_LEAST_BLOCKS = 4
+"""Blocks a lane of a set that is scaled down."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned job.
+
+    Attributes:
+        batch_size: samples of a step, over all ranks.
+        samples_per_s: of the whole job, for the load on the storage.
+    """
+
+    nodes: int
+    ranks_per_node: int
+    batch_size: int
+    data: DataSettings
+    epochs: int = 2
+    seed: int = 0
+    samples_per_s: float = 1000.0
+
+    def node_of(self, positions: Numbers) -> Numbers:
+        """Which node shows the samples at global positions; see `pipeline.stream.loader.steps_of`."""
+        return positions % self.batch_size * self.nodes // self.batch_size
+
+
+@dataclass(frozen=True)
+class EpochForecast:
+    """An epoch, as the mean of the nodes that were gone through.
+
+    Attributes:
+        cache_hits: share of the reads of extents that the cache serves.
+        node_downloads: requests for data, a node.
+        node_bytes: downloaded, a node.
+        total_bytes: downloaded by all nodes.
+        times: how often each extent that a node reads is downloaded by it.
+        requests_per_s, bytes_per_s: of all nodes together.
+    """
+
+    epoch: int
+    cache_hits: float
+    node_downloads: float
+    node_bytes: float
+    total_bytes: float
+    times: float
+    requests_per_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a job will read.
+
+    Attributes:
+        lanes: of the order; fewer than asked for where the set is small.
+        nodes_per_shard: how many nodes read each shard, in the mean.
+        node_set_bytes: of all extents that a node reads in an epoch.
+        window_bytes: what a node's cache must hold so that nothing is downloaded twice in an epoch.
+        scaled: how the job was made smaller to be gone through, in sentences.
+    """
+
+    samples: int
+    set_bytes: int
+    lanes: int
+    quality: ShuffleQuality
+    nodes_per_shard: float
+    node_set_bytes: float
+    window_bytes: float
+    epochs: list[EpochForecast]
+    scaled: list[str] = field(default_factory=list)
+
+
+def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> Forecast:
+    """Go through the epochs of a job.
+
+    Args:
+        extent_bytes: of the pieces that caches hold.
+
+    Raises:
+        SettingsError: the batch can't be cut into equal parts for the ranks.
+        ShardSetError: the shard set is empty.
+    """
+    ranks = job.nodes * job.ranks_per_node
+    if job.batch_size % ranks:
+        raise SettingsError(
+            f"batch size: expected a multiple of {job.nodes} nodes × {job.ranks_per_node} ranks, found {job.batch_size}"
+        )
+    if not len(sizes):
+        raise ShardSetError("expected shards with samples, found none")
+    order = Order(sizes.samples, job.seed, job.data.block_samples, job.data.lanes)
+    quality = shuffle_quality(order)
+    set_bytes = int(sizes.bytes.sum())
+    samples = len(sizes)
+    part, scale, scaled = _scale_shards(sizes, job)
+    if scale > 1:
+        order = Order(part.samples, job.seed, job.data.block_samples, job.data.lanes)
+    nodes = _choose_nodes(part, job, scaled)
+    walked = _walk(part, Extents(part, extent_bytes), order, job, nodes, scale)
+    epochs = [_mean(number, epochs, job, samples, scale) for number, epochs in enumerate(walked)]
+    first = walked[0]
+    return Forecast(
+        samples=samples,
+        set_bytes=set_bytes,
+        lanes=order.lanes,
+        quality=quality,
+        nodes_per_shard=mean(epoch.shards for epoch in first) * job.nodes / int((part.samples > 0).sum()),
+        node_set_bytes=mean(epoch.touched_bytes for epoch in first) * scale,
+        window_bytes=float(max(epoch.window_bytes for epochs in walked for epoch in epochs)),
+        epochs=epochs,
+        scaled=scaled,
+    )
+
+
+def _walk(
+    sizes: ShardSizes, extents: Extents, order: Order, job: Job, nodes: Numbers, scale: int
+) -> list[list[NodeEpoch]]:
+    """Epoch → chosen node → what it read."""
+    cache = int(job.data.cache.gigabytes * 1e9) // extents.whole_bytes
+    passing = max(1, round(cache * PASSING_SHARE))
+    kept = (cache - passing) // scale
+
+    def model() -> CacheModel | None:
+        return CacheModel(extents.count, kept, passing) if cache else None
+
+    readers = [Node(sizes, extents, model()) for _ in nodes]
+    found = []
+    for epoch in range(job.epochs):
+        for start in range(0, len(order), _PIECE):
+            positions = np.arange(start, min(start + _PIECE, len(order)))
+            samples = order.samples_at(epoch, range(start, start + len(positions)))
+            whose = job.node_of(positions + epoch * len(order))
+            for node, reader in zip(nodes.tolist(), readers, strict=True):
+                mine = samples[whose == node]
+                if len(mine):
+                    reader.read(mine, order.shard_of(mine))
+        found.append([reader.end_epoch() for reader in readers])
+    return found
+
+
+def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[str]]:
+    """One shard in so many, where even one node would read too much."""
+    reads = len(sizes) * job.epochs // job.nodes
+    least = _LEAST_BLOCKS * job.data.lanes * job.data.block_samples
+    scale = min(-(-reads // _MOST_READS), max(1, len(sizes) // least))
+    if scale == 1:
+        return sizes, 1, []
+    return sizes.every(scale), scale, [f"one shard in {scale} stands for all, and so does what the caches keep"]
+
+
+def _choose_nodes(sizes: ShardSizes, job: Job, scaled: list[str]) -> Numbers:
+    reads = len(sizes) * job.epochs / job.nodes
+    count = max(1, min(job.nodes, int(_MOST_READS / reads)))
+    if count < job.nodes:
+        scaled.append(f"{count} of {job.nodes} nodes stand for all")
+    return np.unique(np.linspace(0, job.nodes - 1, count).astype(np.int64))
+
+
+def _mean(number: int, epochs: list[NodeEpoch], job: Job, samples: int, scale: int) -> EpochForecast:
+    fetched, amount = (scale * mean(getattr(epoch, name) for epoch in epochs) for name in ("fetched", "fetched_bytes"))
+    reads = mean(epoch.reads for epoch in epochs)
+    seconds = samples / job.samples_per_s
+    cached = job.data.cache.gigabytes > 0
+    return EpochForecast(
+        epoch=number,
+        cache_hits=1 - fetched / scale / reads if cached else 0.0,
+        node_downloads=fetched,
+        node_bytes=amount,
+        total_bytes=amount * job.nodes,
+        times=fetched / scale / mean(epoch.touched for epoch in epochs),
+        requests_per_s=fetched * job.nodes / seconds,
+        bytes_per_s=amount * job.nodes / seconds,
+    )
