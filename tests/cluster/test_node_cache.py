@@ -234,7 +234,7 @@ def test_a_killed_fetcher_s_extent_is_fetched_by_who_waits(
         slowly(forever, 60)
         killed = PROCESSES.Process(target=_read_at_random, args=(tmp_path / "cache", origin, version, 10**9, 0))
         killed.start()
-    while not files(tmp_path / "cache", ".part"):
+    while not any(path.stat().st_size for path in files(tmp_path / "cache", ".part")):
         time.sleep(0.002)
     start = int(files(tmp_path / "cache", ".part")[0].stem) * EXTENT
     cache = caches()
@@ -261,7 +261,7 @@ def test_a_process_that_was_stopped_stops_nobody_else(
         stopped = PROCESSES.Process(target=_read_at_random, args=(tmp_path / "cache", origin, version, 10**9, 0))
         stopped.start()
     try:
-        while not files(tmp_path / "cache", ".part"):
+        while not any(path.stat().st_size for path in files(tmp_path / "cache", ".part")):
             time.sleep(0.002)
         start = int(files(tmp_path / "cache", ".part")[0].stem) * EXTENT
         os.kill(stopped.pid or 0, signal.SIGSTOP)
