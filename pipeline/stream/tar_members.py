@@ -1,6 +1,6 @@
 """The files in a tar, one header at a time, without reading what lies between the headers.
 
-Python's tarfile takes some 60 µs a file; this takes some 5. It knows ustar, PAX names and sizes, and GNU's long names.
+Takes a third of the time of Python's tarfile. It knows ustar, PAX names and sizes, and GNU's long names.
 """
 
 from collections.abc import Callable, Iterator
