@@ -49,16 +49,18 @@ class CacheAccount:
         folder: of the cache; made if need be.
         max_bytes: of all extents and parts together.
         extent_bytes: of a whole extent.
+        ring_bytes: of `max_bytes`, for transient extents; a quarter, unless given, and never less than an extent.
 
     Raises:
         OSError: the folder can't be written, or belongs to somebody else.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, extent_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, extent_bytes: int, ring_bytes: int | None = None) -> None:
         self._folder = os.fspath(folder)
         self._sets = f"{self._folder}/sets"
         self._max_bytes = max_bytes
-        self._kept_bytes = max(0, max_bytes - max(max_bytes // 4, _rounded(extent_bytes)))
+        ring_bytes = max_bytes // 4 if ring_bytes is None else ring_bytes
+        self._kept_bytes = max(0, max_bytes - max(ring_bytes, _rounded(extent_bytes)))
         self._victims: Iterator[str] = iter(())
         self._claimed: set[str] = set()
         self._looked = -float("inf")  # monotonic time

@@ -6,8 +6,8 @@ there is no daemon and no shared memory, and any of them may be killed at any mo
 
 What stays. An epoch goes over all data once, in a new order each time: whatever was used longest ago is what comes
 soonest, and a cache that drops it would hold nothing of use. So extents are *kept*, for good, as long as they fill less
-than three quarters of `max_bytes`; the others are *transient*: they pass through a ring that has the rest, at least a
-quarter, and the oldest goes first. In every later epoch the kept ones are hits, and the ring serves samples whose
+than `max_bytes` without `ring_bytes`; the others are *transient*: they pass through a ring that has the rest, and the
+oldest goes first. In every later epoch the kept ones are hits, and the ring serves samples whose
 neighbours were read a moment ago. Before anything else goes what no living process uses: sets (folders) from which none
 has read; and older versions of a file go as soon as a newer one is read.
 
@@ -60,6 +60,8 @@ class NodeCache:
         max_bytes: of all that is in the folder's extents; smaller than an extent: nothing is kept.
         extent_bytes: of an extent; a miss fetches as much. Smaller where samples near to each other are not read at
             nearly the same time.
+        ring_bytes: of `max_bytes`, at least what is read again and again before it is done with; a quarter unless
+            given.
         fetchers: threads that `prefetch` uses.
 
     Attributes:
@@ -68,13 +70,22 @@ class NodeCache:
         fetched_bytes: bytes that this process took from origins.
     """
 
-    def __init__(self, folder: str | Path, max_bytes: int, extent_bytes: int = 4 << 20, *, fetchers: int = 8) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        max_bytes: int,
+        extent_bytes: int = 4 << 20,
+        *,
+        ring_bytes: int | None = None,
+        fetchers: int = 8,
+    ) -> None:
         self.hits = 0
         self.misses = 0
         self.fetched_bytes = 0
         self._folder = Path(folder).absolute()
         self._max_bytes = max_bytes
         self._extent_bytes = extent_bytes
+        self._ring_bytes = ring_bytes
         self._fetchers = fetchers
         self._places: dict[tuple[str, FileVersion], str] = {}
         self._claimed: set[str] = set()
@@ -163,7 +174,7 @@ class NodeCache:
 
     def _join(self) -> None:
         try:
-            self._account = CacheAccount(self._folder, self._max_bytes, self._extent_bytes)
+            self._account = CacheAccount(self._folder, self._max_bytes, self._extent_bytes, self._ring_bytes)
         except OSError as error:
             self._rest(error)
         else:

@@ -29,6 +29,11 @@ class ProcessGroup:
     device: torch.device
 
     @property
+    def nodes(self) -> int:
+        """Machines of the job, as far as the launcher says how many processes each has (LOCAL_WORLD_SIZE)."""
+        return -(-self.world_size // int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size)))
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes the job's files."""
         return self.rank == 0

@@ -1,8 +1,12 @@
 """A micro-batch as the model takes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -73,12 +77,50 @@ class Batch:
         return augment_frames(frames, here.draws, frame_size), waveform * here.draws.volume[:, None, None]
 
 
-def take_batch(first_position: int, notes: list[Note], arrays: Arrays, augment: bool, pin: bool) -> Batch:
-    """A batch of what was read: copies, so that the arrays can be filled again; in pinned memory if asked for."""
-    frames, audio = (_copy(torch.from_numpy(part[: len(notes)]), pin) for part in (arrays.frames, arrays.audio))
-    draws = AugmentDraws.of(arrays.draws[: len(notes)]) if augment else None
+def take_batch(
+    first_position: int,
+    notes: list[Note],
+    arrays: Arrays,
+    augment: bool,
+    pin: bool,
+    release: Callable[[], None] | None = None,
+) -> Batch:
+    """A batch of what was read.
+
+    Args:
+        pin: into pinned memory.
+        release: called when the batch's tensors are gone, which are the arrays themselves then. Without it they are
+            copies, and the arrays may be filled again at once.
+    """
+    count = len(notes)
+    draws = AugmentDraws.of(arrays.draws[:count].copy()) if augment else None
+    if release is None:
+        frames, audio = (_copy(torch.from_numpy(part[:count]), pin) for part in (arrays.frames, arrays.audio))
+    else:
+        lease = _Lease(release)
+        frames, audio = (torch.from_numpy(lease.on(part[:count])) for part in (arrays.frames, arrays.audio))
     return Batch(first_position, notes, frames, audio, draws)
 
 
 def _copy(tensor: Tensor, pin: bool) -> Tensor:
     return tensor.pin_memory() if pin else tensor.clone()
+
+
+class _Lease:
+    """Calls when nothing is left that `on` gave out."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+
+    def on(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The same array, which holds the lease."""
+        return np.asarray(_Held(array, self))
+
+    def __del__(self) -> None:
+        self._release()
+
+
+class _Held:
+    def __init__(self, array: npt.NDArray[Any], lease: _Lease) -> None:
+        self.__array_interface__ = array.__array_interface__
+        self._kept = (array, lease)

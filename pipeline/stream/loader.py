@@ -8,14 +8,13 @@ a node, always reads the same lanes of the order.
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 
 import torch
 
-from cluster import storage
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Note, SampleReader
@@ -24,6 +23,8 @@ from pipeline.stream.worker_pool import WorkerPool
 _log = logging.getLogger(__name__)
 _CHUNK = 16
 """Samples a task: enough that talking costs nothing, few enough that all workers are at the next batch."""
+_LENT = 2
+"""Batches that are still in use while others are read; who keeps more gets copies."""
 _SAID_EACH = 20
 
 
@@ -66,8 +67,9 @@ class Loader:
         if pool is None and plan.data.workers:
             self._pool = WorkerPool(plan.data.workers, plan.data.deadline_s)
         if self._pool is not None:
-            self._stream, self._slots = self._pool.open(plan, plan.data.prefetch + 1, batch_samples)
+            self._stream, self._slots = self._pool.open(plan, plan.data.prefetch + _LENT, batch_samples)
             self._free = list(range(len(self._slots)))
+            self._lent = 0
 
     def __enter__(self) -> "Loader":
         return self
@@ -124,8 +126,8 @@ class Loader:
                     return
                 current = pending[0]
                 notes = [note for job in current.jobs for note in pool.result(job)]
-                batch = self._batch(current.positions, notes, self._slots[current.slot])
-                self._free.append(pending.popleft().slot)
+                batch = self._lend(current, notes)
+                pending.popleft()
                 self.waited_s += time.perf_counter() - started
                 yield batch
         finally:
@@ -133,6 +135,20 @@ class Loader:
                 for job in left.jobs:
                     pool.drop(job)
                 self._free.append(left.slot)
+
+    def _lend(self, pending: _Pending, notes: list[Note]) -> Batch:
+        """A batch whose tensors are its slot, which comes back with their end; copies where many are still in use."""
+        slot = self._slots[pending.slot]
+        if self._lent >= _LENT or self._device is not None:
+            self._free.append(pending.slot)
+            return self._batch(pending.positions, notes, slot)
+        self._lent += 1
+
+        def give_back() -> None:
+            self._lent -= 1
+            self._free.append(pending.slot)
+
+        return self._batch(pending.positions, notes, slot, give_back)
 
     def _submit(self, pool: WorkerPool, positions: range) -> _Pending:
         slot = self._free.pop()
@@ -143,9 +159,7 @@ class Loader:
         return _Pending(positions, slot, jobs)
 
     def _looks_ahead(self) -> bool:
-        cache = self.plan.data.cache
-        remote = any(storage.is_remote(one.url) for one in self.plan.sets)
-        return remote and cache.gigabytes > 0 and cache.read_ahead > 0
+        return self.plan.cache is not None and self.plan.data.cache.read_ahead > 0
 
     def _announced(self, pool: WorkerPool, pieces: Iterator[range]) -> Iterator[range]:
         """The pieces; what lies up to `read_ahead` samples behind them is told to the workers before."""
@@ -166,9 +180,12 @@ class Loader:
             told -= len(coming[0])
             yield coming.popleft()
 
-    def _batch(self, positions: range, notes: list[Note], arrays: Arrays) -> Batch:
+    def _batch(
+        self, positions: range, notes: list[Note], arrays: Arrays, release: Callable[[], None] | None = None
+    ) -> Batch:
         self._bad.note(positions, notes)
-        return take_batch(positions.start, notes, arrays, self.plan.augment is not None, self._device is not None)
+        augment, pin = self.plan.augment is not None, self._device is not None
+        return take_batch(positions.start, notes, arrays, augment, pin, release)
 
 
 class BadSamples:

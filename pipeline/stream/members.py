@@ -21,6 +21,7 @@ class Sample:
         clip: the video of layout `clip`: MP4; in shards that others wrote any kind.
         foreign: others wrote it: its sound may have another rate than asked for, and is then resampled.
         audio_kind, clip_kind: what the names of the two end with.
+        text: its JSON as it lies there; empty where it is none of ours.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Sample:
     foreign: bool = False
     audio_kind: str = "flac"
     clip_kind: str = "mp4"
+    text: str = ""
 
 
 def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
@@ -56,7 +58,7 @@ def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
         metadata = read_metadata(parts["json"], key)
         images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
         clip = parts["mp4"] if metadata.layout == "clip" else None
-        return Sample(key, metadata, images, parts["flac"], clip)
+        return Sample(key, metadata, images, parts["flac"], clip, text=parts["json"].decode())
     except KeyError as error:
         raise ValueError(f"no {key}.{error.args[0]} in it") from None
 

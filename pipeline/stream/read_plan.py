@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import AugmentSettings, FeatureSettings
+from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.decode import DecodeSpec, canvas_size
 from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
 from pipeline.stream.order import Order
@@ -34,6 +35,7 @@ class ReadPlan:
     Attributes:
         sets, orders: of each shard set that is mixed.
         augment: how to draw augmentations; none for evaluation.
+        cache: how the node keeps remote shards; None where it does not.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ReadPlan:
         spec: DecodeSpec,
         augment: AugmentSettings | None,
         seed: int,
+        cache: CachePlan | None = None,
     ) -> None:
         self.sets = list(sets)
         self.mixture = mixture
@@ -56,9 +59,11 @@ class ReadPlan:
             Order(one.samples_per_shard(), seed, data.block_samples, data.lanes, "" if alone else name)
             for one, name in zip(self.sets, mixture.names, strict=True)
         ]
+        self.cache = cache
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return (ReadPlan, (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed))
+        words = (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed, self.cache)
+        return (ReadPlan, words)
 
     def __len__(self) -> int:
         """Samples of all sets together."""
@@ -98,12 +103,14 @@ def plan_reading(
     augment: bool,
     history: Sequence[Stretch] = (),
     position: int = 0,
+    nodes: int = 1,
 ) -> ReadPlan:
     """Open the shard sets and say what is read from them.
 
     Args:
         source: a shard set, or several.
         history, position: of a run that goes on: the weights so far, and where it goes on.
+        nodes: that share the work.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
@@ -124,7 +131,10 @@ def plan_reading(
         mixture, _ = Mixture.resume(shares, seed, history, position)
     else:
         mixture = Mixture.start(shares, seed)
-    return ReadPlan(sets, mixture, data, decode_spec(features, augment), features.augment if augment else None, seed)
+    drawn = features.augment if augment else None
+    plan = ReadPlan(sets, mixture, data, decode_spec(features, augment), drawn, seed)
+    plan.cache = plan_cache(sets, plan.orders, data, nodes)
+    return plan
 
 
 def decode_spec(features: FeatureSettings, augment: bool) -> DecodeSpec:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cluster import node_cache
-from cluster.node_cache import NodeCache
 from pipeline.errors import ShardSetError
 from pipeline.features.draws import DRAWS, draw_augmentation
 from pipeline.samples.metadata import Box
-from pipeline.stream.decode import CENTRE, DecodedSample, decode_sample
+from pipeline.stream.decode import CENTRE, decode_sample
+from pipeline.stream.members import Sample
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.read_plan import Pick, ReadPlan
-from pipeline.stream.settings import CacheSettings
 from pipeline.stream.shard_bytes import Content, ShardBytes
 from pipeline.stream.shard_set import Place
 
@@ -97,7 +95,7 @@ class SampleReader:
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
-        self.bytes = ShardBytes(open_cache(plan.data.cache))
+        self.bytes = ShardBytes(None if plan.cache is None else plan.cache.open())
 
     def begin(self, positions: range, crashed: Collection[int] = ()) -> Chunk:
         """Ask for the bytes of the samples at consecutive global positions.
@@ -168,7 +166,8 @@ class SampleReader:
             try:
                 if crashed and attempt == 1:
                     raise ValueError("decoding it ends the process")
-                decoded = self._decode(pick, place, content, square, moment)
+                sample = self._parse(pick, place, content)
+                decoded = decode_sample(sample, plan.spec, square, moment)
                 break
             except (ShardSetError, ValueError) as error:
                 where = (place.url, place.key) if isinstance(place, Place) else (plan.sets[pick.set].url, "")
@@ -184,36 +183,27 @@ class SampleReader:
         arrays.frames[at], arrays.audio[at] = decoded.frames, decoded.audio
         return Note(
             decoded.key,
-            decoded.metadata.model_dump_json(),
+            sample.text or sample.metadata.model_dump_json(),
             decoded.square,
             tuple(decoded.frame_times_s),
             decoded.audio_start_s,
             tuple(bad),
         )
 
-    def _decode(
-        self, pick: Pick, place: Place | ShardSetError, content: Content | None, square: float, moment: float
-    ) -> DecodedSample:
+    def _parse(self, pick: Pick, place: Place | ShardSetError, content: Content | None) -> Sample:
         if isinstance(place, ShardSetError):
             raise place
         if not isinstance(content, bytes):
             raise ShardSetError(str(content))
         try:
-            sample = self.plan.sets[pick.set].parse(place, content)
+            return self.plan.sets[pick.set].parse(place, content)
         except ValueError:
             # maybe it was the way here: once more, from where it comes from
             self.bytes.discard(place)
             content = self.bytes.begin([place])()[0]
             if not isinstance(content, bytes):
                 raise ShardSetError(str(content)) from None
-            sample = self.plan.sets[pick.set].parse(place, content)
-        return decode_sample(sample, self.plan.spec, square, moment)
-
-
-def open_cache(settings: CacheSettings) -> NodeCache | None:
-    """The node's cache, as the settings say."""
-    size = int(settings.gigabytes * 1e9)
-    return NodeCache(settings.folder or node_cache.default_folder(), size) if size else None
+            return self.plan.sets[pick.set].parse(place, content)
 
 
 def _known(places: list[Place | ShardSetError]) -> list[Place]:

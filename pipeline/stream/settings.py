@@ -24,7 +24,7 @@ class CacheSettings(Settings):
 
     folder: str | None = None
     """A folder on a disk of the node itself; unless given, `$GAVT_CACHE` or a folder for temporary files."""
-    gigabytes: float = Field(default=20.0, ge=0)
+    gigabytes: float = Field(default=50.0, ge=0)
     """Most that lies there, of all processes together; with 0 every sample is asked for by itself."""
     read_ahead: int = Field(default=4096, ge=0)
     """For how many samples of a rank the pieces are fetched ahead of their use."""

@@ -111,6 +111,18 @@ class ShardSet:
         """Samples of each shard, in order."""
         return [samples for _, samples in self.shards]
 
+    def mean_sample_bytes(self) -> float:
+        """Bytes of a sample in its tar, about: those of one shard.
+
+        Raises:
+            ShardSetError: the index of that shard is damaged or gone.
+        """
+        shard = max(range(len(self.shards)), key=lambda number: self.shards[number][1])
+        places = self._known([shard])[shard]
+        if isinstance(places, ShardSetError):
+            raise places
+        return float(places.lengths.mean())
+
     def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[Place | ShardSetError]:
         """Where samples lie, by their places in the shard set's own order; an error where a shard's index is damaged or
         gone. Indexes that are not known yet are read at once, many side by side.

@@ -145,6 +145,7 @@ class WorkerPool:
         for one in self._processes:
             one.process.wait()
         self._processes = []
+        self._jobs.clear()
         for stream in self._streams:
             os.close(stream.handle)
         self._streams = []

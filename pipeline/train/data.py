@@ -97,14 +97,18 @@ def open_data(
     cursor = {} if checkpoint is None else _cursor_of(checkpoint)
     position = int(cursor.get("position", 0))
     history = [Stretch.model_validate(part) for part in cursor.get("mix", [])]
-    plan = plan_reading(data.train, settings.features, data, settings.seed, True, history, position)
+    plan = plan_reading(
+        data.train, settings.features, data, settings.seed, True, history, position, group.nodes
+    )
     changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
     with ExitStack() as stack:
         pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s)) if data.workers else None
         loader = stack.enter_context(Loader(plan, micro_batch, group.device, pool))
         validation = None
         if data.validation is not None:
-            held_out = plan_reading(data.validation, settings.features, data, settings.seed, False)
+            held_out = plan_reading(
+                data.validation, settings.features, data, settings.seed, False, nodes=group.nodes
+            )
             validation = stack.enter_context(Loader(held_out, micro_batch, group.device, pool))
         yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
 

@@ -326,3 +326,13 @@ def test_places_are_remembered_for_as_many_samples_as_asked(tmp_path):
     for index in (0, 39, 8, 20, 1):
         assert few.read(index).key == shards.read(index).key == f"video{index}-000"
     assert len(few._places) <= 3
+
+
+def test_batches_that_are_kept_stay_what_they_were(shards, expected):
+    """Tensors share memory with the workers as long as few are kept."""
+    with Loader(plan_of(shards, workers=1, prefetch=1), BATCH) as loader:
+        kept = list(loader.batches(steps_of(0, STEPS, BATCH, BATCH, 0, 1)))
+        assert_same(kept, expected)
+        again = [batch.frames.clone() for batch in loader.batches(steps_of(0, STEPS, BATCH, BATCH, 0, 1))]
+    assert torch.equal(torch.cat(again), contents(expected)[1])
+    assert_same(kept, expected)  # also when the workers have filled every slot again, and are gone

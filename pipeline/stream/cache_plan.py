@@ -1,0 +1,65 @@
+"""Whether and how remote shards are kept on the node: what the order needs at hand must have room."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster import node_cache, storage
+from cluster.node_cache import NodeCache
+from pipeline.stream.order import Order
+from pipeline.stream.settings import DataSettings
+from pipeline.stream.shard_set import ShardSet
+
+_log = logging.getLogger(__name__)
+_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """A node's cache.
+
+    Attributes:
+        ring_bytes: of the `max_bytes`, what is left to samples that are shown soon; the rest is kept for later epochs.
+    """
+
+    folder: str
+    max_bytes: int
+    ring_bytes: int
+
+    def open(self) -> NodeCache:
+        """The cache, for one process."""
+        return NodeCache(self.folder, self.max_bytes, ring_bytes=self.ring_bytes)
+
+
+def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSettings, nodes: int) -> CachePlan | None:
+    """How a node keeps what it reads; None where everything is local, or the cache is too small to help.
+
+    Every block that is being read must stay until its last sample was shown: a cache that drops it before would fetch
+    an extent of many samples for each sample.
+
+    Args:
+        nodes: that share the work.
+    """
+    remote = [(one, order) for one, order in zip(sets, orders, strict=True) if storage.is_remote(one.url)]
+    max_bytes = int(data.cache.gigabytes * 1e9)
+    if not remote or not max_bytes:
+        return None
+    needed = sum(bytes_at_hand(order, one.mean_sample_bytes(), nodes) for one, order in remote)
+    if needed > max_bytes:
+        _log.warning(
+            "data.cache.gigabytes = %g is too little for the samples that are shuffled among themselves (%.1f GB on a "
+            "node): every sample is asked for by itself, and again in every epoch; make the cache larger, or "
+            "data.block_samples or data.lanes smaller",
+            data.cache.gigabytes,
+            needed / 1e9,
+        )
+        return None
+    folder = data.cache.folder or str(node_cache.default_folder())
+    return CachePlan(folder, max_bytes, max(needed, max_bytes // 4))
+
+
+def bytes_at_hand(order: Order, sample_bytes: float, nodes: int) -> int:
+    """Bytes of the blocks that one of `nodes` nodes reads at a time."""
+    lanes = -(-order.lanes // nodes)
+    block = min(order.block_samples, len(order) / order.lanes)
+    return int(min(lanes * block, len(order)) * sample_bytes * _MARGIN)
