@@ -20,6 +20,9 @@ from pipeline.stream.randomness import keyed_generator
 RUN = 8
 """Consecutive positions that come from the same lane."""
 
+_NEAR = 4
+"""Attempts to find a stand-in near by."""
+
 Numbers = npt.NDArray[np.int64]
 
 
@@ -101,11 +104,14 @@ class Order:
 
     def stand_in(self, epoch: int, position: int, attempt: int) -> int:
         """The sample that is taken where the one at a position is bad, and the one before (`attempt` − 1) was too: any
-        sample of the same block, drawn by epoch, position and attempt."""
+        sample of the same block, which is at hand, or after some attempts of the whole set; drawn by epoch, position
+        and attempt."""
+        generator = keyed_generator(self.seed, f"stand-in{self.name}", epoch, position, attempt)
+        if attempt > _NEAR:
+            return int(generator.integers(len(self)))
         lane, inside = position // RUN % self.lanes, position // (RUN * self.lanes) * RUN + position % RUN
         block = self._block(epoch, lane, self._block_of(epoch, lane, inside))
-        draw = keyed_generator(self.seed, f"stand-in{self.name}", epoch, position, attempt)
-        return int(block[draw.integers(len(block))])
+        return int(block[generator.integers(len(block))])
 
     def shard_of(self, sample: int | Numbers) -> Numbers:
         """Number of the shard that holds a sample."""

@@ -65,7 +65,7 @@ def test_a_stand_in_comes_from_the_same_block_and_depends_on_nothing_else(epoch,
     start = position // 120 * 120
     block = order.samples_at(epoch, range(start, start + 120)).tolist()
     stand_in = order.stand_in(epoch, position, attempt)
-    assert stand_in in block
+    assert stand_in in (block if attempt <= 4 else range(480))
     assert stand_in == Order([10] * 48, 0, 120).stand_in(epoch, position, attempt)
 
 
