@@ -113,7 +113,8 @@ def _facts(job: "Job", forecast: "Forecast") -> Table:
     table.add_row(
         "a node reads", f"{_bytes(forecast.node_set_bytes)} an epoch, of them at a time {_bytes(forecast.window_bytes)}"
     )
-    table.add_row("a node's cache", f"{job.data.cache.gigabytes:g} GB")
+    cache = f"{job.data.cache.gigabytes:g} GB, of which {_bytes(forecast.ring_bytes)} for what is shown soon"
+    table.add_row("a node's cache", cache if forecast.ring_bytes else "none, or too small to help")
     return table
 
 

@@ -20,7 +20,6 @@ from pipeline.stream.decode import decode_sample
 from pipeline.stream.loader import Loader
 from pipeline.stream.members import Sample
 from pipeline.stream.read_plan import ReadPlan, plan_reading
-from pipeline.stream.reader import open_cache
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.shard_bytes import ShardBytes
 from pipeline.stream.shard_set import Place, ShardSet
@@ -116,7 +115,7 @@ def bench(
         plan = plan_reading(url, features, data.model_copy(update={"workers": workers}), seed, augment)
         run, position = _run(plan, position, batch_size, seconds, sample_bytes)
         runs.append(run)
-    advice = _advise(stages_ms, runs, cores, storage.is_remote(url), data)
+    advice = _advise(stages_ms, runs, cores, storage.is_remote(url), plan.cache is not None)
     return BenchReport(url, len(plan), sample_bytes, cores, stages_ms, runs, advice)
 
 
@@ -171,7 +170,7 @@ class _Stopwatch:
 def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float], float]:
     """Samples for some seconds, one step after the other: the position reached, ms a sample, bytes a sample."""
     watch = _Stopwatch()
-    data = ShardBytes(open_cache(plan.data.cache))
+    data = ShardBytes(None if plan.cache is None else plan.cache.open())
     begun, position, samples, amount = time.perf_counter(), 0, 0, 0
     problem = ""
     try:
@@ -235,7 +234,7 @@ def _decode_sound_alone(sample: Sample, channels: int) -> None:
         decode_sound(sample.audio, sample.audio_kind, channels)
 
 
-def _advise(stages_ms: dict[str, float], runs: list[BenchRun], cores: int, remote: bool, data: DataSettings) -> str:
+def _advise(stages_ms: dict[str, float], runs: list[BenchRun], cores: int, remote: bool, cached: bool) -> str:
     best = max(runs, key=lambda run: run.samples_per_s)
     limit = min(cores, max(1, best.workers))
     slowest = max(stages_ms, key=lambda name: stages_ms[name])
@@ -250,6 +249,6 @@ def _advise(stages_ms: dict[str, float], runs: list[BenchRun], cores: int, remot
         return f"{found}: decoding is what limits, and other programs take a part of the processor."
     if not remote:
         return f"{found}: the disk is what limits; more data.workers or a larger data.prefetch hide some of its delay."
-    if not data.cache.gigabytes:
-        return f"{found}: the storage is what limits; give data.cache.gigabytes, so that whole stretches are fetched."
+    if not cached:
+        return f"{found}: the storage is what limits; with a larger data.cache.gigabytes whole stretches are fetched."
     return f"{found}: the storage is what limits; later epochs come from the cache as far as it reaches."

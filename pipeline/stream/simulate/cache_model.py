@@ -30,7 +30,7 @@ class CacheModel:
         if (self._state[extents] != _ABSENT).all():
             return np.zeros(0, dtype=np.int64)
         # few at once: what passes out of the ring between two of these reads is not seen
-        few = max(16, len(self._ring) // 8)
+        few = max(1, len(self._ring) // 16)
         return np.concatenate([self._read(extents[start : start + few]) for start in range(0, len(extents), few)])
 
     def _read(self, extents: Numbers) -> Numbers:

@@ -52,7 +52,8 @@ class NodeEpoch:
         fetched_bytes: of these; without a cache of the samples.
         touched, touched_bytes: different extents that it read.
         shards: different shards that it read.
-        window_bytes: most bytes of extents at any time that were read and will be read again.
+        window_bytes: most bytes of extents that come between the first and the last read of one of them; a ring of that
+            size fetches none twice.
     """
 
     samples: int = 0
@@ -108,9 +109,9 @@ class Node:
         sizes = self._extents.bytes[touched].astype(np.float64)
         epoch.touched_bytes = int(sizes.sum())
         moment = max(1, -(-epoch.reads // _MOMENTS))
-        begun = np.bincount(self._first_read[touched] // moment, sizes, _MOMENTS)
-        ended = np.bincount(self._last_read[touched] // moment, sizes, _MOMENTS)
-        epoch.window_bytes = int((np.cumsum(begun) - np.cumsum(ended) + ended).max())
+        first, last = self._first_read[touched] // moment, self._last_read[touched] // moment
+        come = np.concatenate([[0], np.cumsum(np.bincount(first, sizes, _MOMENTS))])
+        epoch.window_bytes = int((come[last + 1] - come[first]).max(initial=0))
         self._begin()
         return epoch
 

@@ -6,6 +6,7 @@ from statistics import mean
 import numpy as np
 
 from pipeline.errors import SettingsError, ShardSetError
+from pipeline.stream.cache_plan import bytes_at_hand
 from pipeline.stream.order import Numbers, Order
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.simulate.cache_model import CacheModel
@@ -14,8 +15,6 @@ from pipeline.stream.simulate.quality import ShuffleQuality, shuffle_quality
 from pipeline.stream.simulate.shard_sizes import ShardSizes
 
 EXTENT_BYTES = 4 << 20
-PASSING_SHARE = 0.25
-"""Of a full cache that new extents pass through; see `cluster.node_cache`."""
 _MOST_READS = 20_000_000
 """Samples that are gone through; beyond, fewer nodes or shards stand for all."""
 _PIECE = 1 << 17
@@ -76,7 +75,10 @@ class Forecast:
         lanes: of the order; fewer than asked for where the set is small.
         nodes_per_shard: how many nodes read each shard, in the mean.
         node_set_bytes: of all extents that a node reads in an epoch.
-        window_bytes: what a node's cache must hold so that nothing is downloaded twice in an epoch.
+        window_bytes: most that come between the first and the last read of an extent in an epoch; what a cache drops
+            later than that is downloaded once.
+        needed_bytes: what a cache must hold to be used at all; see `pipeline.stream.cache_plan`.
+        ring_bytes: of the cache, what new extents pass through; 0 where there is none, or too little.
         scaled: how the job was made smaller to be gone through, in sentences.
     """
 
@@ -87,6 +89,8 @@ class Forecast:
     nodes_per_shard: float
     node_set_bytes: float
     window_bytes: float
+    needed_bytes: float
+    ring_bytes: float
     epochs: list[EpochForecast]
     scaled: list[str] = field(default_factory=list)
 
@@ -116,8 +120,9 @@ def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> F
     if scale > 1:
         order = Order(part.samples, job.seed, job.data.block_samples, job.data.lanes)
     nodes = _choose_nodes(part, job, scaled)
-    walked = _walk(part, Extents(part, extent_bytes), order, job, nodes, scale)
-    epochs = [_mean(number, epochs, job, samples, scale) for number, epochs in enumerate(walked)]
+    needed, ring = _plan_cache(order, part, job)
+    walked = _walk(part, Extents(part, extent_bytes), order, job, nodes, scale, ring)
+    epochs = [_mean(number, epochs, job, samples, scale, ring > 0) for number, epochs in enumerate(walked)]
     first = walked[0]
     return Forecast(
         samples=samples,
@@ -127,21 +132,23 @@ def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> F
         nodes_per_shard=mean(epoch.shards for epoch in first) * job.nodes / int((part.samples > 0).sum()),
         node_set_bytes=mean(epoch.touched_bytes for epoch in first) * scale,
         window_bytes=float(max(epoch.window_bytes for epochs in walked for epoch in epochs)),
+        needed_bytes=needed,
+        ring_bytes=ring,
         epochs=epochs,
         scaled=scaled,
     )
 
 
 def _walk(
-    sizes: ShardSizes, extents: Extents, order: Order, job: Job, nodes: Numbers, scale: int
+    sizes: ShardSizes, extents: Extents, order: Order, job: Job, nodes: Numbers, scale: int, ring_bytes: int
 ) -> list[list[NodeEpoch]]:
     """Epoch → chosen node → what it read."""
     cache = int(job.data.cache.gigabytes * 1e9) // extents.whole_bytes
-    passing = max(1, round(cache * PASSING_SHARE))
-    kept = (cache - passing) // scale
+    passing = max(1, round(ring_bytes / extents.whole_bytes))
+    kept = max(0, cache - passing) // scale
 
     def model() -> CacheModel | None:
-        return CacheModel(extents.count, kept, passing) if cache else None
+        return CacheModel(extents.count, kept, passing) if ring_bytes else None
 
     readers = [Node(sizes, extents, model()) for _ in nodes]
     found = []
@@ -156,6 +163,13 @@ def _walk(
                     reader.read(mine, order.shard_of(mine))
         found.append([reader.end_epoch() for reader in readers])
     return found
+
+
+def _plan_cache(order: Order, sizes: ShardSizes, job: Job) -> tuple[int, int]:
+    """What a node needs at hand, and what of its cache extents pass through, as `plan_cache` has it."""
+    needed = bytes_at_hand(order, sizes.bytes.sum() / len(sizes), job.nodes)
+    most = int(job.data.cache.gigabytes * 1e9)
+    return needed, max(needed, most // 4) if needed <= most else 0
 
 
 def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[str]]:
@@ -176,11 +190,10 @@ def _choose_nodes(sizes: ShardSizes, job: Job, scaled: list[str]) -> Numbers:
     return np.unique(np.linspace(0, job.nodes - 1, count).astype(np.int64))
 
 
-def _mean(number: int, epochs: list[NodeEpoch], job: Job, samples: int, scale: int) -> EpochForecast:
+def _mean(number: int, epochs: list[NodeEpoch], job: Job, samples: int, scale: int, cached: bool) -> EpochForecast:
     fetched, amount = (scale * mean(getattr(epoch, name) for epoch in epochs) for name in ("fetched", "fetched_bytes"))
     reads = mean(epoch.reads for epoch in epochs)
     seconds = samples / job.samples_per_s
-    cached = job.data.cache.gigabytes > 0
     return EpochForecast(
         epoch=number,
         cache_hits=1 - fetched / scale / reads if cached else 0.0,
