@@ -55,7 +55,7 @@ def evaluate_alignment(
     at_once = max(batch_size // task.group, 1) * task.group
     for start in range(0, len(places), at_once):
         batch = samples.read(places[start : start + at_once])
-        partners = draw_partners(task, seed, start, batch.metadata, purpose="evaluate")
+        partners = draw_partners(task, seed, range(start, start + len(batch.keys)), batch.metadata, purpose="evaluate")
         mismatched = {sound: frame for sound, frame in enumerate(partners) if frame is not None}
         sounds = list(mismatched)
         if sounds:

@@ -12,22 +12,22 @@ from torch import Tensor
 
 from pipeline.features.augment import AugmentDraws, augment_frames
 from pipeline.samples.metadata import Box, SampleMetadata
-from pipeline.stream.reader import Arrays, Note
+from pipeline.stream.reader import Arrays, Note, Positions
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples at consecutive global positions.
+    """Samples at global positions.
 
     Attributes:
-        first_position: global position of the first.
+        positions: [B] global positions.
         notes: what came besides tensors, one a sample.
         frames: uint8 [B, T, 3, K, K], before augmentation.
         audio: int16 [B, C, S].
         draws: what was drawn for augmentation; none for evaluation.
     """
 
-    first_position: int
+    positions: list[int]
     notes: list[Note]
     frames: Tensor
     audio: Tensor
@@ -60,7 +60,7 @@ class Batch:
         """The batch on another device; from pinned memory without waiting for the copy."""
         draws = None if self.draws is None else self.draws.to(device)
         frames, audio = self.frames.to(device, non_blocking=True), self.audio.to(device, non_blocking=True)
-        return Batch(self.first_position, self.notes, frames, audio, draws)
+        return Batch(self.positions, self.notes, frames, audio, draws)
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until work on `stream` that was begun before it goes is done."""
@@ -78,7 +78,7 @@ class Batch:
 
 
 def take_batch(
-    first_position: int,
+    positions: Positions,
     notes: list[Note],
     arrays: Arrays,
     augment: bool,
@@ -99,7 +99,7 @@ def take_batch(
     else:
         lease = _Lease(release)
         frames, audio = (torch.from_numpy(lease.on(part[:count])) for part in (arrays.frames, arrays.audio))
-    return Batch(first_position, notes, frames, audio, draws)
+    return Batch([int(position) for position in positions], notes, frames, audio, draws)
 
 
 def _copy(tensor: Tensor, pin: bool) -> Tensor:

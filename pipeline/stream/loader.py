@@ -1,9 +1,4 @@
-"""Micro-batches for one rank, decoded ahead of their use by worker processes.
-
-The global batch of step n is the positions n·G … (n+1)·G − 1 (from where the run began); rank r of R has a contiguous
-part of it, cut into micro-batches. So what a step shows does not depend on the number of ranks, and a rank, and with it
-a node, always reads the same lanes of the order.
-"""
+"""Micro-batches, decoded ahead of their use by worker processes."""
 
 import logging
 import time
@@ -17,7 +12,7 @@ import torch
 
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Note, SampleReader
+from pipeline.stream.reader import Arrays, Note, Positions, SampleReader
 from pipeline.stream.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
@@ -30,7 +25,7 @@ _SAID_EACH = 20
 
 @dataclass
 class _Pending:
-    positions: range
+    positions: Positions
     slot: int
     jobs: list[int]
 
@@ -91,7 +86,7 @@ class Loader:
         """Ids of the worker processes."""
         return [] if self._pool is None else self._pool.pids
 
-    def batches(self, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+    def batches(self, pieces: Iterable[Positions]) -> Generator[Batch, None, None]:
         """The samples at the positions of each piece, in order; to be gone through before it is asked again.
 
         Raises:
@@ -100,21 +95,21 @@ class Loader:
         batches = self._read_here(pieces) if self._pool is None else self._read_ahead(self._pool, pieces)
         return batches if self._device is None else _copied_ahead(batches, self._device)
 
-    def read(self, positions: range) -> Batch:
-        """The samples at consecutive global positions, read in this process."""
+    def read(self, positions: Positions) -> Batch:
+        """The samples at global positions, read in this process."""
         if self._reader is None:
             self._reader = SampleReader(self.plan)
         arrays = Arrays.of(self.plan, len(positions))
         return self._batch(positions, self._reader.read(positions, arrays), arrays)
 
-    def _read_here(self, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+    def _read_here(self, pieces: Iterable[Positions]) -> Generator[Batch, None, None]:
         for positions in pieces:
             started = time.perf_counter()
             batch = self.read(positions)
             self.waited_s += time.perf_counter() - started
             yield batch
 
-    def _read_ahead(self, pool: WorkerPool, pieces: Iterable[range]) -> Generator[Batch, None, None]:
+    def _read_ahead(self, pool: WorkerPool, pieces: Iterable[Positions]) -> Generator[Batch, None, None]:
         pieces = iter(pieces) if not self._looks_ahead() else self._announced(pool, iter(pieces))
         pending: deque[_Pending] = deque()
         try:
@@ -150,7 +145,7 @@ class Loader:
 
         return self._batch(pending.positions, notes, slot, give_back)
 
-    def _submit(self, pool: WorkerPool, positions: range) -> _Pending:
+    def _submit(self, pool: WorkerPool, positions: Positions) -> _Pending:
         slot = self._free.pop()
         jobs = [
             pool.submit(self._stream, slot, offset, positions[offset : offset + _CHUNK])
@@ -161,9 +156,9 @@ class Loader:
     def _looks_ahead(self) -> bool:
         return self.plan.cache is not None and self.plan.data.cache.read_ahead > 0
 
-    def _announced(self, pool: WorkerPool, pieces: Iterator[range]) -> Iterator[range]:
+    def _announced(self, pool: WorkerPool, pieces: Iterator[Positions]) -> Iterator[Positions]:
         """The pieces; what lies up to `read_ahead` samples behind them is told to the workers before."""
-        coming: deque[range] = deque()
+        coming: deque[Positions] = deque()
         told, worker = 0, 0
         while True:
             while told < self.plan.data.cache.read_ahead:
@@ -181,11 +176,11 @@ class Loader:
             yield coming.popleft()
 
     def _batch(
-        self, positions: range, notes: list[Note], arrays: Arrays, release: Callable[[], None] | None = None
+        self, positions: Positions, notes: list[Note], arrays: Arrays, release: Callable[[], None] | None = None
     ) -> Batch:
         self._bad.note(positions, notes)
         augment, pin = self.plan.augment is not None, self._device is not None
-        return take_batch(positions.start, notes, arrays, augment, pin, release)
+        return take_batch(positions, notes, arrays, augment, pin, release)
 
 
 class BadSamples:
@@ -194,7 +189,7 @@ class BadSamples:
     def __init__(self) -> None:
         self._of_shard: Counter[str] = Counter()
 
-    def note(self, positions: range, notes: Iterable[Note]) -> None:
+    def note(self, positions: Positions, notes: Iterable[Note]) -> None:
         """Look through the notes of a batch."""
         for position, note in zip(positions, notes, strict=True):
             for url, key, sentence in note.bad:
@@ -205,23 +200,6 @@ class BadSamples:
                     _log.warning("position %d: %s is bad, %s stands in: %s", position, name, note.key, sentence)
                 elif count % 1000 == 0:
                     _log.warning("%s: %d samples were bad so far", url, count)
-
-
-def steps_of(
-    first_position: int, steps: int, batch_size: int, micro_batch: int, rank: int, world_size: int
-) -> Iterator[range]:
-    """The positions of one rank's micro-batches, for so many steps from a position on."""
-    share = batch_size // world_size
-    for step in range(steps):
-        begin = first_position + step * batch_size + rank * share
-        for start in range(begin, begin + share, micro_batch):
-            yield range(start, start + micro_batch)
-
-
-def shares_of_validation(samples: int, micro_batch: int, rank: int, world_size: int) -> Iterator[range]:
-    """One rank's part of the first `samples` positions."""
-    pieces = [range(start, min(start + micro_batch, samples)) for start in range(0, samples, micro_batch)]
-    yield from pieces[rank::world_size]
 
 
 def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:

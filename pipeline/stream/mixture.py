@@ -88,14 +88,13 @@ class Mixture:
         stretch = Stretch(position=position, runs=runs, read={**read, **{n: read.get(n, 0) for n in shares}})
         return cls(list(shares), seed, [*kept, stretch]), True
 
-    def picks(self, positions: range) -> Picks:
-        """Where the samples at consecutive global positions come from."""
-        stretch = self._stretch_of(positions.start)
+    def picks(self, positions: range | Numbers) -> Picks:
+        """Where the samples at global positions come from; all behind the position at which the weights changed."""
+        stretch = self.history[-1]
+        place = np.asarray(positions, dtype=np.int64) - stretch.position
         if len(stretch.runs) == 1 and len(self.names) == 1:
-            start = stretch.read[self.names[0]] + positions.start - stretch.position
-            return Picks(np.zeros(len(positions), dtype=np.int64), np.arange(start, start + len(positions)))
+            return Picks(np.zeros(len(place), dtype=np.int64), place + stretch.read[self.names[0]])
         names = list(stretch.runs)
-        place = np.arange(positions.start, positions.stop) - stretch.position
         sets = np.empty(len(place), dtype=np.int64)
         inside = np.empty(len(place), dtype=np.int64)
         runs, offsets = place // RUN, place % RUN

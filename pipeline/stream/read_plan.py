@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import AugmentSettings, FeatureSettings
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.decode import DecodeSpec, canvas_size
 from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
-from pipeline.stream.order import Order
+from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.settings import DataSettings, ShardSource
 from pipeline.stream.shard_set import ShardSet
 
@@ -69,8 +72,17 @@ class ReadPlan:
         """Samples of all sets together."""
         return sum(len(order) for order in self.orders)
 
-    def picks(self, positions: range) -> list[Pick]:
-        """The samples at consecutive global positions."""
+    def lanes_of(self, positions: Numbers) -> npt.NDArray[np.float64]:
+        """Where the lane of each global position [N] lies among the lanes of its set, 0–1."""
+        where = self.mixture.picks(positions)
+        found = np.empty(len(positions))
+        for number, order in enumerate(self.orders):
+            mine = where.sets == number
+            found[mine] = (where.positions[mine] % len(order) // RUN % order.lanes + 0.5) / order.lanes
+        return found
+
+    def picks(self, positions: range | Numbers) -> list[Pick]:
+        """The samples at global positions."""
         where: Picks = self.mixture.picks(positions)
         found: list[Pick | None] = [None] * len(positions)
         for number, order in enumerate(self.orders):
@@ -78,7 +90,7 @@ class ReadPlan:
             if not len(mine):
                 continue
             epochs, places = where.positions[mine] // len(order), where.positions[mine] % len(order)
-            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            for epoch in np.unique(epochs).tolist():
                 now = epochs == epoch
                 samples = order.samples_at(epoch, places[now])
                 for at, place, sample in zip(mine[now].tolist(), places[now].tolist(), samples.tolist(), strict=True):

@@ -12,12 +12,17 @@ from pipeline.features.draws import DRAWS, draw_augmentation
 from pipeline.samples.metadata import Box
 from pipeline.stream.decode import CENTRE, decode_sample
 from pipeline.stream.members import Sample
+from pipeline.stream.order import Numbers
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.read_plan import Pick, ReadPlan
 from pipeline.stream.shard_bytes import Content, ShardBytes
 from pipeline.stream.shard_set import Place
 
 _log = logging.getLogger(__name__)
+
+
+Positions = range | Numbers
+"""Global positions of samples."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Note:
 class Chunk:
     """Samples whose bytes were asked for."""
 
-    positions: range
+    positions: Positions
     crashed: Collection[int]
     picks: list[Pick]
     places: list[Place | ShardSetError]
@@ -97,8 +102,8 @@ class SampleReader:
         self.plan = plan
         self.bytes = ShardBytes(None if plan.cache is None else plan.cache.open())
 
-    def begin(self, positions: range, crashed: Collection[int] = ()) -> Chunk:
-        """Ask for the bytes of the samples at consecutive global positions.
+    def begin(self, positions: Positions, crashed: Collection[int] = ()) -> Chunk:
+        """Ask for the bytes of the samples at global positions.
 
         Args:
             crashed: positions whose sample ends the process that decodes it.
@@ -121,14 +126,14 @@ class SampleReader:
         notes = []
         for at, (position, pick, place) in enumerate(zip(chunk.positions, chunk.picks, chunk.places, strict=True)):
             content = None if isinstance(place, ShardSetError) else next(contents)
-            notes.append(self._one(position, pick, place, content, position in chunk.crashed, arrays, at))
+            notes.append(self._one(int(position), pick, place, content, position in chunk.crashed, arrays, at))
         return notes
 
-    def read(self, positions: range, arrays: Arrays) -> list[Note]:
+    def read(self, positions: Positions, arrays: Arrays) -> list[Note]:
         """Both in one."""
         return self.finish(self.begin(positions), arrays)
 
-    def prefetch(self, positions: range) -> None:
+    def prefetch(self, positions: Positions) -> None:
         """Begin to bring the samples of later positions near; what is wrong is said when they are read."""
         self.bytes.prefetch(_known(self._places(self.plan.picks(positions))))
 

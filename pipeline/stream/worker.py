@@ -21,7 +21,7 @@ from queue import SimpleQueue
 
 from cluster.errors import UserError
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Chunk, Note, SampleReader
+from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Task:
     stream: int
     slot: int
     offset: int
-    positions: range
+    positions: Positions
     crashed: frozenset[int] = frozenset()
 
 
@@ -57,7 +57,7 @@ class Ahead:
     """Positions that will be wanted later: bring their bytes near while there is time."""
 
     stream: int
-    positions: range
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Worker:
         self._slots: dict[int, list[Arrays]] = {}
         self._tasks: SimpleQueue[tuple[Task, Chunk]] = SimpleQueue()
         self._begun = threading.Event()
-        self._ahead: SimpleQueue[tuple[SampleReader, range]] = SimpleQueue()
+        self._ahead: SimpleQueue[tuple[SampleReader, Positions]] = SimpleQueue()
 
     def run(self) -> None:
         """Work until the parent is gone."""

@@ -21,7 +21,7 @@ from types import TracebackType
 from cluster.errors import WorkerPoolError
 from pipeline.errors import ShardSetError
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Note
+from pipeline.stream.reader import Arrays, Note, Positions
 from pipeline.stream.worker import Ahead, Decoding, Done, Failed, Open, Ready, Task
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _ENDS = 32  # processes that end one after the other without having done anythin
 class _Job:
     """A piece of a batch, done in one task or, where that ended its process, sample by sample."""
 
-    first: int
+    offset: int
     notes: list[Note | None]
     missing: int
     failed: str | None = None
@@ -104,15 +104,15 @@ class WorkerPool:
         parts = [view[slot * size : (slot + 1) * size] for slot in range(slots)]
         return stream.message.stream, [Arrays.of(plan, samples, part) for part in parts]
 
-    def submit(self, stream: int, slot: int, offset: int, positions: range) -> int:
+    def submit(self, stream: int, slot: int, offset: int, positions: Positions) -> int:
         """Have the samples at `positions` put into a slot from its sample `offset` on; gives the job's number."""
         task = Task(self._number(), stream, slot, offset, positions)
-        self._jobs[task.number] = _Job(positions.start, [None] * len(positions), len(positions))
+        self._jobs[task.number] = _Job(offset, [None] * len(positions), len(positions))
         self._job_of[task.number] = task.number
         self._give(min(self._processes, key=lambda one: len(one.tasks)), task)
         return task.number
 
-    def look_ahead(self, stream: int, worker: int, positions: range) -> None:
+    def look_ahead(self, stream: int, worker: int, positions: Positions) -> None:
         """Have a worker bring samples near that will be wanted later."""
         process = self._processes[worker % len(self._processes)]
         self._say(process, Ahead(stream, positions))
@@ -182,7 +182,7 @@ class WorkerPool:
             if isinstance(message, Failed):
                 job.failed = message.message
             else:
-                start = task.positions.start - job.first
+                start = task.offset - job.offset
                 job.notes[start : start + len(message.notes)] = message.notes
 
     def _replace(self, one: _Process, hung: bool = False) -> None:
@@ -215,12 +215,12 @@ class WorkerPool:
             return [task]
         if len(task.positions) == 1:
             if task.crashed:
-                place = task.positions.start
+                place = int(task.positions[0])
                 raise ShardSetError(f"position {place}: what stands in for its sample ends the process too")
-            return [replace(task, crashed=frozenset(task.positions))]
+            return [replace(task, crashed=frozenset(map(int, task.positions)))]
         job = self._job_of.pop(task.number)
         parts = []
-        for at, position in enumerate(task.positions):
+        for at, position in enumerate(map(int, task.positions)):
             number = self._number()
             self._job_of[number] = job
             parts.append(replace(task, number=number, offset=task.offset + at, positions=range(position, position + 1)))

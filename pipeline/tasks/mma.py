@@ -38,20 +38,20 @@ class Pairs:
 
 
 def draw_pairs(
-    settings: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata], purpose: str = "mma"
+    settings: MmaSettings, seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata], purpose: str = "mma"
 ) -> Pairs:
-    """Pairs for samples at consecutive global positions from `first_position` on (Eq. 3: match ~ U{0, 1}).
+    """Pairs for samples at global positions (Eq. 3: match ~ U{0, 1}).
 
     Each draw is keyed by its position; a partner comes from the position's own group. A sound that can have no partner
     is shown with its own frame.
     """
-    partners = draw_partners(settings, seed, first_position, samples, purpose)
+    partners = draw_partners(settings, seed, positions, samples, purpose)
     sounds = list(range(len(samples)))
     if settings.pairs == "both":
         shown = sounds + [index if partner is None else partner for index, partner in enumerate(partners)]
         sounds = sounds * 2
     else:
-        coins = [keyed_generator(seed, f"{purpose}-match", first_position + index).random() for index in sounds]
+        coins = [keyed_generator(seed, f"{purpose}-match", position).random() for position in positions]
         shown = [
             index if coin < 0.5 or partner is None else partner
             for index, (coin, partner) in enumerate(zip(coins, partners, strict=True))
@@ -61,18 +61,19 @@ def draw_pairs(
 
 
 def draw_partners(
-    settings: MmaSettings, seed: int, first_position: int, samples: Sequence[SampleMetadata], purpose: str = "mma"
+    settings: MmaSettings, seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata], purpose: str = "mma"
 ) -> list[int | None]:
     """For each sound the index of a frame that isn't its own, from its group; none where the rule for negatives leaves
     no choice."""
+    groups: dict[int, list[int]] = {}
+    for index, position in enumerate(positions):
+        groups.setdefault(position // settings.group, []).append(index)
     partners: list[int | None] = []
-    for index, sample in enumerate(samples):
-        start = index - (first_position + index) % settings.group
-        stop = start + settings.group
-        others = [i for i in range(max(start, 0), min(stop, len(samples))) if i != index]
+    for index, (position, sample) in enumerate(zip(positions, samples, strict=True)):
+        others = [other for other in groups[position // settings.group] if other != index]
         if settings.negatives == "unlike":
-            others = [i for i in others if not shows_all(samples[i], sample)]
-        draw = int(keyed_generator(seed, purpose, first_position + index).integers(max(1, len(others))))
+            others = [other for other in others if not shows_all(samples[other], sample)]
+        draw = int(keyed_generator(seed, purpose, position).integers(max(1, len(others))))
         partners.append(others[draw] if others else None)
     return partners
 

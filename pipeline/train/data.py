@@ -9,9 +9,10 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
-from pipeline.stream.loader import Loader, steps_of
+from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import Stretch
 from pipeline.stream.read_plan import ReadPlan, plan_reading, position_error
+from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.checkpoints import Checkpoint
 
@@ -56,7 +57,16 @@ class TrainingData:
         """This process's micro-batches of the next steps."""
         size, group = self._settings.train.batch_size, self._group
         return self._loader.batches(
-            steps_of(self.position, steps, size, self._micro_batch, group.rank, group.world_size)
+            steps_of(
+                self.plan,
+                self.position,
+                steps,
+                size,
+                self._micro_batch,
+                group.rank,
+                group.world_size,
+                self._settings.task.group,
+            )
         )
 
     def count(self, samples: int, replaced: int) -> None:
@@ -97,18 +107,14 @@ def open_data(
     cursor = {} if checkpoint is None else _cursor_of(checkpoint)
     position = int(cursor.get("position", 0))
     history = [Stretch.model_validate(part) for part in cursor.get("mix", [])]
-    plan = plan_reading(
-        data.train, settings.features, data, settings.seed, True, history, position, group.nodes
-    )
+    plan = plan_reading(data.train, settings.features, data, settings.seed, True, history, position, group.nodes)
     changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
     with ExitStack() as stack:
         pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s)) if data.workers else None
         loader = stack.enter_context(Loader(plan, micro_batch, group.device, pool))
         validation = None
         if data.validation is not None:
-            held_out = plan_reading(
-                data.validation, settings.features, data, settings.seed, False, nodes=group.nodes
-            )
+            held_out = plan_reading(data.validation, settings.features, data, settings.seed, False, nodes=group.nodes)
             validation = stack.enter_context(Loader(held_out, micro_batch, group.device, pool))
         yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
 

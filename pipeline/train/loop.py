@@ -141,7 +141,7 @@ class _Training:
         for _ in range(accumulated):
             batch = next(batches)
             frames, waveform = batch.on_device(self.group.device, self.settings.features.frame_size)
-            pairs = draw_pairs(self.settings.task, self.settings.seed, batch.first_position, batch.metadata)
+            pairs = draw_pairs(self.settings.task, self.settings.seed, batch.positions, batch.metadata)
             loss, right = self.engine(frames, waveform, pairs.to(self.group.device))
             self.engine.backward(loss)
             self.engine.step()

@@ -7,7 +7,8 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.stream.loader import Loader, shares_of_validation
+from pipeline.stream.loader import Loader
+from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.mma import draw_pairs
 
 
@@ -27,7 +28,7 @@ def validate(
         fresh = next(batches, None)
         batch = fresh or batch or loader.read(range(min(micro_batch, samples)))
         frames, waveform = batch.on_device(group.device, settings.features.frame_size)
-        pairs = draw_pairs(settings.task, settings.seed, batch.first_position, batch.metadata, "validation")
+        pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata, "validation")
         loss, right = engine(frames, waveform, pairs.to(group.device))
         if fresh is not None:
             loss_sum += float(loss) * len(pairs)

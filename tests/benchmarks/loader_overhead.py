@@ -65,7 +65,7 @@ def _time_steps(settings: ExperimentSettings, shards: str, blocks: int, steps: i
 
     def step(batch: Batch) -> None:
         frames, waveform = batch.on_device("cpu", settings.features.frame_size)
-        pairs = draw_pairs(settings.task, settings.seed, batch.first_position, batch.metadata)
+        pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
         loss, _ = model(frames, waveform, pairs)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

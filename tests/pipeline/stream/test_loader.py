@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import FeatureSettings
-from pipeline.stream.loader import Loader, shares_of_validation, steps_of
+from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import DataSettings, ShardSource
 from pipeline.stream.shard_set import ShardSet
+from pipeline.stream.steps import shares_of_validation, steps_of
 from tiny_shards import FEATURES, write_shard_set
 
 STEPS = 4
@@ -39,23 +40,24 @@ def plan_of(source, workers: int = 0, augment: bool = True, **data) -> ReadPlan:
 
 
 def read_steps(source, world_size: int = 1, micro: int = BATCH, workers: int = 0, first: int = 0, **data):
-    """All batches of the steps from `first` on, in order of position."""
+    """All batches of the steps from `first` on."""
     batches = []
     for rank in range(world_size):
         with Loader(plan_of(source, workers, **data), micro) as loader:
-            pieces = steps_of(first * BATCH, STEPS - first, BATCH, micro, rank, world_size)
+            pieces = steps_of(loader.plan, first * BATCH, STEPS - first, BATCH, micro, rank, world_size)
             batches += list(loader.batches(pieces))
-    return sorted(batches, key=lambda batch: batch.first_position)
+    return batches
 
 
 def contents(batches) -> tuple[list[str], torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Keys, frames, sounds and volumes of all samples."""
+    """Keys, frames, sounds and volumes of all samples, in order of position."""
     keys = [key for batch in batches for key in batch.keys]
+    order = torch.tensor([position for batch in batches for position in batch.positions]).argsort()
     return (
-        keys,
-        torch.cat([batch.frames for batch in batches]),
-        torch.cat([batch.audio for batch in batches]),
-        torch.cat([batch.draws.volume for batch in batches]),
+        [keys[at] for at in order.tolist()],
+        torch.cat([batch.frames for batch in batches])[order],
+        torch.cat([batch.audio for batch in batches])[order],
+        torch.cat([batch.draws.volume for batch in batches])[order],
     )
 
 
@@ -95,7 +97,7 @@ def test_over_ranks_remainders_interruptions_and_mixes_the_samples_of_a_step_are
 ):
     """Two numbers of ranks, one after the other, against one rank that is never interrupted."""
     before, after = ranks
-    batch = before * after * micro_per_rank * 2
+    batch = before * after * micro_per_rank * 4
     names = [f"set{number}" for number in range(len(sets))]
     source = [
         ShardSet(name, [(f"{at}.tar", size) for at, size in enumerate(sizes)])
@@ -109,11 +111,12 @@ def test_over_ranks_remainders_interruptions_and_mixes_the_samples_of_a_step_are
         anew = _plan(source, seed)
         micro = batch // world_size // 2
         for step in range(first, last):
-            picks = []
+            picks = {}
             for rank in range(world_size):
-                for piece in steps_of(step * batch, 1, batch, micro, rank, world_size):
-                    picks += anew.picks(piece)
-            found.append(picks)
+                for piece in steps_of(anew, step * batch, 1, batch, micro, rank, world_size, group=2):
+                    assert all(other ^ 1 in piece for other in piece)  # pairs stay together
+                    picks |= dict(zip(piece.tolist(), anew.picks(piece), strict=True))
+            found.append([picks[position] for position in range(step * batch, (step + 1) * batch)])
     assert found[: len(whole)] == whole
     seen = [(pick.set, pick.epoch, pick.sample) for step in whole for pick in step]
     assert len(set(seen)) == len(seen)  # each sample at most once an epoch …
@@ -138,7 +141,7 @@ def test_several_sets_are_mixed_by_weight_and_each_sample_comes_once_an_epoch(tm
     source = [ShardSource(url=str(small)), ShardSource(url=str(large), weight=0.5)]
     plan = plan_of(source, workers=1)
     with Loader(plan, BATCH) as loader:
-        batches = list(loader.batches(steps_of(0, 8, BATCH, BATCH, 0, 1)))
+        batches = list(loader.batches(steps_of(plan, 0, 8, BATCH, BATCH)))
     picks = plan.picks(range(8 * BATCH))
     keys = [key for batch in batches for key in batch.keys]
     assert keys == [f"video{pick.sample}-000" for pick in picks]
@@ -212,7 +215,7 @@ def test_a_shard_set_in_which_nothing_decodes_stops_with_a_sentence(tmp_path, wo
 def test_killed_workers_are_replaced_and_nothing_changes(shards, expected):
     with Loader(plan_of(shards, workers=2, prefetch=1), 4) as loader:
         batches = []
-        for number, batch in enumerate(loader.batches(steps_of(0, STEPS, BATCH, 4, 0, 1))):
+        for number, batch in enumerate(loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, 4, 0, 1))):
             batches.append(batch)
             if number % 3 == 1:
                 os.kill(loader.worker_pids[number % 2], signal.SIGKILL)
@@ -257,9 +260,9 @@ def test_a_sample_that_ends_or_stops_its_process_is_replaced_like_a_damaged_one(
 def test_nothing_is_left_when_the_trainer_is_killed(shards):
     code = f"""
         import time
-        from tests.pipeline.stream.test_loader import plan_of, steps_of, Loader
+        from test_loader import plan_of, steps_of, Loader
         loader = Loader(plan_of({str(shards)!r}, workers=2), 16)
-        next(loader.batches(steps_of(0, 4, 16, 16, 0, 1)))
+        next(loader.batches(steps_of(loader.plan, 0, 4, 16, 16, 0, 1)))
         print(*loader.worker_pids, flush=True)
         time.sleep(1000)
     """
@@ -331,8 +334,8 @@ def test_places_are_remembered_for_as_many_samples_as_asked(tmp_path):
 def test_batches_that_are_kept_stay_what_they_were(shards, expected):
     """Tensors share memory with the workers as long as few are kept."""
     with Loader(plan_of(shards, workers=1, prefetch=1), BATCH) as loader:
-        kept = list(loader.batches(steps_of(0, STEPS, BATCH, BATCH, 0, 1)))
+        kept = list(loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1)))
         assert_same(kept, expected)
-        again = [batch.frames.clone() for batch in loader.batches(steps_of(0, STEPS, BATCH, BATCH, 0, 1))]
+        again = [batch.frames.clone() for batch in loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1))]
     assert torch.equal(torch.cat(again), contents(expected)[1])
     assert_same(kept, expected)  # also when the workers have filled every slot again, and are gone

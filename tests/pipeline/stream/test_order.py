@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.stream.order import RUN, Order
+from pipeline.stream.steps import dealt
 
 shard_sizes = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(sum)
 blocks, lanes = st.integers(1, 40), st.integers(1, 5)
@@ -96,3 +97,17 @@ def test_neighbours_come_from_one_shard_no_more_often_than_from_a_buffer_of_ten_
         buffer[at] = one
     theirs = float(np.mean(np.diff(out) == 0))
     assert ours <= theirs
+
+
+@pytest.mark.parametrize(("batch", "ranks"), [(64, 4), (256, 8), (512, 2), (1024, 16)])
+def test_a_rank_reads_its_own_lanes_whatever_the_batch(batch, ranks):
+    order = Order([100] * 160, 0, 1000, 8)
+    positions = np.arange(4 * batch)
+    lanes = (positions // RUN % 8 + 0.5) / 8
+    steps = dealt(positions, lanes, 0, batch).reshape(4, ranks, -1)
+    for rank in range(ranks):
+        mine = steps[:, rank].flatten()
+        assert len({position // RUN % 8 for position in mine.tolist()}) <= max(1, 8 // ranks)
+        shards = set(order.shard_of(order.samples_at(0, mine)).tolist())
+        assert len(shards) <= 160 / 8 * max(1, 8 // ranks) + 2
+    assert sorted(steps.flatten().tolist()) == positions.tolist()
