@@ -18,6 +18,7 @@ from pipeline.stream.foreign.sample import read_foreign
 from pipeline.stream.members import Sample, read_sample
 
 _KEPT_SAMPLES = 400_000
+_LOOKED_AT = 16  # shards, to find one whose index is whole
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,14 @@ class ShardSet:
         """Bytes of a sample in its tar, about: those of one shard.
 
         Raises:
-            ShardSetError: the index of that shard is damaged or gone.
+            ShardSetError: the indexes of all shards that were looked at are damaged or gone.
         """
-        shard = max(range(len(self.shards)), key=lambda number: self.shards[number][1])
-        places = self._known([shard])[shard]
-        if isinstance(places, ShardSetError):
-            raise places
-        return float(places.lengths.mean())
+        by_size = sorted(range(len(self.shards)), key=lambda number: -self.shards[number][1])
+        for shard in by_size[:_LOOKED_AT]:
+            places = self._known([shard])[shard]
+            if not isinstance(places, ShardSetError):
+                return float(places.lengths.mean())
+        raise places
 
     def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[Place | ShardSetError]:
         """Where samples lie, by their places in the shard set's own order; an error where a shard's index is damaged or
