@@ -43,7 +43,7 @@ class DataSettings(Settings):
     temperature)."""
     temperature: float = Field(default=1.0, gt=0)
     """1 is the share by size, more is more even."""
-    block_samples: int = Field(default=20_000, gt=0)
+    block_samples: int = Field(default=24_000, gt=0)
     """Samples are shuffled among about this many; a lane of a remote set keeps that much in the cache."""
     lanes: int = Field(default=8, gt=0)
     """Places of an epoch that are read side by side. Not fewer than nodes, or several nodes fetch the same shards; sets

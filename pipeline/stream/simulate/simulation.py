@@ -7,12 +7,13 @@ import numpy as np
 
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.stream.cache_plan import bytes_at_hand
-from pipeline.stream.order import Numbers, Order
+from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.simulate.cache_model import CacheModel
 from pipeline.stream.simulate.node import Extents, Node, NodeEpoch
 from pipeline.stream.simulate.quality import ShuffleQuality, shuffle_quality
 from pipeline.stream.simulate.shard_sizes import ShardSizes
+from pipeline.stream.steps import dealt
 
 EXTENT_BYTES = 4 << 20
 _MOST_READS = 20_000_000
@@ -39,9 +40,14 @@ class Job:
     seed: int = 0
     samples_per_s: float = 1000.0
 
-    def node_of(self, positions: Numbers) -> Numbers:
-        """Which node shows the samples at global positions; see `pipeline.stream.loader.steps_of`."""
-        return positions % self.batch_size * self.nodes // self.batch_size
+    def node_of(self, positions: Numbers, order: Order) -> Numbers:
+        """Which node shows the samples at consecutive positions, from the beginning of a step on."""
+        lanes = (positions // RUN % order.lanes + 0.5) / order.lanes
+        found = np.empty(len(positions), dtype=np.int64)
+        found[dealt(positions, lanes, int(positions[0]), self.batch_size) - positions[0]] = (
+            np.arange(len(positions)) % self.batch_size * self.nodes // self.batch_size
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -153,10 +159,11 @@ def _walk(
     readers = [Node(sizes, extents, model()) for _ in nodes]
     found = []
     for epoch in range(job.epochs):
-        for start in range(0, len(order), _PIECE):
-            positions = np.arange(start, min(start + _PIECE, len(order)))
+        piece = max(1, _PIECE // job.batch_size) * job.batch_size
+        for start in range(0, len(order), piece):
+            positions = np.arange(start, min(start + piece, len(order)))
             samples = order.samples_at(epoch, range(start, start + len(positions)))
-            whose = job.node_of(positions + epoch * len(order))
+            whose = job.node_of(positions, order)
             for node, reader in zip(nodes.tolist(), readers, strict=True):
                 mine = samples[whose == node]
                 if len(mine):

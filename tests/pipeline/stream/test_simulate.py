@@ -8,15 +8,19 @@ import pytest
 from cluster import storage
 from cluster.node_cache import NodeCache
 from pipeline.errors import SettingsError, ShardSetError
-from pipeline.stream.loader import steps_of
+from pipeline.features.settings import FeatureSettings
+from pipeline.stream.mixture import Mixture
 from pipeline.stream.order import Order
+from pipeline.stream.read_plan import ReadPlan, decode_spec
 from pipeline.stream.settings import CacheSettings, DataSettings
+from pipeline.stream.shard_set import ShardSet
 from pipeline.stream.simulate import simulation
 from pipeline.stream.simulate.advice import advise
 from pipeline.stream.simulate.cache_model import CacheModel
 from pipeline.stream.simulate.quality import neighbours, shuffle_quality
 from pipeline.stream.simulate.shard_sizes import ShardSizes
 from pipeline.stream.simulate.simulation import Forecast, Job, simulate
+from pipeline.stream.steps import steps_of
 from tiny_shards import write_shard_set
 
 SHARDS, SAMPLES, SAMPLE_BYTES, EXTENT_BYTES = 24, 40, 3000, 8192
@@ -31,7 +35,7 @@ def forecast_of(planned: Job, shards: int = 400, samples: int = 1000, kilobytes:
     return simulate(ShardSizes.imagined(shards, samples, int(kilobytes * 1000)), planned)
 
 
-@pytest.mark.parametrize("cache_extents", [40, 150, 400])
+@pytest.mark.parametrize("cache_extents", [50, 150, 400])
 def test_downloads_are_those_of_the_real_cache_in_the_real_order(tmp_path: Path, cache_extents: int) -> None:
     urls = [str(tmp_path / f"shard-{number:06d}.tar") for number in range(SHARDS)]
     for url in urls:
@@ -56,10 +60,14 @@ def test_downloads_are_those_of_the_real_cache_in_the_real_order(tmp_path: Path,
 
 def test_the_nodes_of_positions_are_those_of_the_loader() -> None:
     planned = Job(3, 2, 48, DataSettings())
-    found = planned.node_of(np.arange(96))
+    sizes = [("a.tar", 60), ("b.tar", 60)]
+    spec = decode_spec(FeatureSettings(), augment=False)
+    data = DataSettings(block_samples=20, lanes=3)
+    plan = ReadPlan([ShardSet("x", sizes)], Mixture.start({"": 1.0}, 0), data, spec, None, 0)
+    found = planned.node_of(np.arange(96), plan.orders[0])
     for rank in range(6):
-        for positions in steps_of(0, 2, 48, 4, rank, 6):
-            assert (found[positions.start : positions.stop] == rank // 2).all()
+        for positions in steps_of(plan, 0, 2, 48, 4, rank, 6):
+            assert (found[positions] == rank // 2).all()
 
 
 def test_a_cache_that_holds_all_downloads_once() -> None:
@@ -73,14 +81,14 @@ def test_a_cache_that_holds_all_downloads_once() -> None:
 
 
 def test_a_cache_too_small_for_what_several_nodes_read_downloads_again_and_says_how_large_it_should_be() -> None:
-    # a share of 64 positions has all eight lanes, and the cache is planned for one
-    planned = job(nodes=8, gigabytes=8, batch=512, block=5000)
+    # five runs for eight nodes: the lanes of a node change with every step, and the cache is planned for one
+    planned = job(nodes=8, gigabytes=8, batch=40, block=5000)
     forecast = forecast_of(planned)
-    assert forecast.epochs[0].times > 2
+    assert forecast.epochs[0].times > 1.5
     sentence = advise(planned, forecast)
     assert "times an epoch" in sentence
     enough = float(sentence.partition("data.cache.gigabytes=")[2].partition(",")[0])
-    again = forecast_of(job(nodes=8, gigabytes=enough, batch=512, block=5000))
+    again = forecast_of(job(nodes=8, gigabytes=enough, batch=40, block=5000))
     assert again.epochs[0].times == pytest.approx(1.0, abs=0.05)
 
 
