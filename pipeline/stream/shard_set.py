@@ -119,11 +119,13 @@ class ShardSet:
             ShardSetError: the indexes of all shards that were looked at are damaged or gone.
         """
         by_size = sorted(range(len(self.shards)), key=lambda number: -self.shards[number][1])
+        problem = ShardSetError(f"{self.url}: expected shards, found none")
         for shard in by_size[:_LOOKED_AT]:
             places = self._known([shard])[shard]
             if not isinstance(places, ShardSetError):
                 return float(places.lengths.mean())
-        raise places
+            problem = places
+        raise problem
 
     def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[Place | ShardSetError]:
         """Where samples lie, by their places in the shard set's own order; an error where a shard's index is damaged or

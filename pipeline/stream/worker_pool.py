@@ -192,6 +192,7 @@ class WorkerPool:
         self._failed_starts += not one.ready
         self._ends += 1
         if self._failed_starts >= _STARTS or self._ends >= _ENDS:
+            self.close()
             raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {_fate(code)}")
         if not hung:
             _log.warning("a loader process ended (%s); another does its work", _fate(code))
