@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from types import TracebackType
 
@@ -117,8 +118,11 @@ class Loader:
                 started = time.perf_counter()
                 for positions in islice(pieces, len(self._free)):
                     pending.append(self._submit(pool, positions))
-                if not pending:
+                if not pending and self._free:
                     return
+                if not pending:
+                    pool.listen()  # until what was dropped before comes to its end
+                    continue
                 current = pending[0]
                 notes = [note for job in current.jobs for note in pool.result(job)]
                 batch = self._lend(current, notes)
@@ -127,9 +131,7 @@ class Loader:
                 yield batch
         finally:
             for left in pending:  # somebody stopped early: what was begun is let come
-                for job in left.jobs:
-                    pool.drop(job)
-                self._free.append(left.slot)
+                pool.drop(left.jobs, partial(self._free.append, left.slot))
 
     def _lend(self, pending: _Pending, notes: list[Note]) -> Batch:
         """A batch whose tensors are its slot, which comes back with their end; copies where many are still in use."""

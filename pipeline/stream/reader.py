@@ -101,6 +101,7 @@ class SampleReader:
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
         self.bytes = ShardBytes(None if plan.cache is None else plan.cache.open())
+        self._say_waiting: Callable[[bool], None] = lambda _: None
 
     def begin(self, positions: Positions, crashed: Collection[int] = ()) -> Chunk:
         """Ask for the bytes of the samples at global positions.
@@ -115,14 +116,18 @@ class SampleReader:
         places = self._places(picks)
         return Chunk(positions, crashed, picks, places, self.bytes.begin(_known(places)))
 
-    def finish(self, chunk: Chunk, arrays: Arrays) -> list[Note]:
+    def finish(self, chunk: Chunk, arrays: Arrays, say_waiting: Callable[[bool], None] = lambda _: None) -> list[Note]:
         """Wait for the bytes, check and decode them into arrays for as many samples.
+
+        Args:
+            say_waiting: called when it waits for more bytes, which takes as long as the storage, and after it.
 
         Raises:
             ShardSetError: too many samples in a row are bad.
             UnreachableError: the storage does not answer.
         """
         contents = iter(chunk.wait())
+        self._say_waiting = say_waiting
         notes = []
         for at, (position, pick, place) in enumerate(zip(chunk.positions, chunk.picks, chunk.places, strict=True)):
             content = None if isinstance(place, ShardSetError) else next(contents)
@@ -178,8 +183,7 @@ class SampleReader:
                 where = (place.url, place.key) if isinstance(place, Place) else (plan.sets[pick.set].url, "")
                 bad.append((*where, str(error)))
                 pick = plan.stand_in(pick, attempt)
-                place = self._places([pick])[0]
-                content = None if isinstance(place, ShardSetError) else self.bytes.begin([place])()[0]
+                place, content = self._fetch(pick)
         else:
             raise ShardSetError(
                 f"{plan.sets[pick.set].url}: {plan.data.max_bad_in_a_row} samples in a row can't be used; the last: "
@@ -195,6 +199,14 @@ class SampleReader:
             tuple(bad),
         )
 
+    def _fetch(self, pick: Pick) -> tuple[Place | ShardSetError, Content | None]:
+        """Where a sample lies, and its bytes, at once."""
+        self._say_waiting(True)
+        place = self._places([pick])[0]
+        content = None if isinstance(place, ShardSetError) else self.bytes.begin([place])()[0]
+        self._say_waiting(False)
+        return place, content
+
     def _parse(self, pick: Pick, place: Place | ShardSetError, content: Content | None) -> Sample:
         if isinstance(place, ShardSetError):
             raise place
@@ -205,7 +217,7 @@ class SampleReader:
         except ValueError:
             # maybe it was the way here: once more, from where it comes from
             self.bytes.discard(place)
-            content = self.bytes.begin([place])()[0]
+            _, content = self._fetch(pick)
             if not isinstance(content, bytes):
                 raise ShardSetError(str(content)) from None
             return self.plan.sets[pick.set].parse(place, content)

@@ -1,15 +1,16 @@
-"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD`.
+"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS`.
 
 It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
 torch here: a worker starts in half a second and takes little memory.
 
-Messages to it: `Open`, followed by the memory's file descriptor; `Task`; `Ahead`. From it: `Ready`, `Decoding`, `Done`,
-`Failed`. Tasks are done in the order in which they come.
+Messages to it: `Open`, followed by the memory's file descriptor; `Task`; `Ahead`. From it: `Ready`, `Waiting`,
+`Decoding`, `Done`, `Failed`, and `Alive` every so many seconds. Tasks are done in the order in which they come.
 """
 
 import logging
 import mmap
 import os
+import select
 import signal
 import sys
 import threading
@@ -66,6 +67,16 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """The worker runs, whatever it waits for."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task waits for bytes: of something that stands in for a bad sample, after its own were there."""
+
+
+@dataclass(frozen=True)
 class Decoding:
     """The bytes of a task are there."""
 
@@ -89,10 +100,15 @@ class Failed:
 
 
 class Worker:
-    """The threads of the process: one takes messages and asks for bytes, one decodes, one looks ahead."""
+    """The threads of the process: one takes messages and asks for bytes, one decodes, one looks ahead, one watches.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        alive_s: between two signs of life.
+    """
+
+    def __init__(self, connection: Connection, alive_s: float) -> None:
         self._connection = connection
+        self._alive_s = alive_s
         self._sending = threading.Lock()
         self._readers: dict[int, SampleReader] = {}
         self._slots: dict[int, list[Arrays]] = {}
@@ -102,20 +118,38 @@ class Worker:
 
     def run(self) -> None:
         """Work until the parent is gone."""
-        for target in (self._listen, self._look_ahead):
+        for target in (self._listen, self._look_ahead, self._watch):
             threading.Thread(target=target, daemon=True).start()
         self._send(Ready())
-        while True:
-            task, chunk = self._tasks.get()
-            reader = self._readers[task.stream]
-            try:
-                chunk.wait()
-                self._send(Decoding(task.number))
-                arrays = self._slots[task.stream][task.slot].part(task.offset, task.offset + len(task.positions))
-                self._send(Done(task.number, reader.finish(chunk, arrays)))
-                self._begun.set()
-            except UserError as error:
-                self._send(Failed(task.number, str(error)))
+        try:
+            while True:
+                self._do(*self._tasks.get())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # at once: an orderly end would wait for threads that wait for storage
+
+    def _do(self, task: Task, chunk: Chunk) -> None:
+        reader = self._readers[task.stream]
+        arrays = self._slots[task.stream][task.slot].part(task.offset, task.offset + len(task.positions))
+
+        def say_waiting(waits: bool) -> None:
+            self._send(Waiting() if waits else Decoding(task.number))
+
+        try:
+            chunk.wait()
+            self._send(Decoding(task.number))
+            self._send(Done(task.number, reader.finish(chunk, arrays, say_waiting)))
+            self._begun.set()
+        except UserError as error:
+            self._send(Failed(task.number, str(error)))
+
+    def _watch(self) -> None:
+        """Say that the process runs, and end with the parent, also while all else waits for storage."""
+        parent = select.poll()
+        parent.register(self._connection.fileno(), select.POLLRDHUP)
+        while not parent.poll(self._alive_s * 1000):
+            self._send(Alive())
+        os._exit(0)
 
     def _listen(self) -> None:
         """Take messages, also while something decodes or hangs, so that the parent's end is noticed at once."""
@@ -173,7 +207,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    Worker(Connection(int(sys.argv[1]))).run()
+    Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

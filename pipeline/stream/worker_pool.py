@@ -8,24 +8,23 @@ ends its process again and again counts as bad.
 import logging
 import mmap
 import os
-import socket
-import subprocess
-import sys
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import send_handle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from cluster.errors import WorkerPoolError
 from pipeline.errors import ShardSetError
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Note, Positions
-from pipeline.stream.worker import Ahead, Decoding, Done, Failed, Open, Ready, Task
+from pipeline.stream.worker import Ahead, Decoding, Done, Failed, Open, Ready, Task, Waiting
+from pipeline.stream.worker_process import Heard, WorkerProcess
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
+_ALIVE_S = 5.0
+_START_S = 300.0  # where many import from one slow disk
 _CRASHES = 2
 _KILLS = 5  # by others, who mean the process and not the sample; but memory that runs out looks the same
 _STARTS = 3
@@ -49,22 +48,13 @@ class _Stream:
     memory: mmap.mmap
 
 
-@dataclass
-class _Process:
-    process: "subprocess.Popen[bytes]"
-    connection: Connection
-    tasks: "OrderedDict[int, Task]" = field(default_factory=OrderedDict)
-    ready: bool = False
-    decoding: int | None = None
-    since: float = 0.0
-
-
 class WorkerPool:
     """Worker processes that serve any number of streams of batches.
 
     Args:
         workers: processes, at least 1.
-        deadline_s: longest time to decode a task, after which its process is replaced.
+        deadline_s: longest time to decode a task, after which its process is replaced; so is one that gives no sign of
+            life for as long, because it was stopped, say.
     """
 
     def __init__(self, workers: int, deadline_s: float) -> None:
@@ -75,6 +65,8 @@ class WorkerPool:
         self._lost: dict[int, tuple[int, int]] = {}
         self._next = 0
         self._failed_starts = self._ends = 0
+        self._heard: Heard = SimpleQueue()
+        self._dropped: list[tuple[set[int], Callable[[], None]]] = []
         self._processes = [self._start() for _ in range(workers)]
 
     def __enter__(self) -> "WorkerPool":
@@ -88,7 +80,7 @@ class WorkerPool:
     @property
     def pids(self) -> list[int]:
         """Ids of the processes."""
-        return [one.process.pid for one in self._processes]
+        return [one.pid for one in self._processes]
 
     def open(self, plan: ReadPlan, slots: int, samples: int) -> tuple[int, list[Arrays]]:
         """A new stream; gives its number and its slots, each for `samples` samples."""
@@ -99,7 +91,7 @@ class WorkerPool:
         stream = _Stream(Open(len(self._streams), plan, slots, samples), handle, memory)
         self._streams.append(stream)
         for process in self._processes:
-            self._tell(process, stream)
+            process.say(stream.message, handle)
         view = memoryview(memory)
         parts = [view[slot * size : (slot + 1) * size] for slot in range(slots)]
         return stream.message.stream, [Arrays.of(plan, samples, part) for part in parts]
@@ -115,7 +107,7 @@ class WorkerPool:
     def look_ahead(self, stream: int, worker: int, positions: Positions) -> None:
         """Have a worker bring samples near that will be wanted later."""
         process = self._processes[worker % len(self._processes)]
-        self._say(process, Ahead(stream, positions))
+        process.say(Ahead(stream, positions))
 
     def result(self, job: int) -> list[Note]:
         """Wait for a job.
@@ -125,81 +117,117 @@ class WorkerPool:
             WorkerPoolError: no process can be started.
         """
         while self._jobs[job].missing:
-            self._listen(_LOOK_EVERY_S)
+            self.listen()
         done = self._jobs.pop(job)
         if done.failed is not None:
             raise ShardSetError(done.failed)
         return [note for note in done.notes if note is not None]
 
-    def drop(self, job: int) -> None:
-        """Wait for a job that nobody wants any more, so that its slot can be used again; nothing if it is over."""
-        while job in self._jobs and self._jobs[job].missing:
-            self._listen(_LOOK_EVERY_S)
-        self._jobs.pop(job, None)
+    def drop(self, jobs: Iterable[int], then: Callable[[], None]) -> None:
+        """Let jobs that nobody wants any more come to their end, and call `then` when it was heard of (`listen`)."""
+        jobs = list(jobs)
+        left = {job for job in jobs if job in self._jobs and self._jobs[job].missing}
+        for job in jobs:
+            if job not in left:
+                self._jobs.pop(job, None)
+        if left:
+            self._dropped.append((left, then))
+        else:
+            then()
 
     def close(self) -> None:
         """End the processes and give back the memory."""
         for one in self._processes:
-            one.connection.close()
-            one.process.kill()
+            one.kill()
         for one in self._processes:
-            one.process.wait()
+            one.end()
         self._processes = []
         self._jobs.clear()
+        self._dropped.clear()
         for stream in self._streams:
             os.close(stream.handle)
         self._streams = []
 
-    def _listen(self, patience_s: float) -> None:
-        by_connection = {one.connection: one for one in self._processes}
-        for connection in wait(list(by_connection), patience_s):
-            one = by_connection[connection]  # type: ignore[index]  # wait() gives back what it was given
-            try:
-                while one.connection.poll():
-                    self._hear(one, one.connection.recv())
-            except (EOFError, ConnectionError):
-                self._replace(one)
-        for one in self._processes:
-            if one.decoding is not None and time.monotonic() - one.since > self._deadline_s:
+    def listen(self) -> None:
+        """Wait a moment for what the processes say, and replace those that don't move.
+
+        Raises:
+            WorkerPoolError: no process can be started.
+        """
+        began = time.monotonic()
+        try:
+            self._hear(*self._heard.get(timeout=_LOOK_EVERY_S))
+            while True:
+                self._hear(*self._heard.get_nowait())
+        except Empty:
+            pass
+        # only while somebody listens: the trainer itself may have stood still
+        listened_s = min(time.monotonic() - began, _LOOK_EVERY_S)
+        for one in list(self._processes):
+            one.silent_s = 0.0 if one.moved else one.silent_s + listened_s
+            one.moved = False
+            one.decoding_s += listened_s
+            if one.decoding is not None and one.decoding_s > self._deadline_s:
                 _log.warning("a worker took longer than %g s to decode a few samples; it is replaced", self._deadline_s)
-                one.process.kill()
+                self._replace(one, hung=True)
+            elif one.silent_s > self._deadline_s + (0 if one.ready else _START_S):
+                _log.warning("a worker gave no sign of life for %.0f s; it is replaced", one.silent_s)
                 self._replace(one, hung=True)
 
-    def _hear(self, one: _Process, message: object) -> None:
-        if isinstance(message, Ready):
+    def _hear(self, one: WorkerProcess, message: object) -> None:
+        if one not in self._processes:
+            return  # its work was given to another
+        if message is None:
+            self._replace(one)
+        elif isinstance(message, Ready):
             one.ready = True
             self._failed_starts = 0
+        elif isinstance(message, Waiting):
+            one.decoding = None
         elif isinstance(message, Decoding):
-            one.decoding, one.since = message.number, time.monotonic()
+            one.decoding, one.decoding_s = message.number, 0.0
         elif isinstance(message, (Done, Failed)):
             if one.decoding == message.number:
                 one.decoding = None
             self._ends = 0
             task = one.tasks.pop(message.number)
             self._lost.pop(message.number, None)
-            job = self._jobs[self._job_of.pop(message.number)]
+            number = self._job_of.pop(message.number)
+            job = self._jobs[number]
             job.missing -= len(task.positions)
             if isinstance(message, Failed):
                 job.failed = message.message
             else:
                 start = task.offset - job.offset
                 job.notes[start : start + len(message.notes)] = message.notes
+            if not job.missing:
+                self._forget(number)
 
-    def _replace(self, one: _Process, hung: bool = False) -> None:
-        """Start another process in the place of one that is gone, and give it what was left."""
-        code = one.process.wait()
-        one.connection.close()
+    def _forget(self, number: int) -> None:
+        """A job is over; if it was dropped, nobody comes for it."""
+        for dropped in self._dropped:
+            left, then = dropped
+            if number in left:
+                left.discard(number)
+                del self._jobs[number]
+                if not left:
+                    self._dropped.remove(dropped)
+                    then()
+                return
+
+    def _replace(self, one: WorkerProcess, hung: bool = False) -> None:
+        """Start another process in the place of one that is gone or must go, and give it what was left."""
+        code = one.end()
         self._failed_starts += not one.ready
         self._ends += 1
         if self._failed_starts >= _STARTS or self._ends >= _ENDS:
-            self.close()
             raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {_fate(code)}")
         if not hung:
             _log.warning("a loader process ended (%s); another does its work", _fate(code))
         fresh = self._start()
         self._processes[self._processes.index(one)] = fresh
         for stream in self._streams:
-            self._tell(fresh, stream)
+            fresh.say(stream.message, stream.handle)
         for task in one.tasks.values():
             if task.number == one.decoding:
                 for part in self._once_more(task, killed=code == -9 and not hung):
@@ -227,34 +255,12 @@ class WorkerPool:
             parts.append(replace(task, number=number, offset=task.offset + at, positions=range(position, position + 1)))
         return parts
 
-    def _start(self) -> _Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-            # one core each; and what is killed must be the worker where memory runs out
-            environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            command = [sys.executable, "-m", "pipeline.stream.worker", str(theirs.fileno())]
-            process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-        return _Process(process, Connection(ours.detach()))
+    def _start(self) -> WorkerProcess:
+        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4))
 
-    def _tell(self, one: _Process, stream: _Stream) -> None:
-        self._say(one, stream.message)
-        try:
-            send_handle(one.connection, stream.handle, one.process.pid)
-        except (BrokenPipeError, ConnectionError):
-            return  # it is gone, which is noticed when we listen
-
-    def _give(self, one: _Process, task: Task) -> None:
+    def _give(self, one: WorkerProcess, task: Task) -> None:
         one.tasks[task.number] = task
-        self._say(one, task)
-
-    def _say(self, one: _Process, message: object) -> None:
-        try:
-            one.connection.send(message)
-        except (BrokenPipeError, ConnectionError):
-            return  # it is gone, which is noticed when we listen
+        one.say(task)
 
     def _number(self) -> int:
         self._next += 1

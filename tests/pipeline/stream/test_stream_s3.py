@@ -14,9 +14,10 @@ from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
 from pipeline.features.settings import FeatureSettings
 from pipeline.stream.batch import Batch
-from pipeline.stream.loader import Loader, steps_of
+from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import CacheSettings, DataSettings
+from pipeline.stream.steps import steps_of
 from tiny_shards import FEATURES, write_shard_set
 
 SAMPLES = 96
@@ -58,11 +59,9 @@ def plan_of(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0) 
     return plan_reading(str(url), FeatureSettings.model_validate(FEATURES), data, seed=3, augment=True)
 
 
-def read(
-    url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0, first: int = 0, steps: int = EPOCH
-) -> list[Batch]:
+def read(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0, steps: int = EPOCH) -> list[Batch]:
     with Loader(plan_of(url, cache, workers), BATCH) as loader:
-        return list(loader.batches(steps_of(first * BATCH, steps, BATCH, BATCH, 0, 1)))
+        return list(loader.batches(steps_of(loader.plan, 0, steps, BATCH, BATCH)))
 
 
 def assert_same(found: list[Batch], expected: list[Batch]) -> None:
@@ -102,7 +101,7 @@ def stand_ins(plan: ReadPlan, bad: set[int], position: int) -> tuple[int, int]:
 def assert_replaced(batches: list[Batch], plan: ReadPlan, bad: set[int]) -> None:
     """Exactly the bad samples are replaced, by those that the rule names."""
     for batch in batches:
-        for position, note in enumerate(batch.notes, batch.first_position):
+        for position, note in zip(batch.positions, batch.notes, strict=True):
             sample, attempts = stand_ins(plan, bad, position)
             assert (note.key, len(note.bad)) == (f"video{sample}-000", attempts)
     assert sum(batch.replaced for batch in batches) > 0
@@ -111,7 +110,7 @@ def assert_replaced(batches: list[Batch], plan: ReadPlan, bad: set[int]) -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_second_epoch_comes_from_the_cache_and_is_the_same(remote, expected, cache, proxy, workers):
     with Loader(plan_of(remote, cache, workers), BATCH) as loader:
-        batches = loader.batches(steps_of(0, 2 * EPOCH, BATCH, BATCH, 0, 1))
+        batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         first = [next(batches) for _ in range(EPOCH)]
         asked = gets_of_tars(proxy)
         second = list(batches)
@@ -133,12 +132,13 @@ def test_ranks_share_what_is_fetched(remote, expected, cache, proxy):
 
     def rank(number: int) -> None:
         with Loader(plan_of(remote, cache), BATCH // 2) as loader:
-            parts[number] = list(loader.batches(steps_of(0, EPOCH, BATCH, BATCH // 2, number, 2)))
+            parts[number] = list(loader.batches(steps_of(loader.plan, 0, EPOCH, BATCH, BATCH // 2, number, 2)))
 
     with ThreadPoolExecutor(2) as ranks:
         list(ranks.map(rank, range(2)))
-    keys = [one.keys + other.keys for one, other in zip(parts[0], parts[1], strict=True)]
-    assert keys == [batch.keys for batch in expected[:EPOCH]]
+    found = {at: key for batch in parts[0] + parts[1] for at, key in zip(batch.positions, batch.keys, strict=True)}
+    assert [found[at] for at in range(SAMPLES)] == [key for batch in expected[:EPOCH] for key in batch.keys]
+    assert len(found) == SAMPLES
     assert gets_of_tars(proxy) == SAMPLES // 8
 
 
@@ -160,7 +160,7 @@ def test_a_shard_that_vanishes_in_the_middle_is_replaced_and_counted(remote, exp
     shard = min(shard_numbers(plan, range(SAMPLES)) - shard_numbers(plan, range(BATCH)))  # not read in the first step
     gone = set(range(shard * 8, shard * 8 + 8))
     with Loader(plan, BATCH) as loader, caplog.at_level(logging.WARNING):
-        batches = loader.batches(steps_of(0, 2 * EPOCH, BATCH, BATCH, 0, 1))
+        batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         before = next(batches)
         storage.remove(f"{remote}/shard-{shard:06d}.tar")
         after = list(batches)
@@ -175,7 +175,7 @@ def test_a_shard_that_vanishes_after_it_was_cached_is_read_to_the_end(remote, ex
     plan = plan_of(remote, cache)
     shard = min(shard_numbers(plan, range(BATCH)))
     with Loader(plan, BATCH) as loader:
-        batches = loader.batches(steps_of(0, 2 * EPOCH, BATCH, BATCH, 0, 1))
+        batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         before = next(batches)
         storage.remove(f"{remote}/shard-{shard:06d}.tar")
         assert_same([before, *batches], expected)
@@ -191,7 +191,7 @@ def test_a_shard_that_is_replaced_in_the_middle_is_not_believed(remote, local, e
     url, bad = f"{remote}/shard-{shard:06d}.tar", set(range(shard * 8, shard * 8 + 8))
     whole = (local / f"shard-{shard:06d}.tar").read_bytes()
     with Loader(plan, BATCH) as loader:
-        batches = loader.batches(steps_of(0, 2 * EPOCH, BATCH, BATCH, 0, 1))
+        batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         before = next(batches)
         for extent in extents(cache):
             extent.unlink()  # what was read once must be read again
@@ -216,7 +216,7 @@ def test_a_shard_without_its_index_is_replaced(remote, cache, name):
 def test_a_server_that_is_down_is_said_and_no_sample_replaced(remote, expected, proxy, monkeypatch, workers):
     monkeypatch.setenv("GAVT_STORAGE_PATIENCE_S", "1")
     with Loader(plan_of(remote, workers=workers), BATCH) as loader:
-        batches = loader.batches(steps_of(0, EPOCH, BATCH, BATCH, 0, 1))
+        batches = loader.batches(steps_of(loader.plan, 0, EPOCH, BATCH, BATCH))
         found = [next(batches)]
         proxy.share, proxy.kinds = 1, ("refused", "dropped")
         with pytest.raises(UserError, match=r"shard-00000\d\.(tar|json): can't read it: .* gave up after") as error:

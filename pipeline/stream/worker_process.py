@@ -1,0 +1,105 @@
+"""One worker process, seen from the trainer.
+
+Its messages come and go through two threads: a process that doesn't move, whatever it was doing, never stops the
+trainer, and one whose trainer is busy for long never waits to be heard.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler, send_handle
+from queue import SimpleQueue
+
+from pipeline.stream.worker import Alive, Task
+
+Heard = SimpleQueue["tuple[WorkerProcess, object]"]
+"""What processes said, in order; None where one is gone."""
+
+
+class WorkerProcess:
+    """A process that was started, and what it is at.
+
+    Args:
+        heard: where its messages are put, all but the signs of life.
+        alive_s: between two signs of life.
+
+    Attributes:
+        tasks: given and not done, by number.
+        ready: whether it has started.
+        decoding: number of the task that it decodes.
+        decoding_s, silent_s: how long the trainer has listened and not heard of that task's end, or of anything.
+        moved: whether it was heard since this was last set to False.
+    """
+
+    def __init__(self, heard: Heard, alive_s: float) -> None:
+        self.tasks: OrderedDict[int, Task] = OrderedDict()
+        self.ready = False
+        self.decoding: int | None = None
+        self.decoding_s = self.silent_s = 0.0
+        self.moved = False
+        self._heard = heard
+        self._outbox: SimpleQueue[tuple[bytes, int | None] | None] = SimpleQueue()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+            # one core each; and what is killed must be the worker where memory runs out
+            environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            command = [sys.executable, "-m", "pipeline.stream.worker", str(theirs.fileno()), str(alive_s)]
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self._connection = Connection(os.dup(self._socket.fileno()))
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
+    def say(self, message: object, handle: int | None = None) -> None:
+        """Send a message, and a file descriptor behind it; returns at once. What is gone hears nothing."""
+        self._outbox.put((bytes(ForkingPickler.dumps(message)), handle))
+
+    def kill(self) -> None:
+        """End it, without waiting for that."""
+        self._process.kill()
+
+    def end(self) -> int:
+        """End it if it is still there; the code with which it ended."""
+        self.kill()
+        code = self._process.wait()
+        self._outbox.put(None)
+        self._socket.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._connection.close()
+        self._socket.close()
+        return code
+
+    def _write(self) -> None:
+        try:
+            while (item := self._outbox.get()) is not None:
+                content, handle = item
+                self._connection.send_bytes(content)
+                if handle is not None:
+                    send_handle(self._connection, handle, self.pid)
+        except OSError:
+            return  # it is gone, which the other thread says
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = self._connection.recv()
+                self.moved = True
+                if not isinstance(message, Alive):
+                    self._heard.put((self, message))
+        except (EOFError, OSError):
+            return
+        finally:
+            self._heard.put((self, None))
