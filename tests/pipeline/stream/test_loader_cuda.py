@@ -1,0 +1,34 @@
+"""Batches on a GPU. On a machine with one: python -m pytest tests/pipeline/stream/test_loader_cuda.py"""
+
+import pytest
+import torch
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.stream.loader import Loader
+from pipeline.stream.read_plan import plan_reading
+from pipeline.stream.settings import DataSettings
+from pipeline.stream.steps import steps_of
+from tiny_shards import FEATURES, write_shard_set
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+def test_batches_come_to_the_device_while_it_works_and_are_those_of_the_processor(tmp_path):
+    folder = write_shard_set(tmp_path, samples=64)
+    features = FeatureSettings.model_validate(FEATURES)
+    plan = plan_reading(str(folder), features, DataSettings(workers=2, prefetch=2), 0, augment=True)
+    device = torch.device("cuda", 0)
+    work = torch.rand(2048, 2048, device=device)
+    with Loader(plan, 16, device) as there, Loader(plan, 16) as here:
+        steps = [list(steps_of(plan, 0, 12, 16, 16)) for _ in range(2)]
+        pairs = zip(there.batches(steps[0]), here.batches(steps[1]), strict=True)
+        for batch, expected in pairs:
+            for _ in range(20):  # the copy of the next batch runs beside this
+                work = (work @ work).clamp(0, 1)
+            assert batch.frames.is_cuda
+            assert torch.equal(batch.frames.cpu(), expected.frames)
+            assert torch.equal(batch.audio.cpu(), expected.audio)
+            frames, waveform = batch.on_device(device, features.frame_size)
+            expected_frames, expected_waveform = expected.on_device("cpu", features.frame_size)
+            assert torch.allclose(frames.cpu(), expected_frames, atol=1e-4)
+            assert torch.allclose(waveform.cpu(), expected_waveform, atol=1e-6)
