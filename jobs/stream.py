@@ -110,9 +110,8 @@ def _facts(job: "Job", forecast: "Forecast") -> Table:
         f"like a buffer of {quality.buffer_samples} samples",
     )
     table.add_row("a shard is read by", f"{forecast.nodes_per_shard:.1f} nodes")
-    table.add_row(
-        "a node reads", f"{_bytes(forecast.node_set_bytes)} an epoch, of them at a time {_bytes(forecast.window_bytes)}"
-    )
+    at_hand = _bytes(forecast.window_bytes)
+    table.add_row("a node reads", f"{_bytes(forecast.node_set_bytes)} an epoch, and needs {at_hand} of it at hand")
     cache = f"{job.data.cache.gigabytes:g} GB, of which {_bytes(forecast.ring_bytes)} for what is shown soon"
     table.add_row("a node's cache", cache if forecast.ring_bytes else "none, or too small to help")
     return table

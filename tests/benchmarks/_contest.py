@@ -1,5 +1,7 @@
 """Loaders beside each other: in rounds, each goes through the set once, so that a busy moment strikes all of them."""
 
+import logging
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +14,10 @@ from _peers.job import Job
 PEERS = {"webdataset": "webdataset_loader", "Mosaic": "mosaic_loader", "litData": "litdata_loader"}
 WORKERS = (2, 1, 3)
 """Numbers of workers that are tried with each peer."""
+
+_ATTEMPTS = 3
+"""Mosaic, for one, now and then reads a file from S3 that another of its workers is still writing."""
+_log = logging.getLogger(__name__)
 
 
 def rate(epochs: list[EpochTime]) -> float:
@@ -28,11 +34,32 @@ def best_workers(job: Job, scratch: Path, samples: int, warm: bool) -> Job:
     tried = {}
     for workers in WORKERS:
         candidate = replace(job, workers=workers, scratch=str(scratch / f"{job.loader}-trial-{workers}"))
-        with Child(candidate) as child:
-            epochs = [child.epoch() for _ in range(2 if warm else 1)]
-        check(epochs, job, samples)
+        epochs = fresh(candidate, 2 if warm else 1, samples)
         tried[workers] = epochs[-1].rate
     return replace(job, workers=max(tried, key=lambda workers: tried[workers]))
+
+
+def fresh(job: Job, epochs: int, samples: int) -> list[EpochTime]:
+    """Epochs of a loader in a new process, with an empty scratch folder; a peer that breaks is begun anew.
+
+    Raises:
+        RuntimeError: it broke again and again.
+    """
+    attempts = _ATTEMPTS if job.loader in PEERS.values() else 1
+    for attempt in range(attempts):
+        scratch = Path(f"{job.scratch}-{attempt}")
+        try:
+            with Child(replace(job, scratch=str(scratch))) as child:
+                found = [child.epoch() for _ in range(epochs)]
+            check(found, job, samples)
+            return found
+        except RuntimeError as error:
+            if attempt + 1 == attempts:
+                raise
+            _log.warning("%s is begun anew: %s", job.loader, str(error).splitlines()[-1])
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    raise RuntimeError(job.loader)
 
 
 def compete(jobs: Mapping[str, Job], rounds: int, samples: int) -> dict[str, list[EpochTime]]:

@@ -12,8 +12,8 @@ from statistics import median
 
 import s3fs
 
-from _contest import PEERS, best_workers, check, rate
-from _peers.child import Child, EpochTime
+from _contest import PEERS, best_workers, fresh, rate
+from _peers.child import EpochTime
 from _peers.convert import convert
 from _peers.job import Job
 from _realistic_samples import write_realistic
@@ -61,10 +61,7 @@ def measure(samples: int, rounds: int) -> list[Result]:
             jobs[name] = best_workers(job, root, samples, warm=False)
         first, second = _rounds(jobs, root, rounds, samples)
         local = Job("gavt_loader", str(shards), str(root / "local"))
-        with Child(local) as child:
-            child.epoch()
-            on_disk = [child.epoch() for _ in range(rounds)]
-        check(on_disk, local, samples)
+        on_disk = fresh(local, rounds + 1, samples)[1:]
     rates = {name: rate(epochs) for name, epochs in first.items()}
     best = max(PEERS, key=lambda name: rates[name])
     of_requests, of_best = rates["gavt"] / rates["requests"], rates["gavt"] / rates[best]
@@ -94,13 +91,9 @@ def _rounds(
     second: dict[str, list[EpochTime]] = {name: [] for name in jobs}
     for number in range(rounds):
         for name, job in jobs.items():
-            scratch = root / f"round-{number}-{name}"
-            with Child(replace(job, scratch=str(scratch))) as child:
-                first[name].append(child.epoch())
-                second[name].append(child.epoch())
-            shutil.rmtree(scratch)
-    for name, job in jobs.items():
-        check(first[name] + second[name], job, samples)
+            epochs = fresh(replace(job, scratch=str(root / f"round-{number}-{name}")), 2, samples)
+            first[name].append(epochs[0])
+            second[name].append(epochs[1])
     return first, second
 
 
