@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pipeline.evaluate.baselines.centre import centre_disc
@@ -17,7 +18,7 @@ from pipeline.evaluate.metrics.ciou import (
     half_area_ciou,
     success_rate,
 )
-from pipeline.evaluate.metrics.ground_truth import crop_boxes, draw_boxes
+from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.resize import resize_map
 from pipeline.evaluate.metrics.scores import score_map, score_row
@@ -105,6 +106,14 @@ def test_a_map_that_is_the_truth_scores_full_marks_and_its_opposite_none() -> No
     assert wrong["iiou"] is None
 
 
+def half_area_of_one(heat: npt.NDArray[np.float32], truths: list[Mask]) -> list[float]:
+    """`half_area_ciou` of the same map with many truths, sorted once."""
+    upper = highest(heat, heat.size - heat.size // 2 - 1)
+    found = [consensus_iou(upper, truth) for truth in truths]
+    assert found[:50] == [half_area_ciou(heat, truth) for truth in truths[:50]]
+    return found
+
+
 @pytest.mark.skipif("GAVT_CORPUS" not in os.environ, reason="GAVT_CORPUS names no folder with the VGG-SS list")
 def test_predictors_without_ears_and_eyes_reach_the_known_figures_on_vgg_ss() -> None:
     path = Path(os.environ["GAVT_CORPUS"]) / "manifests" / "VGGSS" / "vggss.json"
@@ -115,10 +124,10 @@ def test_predictors_without_ears_and_eyes_reach_the_known_figures_on_vgg_ss() ->
     count = len(truths)
     assert count == 5156
     disc = centre_disc(224)
-    half = [half_area_ciou(disc, truth) for truth in truths]
+    half = half_area_of_one(disc, truths)
     assert (round(100 * success_rate(half), 1), round(100 * area_under_curve(half), 1)) == (34.0, 37.4)
     mean = mean_box(truths)
-    half = [half_area_ciou(mean, truth) for truth in truths]
+    half = half_area_of_one(mean, truths)
     assert (round(100 * success_rate(half), 1), round(100 * area_under_curve(half), 1)) == (34.5, 37.8)
     adaptive = [adaptive_ciou(mean, truth) for truth in truths]
     assert (round(100 * success_rate(adaptive), 1), round(100 * area_under_curve(adaptive), 1)) == (44.4, 43.6)
