@@ -50,14 +50,9 @@ def test_bench_measures_stages_and_workers_and_takes_the_sound_as_it_is(capsys, 
     assert all(found["stages_ms"][stage] > 0 for stage in STAGES)
     assert [run["workers"] for run in found["runs"]][:2] == [0, 1]
     assert all(run["samples_per_s"] > 0 and run["samples"] > 0 for run in found["runs"])
-    assert found["sample_bytes"] == pytest.approx(
-        sum(
-            place["bytes"]
-            for index in shards.glob("shard-*.json")
-            for place in json.loads(index.read_text())["samples"]
-        )
-        / 48
-    )
+    places = [place for file in shards.glob("shard-*.json") for place in json.loads(file.read_text())["samples"]]
+    # the last epoch that was measured may be a part of one
+    assert found["sample_bytes"] == pytest.approx(sum(place["bytes"] for place in places) / 48, rel=0.02)
     assert "samples/s" in err
     assert found["advice"] in " ".join(err.split())
 
