@@ -21,7 +21,7 @@ from cluster import storage
 from jobs.local import s3
 from result import Result
 
-SAMPLES = 3000
+SAMPLES = 2000
 ROUNDS = 3
 LEAST_OF_REQUESTS = 0.85
 LEAST_OF_LOCAL = 0.9
