@@ -36,3 +36,7 @@ class LaunchError(UserError):
 
 class LeaseError(UserError):
     """Somebody else holds what only one may write at a time."""
+
+
+class GaveUpError(OSError):
+    """A request failed for longer than patience lasts."""

@@ -32,7 +32,7 @@ from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
-from cluster.errors import StorageError
+from cluster.errors import GaveUpError, StorageError
 from cluster.s3_quick import Get, QuickS3
 
 T = TypeVar("T")
@@ -84,10 +84,6 @@ _log = logging.getLogger(__name__)
 
 class _CutOff(ConnectionError):
     """Fewer bytes came than were announced."""
-
-
-class GaveUpError(OSError):
-    """A request failed for longer than patience lasts."""
 
 
 def patience_s() -> float:

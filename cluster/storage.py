@@ -19,14 +19,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import fsspec
 
-from cluster.errors import ChangedFileError, ForbiddenError, MissingFileError, StorageError, UnreachableError
+from cluster.errors import (
+    ChangedFileError,
+    ForbiddenError,
+    GaveUpError,
+    MissingFileError,
+    StorageError,
+    UnreachableError,
+)
 from cluster.remote_file import RemoteFile
-from cluster.s3_filesystem import GaveUpError, PatientS3FileSystem, is_precondition_failed
-from cluster.s3_quick import Get
+
+if TYPE_CHECKING:  # S3's client takes half a second to import; who reads local files shall not wait for it
+    from cluster.s3_filesystem import PatientS3FileSystem
+    from cluster.s3_quick import Get
 
 Location = str | os.PathLike[str]
 
@@ -146,8 +155,8 @@ def version(url: Location) -> FileVersion:
         if not is_remote(url):
             return _local_version(os.stat(_local_path(url)))
         filesystem, path = _open_filesystem(url)
-        if isinstance(filesystem, PatientS3FileSystem):
-            return FileVersion(*filesystem.head(path))
+        if (s3 := _s3_of(url)) is not None:
+            return FileVersion(*s3.head(path))
         return FileVersion(int(filesystem.size(path)), str(filesystem.ukey(path)))
 
 
@@ -169,8 +178,8 @@ def read_part(url: Location, start: int, length: int, version: FileVersion | Non
             filesystem, path = _open_filesystem(url)
             if length == 0:
                 content = b""
-            elif isinstance(filesystem, PatientS3FileSystem):
-                content = filesystem.get_range(path, start, start + length, None if version is None else version.etag)
+            elif (s3 := _s3_of(url)) is not None:
+                content = s3.get_range(path, start, start + length, None if version is None else version.etag)
             else:
                 content = bytes(filesystem.cat_file(path, start=start, end=start + length))
         return _whole(url, content, start, length)
@@ -204,8 +213,8 @@ def read_range(url: Location, start: int, length: int) -> bytes:
         return b""  # S3 knows no empty range and would send the whole file
     filesystem, path = _open_filesystem(url)
     with _said_plainly("read", url):
-        if isinstance(filesystem, PatientS3FileSystem):
-            return filesystem.get_range(path, start, start + length)
+        if (s3 := _s3_of(url)) is not None:
+            return s3.get_range(path, start, start + length)
         return bytes(filesystem.cat_file(path, start=start, end=start + length))
 
 
@@ -233,10 +242,10 @@ def create(url: Location, content: bytes) -> bool:
     Of several that create the same file at once, one succeeds. On S3 this is a conditional write (`If-None-Match: *`),
     known by AWS, Ceph and MinIO; a server that does not know it refuses or, worse, overwrites.
     """
-    filesystem, path = _open_filesystem(url)
+    _, path = _open_filesystem(url)
     with _said_plainly("write", url):
-        if isinstance(filesystem, PatientS3FileSystem):
-            return bool(filesystem.put_if_absent(path, content))
+        if (s3 := _s3_of(url)) is not None:
+            return bool(s3.put_if_absent(path, content))
         if is_remote(url):
             raise StorageError(f"{os.fspath(url)}: expected a path or s3://, where files can be created once")
         with _part_beside(url) as part:
@@ -341,6 +350,8 @@ def _filesystem(protocol: str, process: int, account: tuple[tuple[str, str], ...
     fork, so a child makes its own; and changed variables count from the next call on."""
     try:
         if protocol == "s3":
+            from cluster.s3_filesystem import PatientS3FileSystem
+
             return PatientS3FileSystem()
         return fsspec.filesystem(protocol, skip_instance_cache=True)
     except (ValueError, ImportError) as error:
@@ -362,15 +373,20 @@ def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Excepti
             yield from _read_all_from_s3(remote, group, readers)
 
 
-def _s3_of(url: Location) -> PatientS3FileSystem | None:
-    filesystem = _open_filesystem(url)[0] if is_remote(url) else None
-    return filesystem if isinstance(filesystem, PatientS3FileSystem) else None
+def _s3_of(url: Location) -> "PatientS3FileSystem | None":
+    return _open_filesystem(url)[0] if _is_s3(url) else None
 
 
-def _read_all_from_s3(s3: PatientS3FileSystem, wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+def _is_s3(url: Location) -> bool:
+    return os.fspath(url).startswith("s3://")
+
+
+def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+    from cluster.s3_quick import Get
+
     asked: deque[_Wish] = deque()
 
-    def gets() -> Iterator[Get]:
+    def gets() -> "Iterator[Get]":
         for wish in wishes:
             url, start, length, version = wish
             asked.append(wish)
@@ -449,13 +465,19 @@ def _said_plainly(action: str, url: Location) -> Iterator[None]:
     except GaveUpError as error:
         raise UnreachableError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
     except Exception as error:
-        if is_precondition_failed(error):
+        if _is_s3(url) and _is_precondition_failed(error):
             raise ChangedFileError(
                 f"{os.fspath(url)}: expected the version that was there before, found another"
             ) from None
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in {"botocore", "aiobotocore", "aiohttp"}:
             raise StorageError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
         raise
+
+
+def _is_precondition_failed(error: Exception) -> bool:
+    from cluster.s3_filesystem import is_precondition_failed
+
+    return is_precondition_failed(error)
 
 
 def _one_line(error: BaseException) -> str:
