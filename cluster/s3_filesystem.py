@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -168,13 +169,11 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
     async def _put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object unless one is there; whether it was written."""
         bucket, key, _ = self.split_path(path)
-        attempts = 0
+        writer = secrets.token_hex(8)
 
         async def put() -> None:
-            nonlocal attempts
-            attempts += 1
             await super(PatientS3FileSystem, self)._call_s3(
-                "put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*"
+                "put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", Metadata={"writer": writer}
             )
 
         try:
@@ -182,8 +181,12 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         except OSError as error:
             if not is_precondition_failed(error):
                 raise
-            # what is there may have been put there by an attempt whose answer was lost
-            return attempts > 1 and await self._cat_file(path) == content
+            # what is there may be our own: the answer was lost, and the request repeated, maybe by the library
+            try:
+                there = await self._call_s3("head_object", Bucket=bucket, Key=key)
+            except FileNotFoundError:
+                return False  # it was another's, who has removed it
+            return bool(there["Metadata"].get("writer") == writer)
         return True
 
     put_if_absent = sync_wrapper(_put_if_absent)
