@@ -36,6 +36,8 @@ from cluster.cache_account import CacheAccount, lock
 from cluster.errors import StorageError
 from cluster.storage import FileVersion
 
+EXTENT_BYTES = 2 << 20
+"""Of an extent, unless told otherwise: a request to object storage costs about as much time as so many bytes."""
 FOLDER = "GAVT_CACHE"
 """Variable: the folder of the node's cache."""
 _REST_S = 30.0
@@ -74,7 +76,7 @@ class NodeCache:
         self,
         folder: str | Path,
         max_bytes: int,
-        extent_bytes: int = 4 << 20,
+        extent_bytes: int = EXTENT_BYTES,
         *,
         ring_bytes: int | None = None,
         fetchers: int = 8,

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from queue import SimpleQueue
 
+from cluster import storage
 from cluster.errors import UserError
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
@@ -207,6 +208,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    for url in sys.argv[3:]:
+        threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
     Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler, send_handle
 from queue import SimpleQueue
@@ -26,6 +27,7 @@ class WorkerProcess:
     Args:
         heard: where its messages are put, all but the signs of life.
         alive_s: between two signs of life.
+        urls: of what it will read.
 
     Attributes:
         tasks: given and not done, by number.
@@ -35,7 +37,7 @@ class WorkerProcess:
         moved: whether it was heard since this was last set to False.
     """
 
-    def __init__(self, heard: Heard, alive_s: float) -> None:
+    def __init__(self, heard: Heard, alive_s: float, urls: Sequence[str] = ()) -> None:
         self.tasks: OrderedDict[int, Task] = OrderedDict()
         self.ready = False
         self.decoding: int | None = None
@@ -48,7 +50,7 @@ class WorkerProcess:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
             # one core each; and what is killed must be the worker where memory runs out
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            command = [sys.executable, "-m", "pipeline.stream.worker", str(theirs.fileno()), str(alive_s)]
+            command = [sys.executable, "-m", "pipeline.stream.worker", str(theirs.fileno()), str(alive_s), *urls]
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
             )

@@ -1,10 +1,11 @@
 """The data of a run: its loaders, where they are, and what was bad."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from cluster.errors import UserError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
@@ -12,10 +13,12 @@ from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import Stretch
 from pipeline.stream.read_plan import ReadPlan, plan_reading, position_error
+from pipeline.stream.settings import ShardSource
 from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.checkpoints import Checkpoint
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _SAMPLES_BEFORE_JUDGING = 1000
 
@@ -107,16 +110,37 @@ def open_data(
     cursor = {} if checkpoint is None else _cursor_of(checkpoint)
     position = int(cursor.get("position", 0))
     history = [Stretch.model_validate(part) for part in cursor.get("mix", [])]
-    plan = plan_reading(data.train, settings.features, data, settings.seed, True, history, position, group.nodes)
-    changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
+    sources = [ShardSource(url=data.train)] if isinstance(data.train, str) else data.train
     with ExitStack() as stack:
-        pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s)) if data.workers else None
+        pool = None
+        if data.workers:  # they start while the shard sets are opened
+            pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s, (one.url for one in sources)))
+
+        def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
+            words = (settings.features, data, settings.seed, augment)
+            return _on_main(group, lambda: plan_reading(source, *words, nodes=group.nodes, **where))
+
+        plan = plan_of(sources, True, history=history, position=position)
+        changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
         loader = stack.enter_context(Loader(plan, micro_batch, group.device, pool))
         validation = None
         if data.validation is not None:
-            held_out = plan_reading(data.validation, settings.features, data, settings.seed, False, nodes=group.nodes)
-            validation = stack.enter_context(Loader(held_out, micro_batch, group.device, pool))
+            validation = stack.enter_context(Loader(plan_of(data.validation, False), micro_batch, group.device, pool))
         yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
+
+
+def _on_main(group: ProcessGroup, make: Callable[[], T]) -> T:
+    """What the main process makes, or the error with which it can't, on all of them: one looks, all see the same."""
+    made: T | UserError | None = None
+    if group.is_main:
+        try:
+            made = make()
+        except UserError as error:
+            made = error
+    made = group.from_main(made)
+    if isinstance(made, UserError):
+        raise made
+    return cast(T, made)
 
 
 def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:

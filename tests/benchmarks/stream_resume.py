@@ -27,11 +27,13 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.settings import DataSettings
+from pipeline.stream.worker_pool import WorkerPool
 position = int(sys.argv[2])
 begun = time.perf_counter()
 features = FeatureSettings(frame_size={SIDE}, audio_samples={AUDIO_SAMPLES})
-plan = plan_reading(sys.argv[1], features, DataSettings(), seed=0, augment=True)
-with Loader(plan, 64) as loader:
+with WorkerPool(2, 120) as pool:
+    plan = plan_reading(sys.argv[1], features, DataSettings(), seed=0, augment=True)
+    loader = Loader(plan, 64, pool=pool)
     batch = next(loader.batches(range(start, start + 64) for start in range(position, position + 6400, 64)))
     taken = time.perf_counter() - begun
 if len(plan) != {SHARDS * SAMPLES_PER_SHARD} or len(batch) != 64 or batch.replaced:

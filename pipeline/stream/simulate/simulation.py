@@ -5,6 +5,7 @@ from statistics import mean
 
 import numpy as np
 
+from cluster.node_cache import EXTENT_BYTES
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.stream.cache_plan import bytes_at_hand
 from pipeline.stream.order import RUN, Numbers, Order
@@ -15,7 +16,6 @@ from pipeline.stream.simulate.quality import ShuffleQuality, shuffle_quality
 from pipeline.stream.simulate.shard_sizes import ShardSizes
 from pipeline.stream.steps import dealt
 
-EXTENT_BYTES = 4 << 20
 _MOST_READS = 20_000_000
 """Samples that are gone through; beyond, fewer nodes or shards stand for all."""
 _PIECE = 1 << 17

@@ -7,13 +7,15 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.settings import CacheSettings, DataSettings
+from pipeline.stream.worker_pool import WorkerPool
 
 
 def open_loader(job: Job) -> Callable[[int], Iterator[int]]:
     """Workers that stay from epoch to epoch; each epoch is gone through to its last sample."""
     data = DataSettings(workers=job.workers, cache=CacheSettings(folder=job.scratch))
+    pool = WorkerPool(job.workers, data.deadline_s, [job.url])  # starts while the shard set is opened
     plan = plan_reading(job.url, FeatureSettings(frame_size=job.frame_size), data, seed=0, augment=False)
-    loader = Loader(plan, job.batch_size)
+    loader = Loader(plan, job.batch_size, pool=pool)
 
     def epoch(number: int) -> Iterator[int]:
         begin, end = number * len(plan), (number + 1) * len(plan)

@@ -69,7 +69,7 @@ def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     cache = CacheSettings(folder=job.cache, gigabytes=job.cache_gigabytes, read_ahead=64)
     plan = plan_reading(job.url, features(), data_settings(cache, job.workers), SEED, augment=True)
-    first = int(Path(job.cursor).read_text())
+    first, parent = int(Path(job.cursor).read_text()), os.getppid()
     micro = job.batch_size // job.world_size // MICRO_BATCHES
     pieces = steps_of(plan, first * job.batch_size, 1 << 40, job.batch_size, micro, job.rank, job.world_size)
     with Loader(plan, micro) as loader, open(job.log, "a") as log:
@@ -92,6 +92,8 @@ def main() -> None:
                 write_whole(job.cursor, str(step + 1))
             if os.path.exists(job.goal) and step + 1 >= int(Path(job.goal).read_text()):
                 write_whole(job.cursor, str(step + 1))
+                return
+            if os.getppid() != parent:  # the test was ended
                 return
             time.sleep(job.step_s)
 
