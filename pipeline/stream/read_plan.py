@@ -63,6 +63,8 @@ class ReadPlan:
             for one, name in zip(self.sets, mixture.names, strict=True)
         ]
         self.cache = cache
+        for one, order in zip(self.sets, self.orders, strict=True):
+            one.keep_places(2 * order.lanes * data.block_samples)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         words = (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed, self.cache)

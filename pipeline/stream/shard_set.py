@@ -108,6 +108,10 @@ class ShardSet:
     def __len__(self) -> int:
         return int(self._first[-1])
 
+    def keep_places(self, samples: int) -> None:
+        """Remember the places of at least so many samples, for they are read side by side."""
+        self._kept_samples = max(self._kept_samples, samples)
+
     def samples_per_shard(self) -> list[int]:
         """Samples of each shard, in order."""
         return [samples for _, samples in self.shards]

@@ -1,4 +1,4 @@
-"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS`.
+"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS PARENT`.
 
 It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
 torch here: a worker starts in half a second and takes little memory.
@@ -7,6 +7,7 @@ Messages to it: `Open`, followed by the memory's file descriptor; `Task`; `Ahead
 `Decoding`, `Done`, `Failed`, and `Alive` every so many seconds. Tasks are done in the order in which they come.
 """
 
+import ctypes
 import logging
 import mmap
 import os
@@ -26,6 +27,7 @@ from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
 
 _log = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -203,12 +205,21 @@ class Worker:
             os._exit(0)
 
 
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process with the one that started it (more exactly: with that thread of it). The other
+    ways to notice its end need a process that moves, and this one may be stopped."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
 def main() -> None:
     """The process."""
+    _end_with(int(sys.argv[3]))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    for url in sys.argv[3:]:
+    for url in sys.argv[4:]:
         threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
     Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()
 

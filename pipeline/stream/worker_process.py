@@ -50,9 +50,13 @@ class WorkerProcess:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
             # one core each; and what is killed must be the worker where memory runs out
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            command = [sys.executable, "-m", "pipeline.stream.worker", str(theirs.fileno()), str(alive_s), *urls]
+            words = [theirs.fileno(), alive_s, os.getpid(), *urls]
             self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+                [sys.executable, "-m", "pipeline.stream.worker", *map(str, words)],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         self._connection = Connection(os.dup(self._socket.fileno()))
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
