@@ -28,6 +28,7 @@ class WorkerProcess:
         heard: where its messages are put, all but the signs of life.
         alive_s: between two signs of life.
         urls: of what it will read.
+        niceness: how far it stands back for others.
 
     Attributes:
         tasks: given and not done, by number.
@@ -37,7 +38,7 @@ class WorkerProcess:
         moved: whether it was heard since this was last set to False.
     """
 
-    def __init__(self, heard: Heard, alive_s: float, urls: Sequence[str] = ()) -> None:
+    def __init__(self, heard: Heard, alive_s: float, urls: Sequence[str], niceness: int) -> None:
         self.tasks: OrderedDict[int, Task] = OrderedDict()
         self.ready = False
         self.decoding: int | None = None

@@ -151,8 +151,8 @@ class ChaosJob:
                 rank.process.wait()
         self._errors.close()
 
-    def kill_one(self) -> None:
-        """Kill something."""
+    def kill_one(self) -> bool:
+        """Kill something; whether there was something to kill."""
         kind = self.random.choices(["rank", "worker", "fetch"], [2, 4, 4])[0]
         if kind == "rank":
             rank = self.random.choice(self.ranks)
@@ -161,8 +161,9 @@ class ChaosJob:
             self._start(rank, workers=self.random.choice([1, 2, 2, 2, 3]))
             self.counts["restarts"] += 1
         elif not (self._kill_a_fetching_one() if kind == "fetch" else self._kill_any_worker()):
-            return
+            return False
         self.counts[kind] += 1
+        return True
 
     def stop_one(self) -> None:
         """Stop a worker: it stands still, and isn't dead."""

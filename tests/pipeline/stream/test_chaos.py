@@ -172,8 +172,7 @@ def run(folder: Path, s3: str, proxy: FaultyProxy, samples: int, worlds: list[in
                 job.begin(world_size)
                 while done < kills * (number + 1) // len(worlds):
                     events.pop(done, lambda: None)()
-                    job.kill_one()
-                    done += 1
+                    done += job.kill_one()
                     time.sleep(job.random.uniform(0.2, 1.0))
                 job.wait_for_all()
                 if number < len(worlds) - 1:
