@@ -18,6 +18,7 @@ from pipeline.settings.load import load_settings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
+from pipeline.stream.worker_pool import WorkerPool
 from pipeline.tasks.mma import TaskModel, draw_pairs
 from result import Result
 
@@ -83,7 +84,10 @@ def _time_steps(settings: ExperimentSettings, shards: str, blocks: int, steps: i
     streamed: list[float] = []
     kept: list[float] = []
     waited_s = 0.0
-    with Loader(plan, size) as loader:
+    with (
+        WorkerPool(settings.data.workers, settings.data.deadline_s, niceness=10) as pool,  # as gavt train has it here
+        Loader(plan, size, pool=pool) as loader,
+    ):
         stream = loader.batches(range(start, start + size) for start in count(0, size))
         in_memory = [next(stream) for _ in range(4)]
         for batch in in_memory:
