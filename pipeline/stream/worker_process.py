@@ -51,7 +51,7 @@ class WorkerProcess:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
             # one core each; and what is killed must be the worker where memory runs out
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            words = [theirs.fileno(), alive_s, os.getpid(), *urls]
+            words = [theirs.fileno(), alive_s, os.getpid(), niceness, *urls]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.stream.worker", *map(str, words)],
                 pass_fds=[theirs.fileno()],
