@@ -29,8 +29,8 @@ FIRST_BATCH_S = 2.0
 
 
 def run() -> list[Result]:
-    """First epochs with nothing cached, in new processes, building the loader included; and second ones from the cache
-    beside the same samples on local disk. The bare requests decode nothing; the server takes its part of the two cores.
+    """First epochs with nothing cached, in new processes: time to the first batch, building the loader included, and
+    samples a second from then on; and second ones from the cache beside the same samples on local disk. The bare requests decode nothing; the server takes its part of the two cores.
 
     Raises:
         RuntimeError: no server can be started on this machine.
@@ -62,7 +62,7 @@ def measure(samples: int, rounds: int) -> list[Result]:
         first, second = _rounds(jobs, root, rounds, samples)
         local = Job("gavt_loader", str(shards), str(root / "local"))
         on_disk = fresh(local, rounds + 1, samples)[1:]
-    rates = {name: rate(epochs) for name, epochs in first.items()}
+    rates = {name: median(epoch.flow for epoch in epochs) for name, epochs in first.items()}
     best = max(PEERS, key=lambda name: rates[name])
     of_requests, of_best = rates["gavt"] / rates["requests"], rates["gavt"] / rates[best]
     cached = rate(second["gavt"])

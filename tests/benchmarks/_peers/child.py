@@ -22,13 +22,14 @@ class EpochTime:
 
     Attributes:
         seconds: the whole epoch; the first one includes building the loader, not importing it.
-        first_batch_s: until its first batch was there.
+        first_batch, first_batch_s: samples of its first batch, and the time until it was there.
         import_s: what importing the loader's libraries took.
         peak_mb: most memory of the process itself so far, without its workers.
     """
 
     samples: int
     seconds: float
+    first_batch: int
     first_batch_s: float
     import_s: float
     peak_mb: float
@@ -37,6 +38,11 @@ class EpochTime:
     def rate(self) -> float:
         """Samples a second."""
         return self.samples / self.seconds
+
+    @property
+    def flow(self) -> float:
+        """Samples a second behind the first batch, without what it takes to begin."""
+        return (self.samples - self.first_batch) / (self.seconds - self.first_batch_s)
 
 
 class Child:

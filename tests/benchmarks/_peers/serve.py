@@ -28,14 +28,15 @@ def main() -> None:
     for number, _ in enumerate(sys.stdin):
         if number:
             begun = time.perf_counter()
-        samples, first_batch_s = 0, 0.0
+        samples, first_batch, first_batch_s = 0, 0, 0.0
         for size in epochs(number):
             samples += size
-            first_batch_s = first_batch_s or time.perf_counter() - begun
+            if not first_batch:
+                first_batch, first_batch_s = size, time.perf_counter() - begun
         seconds = time.perf_counter() - begun
         gc.collect()
-        answer = {"samples": samples, "seconds": seconds, "first_batch_s": first_batch_s, "import_s": import_s}
-        answers.write(json.dumps(answer | {"peak_mb": peak_resident_mb(os.getpid())}) + "\n")
+        answer = {"samples": samples, "seconds": seconds, "first_batch": first_batch, "first_batch_s": first_batch_s}
+        answers.write(json.dumps(answer | {"import_s": import_s, "peak_mb": peak_resident_mb(os.getpid())}) + "\n")
 
 
 if __name__ == "__main__":
