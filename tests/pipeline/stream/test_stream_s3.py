@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import s3fs
 import torch
 
 from cluster import storage
@@ -20,22 +21,34 @@ from pipeline.stream.settings import CacheSettings, DataSettings
 from pipeline.stream.steps import steps_of
 from tiny_shards import FEATURES, write_shard_set
 
-SAMPLES = 96
-EPOCH = SAMPLES // 16
-BATCH = 16
+SAMPLES, SHARD, BATCH = 96, 16, 8
+EPOCH = SAMPLES // BATCH
+SHARDS = SAMPLES // SHARD
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shard_set(tmp_path_factory.mktemp("shards"), SAMPLES, samples_per_shard=8)
+    return write_shard_set(tmp_path_factory.mktemp("shards"), SAMPLES, SHARD)
+
+
+@pytest.fixture(scope="module")
+def remote(local: Path, s3_server: S3Server) -> str:
+    """The same shard set on S3."""
+    keys = {"key": s3_server.access_key, "secret": s3_server.secret_key}
+    s3fs.S3FileSystem(**keys, endpoint_url=s3_server.endpoint, skip_instance_cache=True).mkdir("test-streaming")
+    return upload(local, "s3://test-streaming/set")
 
 
 @pytest.fixture
-def remote(local: Path, s3_bucket: str) -> str:
-    """The same shard set on S3."""
+def spoilt(local: Path, s3_bucket: str) -> str:
+    """One more, for a test that spoils it."""
+    return upload(local, f"{s3_bucket}/set")
+
+
+def upload(local: Path, url: str) -> str:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda path: storage.upload(path, f"{s3_bucket}/set/{path.name}"), local.iterdir()))
-    return f"{s3_bucket}/set"
+        list(threads.map(lambda path: storage.upload(path, f"{url}/{path.name}"), local.iterdir()))
+    return url
 
 
 @pytest.fixture
@@ -115,7 +128,7 @@ def test_a_second_epoch_comes_from_the_cache_and_is_the_same(remote, expected, c
         asked = gets_of_tars(proxy)
         second = list(batches)
     assert_same([*first, *second], expected)
-    assert asked == gets_of_tars(proxy) == SAMPLES // 8  # each shard is one extent, fetched once
+    assert asked == gets_of_tars(proxy) == SHARDS  # each shard is one extent, fetched once
 
 
 def test_without_a_cache_each_sample_is_a_request(remote, expected, proxy):
@@ -139,56 +152,60 @@ def test_ranks_share_what_is_fetched(remote, expected, cache, proxy):
     found = {at: key for batch in parts[0] + parts[1] for at, key in zip(batch.positions, batch.keys, strict=True)}
     assert [found[at] for at in range(SAMPLES)] == [key for batch in expected[:EPOCH] for key in batch.keys]
     assert len(found) == SAMPLES
-    assert gets_of_tars(proxy) == SAMPLES // 8
+    assert gets_of_tars(proxy) == SHARDS
 
 
 def test_a_cache_too_small_for_the_blocks_is_left_out_and_said(remote, expected, cache, caplog):
-    small = cache.model_copy(update={"gigabytes": 0.0005})
+    small = cache.model_copy(update={"gigabytes": 0.0003})
     assert_same(read(remote, small, steps=2), expected[:2])
     assert "is too little for the samples that are shuffled among themselves" in caplog.text
     assert not Path(str(cache.folder)).exists()
 
 
+def samples_of(shard: int) -> set[int]:
+    return set(range(shard * SHARD, (shard + 1) * SHARD))
+
+
 def shard_numbers(plan: ReadPlan, positions: range) -> set[int]:
-    return {pick.sample // 8 for pick in plan.picks(positions)}
+    return {pick.sample // SHARD for pick in plan.picks(positions)}
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_shard_that_vanishes_in_the_middle_is_replaced_and_counted(remote, expected, cache, caplog, cached):
+def test_a_shard_that_vanishes_in_the_middle_is_replaced_and_counted(spoilt, expected, cache, caplog, cached):
     cache = cache if cached else NO_CACHE
-    plan = plan_of(remote, cache)
+    plan = plan_of(spoilt, cache)
     shard = min(shard_numbers(plan, range(SAMPLES)) - shard_numbers(plan, range(BATCH)))  # not read in the first step
-    gone = set(range(shard * 8, shard * 8 + 8))
+    gone = samples_of(shard)
     with Loader(plan, BATCH) as loader, caplog.at_level(logging.WARNING):
         batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         before = next(batches)
-        storage.remove(f"{remote}/shard-{shard:06d}.tar")
+        storage.remove(f"{spoilt}/shard-{shard:06d}.tar")
         after = list(batches)
     assert_same([before], expected[:1])
     assert len(after) == 2 * EPOCH - 1
     assert_replaced(after, plan, gone)
     assert f"shard-{shard:06d}.tar: no such file" in caplog.text
-    assert_replaced(read(remote, cache), plan, gone)
+    assert_replaced(read(spoilt, cache), plan, gone)
 
 
-def test_a_shard_that_vanishes_after_it_was_cached_is_read_to_the_end(remote, expected, cache):
-    plan = plan_of(remote, cache)
+def test_a_shard_that_vanishes_after_it_was_cached_is_read_to_the_end(spoilt, expected, cache):
+    plan = plan_of(spoilt, cache)
     shard = min(shard_numbers(plan, range(BATCH)))
     with Loader(plan, BATCH) as loader:
         batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
         before = next(batches)
-        storage.remove(f"{remote}/shard-{shard:06d}.tar")
+        storage.remove(f"{spoilt}/shard-{shard:06d}.tar")
         assert_same([before, *batches], expected)
-    assert_replaced(read(remote, cache), plan, set(range(shard * 8, shard * 8 + 8)))  # who comes later is told
+    assert_replaced(read(spoilt, cache), plan, samples_of(shard))  # who comes later is told
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_shard_that_is_replaced_in_the_middle_is_not_believed(remote, local, expected, cache, tmp_path, cached):
+def test_a_shard_that_is_replaced_in_the_middle_is_not_believed(spoilt, local, expected, cache, tmp_path, cached):
     """Another version, with other samples at the same places: their checksums are others than the index has."""
     cache = cache if cached else NO_CACHE
-    plan = plan_of(remote, cache)
+    plan = plan_of(spoilt, cache)
     shard = min(shard_numbers(plan, range(BATCH)))
-    url, bad = f"{remote}/shard-{shard:06d}.tar", set(range(shard * 8, shard * 8 + 8))
+    url, bad = f"{spoilt}/shard-{shard:06d}.tar", samples_of(shard)
     whole = (local / f"shard-{shard:06d}.tar").read_bytes()
     with Loader(plan, BATCH) as loader:
         batches = loader.batches(steps_of(loader.plan, 0, 2 * EPOCH, BATCH, BATCH))
@@ -199,23 +216,23 @@ def test_a_shard_that_is_replaced_in_the_middle_is_not_believed(remote, local, e
         after = list(batches)
     assert_same([before], expected[:1])
     assert_replaced(after, plan, bad)
-    assert_replaced(read(remote, cache), plan, bad)
+    assert_replaced(read(spoilt, cache), plan, bad)
     storage.write_bytes(url, whole + bytes(1024))  # a third version, which has the samples
-    assert_same(read(remote, cache), expected[:EPOCH])
+    assert_same(read(spoilt, cache), expected[:EPOCH])
 
 
 @pytest.mark.parametrize("name", ["shard-000000.json", "shard-000002.json"])
-def test_a_shard_without_its_index_is_replaced(remote, cache, name):
-    plan = plan_of(remote, cache)
-    storage.remove(f"{remote}/{name}")
-    first = int(name[6:12]) * 8
-    assert_replaced(read(remote, cache), plan, set(range(first, first + 8)))
+def test_a_shard_without_its_index_is_replaced(spoilt, cache, name):
+    plan = plan_of(spoilt, cache)
+    storage.remove(f"{spoilt}/{name}")
+    assert_replaced(read(spoilt, cache), plan, samples_of(int(name[6:12])))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_server_that_is_down_is_said_and_no_sample_replaced(remote, expected, proxy, monkeypatch, workers):
-    monkeypatch.setenv("GAVT_STORAGE_PATIENCE_S", "1")
-    with Loader(plan_of(remote, workers=workers), BATCH) as loader:
+    plan = plan_of(remote, workers=workers)
+    monkeypatch.setenv("GAVT_STORAGE_PATIENCE_S", "2")
+    with Loader(plan, BATCH) as loader:
         batches = loader.batches(steps_of(loader.plan, 0, EPOCH, BATCH, BATCH))
         found = [next(batches)]
         proxy.share, proxy.kinds = 1, ("refused", "dropped")
