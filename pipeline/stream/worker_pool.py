@@ -157,8 +157,10 @@ class WorkerPool:
         """Wait a moment for what the processes say, and replace those that don't move.
 
         Raises:
-            WorkerPoolError: no process can be started.
+            WorkerPoolError: no process can be started, or the pool is closed.
         """
+        if not self._processes:
+            raise WorkerPoolError("the loader is closed, and gives no more batches")
         began = time.monotonic()
         try:
             self._hear(*self._heard.get(timeout=_LOOK_EVERY_S))

@@ -81,6 +81,8 @@ class WorkerProcess:
         """End it if it is still there; the code with which it ended."""
         self.kill()
         code = self._process.wait()
+        if self._connection.closed:
+            return code
         self._outbox.put(None)
         self._socket.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:

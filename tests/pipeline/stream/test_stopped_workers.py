@@ -1,4 +1,4 @@
-"""Workers that stand still (SIGSTOP): the loader goes on, and nothing of them is left."""
+"""Workers that stand still (SIGSTOP) or don't start: the loader goes on or says so, and nothing of them is left."""
 
 import os
 import signal
@@ -6,10 +6,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from cluster.errors import WorkerPoolError
 from pipeline.features.settings import FeatureSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
@@ -92,3 +94,15 @@ def test_a_stopped_worker_ends_with_its_trainer(plan: ReadPlan) -> None:
     while is_there(worker) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_there(worker)
+
+
+def test_processes_that_do_not_start_are_said(plan: ReadPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        pytest.raises(WorkerPoolError, match="loader processes don't stay alive; the last ended with code 3"),
+        Loader(plan, BATCH) as loader,
+    ):
+        next(loader.batches(steps_of(plan, 0, STEPS, BATCH, BATCH)))
+    with pytest.raises(WorkerPoolError, match="closed"):
+        loader._pool.listen()

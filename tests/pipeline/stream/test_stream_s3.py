@@ -54,7 +54,7 @@ def upload(local: Path, url: str) -> str:
 @pytest.fixture
 def proxy(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """A proxy that all requests go through; good ones unless told otherwise."""
-    with FaultyProxy(s3_server.endpoint, share=0) as running:
+    with FaultyProxy(s3_server.endpoint, share=0, slow_s=60) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         yield running
 
@@ -228,14 +228,16 @@ def test_a_shard_without_its_index_is_replaced(spoilt, cache, name):
     assert_replaced(read(spoilt, cache), plan, samples_of(int(name[6:12])))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_server_that_is_down_is_said_and_no_sample_replaced(remote, expected, proxy, monkeypatch, workers):
+@pytest.mark.parametrize(("workers", "kinds"), [(0, ("slow",)), (2, ("refused", "dropped"))])
+def test_a_server_that_is_down_or_silent_is_said_and_no_sample_replaced(
+    remote, expected, proxy, monkeypatch, workers, kinds
+):
     plan = plan_of(remote, workers=workers)
     monkeypatch.setenv("GAVT_STORAGE_PATIENCE_S", "2")
     with Loader(plan, BATCH) as loader:
         batches = loader.batches(steps_of(loader.plan, 0, EPOCH, BATCH, BATCH))
         found = [next(batches)]
-        proxy.share, proxy.kinds = 1, ("refused", "dropped")
+        proxy.share, proxy.kinds = 1, kinds
         with pytest.raises(UserError, match=r"shard-00000\d\.(tar|json): can't read it: .* gave up after") as error:
             found.extend(batches)
     assert "\n" not in str(error.value)
