@@ -30,7 +30,8 @@ FIRST_BATCH_S = 2.0
 
 def run() -> list[Result]:
     """First epochs with nothing cached, in new processes: time to the first batch, building the loader included, and
-    samples a second from then on; and second ones from the cache beside the same samples on local disk. The bare requests decode nothing; the server takes its part of the two cores.
+    samples a second from then on; and second ones from the cache beside the same samples on local disk. The bare
+    requests decode nothing; the server takes its part of the two cores.
 
     Raises:
         RuntimeError: no server can be started on this machine.

@@ -25,6 +25,8 @@ TOKEN = "GAVT_TEST_CHAOS"
 START_S = 120.0
 """Longest time until a rank that was started shows its next batch."""
 BLOCK = 4096
+_DECK = ["rank", "worker", "worker", "fetch", "fetch"]
+"""What is killed, each as often."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class ChaosJob:
 
     Args:
         folder: for logs, cursors and the cache.
-        job: what all ranks are told; rank and files are filled in.
+        job: what all ranks are told; rank and files are filled in, and `workers` varies after kills.
         environment: of the ranks.
     """
 
@@ -107,6 +109,7 @@ class ChaosJob:
         self.stretches: list[Stretch] = []
         self.counts: Counter[str] = Counter()
         self._job = job
+        self._deck: list[str] = []
         self._token = uuid.uuid4().hex
         paths = os.pathsep.join(map(str, [REPOSITORY, REPOSITORY / "tests", Path(__file__).parent]))
         self._environment = environment | {"PYTHONPATH": paths, TOKEN: self._token, "OMP_NUM_THREADS": "1"}
@@ -123,7 +126,7 @@ class ChaosJob:
         self.stretches.append(Stretch(first, ranks))
         for rank in ranks:
             rank.cursor.write_text(str(first))
-            self._start(rank, workers=2)
+            self._start(rank, self._job.workers)
         self.counts["jobs"] += 1
         self.wait_for_all()
 
@@ -153,12 +156,14 @@ class ChaosJob:
 
     def kill_one(self) -> bool:
         """Kill something; whether there was something to kill."""
-        kind = self.random.choices(["rank", "worker", "fetch"], [2, 4, 4])[0]
+        if not self._deck:
+            self._deck = self.random.sample(_DECK, len(_DECK))
+        kind = self._deck.pop()
         if kind == "rank":
             rank = self.random.choice(self.ranks)
             rank.process.kill()
             rank.process.wait()
-            self._start(rank, workers=self.random.choice([1, 2, 2, 2, 3]))
+            self._start(rank, self._job.workers + self.random.choice([-1, 0, 0, 1]))
             self.counts["restarts"] += 1
         elif not (self._kill_a_fetching_one() if kind == "fetch" else self._kill_any_worker()):
             return False

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -133,8 +133,8 @@ def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
         yield running
 
 
-def chaos_job(folder: Path, url: str, proxy: FaultyProxy, gigabytes: float, step_s: float, seed: int) -> ChaosJob:
-    job = Job(url, str(folder / "cache"), gigabytes, 2, 0, 1, BATCH, step_s, "", "", str(folder / "goal"))
+def chaos_job(folder: Path, url: str, proxy: FaultyProxy, gigabytes: float, workers: int, seed: int) -> ChaosJob:
+    job = Job(url, str(folder / "cache"), gigabytes, workers, 0, 1, BATCH, 0.1, "", "", str(folder / "goal"))
     environment = os.environ | {"AWS_ENDPOINT_URL": proxy.url, "GAVT_STORAGE_PATIENCE_S": "60"}
     return ChaosJob(folder, job, environment, seed)
 
@@ -147,8 +147,25 @@ def assert_nothing_is_left(job: ChaosJob, shared: set[str]) -> None:
     assert not {name for name in set(os.listdir("/dev/shm")) - shared if "gavt" in name or name.startswith("torch_")}
 
 
-def run(folder: Path, s3: str, proxy: FaultyProxy, samples: int, worlds: list[int], kills: int, seed: int) -> None:
-    """The whole run: `kills` kills spread over jobs of so many ranks each, one after the other."""
+def run(
+    folder: Path,
+    s3: str,
+    proxy: FaultyProxy,
+    samples: int,
+    worlds: Sequence[int],
+    workers: int,
+    kills: int,
+    stops: Sequence[int] = (),
+) -> None:
+    """The whole run.
+
+    Args:
+        worlds: of the jobs that follow each other, numbers of ranks.
+        workers: of a rank; after it was killed maybe one more or less.
+        kills: in all of them together.
+        stops: after so many kills a worker is stopped, which stands still then until it is replaced.
+    """
+    seed = int(os.environ.get("CHAOS_SEED", "1"))
     begun, shared = time.monotonic(), set(os.listdir("/dev/shm"))
     local, url = write_shard_set(folder / "shards", samples, SHARD), f"{s3}/set"
     upload(local, url)
@@ -156,15 +173,13 @@ def run(folder: Path, s3: str, proxy: FaultyProxy, samples: int, worlds: list[in
     damager.delete(1)
     damager.flip(2, range(3, 6))
     gigabytes = sum(path.stat().st_size for path in local.glob("*.tar")) / 2e9
-    job = chaos_job(folder, url, proxy, gigabytes, 0.1, seed)
+    job = chaos_job(folder, url, proxy, gigabytes, workers, seed)
     events = {
         kills // 5: lambda: damager.delete(shards - 1),
         kills * 2 // 5: lambda: damager.flip(shards - 2, range(0, 5)),
         kills * 3 // 5: lambda: damager.lose_index(shards - 3),
         kills * 4 // 5: lambda: damager.delete(shards - 4),
-        kills // 3: job.stop_one,
-        kills * 2 // 3: job.stop_one,
-    }
+    } | dict.fromkeys(stops, job.stop_one)
     try:
         with CacheWatch(folder / "cache") as watch:
             done = 0
@@ -199,12 +214,11 @@ def run(folder: Path, s3: str, proxy: FaultyProxy, samples: int, worlds: list[in
 def test_a_job_whose_processes_are_killed_shows_what_was_planned(
     s3_bucket: str, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    run(tmp_path, s3_bucket, proxy, samples=320, worlds=[2], kills=5, seed=int(os.environ.get("CHAOS_SEED", "1")))
+    run(tmp_path, s3_bucket, proxy, samples=320, worlds=[2], workers=1, kills=5)
 
 
 @pytest.mark.slow
 def test_a_hundred_kills_three_numbers_of_ranks_and_shards_that_vanish(
     s3_bucket: str, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("CHAOS_SEED", "1"))
-    run(tmp_path, s3_bucket, proxy, samples=1200, worlds=[3, 2, 5, 3], kills=100, seed=seed)
+    run(tmp_path, s3_bucket, proxy, samples=1200, worlds=[3, 2, 5, 3], workers=2, kills=100, stops=[33, 67])
