@@ -8,6 +8,7 @@ ends its process again and again counts as bad.
 import logging
 import mmap
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -225,7 +226,7 @@ class WorkerPool:
     def _replace(self, one: WorkerProcess, hung: bool = False) -> None:
         """Start another process in the place of one that is gone or must go, and give it what was left."""
         code = one.end()
-        self._failed_starts += not one.ready
+        self._failed_starts += not one.ready and (hung or code != -signal.SIGKILL)  # who kills means no start
         self._ends += 1
         if self._failed_starts >= _STARTS or self._ends >= _ENDS:
             raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {_fate(code)}")
@@ -237,7 +238,7 @@ class WorkerPool:
             fresh.say(stream.message, stream.handle)
         for task in one.tasks.values():
             if task.number == one.decoding:
-                for part in self._once_more(task, killed=code == -9 and not hung):
+                for part in self._once_more(task, killed=code == -signal.SIGKILL and not hung):
                     self._give(fresh, part)
             else:
                 self._give(fresh, task)

@@ -106,3 +106,15 @@ def test_processes_that_do_not_start_are_said(plan: ReadPlan, tmp_path: Path, mo
         next(loader.batches(steps_of(plan, 0, STEPS, BATCH, BATCH)))
     with pytest.raises(WorkerPoolError, match="closed"):
         loader._pool.listen()
+
+
+def test_processes_that_somebody_kills_while_they_start_are_no_failed_starts(plan: ReadPlan) -> None:
+    with WorkerPool(1, deadline_s=100) as pool:
+        stream, _ = pool.open(plan, 1, BATCH)
+        job = pool.submit(stream, 0, 0, range(4))
+        for _ in range(6):
+            killed = pool.pids[0]
+            os.kill(killed, signal.SIGKILL)
+            while pool.pids[0] == killed:
+                pool.listen()
+        assert len(pool.result(job)) == 4
