@@ -226,7 +226,7 @@ class WorkerPool:
     def _replace(self, one: WorkerProcess, hung: bool = False) -> None:
         """Start another process in the place of one that is gone or must go, and give it what was left."""
         code = one.end()
-        self._failed_starts += not one.ready and (hung or code != -signal.SIGKILL)  # who kills means no start
+        self._failed_starts += not one.ready and (hung or code != -signal.SIGKILL)  # a kill says nothing
         self._ends += 1
         if self._failed_starts >= _STARTS or self._ends >= _ENDS:
             raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {_fate(code)}")

@@ -133,8 +133,10 @@ def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
         yield running
 
 
-def chaos_job(folder: Path, url: str, proxy: FaultyProxy, gigabytes: float, workers: int, seed: int) -> ChaosJob:
-    job = Job(url, str(folder / "cache"), gigabytes, workers, 0, 1, BATCH, 0.1, "", "", str(folder / "goal"))
+def chaos_job(
+    folder: Path, url: str, proxy: FaultyProxy, gigabytes: float, workers: int, step_s: float, seed: int
+) -> ChaosJob:
+    job = Job(url, str(folder / "cache"), gigabytes, workers, 0, 1, BATCH, step_s, "", "", str(folder / "goal"))
     environment = os.environ | {"AWS_ENDPOINT_URL": proxy.url, "GAVT_STORAGE_PATIENCE_S": "60"}
     return ChaosJob(folder, job, environment, seed)
 
@@ -154,6 +156,7 @@ def run(
     samples: int,
     worlds: Sequence[int],
     workers: int,
+    step_s: float,
     kills: int,
     stops: Sequence[int] = (),
 ) -> None:
@@ -162,6 +165,7 @@ def run(
     Args:
         worlds: of the jobs that follow each other, numbers of ranks.
         workers: of a rank; after it was killed maybe one more or less.
+        step_s: least time of a step.
         kills: in all of them together.
         stops: after so many kills a worker is stopped, which stands still then until it is replaced.
     """
@@ -173,12 +177,11 @@ def run(
     damager.delete(1)
     damager.flip(2, range(3, 6))
     gigabytes = sum(path.stat().st_size for path in local.glob("*.tar")) / 2e9
-    job = chaos_job(folder, url, proxy, gigabytes, workers, seed)
+    job = chaos_job(folder, url, proxy, gigabytes, workers, step_s, seed)
     events = {
-        kills // 5: lambda: damager.delete(shards - 1),
-        kills * 2 // 5: lambda: damager.flip(shards - 2, range(0, 5)),
-        kills * 3 // 5: lambda: damager.lose_index(shards - 3),
-        kills * 4 // 5: lambda: damager.delete(shards - 4),
+        kills // 4: lambda: damager.delete(shards - 1),
+        kills // 2: lambda: damager.flip(shards - 2, range(0, 5)),
+        kills * 3 // 4: lambda: damager.lose_index(shards - 3),
     } | dict.fromkeys(stops, job.stop_one)
     try:
         with CacheWatch(folder / "cache") as watch:
@@ -214,11 +217,11 @@ def run(
 def test_a_job_whose_processes_are_killed_shows_what_was_planned(
     s3_bucket: str, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    run(tmp_path, s3_bucket, proxy, samples=320, worlds=[2], workers=1, kills=5)
+    run(tmp_path, s3_bucket, proxy, samples=320, worlds=[2], workers=1, step_s=0.2, kills=3)
 
 
 @pytest.mark.slow
 def test_a_hundred_kills_three_numbers_of_ranks_and_shards_that_vanish(
     s3_bucket: str, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    run(tmp_path, s3_bucket, proxy, samples=1200, worlds=[3, 2, 5, 3], workers=2, kills=100, stops=[33, 67])
+    run(tmp_path, s3_bucket, proxy, samples=1200, worlds=[3, 2, 5, 3], workers=2, step_s=0.1, kills=100, stops=[33, 67])
