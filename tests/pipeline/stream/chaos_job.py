@@ -152,6 +152,8 @@ class ChaosJob:
             for rank in stretch.ranks:
                 rank.process.kill()
                 rank.process.wait()
+        for process in self.left():
+            _signal(process, signal.SIGKILL)
         self._errors.close()
 
     def kill_one(self) -> bool:
@@ -171,8 +173,9 @@ class ChaosJob:
         return True
 
     def stop_one(self) -> None:
-        """Stop a worker: it stands still, and isn't dead."""
-        workers = self._workers()
+        """Stop a worker that has started (before that it can't know that its trainer ended): it stands still, and isn't
+        dead."""
+        workers = [worker for worker in self._workers() if _threads(worker) > 1]
         if workers:
             _signal(self.random.choice(workers), signal.SIGSTOP)
             self.counts["stopped"] += 1
@@ -276,6 +279,12 @@ def _signal(process: psutil.Process, number: signal.Signals) -> bool:
         process.send_signal(number)
         return True
     return False
+
+
+def _threads(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return int(process.num_threads())
+    return 0
 
 
 def _fetches(pid: int) -> bool:
