@@ -404,5 +404,6 @@ def _open_part(extent: str) -> int:
     for _ in range(_TRIES):  # who evicts the last extent of a folder removes the folder
         with suppress(FileNotFoundError):
             return os.open(f"{extent}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.makedirs(extent.rpartition("/")[0], mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.makedirs(extent.rpartition("/")[0], mode=0o700, exist_ok=True)
     raise FileNotFoundError(errno.ENOENT, "its folder vanishes again and again", extent)

@@ -47,7 +47,7 @@ def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSett
     needed = sum(bytes_at_hand(order, one.mean_sample_bytes(), nodes) for one, order in remote)
     if needed > max_bytes:
         _log.warning(
-            "data.cache.gigabytes = %g is too little for the samples that are shuffled among themselves (%.1f GB on a "
+            "data.cache.gigabytes = %g is too little for the samples that are shuffled among themselves (%.3g GB on a "
             "node): every sample is asked for by itself, and again in every epoch; make the cache larger, or "
             "data.block_samples or data.lanes smaller",
             data.cache.gigabytes,

@@ -214,6 +214,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_a_job_whose_processes_are_killed_shows_what_was_planned(
     s3_bucket: str, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
