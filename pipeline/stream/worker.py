@@ -219,8 +219,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    os.nice(int(sys.argv[4]))
-    for url in sys.argv[5:]:
+    for url in sys.argv[4:]:
         threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
     Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()
 

@@ -56,14 +56,12 @@ class WorkerPool:
     Args:
         workers: processes, at least 1.
         urls: of what will be read, as far as it is known; its clients get ready while the processes start.
-        niceness: how far the processes stand back for others, where the trainer needs the same cores.
         deadline_s: longest time to decode a task, after which its process is replaced; so is one that gives no sign of
             life for as long, because it was stopped, say.
     """
 
-    def __init__(self, workers: int, deadline_s: float, urls: Iterable[str] = (), niceness: int = 0) -> None:
+    def __init__(self, workers: int, deadline_s: float, urls: Iterable[str] = ()) -> None:
         self._deadline_s = deadline_s
-        self._niceness = niceness
         self._urls = sorted({url.partition("://")[0] + "://" for url in urls if storage.is_remote(url)})
         self._streams: list[_Stream] = []
         self._jobs: dict[int, _Job] = {}
@@ -264,7 +262,7 @@ class WorkerPool:
         return parts
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._urls, self._niceness)
+        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._urls)
 
     def _give(self, one: WorkerProcess, task: Task) -> None:
         one.tasks[task.number] = task

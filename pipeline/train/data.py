@@ -21,7 +21,6 @@ from pipeline.train.checkpoints import Checkpoint
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _SAMPLES_BEFORE_JUDGING = 1000
-_NICE_ON_CPU = 10  # there, decoding takes from training what it uses
 
 
 class TrainingData:
@@ -115,9 +114,7 @@ def open_data(
     with ExitStack() as stack:
         pool = None
         if data.workers:  # they start while the shard sets are opened
-            niceness = _NICE_ON_CPU if group.device.type == "cpu" else 0
-            urls = [one.url for one in sources]
-            pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s, urls, niceness))
+            pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s, (one.url for one in sources)))
 
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)
