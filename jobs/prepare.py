@@ -1,6 +1,7 @@
 """`gavt prepare`: videos to shards."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -138,7 +139,7 @@ def _interruptible() -> "Iterator[Callable[[Progress], None]]":
     """SIGTERM as Ctrl-C: both end the work in order, and the same command goes on later.
 
     Gives a function to call now and then: an interrupt that came in the middle of a library's callback was swallowed
-    there, and is raised once more.
+    there, and is raised once more. Python would print where it was swallowed, which helps nobody.
     """
     came = False
 
@@ -151,10 +152,18 @@ def _interruptible() -> "Iterator[Callable[[Progress], None]]":
         if came:
             raise KeyboardInterrupt
 
+    say_swallowed = sys.unraisablehook
+
+    def say_all_else(swallowed: "sys.UnraisableHookArgs") -> None:
+        if swallowed.exc_type is not KeyboardInterrupt:
+            say_swallowed(swallowed)
+
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    sys.unraisablehook = say_all_else
     try:
         yield check
     finally:
+        sys.unraisablehook = say_swallowed
         for number, handler in before.items():
             signal.signal(number, handler)
 
