@@ -143,11 +143,15 @@ def read_many(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes]:
     Raises:
         StorageError: at the first file that can't be read.
     """
-    wishes = ((url, 0, None, None) for url in urls)
-    for content in _read_all(wishes, readers):
-        if isinstance(content, Exception):
+    for content in read_each(urls, readers):
+        if isinstance(content, StorageError):
             raise content
         yield content
+
+
+def read_each(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes | StorageError]:
+    """As `read_many`; a file that can't be read gives its error, and leaves the others alone."""
+    return _or_error(_read_all(((url, 0, None, None) for url in urls), readers))
 
 
 def version(url: Location) -> FileVersion:
@@ -197,10 +201,7 @@ def read_parts(
 
     One thread does it all, and an error of one part leaves the others alone. For a batch on object storage.
     """
-    for content in _read_all(((url, start, length, version) for url, start, length, version in parts), readers):
-        if isinstance(content, Exception) and not isinstance(content, StorageError):
-            raise content
-        yield content
+    return _or_error(_read_all(parts, readers))
 
 
 def sha256(path: Location) -> str:
@@ -376,6 +377,13 @@ def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Excepti
             yield from _read_all_in_threads(group, readers)
         else:
             yield from _read_all_from_s3(remote, group, readers)
+
+
+def _or_error(contents: Iterator[bytes | Exception]) -> Iterator[bytes | StorageError]:
+    for content in contents:
+        if isinstance(content, Exception) and not isinstance(content, StorageError):
+            raise content
+        yield content
 
 
 def _s3_of(url: Location) -> "PatientS3FileSystem | None":

@@ -62,8 +62,3 @@ class FeatureSettings(Settings):
     def time_frames(self) -> int:
         """Width of the spectrogram: windows centred on every `stft_hop`-th sample."""
         return self.audio_samples // self.stft_hop + 1
-
-    @property
-    def audio_seconds(self) -> float:
-        """Length of the audio around a frame in seconds."""
-        return self.audio_samples / self.audio_rate_hz

@@ -171,12 +171,3 @@ class ClipFrames:
 
 def _unit_kind(first: int, codec: str) -> int:
     return first & 31 if codec == "h264" else first >> 1 & 63
-
-
-def decode_frames(content: bytes, indices: Sequence[int]) -> Iterator[av.VideoFrame]:
-    """Frames of an MP4 clip by their numbers, which ascend, decoding no more than they need.
-
-    Raises:
-        ValueError: the bytes are no video, there is no such frame, or it is damaged.
-    """
-    return ClipFrames(content).decode(indices)

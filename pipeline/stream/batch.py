@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.features.augment import AugmentDraws, augment_frames
-from pipeline.samples.metadata import Box, SampleMetadata
+from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.reader import Arrays, Note, Positions
 
 
@@ -45,11 +45,6 @@ class Batch:
     def metadata(self) -> list[SampleMetadata]:
         """Of the samples that are shown."""
         return [SampleMetadata.model_validate_json(note.metadata) for note in self.notes]
-
-    @property
-    def squares(self) -> list[Box]:
-        """The box in the upright image that each sample's frames show."""
-        return [note.square for note in self.notes]
 
     @property
     def replaced(self) -> int:

@@ -56,7 +56,6 @@ class Loader:
         self.plan = plan
         self.waited_s = 0.0
         self._device = device if device is not None and device.type == "cuda" else None
-        self._batch_samples = batch_samples
         self._bad = BadSamples()
         self._reader: SampleReader | None = None
         self._pool, self._owns_pool = pool, pool is None

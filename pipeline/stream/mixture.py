@@ -71,22 +71,20 @@ class Mixture:
         return cls(list(shares), seed, [Stretch(position=0, runs=runs_of(shares), read=dict.fromkeys(shares, 0))])
 
     @classmethod
-    def resume(
-        cls, shares: Mapping[str, float], seed: int, history: Sequence[Stretch], position: int
-    ) -> tuple["Mixture", bool]:
-        """Go on at a position, maybe with other sets or weights; and whether they are other ones.
+    def resume(cls, shares: Mapping[str, float], seed: int, history: Sequence[Stretch], position: int) -> "Mixture":
+        """Go on at a position, maybe with other sets or weights, which then begin a stretch of their own.
 
         What was shown so far counts on: a set that stays goes on where it stopped, a new one begins.
         """
         before = cls(list(dict.fromkeys([*shares, *(name for part in history for name in part.runs)])), seed, history)
         runs = runs_of(shares)
         if history[-1].runs == runs:
-            return cls(list(shares), seed, history), False
+            return cls(list(shares), seed, history)
         read = before.read_before(position)
         kept = [part for part in history if part.position < position]
         # names that left are remembered, for they may come back
         stretch = Stretch(position=position, runs=runs, read={**read, **{n: read.get(n, 0) for n in shares}})
-        return cls(list(shares), seed, [*kept, stretch]), True
+        return cls(list(shares), seed, [*kept, stretch])
 
     def picks(self, positions: range | Numbers) -> Picks:
         """Where the samples at global positions come from; all behind the position at which the weights changed."""

@@ -81,10 +81,6 @@ class Order:
         """Samples an epoch."""
         return int(self._first[-1])
 
-    def epoch_of(self, global_position: int) -> tuple[int, int]:
-        """(epoch, position in the epoch)."""
-        return divmod(global_position, len(self))
-
     def samples_at(self, epoch: int, positions: Sequence[int] | range | Numbers) -> Numbers:
         """Indices [N], in the shard set's own order, of the samples at positions [N] of an epoch."""
         if isinstance(positions, range) and positions.step == 1:
@@ -97,10 +93,6 @@ class Order:
             mine = np.flatnonzero(lanes == lane)
             found[mine] = self._in_lane(epoch, int(lane), inside[mine])
         return found
-
-    def sample_at(self, epoch: int, position: int) -> int:
-        """Index, in the shard set's own order, of the sample at a position of an epoch."""
-        return int(self.samples_at(epoch, [position])[0])
 
     def stand_in(self, epoch: int, position: int, attempt: int) -> int:
         """The sample that is taken where the one at a position is bad, and the one before (`attempt` − 1) was too: any

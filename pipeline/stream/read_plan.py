@@ -141,10 +141,7 @@ def plan_reading(
     sizes = {name: len(one) for name, one in zip(names, sets, strict=True)}
     weights = {name: one.weight for name, one in zip(names, sources, strict=True)}
     shares = shares_of(sizes, weights, data.mix, data.temperature)
-    if history:
-        mixture, _ = Mixture.resume(shares, seed, history, position)
-    else:
-        mixture = Mixture.start(shares, seed)
+    mixture = Mixture.resume(shares, seed, history, position) if history else Mixture.start(shares, seed)
     drawn = features.augment if augment else None
     plan = ReadPlan(sets, mixture, data, decode_spec(features, augment), drawn, seed)
     plan.cache = plan_cache(sets, plan.orders, data, nodes)
@@ -164,7 +161,7 @@ def decode_spec(features: FeatureSettings, augment: bool) -> DecodeSpec:
     )
 
 
-def position_error(name: str, before: str, now: str) -> ShardSetError:
+def order_error(name: str, before: str, now: str) -> ShardSetError:
     """A run goes on with data of another order."""
     where = f"shard set {name}" if name else "the shard set"
     return ShardSetError(

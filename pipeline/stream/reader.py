@@ -1,6 +1,5 @@
 """Reading the samples at given positions: a pure function of the plan, without torch."""
 
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -17,9 +16,6 @@ from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.read_plan import Pick, ReadPlan
 from pipeline.stream.shard_bytes import Content, ShardBytes
 from pipeline.stream.shard_set import Place
-
-_log = logging.getLogger(__name__)
-
 
 Positions = range | Numbers
 """Global positions of samples."""
@@ -68,15 +64,12 @@ class Note:
     Attributes:
         metadata: JSON of the sample that is shown.
         square: box in the upright image that its frames show.
-        frame_times_s: of the frames that are shown; `audio_start_s` of the first audio sample.
         bad: what was wrong with those that it stands in for: shard, key, sentence.
     """
 
     key: str
     metadata: str
     square: Box
-    frame_times_s: tuple[float, ...]
-    audio_start_s: float
     bad: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -194,8 +187,6 @@ class SampleReader:
             decoded.key,
             sample.text or sample.metadata.model_dump_json(),
             decoded.square,
-            tuple(decoded.frame_times_s),
-            decoded.audio_start_s,
             tuple(bad),
         )
 

@@ -207,13 +207,10 @@ class ShardSet:
 
     def _read_indexes(self, shards: Sequence[int]) -> list[_Places | ShardSetError]:
         urls = [storage.join(self.indexes, self.shards[shard][0].removesuffix(".tar") + ".json") for shard in shards]
-        contents: list[bytes | StorageError]
-        try:
-            contents = list(storage.read_many(urls))
-        except UnreachableError:
-            raise
-        except StorageError:  # one of them is bad: which?
-            contents = [_read_or_error(url) for url in urls]
+        contents = list(storage.read_each(urls))
+        for content in contents:
+            if isinstance(content, UnreachableError):
+                raise content
         return [
             self._parse_index(shard, url, content) for shard, url, content in zip(shards, urls, contents, strict=True)
         ]
@@ -236,15 +233,6 @@ class ShardSet:
                 f"{url}: expected {self.shards[shard][1]} samples as when the shard set was opened, found {len(places)}"
             )
         return places
-
-
-def _read_or_error(url: str) -> bytes | StorageError:
-    try:
-        return storage.read_bytes(url)
-    except UnreachableError:
-        raise
-    except StorageError as error:
-        return error
 
 
 def _read_json(url: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.stream.order import RUN, Numbers
 from pipeline.stream.read_plan import ReadPlan
@@ -43,7 +44,7 @@ def steps_of(
 
 
 def dealt(
-    positions: Numbers, lanes: "np.typing.NDArray[np.float64]", first_position: int, batch_size: int, group: int = 1
+    positions: Numbers, lanes: npt.NDArray[np.float64], first_position: int, batch_size: int, group: int = 1
 ) -> Numbers:
     """Consecutive positions [N] of whole steps, those of each step in the order in which ranks get them.
 

@@ -47,7 +47,6 @@ class _Job:
 class _Stream:
     message: Open
     handle: int
-    memory: mmap.mmap
 
 
 class WorkerPool:
@@ -92,7 +91,7 @@ class WorkerPool:
         handle = os.memfd_create("gavt-batches", os.MFD_CLOEXEC)
         os.ftruncate(handle, size * slots)
         memory = mmap.mmap(handle, size * slots)
-        stream = _Stream(Open(len(self._streams), plan, slots, samples), handle, memory)
+        stream = _Stream(Open(len(self._streams), plan, slots, samples), handle)
         self._streams.append(stream)
         for process in self._processes:
             process.say(stream.message, handle)

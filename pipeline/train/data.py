@@ -1,6 +1,5 @@
 """The data of a run: its loaders, where they are, and what was bad."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, cast
@@ -12,14 +11,13 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import Stretch
-from pipeline.stream.read_plan import ReadPlan, plan_reading, position_error
+from pipeline.stream.read_plan import ReadPlan, order_error, plan_reading
 from pipeline.stream.settings import ShardSource
 from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.checkpoints import Checkpoint
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 _SAMPLES_BEFORE_JUDGING = 1000
 
 
@@ -159,7 +157,8 @@ def _changes(plan: ReadPlan, history: list[Stretch], before: dict[str, str], all
     for name, now in plan.fingerprints().items():
         if name in before and before[name] != now:
             if not allowed:
-                raise position_error(name, before[name], now)
-            yield str(position_error(name, before[name], now)).partition(";")[0]
-    if history and plan.mixture.history[-1] is not history[-1]:
-        yield f"the weights are other ones: {history[-1].runs} runs a cycle before, {plan.mixture.history[-1].runs} now"
+                raise order_error(name, before[name], now)
+            yield str(order_error(name, before[name], now)).partition(";")[0]
+    before_runs, runs = history[-1].runs if history else None, plan.mixture.history[-1].runs
+    if before_runs is not None and before_runs != runs:
+        yield f"the weights are other ones: {before_runs} runs a cycle before, {runs} now"

@@ -84,8 +84,8 @@ class Plan:
         has noted it at these times may show there."""
         bad = frozenset[int]().union(*(one.samples for one in damages if one.done < started))
         doubtful = frozenset[int]().union(*(one.samples for one in damages if one.begun < noted)) - bad
-        epoch, place = self.order.epoch_of(position)
-        sample, attempt, found = self.order.sample_at(epoch, place), 0, {}
+        epoch, place = divmod(position, len(self.order))
+        sample, attempt, found = int(self.order.samples_at(epoch, [place])[0]), 0, {}
         while sample in bad or sample in doubtful:
             if sample in doubtful:
                 found[f"video{sample}-000", attempt] = sample

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from barcode_video import barcode, clicks, read_barcode, write_video
 from pipeline.samples.clip import ClipEncoder, decode_clip
-from pipeline.samples.clip_frames import ClipFrames, decode_frames
+from pipeline.samples.clip_frames import ClipFrames
 from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.decode import DecodedSample, DecodeSpec, decode_sample
@@ -164,7 +164,7 @@ def test_the_square_lies_where_it_is_asked_for(clip: bytes, sound: bytes, place:
 def test_frames_are_those_of_decoding_everything(clip: bytes) -> None:
     whole = list(decode_clip(clip))
     indices = [0, 3, 3, 17, 40, 41, 150, 200, 298]
-    for index, frame in zip(indices, decode_frames(clip, indices), strict=True):
+    for index, frame in zip(indices, ClipFrames(clip).decode(indices), strict=True):
         assert np.array_equal(frame.to_ndarray(format="rgb24"), whole[index])
 
 
@@ -180,7 +180,7 @@ def test_little_more_is_decoded_than_needed(clip: bytes) -> None:
 
 def test_a_frame_that_is_not_there_is_said(clip: bytes) -> None:
     with pytest.raises(ValueError, match="expected a clip of 300 frames or more, found 299"):
-        list(decode_frames(clip, [299]))
+        list(ClipFrames(clip).decode([299]))
 
 
 def test_damage_is_an_error_where_it_is_needed_and_nowhere_else(clip: bytes) -> None:
@@ -191,11 +191,11 @@ def test_damage_is_an_error_where_it_is_needed_and_nowhere_else(clip: bytes) -> 
     broken[position + 4 : position + size] = np.random.default_rng(0).integers(0, 256, size - 4, np.uint8).tobytes()
     whole = list(decode_clip(clip))
     for index in (110, 160, 298):
-        (frame,) = decode_frames(bytes(broken), [index])
+        (frame,) = ClipFrames(bytes(broken)).decode([index])
         assert np.array_equal(frame.to_ndarray(format="rgb24"), whole[index])
     for index in (120, 130):
         with pytest.raises(ValueError, match="expected a whole clip"):
-            list(decode_frames(bytes(broken), [index]))
+            list(ClipFrames(bytes(broken)).decode([index]))
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", encode_flac(np.zeros((1, 100), np.int16), RATE)])

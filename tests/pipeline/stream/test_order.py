@@ -28,7 +28,7 @@ def test_the_order_does_not_depend_on_what_was_asked_before_nor_how(sizes, epoch
     assert fresh.samples_at(epoch, range(start, stop)).tolist() == whole[start:stop].tolist()
     some = data.draw(st.lists(st.integers(0, len(order) - 1), min_size=1, max_size=9))
     assert Order(sizes, 7, block, lanes).samples_at(epoch, np.array(some)).tolist() == whole[some].tolist()
-    assert fresh.sample_at(epoch, start) == whole[start]
+    assert fresh.samples_at(epoch, [start]).tolist() == [whole[start]]
 
 
 def test_epochs_seeds_and_names_differ():

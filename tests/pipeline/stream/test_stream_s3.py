@@ -103,8 +103,8 @@ def extents(cache: CacheSettings) -> list[Path]:
 
 def stand_ins(plan: ReadPlan, bad: set[int], position: int) -> tuple[int, int]:
     """The sample that the rule puts at a position where some are bad, and how many bad ones it stands in for."""
-    epoch, place = plan.orders[0].epoch_of(position)
-    sample, attempt = plan.orders[0].sample_at(epoch, place), 0
+    epoch, place = divmod(position, len(plan.orders[0]))
+    sample, attempt = int(plan.orders[0].samples_at(epoch, [place])[0]), 0
     while sample in bad:
         attempt += 1
         sample = plan.orders[0].stand_in(epoch, place, attempt)
