@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from barcode_video import write_video
 
+from barcode_video import write_video
 from cluster.ray_pool import RayPool
 from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList

@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 
 import s3fs
-from barcode_video import write_video
 
+from barcode_video import write_video
 from cluster import storage
 from cluster.ray_pool import RayPool
 from faulty_proxy import FaultyProxy

@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 from barcode_video import write_video
-
 from cluster.isolation import Isolated, resident_mb
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow

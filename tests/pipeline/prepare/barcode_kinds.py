@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from barcode_video import clicks, read_barcode, write_video
 
+from barcode_video import clicks, read_barcode, write_video
 from pipeline.prepare.audio import read_windows
 from pipeline.prepare.decord_library import decord
 from pipeline.prepare.keyframes import choose_frames

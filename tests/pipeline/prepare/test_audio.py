@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from barcode_video import RATE_HZ, read_barcode, write_video
 from reading import read_frames
 
+from barcode_video import RATE_HZ, read_barcode, write_video
 from pipeline.errors import MediaError
 from pipeline.prepare.audio import read_windows
 from pipeline.prepare.settings import PrepareSettings

@@ -8,10 +8,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from barcode_kinds import SNAP_S, TIMES, Kind, judge, kinds
-from barcode_video import read_barcode, write_video
 from PIL import Image
 from reading import read_frames
 
+from barcode_video import read_barcode, write_video
 from pipeline.prepare.frames import Frame
 from pipeline.prepare.keyframes import choose_frames
 from pipeline.prepare.reasons import Reason

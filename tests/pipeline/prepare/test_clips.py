@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 import webdataset
 from av.video.reformatter import ColorRange, Colorspace
-from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from test_audio import bursts
 
+from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import MediaError
 from pipeline.prepare.decord_library import decord

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
-from barcode_video import write_video
 
+from barcode_video import write_video
 from cluster.ray_pool import RayPool
 from faulty_proxy import Fault, FileServer
 from pipeline.prepare.fetch.settings import FetchSettings

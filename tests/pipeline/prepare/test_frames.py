@@ -9,10 +9,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from barcode_video import RATE_HZ, read_barcode, write_video
 from PIL import Image
 from reading import read_frames
 
+from barcode_video import RATE_HZ, read_barcode, write_video
 from pipeline.errors import MediaError
 from pipeline.prepare import frames as frames_module
 from pipeline.prepare.frames import Frame

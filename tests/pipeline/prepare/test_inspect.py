@@ -15,9 +15,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from barcode_video import write_video
 from PIL import Image
 
+from barcode_video import write_video
 from cluster import storage
 from jobs.cli import main
 from listed_rows import ListedRows

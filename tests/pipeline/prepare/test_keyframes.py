@@ -10,9 +10,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from barcode_video import read_barcode, write_video
 from PIL import Image
 
+from barcode_video import read_barcode, write_video
 from pipeline.prepare.frames import Frame
 from pipeline.prepare.keyframes import choose_frames, nearest_keyframes
 from pipeline.prepare.manifests.row import VideoRow

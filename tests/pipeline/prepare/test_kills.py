@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from barcode_video import write_video
 
+from barcode_video import write_video
 from jobs.local.ray_cluster import RayCluster
 
 VIDEOS = 48

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
-from barcode_video import read_barcode, write_video
 from deadly_decoder import prepare_or_die
 from PIL import Image
 
+from barcode_video import read_barcode, write_video
 from cluster.isolation import Isolated, ProcessLost
 from cluster.ray_pool import RayPool
 from listed_rows import ListedRows

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from barcode_video import write_video
 
+from barcode_video import write_video
 from cluster import storage
 from cluster.ray_pool import RayPool
 from faulty_proxy import FaultyProxy

@@ -6,7 +6,6 @@ import tarfile
 from pathlib import Path
 
 from barcode_video import write_video
-
 from cluster import storage
 from cluster.ray_pool import RayPool
 from pipeline.prepare.ledger import read_ledger

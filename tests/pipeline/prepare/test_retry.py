@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from barcode_video import write_video
 
+from barcode_video import write_video
 from cluster import storage
 from pipeline.errors import SettingsError
 from pipeline.prepare import shard as shard_module
