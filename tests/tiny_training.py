@@ -17,7 +17,7 @@ TRAIN = {
     "log_every": 2,
     "validate_every": 6,
     "checkpoint_every": 4,
-    "keep_checkpoints": 2,
+    "keep_last": 2,
 }
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -98,16 +97,6 @@ def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: in
         "steps_per_print": 2**62,
         "wall_clock_breakdown": False,
     }
-
-
-def learning_rate_at(step: int, settings: TrainSettings) -> float:
-    """Learning rate of step `step`, counted from 0: linear warm-up, then constant or a cosine to zero."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    through = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, through)))
 
 
 def average_buffers(model: nn.Module, group: ProcessGroup) -> None:

@@ -5,10 +5,8 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -18,32 +16,21 @@ from pipeline.errors import RunError, SettingsError
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.mma import TaskModel, draw_pairs
+from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import Checkpoint, load_engine, newest_checkpoint, save_checkpoint
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine import average_buffers, build_engine, learning_rate_at, micro_batch_of
+from pipeline.train.engine import build_engine, micro_batch_of
+from pipeline.train.interval import Interval
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.remote_run import run_place
 from pipeline.train.run_folder import log_to, write_or_check_config
+from pipeline.train.schedule import learning_rate_at
+from pipeline.train.step import run_step
+from pipeline.train.stop_signals import StopSignals, stop_signals
 from pipeline.train.validate import validate
 from pipeline.train.wandb_sink import WandbSink
 
 _log = logging.getLogger(__name__)
-_DROPOUT_STRIDE = 1_000_003
-
-
-@dataclass
-class Interval:
-    """What happened since the last record; saved with a checkpoint, so that a resumed run's records are the same."""
-
-    loss: float = 0.0
-    correct: float = 0.0
-    pairs: float = 0.0
-    samples: int = 0
-    steps: int = 0
-    replaced: float = 0.0
-    seconds: float = field(default=0.0, compare=False)
-    waited_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,13 +67,13 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     # nothing reads uninitialised memory, and filling it takes long
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with run_place(run, group) as (folder, publish), _stop_signals() as stop:
+    with run_place(run, group) as (folder, publish), stop_signals() as signals:
         if group.is_main:
             write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
         checkpoint = group.from_main(newest_checkpoint(folder / "checkpoints") if group.is_main else None)
         with open_data(settings, micro_batch, group, checkpoint) as data:
-            return _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish).go(stop)
+            return _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish).go(signals)
 
 
 class _Training:
@@ -111,14 +98,14 @@ class _Training:
         self.interval = Interval()
         self.last: Record = {}
 
-    def go(self, stop: dict[str, int]) -> TrainResult:
+    def go(self, signals: StopSignals) -> TrainResult:
         settings, group = self.settings.train, self.group
         self.engine = self._build()
         step = self._resume()
         batches = self.data.batches(settings.steps - step)
         stopped_by = None
         while step < settings.steps and stopped_by is None:
-            stopped_by = self._step(step, batches, stop)
+            stopped_by = self._step(step, batches, signals)
             step += 1
             self._after(step, stopped=stopped_by is not None)
         self._note("stop" if stopped_by else "end", step=step)
@@ -129,43 +116,18 @@ class _Training:
         group.barrier()
         return TrainResult(step, stopped_by, self.last)
 
-    def _step(self, step: int, batches: Iterator[Any], stop: dict[str, int]) -> int | None:
-        """One optimiser step; the signal that asks to stop, agreed on by all processes."""
+    def _step(self, step: int, batches: Iterator[Any], signals: StopSignals) -> int | None:
+        """Do step `step`; the signal that asks some process to stop, if any."""
         settings, started, waited = self.settings.train, time.perf_counter(), self.data.waited_s
-        accumulated = settings.batch_size // (self.micro_batch * self.group.world_size)
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, settings)
-        # dropout is keyed by step and rank, so that a resumed run draws the same
-        torch.manual_seed(self.settings.seed + _DROPOUT_STRIDE * (step * self.group.world_size + self.group.rank + 1))
-        loss_sum = correct = shown = replaced = 0.0
-        for _ in range(accumulated):
-            batch = next(batches)
-            frames, waveform = batch.on_device(self.group.device, self.settings.features.frame_size)
-            pairs = draw_pairs(self.settings.task, self.settings.seed, batch.positions, batch.metadata)
-            loss, right = self.engine(frames, waveform, pairs.to(self.group.device))
-            self.engine.backward(loss)
-            self.engine.step()
-            loss_sum += float(loss.detach()) * len(pairs)
-            correct += float(right)
-            shown += len(pairs)
-            replaced += batch.replaced
-        average_buffers(self.engine.module, self.group)
-        loss_sum, correct, shown, replaced, signal_number = self.group.sum(
-            [loss_sum, correct, shown, replaced, float(stop.get("signal", 0))]
+        sums = run_step(
+            self.engine, batches, step, self.settings, self.micro_batch, self.group, signals.received is not None
         )
-        if not math.isfinite(loss_sum) and settings.precision != "fp16":  # fp16's loss scaling skips such a step itself
+        if not math.isfinite(sums.loss) and settings.precision != "fp16":  # fp16's loss scaling skips it itself
             raise RunError(f"{self.run}: the loss of step {step + 1} is not a number; lower train.learning_rate")
-        self.data.count(settings.batch_size, int(replaced))
-        interval = self.interval
-        interval.loss += loss_sum
-        interval.correct += correct
-        interval.pairs += shown
-        interval.samples += settings.batch_size
-        interval.replaced += replaced
-        interval.steps += 1
-        interval.seconds += time.perf_counter() - started
-        interval.waited_s += self.data.waited_s - waited
-        return int(stop.get("signal", signal.SIGTERM)) if signal_number else None
+        self.data.count(settings.batch_size, int(sums.replaced))
+        seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
+        self.interval.add(sums, settings.batch_size, seconds, waited_s)
+        return (signals.received or signal.SIGTERM) if sums.stop else None
 
     def _after(self, step: int, stopped: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps."""
@@ -188,7 +150,7 @@ class _Training:
             started = time.perf_counter()
             state = {"interval": asdict(self.interval), "cursor": self.data.cursor()}
             folder = self.run / "checkpoints"
-            save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_checkpoints)
+            save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_last)
             self._note("checkpoint", step=step, seconds=round(time.perf_counter() - started, 3))
             if self.group.is_main:
                 self.publish()
@@ -241,19 +203,3 @@ class _Training:
         if self.group.is_main:
             self.events.write(event, **details)
             _log.info("%s %s", event, details)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[dict[str, int]]:
-    """Note SIGTERM, SIGINT and SIGUSR2 (preemption) instead of dying: the run saves a checkpoint first."""
-    stop: dict[str, int] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop["signal"] = number
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

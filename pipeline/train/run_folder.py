@@ -40,8 +40,22 @@ _FREE_KEYS = {
     ("train", "validate_every"),
     ("train", "validation_samples"),
     ("train", "checkpoint_every"),
-    ("train", "keep_checkpoints"),
+    ("train", "keep_last"),
+    ("train", "keep_every"),
+    ("train", "background_saving"),
+    ("train", "time_limit_s"),
+    ("train", "health"),
     ("train", "wandb"),
+    ("train", "tensorboard"),
+    ("train", "maps_every"),
+    # how it is computed; the resumed run says what changed
+    ("train", "micro_batch"),
+    ("train", "precision"),
+    ("train", "zero_stage"),
+    ("train", "offload"),
+    ("train", "offload_folder"),
+    ("train", "activation_checkpointing"),
+    ("train", "compile"),
 }
 
 

@@ -1,6 +1,6 @@
 """Settings of training."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,23 @@ class WandbSettings(Settings):
     """`auto` is online when an account is configured (WANDB_API_KEY or ~/.netrc), else offline."""
     project: str = "gavt"
     entity: str | None = None
+
+
+class HealthSettings(Settings):
+    """What is done when a run goes wrong."""
+
+    bad_steps: int = Field(default=5, gt=0)
+    """A step whose loss or gradient is not a finite number is skipped on all processes. After this many in a row the
+    run goes back to its newest checkpoint and leaves out the data from there to here."""
+    rollbacks: int = Field(default=3, ge=0)
+    """The run ends when it would go back more often than this within `rollback_steps` steps."""
+    rollback_steps: int = Field(default=10_000, gt=0)
+    spike_factor: float | None = Field(default=None, gt=1)
+    """A loss above this many times the mean of the last `spike_window` steps counts as a bad step; off by default."""
+    spike_window: int = Field(default=100, gt=1)
+    hang_s: float = Field(default=1800.0, gt=0)
+    """A process that does not finish a step for so long ends the run for a restart; the stacks of all processes go to
+    the logs first. Longer than the longest step, validation and checkpoint."""
 
 
 class TrainSettings(Settings):
@@ -32,20 +49,45 @@ class TrainSettings(Settings):
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "wsd"] = "constant"
+    """After the warm-up: `constant`; a `cosine` to `final_rate`; or `wsd`, which stays and falls to it in a straight
+    line over the last `decay_steps`, so that a longer run can go on from a checkpoint before the fall."""
+    decay_steps: int = Field(default=0, ge=0)
+    final_rate: float = Field(default=0.0, ge=0, le=1)
+    """Where `cosine` and `wsd` end, as a part of `learning_rate`."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Keep an exponential moving average of the weights (0.999, say), which validation and export use."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 turns clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     zero_stage: Literal[0, 1, 2, 3] = 1
     """DeepSpeed ZeRO: 1 shares out optimiser states, 2 gradients too, 3 parameters too."""
-    activation_checkpointing: Literal["none", "full"] = "none"
-    """`full` recomputes every encoder layer in the backward pass instead of keeping its activations."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where ZeRO keeps optimiser states (stages 1–3) and, at stage 3, parameters: beside the model, in host memory, or
+    in files below `offload_folder`."""
+    offload_folder: str | None = None
+    activation_checkpointing: Literal["none", "full"] | Annotated[int, Field(gt=0)] = "none"
+    """Blocks of the encoder and the embedders that are recomputed in the backward pass instead of keeping their
+    activations: `none`, `full` (all), or every n-th."""
+    compile: bool = False
+    """Compile each block with torch.compile: slower to start, faster afterwards."""
     log_every: int = Field(default=10, gt=0)
     """Steps between two records of `metrics.jsonl` and wandb."""
     validate_every: int = Field(default=1000, gt=0)
     validation_samples: int = Field(default=2048, gt=0)
     """At most this many samples of the validation set are used during training."""
     checkpoint_every: int = Field(default=1000, gt=0)
-    keep_checkpoints: int = Field(default=2, gt=0)
-    """Older checkpoints are removed."""
+    keep_last: int = Field(default=2, gt=0)
+    """Older checkpoints are removed …"""
+    keep_every: int | None = Field(default=None, gt=0)
+    """… but those at multiples of this many steps."""
+    background_saving: bool = True
+    """Write and upload checkpoints beside training; it only stands still while they are copied to host memory."""
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """Save and leave for a restart after so many seconds."""
+    health: HealthSettings = HealthSettings()
     wandb: WandbSettings = WandbSettings()
+    tensorboard: bool = False
+    """Write TensorBoard's files to the run folder too."""
+    maps_every: int | None = Field(default=None, gt=0)
+    """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""

@@ -10,10 +10,11 @@ from cluster.process_group import join_process_group
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.engine import learning_rate_at, micro_batch_of
+from pipeline.train.engine import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
 from pipeline.train.run_folder import locked
+from pipeline.train.schedule import learning_rate_at
 from pipeline.train.settings import TrainSettings
 from tiny_training import TRAIN, curve
 

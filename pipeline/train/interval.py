@@ -1,0 +1,30 @@
+"""What happened between two records of `metrics.jsonl`."""
+
+from dataclasses import dataclass, field
+
+from pipeline.train.step import StepSums
+
+
+@dataclass
+class Interval:
+    """Sums since the last record; saved with a checkpoint, so that a resumed run's records are the same."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    pairs: float = 0.0
+    samples: int = 0
+    steps: int = 0
+    replaced: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
+    waited_s: float = field(default=0.0, compare=False)
+
+    def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float) -> None:
+        """Count a step."""
+        self.loss += sums.loss
+        self.correct += sums.correct
+        self.pairs += sums.pairs
+        self.samples += samples
+        self.replaced += sums.replaced
+        self.steps += 1
+        self.seconds += seconds
+        self.waited_s += waited_s
