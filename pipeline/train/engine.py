@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
+from pipeline.train.optimizer import build_optimizer
 from pipeline.train.settings import TrainSettings
 
 _BUCKET = 200_000_000
@@ -59,31 +60,37 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
             verbose=False,
             dist_init_required=False,
         )
-        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(
-            model.parameters(),
-            lr=settings.learning_rate,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine, *_ = deepspeed.initialize(
             model=model,
-            optimizer=optimizer,
+            optimizer=build_optimizer(model, settings),
             config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
             dist_init_required=False,
         )
     return engine
 
 
+def step_was_applied(engine: Any) -> bool:
+    """Whether the last optimiser step changed the weights.
+
+    It did not where the gradient held a number that is not finite: then weights, moments and step counts stay as they
+    were to the bit, on all processes alike, and the gradients are gone. In fp16 the loss scale also falls; such steps
+    are part of finding it as long as the loss itself is finite. Buffers are not the optimiser's: batch norm's averages
+    have seen the batch (`keep_buffers`).
+    """
+    return bool(engine.was_step_applied())
+
+
 def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration for a model with that many parameters."""
-    bucket = min(_BUCKET, parameters)  # buffers of this size are allocated every step, whatever the model needs
+    # buffers of this size are allocated every step, whatever the model needs; ZeRO wants an even one
+    bucket = min(_BUCKET, parameters + parameters % 2)
     return {
         "train_batch_size": settings.batch_size,
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": settings.batch_size // (micro_batch * world_size),
-        "gradient_clipping": settings.clip_norm,
+        # without ZeRO in fp32 the optimiser clips, as it needs the norm anyway
+        "gradient_clipping": 0.0 if settings.zero_stage == 0 and settings.precision == "fp32" else settings.clip_norm,
         "zero_optimization": {
             "stage": settings.zero_stage,
             "reduce_bucket_size": bucket,
@@ -114,6 +121,22 @@ def average_buffers(model: nn.Module, group: ProcessGroup) -> None:
     flat /= group.world_size
     for buffer, mean in zip(buffers, torch.split(flat, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
+
+
+def keep_buffers(model: nn.Module) -> list[Tensor]:
+    """Copies of batch norm's running averages and counts, for `put_back_buffers` where a step is left out."""
+    return [buffer.clone() for buffer in _changing_buffers(model)]
+
+
+def put_back_buffers(model: nn.Module, kept: list[Tensor]) -> None:
+    """Undo what forward passes since `keep_buffers` did to the buffers."""
+    for buffer, before in zip(_changing_buffers(model), kept, strict=True):
+        buffer.copy_(before)
+
+
+def _changing_buffers(model: nn.Module) -> list[Tensor]:
+    names = (".running_mean", ".running_var", ".num_batches_tracked")
+    return [buffer for name, buffer in model.named_buffers() if name.endswith(names)]
 
 
 def full_weights(engine: Any) -> dict[str, Tensor]:
