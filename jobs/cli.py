@@ -40,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         sys.stderr.write(f"gavt: {error}\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("gavt: interrupted; the same command goes on where it stopped\n")
-        raise SystemExit(130) from None
+    except SystemExit as left:
+        # typer makes an exit code of an interrupt, without a word
+        if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
+            sys.stderr.write("gavt: interrupted; the same command goes on where it stopped\n")
+        raise
 
 
 if __name__ == "__main__":

@@ -83,3 +83,16 @@ def test_verbs_print_names_with_brackets_as_they_are(capsys: pytest.CaptureFixtu
     assert code == 0
     assert f"{listed}: 1 rows" in out
     assert "\\" not in out
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.settings.load.load_settings", interrupted)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["config", "show", "configs/experiments/gavt_c.yaml"])
+    assert left.value.code == 130
+    assert "interrupted; the same command goes on where it stopped" in capsys.readouterr().err
