@@ -100,7 +100,7 @@ def prepare(
             )
     except KeyboardInterrupt:
         screen.print(f"{out}: interrupted; the shards that are done stay, and the same command makes the missing ones")
-        raise
+        raise SystemExit(130) from None
     if videos is not None:
         _note(screen, videos.wrong)
         _note(screen, videos.repeated)
