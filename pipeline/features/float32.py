@@ -21,25 +21,3 @@ class Float32Buffers(nn.Module):
             if new is not None and old.dtype == torch.float32 and new.dtype != torch.float32:
                 self._buffers[name] = old.to(new.device)
         return self
-
-
-class BatchNorm2d(Float32Buffers, nn.BatchNorm2d):
-    """Batch norm computed in float32, its running averages too; input and output keep their own precision."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.dtype == torch.float32:
-            return super().forward(input)
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        with torch.autocast(input.device.type, enabled=False):
-            normal = nn.functional.batch_norm(
-                input.float(),
-                self.running_mean,
-                self.running_var,
-                self.weight.float(),
-                self.bias.float(),
-                self.training,
-                self.momentum or 0.0,
-                self.eps,
-            )
-        return normal.to(input.dtype)

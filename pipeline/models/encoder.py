@@ -1,19 +1,31 @@
-"""The transformer encoder (BERT's), with its attention maps on request."""
+"""The transformer encoder (BERT's and ViT's), with its attention maps on request."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from pipeline.models.blocks import Blocks
+from pipeline.models.recompute import run_block
+from pipeline.models.settings import EncoderSettings
+
+_NORM_EPSILON = 1e-5
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention over tokens [B, N, D]."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, settings: EncoderSettings, norm_epsilon: float) -> None:
         super().__init__()
-        self.heads = heads
-        self.dropout = dropout
+        width = settings.width
+        self.heads = settings.heads
+        self.dropout = settings.dropout
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        self.query_norm: nn.Module = nn.Identity()
+        self.key_norm: nn.Module = nn.Identity()
+        if settings.query_key_norm:
+            self.query_norm = nn.LayerNorm(width // settings.heads, norm_epsilon)
+            self.key_norm = nn.LayerNorm(width // settings.heads, norm_epsilon)
 
     def forward(self, tokens: Tensor, return_attention: bool) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, D], and the attention [B, heads, N, N] (rows are queries) if asked for.
@@ -22,6 +34,7 @@ class SelfAttention(nn.Module):
         """
         batch, count, width = tokens.shape
         query, key, value = self.query_key_value(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key = self.query_norm(query), self.key_norm(key)
         dropout = self.dropout if self.training else 0.0
         attention = None
         if return_attention:
@@ -33,56 +46,95 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each with a residual connection, dropout and layer norm."""
+    """Self-attention and a feed-forward network, each with a residual connection, dropout and layer norm, and on
+    request layer scale and stochastic depth."""
 
-    def __init__(self, width: int, feed_forward: int, heads: int, dropout: float, norm_first: bool) -> None:
+    def __init__(self, settings: EncoderSettings, drop_path: float, norm_epsilon: float) -> None:
         super().__init__()
-        self.norm_first = norm_first
-        self.attention = SelfAttention(width, heads, dropout)
-        self.attention_norm = nn.LayerNorm(width)
+        width, feed_forward, dropout = settings.width, settings.feed_forward, settings.dropout
+        self.norm_first = settings.norm_first
+        self.drop_path = drop_path
+        self.attention = SelfAttention(settings, norm_epsilon)
+        self.attention_norm = nn.LayerNorm(width, norm_epsilon)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width)
         )
-        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward_norm = nn.LayerNorm(width, norm_epsilon)
         self.dropout = nn.Dropout(dropout)
+        self.attention_scale: nn.Module = nn.Identity()
+        self.feed_forward_scale: nn.Module = nn.Identity()
+        if settings.layer_scale is not None:
+            self.attention_scale = LayerScale(width, settings.layer_scale)
+            self.feed_forward_scale = LayerScale(width, settings.layer_scale)
 
     def forward(self, tokens: Tensor, return_attention: bool) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, D] → tokens, and the attention [B, heads, N, N] if asked for."""
         if self.norm_first:
             mixed, attention = self.attention(self.attention_norm(tokens), return_attention)
-            tokens = tokens + self.dropout(mixed)
-            return tokens + self.dropout(self.feed_forward(self.feed_forward_norm(tokens))), attention
+            tokens = tokens + self._dropped(self.attention_scale(mixed))
+            change = self.feed_forward(self.feed_forward_norm(tokens))
+            return tokens + self._dropped(self.feed_forward_scale(change)), attention
         mixed, attention = self.attention(tokens, return_attention)
-        tokens = self.attention_norm(tokens + self.dropout(mixed))
-        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens))), attention
+        tokens = self.attention_norm(tokens + self._dropped(self.attention_scale(mixed)))
+        change = self.feed_forward(tokens)
+        return self.feed_forward_norm(tokens + self._dropped(self.feed_forward_scale(change))), attention
+
+    def _dropped(self, change: Tensor) -> Tensor:
+        """Dropout, and stochastic depth: a sample's whole change is left out, or enlarged to keep its expectation."""
+        change = self.dropout(change)
+        if not self.training or self.drop_path == 0:
+            return change
+        # in float32, because bf16 knows 256 random numbers only
+        kept = torch.rand(len(change), 1, 1, device=change.device) >= self.drop_path
+        return change * (kept / (1 - self.drop_path)).to(change.dtype)
+
+
+class LayerScale(nn.Module):
+    """A learned factor a channel (CaiT, Touvron et al. 2021)."""
+
+    def __init__(self, width: int, start: float) -> None:
+        super().__init__()
+        self.start = start
+        self.scale = nn.Parameter(torch.empty(width))
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.scale, self.start)
+
+    def forward(self, change: Tensor) -> Tensor:
+        return change * self.scale
 
 
 class Encoder(nn.Module):
-    """A stack of encoder layers.
+    """A stack of encoder layers; the rate of stochastic depth grows linearly from 0 in the first to the setting's in
+    the last."""
 
-    Attributes:
-        checkpointing: recompute each layer in the backward pass instead of keeping its activations. The layers hold no
-            batch norm, so nothing is updated twice.
-    """
-
-    def __init__(
-        self, layers: int, width: int, feed_forward: int, heads: int, dropout: float, norm_first: bool
-    ) -> None:
+    def __init__(self, settings: EncoderSettings, norm_epsilon: float = _NORM_EPSILON) -> None:
         super().__init__()
-        self.checkpointing = False
-        self.layers = nn.ModuleList(
-            EncoderLayer(width, feed_forward, heads, dropout, norm_first) for _ in range(layers)
+        self.depth_scaled_init = settings.depth_scaled_init
+        last = max(settings.layers - 1, 1)
+        self.layers = Blocks(
+            EncoderLayer(settings, settings.drop_path * index / last, norm_epsilon) for index in range(settings.layers)
         )
-        self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
+        self.norm = nn.LayerNorm(settings.width, norm_epsilon) if settings.norm_first else nn.Identity()
+
+    def reset_parameters(self) -> None:
+        """Make the output projections smaller where that is asked for; their own modules have filled them before."""
+        if not self.depth_scaled_init:
+            return
+        factor = (2 * len(self.layers)) ** -0.5
+        with torch.no_grad():
+            for layer in self.layers:
+                assert isinstance(layer, EncoderLayer)
+                layer.attention.out.weight.mul_(factor)
+                layer.feed_forward.get_parameter("3.weight").mul_(factor)
 
     def forward(self, tokens: Tensor, return_attention: bool = False) -> tuple[Tensor, list[Tensor] | None]:
         """Tokens [B, N, D] → tokens, and a list over layers of attention [B, heads, N, N] if asked for."""
         maps: list[Tensor] = []
         for layer in self.layers:
-            if self.checkpointing and self.training and not return_attention:
-                tokens, attention = checkpoint(layer, tokens, False, use_reentrant=False)
-            else:
-                tokens, attention = layer(tokens, return_attention)
-            if attention is not None:
+            if return_attention:
+                tokens, attention = layer(tokens, True)
                 maps.append(attention)
+            else:
+                tokens, _ = run_block(layer, tokens, False)
         return self.norm(tokens), maps if return_attention else None

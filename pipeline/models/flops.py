@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import example_batch, task_model
 from pipeline.tasks.mma import TaskModel
@@ -43,8 +44,8 @@ def training_flops(settings: ExperimentSettings) -> SampleFlops:
         model = task_model(settings)
         forward, backward, parts = _count(model, settings)
         recomputed = 0
-        if settings.train.activation_checkpointing == "full":
-            model.model.encoder.checkpointing = True
+        if settings.train.activation_checkpointing != "none":
+            set_checkpointing(model, settings.train.activation_checkpointing)
             recomputed = _count(model, settings)[1] - backward
     return SampleFlops(forward, backward, recomputed, parts)
 

@@ -9,37 +9,13 @@ from pipeline.errors import SettingsError
 from pipeline.features.float32 import Float32Buffers
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
-from pipeline.models.embedders import build_embedder
+from pipeline.models.embedders.build import build_embedder
 from pipeline.models.encoder import Encoder
+from pipeline.models.layout import TokenLayout
 from pipeline.models.settings import GavtSettings
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_DEVIATION = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """Where each token of the fused sequence comes from: class token, visual tokens row by row, audio tokens."""
-
-    visual_grid: tuple[int, int]
-    """Rows and columns of visual tokens."""
-    audio_grid: tuple[int, int]
-    """Frequencies and times of audio tokens."""
-
-    class_token = slice(0, 1)
-
-    @property
-    def visual(self) -> slice:
-        return slice(1, 1 + self.visual_grid[0] * self.visual_grid[1])
-
-    @property
-    def audio(self) -> slice:
-        return slice(self.visual.stop, self.count)
-
-    @property
-    def count(self) -> int:
-        """Tokens in all."""
-        return 1 + self.visual_grid[0] * self.visual_grid[1] + self.audio_grid[0] * self.audio_grid[1]
 
 
 @dataclass(frozen=True)
@@ -52,32 +28,35 @@ class Encoded:
 
 
 class Gavt(Float32Buffers):
-    """Two embedders, learned positions, a class token and one encoder over the tokens of both modalities."""
+    """Two embedders, learned positions, a class token and one encoder over the tokens of both modalities.
+
+    Attributes:
+        tokens: where each token comes from.
+        positions: [1, 1 + h·w + f·t, D]: of the class token, of a frame's visual tokens and of audio tokens.
+        frame_positions: [1, T, D], added to all visual tokens of a frame, and to audio tokens that are aligned with it;
+            None with one frame.
+        registers: [1, R, D] tokens without a place; None without them.
+    """
 
     def __init__(self, settings: GavtSettings, features: FeatureSettings) -> None:
         super().__init__()
-        if features.frames != 1:
-            raise SettingsError(f"features.frames: G-AVT looks at 1 frame a sound, found {features.frames}")
         self.settings = settings
         self.spectrogram = LogFrequencySpectrogram(features)
-        self.visual_embedder = build_embedder(settings.visual_embedder, 3, settings.width, audio=False)
-        self.audio_embedder = build_embedder(settings.audio_embedder, 1, settings.width, audio=True)
-        self.tokens = TokenLayout(
-            visual_grid=_grid(self.visual_embedder, features.frame_size, features.frame_size),
-            audio_grid=_grid(self.audio_embedder, features.frequency_bins, features.time_frames),
-        )
+        frame, sound = (features.frame_size, features.frame_size), (features.frequency_bins, features.time_frames)
+        self.visual_embedder, visual_grid = build_embedder(settings.visual_embedder, 3, frame, settings.width, False)
+        self.audio_embedder, audio_grid = build_embedder(settings.audio_embedder, 1, sound, settings.width, True)
+        aligned = _aligned_frames(settings, features, audio_grid[1])
+        self.tokens = TokenLayout(visual_grid, audio_grid, features.frames, settings.registers, aligned)
+        placed = 1 + visual_grid[0] * visual_grid[1] + audio_grid[0] * audio_grid[1]
         self.class_token = nn.Parameter(torch.empty(1, 1, settings.width))
-        self.positions = nn.Parameter(torch.empty(1, self.tokens.count, settings.width))
+        self.positions = nn.Parameter(torch.empty(1, placed, settings.width))
+        several = features.frames > 1
+        self.frame_positions = nn.Parameter(torch.empty(1, features.frames, settings.width)) if several else None
+        registers = settings.registers > 0  # engines choke on a parameter without numbers
+        self.registers = nn.Parameter(torch.empty(1, settings.registers, settings.width)) if registers else None
         self.embedding_norm = nn.LayerNorm(settings.width)
         self.embedding_dropout = nn.Dropout(settings.dropout)
-        self.encoder = Encoder(
-            settings.layers,
-            settings.width,
-            settings.feed_forward,
-            settings.heads,
-            settings.dropout,
-            settings.norm_first,
-        )
+        self.encoder = Encoder(settings)
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
 
@@ -86,16 +65,17 @@ class Gavt(Float32Buffers):
 
     def reset_parameters(self) -> None:
         """Initialise what this module itself owns; its children do the same for theirs."""
-        nn.init.trunc_normal_(self.class_token, std=0.02)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        for tokens in (self.class_token, self.positions, self.frame_positions, self.registers):
+            if tokens is not None:
+                nn.init.trunc_normal_(tokens, std=0.02)
         self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
         self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
 
     def embed_frames(self, frames: Tensor) -> Tensor:
-        """Frames [B, 1, 3, H, W] in 0–1 → visual embeddings [B, h·w, D]."""
-        images = ((frames[:, 0] - self.image_mean) / self.image_deviation).to(self.positions.dtype)
+        """Frames [B, T, 3, H, W] in 0–1 → visual embeddings [B, T·h·w, D]."""
+        images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self.positions.dtype)
         embedded: Tensor = self.visual_embedder(images)
-        return embedded.flatten(2).transpose(1, 2)
+        return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
         """Waveform [B, C, S] in −1..1 → audio embeddings [B, f·t, D]; channels are averaged."""
@@ -104,25 +84,50 @@ class Gavt(Float32Buffers):
         return embedded.flatten(2).transpose(1, 2)
 
     def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """Class token, visual and audio embeddings with their positions: the encoder's input [B, N, D]."""
-        fused = torch.cat([self.class_token.expand(len(visual), -1, -1), visual, audio], dim=1) + self.positions
+        """Class token, visual and audio embeddings with their positions, registers: the encoder's input [B, N, D]."""
+        batch = len(visual)
+        fused = torch.cat([self.class_token.expand(batch, -1, -1), visual, audio], dim=1) + self._positions()
+        if self.registers is not None:
+            fused = torch.cat([fused, self.registers.expand(batch, -1, -1)], dim=1)
         return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
 
     def embed(self, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Frames [B, 1, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → the encoder's input [B, N, D]."""
+        """Frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → the encoder's input [B, N, D]."""
         return self.fuse(self.embed_frames(frames), self.embed_sound(waveform))
 
     def encode(self, frames: Tensor, waveform: Tensor, return_attention: bool = False) -> Encoded:
-        """Frames [B, 1, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → tokens [B, N, D] and attention."""
+        """Frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → tokens [B, N, D] and attention."""
         tokens, attention = self.encoder(self.embed(frames, waveform), return_attention)
         return Encoded(tokens, attention)
 
     def forward(self, frames: Tensor, waveform: Tensor) -> Tensor:
         return self.encode(frames, waveform).tokens
 
+    def _positions(self) -> Tensor:
+        """[1, 1 + T·h·w + f·t, D]"""
+        if self.frame_positions is None:
+            return self.positions
+        layout = self.tokens
+        first, space, sound = torch.tensor_split(self.positions, (1, layout.visual_of(0).stop), dim=1)
+        visual = (space[:, None] + self.frame_positions[:, :, None]).flatten(1, 2)
+        if layout.frame_of_time is not None:
+            moments = self.frame_positions[:, list(layout.frame_of_time)]  # [1, t, D]
+            sound = (sound.reshape(1, *layout.audio_grid, -1) + moments[:, None]).flatten(1, 2)
+        return torch.cat([first, visual, sound], dim=1)
 
-def _grid(embedder: nn.Module, height: int, width: int) -> tuple[int, int]:
-    stride = int(embedder.stride)  # type: ignore[arg-type]  # torch types a module's attributes as Tensor | Module
-    if height % stride or width % stride:
-        raise ValueError(f"expected an input whose sides are multiples of {stride}, found {height}×{width}")
-    return height // stride, width // stride
+
+def _aligned_frames(settings: GavtSettings, features: FeatureSettings, times: int) -> tuple[int, ...] | None:
+    """For each of so many times of the audio grid the frame nearest to its middle; None where none are aligned.
+
+    Frames lie evenly over the sound, or at their rate around its middle, as they are decoded.
+    """
+    if settings.audio_alignment == "whole":
+        return None
+    if features.frames == 1:
+        raise SettingsError("model.audio_alignment: frames needs features.frames of 2 or more, found 1")
+    sound_s = features.audio_samples / features.audio_rate_hz
+    frames_s = features.frames / features.frame_rate_hz if features.frame_rate_hz else sound_s
+    moments = [((time + 0.5) / times - 0.5) * sound_s for time in range(times)]
+    # the frame whose share of frames_s the moment lies in; before the first and behind the last, those
+    shares = [int((moment / frames_s + 0.5) * features.frames // 1) for moment in moments]
+    return tuple(min(max(share, 0), features.frames - 1) for share in shares)

@@ -1,4 +1,4 @@
-"""Settings of the G-AVT (G-AVT thesis, section 3.1 and Table 2)."""
+"""Settings of the G-AVT (G-AVT thesis, section 3.1 and Table 2) and of its larger variants."""
 
 from typing import Annotated, Literal
 
@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.settings.base import Settings
 
 Norm = Literal["batch", "group"]
+_MAX_DROP = 1.0
 
 
 class PatchEmbedderSettings(Settings):
@@ -15,18 +16,6 @@ class PatchEmbedderSettings(Settings):
     kind: Literal["patch"] = "patch"
     patch: int = Field(default=16, ge=1)
     """Height and width of a patch, in pixels or spectrogram cells."""
-
-
-class ResNet18EmbedderSettings(Settings):
-    """ResNet-18 features at stride 16 and a 1×1 convolution to the width of the encoder (Figure 2).
-
-    The visual embedder keeps all four stages, the last without its stride, so that a 128² frame gives 8×8 tokens; the
-    audio embedder skips the last stage, so that a 256² spectrogram gives 16×16.
-    """
-
-    kind: Literal["resnet18"] = "resnet18"
-    norm: Norm = "batch"
-    """`batch` is the paper's; its statistics depend on the micro-batch. `group` gives the same values for any batch."""
 
 
 class ConvolutionEmbedderSettings(Settings):
@@ -38,17 +27,48 @@ class ConvolutionEmbedderSettings(Settings):
     norm: Norm = "batch"
 
 
-Embedder = Annotated[
-    PatchEmbedderSettings | ResNet18EmbedderSettings | ConvolutionEmbedderSettings, Field(discriminator="kind")
-]
+class ResNetEmbedderSettings(Settings):
+    """ResNet features at stride 16 and a 1×1 convolution to the width of the encoder (Figure 2).
+
+    The visual embedder keeps all four stages, the last without its stride, so that a 128² frame gives 8×8 tokens; the
+    audio embedder skips the last stage, so that a 256² spectrogram gives 16×16.
+    """
+
+    kind: Literal["resnet18", "resnet50", "resnet101"] = "resnet18"
+    norm: Literal["batch", "group", "frozen"] = "batch"
+    """`batch` is the paper's; its statistics depend on the micro-batch. `group` gives the same values for any batch.
+    `frozen` keeps the statistics, scales and shifts of `weights`, and so gives the same values for any batch too."""
+    weights: str | None = None
+    """Where training starts from: a file of torchvision's weights for this network (.pth or .safetensors, path or URL),
+    or the name of weights that torchvision fetches, such as IMAGENET1K_V2."""
+
+    @model_validator(mode="after")
+    def _norm_fits_weights(self) -> "ResNetEmbedderSettings":
+        if self.norm == "frozen" and self.weights is None:
+            raise ValueError("weights to freeze the statistics of, found norm = frozen without weights")
+        if self.norm == "group" and self.weights is not None:
+            raise ValueError("norm = batch or frozen with weights, which were trained with batch norm; found group")
+        return self
 
 
-class GavtSettings(Settings):
-    """The General Audio-Visual Transformer. The defaults are version c of Table 2."""
+class ConvNextEmbedderSettings(Settings):
+    """ConvNeXt features at stride 16 and a 1×1 convolution to the width of the encoder.
 
-    kind: Literal["gavt"] = "gavt"
-    visual_embedder: Embedder = ResNet18EmbedderSettings()
-    audio_embedder: Embedder = ResNet18EmbedderSettings()
+    As with the ResNets, the visual embedder keeps all four stages, the last at the resolution of the third, and the
+    audio embedder skips the last. Layer norms only: the same values for any batch.
+    """
+
+    kind: Literal["convnext"] = "convnext"
+    size: Literal["tiny", "small", "base", "large"] = "tiny"
+    drop_path: float = Field(default=0.0, ge=0, lt=_MAX_DROP)
+    """Stochastic depth: how often the last block is left out for a sample; earlier ones linearly less often."""
+    weights: str | None = None
+    """As of ResNets."""
+
+
+class EncoderSettings(Settings):
+    """A transformer encoder, as in BERT and ViT."""
+
     width: int = Field(default=512, gt=0)
     """Embedding dimension of all tokens."""
     feed_forward: int = Field(default=1024, gt=0)
@@ -57,10 +77,65 @@ class GavtSettings(Settings):
     heads: int = Field(default=16, gt=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     norm_first: bool = False
-    """Layer norm before attention and feed-forward (pre-norm) instead of behind them (BERT, the paper)."""
+    """Layer norm before attention and feed-forward (pre-norm) instead of behind them (BERT, the paper). Deep encoders
+    learn with it only."""
+    drop_path: float = Field(default=0.0, ge=0, lt=_MAX_DROP)
+    """Stochastic depth (Huang et al. 2016): how often the last layer's changes are left out for a sample; earlier
+    layers' linearly less often. 0.1 to 0.4 for deep encoders that overfit."""
+    layer_scale: float | None = Field(default=None, gt=0)
+    """Begin with each layer's changes multiplied by this, a learned number a channel (CaiT); 1e-5 for deep encoders.
+    Off by default."""
+    query_key_norm: bool = False
+    """Layer norm on the queries and keys of each head (ViT-22B), so that attention can't saturate in 16 bits."""
+    depth_scaled_init: bool = False
+    """Begin with the output projections of attention and feed-forward smaller by √(2 · layers), so that the tokens'
+    variance does not grow with depth (GPT-2)."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "GavtSettings":
+    def _heads_divide_width(self) -> "EncoderSettings":
         if self.width % self.heads:
             raise ValueError(f"a number of heads that divides width {self.width}, found heads = {self.heads}")
         return self
+
+
+class VitEmbedderSettings(EncoderSettings):
+    """A tower of pre-norm encoder layers over patches with a class token of its own (ViT; the defaults are ViT-B/16)
+    and a linear layer to the width of the encoder."""
+
+    kind: Literal["vit"] = "vit"
+    patch: int = Field(default=16, ge=1)
+    """Height and width of a patch, in pixels or spectrogram cells."""
+    width: int = Field(default=768, gt=0)
+    feed_forward: int = Field(default=3072, gt=0)
+    layers: int = Field(default=12, gt=0)
+    heads: int = Field(default=12, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    norm_first: Literal[True] = True
+    weights: str | None = None
+    """As of ResNets, for the sizes of torchvision's vit_b_16, vit_b_32, vit_l_16, vit_l_32 and vit_h_14. Positions are
+    interpolated to the grid of the input."""
+
+
+Embedder = Annotated[
+    PatchEmbedderSettings
+    | ConvolutionEmbedderSettings
+    | ResNetEmbedderSettings
+    | ConvNextEmbedderSettings
+    | VitEmbedderSettings,
+    Field(discriminator="kind"),
+]
+
+
+class GavtSettings(EncoderSettings):
+    """The General Audio-Visual Transformer. The defaults are version c of Table 2."""
+
+    kind: Literal["gavt"] = "gavt"
+    visual_embedder: Embedder = ResNetEmbedderSettings()
+    audio_embedder: Embedder = ResNetEmbedderSettings()
+    registers: int = Field(default=0, ge=0)
+    """Learned tokens beside the class token that belong to no place (Darcet et al. 2024): they take up what would
+    otherwise be kept in background tokens and spoil the maps. 4 is usual."""
+    audio_alignment: Literal["whole", "frames"] = "whole"
+    """With several frames: `whole` gives each frame a learned position in time and leaves the sound as it is. `frames`
+    cuts the sound's time axis into slices, each around a frame, and adds that frame's position in time to the slice's
+    audio tokens, so that what is seen and heard at the same time is marked alike (after CAV-MAE-Sync)."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.settings import AttentionSettings, Normalisation
-from pipeline.models.gavt import TokenLayout
+from pipeline.models.layout import TokenLayout
 from pipeline.tasks.mma import TaskModel
 
 

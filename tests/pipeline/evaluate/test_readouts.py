@@ -14,7 +14,8 @@ from pipeline.evaluate.readouts.gradient_weighted import rollout
 from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
 from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, ReadoutName, readout_name
-from pipeline.models.gavt import Encoded, TokenLayout
+from pipeline.models.gavt import Encoded
+from pipeline.models.layout import TokenLayout
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.load import untrained
 

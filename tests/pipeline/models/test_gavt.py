@@ -6,6 +6,7 @@ import torch
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
+from pipeline.models.recompute import set_checkpointing
 from pipeline.models.settings import GavtSettings
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -77,7 +78,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
     gradients = []
     for checkpointing in (False, True):
         model = tiny(dropout=0.1).train()
-        model.encoder.checkpointing = checkpointing
+        set_checkpointing(model, "full" if checkpointing else "none")
         torch.manual_seed(3)
         model(*inputs(4)).square().mean().backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
@@ -86,7 +87,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 def test_running_averages_stay_in_float32_and_move_in_bf16():
     model = tiny().bfloat16().train()
-    norm = model.visual_embedder.features[1]
+    norm = model.visual_embedder.features[0][1]
     assert norm.running_mean.dtype == torch.float32
     assert norm.weight.dtype == torch.bfloat16
     before = norm.running_mean.clone()

@@ -1,0 +1,133 @@
+"""Embedders that can start from torchvision's weights."""
+
+import pickle
+from collections.abc import Mapping
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cluster import storage
+from pipeline.errors import SettingsError
+
+_FILES = (".pth", ".pt", ".safetensors")
+_NAMED = 3
+"""Most tensors that an error names."""
+
+
+class Pretrained(nn.Module):
+    """An embedder with a network of torchvision in it.
+
+    Attributes:
+        architecture: torchvision's name of the network; None where it has none of this size.
+        weights: a file or torchvision's name of weights; None leaves the network as it was initialised.
+        torchvision_prefixes: beginning of the names of parameters and buffers here → in torchvision's weights.
+    """
+
+    torchvision_prefixes: dict[str, str]
+
+    def __init__(self, architecture: str | None, weights: str | None) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.weights = weights
+
+    def adapt(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor of torchvision's weights as it is used here under the name `name`: for an input of one channel (a
+        spectrogram), the first convolution [O, 3, k, k] is averaged over its channels."""
+        target = self.state_dict()[name]
+        if tensor.dim() == 4 and target.shape[1:2] == (1,) and tensor.shape[1] == 3:
+            return tensor.mean(1, keepdim=True)
+        return tensor
+
+
+def load_pretrained(model: nn.Module) -> None:
+    """Fill the embedders of a model whose settings name weights. Every process of a job calls it, once, when a run
+    begins; a run that goes on and a trained model have theirs from the checkpoint.
+
+    Raises:
+        SettingsError: weights that can't be read, or that are another network's.
+        StorageError: no such file.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, Pretrained) and module.weights is not None:
+            _load(module, f"{name}.weights")
+
+
+@torch.no_grad()
+def _load(embedder: Pretrained, setting: str) -> None:
+    found = _read(embedder, setting)
+    own = embedder.state_dict()
+    sources = {name: source for name in own if (source := _source(embedder, name)) is not None}
+    lacking = [source for source in sources.values() if source not in found]
+    if lacking:
+        raise SettingsError(
+            f"{setting}: expected {len(sources)} tensors of {embedder.architecture or 'a ViT'} in {embedder.weights}, "
+            f"found none named {_some(lacking)}"
+        )
+    for name, source in sources.items():
+        tensor = embedder.adapt(name, found[source])
+        if tensor.shape != own[name].shape:
+            raise SettingsError(
+                f"{setting}: expected {source} of shape {list(own[name].shape)} in {embedder.weights}, "
+                f"found {list(tensor.shape)}"
+            )
+        own[name].copy_(tensor)
+
+
+def _source(embedder: Pretrained, name: str) -> str | None:
+    """Torchvision's name of a parameter or buffer; None for what its weights don't have."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    # frozen norms have other names than torchvision's batch norms
+    name = name.removesuffix(".mean") + ".running_mean" if name.endswith(".mean") else name
+    name = name.removesuffix(".variance") + ".running_var" if name.endswith(".variance") else name
+    for ours, theirs in embedder.torchvision_prefixes.items():
+        if name == ours:
+            return theirs
+        if name.startswith(f"{ours}."):
+            # nn.MultiheadAttention writes in_proj_weight, not in_proj.weight
+            return theirs + ("_" if theirs.endswith(".in_proj") else ".") + name[len(ours) + 1 :]
+    return None
+
+
+def _read(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
+    weights = str(embedder.weights)
+    if not weights.endswith(_FILES):
+        return _fetch(embedder, setting)
+    try:
+        with storage.local_copy(weights) as file:
+            if weights.endswith(".safetensors"):
+                found = load_file(file)
+            else:
+                found = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingsError(f"{setting}: expected a file of tensors, found {weights}: {reason}") from None
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise SettingsError(f"{setting}: expected a dictionary of tensors in {weights}, found something else")
+    # files from before torchvision 0.13
+    return {name.replace("mlp.linear_1", "mlp.0").replace("mlp.linear_2", "mlp.3"): found[name] for name in found}
+
+
+def _fetch(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
+    """By torchvision, which keeps what it fetched below $TORCH_HOME."""
+    weights = str(embedder.weights)
+    if embedder.architecture is None:
+        raise SettingsError(f"{setting}: expected a file, because torchvision has no ViT of this size; found {weights}")
+    known = torchvision.models.get_model_weights(embedder.architecture)
+    if weights not in known.__members__:
+        names = ", ".join(known.__members__)
+        raise SettingsError(f"{setting}: expected a file ({', '.join(_FILES)}) or one of {names}, found {weights}")
+    try:
+        state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=False, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise SettingsError(f"{setting}: {weights} of {embedder.architecture} could not be fetched: {error}") from None
+    return state
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
