@@ -7,7 +7,12 @@ from pipeline.train.step import StepSums
 
 @dataclass
 class Interval:
-    """Sums since the last record; saved with a checkpoint, so that a resumed run's records are the same."""
+    """Sums since the last record; saved with a checkpoint, so that a resumed run's records are the same.
+
+    Attributes:
+        seconds, waited_s: in steps of this process, and in them waiting for data.
+        checkpoint_s: that training stood still for checkpoints, between steps.
+    """
 
     loss: float = 0.0
     correct: float = 0.0
@@ -17,6 +22,7 @@ class Interval:
     replaced: float = 0.0
     seconds: float = field(default=0.0, compare=False)
     waited_s: float = field(default=0.0, compare=False)
+    checkpoint_s: float = field(default=0.0, compare=False)
 
     def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float) -> None:
         """Count a step."""

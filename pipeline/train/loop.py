@@ -1,6 +1,5 @@
 """The training loop."""
 
-import logging
 import math
 import signal
 import time
@@ -21,16 +20,17 @@ from pipeline.train.checkpoints import Checkpoint, load_engine, newest_checkpoin
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import build_engine, micro_batch_of
 from pipeline.train.interval import Interval
-from pipeline.train.metrics_log import EventLog, MetricsLog, Record
+from pipeline.train.memory import memory_in_use
+from pipeline.train.metrics_log import Record
 from pipeline.train.remote_run import run_place
+from pipeline.train.run_clock import RunClock
 from pipeline.train.run_folder import log_to, write_or_check_config
+from pipeline.train.run_log import RunLog
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import run_step
 from pipeline.train.stop_signals import StopSignals, stop_signals
+from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import validate
-from pipeline.train.wandb_sink import WandbSink
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class _Training:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
         self.on_record, self.publish = on_record, publish
-        self.metrics = MetricsLog(run / "metrics.jsonl")
-        self.events = EventLog(run / "events.jsonl")
+        self.log = RunLog(settings, run, group.is_main)
         self.interval = Interval()
-        self.last: Record = {}
+        self.clock = RunClock(time.time())
+        self.utilisation = Utilisation(settings, group)
 
     def go(self, signals: StopSignals) -> TrainResult:
         settings, group = self.settings.train, self.group
@@ -109,12 +109,11 @@ class _Training:
             step += 1
             self._after(step, stopped=stopped_by is not None)
         self._note("stop" if stopped_by else "end", step=step)
-        if self.wandb is not None:
-            self.wandb.finish()
+        self.log.finish()
         if group.is_main:
             self.publish()
         group.barrier()
-        return TrainResult(step, stopped_by, self.last)
+        return TrainResult(step, stopped_by, self.log.last)
 
     def _step(self, step: int, batches: Iterator[Any], signals: StopSignals) -> int | None:
         """Do step `step`; the signal that asks some process to stop, if any."""
@@ -127,6 +126,7 @@ class _Training:
         self.data.count(settings.batch_size, int(sums.replaced))
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
         self.interval.add(sums, settings.batch_size, seconds, waited_s)
+        self.clock.add(seconds - waited_s)
         return (signals.received or signal.SIGTERM) if sums.stop else None
 
     def _after(self, step: int, stopped: bool) -> None:
@@ -141,23 +141,28 @@ class _Training:
                 self.engine, self.data.validation, self.settings, self.group, self.micro_batch
             )
         if record and self.group.is_main:
-            self.metrics.write(record)
-            if self.wandb is not None:
-                self.wandb.log(record)
-            self.last = self.last | record
+            self.log.record(record)
             self.on_record(record)
         if step % settings.checkpoint_every == 0 or last or stopped:
             started = time.perf_counter()
-            state = {"interval": asdict(self.interval), "cursor": self.data.cursor()}
+            state = {
+                "interval": asdict(self.interval),
+                "cursor": self.data.cursor(),
+                "useful_s": self.clock.useful_s,
+            }
+            self.log.sync()
             folder = self.run / "checkpoints"
             save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_last)
-            self._note("checkpoint", step=step, seconds=round(time.perf_counter() - started, 3))
+            seconds = time.perf_counter() - started
+            self.interval.checkpoint_s += seconds
+            self._note("checkpoint", step=step, seconds=round(seconds, 3))
             if self.group.is_main:
                 self.publish()
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()
         norm = self.engine.get_global_grad_norm()
+        samples_per_s = interval.samples / interval.seconds
         return {
             "step": step,
             "loss": interval.loss / interval.pairs,
@@ -166,9 +171,13 @@ class _Training:
             "grad_norm": None if norm is None else float(norm),
             "samples": step * self.settings.train.batch_size,
             "epoch": self.data.position / len(self.data.plan),
-            "samples_per_s": round(interval.samples / interval.seconds, 2),
+            "samples_per_s": round(samples_per_s, 2),
             "data_wait": round(interval.waited_s / interval.seconds, 4),
+            "checkpoint_s": round(interval.checkpoint_s, 3),
+            "goodput": round(self.clock.goodput(), 4),
             "replaced_samples": interval.replaced,
+            **self.utilisation.of(samples_per_s),
+            **memory_in_use(self.group.device),
         }
 
     def _build(self) -> Any:
@@ -184,22 +193,15 @@ class _Training:
         if checkpoint is not None:
             load_engine(checkpoint, self.engine, self.group)
             self.interval = Interval(**checkpoint.manifest["state"]["interval"])
+            self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
             step = checkpoint.step
         self.engine.train()
-        self.wandb = None
-        if self.group.is_main:
-            records = self.metrics.rewind(step)
-            for record in records:
-                self.last = self.last | record
-            config = self.settings.model_dump(mode="json")
-            self.wandb = WandbSink(self.settings.train.wandb, self.run / "wandb", self.settings.name, config)
-            self.wandb.fill(records)
+        self.log.begin(step)
         self._note("resume" if step else "start", step=step, world_size=self.group.world_size)
+        self.clock.started = self.log.started or self.clock.started
         for change in self.data.changes:
             self._note("data", step=step, change=change)
         return step
 
     def _note(self, event: str, **details: Any) -> None:
-        if self.group.is_main:
-            self.events.write(event, **details)
-            _log.info("%s %s", event, details)
+        self.log.event(event, **details)

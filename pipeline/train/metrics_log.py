@@ -1,6 +1,7 @@
 """`metrics.jsonl` and `events.jsonl` of a run: one JSON object a line."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ Record = dict[str, Any]
 
 
 class MetricsLog:
-    """The truth about a run's numbers; wandb gets the same records."""
+    """The truth about a run's numbers; all sinks get the same records."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -17,15 +18,17 @@ class MetricsLog:
     def rewind(self, step: int) -> list[Record]:
         """Drop the records of later steps (and a torn last line) and return what is left."""
         records = [record for record in read_records(self.file) if record["step"] <= step]
-        part = self.file.with_suffix(".part")
-        part.write_text("".join(json.dumps(record) + "\n" for record in records))
-        part.replace(self.file)
+        _write_lines(self.file, records)
         return records
 
     def write(self, record: Record) -> None:
-        """Append a record; it is on its way to disk before training goes on."""
+        """Append a record; the operating system has it before training goes on, so that SIGKILL can't lose it."""
         with self.file.open("a") as lines:
             lines.write(json.dumps(record) + "\n")
+
+    def sync(self) -> None:
+        """Bring what was written to the disk, so that the loss of the machine can't lose it either."""
+        _sync(self.file)
 
 
 class EventLog:
@@ -34,10 +37,22 @@ class EventLog:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def write(self, event: str, **details: Any) -> None:
-        """Append an event with the time of now."""
+    def mend(self) -> list[dict[str, Any]]:
+        """Drop a torn last line, to which the next one would be glued, and return all events."""
+        events = read_records(self.file)
+        _write_lines(self.file, events)
+        return events
+
+    def write(self, event: str, **details: Any) -> dict[str, Any]:
+        """Append an event with the time of now, and return it."""
+        entry = {"time": round(time.time(), 3), "event": event, **details}
         with self.file.open("a") as lines:
-            lines.write(json.dumps({"time": round(time.time(), 3), "event": event, **details}) + "\n")
+            lines.write(json.dumps(entry) + "\n")
+        return entry
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        _sync(self.file)
 
 
 def read_records(file: Path) -> list[Record]:
@@ -51,3 +66,16 @@ def read_records(file: Path) -> list[Record]:
         except ValueError:
             break  # the process was killed while it wrote this line
     return records
+
+
+def _write_lines(file: Path, entries: list[dict[str, Any]]) -> None:
+    part = file.with_suffix(".part")
+    part.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    _sync(part)
+    part.replace(file)
+
+
+def _sync(file: Path) -> None:
+    if file.exists():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())

@@ -1,93 +1,152 @@
 """wandb: one run across restarts, without gaps and without doubles.
 
-`metrics.jsonl` is the truth. wandb offline loses up to half a minute of records when the process is killed, so a
-restarted run looks up which step wandb has last and gives it everything from there on.
+`metrics.jsonl` is the truth. What wandb has of a run is told by the last training step that is there (a step is
+wandb's own step too); a run that goes on gives it every record from there on. Offline, wandb loses up to half a minute
+of records when the process is killed, so each process's file begins where the files before it break off.
 """
 
+import logging
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cluster.wandb_mode import resolve_mode
+from pipeline.code_version import code_version
 from pipeline.errors import RunError
+from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.metrics_log import Record
-from pipeline.train.settings import WandbSettings
+from pipeline.train.sinks import MAPS
 from pipeline.train.wandb_file import read_history
 
 STEP = "step"
+RUN_ID = "run_id"
+_ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop"})
+"""Events that somebody may want to be woken for, as far as they have wandb's alerts switched on."""
+_FROM_OUTSIDE = frozenset({"hang", "rank_failed"})
+"""Those that are written when no sink lives; the next process tells wandb."""
+_QUIET_S = 300.0
+"""wandb sends no second alert of the same title within this time."""
+_FINISH_S = 300.0
+"""How long the end of a run waits for a wandb that doesn't answer; what is missing stays to be synced."""
+_log = logging.getLogger(__name__)
 
 
 class WandbSink:
     """The wandb run of a run folder; its x axis is the training step.
 
-    Attributes:
-        last_step: offline, the last step that wandb's files have; records up to it are not logged again.
+    RUN/wandb/run_id             the wandb run's id, for all processes of the run
+    RUN/wandb/[offline-]run-…/   wandb's own files, one folder a process
 
-    Raises:
-        RunError: wandb can't be reached.
+    Attributes:
+        last_step: the last training step that wandb has; records up to it are not logged again.
     """
 
-    def __init__(self, settings: WandbSettings, folder: Path, name: str, config: dict[str, Any]) -> None:
-        self._run: Any = None
-        self.last_step = -1
-        self._lines_there = 0
-        self.mode = resolve_mode(settings.mode)
-        if self.mode == "disabled":
-            return
+    def __init__(self, wandb_run: Any, run: Path, last_step: int) -> None:
+        self._wandb, self._run, self.last_step = wandb_run, run, last_step
+        self._counts: dict[str, int] = {}
+
+    @staticmethod
+    def open(settings: ExperimentSettings, run: Path, mode: str | None = None) -> "WandbSink | None":
+        """Begin or go on with a run's wandb run; None where wandb is switched off.
+
+        Args:
+            mode: instead of the one in the settings.
+
+        Raises:
+            RunError: a new run can't reach wandb. One that goes on does so without, and the log says it.
+        """
+        chosen = settings.train.wandb
+        resolved = resolve_mode(mode or chosen.mode)
+        if resolved == "disabled":
+            return None
         import wandb
 
+        folder = run / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
-        id_file = folder / "run_id"
-        if not id_file.exists():
-            id_file.write_text(secrets.token_hex(4))
+        id_file = folder / RUN_ID
+        goes_on = id_file.exists()
+        run_id = id_file.read_text().strip() if goes_on else secrets.token_hex(4)
         try:
-            self._run = wandb.init(
-                id=id_file.read_text().strip(),
-                resume="allow" if self.mode == "online" else None,
-                project=settings.project,
-                entity=settings.entity,
-                name=name,
-                dir=str(folder.parent),
-                config=config,
-                mode=self.mode,
-                settings=wandb.Settings(silent=True, console="off"),
+            wandb_run = wandb.init(
+                id=run_id,
+                resume="allow" if resolved == "online" else None,
+                project=chosen.project,
+                entity=chosen.entity,
+                name=settings.name,
+                dir=str(run),
+                config=settings.model_dump(mode="json") | {"code": code_version()},
+                mode=resolved,
+                settings=wandb.Settings(silent=True, console="off", finish_timeout=_FINISH_S),
             )
         except wandb.errors.Error as error:
+            problem = f"wandb can't be reached ({' '.join(str(error).split())})"
+            if goes_on and mode is None:
+                _log.warning("%s; gavt sync %s gives it what it lacks", problem, run)
+                return None
             raise RunError(
-                f"train.wandb.mode {self.mode}: wandb can't be reached ({' '.join(str(error).split())}); "
-                f"train.wandb.mode=offline keeps its files in the run folder"
+                f"train.wandb.mode {resolved}: {problem}; train.wandb.mode=offline keeps its files in the run folder"
             ) from error
-        self._run.define_metric(STEP)
-        self._run.define_metric("*", step_metric=STEP)
-        if self.mode == "online":  # the server has one line a record, and records come in the same order again
-            self._lines_there = int(self._run.starting_step)
+        id_file.write_text(run_id)
+        wandb_run.define_metric(STEP)
+        wandb_run.define_metric("*", step_metric=STEP)
+        if resolved == "online":
+            last_step = int(wandb_run.starting_step) - 1
         else:
-            self.last_step = _last_offline_step(folder, exclude=Path(self._run.dir).parent)
+            last_step = _last_step_in_files(folder, exclude=Path(wandb_run.dir).parent)
+        return WandbSink(wandb_run, run, last_step)
 
-    def fill(self, records: list[Record]) -> None:
-        """Give wandb those of the run's records that it lost."""
+    def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
+        """Give wandb those of the run's records that it lacks, and the events of a process that could not."""
         for record in records:
             self.log(record)
+        newest = 0
+        for place, event in enumerate(events):
+            if event["event"] in ("start", "resume"):
+                newest = place
+            self._count(event)
+        for event in events[newest:]:
+            if event["event"] in _FROM_OUTSIDE:
+                self._alert(event)
+        self._wandb.save(str(self._run / "events.jsonl"), base_path=str(self._run), policy="live")
 
     def log(self, record: Record) -> None:
         """Log a record, unless wandb has its step already."""
-        if self._run is None or record[STEP] <= self.last_step:
+        if record[STEP] <= self.last_step:
             return
-        if self._lines_there > 0:
-            self._lines_there -= 1
-            return
-        self._run.log(record)
+        self.last_step = record[STEP]
+        shown = {name: value for name, value in record.items() if name != "time"}  # wandb has its own
+        if MAPS in record:
+            import wandb
+
+            shown[MAPS] = wandb.Image(str(self._run / record[MAPS]))
+        self._wandb.log(shown, step=record[STEP], commit=True)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Count an event in the summary, which also has those after the last record; alert where it is a bad one."""
+        self._count(event)
+        if event["event"] in _ALERTS:
+            self._alert(event)
 
     def finish(self) -> None:
         """Write out what is left."""
-        if self._run is not None:
-            self._run.finish()
+        self._wandb.finish()
+
+    def _count(self, event: Mapping[str, Any]) -> None:
+        name = f"event/{event['event']}"
+        self._counts[name] = self._counts.get(name, 0) + 1
+        self._wandb.summary[name] = self._counts[name]
+
+    def _alert(self, event: Mapping[str, Any]) -> None:
+        details = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("time", "event"))
+        title = f"{self._run.name}: {event['event']}"
+        self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
-def _last_offline_step(folder: Path, exclude: Path) -> int:
-    """The last training step in the offline files of earlier processes of this run."""
+def _last_step_in_files(folder: Path, exclude: Path) -> int:
+    """The last training step in the files of earlier processes of this run; −1 where there is none."""
     last = -1
-    for file in folder.glob("offline-run-*/*.wandb"):
+    for file in folder.glob("*run-*/*.wandb"):
         if file.parent != exclude:
             last = max([last, *(int(record[STEP]) for record in read_history(file) if STEP in record)])
     return last

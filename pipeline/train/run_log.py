@@ -1,0 +1,94 @@
+"""All that a run says of itself, in the run folder first and then in its sinks."""
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.metrics_log import EventLog, MetricsLog, Record
+from pipeline.train.sinks import Sink
+from pipeline.train.tensorboard_sink import TensorboardSink
+from pipeline.train.wandb_sink import WandbSink
+
+_log = logging.getLogger(__name__)
+
+
+class RunLog:
+    """Records and events of a run. Every process may call it; the main one alone writes.
+
+    Attributes:
+        last: the newest value of everything that was recorded.
+        started: Unix time of the run's first event; None before it.
+    """
+
+    def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool) -> None:
+        self.last: Record = {}
+        self.started: float | None = None
+        self._settings, self._run, self._is_main = settings, run, is_main
+        self._metrics = MetricsLog(run / "metrics.jsonl")
+        self._events = EventLog(run / "events.jsonl")
+        self._counts: Counter[str] = Counter()
+        self._sinks: list[Sink] = []
+
+    def begin(self, step: int) -> None:
+        """Begin, or go on after `step` steps: records of later steps are dropped, here and in the sinks.
+
+        Call it again where a run goes back to a checkpoint.
+
+        Raises:
+            RunError: wandb can't be reached.
+        """
+        if not self._is_main:
+            return
+        records, events = self._metrics.rewind(step), self._events.mend()
+        self._counts = Counter(event["event"] for event in events)
+        self.started = events[0]["time"] if events else None
+        self.last = {name: value for record in records for name, value in record.items()}
+        if not self._sinks:
+            self._sinks = self._open_sinks()
+        for sink in self._sinks:
+            sink.begin(records, events)
+
+    def record(self, record: Record) -> None:
+        """Write a record, with the number of events of each kind so far as `event/NAME`."""
+        if not self._is_main:
+            return
+        counts = {f"event/{name}": count for name, count in sorted(self._counts.items())}
+        record = record | {"time": round(time.time(), 3)} | counts
+        self._metrics.write(record)
+        for sink in self._sinks:
+            sink.log(record)
+        self.last = self.last | record
+
+    def event(self, name: str, **details: Any) -> None:
+        """Write an event."""
+        if not self._is_main:
+            return
+        event = self._events.write(name, **details)
+        self.started = self.started or event["time"]
+        self._counts[name] += 1
+        for sink in self._sinks:
+            sink.event(event)
+        _log.info("%s %s", name, details)
+
+    def sync(self) -> None:
+        """Make sure that what was written survives the machine, as the checkpoint that is saved now will."""
+        if self._is_main:
+            self._metrics.sync()
+            self._events.sync()
+
+    def finish(self) -> None:
+        """Write out what the sinks still have."""
+        for sink in self._sinks:
+            sink.finish()
+
+    def _open_sinks(self) -> list[Sink]:
+        settings = self._settings
+        sinks: list[Sink] = []
+        if (wandb := WandbSink.open(settings, self._run)) is not None:
+            sinks.append(wandb)
+        if settings.train.tensorboard:
+            sinks.append(TensorboardSink(self._run))
+        return sinks
