@@ -26,17 +26,16 @@ class BatchNorm2d(Float32Buffers, nn.BatchNorm2d):
             return super().forward(input)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        with torch.autocast(input.device.type, enabled=False):
-            normal = nn.functional.batch_norm(
-                input.float(),
-                self.running_mean,
-                self.running_var,
-                self.weight.float(),
-                self.bias.float(),
-                self.training,
-                self.momentum or 0.0,
-                self.eps,
-            )
+        normal = nn.functional.batch_norm(
+            input.float(),
+            self.running_mean,
+            self.running_var,
+            self.weight.float(),
+            self.bias.float(),
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
         return normal.to(input.dtype)
 
 
