@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from cluster.errors import LaunchError
 
@@ -46,6 +47,27 @@ class ProcessGroup:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
+
+    def add_up(self, values: Tensor) -> None:
+        """Replace the values by their sums over all processes, on the device; every process must call it."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+
+    def gather(self, values: Tensor) -> list[list[float]]:
+        """The values [N] of each process, in order of ranks; every process must call it with as many."""
+        if self.world_size == 1:
+            return [values.tolist()]
+        rows = values.new_empty(self.world_size * len(values))
+        dist.all_gather_into_tensor(rows, values)
+        return rows.view(self.world_size, -1).tolist()  # type: ignore[no-any-return]  # torch types it as Any
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """What each process has, in order of ranks; every process must call it."""
+        if self.world_size == 1:
+            return [value]
+        everyone: list[Any] = [None] * self.world_size
+        dist.all_gather_object(everyone, value)
+        return everyone
 
     def from_main(self, value: Any) -> Any:
         """The main process's `value`, on every process."""

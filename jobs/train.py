@@ -18,6 +18,7 @@ def train(
 ) -> None:
     """Train a model; the same command again goes on from the last checkpoint."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
+    from cluster.exit_codes import INTERRUPTED, RESTART
     from cluster.launch import launch_local, launched
     from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
@@ -31,9 +32,11 @@ def train(
         return
     result = _train_here(settings, folder, as_json)
     if result.stopped_by is not None:
-        sys.stderr.write(f"gavt: stopped after step {result.step}; the same command goes on from there\n")
+        sys.stderr.write(
+            f"gavt: stopped by {result.stopped_by} after step {result.step}; the same command goes on from there\n"
+        )
         sys.stderr.flush()
-        raise SystemExit(128 + result.stopped_by)
+        raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
     if as_json and os.environ.get("RANK", "0") == "0":
         print_json({"run": folder, "step": result.step, "last": result.last})
 

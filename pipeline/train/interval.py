@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.train.step import StepSums
+from pipeline.train.health.step_flags import StepSums
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Interval:
     pairs: float = 0.0
     samples: int = 0
     steps: int = 0
+    skipped: int = 0
     replaced: float = 0.0
     seconds: float = field(default=0.0, compare=False)
     waited_s: float = field(default=0.0, compare=False)
@@ -26,9 +27,12 @@ class Interval:
 
     def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float) -> None:
         """Count a step."""
-        self.loss += sums.loss
-        self.correct += sums.correct
-        self.pairs += sums.pairs
+        if sums.applied:
+            self.loss += sums.loss
+            self.correct += sums.correct
+            self.pairs += sums.pairs
+        else:
+            self.skipped += 1
         self.samples += samples
         self.replaced += sums.replaced
         self.steps += 1

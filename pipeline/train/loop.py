@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,23 @@ from typing import Any
 import torch
 
 from cluster.process_group import ProcessGroup
+from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
+from pipeline.models.pretrained import load_pretrained
+from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.mma import TaskModel
-from pipeline.train.checkpoints import Checkpoint, load_engine, newest_checkpoint, save_checkpoint
+from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
+from pipeline.train.checkpoints.restore import changes, load_engine
+from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import build_engine, micro_batch_of
+from pipeline.train.feed import Feed
+from pipeline.train.health.bad_steps import BadSteps
+from pipeline.train.health.rollback import as_rolled_back, write_rollback
+from pipeline.train.health.step_flags import StepSums
 from pipeline.train.interval import Interval
 from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
@@ -27,7 +36,7 @@ from pipeline.train.run_clock import RunClock
 from pipeline.train.run_folder import log_to, write_or_check_config
 from pipeline.train.run_log import RunLog
 from pipeline.train.schedule import learning_rate_at
-from pipeline.train.step import run_step
+from pipeline.train.step import Asked, Stepper
 from pipeline.train.stop_signals import StopSignals, stop_signals
 from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import validate
@@ -39,12 +48,12 @@ class TrainResult:
 
     Attributes:
         step: steps done.
-        stopped_by: the signal that stopped it early, or none.
+        stopped_by: what stopped it early: a signal's name, or `time limit`; or none.
         last: its last record.
     """
 
     step: int
-    stopped_by: int | None
+    stopped_by: str | None
     last: Record
 
 
@@ -71,9 +80,11 @@ def train(
         if group.is_main:
             write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
-        checkpoint = group.from_main(newest_checkpoint(folder / "checkpoints") if group.is_main else None)
+        checkpoint = group.from_main(_newest(folder) if group.is_main else None)
         with open_data(settings, micro_batch, group, checkpoint) as data:
-            return _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish).go(signals)
+            training = _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish)
+            with training.saver:
+                return training.go(signals)
 
 
 class _Training:
@@ -94,7 +105,9 @@ class _Training:
         self.data, self.checkpoint = data, checkpoint
         self.on_record, self.publish = on_record, publish
         self.log = RunLog(settings, run, group.is_main)
+        self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
+        self.bad = BadSteps(settings.train.health)
         self.clock = RunClock(time.time())
         self.utilisation = Utilisation(settings, group)
 
@@ -102,32 +115,63 @@ class _Training:
         settings, group = self.settings.train, self.group
         self.engine = self._build()
         step = self._resume()
-        batches = self.data.batches(settings.steps - step)
-        stopped_by = None
+        feed = Feed(self.data.batches(settings.steps - step))
+        stepper = Stepper(self.settings, self.micro_batch, group, feed)
+        leave_at, stopped_by = end_time(settings.time_limit_s), None
         while step < settings.steps and stopped_by is None:
-            stopped_by = self._step(step, batches, signals)
+            sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))
             step += 1
+            if self.bad.must_go_back:
+                self._go_back(step)
+            if step < settings.steps:
+                stopped_by = _stopped_by(sums)
             self._after(step, stopped=stopped_by is not None)
-        self._note("stop" if stopped_by else "end", step=step)
+            if not sums.has_data and step < settings.steps and stopped_by is None:
+                feed.fail()
+        self.saver.finish()
+        self._note_saved()
+        self._note("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
         self.log.finish()
         if group.is_main:
             self.publish()
         group.barrier()
         return TrainResult(step, stopped_by, self.log.last)
 
-    def _step(self, step: int, batches: Iterator[Any], signals: StopSignals) -> int | None:
-        """Do step `step`; the signal that asks some process to stop, if any."""
+    def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
+        """Do step `step` and judge it."""
         settings, started, waited = self.settings.train, time.perf_counter(), self.data.waited_s
-        sums = run_step(
-            self.engine, batches, step, self.settings, self.micro_batch, self.group, signals.received is not None
-        )
-        if not math.isfinite(sums.loss) and settings.precision != "fp16":  # fp16's loss scaling skips it itself
-            raise RunError(f"{self.run}: the loss of step {step + 1} is not a number; lower train.learning_rate")
+        sums = stepper.run(self.engine, step, asked, self.bad.spike_above)
+        reason = self.bad.judge(sums, scaling=settings.precision == "fp16")
+        if reason is not None:
+            samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
+            self._note("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
         self.interval.add(sums, settings.batch_size, seconds, waited_s)
-        self.clock.add(seconds - waited_s)
-        return (signals.received or signal.SIGTERM) if sums.stop else None
+        if sums.applied:
+            self.clock.add(seconds - waited_s)
+        return sums
+
+    def _go_back(self, step: int) -> None:
+        """Go on after `step` steps with the weights of the newest checkpoint."""
+        self.saver.finish()
+        checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
+        rows, limits = self.bad.in_row, self.bad.settings
+        bad = f"{self.bad.reason} at step {step}, and {rows} steps in a row were bad"
+        if checkpoint is None:
+            raise RunError(f"{self.run}: {bad}; there is no checkpoint to go back to; lower train.learning_rate")
+        if not self.bad.goes_back(step):
+            again = f"more than {limits.rollbacks} rollbacks in {limits.rollback_steps} steps don't help"
+            raise RunError(f"{self.run}: {bad}; {again}; lower train.learning_rate, or see the bad_step events")
+        self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
+        if self.group.is_main:
+            write_rollback(self.run, checkpoint, step, self._state())
+            self.publish()
+        self._note("rollback", step=step, checkpoint=checkpoint.step, reason=bad)
+        self.engine.destroy()
+        self.engine = self._build()  # under ZeRO-3 an engine that has saved can't load
+        load_engine(checkpoint, self.engine)
+        self.engine.train()
 
     def _after(self, step: int, stopped: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps."""
@@ -143,21 +187,24 @@ class _Training:
         if record and self.group.is_main:
             self.log.record(record)
             self.on_record(record)
-        if step % settings.checkpoint_every == 0 or last or stopped:
+        due = (
+            step % settings.checkpoint_every == 0 and not self.bad.in_row
+        )  # weights that may be beyond help are no way back
+        if due or last or stopped:
             started = time.perf_counter()
-            state = {
-                "interval": asdict(self.interval),
-                "cursor": self.data.cursor(),
-                "useful_s": self.clock.useful_s,
-            }
             self.log.sync()
-            folder = self.run / "checkpoints"
-            save_checkpoint(folder, self.engine, self.group, self.settings, step, state, settings.keep_last)
-            seconds = time.perf_counter() - started
-            self.interval.checkpoint_s += seconds
-            self._note("checkpoint", step=step, seconds=round(seconds, 3))
-            if self.group.is_main:
-                self.publish()
+            self.saver.save(self.engine, step, self._state())
+            self.interval.checkpoint_s += time.perf_counter() - started
+        self._note_saved()
+
+    def _state(self) -> dict[str, Any]:
+        """What the loop must remember, as JSON."""
+        return {
+            "interval": asdict(self.interval),
+            "cursor": self.data.cursor(),
+            "useful_s": self.clock.useful_s,
+            "bad_steps": self.bad.state(),
+        }
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()
@@ -165,10 +212,10 @@ class _Training:
         samples_per_s = interval.samples / interval.seconds
         return {
             "step": step,
-            "loss": interval.loss / interval.pairs,
-            "accuracy": interval.correct / interval.pairs,
+            "loss": interval.loss / interval.pairs if interval.pairs else None,
+            "accuracy": interval.correct / interval.pairs if interval.pairs else None,
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
-            "grad_norm": None if norm is None else float(norm),
+            "grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None,
             "samples": step * self.settings.train.batch_size,
             "epoch": self.data.position / len(self.data.plan),
             "samples_per_s": round(samples_per_s, 2),
@@ -176,6 +223,7 @@ class _Training:
             "checkpoint_s": round(interval.checkpoint_s, 3),
             "goodput": round(self.clock.goodput(), 4),
             "replaced_samples": interval.replaced,
+            "skipped_steps": interval.skipped,
             **self.utilisation.of(samples_per_s),
             **memory_in_use(self.group.device),
         }
@@ -184,24 +232,46 @@ class _Training:
         settings = self.settings
         model = build_on(self.group.device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
         assert isinstance(model, TaskModel)
-        model.model.encoder.checkpointing = settings.train.activation_checkpointing == "full"
+        set_checkpointing(model, settings.train.activation_checkpointing)
+        if self.checkpoint is None:
+            load_pretrained(model)
         return build_engine(model, settings.train, self.micro_batch, self.group)
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint, rewind the metrics to it, and say at which step to go on."""
         checkpoint, step = self.checkpoint, 0
         if checkpoint is not None:
-            load_engine(checkpoint, self.engine, self.group)
-            self.interval = Interval(**checkpoint.manifest["state"]["interval"])
-            self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
+            load_engine(checkpoint, self.engine)
+            state = checkpoint.manifest["state"]
+            self.interval = Interval(**state["interval"])
+            self.clock.useful_s = state["useful_s"]
+            self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
         self.engine.train()
         self.log.begin(step)
-        self._note("resume" if step else "start", step=step, world_size=self.group.world_size)
+        changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
+        words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
+        self._note("resume" if step else "start", step=step, **words)
         self.clock.started = self.log.started or self.clock.started
         for change in self.data.changes:
             self._note("data", step=step, change=change)
         return step
 
+    def _note_saved(self) -> None:
+        for saved in self.saver.whole():
+            seconds, stalled_s = round(saved.seconds, 3), round(saved.stalled_s, 3)
+            self._note("checkpoint", step=saved.step, seconds=seconds, stalled_s=stalled_s, bytes=saved.bytes)
+
     def _note(self, event: str, **details: Any) -> None:
         self.log.event(event, **details)
+
+
+def _newest(run: Path) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, as the run goes on from it."""
+    return as_rolled_back(run, newest_checkpoint(run / "checkpoints"))
+
+
+def _stopped_by(sums: StepSums) -> str | None:
+    if sums.stop:
+        return signal.Signals(sums.stop).name
+    return "time limit" if sums.time_up else None

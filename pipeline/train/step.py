@@ -1,70 +1,94 @@
 """One optimiser step: micro-batches forward and backward, the update, and what all processes know of it afterwards."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cluster.process_group import ProcessGroup
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.stream.batch import Batch
 from pipeline.tasks.mma import draw_pairs
-from pipeline.train.engine import average_buffers
+from pipeline.train.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
+from pipeline.train.feed import Feed
+from pipeline.train.health.own_time import OwnTime
+from pipeline.train.health.step_flags import Flags, StepSums, exchange
 from pipeline.train.schedule import learning_rate_at
 
 _DROPOUT_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
-class StepSums:
-    """Sums over all processes and micro-batches of a step.
+class Asked:
+    """What this process was asked for since the last step; all processes learn of it.
 
     Attributes:
-        loss: of the pairs.
-        correct: pairs that were judged rightly.
-        pairs: pairs shown.
-        replaced: samples shown in the place of bad ones.
-        stop: above 0 where a process was asked to stop.
+        stop: number of the signal that asks it to stop; 0 for none.
+        time_up: whether its time is up.
     """
 
-    loss: float
-    correct: float
-    pairs: float
-    replaced: float
-    stop: float
+    stop: int = 0
+    time_up: bool = False
 
 
-def run_step(
-    engine: Any,
-    batches: Iterator[Batch],
-    step: int,
-    settings: ExperimentSettings,
-    micro_batch: int,
-    group: ProcessGroup,
-    stop: bool,
-) -> StepSums:
-    """Do step `step`, counted from 0; every process must call it.
+class Stepper:
+    """Does one step after the other."""
 
-    Args:
-        stop: whether this process was asked to stop; all of them learn of it.
-    """
-    accumulated = settings.train.batch_size // (micro_batch * group.world_size)
-    for parameters in engine.optimizer.param_groups:
-        parameters["lr"] = learning_rate_at(step, settings.train)
-    # dropout is keyed by step and rank, so that a resumed run draws the same
-    torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
-    loss_sum = correct = shown = replaced = 0.0
-    for _ in range(accumulated):
-        batch = next(batches)
-        frames, waveform = batch.on_device(group.device, settings.features.frame_size)
-        pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-        loss, right = engine(frames, waveform, pairs.to(group.device))
-        engine.backward(loss)
-        engine.step()
-        loss_sum += float(loss.detach()) * len(pairs)
-        correct += float(right)
-        shown += len(pairs)
-        replaced += batch.replaced
-    average_buffers(engine.module, group)
-    return StepSums(*group.sum([loss_sum, correct, shown, replaced, float(stop)]))
+    def __init__(self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, feed: Feed) -> None:
+        self._settings, self._group, self._feed = settings, group, feed
+        self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
+        self._own = OwnTime(group.device)
+        self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
+
+    def run(self, engine: Any, step: int, asked: Asked, spike_above: float | None) -> StepSums:
+        """Do step `step`, counted from 0; every process must call it.
+
+        Args:
+            spike_above: mean loss above which the step is left out; None for no such limit.
+        """
+        settings, group = self._settings, self._group
+        for parameters in engine.optimizer.param_groups:
+            parameters["lr"] = learning_rate_at(step, settings.train)
+        # dropout is keyed by step and rank, so that a resumed run draws the same
+        torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
+        buffers = keep_buffers(engine.module)
+        sums = torch.zeros(2, dtype=torch.float64, device=group.device)
+        self._shown, shown, replaced = [], 0, 0
+        for micro_step in range(self._accumulated):
+            with self._own.reading():
+                batch = next(self._feed)
+            frames, waveform = batch.on_device(group.device, settings.features.frame_size)
+            pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
+            pairs = pairs.to(group.device)
+            with self._own.forward():
+                loss, right = engine(frames, waveform, pairs)
+            sums += torch.stack([loss.detach().double() * len(pairs), right.double()])
+            shown += len(pairs)
+            replaced += batch.replaced
+            bad = ~loss.detach().isfinite()
+            self._shown.append((list(zip(batch.positions, batch.keys, strict=True)), bad))
+            if spike_above is not None and micro_step == self._accumulated - 1:
+                bad = bad | self._is_spike(sums, shown, spike_above)
+            # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
+            engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
+            engine.step()
+        applied = step_was_applied(engine)
+        if not applied:
+            put_back_buffers(engine.module, buffers)
+        average_buffers(engine.module, group)
+        with self._own.reading():
+            has_data = self._feed.has_more()
+        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced, shown)
+        return exchange(group, flags, sums)
+
+    def suspects(self) -> list[tuple[int, str]]:
+        """Position and key of samples that this process showed in the last step: those of the micro-batches whose loss
+        was no finite number or, where there was none, all."""
+        bad = [samples for samples, bad in self._shown if bool(bad)]
+        return [sample for samples in bad or [samples for samples, _ in self._shown] for sample in samples]
+
+    def _is_spike(self, sums: Tensor, pairs: int, limit: float) -> Tensor:
+        """Whether the mean loss of all processes is above the limit; decided on the device, without waiting for it."""
+        both = torch.stack([sums[0], torch.full_like(sums[0], pairs)])
+        self._group.add_up(both)
+        return both[0] > limit * both[1]

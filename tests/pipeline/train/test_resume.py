@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from cluster import storage
+from cluster.exit_codes import RESTART
 from pipeline.train.remote_run import fetch_run
 from pipeline.train.wandb_file import read_history
 from tiny_training import curve
@@ -60,7 +61,7 @@ def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_exactly(command, undistu
     wait_for(lambda: (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == RESTART
     assert "the same command goes on from there" in err
     command.finish(run)
     assert_same_run(run, undisturbed)
