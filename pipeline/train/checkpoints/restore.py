@@ -1,0 +1,88 @@
+"""A checkpoint's states into an engine, whatever the number of processes, the ZeRO stage and the precision of either.
+
+Every process reads its own fragments, one parameter at a time, from the files of all that saved them. So there is one
+way for a run that goes on as it was and for one that goes on otherwise, and both are equal to the bit: masters and
+moments are float32 everywhere.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import CheckpointError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints.fragments import MOMENTS, base_optimizer, fill_states, fragments, refresh
+from pipeline.train.checkpoints.layout import Checkpoint
+from pipeline.train.checkpoints.saved_state import SavedState
+
+_COUNTERS = ("global_steps", "global_samples", "skipped_steps")
+_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
+
+
+def counters(engine: Any) -> dict[str, Any]:
+    """What an engine counts, and its fp16 loss scale: small numbers, alike on all processes."""
+    steps = [float(state["step"]) for state in base_optimizer(engine).state.values() if "step" in state]
+    scaler = _loss_scaler(engine)
+    return {name: int(getattr(engine, name)) for name in _COUNTERS} | {
+        "optimizer_step": max(steps, default=0.0),
+        "loss_scale": {name: getattr(scaler, name) for name in _SCALE if hasattr(scaler, name)},
+    }
+
+
+@torch.no_grad()
+def load_engine(checkpoint: Checkpoint, engine: Any) -> None:
+    """Put a checkpoint's weights, moments, buffers and counters into the engine; every process must call it.
+
+    Raises:
+        CheckpointError: something that the model has is not in it.
+    """
+    manifest = checkpoint.manifest
+    saved = SavedState(Path(checkpoint.url), manifest["world_size"])
+    partitioned = engine.zero_optimization_stage() == 3
+    if partitioned:
+        engine.optimizer.checkpoint_event_prologue()
+    fill_states(engine)
+    for fragment in fragments(engine):
+        if saved.shapes.get(fragment.name) != fragment.shape:
+            raise CheckpointError(
+                f"{checkpoint.url}: expected {fragment.name} of shape {list(fragment.shape)}, "
+                f"found {list(saved.shapes[fragment.name]) if fragment.name in saved.shapes else 'none'}"
+            )
+        for kind, piece in fragment.kinds.items():
+            # without ZeRO a parameter that never had a gradient has no moments yet
+            if kind in MOMENTS and not saved.has(fragment.name, kind):
+                piece.zero_()
+            else:
+                saved.read(fragment.name, kind, fragment.start, piece)
+    refresh(engine)
+    if partitioned:
+        engine.optimizer.checkpoint_event_epilogue()
+    _set_counters(engine, manifest["engine"])
+
+
+def changes(checkpoint: Checkpoint, settings: ExperimentSettings, world_size: int) -> dict[str, dict[str, Any]]:
+    """What is computed otherwise than when the checkpoint was saved: by name, from what to what."""
+    before = checkpoint.manifest["settings"]["train"]
+    now = settings.train.model_dump(mode="json")
+    pairs = {"world_size": (checkpoint.manifest["world_size"], world_size)}
+    pairs |= {name: (before[name], now[name]) for name in ("zero_stage", "precision", "offload")}
+    return {name: {"from": old, "to": new} for name, (old, new) in pairs.items() if old != new}
+
+
+def _set_counters(engine: Any, saved: Mapping[str, Any]) -> None:
+    for name in _COUNTERS:
+        setattr(engine, name, saved[name])
+    for state in base_optimizer(engine).state.values():
+        if "step" in state:
+            state["step"].fill_(saved["optimizer_step"])
+    scaler = _loss_scaler(engine)
+    for name, value in saved["loss_scale"].items():
+        if hasattr(scaler, name):  # only in fp16 is there anything to scale
+            setattr(scaler, name, value)
+
+
+def _loss_scaler(engine: Any) -> Any:
+    optimizer = engine.optimizer
+    return getattr(optimizer, "loss_scale_config", None) or getattr(optimizer, "loss_scaler", None)

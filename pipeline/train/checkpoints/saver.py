@@ -1,0 +1,256 @@
+"""Saving beside training.
+
+Training stands still while each process copies its states to host memory. A thread of each process then writes,
+hashes and syncs its files, and says so in its `rank-00000.json`, last. The main process's thread waits for those of
+all, derives `model.safetensors` from them, writes the manifest, moves `latest`, removes old checkpoints and publishes.
+The threads meet on the file system only: collectives from two threads at a time would mix with training's.
+"""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from cluster import storage
+from cluster.errors import UserError
+from cluster.process_group import ProcessGroup
+from pipeline.errors import CheckpointError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints.engine_files import TakenFiles, Written, write_state
+from pipeline.train.checkpoints.fragments import fragments
+from pipeline.train.checkpoints.host_copy import HostCopy
+from pipeline.train.checkpoints.layout import ENGINE, LATEST, MANIFEST, WEIGHTS, rank_file, step_folder
+from pipeline.train.checkpoints.restore import counters
+from pipeline.train.checkpoints.retention import remove, remove_old
+from pipeline.train.checkpoints.saved_state import SavedState, describe
+from pipeline.train.checkpoints.weights_file import write_weights
+
+_POLL_S = 0.02
+_GRACE_S = 30.0
+"""What a run that ends with an error gives its last save."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Saved:
+    """A checkpoint that is whole.
+
+    Attributes:
+        step: steps done.
+        seconds: from its beginning until it was whole, published or not.
+        stalled_s: of these, how long training stood still.
+        bytes: of all its files.
+    """
+
+    step: int
+    seconds: float
+    stalled_s: float
+    bytes: int
+
+
+@dataclass
+class _Save:
+    """One save on its way."""
+
+    step: int
+    target: Path
+    states: dict[Path, Any]
+    fragments: list[dict[str, Any]]
+    manifest: dict[str, Any]
+    begun: float
+    stalled_s: float = 0.0
+    written: threading.Event = field(default_factory=threading.Event)
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    write_error: BaseException | None = None
+    commit_error: BaseException | None = None
+
+
+class Saver:
+    """Saves the checkpoints of a run; every process has one, and calls the same of its functions at the same steps.
+
+    Args:
+        folder: where the checkpoints go.
+        publish: called on the main process, from the saving thread, when a checkpoint is whole.
+
+    Attributes:
+        stalled_s: seconds that training stood still for saving so far.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        group: ProcessGroup,
+        settings: ExperimentSettings,
+        publish: Callable[[], None],
+    ) -> None:
+        self.stalled_s = 0.0
+        self._folder, self._group, self._settings = folder, group, settings
+        self._publish = publish
+        self._copies = HostCopy()
+        self._whole: SimpleQueue[Saved] = SimpleQueue()
+        self._save: _Save | None = None
+        self._thread: threading.Thread | None = None
+
+    def save(self, engine: Any, step: int, state: Mapping[str, Any]) -> None:
+        """Save the engine after `step` steps; the save before is waited for.
+
+        Args:
+            state: what the loop itself must remember, as JSON.
+
+        Raises:
+            CheckpointError, StorageError: the save before failed, or, in the foreground, this one.
+        """
+        begun = time.perf_counter()
+        self.finish()
+        save = self._save = self._take(engine, step, state, begun)
+        self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
+        self._thread.start()
+        if not self._settings.train.background_saving:
+            self.finish()
+        save.stalled_s = time.perf_counter() - begun
+        self.stalled_s += save.stalled_s
+
+    def finish(self) -> None:
+        """Wait until the last save is whole and published; on all processes.
+
+        Raises:
+            CheckpointError, StorageError: it failed, on some process.
+        """
+        save, thread = self._save, self._thread
+        if save is None or thread is None:
+            return
+        save.written.wait()
+        failed = self._group.sum([float(save.write_error is not None)])[0]
+        if failed:
+            save.abandoned.set()
+        thread.join()
+        self._save = self._thread = None
+        if save.write_error is not None:
+            raise _said_plainly(save.write_error, save.target) from save.write_error
+        if failed:
+            raise CheckpointError(f"{save.target}: another process could not write its part; its log says why")
+        said = None if save.commit_error is None else str(_said_plainly(save.commit_error, save.target))
+        said = self._group.from_main(said)
+        if save.commit_error is not None:
+            raise _said_plainly(save.commit_error, save.target) from save.commit_error
+        if said is not None:
+            raise CheckpointError(said)
+
+    def whole(self) -> Iterator[Saved]:
+        """The checkpoints that have become whole since this was asked last; on the main process only."""
+        while not self._whole.empty():
+            yield self._whole.get()
+
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Where the run ends with an error, give the last save a moment to become whole, without the other processes,
+        which may be gone."""
+        if self._save is not None and self._thread is not None:
+            self._thread.join(_GRACE_S)
+            self._save.abandoned.set()
+            self._thread.join()
+
+    def _take(self, engine: Any, step: int, state: Mapping[str, Any], begun: float) -> _Save:
+        target = step_folder(self._folder, step)
+        if self._group.is_main and target.exists():
+            remove(target)  # a torn save, or one of the same step
+        self._group.barrier()
+        self._copies.begin()
+        files = TakenFiles(self._copies, target)
+        engine.checkpoint_engine = files
+        engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
+        places = describe(list(fragments(engine)), self._copies)
+        manifest = self._manifest(engine, step, state) if self._group.is_main else {}
+        self._copies.end()
+        return _Save(step, target, files.states, places, manifest, begun)
+
+    def _manifest(self, engine: Any, step: int, state: Mapping[str, Any]) -> dict[str, Any]:
+        run_id = self._folder.parent / "wandb" / "run_id"
+        train = self._settings.train
+        return {
+            "version": 2,
+            "step": step,
+            "world_size": self._group.world_size,
+            "zero_stage": train.zero_stage,
+            "precision": train.precision,
+            "engine": counters(engine),
+            "state": dict(state),
+            "settings": self._settings.model_dump(mode="json"),
+            "versions": {name: version(name) for name in ("gavt", "torch", "deepspeed")},
+            "wandb_run_id": run_id.read_text().strip() if run_id.exists() else None,
+        }
+
+    def _work(self, save: _Save) -> None:
+        try:
+            self._write(save)
+        except BaseException as error:
+            save.write_error = error
+            _log.error("%s", _said_plainly(error, save.target))
+            return
+        finally:
+            save.written.set()
+        if not self._group.is_main:
+            return
+        try:
+            self._commit(save)
+        except BaseException as error:
+            save.commit_error = error
+            _log.error("%s", _said_plainly(error, save.target))
+
+    def _write(self, save: _Save) -> None:
+        """Write this process's files."""
+        written = [write_state(state, file, save.target) for file, state in save.states.items()]
+        said = {"files": [asdict(file) for file in written], "fragments": save.fragments}
+        storage.write_text(save.target / rank_file(self._group.rank), json.dumps(said))
+
+    def _commit(self, save: _Save) -> None:
+        """Make the checkpoint whole, once every process has written its files."""
+        files: list[Written] = []
+        for rank in range(self._group.world_size):
+            file = save.target / rank_file(rank)
+            while not file.exists():
+                if save.abandoned.wait(_POLL_S):
+                    return
+            files += [Written(**entry) for entry in json.loads(file.read_text())["files"]]
+        saved = SavedState(save.target, self._group.world_size)
+        files.append(write_weights(save.target / WEIGHTS, save.target, saved.shapes, saved.dtypes, saved.whole))
+        known = {file.name for file in files}
+        for file in sorted(save.target.rglob("*")):
+            name = str(file.relative_to(save.target))
+            if file.is_file() and name not in known:
+                files.append(Written(name, file.stat().st_size, storage.sha256(file)))
+        files.sort(key=lambda file: file.name)
+        for folder in {(save.target / file.name).parent for file in files}:
+            _sync_folder(folder)
+        manifest = save.manifest | {"files": [asdict(file) for file in files]}
+        storage.write_text(save.target / MANIFEST, json.dumps(manifest, indent=1))
+        storage.write_text(self._folder / LATEST, save.target.name)
+        remove_old(self._folder, self._settings.train.keep_last, self._settings.train.keep_every)
+        seconds = time.perf_counter() - save.begun
+        self._whole.put(Saved(save.step, seconds, save.stalled_s or seconds, sum(file.bytes for file in files)))
+        self._publish()
+
+
+def _said_plainly(error: BaseException, target: Path) -> BaseException:
+    """What a person can do something about as one sentence; anything else as it is."""
+    if isinstance(error, OSError) and not isinstance(error, UserError):
+        return CheckpointError(f"{target}: the checkpoint can't be written: {error.strerror or error}")
+    return error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,43 @@
+"""Writing safetensors one tensor at a time, so that a model of any size needs the memory of its largest parameter."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.train.checkpoints.engine_files import HashedFile, Written
+
+_NAMES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+
+
+def write_weights(
+    file: Path,
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, torch.dtype],
+    tensor_of: Callable[[str], Tensor],
+) -> Written:
+    """Write tensors as safetensors: length of the header in 8 bytes, header as JSON, then the numbers.
+
+    Args:
+        shapes: by name, of all tensors.
+        dtypes: of the same; whatever is in floating point is written as float32.
+        tensor_of: gives one of them, on the CPU.
+    """
+    wide = {name: torch.float32 if dtypes[name].is_floating_point else dtypes[name] for name in shapes}
+    header, at = {}, 0
+    for name, shape in shapes.items():
+        size = torch.Size(shape).numel() * wide[name].itemsize
+        header[name] = {"dtype": _NAMES[wide[name]], "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with HashedFile(file, folder) as hashed:
+        hashed.write(len(text).to_bytes(8, "little"))
+        hashed.write(text)
+        for name in shapes:
+            numbers = tensor_of(name).to(wide[name]).contiguous().view(-1)
+            hashed.write(numbers.view(torch.uint8).numpy().data)
+    return hashed.written()
