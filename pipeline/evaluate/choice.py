@@ -62,7 +62,7 @@ def choose(
             maps = build_readout(name, settings)(task_model, batch.frames, batch.waveform)
             hits[name].extend(_hits(maps.cpu().numpy(), here))
         for method in settings.saliency:
-            hits[method].extend(_hits(saliency(method, batch.frames[:, 0]).cpu().numpy(), here))
+            hits[method].extend(_hits(saliency(method, batch.middle.float() / 255).cpu().numpy(), here))
     if not truths:
         return Choice(fallback, settings.saliency[0], None, {})
     pointing = {name: float(np.mean(values)) for name, values in hits.items()}

@@ -38,7 +38,7 @@ class Examples:
             truth = batch.truths[place]
             silent = [name for name in metadata.visible or [] if name not in metadata.labels]
             row = {
-                "frames": batch.pixels[place, 0].permute(1, 2, 0).cpu().numpy(),
+                "frames": batch.middle[place].permute(1, 2, 0).cpu().numpy(),
                 "maps": maps[place],
                 "truths": unknown if truth is None else truth,
                 "keys": batch.keys[place],

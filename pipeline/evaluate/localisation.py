@@ -183,7 +183,7 @@ def _score_batch(
     board.add(CENTRE, _repeat(centre_disc(settings.map_size), len(truths)), truths)
     if choice.mean_box is not None:
         board.add(MEAN_BOX, _repeat(choice.mean_box, len(truths)), truths)
-    board.add(SALIENCY, saliency(choice.saliency, batch.frames[:, 0]).cpu().numpy(), truths)
+    board.add(SALIENCY, saliency(choice.saliency, batch.middle.float() / 255).cpu().numpy(), truths)
     board.add(UNTRAINED, read(choice.readout, fresh, batch.waveform), truths)
     if other_sounds is not None:
         board.add(SHUFFLED, read(choice.readout, model, other_sounds), truths)

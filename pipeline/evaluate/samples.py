@@ -38,6 +38,11 @@ class Batch:
         """Frames [B, T, 3, K, K] in 0–1."""
         return self.pixels.float() / 255
 
+    @property
+    def middle(self) -> Tensor:
+        """The frames that maps and boxes are of, uint8 [B, 3, K, K]: the middle ones."""
+        return self.pixels[:, self.pixels.shape[1] // 2]
+
     def select(self, places: Sequence[int]) -> "Batch":
         """Only the samples at these places."""
         index = torch.tensor(list(places), dtype=torch.long, device=self.pixels.device)

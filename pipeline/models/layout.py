@@ -29,6 +29,11 @@ class TokenLayout:
         return slice(1 + frame * size, 1 + (frame + 1) * size)
 
     @property
+    def middle_frame(self) -> int:
+        """The frame that maps are made of."""
+        return self.frames // 2
+
+    @property
     def audio(self) -> slice:
         begin = self.visual.stop
         return slice(begin, begin + self.audio_grid[0] * self.audio_grid[1])

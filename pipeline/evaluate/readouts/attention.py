@@ -40,8 +40,8 @@ def attention_maps(attention: Sequence[Tensor], layout: TokenLayout, settings: A
     """Reduce attention, a list over layers of [B, heads, N, N] with queries as rows, to one map a sample.
 
     Returns:
-        [B, h, w] from the visual perspective: for each visual token the mean over all audio tokens; [B, f, t] from the
-        audio perspective: for each audio token the mean over all visual tokens.
+        [B, h, w] from the visual perspective: for each visual token of the middle frame the mean over all audio tokens;
+        [B, f, t] from the audio perspective: for each audio token the mean over all visual tokens.
 
     Raises:
         SettingsError: the model has no such layer or head.
@@ -63,7 +63,7 @@ def attention_maps(attention: Sequence[Tensor], layout: TokenLayout, settings: A
         "both": (audio_to_visual + visual_to_audio) / 2,
     }[settings.direction]  # [B, audio tokens, visual tokens]
     if settings.perspective == "visual":
-        return between.mean(1).reshape(-1, *layout.visual_grid)
+        return between.mean(1).reshape(-1, layout.frames, *layout.visual_grid)[:, layout.middle_frame]
     return between.mean(2).reshape(-1, *layout.audio_grid)
 
 

@@ -36,6 +36,6 @@ class IntegratedGradientsReadout:
             logit = task_model.match_logit(task_model.model.encode(between, waveform).tokens)
             (gradient,) = torch.autograd.grad(logit.sum(), between)
             total += gradient
-        shares = ((frames - bare) * total / _STEPS).sum(dim=(1, 2))
+        shares = ((frames - bare) * total / _STEPS)[:, frames.shape[1] // 2].sum(dim=1)
         smooth = gaussian_blur(shares[:, None], _OBJECT_SIGMA * side)
         return functional.adaptive_avg_pool2d(smooth, min(side, _FINEST_GRID))[:, 0]

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.readouts.readout import on_visual_grid
 from pipeline.tasks.mma import TaskModel
 
 _TOKENS_A_PASS = 1 << 17
@@ -26,24 +25,31 @@ class OcclusionReadout:
         embedded = model.embed(frames, waveform)
         bare = model.embed(frames.mean(dim=(3, 4), keepdim=True).expand_as(frames), waveform)
         whole = _match_logit(task_model, embedded)
-        hidden = hidden_tokens(model.tokens.visual_grid, model.tokens.count, self.radius).to(embedded.device)
+        layout = model.tokens
+        first = layout.visual_of(layout.middle_frame).start
+        hidden = hidden_tokens(layout.visual_grid, layout.count, self.radius, first).to(embedded.device)
         at_once = max(_TOKENS_A_PASS // embedded[:, :, 0].numel(), 1)
         falls = []
         for some in torch.split(hidden, at_once):
             changed = torch.where(some[None, :, :, None], bare[:, None], embedded[:, None])  # [B, places, N, D]
             logits = _match_logit(task_model, changed.flatten(0, 1)).reshape(len(embedded), len(some))
             falls.append(whole[:, None] - logits)
-        return on_visual_grid(task_model, torch.cat(falls, dim=1))
+        return torch.cat(falls, dim=1).reshape(len(embedded), *layout.visual_grid)
 
 
-def hidden_tokens(grid: tuple[int, int], count: int, radius: int) -> Tensor:
-    """[h·w, count]: for each visual token, which tokens of the sequence lie within `radius` rows and columns of it."""
+def hidden_tokens(grid: tuple[int, int], count: int, radius: int, first: int = 1) -> Tensor:
+    """[h·w, count]: for each visual token of a frame, which of its tokens lie within `radius` rows and columns of it.
+
+    Args:
+        count: tokens of the whole sequence.
+        first: place of the frame's first token in it.
+    """
     height, width = grid
     places = torch.arange(height * width)
     rows, columns = places // width, places % width
     near = ((rows[:, None] - rows).abs() <= radius) & ((columns[:, None] - columns).abs() <= radius)
     hidden = torch.zeros(height * width, count, dtype=torch.bool)
-    hidden[:, 1 : 1 + height * width] = near
+    hidden[:, first : first + height * width] = near
     return hidden
 
 

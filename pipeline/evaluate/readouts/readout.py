@@ -20,11 +20,13 @@ class Readout(Protocol):
         """Maps [B, h, w] over the frame, most of them one value a visual token, for frames
         [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1.
 
-        The model must be in eval mode. A sample's map does not depend on the others of the batch.
+        Of several frames the maps are of the middle one, number T // 2 counted from 0. The model must be in eval mode.
+        A sample's map does not depend on the others of the batch.
         """
         ...
 
 
 def on_visual_grid(task_model: TaskModel, values: Tensor) -> Tensor:
-    """A value for each visual token [B, h·w] as maps [B, h, w]."""
-    return values.reshape(len(values), *task_model.model.tokens.visual_grid)
+    """A value for each visual token [B, T·h·w] as maps [B, h, w] of the middle frame."""
+    layout = task_model.model.tokens
+    return values.reshape(len(values), layout.frames, *layout.visual_grid)[:, layout.middle_frame]

@@ -1,0 +1,180 @@
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from tiny_gavt import EMBEDDERS, VIT, tiny
+from torchvision.models.vision_transformer import VisionTransformer
+
+from pipeline.errors import SettingsError
+from pipeline.models.pretrained import load_pretrained
+
+TINY_VIT = {"patch_size": 8, "num_layers": 3, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Random ones, with running averages that have moved."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: torch.rand(tensor.shape, generator=generator) * 0.1 + (0.5 if name.endswith("running_var") else 0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def test_a_resnet_computes_what_torchvisions_does(tmp_path):
+    network = torchvision.models.resnet18(weights=None)
+    network.load_state_dict(weights_of(network))
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    both = {"kind": "resnet18", "weights": str(tmp_path / "resnet18.pth")}
+    image = torch.rand(2, 3, 32, 32)
+    for norm in ("batch", "frozen"):
+        model = tiny(visual_embedder=both | {"norm": norm}, audio_embedder=both | {"norm": norm}).eval()
+        load_pretrained(model)
+        features = model.visual_embedder.features
+        with torch.no_grad():
+            ours = image
+            for stage in list(features)[:7]:  # stem and three stages, before the stride that is taken away
+                ours = stage(ours)
+            network.eval()
+            theirs = network.maxpool(network.relu(network.bn1(network.conv1(image))))
+            theirs = network.layer3(network.layer2(network.layer1(theirs)))
+        assert torch.allclose(ours, theirs, rtol=1e-4), norm
+        assert torch.equal(features[8].conv2.weight, network.layer4[1].conv2.weight)
+        audio = model.audio_embedder.features
+        assert torch.allclose(audio[0][0].weight, network.conv1.weight.mean(1, keepdim=True))
+        assert torch.equal(audio[6].conv1.weight, network.layer3[1].conv1.weight)
+
+
+def test_a_vit_computes_what_torchvisions_does(tmp_path):
+    network = VisionTransformer(image_size=32, **TINY_VIT, num_classes=5).eval()
+    network.load_state_dict(weights_of(network))
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    model = tiny(visual_embedder=VIT | {"weights": str(tmp_path / "vit.safetensors")}).eval()
+    load_pretrained(model)
+    seen = []
+    model.visual_embedder.encoder.register_forward_hook(lambda module, given, got: seen.append(got[0]))
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        model.visual_embedder(image)
+        tokens = torch.cat([network.class_token.expand(2, -1, -1), network._process_input(image)], dim=1)
+        assert torch.allclose(seen[0], network.encoder(tokens), atol=1e-4)
+
+
+def test_positions_of_a_vit_are_interpolated_to_another_grid(tmp_path):
+    network = VisionTransformer(image_size=64, **TINY_VIT, num_classes=5)
+    places = torch.linspace(0, 1, 8)
+    network.encoder.pos_embedding.data[0, 1:] = (places[:, None] + 2 * places).flatten()[:, None].expand(-1, 16)
+    state = network.state_dict()
+    # as torchvision named them once, and still does in its files
+    old = {name.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2"): state[name] for name in state}
+    torch.save(old, tmp_path / "vit.pth")
+    model = tiny(audio_embedder=VIT | {"weights": str(tmp_path / "vit.pth")})
+    load_pretrained(model)
+    positions = model.audio_embedder.positions
+    assert torch.equal(positions[:, 0], network.encoder.pos_embedding[:, 0])
+    smaller = (torch.arange(4) * 2 + 0.5) / 7  # middles of 4 cells, in steps of 8
+    assert torch.allclose(positions[0, 1:, 3].view(4, 4), smaller[:, None] + 2 * smaller, atol=0.05)
+    assert torch.equal(model.audio_embedder.patches.weight, network.conv_proj.weight.mean(1, keepdim=True))
+
+
+def test_a_convnext_takes_all_that_fits(tmp_path):
+    network = torchvision.models.convnext_tiny(weights=None, layer_scale=0.5)
+    torch.save(network.state_dict(), tmp_path / "convnext.pth")
+    given = {"kind": "convnext", "weights": str(tmp_path / "convnext.pth")}
+    model = tiny(visual_embedder=given, audio_embedder=given).eval()
+    load_pretrained(model)
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        ours = image
+        for stage in list(model.visual_embedder.features)[:18]:
+            ours = stage(ours)
+        assert torch.allclose(ours, network.eval().features[:6](image), atol=1e-4)
+    assert torch.equal(model.visual_embedder.features[-1].layer_scale, network.features[7][2].layer_scale)
+    assert torch.equal(model.visual_embedder.norm.weight, network.classifier[0].weight)
+
+
+def test_what_is_not_named_keeps_its_own_start():
+    model, same = tiny(), tiny()
+    load_pretrained(model)
+    assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (
+            lambda state: [state.pop(f"layer4.1.{name}.weight") for name in ("conv1", "bn1", "conv2", "bn2")],
+            r"visual_embedder.weights: expected 100 tensors of resnet18 in .*w.pth, found none named "
+            r"layer4.1.conv1.weight, layer4.1.bn1.weight, layer4.1.conv2.weight and 1 more",
+        ),
+        (
+            lambda state: state.update({"conv1.weight": torch.zeros(64, 4, 7, 7)}),
+            r"expected conv1.weight of shape \[64, 3, 7, 7\] in .*w.pth, found \[64, 4, 7, 7\]",
+        ),
+        (lambda state: state.update({"epoch": 3}), "expected a dictionary of tensors in .*w.pth, found something else"),
+    ],
+)
+def test_another_networks_file_ends_in_one_sentence(tmp_path, spoil, sentence):
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    spoil(state)
+    torch.save(state, tmp_path / "w.pth")
+    model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": str(tmp_path / "w.pth")})
+    with pytest.raises(SettingsError, match=sentence) as found:
+        load_pretrained(model)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_of_something_else_ends_in_one_sentence(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no weights at all")
+    model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": str(tmp_path / name)})
+    with pytest.raises(
+        SettingsError, match=f"visual_embedder.weights: expected a file of tensors, found .*{name}"
+    ) as e:
+        load_pretrained(model)
+    assert "\n" not in str(e.value)
+
+
+def test_a_file_with_code_in_it_is_not_run(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return (tmp_path.joinpath("ran").touch, ())
+
+    torch.save({"conv1.weight": Code()}, tmp_path / "w.pth")
+    model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": str(tmp_path / "w.pth")})
+    with pytest.raises(SettingsError, match="expected a file of tensors"):
+        load_pretrained(model)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_unknown_name_is_refused_with_those_there_are():
+    model = tiny(visual_embedder=EMBEDDERS["resnet50"] | {"weights": "IMAGENET", "norm": "batch"})
+    with pytest.raises(SettingsError, match=r"one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, found IMAGENET$"):
+        load_pretrained(model)
+    model = tiny(visual_embedder=VIT | {"weights": "IMAGENET1K_V1"})
+    with pytest.raises(SettingsError, match="torchvision has no ViT of this size"):
+        load_pretrained(model)
+
+
+def test_a_known_name_is_fetched_by_torchvision(tmp_path, monkeypatch):
+    enum = torchvision.models.get_model_weights("resnet18")
+    state = weights_of(torchvision.models.resnet18(weights=None))
+    asked = []
+    monkeypatch.setattr(enum, "get_state_dict", lambda self, **how: asked.append((self.name, how)) or state)
+    model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": "IMAGENET1K_V1"})
+    load_pretrained(model)
+    assert asked == [("IMAGENET1K_V1", {"progress": False, "check_hash": True})]
+    assert torch.equal(model.visual_embedder.features[0][0].weight, state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("embedder", "sentence"),
+    [
+        ({"kind": "resnet50", "norm": "frozen"}, "weights to freeze the statistics of"),
+        ({"kind": "resnet50", "norm": "group", "weights": "IMAGENET1K_V2"}, "norm = batch or frozen with weights"),
+    ],
+)
+def test_norms_that_do_not_fit_the_weights_are_refused(embedder, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        tiny(visual_embedder=embedder)
