@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
+from pipeline.train.offload import check_offload, engine_sections, offload_settings
 from pipeline.train.optimizer import build_optimizer
 from pipeline.train.settings import TrainSettings
 
@@ -45,28 +46,35 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     """Wrap a model in a DeepSpeed engine with its optimiser.
 
     Raises:
-        SettingsError: the device can't compute in the precision that is asked for.
+        SettingsError: the device can't compute in the precision that is asked for, or settings don't go together.
     """
     if settings.precision == "fp16" and group.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
+    check_offload(settings)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     with quiet_deepspeed():
         import deepspeed
 
+        # compiled at the first start, for inference only; a start that is killed meanwhile leaves a lock behind for
+        # which all later ones would wait
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(
             dist_backend="nccl" if group.device.type == "cuda" else "gloo",
             auto_mpi_discovery=False,
             verbose=False,
             dist_init_required=False,
         )
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        sizes = [parameter.numel() for parameter in model.parameters()]
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=build_optimizer(model, settings),
-            config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
+            config=deepspeed_settings(settings, micro_batch, group.world_size, sizes),
             dist_init_required=False,
         )
+    if settings.zero_stage == 0 and settings.precision != "fp32":
+        # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
+        engine.optimizer.optimizer.state.clear()
     return engine
 
 
@@ -81,8 +89,11 @@ def step_was_applied(engine: Any) -> bool:
     return bool(engine.was_step_applied())
 
 
-def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration for a model with that many parameters."""
+def deepspeed_settings(
+    settings: TrainSettings, micro_batch: int, world_size: int, sizes: Sequence[int]
+) -> dict[str, Any]:
+    """DeepSpeed's own configuration for a model with parameters of those sizes."""
+    parameters, largest = sum(sizes), max(sizes)
     # buffers of this size are allocated every step, whatever the model needs; ZeRO wants an even one
     bucket = min(_BUCKET, parameters + parameters % 2)
     return {
@@ -95,9 +106,17 @@ def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: in
             "stage": settings.zero_stage,
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
+            "contiguous_gradients": True,
+            "overlap_comm": torch.cuda.is_available(),
+            # what is smaller stays whole on every process, so that it costs no message of its own; but in a small model
+            # that would be all of it
+            "stage3_param_persistence_threshold": min(100_000, parameters // 1000),
+            **offload_settings(settings, largest),
         },
-        "bf16": {"enabled": settings.precision == "bf16"},
-        "fp16": {"enabled": settings.precision == "fp16"},
+        **engine_sections(settings),
+        "bf16": {"enabled": settings.precision == "bf16", "check_grad_overflow": True},
+        # a scale of 2^16 at first, halved by every step that overflows and doubled after 1000 that don't
+        "fp16": {"enabled": settings.precision == "fp16", "initial_scale_power": 16, "hysteresis": 1},
         # torch's own AdamW runs everywhere; DeepSpeed's fused one would be compiled first
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
