@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, inspect, localize, manifest, prepare, quickstart, report, stream, synth, train
+from jobs import config, evaluate, inspect, localize, manifest, plan, prepare, quickstart, report, stream, synth, train
 
 app = typer.Typer(
     name="gavt",
@@ -22,6 +22,7 @@ app.add_typer(stream.app, name="stream")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)
+app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)

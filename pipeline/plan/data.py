@@ -1,0 +1,59 @@
+"""What a run's pace asks of its data."""
+
+from dataclasses import dataclass
+
+from cluster import storage
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.stream.shard_set import ShardSet
+
+
+@dataclass(frozen=True)
+class DataNeed:
+    """Samples and shards.
+
+    Attributes:
+        samples: of the training data; None where it can't be read.
+        samples_per_shard: mean; None where it isn't known.
+        shards_per_s: that all GPUs together use up; likewise.
+        epochs: times that the run goes through the data; likewise.
+    """
+
+    samples: int | None
+    samples_per_shard: float | None
+    shards_per_s: float | None
+    epochs: float | None
+
+
+def data_need(
+    settings: ExperimentSettings, samples_per_s: float | None, samples_per_shard: int | None = None
+) -> DataNeed:
+    """From data.train where it is there, else from the number that was given.
+
+    Raises:
+        ShardSetError: the shard set's totals are damaged.
+    """
+    train = settings.data.train
+    urls = [] if train is None else [train] if isinstance(train, str) else [source.url for source in train]
+    samples = shards = 0
+    for url in urls:
+        found = _sizes(url)
+        if found is None:
+            samples = shards = 0
+            break
+        samples, shards = samples + found[0], shards + found[1]
+    each = samples_per_shard or (samples / shards if shards else None)
+    shown = settings.train.steps * settings.train.batch_size
+    return DataNeed(
+        samples=samples or None,
+        samples_per_shard=each,
+        shards_per_s=samples_per_s / each if samples_per_s and each else None,
+        epochs=shown / samples if samples else None,
+    )
+
+
+def _sizes(url: str) -> tuple[int, int] | None:
+    """Samples and shards of a set; None where none is finished (tars of others are not counted through for a plan)."""
+    if not storage.exists(storage.join(url, "dataset.json")):
+        return None
+    found = ShardSet.open(url)
+    return len(found), len(found.shards)

@@ -1,0 +1,150 @@
+"""What DeepSpeed's engine holds on a GPU and in host memory, by ZeRO stage and offload.
+
+Read from DeepSpeed 0.19 (runtime/engine.py, zero/stage_1_and_2.py, zero/stage3.py, bf16 and fp16 optimisers) and
+checked against measured memory by `tests/benchmarks/plan_memory.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.plan.activations import PassMemory
+
+Offload = Literal["none", "cpu", "nvme"]
+_FLAT_BUCKET = 500_000_000
+"""Numbers that DeepSpeed reduces at once without ZeRO."""
+_LIVE_PARAMETERS = 1_000_000_000
+"""Numbers of gathered parameters that ZeRO-3 keeps by default (stage3_max_live_parameters)."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A model's numbers.
+
+    Attributes:
+        parameters: numbers of each parameter.
+        buffer_bytes: of constants and running averages.
+    """
+
+    parameters: tuple[int, ...]
+    buffer_bytes: int
+
+    @property
+    def total(self) -> int:
+        """Numbers of all parameters."""
+        return sum(self.parameters)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How DeepSpeed is set up.
+
+    Attributes:
+        number_bytes: of a parameter: 4 in fp32, 2 in bf16 and fp16.
+        accumulates: whether gradients are summed over several micro-batches.
+        zero: DeepSpeed's section `zero_optimization`.
+        on_gpu: reduces beside the backward pass, with two buckets.
+    """
+
+    stage: int
+    offload: Offload
+    number_bytes: int
+    world_size: int
+    accumulates: bool
+    zero: dict[str, Any]
+    on_gpu: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the fullest moment of a step, on one GPU.
+
+    Attributes:
+        parameters: with buffers; under ZeRO-3 what is held and what is gathered.
+        gradients: of parameters.
+        optimizer: master copy in fp32 and two moments.
+        work: buckets and copies for reducing and updating.
+        activations: of the micro-batch, with all else that comes and goes.
+        host: in the machine's memory, for this GPU.
+        disk: in files, for this GPU.
+    """
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    work: float
+    activations: float
+    host: float = 0.0
+    disk: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """On the GPU."""
+        return self.parameters + self.gradients + self.optimizer + self.work + self.activations
+
+
+def step_memory(engine: Engine, model: ModelSize, trace: PassMemory, micro_batch: int) -> Memory:
+    """Memory of a training step with so many samples a GPU at once."""
+    phases = {0: _without_zero, 1: _zero_1_and_2, 2: _zero_1_and_2, 3: _zero_3}[engine.stage]
+    return max(phases(engine, model, trace, micro_batch), key=lambda memory: memory.total)
+
+
+def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+    """Everything on every GPU; gradients pile up, then are reduced in flat copies."""
+    count, size = model.total, engine.number_bytes
+    parameters = count * size + model.buffer_bytes
+    optimizer = count * (8 if size == 4 else 12)  # in fp32 a parameter is its own master copy
+    gradients = count * size
+    live, held, _ = trace.at_peak(samples, keeps_gradients=not engine.accumulates)
+    return [
+        Memory(parameters, gradients if engine.accumulates else held, optimizer, 0, live),
+        Memory(parameters, gradients, optimizer, min(count, _FLAT_BUCKET) * size, 0),
+        Memory(parameters, gradients, optimizer, 0 if size == 4 else 4 * count, 0),
+    ]
+
+
+def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+    """Optimiser states are shared out, and a flat fp32 copy of the parameters too, in fp32 as well. Gradients go
+    through a bucket into a flat part of their own; at stage 1 without overlap they pile up first."""
+    count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
+    parameters = count * size + model.buffer_bytes
+    bucket = engine.zero["reduce_bucket_size"] * size * (2 if engine.on_gpu else 1)
+    piles_up = engine.stage == 1 and not engine.on_gpu
+    own = part * size
+    before = own if engine.accumulates else 0.0
+    live, held, work = trace.at_peak(samples, piles_up, bucket)
+    if engine.offload == "cpu":
+        # two buffers of the largest gradient, the states, fp32 gradients and a copy to send back
+        largest = max(model.parameters) * size
+        host = part * (12 + 4 + size) + largest + (own if engine.accumulates else 0.0)
+        return [
+            Memory(parameters, held, 0, work + largest, live, host),
+            Memory(parameters, own, 0, bucket + largest, 0, host),
+        ]
+    optimizer = 12 * part
+    return [
+        Memory(parameters, held + before, optimizer, work, live),
+        Memory(parameters, own + before, optimizer, bucket, 0),
+        Memory(parameters, own, optimizer, own + (0 if size == 4 else 4 * part), 0),
+    ]
+
+
+def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+    """Parameters are shared out too, and gathered while they are needed; small ones stay."""
+    count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
+    least = engine.zero.get("stage3_param_persistence_threshold", 100_000)
+    small = sum(numbers for numbers in model.parameters if numbers <= least)
+    gathered = min(count, small + engine.zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS)) * size
+    bucket = engine.zero["reduce_bucket_size"] * size
+    own = part * size
+    live, _, _ = trace.at_peak(samples, keeps_gradients=False)
+    if engine.offload != "none":
+        states = part * (12 + 4)
+        on_disk = engine.offload == "nvme"
+        host = own * 2 + (0.0 if on_disk else states)
+        disk = states + own if on_disk else 0.0
+        return [Memory(gathered + model.buffer_bytes, 0, 0, bucket, live, host, disk)]
+    optimizer = 12 * part
+    return [
+        Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket, live),
+        Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + 4 * part, 0),
+    ]

@@ -1,0 +1,183 @@
+"""The plan of a training run."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.models.flops import SampleFlops, training_flops
+from pipeline.models.recompute import Mode, set_checkpointing
+from pipeline.plan.activations import PassMemory, trace_pass
+from pipeline.plan.data import DataNeed, data_need
+from pipeline.plan.machines import Machines, pace
+from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.tasks.example import task_model
+from pipeline.tasks.mma import TaskModel
+from pipeline.train.engine import deepspeed_settings, micro_batch_of
+from pipeline.train.settings import TrainSettings
+
+CHECKPOINTING: tuple[Mode, ...] = ("none", 2, "full")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One combination of ZeRO stage, offload and activation checkpointing.
+
+    Attributes:
+        memory: with `Plan.micro_batch` samples a GPU.
+        per_sample: bytes that one sample more would take.
+        fits: whether that is less than a GPU has.
+        largest: most samples a GPU at once, a multiple of task.group; 0 where none fits.
+    """
+
+    stage: int
+    offload: Offload
+    checkpointing: Mode
+    memory: Memory
+    per_sample: float
+    fits: bool
+    largest: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training run needs.
+
+    Attributes:
+        parameters: numbers by part.
+        micro_batch: samples a GPU at once that the settings ask for.
+        group: that micro-batches are multiples of.
+        ways: all combinations, that of the settings among them.
+        chosen: the settings' own.
+        samples_per_s: of the whole job; None where it isn't known.
+        hours: for all steps; likewise.
+        checkpoint_bytes: of one checkpoint.
+    """
+
+    machines: Machines
+    parameters: dict[str, int]
+    flops: SampleFlops
+    micro_batch: int
+    group: int
+    steps: int
+    batch_size: int
+    ways: tuple[Way, ...]
+    chosen: Way
+    samples_per_s: float | None
+    hours: float | None
+    data: DataNeed
+    checkpoint_bytes: float
+
+
+def make_plan(settings: ExperimentSettings, where: Machines, samples_per_shard: int | None = None) -> Plan:
+    """Plan training on machines; nothing of the model's size is allocated.
+
+    Raises:
+        SettingsError: batch, GPUs and pairing group don't divide.
+        ShardSetError: data.train is damaged.
+    """
+    train = settings.train
+    micro_batch = micro_batch_of(train, where.gpus, settings.task.group)
+    with torch.device("meta"):
+        model = task_model(settings).train()
+    parameters = parameters_by_part(model)
+    flops = training_flops(settings)
+    ways = tuple(_ways(settings, where, model, micro_batch))
+    own = (train.zero_stage, train.offload, train.activation_checkpointing)
+    chosen = next(way for way in ways if (way.stage, way.offload, way.checkpointing) == own)
+    samples_per_s = pace(where, flops.training, train.precision)
+    total = sum(parameters.values())
+    return Plan(
+        machines=where,
+        parameters=parameters,
+        flops=flops,
+        micro_batch=micro_batch,
+        group=settings.task.group,
+        steps=train.steps,
+        batch_size=train.batch_size,
+        ways=ways,
+        chosen=chosen,
+        samples_per_s=samples_per_s,
+        hours=None if samples_per_s is None else train.steps * train.batch_size / samples_per_s / 3600,
+        data=data_need(settings, samples_per_s, samples_per_shard),
+        checkpoint_bytes=total * (12 if train.precision == "fp32" else 14),
+    )
+
+
+def parameters_by_part(model: TaskModel) -> dict[str, int]:
+    """Numbers of parameters of the model's parts, its own (positions, class token) as `tokens`, and of the head."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
+    parts["tokens"] = sum(p.numel() for p in model.model.parameters(recurse=False))
+    parts["head"] = sum(p.numel() for p in model.head.parameters())
+    return {name: count for name, count in parts.items() if count}
+
+
+def _ways(settings: ExperimentSettings, where: Machines, model: TaskModel, micro_batch: int) -> Iterator[Way]:
+    modes = list(CHECKPOINTING)
+    if settings.train.activation_checkpointing not in modes:
+        modes.insert(2, settings.train.activation_checkpointing)
+    size = ModelSize(
+        tuple(parameter.numel() for parameter in model.parameters()),
+        sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+    )
+    for mode in modes:
+        set_checkpointing(model, mode)
+        trace = trace_pass(settings, model, _DTYPES[settings.train.precision], where.on_gpu)
+        for stage in (0, 1, 2, 3):
+            for offload in _offloads(stage):
+                engine = engine_of(settings.train, stage, offload, size, where, micro_batch)
+                yield _way(engine, mode, size, trace, micro_batch, settings.task.group, where.usable)
+
+
+def _offloads(stage: int) -> tuple[Offload, ...]:
+    """What DeepSpeed can move: nothing without ZeRO, and into files with stage 3 only."""
+    if stage == 0:
+        return ("none",)
+    return ("none", "cpu", "nvme") if stage == 3 else ("none", "cpu")
+
+
+def engine_of(
+    train: TrainSettings, stage: int, offload: Offload, size: ModelSize, where: Machines, micro_batch: int
+) -> Engine:
+    """DeepSpeed as training would set it up."""
+    changed = train.model_copy(update={"zero_stage": stage, "offload": offload})
+    return Engine(
+        stage=stage,
+        offload=offload,
+        number_bytes=4 if train.precision == "fp32" else 2,
+        world_size=where.gpus,
+        accumulates=train.batch_size > micro_batch * where.gpus,
+        zero=deepspeed_settings(changed, micro_batch, where.gpus, size.parameters)["zero_optimization"],
+        on_gpu=where.on_gpu,
+    )
+
+
+def _way(
+    engine: Engine, mode: Mode, size: ModelSize, trace: PassMemory, micro_batch: int, group: int, usable: float
+) -> Way:
+    memory = step_memory(engine, size, trace, micro_batch)
+    largest = _largest(lambda samples: step_memory(engine, size, trace, samples).total <= usable, group)
+    return Way(
+        engine.stage,
+        engine.offload,
+        mode,
+        memory,
+        trace.per_sample(micro_batch),
+        memory.total <= usable,
+        largest,
+    )
+
+
+def _largest(fits: Callable[[int], bool], group: int) -> int:
+    """The most multiples of `group` that fit: more samples never take less memory."""
+    if not fits(group):
+        return 0
+    low, high = 1, 2
+    while fits(high * group):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * group) else (low, middle)
+    return low * group
