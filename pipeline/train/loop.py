@@ -28,6 +28,8 @@ from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import as_rolled_back, write_rollback
 from pipeline.train.health.step_flags import StepSums
+from pipeline.train.health.stragglers import Stragglers
+from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
 from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
@@ -76,15 +78,18 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     # nothing reads uninitialised memory, and filling it takes long
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    with run_place(run, group) as (folder, publish), stop_signals() as signals:
+    with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
         if group.is_main:
             write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
-        checkpoint = group.from_main(_newest(folder) if group.is_main else None)
-        with open_data(settings, micro_batch, group, checkpoint) as data:
-            training = _Training(settings, folder, group, micro_batch, data, checkpoint, on_record, publish)
-            with training.saver:
-                return training.go(signals)
+        with Watchdog(folder, group, settings.train.health.hang_s) as watchdog:
+            checkpoint = group.from_main(_newest(folder) if group.is_main else None)
+            with open_data(settings, micro_batch, group, checkpoint) as data:
+                training = _Training(
+                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog
+                )
+                with training.saver:
+                    return training.go(signals)
 
 
 class _Training:
@@ -100,14 +105,16 @@ class _Training:
         checkpoint: Checkpoint | None,
         on_record: Callable[[Record], None],
         publish: Callable[[], None],
+        watchdog: Watchdog,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
-        self.on_record, self.publish = on_record, publish
+        self.on_record, self.publish, self.watchdog = on_record, publish, watchdog
         self.log = RunLog(settings, run, group.is_main)
         self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
+        self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.clock = RunClock(time.time())
         self.utilisation = Utilisation(settings, group)
 
@@ -116,7 +123,7 @@ class _Training:
         self.engine = self._build()
         step = self._resume()
         feed = Feed(self.data.batches(settings.steps - step))
-        stepper = Stepper(self.settings, self.micro_batch, group, feed)
+        stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
         leave_at, stopped_by = end_time(settings.time_limit_s), None
         while step < settings.steps and stopped_by is None:
             sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))
@@ -128,6 +135,7 @@ class _Training:
             self._after(step, stopped=stopped_by is not None)
             if not sums.has_data and step < settings.steps and stopped_by is None:
                 feed.fail()
+        self.watchdog.beat("end", step)
         self.saver.finish()
         self._note_saved()
         self._note("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
@@ -148,12 +156,14 @@ class _Training:
         self.data.count(settings.batch_size, int(sums.replaced))
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
         self.interval.add(sums, settings.batch_size, seconds, waited_s)
+        self.stragglers.add(sums.own_s)
         if sums.applied:
             self.clock.add(seconds - waited_s)
         return sums
 
     def _go_back(self, step: int) -> None:
         """Go on after `step` steps with the weights of the newest checkpoint."""
+        self.watchdog.beat("rollback", step)
         self.saver.finish()
         checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
         rows, limits = self.bad.in_row, self.bad.settings
@@ -180,17 +190,20 @@ class _Training:
         last = step == settings.steps
         if step % settings.log_every == 0 or last:
             record = self._record(step)
+            if self.stragglers.slow_for_long:
+                self._note("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
         if self.data.validation is not None and (step % settings.validate_every == 0 or last):
+            self.watchdog.beat("validation", step)
             record |= {"step": step} | validate(
                 self.engine, self.data.validation, self.settings, self.group, self.micro_batch
             )
         if record and self.group.is_main:
             self.log.record(record)
             self.on_record(record)
-        due = (
-            step % settings.checkpoint_every == 0 and not self.bad.in_row
-        )  # weights that may be beyond help are no way back
+        # weights that may be beyond help are no way back
+        due = step % settings.checkpoint_every == 0 and not self.bad.in_row
         if due or last or stopped:
+            self.watchdog.beat("checkpoint", step)
             started = time.perf_counter()
             self.log.sync()
             self.saver.save(self.engine, step, self._state())
@@ -224,6 +237,7 @@ class _Training:
             "goodput": round(self.clock.goodput(), 4),
             "replaced_samples": interval.replaced,
             "skipped_steps": interval.skipped,
+            **self.stragglers.record(),
             **self.utilisation.of(samples_per_s),
             **memory_in_use(self.group.device),
         }

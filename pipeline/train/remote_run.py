@@ -4,23 +4,26 @@ What is published is always whole: a checkpoint's files come before its manifest
 run that starts again, on this machine or another, fetches the newest whole checkpoint and the logs.
 """
 
-import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster import storage
+from cluster.errors import MissingFileError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import RunError
-from pipeline.train.checkpoints import LATEST, MANIFEST
+from pipeline.train.checkpoints import LATEST, MANIFEST, read_manifest
+from pipeline.train.checkpoints.find import problems
+from pipeline.train.checkpoints.retention import kept
+from pipeline.train.remote_logs import local_folder
 from pipeline.train.run_folder import LOCK, locked
+from pipeline.train.settings import TrainSettings
 
 
 @contextmanager
-def run_place(run: str, group: ProcessGroup) -> Iterator[tuple[Path, Callable[[], None]]]:
+def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterator[tuple[Path, Callable[[], None]]]:
     """The local folder of a run, held for this job, and a function that publishes it, which the main process calls
     after each checkpoint.
 
@@ -36,14 +39,13 @@ def run_place(run: str, group: ProcessGroup) -> Iterator[tuple[Path, Callable[[]
         return
     if group.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", group.world_size)):
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
-    name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"gavt-run-{os.getuid()}-{name}"
+    folder = local_folder(run)
     with _held_by_main(folder, group):
         if group.is_main:
             _empty(folder)
             fetch_run(run, folder)
         group.barrier()
-        yield folder, lambda: publish_run(folder, run)
+        yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every)
         group.barrier()  # everyone is done with it
         if group.is_main:
             shutil.rmtree(folder)
@@ -67,26 +69,53 @@ def _empty(folder: Path) -> None:
 
 
 def fetch_run(run: str, folder: Path) -> None:
-    """Fetch a run's logs and its newest whole checkpoint."""
+    """Fetch a run's logs and its newest checkpoint, and older ones too as long as what came is damaged."""
     names = _names(run)
-    whole = sorted({name.split("/")[1] for name in names if _is_manifest(name)})
     for name in names:
-        parts = name.split("/")
-        if parts[0] != "checkpoints" or (whole and parts[1] in (whole[-1], LATEST)):
+        if not name.startswith("checkpoints/"):
             storage.download(storage.join(run, name), folder / name)
+    for step in sorted({name.split("/")[1] for name in names if _is_manifest(name)}, reverse=True):
+        for name in sorted(names):
+            if name.startswith(f"checkpoints/{step}/"):
+                storage.download(storage.join(run, name), folder / name)
+        if not any(problems(read_manifest(str(folder / "checkpoints" / step)))):
+            break
 
 
-def publish_run(folder: Path, run: str) -> None:
-    """Bring the run on storage up to date with the local folder."""
+def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None) -> None:
+    """Bring the run on storage up to date with the local folder, which holds all of it but older checkpoints."""
     there = _names(run)
-    here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file() and file.name != LOCK}
-    for name in sorted(here, key=_publishing_order):
-        if _is_of_a_step(name) and name in there:
-            continue  # a checkpoint's files never change
-        storage.upload(folder / name, storage.join(run, name))
-    # of a checkpoint that goes, the manifest goes first
-    for name in sorted((name for name in there - here if _is_of_a_step(name)), key=lambda n: not _is_manifest(n)):
+    here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    for name in sorted(name for name in here if not name.startswith("checkpoints/")):
+        last = name.rsplit("/", 1)[-1]
+        if last != LOCK and not last.endswith(".part"):
+            with suppress(MissingFileError):  # of another that writes beside this one, and is done with it
+                storage.upload(folder / name, storage.join(run, name))
+    whole = sorted(name.split("/")[1] for name in here if _is_manifest(name))
+    for step in whole:
+        _publish_step(folder, run, f"checkpoints/{step}/", here, there)
+    if whole:
+        storage.upload(folder / "checkpoints" / LATEST, storage.join(run, "checkpoints", LATEST))
+    steps = {_step_of(name) for name in here | there if _is_manifest(name)}
+    keep = kept(list(steps), keep_last, keep_every)
+    gone = [name for name in there if _is_of_a_step(name) and _step_of(name) not in keep]
+    for name in sorted(gone, key=lambda name: not _is_manifest(name)):  # the manifest first
         storage.remove(storage.join(run, name))
+
+
+def _publish_step(folder: Path, run: str, prefix: str, here: set[str], there: set[str]) -> None:
+    """Upload a checkpoint unless it is there; the same step of an earlier try, or half of one, is replaced."""
+    manifest = prefix + MANIFEST
+    if manifest in there:
+        if storage.read_bytes(storage.join(run, manifest)) == (folder / manifest).read_bytes():
+            return
+        storage.remove(storage.join(run, manifest))
+    mine = {name for name in here if name.startswith(prefix)}
+    for name in sorted(mine - {manifest}):
+        storage.upload(folder / name, storage.join(run, name))
+    for name in sorted(name for name in there - mine if name.startswith(prefix)):
+        storage.remove(storage.join(run, name))
+    storage.upload(folder / manifest, storage.join(run, manifest))
 
 
 def _names(run: str) -> set[str]:
@@ -98,8 +127,8 @@ def _is_of_a_step(name: str) -> bool:
 
 
 def _is_manifest(name: str) -> bool:
-    return _is_of_a_step(name) and name.endswith("/" + MANIFEST)
+    return _is_of_a_step(name) and name.count("/") == 2 and name.endswith("/" + MANIFEST)
 
 
-def _publishing_order(name: str) -> tuple[int, str]:
-    return (2 if name == f"checkpoints/{LATEST}" else 1 if _is_manifest(name) else 0, name)
+def _step_of(name: str) -> int:
+    return int(name.split("/")[1].removeprefix("step-"))
