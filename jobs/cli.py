@@ -7,7 +7,21 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
-from jobs import config, evaluate, inspect, localize, manifest, plan, prepare, quickstart, report, stream, synth, train
+from jobs import (
+    config,
+    evaluate,
+    inspect,
+    localize,
+    manifest,
+    plan,
+    prepare,
+    quickstart,
+    report,
+    stream,
+    sync,
+    synth,
+    train,
+)
 
 app = typer.Typer(
     name="gavt",
@@ -27,6 +41,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
 app.command("report")(report.report)
+app.command("sync")(sync.sync)
 app.command("quickstart")(quickstart.quickstart)
 
 

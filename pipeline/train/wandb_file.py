@@ -12,19 +12,32 @@ _RECORD_HEADER = struct.Struct("<IHB")  # checksum, length, kind
 _FULL, _FIRST, _LAST = 1, 2, 4
 
 
+def mend(file: Path) -> bool:
+    """Cut a file off behind its last whole record, as if the process had stopped there; whether there is a record.
+
+    At a file that breaks off, `wandb sync` gives up all files of the run.
+    """
+    content = file.read_bytes()
+    whole = max((end for _, end in _records(content)), default=0)
+    if whole < len(content):
+        with file.open("r+b") as damaged:
+            damaged.truncate(whole)
+    return whole > 0
+
+
 def read_history(file: Path) -> Iterator[dict[str, Any]]:
     """The logged records of an offline run, up to where the file breaks off."""
     from wandb.proto import wandb_internal_pb2
 
-    for content in _records(file.read_bytes()):
+    for content, _ in _records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(content)
         if record.WhichOneof("record_type") == "history":
             yield {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
 
 
-def _records(content: bytes) -> Iterator[bytes]:
-    """Records of a file in LevelDB's log format: pieces within blocks of 32 KiB."""
+def _records(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Records of a file in LevelDB's log format (pieces within blocks of 32 KiB), and where each ends."""
     position, pieces = _FILE_HEADER, b""
     while position + _RECORD_HEADER.size <= len(content):
         left = _BLOCK - position % _BLOCK
@@ -42,4 +55,4 @@ def _records(content: bytes) -> Iterator[bytes]:
         piece = content[start:position]
         pieces = piece if kind in (_FULL, _FIRST) else pieces + piece
         if kind in (_FULL, _LAST):
-            yield pieces
+            yield pieces, position

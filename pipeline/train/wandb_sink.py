@@ -3,10 +3,15 @@
 `metrics.jsonl` is the truth. What wandb has of a run is told by the last training step that is there (a step is
 wandb's own step too); a run that goes on gives it every record from there on. Offline, wandb loses up to half a minute
 of records when the process is killed, so each process's file begins where the files before it break off.
+
+Offline files reach the server by `gavt sync` (see `pipeline.train.sync`), which sends what the server lacks of
+`metrics.jsonl`, as often as one likes. wandb's own `wandb sync RUN/wandb` sends the machine's figures too; it is exact
+for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
 import logging
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +22,7 @@ from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.metrics_log import Record
 from pipeline.train.sinks import MAPS
-from pipeline.train.wandb_file import read_history
+from pipeline.train.wandb_file import mend, read_history
 
 STEP = "step"
 RUN_ID = "run_id"
@@ -29,6 +34,8 @@ _QUIET_S = 300.0
 """wandb sends no second alert of the same title within this time."""
 _FINISH_S = 300.0
 """How long the end of a run waits for a wandb that doesn't answer; what is missing stays to be synced."""
+_RETRIES = 10_000
+"""Attempts, up to a minute apart, before wandb sends nothing any more: a week. Its own default is two hours."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,17 +54,17 @@ class WandbSink:
         self._counts: dict[str, int] = {}
 
     @staticmethod
-    def open(settings: ExperimentSettings, run: Path, mode: str | None = None) -> "WandbSink | None":
+    def open(settings: ExperimentSettings, run: Path, catch_up: bool = False) -> "WandbSink | None":
         """Begin or go on with a run's wandb run; None where wandb is switched off.
 
         Args:
-            mode: instead of the one in the settings.
+            catch_up: only bring the server up to date, whatever the mode, and say nothing of this machine.
 
         Raises:
             RunError: a new run can't reach wandb. One that goes on does so without, and the log says it.
         """
         chosen = settings.train.wandb
-        resolved = resolve_mode(mode or chosen.mode)
+        resolved = "online" if catch_up else resolve_mode(chosen.mode)
         if resolved == "disabled":
             return None
         import wandb
@@ -66,6 +73,9 @@ class WandbSink:
         folder.mkdir(parents=True, exist_ok=True)
         id_file = folder / RUN_ID
         goes_on = id_file.exists()
+        if not catch_up:  # else a file may be one that training writes now
+            _mend_files(folder)
+        wandb.setup(wandb.Settings(silent=True))  # else it says where it found the key
         run_id = id_file.read_text().strip() if goes_on else secrets.token_hex(4)
         try:
             wandb_run = wandb.init(
@@ -77,11 +87,19 @@ class WandbSink:
                 dir=str(run),
                 config=settings.model_dump(mode="json") | {"code": code_version()},
                 mode=resolved,
-                settings=wandb.Settings(silent=True, console="off", finish_timeout=_FINISH_S),
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    finish_timeout=_FINISH_S,
+                    finish_timeout_raises=catch_up,
+                    x_file_stream_retry_max=_RETRIES,
+                    x_disable_stats=catch_up,
+                    x_disable_meta=catch_up,
+                ),
             )
         except wandb.errors.Error as error:
             problem = f"wandb can't be reached ({' '.join(str(error).split())})"
-            if goes_on and mode is None:
+            if goes_on and not catch_up:
                 _log.warning("%s; gavt sync %s gives it what it lacks", problem, run)
                 return None
             raise RunError(
@@ -92,6 +110,8 @@ class WandbSink:
         wandb_run.define_metric("*", step_metric=STEP)
         if resolved == "online":
             last_step = int(wandb_run.starting_step) - 1
+            for file in _files(folder):  # the records in it come from metrics.jsonl now
+                file.with_name(file.name + ".synced").touch()
         else:
             last_step = _last_step_in_files(folder, exclude=Path(wandb_run.dir).parent)
         return WandbSink(wandb_run, run, last_step)
@@ -108,15 +128,15 @@ class WandbSink:
         for event in events[newest:]:
             if event["event"] in _FROM_OUTSIDE:
                 self._alert(event)
-        self._wandb.save(str(self._run / "events.jsonl"), base_path=str(self._run), policy="live")
 
     def log(self, record: Record) -> None:
         """Log a record, unless wandb has its step already."""
         if record[STEP] <= self.last_step:
             return
         self.last_step = record[STEP]
-        shown = {name: value for name, value in record.items() if name != "time"}  # wandb has its own
-        if MAPS in record:
+        shown = {name: value for name, value in record.items() if value is not None and name != "time"}
+        shown["_timestamp"] = record["time"]
+        if MAPS in record and (self._run / record[MAPS]).exists():
             import wandb
 
             shown[MAPS] = wandb.Image(str(self._run / record[MAPS]))
@@ -129,8 +149,15 @@ class WandbSink:
             self._alert(event)
 
     def finish(self) -> None:
-        """Write out what is left."""
-        self._wandb.finish()
+        """Write out what is left.
+
+        Raises:
+            RunError: catching up took too long.
+        """
+        try:
+            self._wandb.finish()
+        except TimeoutError:
+            raise RunError(f"{self._run}: wandb did not take all records in {_FINISH_S:.0f} s; try again") from None
 
     def _count(self, event: Mapping[str, Any]) -> None:
         name = f"event/{event['event']}"
@@ -143,10 +170,22 @@ class WandbSink:
         self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
+def _mend_files(folder: Path) -> None:
+    """Put right what killed processes left; folders without a record go."""
+    for file in _files(folder):
+        if not mend(file):
+            shutil.rmtree(file.parent)
+
+
+def _files(folder: Path) -> list[Path]:
+    """wandb's file of each process of the run."""
+    return [file for file in sorted(folder.glob("*run-*-*/*.wandb")) if not file.parent.is_symlink()]
+
+
 def _last_step_in_files(folder: Path, exclude: Path) -> int:
     """The last training step in the files of earlier processes of this run; −1 where there is none."""
     last = -1
-    for file in folder.glob("*run-*/*.wandb"):
+    for file in _files(folder):
         if file.parent != exclude:
             last = max([last, *(int(record[STEP]) for record in read_history(file) if STEP in record)])
     return last
