@@ -1,4 +1,4 @@
-"""Starting a job's processes on this machine."""
+"""Starting a job's processes on this machine, and starting them again when one dies."""
 
 import ctypes
 import os
@@ -6,14 +6,49 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 from cluster.errors import LaunchError
-from cluster.process_group import free_port
+from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.free_port import free_port
+from cluster.time_limit import STARTED
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 30.0
+_GRACE_OF_CRASHED_S = 5.0  # the others wait for one that is gone, and can't save anything
+_SAME_S = 0.5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How the process that failed first has ended.
+
+    Attributes:
+        rank: which one.
+        code: its exit code; −n where signal n killed it.
+    """
+
+    rank: int
+    code: int
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether the same command may do better: not where its input is wrong, or where it left as it was asked to."""
+        return self.code not in (WRONG_INPUT, RESTART, INTERRUPTED)
+
+    @property
+    def exit_code(self) -> int:
+        """What the launcher should end with."""
+        return RESTART if self.code == HUNG else self.code if self.code > 0 else 128 - self.code
+
+    def __str__(self) -> str:
+        if self.code < 0:
+            return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}"
+        if self.code == HUNG:  # which is not to say that it was at fault
+            return f"rank {self.rank} saw that the job hung"
+        return f"rank {self.rank} ended with exit code {self.code}"
 
 
 def launched() -> bool:
@@ -21,64 +56,146 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def launch_local(command: Sequence[str], processes: int) -> int:
+def launch_local(
+    command: Sequence[str],
+    processes: int,
+    restarts: int = 0,
+    progress: Callable[[], object] = lambda: None,
+    on_crash: Callable[[Failure, int | None], None] = lambda failure, left: None,
+) -> int:
     """Run `command` as a job of several processes on this machine and wait for it.
 
-    SIGTERM, SIGINT and SIGUSR2 are passed on. When one process fails, the others are ended. When this process is
-    killed, they die with it.
+    SIGTERM, SIGINT and SIGUSR2 are passed on; a second one kills the processes. When one process fails, the others are
+    ended. When this process is killed, they die with it.
+
+    Args:
+        restarts: how often all processes are started again after one crashed or hung without progress in between.
+        progress: something that differs once the job has come further, its newest checkpoint, say.
+        on_crash: told of each crash, when all processes are gone, with the restarts that are left, this one counted;
+            None where the job is given up.
 
     Returns:
         The exit code: 0, or that of the first process that failed.
     """
-    environment = os.environ | {
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    children: list[subprocess.Popen[bytes]] = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in children:
-            if child.poll() is None:
-                child.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
-    try:
-        for rank in range(processes):
-            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            children.append(subprocess.Popen(command, env=environment | ranks, preexec_fn=_die_with_parent))
-        return _wait(children)
-    except OSError as error:
-        raise LaunchError(f"can't start {' '.join(command)}: {error}") from error
-    finally:
-        _end(children)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    job = _Job(command, processes)
+    with job.passing_signals_on():
+        left, reached = restarts, progress()
+        while True:
+            failure = job.run()
+            if failure is None:
+                return 0
+            if job.signalled:
+                died = failure.code in (-job.signalled, -signal.SIGKILL)
+                return (INTERRUPTED if job.signalled == signal.SIGINT else RESTART) if died else failure.exit_code
+            if not failure.is_crash:
+                return failure.exit_code
+            if progress() != reached:
+                left, reached = restarts, progress()
+            on_crash(failure, left or None)
+            if not left:
+                return failure.exit_code
+            left -= 1
 
 
-def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for all, or for the first to fail; its exit code."""
-    while True:
-        codes = [child.poll() for child in children]
-        failed = [code for code in codes if code]
-        if failed:
-            return failed[0] if failed[0] > 0 else 128 - failed[0]
-        if None not in codes:
-            return 0
-        time.sleep(0.05)
+class _Job:
+    """The processes of a job, again and again.
 
+    Attributes:
+        signalled: the first signal that this process got; 0 so far.
+    """
 
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End what still runs: first politely, then for good."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for child in children:
-            if child.poll() is None:
-                child.send_signal(number)
-        deadline = time.monotonic() + _GRACE_S
-        while time.monotonic() < deadline and any(child.poll() is None for child in children):
+    def __init__(self, command: Sequence[str], processes: int) -> None:
+        self._command, self._processes = command, processes
+        self._environment = os.environ | {
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            STARTED: str(time.time()),
+        }
+        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.signalled = 0
+        self._signalled_at = 0.0
+
+    def passing_signals_on(self) -> "_PassingOn":
+        """A block in which signals reach the processes."""
+        return _PassingOn(self._pass_on)
+
+    def run(self) -> Failure | None:
+        """Start all processes and wait until they are gone; what failed first, if anything did."""
+        port = {"MASTER_PORT": str(free_port())}
+        self._children = []
+        try:
+            for rank in range(self._processes):
+                ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                environment = self._environment | port | ranks
+                self._children.append(subprocess.Popen(self._command, env=environment, preexec_fn=_die_with_parent))
+            if self.signalled:  # it came while they were started
+                self._send(self.signalled)
+            failure = self._wait()
+        except OSError as error:
+            raise LaunchError(f"can't start {' '.join(self._command)}: {error}") from error
+        finally:
+            self._end(_GRACE_S)
+        return failure
+
+    def _wait(self) -> Failure | None:
+        """Wait for all, or for the first to fail."""
+        while True:
+            codes = [child.poll() for child in self._children]
+            failed = [Failure(rank, code) for rank, code in enumerate(codes) if code]
+            if failed:
+                break
+            if None not in codes:
+                return None
             time.sleep(0.05)
+        # one that was killed is why another has failed; what was wrong with the input says most
+        failure = min(failed, key=lambda one: (one.code != WRONG_INPUT, one.code > 0))
+        if failure.code == HUNG:
+            self._send(signal.SIGKILL)
+        elif failure.is_crash:
+            self._end(_GRACE_OF_CRASHED_S)
+        else:  # all of them are leaving
+            self._await_end(_GRACE_S)
+        return failure
+
+    def _end(self, grace_s: float) -> None:
+        """End what still runs: first politely, then for good."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._send(number)
+            self._await_end(grace_s)
+
+    def _await_end(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and any(child.poll() is None for child in self._children):
+            time.sleep(0.05)
+
+    def _send(self, number: int) -> None:
+        for child in self._children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if self.signalled and time.monotonic() > self._signalled_at + _SAME_S:
+            number = signal.SIGKILL
+        elif not self.signalled:
+            self.signalled, self._signalled_at = number, time.monotonic()
+        self._send(number)
+
+
+class _PassingOn:
+    """A block in which SIGTERM, SIGINT and SIGUSR2 go to a handler."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._handler = handler
+
+    def __enter__(self) -> None:
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+        self._before = {number: signal.signal(number, self._handler) for number in numbers}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _die_with_parent() -> None:

@@ -1,7 +1,6 @@
 """The processes of a training job: who this one is, and talking to the others."""
 
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,7 +58,7 @@ class ProcessGroup:
             return [values.tolist()]
         rows = values.new_empty(self.world_size * len(values))
         dist.all_gather_into_tensor(rows, values)
-        return rows.view(self.world_size, -1).tolist()  # type: ignore[no-any-return]  # torch types it as Any
+        return rows.view(self.world_size, -1).tolist()
 
     def gather_objects(self, value: Any) -> list[Any]:
         """What each process has, in order of ranks; every process must call it."""
@@ -120,10 +119,3 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
             timeout=timedelta(seconds=timeout_s),
         )
     return ProcessGroup(rank, local_rank, world_size, device)
-
-
-def free_port() -> int:
-    """A TCP port on this machine that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +15,15 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to override: a.b=value …")] = None,
     run: Annotated[str | None, typer.Option(help="Run folder; runs/NAME by default. An existing run goes on.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine: one a GPU, say.")] = 1,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="Start all processes again after a crash or hang, so often without progress.")
+    ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a model; the same command again goes on from the last checkpoint."""
+    """Train a model; the same command again goes on from the last checkpoint.
+
+    Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2 or its time limit, or it hung.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.exit_codes import INTERRUPTED, RESTART
     from cluster.launch import launch_local, launched
@@ -25,8 +32,9 @@ def train(
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     folder = run or f"runs/{settings.name}"
-    if nproc > 1 and not launched():
-        code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc)
+    if (nproc > 1 or restarts) and not launched():
+        words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
+        code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
         if code:
             raise SystemExit(code)
         return
@@ -41,12 +49,33 @@ def train(
         print_json({"run": folder, "step": result.step, "last": result.last})
 
 
+def _newest(run: str) -> str:
+    """Name of the newest checkpoint; empty before the first."""
+    from cluster import storage
+
+    latest = storage.join(run, "checkpoints", "latest")
+    return storage.read_text(latest) if storage.exists(latest) else ""
+
+
+def _note_crash(run: str, failure: Any, left: int | None) -> None:
+    """All processes are gone because one crashed or hung: say it here and in the run's events."""
+    from pipeline.train.remote_logs import note_crash
+
+    then = (
+        "giving up" if left is None else f"starting again, {left} restart{'s' if left > 1 else ''} left with this one"
+    )
+    sys.stderr.write(f"gavt: {failure}; {then}\n")
+    sys.stderr.flush()
+    note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
+
+
 def _train_here(settings: Any, folder: str, as_json: bool) -> Any:
     from cluster.process_group import join_process_group
     from jobs.train_line import TrainLine
     from pipeline.train.loop import train as train_loop
 
-    group = join_process_group()
+    # the watchdog, which says more, comes before the time limit of collectives
+    group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
     try:
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
             return train_loop(settings, folder, group, line.update)

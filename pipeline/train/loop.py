@@ -33,6 +33,7 @@ from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
 from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
+from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.remote_run import run_place
 from pipeline.train.run_clock import RunClock
 from pipeline.train.run_folder import log_to, write_or_check_config
@@ -60,12 +61,17 @@ class TrainResult:
 
 
 def train(
-    settings: ExperimentSettings, run: str, group: ProcessGroup, on_record: Callable[[Record], None]
+    settings: ExperimentSettings,
+    run: str,
+    group: ProcessGroup,
+    on_record: Callable[[Record], None],
+    profile: ProfileRequest | None = None,
 ) -> TrainResult:
     """Train, or go on training, in the run folder `run` (path or URL); every process of the job calls it.
 
     Args:
         on_record: called on the main process with each step's numbers, for the live line.
+        profile: steps whose operations are recorded.
 
     Raises:
         RunError: the run folder is in use or has other settings, or the loss is no longer a number.
@@ -89,7 +95,7 @@ def train(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog
                 )
                 with training.saver:
-                    return training.go(signals)
+                    return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
 
 
 class _Training:
@@ -118,7 +124,7 @@ class _Training:
         self.clock = RunClock(time.time())
         self.utilisation = Utilisation(settings, group)
 
-    def go(self, signals: StopSignals) -> TrainResult:
+    def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
         self.engine = self._build()
         step = self._resume()
@@ -126,6 +132,7 @@ class _Training:
         stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
         leave_at, stopped_by = end_time(settings.time_limit_s), None
         while step < settings.steps and stopped_by is None:
+            profiler.before(step)
             sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))
             step += 1
             if self.bad.must_go_back:
@@ -135,6 +142,7 @@ class _Training:
             self._after(step, stopped=stopped_by is not None)
             if not sums.has_data and step < settings.steps and stopped_by is None:
                 feed.fail()
+        profiler.before(settings.steps)
         self.watchdog.beat("end", step)
         self.saver.finish()
         self._note_saved()

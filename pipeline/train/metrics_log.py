@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cluster import storage
+
 Record = dict[str, Any]
 
 
@@ -53,6 +55,15 @@ class EventLog:
     def sync(self) -> None:
         """Bring what was written to the disk."""
         _sync(self.file)
+
+
+def append_event(run: str, event: str, **details: Any) -> None:
+    """Append an event to a run (path or URL) of which no process is running."""
+    url = storage.join(run, "events.jsonl")
+    before = storage.read_text(url) if storage.exists(url) else ""
+    entry = {"time": round(time.time(), 3), "event": event, **details}
+    whole = before[: before.rfind("\n") + 1]  # without a torn last line
+    storage.write_text(url, whole + json.dumps(entry) + "\n")
 
 
 def read_records(file: Path) -> list[Record]:

@@ -31,6 +31,9 @@ class HealthSettings(Settings):
     hang_s: float = Field(default=1800.0, gt=0)
     """A process that does not finish a step for so long ends the run for a restart; the stacks of all processes go to
     the logs first. Longer than the longest step, validation and checkpoint."""
+    straggler_factor: float = Field(default=1.5, gt=1)
+    """A process that takes more than this many times the median over five records, for reading and forward passes, is
+    told in an event."""
 
 
 class TrainSettings(Settings):

@@ -13,6 +13,7 @@ from pipeline.train.engine import average_buffers, keep_buffers, put_back_buffer
 from pipeline.train.feed import Feed
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
+from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.schedule import learning_rate_at
 
 _DROPOUT_STRIDE = 1_000_003
@@ -34,8 +35,10 @@ class Asked:
 class Stepper:
     """Does one step after the other."""
 
-    def __init__(self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, feed: Feed) -> None:
-        self._settings, self._group, self._feed = settings, group, feed
+    def __init__(
+        self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, feed: Feed, watchdog: Watchdog
+    ) -> None:
+        self._settings, self._group, self._feed, self._watchdog = settings, group, feed, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
         self._own = OwnTime(group.device)
         self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
@@ -55,8 +58,10 @@ class Stepper:
         sums = torch.zeros(2, dtype=torch.float64, device=group.device)
         self._shown, shown, replaced = [], 0, 0
         for micro_step in range(self._accumulated):
+            self._watchdog.beat("reading data", step)
             with self._own.reading():
                 batch = next(self._feed)
+            self._watchdog.beat("forward and backward", step)
             frames, waveform = batch.on_device(group.device, settings.features.frame_size)
             pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
             pairs = pairs.to(group.device)
@@ -76,9 +81,11 @@ class Stepper:
         if not applied:
             put_back_buffers(engine.module, buffers)
         average_buffers(engine.module, group)
+        self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
             has_data = self._feed.has_more()
         flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced, shown)
+        self._watchdog.beat("end of the step", step)
         return exchange(group, flags, sums)
 
     def suspects(self) -> list[tuple[int, str]]:

@@ -17,8 +17,8 @@ class OwnTime:
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
         self._host_s = 0.0
-        self._running: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._before: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._running: list[tuple[torch.Event, torch.Event]] = []
+        self._before: list[tuple[torch.Event, torch.Event]] = []
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -34,7 +34,7 @@ class OwnTime:
             with self.reading():
                 yield
             return
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = torch.Event("cuda", enable_timing=True), torch.Event("cuda", enable_timing=True)
         begin.record()
         yield
         end.record()
@@ -43,6 +43,7 @@ class OwnTime:
     def take(self) -> float:
         """Seconds since the last call; at the end of each step."""
         # those of the step before are over: its flags were exchanged since
-        seconds = self._host_s + sum(begin.elapsed_time(end) for begin, end in self._before) / 1000
+        on_gpu_ms: float = sum(begin.elapsed_time(end) for begin, end in self._before)
+        seconds = self._host_s + on_gpu_ms / 1000
         self._host_s, self._before, self._running = 0.0, self._running, []
         return seconds

@@ -1,0 +1,135 @@
+"""Noticing that a run hangs, and ending it such that somebody can see why and a launcher can start it again.
+
+    RUN/logs/
+        heartbeat-rank-00000.json   where each process is: beats so far, step, phase, time of writing
+        hang-ab12cd34.json          the alarm of one start of the run; it is there once a process has hung for too long
+        stacks-rank-00000.txt       stacks of all threads of each process, written at the alarm
+
+Every process has a thread that looks whether its training thread still moves. Who waits in a collective for a process
+that is stuck or gone does not move either, so the alarm is raised by whoever notices first; the others see it in the
+folder that they share, write their stacks too, and all end with exit code 76. The event `hang` names the process that
+was behind.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cluster.exit_codes import HUNG
+from cluster.process_group import ProcessGroup
+from pipeline.train.metrics_log import EventLog
+
+_LONGEST_LOOK_S = 15.0
+_LOOKS_TO_WAIT = 4
+
+
+class Watchdog:
+    """Watches this process while it is in the `with` block; every process of the job must enter it.
+
+    Args:
+        run: the run folder.
+        hang_s: without a beat for so long, the process hangs. Time in which it is stopped (Ctrl-Z) doesn't count.
+    """
+
+    def __init__(self, run: Path, group: ProcessGroup, hang_s: float) -> None:
+        self._run, self._folder, self._group, self._hang_s = run, run / "logs", group, hang_s
+        self._look_s = min(hang_s / 20, _LONGEST_LOOK_S)
+        self._place = (0, 0, "start-up")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._alarm = self._folder / f"hang-{self._group.from_main(os.urandom(4).hex())}.json"
+        if self._group.is_main:
+            for old in self._folder.glob("hang-*.json"):
+                old.unlink()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def beat(self, phase: str, step: int) -> None:
+        """The training thread has come to `phase` of a step; all processes come to the same ones in the same order."""
+        self._place = (self._place[0] + 1, step, phase)
+
+    def _watch(self) -> None:
+        last, still_s = self._place, 0.0
+        while not self._over.wait(self._look_s):
+            self._write_heartbeat()
+            still_s = 0.0 if self._place is not last else still_s + self._look_s
+            last = self._place
+            if self._alarm.exists():
+                self._follow()
+            elif still_s >= self._hang_s:
+                self._raise_alarm(still_s)
+
+    def _write_heartbeat(self) -> None:
+        beats, step, phase = self._place
+        place = {"beats": beats, "step": step, "phase": phase, "written": time.time()}
+        _write(self._heartbeat(self._group.rank), place)
+
+    def _raise_alarm(self, still_s: float) -> None:
+        try:
+            self._alarm.touch(exist_ok=False)
+        except FileExistsError:
+            self._follow()
+        self._dump_stacks()
+        self._over.wait(self._look_s * _LOOKS_TO_WAIT)  # the others write theirs
+        places = {rank: self._read_place(rank) for rank in range(self._group.world_size)}
+        # of those that came less far than others, or as far, one that has not been heard of is the one to look at
+        behind = min(places, key=lambda rank: (places[rank]["beats"], places[rank]["written"]))
+        silent_s = time.time() - places[behind]["written"]
+        details = {
+            "rank": behind,
+            "step": places[behind]["step"],
+            "phase": places[behind]["phase"],
+            "running": silent_s < self._look_s * _LOOKS_TO_WAIT,
+            "after_s": round(still_s, 1),
+            "places": [f"{rank}: step {place['step']}, {place['phase']}" for rank, place in places.items()],
+        }
+        try:
+            EventLog(self._run / "events.jsonl").write("hang", **details)
+        finally:
+            _write(self._alarm, details)
+            os._exit(HUNG)
+
+    def _follow(self) -> None:
+        """Another process has raised the alarm: write stacks, let it write its report, and end."""
+        self._dump_stacks()
+        deadline = time.monotonic() + 10 + 2 * self._look_s * _LOOKS_TO_WAIT
+        while self._alarm.stat().st_size == 0 and time.monotonic() < deadline:
+            time.sleep(self._look_s / 4)
+        os._exit(HUNG)
+
+    def _dump_stacks(self) -> None:
+        with (self._folder / f"stacks-rank-{self._group.rank:05d}.txt").open("w") as file:
+            _, step, phase = self._place
+            file.write(f"rank {self._group.rank}, step {step}, {phase}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            file.flush()
+            faulthandler.dump_traceback(file, all_threads=True)
+
+    def _heartbeat(self, rank: int) -> Path:
+        return self._folder / f"heartbeat-rank-{rank:05d}.json"
+
+    def _read_place(self, rank: int) -> dict[str, Any]:
+        with contextlib.suppress(FileNotFoundError):  # it never came so far as to write one
+            place: dict[str, Any] = json.loads(self._heartbeat(rank).read_text())
+            return place
+        return {"beats": -1, "step": 0, "phase": "not started", "written": 0.0}
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content))
+    part.replace(file)  # whoever reads it sees all of it

@@ -1,0 +1,27 @@
+"""What the launcher says of a run whose processes are gone; light to import, as it must not hold a restart up."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cluster import storage
+from pipeline.train.metrics_log import append_event
+
+
+def note_crash(run: str, **details: Any) -> None:
+    """Append the event `crash` to a run (path or URL), and save what a remote run's processes left in its local folder:
+    logs, stacks and events."""
+    folder = local_folder(run)
+    if storage.is_remote(run) and (folder / "events.jsonl").exists():
+        for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
+            storage.upload(file, storage.join(run, str(file.relative_to(folder))))
+    if storage.exists(storage.join(run, "config.yaml")):  # else it never began
+        append_event(run, "crash", **details)
+
+
+def local_folder(run: str) -> Path:
+    """Where a remote run works on each machine."""
+    name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"gavt-run-{os.getuid()}-{name}"
