@@ -1,0 +1,127 @@
+"""Two training steps on noise: does everything that is built from the settings go together, and how large is it?"""
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cluster.process_group import ProcessGroup
+from pipeline.features.draws import draw_augmentation
+from pipeline.models.build import build_on
+from pipeline.models.recompute import set_checkpointing
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.stream.batch import Batch, take_batch
+from pipeline.stream.decode import canvas_size
+from pipeline.stream.reader import Arrays, Note
+from pipeline.tasks.example import task_model
+from pipeline.train.engine import build_engine, micro_batch_of
+from pipeline.train.feed import Feed
+from pipeline.train.health.watchdog import Watchdog
+from pipeline.train.memory import memory_in_use
+from pipeline.train.step import Asked, Stepper
+
+_STEPS = 2
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What two steps showed.
+
+    Attributes:
+        micro_batch: samples a process at once.
+        accumulated: micro-batches a step.
+        losses: of each step.
+        finite: whether they are, and the gradients with which the weights were changed.
+        seconds: of each step; the first one warms up.
+        memory_gib: the most that a process had, as in the run's metrics; the largest of all.
+    """
+
+    device: str
+    processes: int
+    parameters: int
+    micro_batch: int
+    accumulated: int
+    losses: list[float]
+    finite: bool
+    seconds: list[float]
+    memory_gib: float
+
+
+def dry_run(settings: ExperimentSettings, group: ProcessGroup) -> DryRun:
+    """Build what training builds and do two steps; no shard set is read and no run folder written. Every process of the
+    job calls it.
+
+    Raises:
+        SettingsError: settings that don't go together.
+    """
+    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    model = build_on(group.device, settings.seed, lambda: task_model(settings))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    set_checkpointing(model, settings.train.activation_checkpointing)
+    engine = build_engine(model, settings.train, micro_batch, group)
+    engine.train()
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gavt-dry-run-")) if group.is_main else None
+        folder = Path(group.from_main(scratch))
+        stack.callback(group.barrier)  # everyone is done with it
+        watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
+        stepper = Stepper(settings, micro_batch, group, Feed(_noise(settings, micro_batch, group)), watchdog)
+        losses, seconds, applied = [], [], []
+        for step in range(_STEPS):
+            started = time.perf_counter()
+            sums = stepper.run(engine, step, Asked(), None)  # which waits for the device
+            seconds.append(time.perf_counter() - started)
+            losses.append(sums.loss / sums.pairs)
+            applied.append(sums.applied)
+    memory = max(group.gather_objects(memory_in_use(group.device)["memory_gib"]))
+    engine.destroy()
+    return DryRun(
+        device=torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "CPU",
+        processes=group.world_size,
+        parameters=parameters,
+        micro_batch=micro_batch,
+        accumulated=settings.train.batch_size // (micro_batch * group.world_size),
+        losses=losses,
+        # a scale of fp16 that is too high at first is no fault of the run
+        finite=all(map(math.isfinite, losses)) and (all(applied) or settings.train.precision == "fp16"),
+        seconds=seconds,
+        memory_gib=memory,
+    )
+
+
+def _noise(settings: ExperimentSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:
+    """Micro-batches without end, as the loader would give them, of frames and sound that are noise."""
+    features = settings.features
+    side = canvas_size(features.frame_size, features.augment.resize_minimum)
+    generator = np.random.default_rng([settings.seed, group.rank])
+    position = group.rank * micro_batch
+    while True:
+        arrays = Arrays(
+            generator.integers(0, 256, (micro_batch, features.frames, 3, side, side), np.uint8),
+            generator.integers(-8000, 8000, (micro_batch, features.audio_channels, features.audio_samples), np.int16),
+            np.stack([draw_augmentation(features.augment, generator) for _ in range(micro_batch)]),
+        )
+        positions = range(position, position + micro_batch)
+        notes = [Note(f"noise{at}", _metadata(settings, at), (0.0, 0.0, 1.0, 1.0)) for at in positions]
+        yield take_batch(positions, notes, arrays, augment=True, pin=False)
+        position += micro_batch * group.world_size
+
+
+def _metadata(settings: ExperimentSettings, position: int) -> str:
+    features = settings.features
+    return SampleMetadata(
+        video=f"noise{position}",
+        source="noise",
+        frame_times_s=[0.0] * features.frames,
+        audio_start_s=0.0,
+        audio_rate_hz=features.audio_rate_hz,
+        audio_samples=features.audio_samples,
+        labels=[f"noise{position}"],
+    ).model_dump_json()
