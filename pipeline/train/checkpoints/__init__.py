@@ -3,11 +3,13 @@
     RUN/checkpoints/
         step-0000001200/
             deepspeed/            DeepSpeed's own files: parameters, optimiser states, of each process its share
+            ema-00000.pt          one a process: its share of the weights' moving average, where train.ema_decay asks
+                                  for one
             rank-00000.json       one a process: its files with sizes and hashes, and where in them each parameter's
                                   master weights and moments lie
             zero_to_fp32.py …     DeepSpeed's own tools for its files
             model.safetensors     all weights in float32, readable without DeepSpeed and without unpickling
-            ema.safetensors       their moving average, where train.ema_decay asks for one
+            ema.safetensors       their moving average, where there is one
             manifest.json         written last: step, sizes and hashes of all files, settings, world size, versions,
                                   cursor of the data
         latest                    name of the newest, replaced atomically

@@ -1,6 +1,6 @@
 """What of each parameter a process holds: master weights and moments, at every ZeRO stage and precision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 MASTER = "fp32"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+EMA = "ema"
+"""Kind of the moving average of the weights."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Fragment:
         name: of the parameter, as in the model's state.
         shape: of the whole parameter.
         start: numbers of the flattened parameter before this stretch.
-        kinds: by kind (`fp32`, `exp_avg`, `exp_avg_sq`) the stretch itself, flat, in the memory that training uses.
+        kinds: by kind (`fp32`, `exp_avg`, `exp_avg_sq`, `ema`) the stretch itself, flat, in the memory that training
+            uses.
     """
 
     name: str
@@ -32,21 +35,24 @@ class Fragment:
         return self.kinds[MASTER].numel()
 
 
-def fragments(engine: Any) -> Iterator[Fragment]:
+def fragments(engine: Any, averages: Sequence[Tensor] | None = None) -> Iterator[Fragment]:
     """The stretches of all parameters and persistent buffers that this process holds, in the memory that training uses:
-    what is written to them is trained on after `refresh`."""
-    optimizer, names = engine.optimizer, {parameter: name for name, parameter in engine.module.named_parameters()}
-    found = {
-        0: _without_zero,
-        1: _with_shared_optimizer,
-        2: _with_shared_optimizer,
-        3: _with_shared_parameters,
-    }[engine.zero_optimization_stage()](optimizer)
+    what is written to them is trained on after `refresh`.
+
+    Args:
+        averages: moving averages of `masters`.
+    """
+    names = {parameter: name for name, parameter in engine.module.named_parameters()}
+    # by id, as tensors are compared by their numbers
+    beside = {} if averages is None else dict(zip(map(id, masters(engine)), averages, strict=True))
     owned = set()
-    for parameter, start, kinds in found:
-        owned.add(parameter)
-        if kinds[MASTER].numel():
-            yield Fragment(names[parameter], _shape(parameter), start, kinds)
+    for held in _held(engine):
+        owned.add(held.parameter)
+        if held.size:
+            kinds = held.kinds(engine)
+            if averages is not None:
+                kinds[EMA] = held.of(beside[id(held.master)])
+            yield Fragment(names[held.parameter], _shape(held.parameter), held.start, kinds)
     for parameter, name in names.items():
         if parameter not in owned and not parameter.requires_grad:
             yield _frozen(name, parameter)
@@ -61,11 +67,19 @@ def base_optimizer(engine: Any) -> Any:
     return getattr(engine.optimizer, "optimizer", engine.optimizer)
 
 
+def masters(engine: Any) -> list[Tensor]:
+    """What torch's optimiser steps: the parameters, their float32 copies, or this process's flat share of them."""
+    optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
+    if stage == 0:
+        return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return list(optimizer.fp32_partitioned_groups_flat if stage == 3 else optimizer.single_partition_of_fp32_groups)
+
+
 def fill_states(engine: Any) -> None:
     """Make the moments that torch's optimiser otherwise makes at its first step."""
-    optimizer, base = engine.optimizer, base_optimizer(engine)
+    base = base_optimizer(engine)
     fused = base.defaults.get("fused") or base.defaults.get("capturable")
-    for master in _masters(optimizer):
+    for master in masters(engine):
         state = base.state[master]
         if not state:
             state["step"] = torch.zeros((), device=master.device if fused else "cpu")
@@ -74,82 +88,75 @@ def fill_states(engine: Any) -> None:
 
 def refresh(engine: Any) -> None:
     """Make the parameters that the model computes with those of the master weights; every process must call it."""
+    stage = engine.zero_optimization_stage()
+    if stage in (1, 2):
+        engine.optimizer.update_lp_params()
+        return
+    for held in _held(engine):
+        parameter = _shared(held.parameter)
+        target = parameter.ds_tensor if stage == 3 else parameter
+        if held.master is not held.parameter:
+            target.data.view(-1)[: held.size].copy_(held.of(held.master))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A stretch of a parameter, and where in one of the optimiser's tensors it lies."""
+
+    parameter: nn.Parameter
+    start: int
+    master: Tensor
+    begin: int
+    size: int
+
+    def of(self, whole: Tensor) -> Tensor:
+        """The stretch of a tensor that is laid out like the master."""
+        return whole.detach().view(-1).narrow(0, self.begin, self.size)
+
+    def kinds(self, engine: Any) -> dict[str, Tensor]:
+        state = base_optimizer(engine).state.get(self.master, {})
+        wholes = {MASTER: self.master} | {kind: state[kind] for kind in MOMENTS if kind in state}
+        return {kind: self.of(whole) for kind, whole in wholes.items()}
+
+
+def _held(engine: Any) -> Iterator[_Held]:
+    """What this process holds, in the order of the optimiser's tensors."""
     optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
     if stage == 0:
-        for parameter, _, kinds in _without_zero(optimizer):
-            if kinds[MASTER].data_ptr() != parameter.data_ptr():
-                parameter.data.view(-1).copy_(kinds[MASTER])
-    elif stage < 3:
-        optimizer.update_lp_params()
+        yield from _without_zero(optimizer)
+    elif stage == 3:
+        yield from _with_shared_parameters(optimizer)
     else:
-        for parameter, _, kinds in _with_shared_parameters(optimizer):
-            part = _shared(parameter).ds_tensor
-            part.data.view(-1)[: kinds[MASTER].numel()].copy_(kinds[MASTER])
-
-
-def _masters(optimizer: Any) -> Iterator[Tensor]:
-    """What torch's optimiser steps: parameters, their float32 copies, or a process's flat share of them."""
-    if hasattr(optimizer, "fp32_groups"):
-        yield from (master for group in optimizer.fp32_groups for master in group)
-    elif flats := _flats(optimizer):
-        yield from flats
-    else:
-        yield from (parameter for group in optimizer.param_groups for parameter in group["params"])
-
-
-def _flats(optimizer: Any) -> list[Tensor]:
-    """A process's share under ZeRO, a flat tensor a group."""
-    names = ("fp32_groups_flat_partition", "single_partition_of_fp32_groups", "fp32_partitioned_groups_flat")
-    return next((getattr(optimizer, name) for name in names if hasattr(optimizer, name)), [])
-
-
-_Held = tuple[nn.Parameter, int, dict[str, Tensor]]
+        yield from _with_shared_optimizer(optimizer)
 
 
 def _without_zero(optimizer: Any) -> Iterator[_Held]:
     """Every process holds all; in 16 bits DeepSpeed keeps masters beside the parameters."""
-    if hasattr(optimizer, "fp32_groups"):
-        pairs = [
-            pair
-            for group, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
-            for pair in zip(group, masters, strict=True)
-        ]
-    else:
-        pairs = [(parameter, parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    for parameter, master in pairs:
-        state = optimizer.state.get(master, {})
-        moments = {kind: state[kind].view(-1) for kind in MOMENTS if kind in state}
-        yield parameter, 0, {MASTER: master.detach().view(-1)} | moments
+    stepped = [group["params"] for group in optimizer.param_groups]
+    for group, copies in zip(getattr(optimizer, "fp16_groups", stepped), stepped, strict=True):
+        for parameter, master in zip(group, copies, strict=True):
+            yield _Held(parameter, 0, master, 0, master.numel())
 
 
 def _with_shared_optimizer(optimizer: Any) -> Iterator[_Held]:
     """ZeRO 1 and 2: a process's share is a stretch of all parameters in a row."""
-    groups = getattr(optimizer, "bf16_groups", None) or optimizer.bit16_groups
-    for group, flat in zip(groups, _flats(optimizer), strict=True):
+    for group, flat in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, strict=True):
         for parameter in group:
             mapping = parameter._hp_mapping
-            if mapping is None:
-                continue  # all of it is another process's
-            there = mapping.hp_fragment_address
-            kinds = _kinds(optimizer, flat, there.start, there.numel)
-            yield parameter, mapping.lp_fragment_address.start, kinds
+            if mapping is not None:  # else all of it is another process's
+                there = mapping.hp_fragment_address
+                yield _Held(parameter, mapping.lp_fragment_address.start, flat, there.start, there.numel)
 
 
 def _with_shared_parameters(optimizer: Any) -> Iterator[_Held]:
     """ZeRO 3: a process's share is a stretch of every parameter; the last one's may end in padding."""
-    for group, flat in zip(optimizer.fp16_groups, _flats(optimizer), strict=True):
+    for group, flat in zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True):
         for parameter in group:
-            _, begin, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
             shared = _shared(parameter)
+            _, begin, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
             start = size * torch.distributed.get_rank(shared.ds_process_group)
             real = max(0, min(size, shared.ds_numel - start))
-            yield parameter, start, _kinds(optimizer, flat, begin, real)
-
-
-def _kinds(optimizer: Any, flat: Tensor, begin: int, size: int) -> dict[str, Tensor]:
-    state = optimizer.optimizer.state[flat]
-    wholes = {MASTER: flat.detach()} | {kind: state[kind] for kind in MOMENTS if kind in state}
-    return {kind: whole.narrow(0, begin, size) for kind, whole in wholes.items()}
+            yield _Held(parameter, start, flat, begin, real)
 
 
 def _frozen(name: str, parameter: nn.Parameter) -> Fragment:

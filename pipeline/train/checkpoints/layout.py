@@ -47,6 +47,11 @@ def rank_file(rank: int) -> str:
     return f"rank-{rank:05d}.json"
 
 
+def average_file(rank: int) -> str:
+    """Name of the file with a process's share of the weights' moving average."""
+    return f"ema-{rank:05d}.pt"
+
+
 def read_manifest(url: str) -> Checkpoint:
     """The checkpoint in one step's folder.
 

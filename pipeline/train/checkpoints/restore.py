@@ -5,11 +5,12 @@ way for a run that goes on as it was and for one that goes on otherwise, and bot
 moments are float32 everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import CheckpointError
 from pipeline.settings.experiment import ExperimentSettings
@@ -32,8 +33,11 @@ def counters(engine: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def load_engine(checkpoint: Checkpoint, engine: Any) -> None:
+def load_engine(checkpoint: Checkpoint, engine: Any, averages: Sequence[Tensor] | None = None) -> None:
     """Put a checkpoint's weights, moments, buffers and counters into the engine; every process must call it.
+
+    Args:
+        averages: where the moving averages go of the tensors that the optimiser steps.
 
     Raises:
         CheckpointError: something that the model has is not in it.
@@ -44,16 +48,15 @@ def load_engine(checkpoint: Checkpoint, engine: Any) -> None:
     if partitioned:
         engine.optimizer.checkpoint_event_prologue()
     fill_states(engine)
-    for fragment in fragments(engine):
+    for fragment in fragments(engine, averages):
         if saved.shapes.get(fragment.name) != fragment.shape:
             raise CheckpointError(
                 f"{checkpoint.url}: expected {fragment.name} of shape {list(fragment.shape)}, "
                 f"found {list(saved.shapes[fragment.name]) if fragment.name in saved.shapes else 'none'}"
             )
         for kind, piece in fragment.kinds.items():
-            # without ZeRO a parameter that never had a gradient has no moments yet
             if kind in MOMENTS and not saved.has(fragment.name, kind):
-                piece.zero_()
+                piece.zero_()  # it never had a gradient
             else:
                 saved.read(fragment.name, kind, fragment.start, piece)
     refresh(engine)

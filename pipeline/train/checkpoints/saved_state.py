@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,7 +25,7 @@ class _Piece:
     place: Place
 
 
-def describe(held: Sequence[Fragment], copies: HostCopy) -> list[dict[str, Any]]:
+def describe(held: Iterable[Fragment], copies: HostCopy) -> list[dict[str, Any]]:
     """Where the copies of a process's fragments lie, as JSON; what it did not copy is left out."""
     rows = []
     for fragment in held:

@@ -11,12 +11,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+
+from torch import Tensor
 
 from cluster import storage
 from cluster.errors import UserError
@@ -26,11 +28,11 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.checkpoints.engine_files import TakenFiles, Written, write_state
 from pipeline.train.checkpoints.fragments import fragments
 from pipeline.train.checkpoints.host_copy import HostCopy
-from pipeline.train.checkpoints.layout import ENGINE, LATEST, MANIFEST, WEIGHTS, rank_file, step_folder
+from pipeline.train.checkpoints.layout import ENGINE, LATEST, MANIFEST, average_file, rank_file, step_folder
 from pipeline.train.checkpoints.restore import counters
 from pipeline.train.checkpoints.retention import remove, remove_old
 from pipeline.train.checkpoints.saved_state import SavedState, describe
-from pipeline.train.checkpoints.weights_file import write_weights
+from pipeline.train.checkpoints.weights_file import write_all_weights
 
 _POLL_S = 0.02
 _GRACE_S = 30.0
@@ -98,18 +100,19 @@ class Saver:
         self._save: _Save | None = None
         self._thread: threading.Thread | None = None
 
-    def save(self, engine: Any, step: int, state: Mapping[str, Any]) -> None:
+    def save(self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None) -> None:
         """Save the engine after `step` steps; the save before is waited for.
 
         Args:
             state: what the loop itself must remember, as JSON.
+            averages: moving averages of the tensors that the optimiser steps.
 
         Raises:
             CheckpointError, StorageError: the save before failed, or, in the foreground, this one.
         """
         begun = time.perf_counter()
         self.finish()
-        save = self._save = self._take(engine, step, state, begun)
+        save = self._save = self._take(engine, step, state, averages, begun)
         self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
         self._thread.start()
         if not self._settings.train.background_saving:
@@ -159,7 +162,9 @@ class Saver:
             self._save.abandoned.set()
             self._thread.join()
 
-    def _take(self, engine: Any, step: int, state: Mapping[str, Any], begun: float) -> _Save:
+    def _take(
+        self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None, begun: float
+    ) -> _Save:
         target = step_folder(self._folder, step)
         if self._group.is_main and target.exists():
             remove(target)  # a torn save, or one of the same step
@@ -168,7 +173,9 @@ class Saver:
         files = TakenFiles(self._copies, target)
         engine.checkpoint_engine = files
         engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
-        places = describe(list(fragments(engine)), self._copies)
+        if averages is not None and (self._group.is_main or engine.zero_optimization()):
+            files.save(list(averages), str(target / average_file(self._group.rank)))
+        places = describe(fragments(engine, averages), self._copies)
         manifest = self._manifest(engine, step, state) if self._group.is_main else {}
         self._copies.end()
         return _Save(step, target, files.states, places, manifest, begun)
@@ -222,7 +229,7 @@ class Saver:
                     return
             files += [Written(**entry) for entry in json.loads(file.read_text())["files"]]
         saved = SavedState(save.target, self._group.world_size)
-        files.append(write_weights(save.target / WEIGHTS, save.target, saved.shapes, saved.dtypes, saved.whole))
+        files += write_all_weights(saved)
         known = {file.name for file in files}
         for file in sorted(save.target.rglob("*")):
             name = str(file.relative_to(save.target))

@@ -1,15 +1,29 @@
 """Writing safetensors one tensor at a time, so that a model of any size needs the memory of its largest parameter."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pipeline.train.checkpoints.engine_files import HashedFile, Written
+from pipeline.train.checkpoints.fragments import EMA, MASTER
+from pipeline.train.checkpoints.layout import AVERAGE, WEIGHTS
+from pipeline.train.checkpoints.saved_state import SavedState
 
 _NAMES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+
+
+def write_all_weights(saved: SavedState) -> Iterator[Written]:
+    """Write a checkpoint's weights and, where it has one, their moving average, beside its other files."""
+
+    def average(name: str) -> Tensor:
+        return saved.whole(name, EMA if saved.has(name, EMA) else MASTER)  # a buffer has no average
+
+    yield write_weights(saved.folder / WEIGHTS, saved.folder, saved.shapes, saved.dtypes, saved.whole)
+    if any(saved.has(name, EMA) for name in saved.shapes):
+        yield write_weights(saved.folder / AVERAGE, saved.folder, saved.shapes, saved.dtypes, average)
 
 
 def write_weights(
