@@ -1,7 +1,9 @@
 """`gavt train`: train a model, or go on where a run stopped."""
 
+import math
 import os
 import sys
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -18,6 +20,15 @@ def train(
     restarts: Annotated[
         int, typer.Option(min=0, help="Start all processes again after a crash or hang, so often without progress.")
     ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build everything, do two steps on noise, and leave no run folder.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record a few steps: RUN/profile/trace.json.gz and table.txt.")
+    ] = False,
+    profile_steps: Annotated[
+        str | None, typer.Option("--profile-steps", metavar="A:B", help="Record these steps, counted from 1.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model; the same command again goes on from the last checkpoint.
@@ -29,16 +40,21 @@ def train(
     from cluster.launch import launch_local, launched
     from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
+    from pipeline.train.profile_steps import profile_steps as chosen_steps
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     folder = run or f"runs/{settings.name}"
+    steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
     if (nproc > 1 or restarts) and not launched():
         words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
         code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
         if code:
             raise SystemExit(code)
         return
-    result = _train_here(settings, folder, as_json)
+    if dry_run:
+        _dry_run_here(settings, as_json)
+        return
+    result = _train_here(settings, folder, as_json, steps)
     if result.stopped_by is not None:
         sys.stderr.write(
             f"gavt: stopped by {result.stopped_by} after step {result.step}; the same command goes on from there\n"
@@ -69,15 +85,46 @@ def _note_crash(run: str, failure: Any, left: int | None) -> None:
     note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
 
 
-def _train_here(settings: Any, folder: str, as_json: bool) -> Any:
+def _dry_run_here(settings: Any, as_json: bool) -> None:
+    from cluster.process_group import join_process_group
+    from pipeline.train.dry_run import dry_run
+
+    group = join_process_group()
+    try:
+        found = dry_run(settings, group)
+    finally:
+        group.leave()
+    if not group.is_main:
+        return
+    at_once = f"{found.micro_batch} samples a process at once, {found.accumulated} times a step"
+    first, second = found.seconds
+    console(as_json).print(
+        f"{found.device} × {found.processes}: {found.parameters / 1e6:.1f} million parameters, {at_once}; "
+        f"a step {second:.3f} s (the first {first:.3f} s); at most {found.memory_gib:.2f} GiB a process; "
+        f"loss {found.losses[0]:.4f}, {found.losses[1]:.4f}{'' if found.finite else ': NOT FINITE'}"
+    )
+    if as_json:
+        print_json(_finite(asdict(found)))
+    if not found.finite:
+        raise SystemExit(1)
+
+
+def _finite(result: dict[str, Any]) -> dict[str, Any]:
+    """As JSON, which knows no other numbers."""
+    return result | {"losses": [loss if math.isfinite(loss) else None for loss in result["losses"]]}
+
+
+def _train_here(settings: Any, folder: str, as_json: bool, steps: tuple[int, int] | tuple[()] | None) -> Any:
     from cluster.process_group import join_process_group
     from jobs.train_line import TrainLine
     from pipeline.train.loop import train as train_loop
+    from pipeline.train.profile import ProfileRequest
 
     # the watchdog, which says more, comes before the time limit of collectives
     group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
     try:
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
-            return train_loop(settings, folder, group, line.update)
+            asked = None if steps is None else ProfileRequest(*(steps or (None, None)), line.console.print)
+            return train_loop(settings, folder, group, line.update, asked)
     finally:
         group.leave()

@@ -5,6 +5,7 @@ RUN/profile/
     table.txt       the ten most expensive of them
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from cluster.process_group import ProcessGroup
-from pipeline.errors import SettingsError
 
 _WARM_UP = 10
 _STEPS = 3
@@ -33,18 +33,6 @@ class ProfileRequest:
     first: int | None
     last: int | None
     say: Callable[[str], None]
-
-
-def profile_steps(words: str) -> tuple[int, int]:
-    """First and last step of `A:B`.
-
-    Raises:
-        SettingsError: it isn't that.
-    """
-    first, _, last = words.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise SettingsError(f"--profile-steps: expected two steps as in 20:22, found {words!r}")
-    return int(first), int(last)
 
 
 class StepProfiler:
@@ -77,6 +65,7 @@ class StepProfiler:
         self._last = min(self._last, self._steps - 1)
 
     def _begin(self) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it complains of every GPU that isn't there
         activities = [ProfilerActivity.CPU]
         if self._group.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
