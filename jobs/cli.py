@@ -8,6 +8,7 @@ import typer
 
 from cluster.errors import UserError
 from jobs import (
+    checkpoint,
     config,
     evaluate,
     inspect,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(stream.app, name="stream")
 app.command("synth")(synth.synth)

@@ -13,7 +13,7 @@ from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.mma import TaskModel
-from pipeline.train.checkpoints import WEIGHTS, find_checkpoint
+from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Trained:
 
 
 def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
-    """The model of a run folder, a folder of checkpoints or one checkpoint (path or URL).
+    """The model of a run folder, a folder of checkpoints, one checkpoint or an export (path or URL); its weights are
+    their moving average, where the checkpoint has one.
 
     Raises:
         CheckpointError: nothing there, or weights that don't fit the settings beside them.
@@ -41,11 +42,12 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
         place = ".".join(map(str, problem["loc"]))
         raise CheckpointError(f"{checkpoint.url}: made with other settings: {place}: {problem['msg']}") from None
     task_model = untrained(settings, device, settings.seed)
+    name = AVERAGE if checkpoint.has(AVERAGE) else WEIGHTS
     try:
-        with storage.local_copy(storage.join(checkpoint.url, WEIGHTS)) as file:
+        with storage.local_copy(storage.join(checkpoint.url, name)) as file:
             task_model.load_state_dict(load_file(file, device=str(device)))
     except (RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.url}/{WEIGHTS}: does not fit the model: {error}") from None
+        raise CheckpointError(f"{checkpoint.url}/{name}: does not fit the model: {error}") from None
     return Trained(task_model.eval(), settings, checkpoint.step, checkpoint.url)
 
 

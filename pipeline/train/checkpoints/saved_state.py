@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
@@ -64,6 +65,10 @@ class SavedState:
         """Whether anything of it was saved."""
         return (name, kind) in self._pieces
 
+    def size(self, name: str) -> int:
+        """Numbers in a parameter."""
+        return prod(self.shapes[name])
+
     def read(self, name: str, kind: str, start: int, into: Tensor) -> None:
         """Read a stretch of a parameter from number `start` on, as many numbers as `into` takes.
 
@@ -86,11 +91,19 @@ class SavedState:
         Raises:
             CheckpointError: a part of it was not saved.
         """
-        whole = torch.empty(prod(self.shapes[name]), dtype=self.dtypes[name])
+        whole = torch.empty(self.size(name), dtype=self.dtypes[name])
         self.read(name, kind, 0, whole)
         return whole.view(self.shapes[name])
 
+    def kinds(self) -> list[str]:
+        """Kinds of which something was saved."""
+        return sorted({kind for _, kind in self._pieces})
+
     def _tensor(self, place: Place) -> Tensor:
+        if place.file.endswith(".safetensors"):
+            with safe_open(self.folder / place.file, framework="pt") as file:
+                stored: Tensor = file.get_tensor(str(place.path[0]))
+                return stored.reshape(-1)
         if place.file not in self._files:
             self._files[place.file] = read_state(self.folder / place.file)
         tensor = value_at(self._files[place.file], place.path)

@@ -186,6 +186,7 @@ class Saver:
         return {
             "version": 2,
             "step": step,
+            "time": round(time.time(), 3),
             "world_size": self._group.world_size,
             "zero_stage": train.zero_stage,
             "precision": train.precision,

@@ -1,0 +1,127 @@
+"""`gavt checkpoint`: what a run has saved, whether it is whole, and taking it elsewhere."""
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from jobs.output import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from pipeline.train.checkpoints.listing import Listed
+
+app = typer.Typer(help="List, verify, convert and export checkpoints.", no_args_is_help=True)
+Place = Annotated[str, typer.Argument(help="Run folder, its checkpoints/ or one step's folder, local or s3://.")]
+
+
+@app.callback()
+def checkpoint() -> None:
+    """List, verify, convert and export checkpoints."""
+
+
+@app.command("ls")
+def ls(place: Place, as_json: JsonFlag = False) -> None:
+    """The checkpoints of a run: step, time, size, what saved them, whole or torn."""
+    from pipeline.train.checkpoints.listing import list_checkpoints
+
+    rows = [_row(listed) for listed in list_checkpoints(place)]
+    table = Table("step", "saved (UTC)", "size", "processes", "ZeRO", "precision", "state", box=None, pad_edge=False)
+    for column in (0, 2, 3, 4):
+        table.columns[column].justify = "right"
+    for row in rows:
+        told = ("step", "saved", "size", "world_size", "zero_stage", "precision")
+        words = ["–" if row[name] is None else str(row[name]) for name in told]
+        state = ("whole" if row["whole"] else "torn: never resumed from") + (", latest" if row["latest"] else "")
+        table.add_row(*words, state, style=None if row["whole"] else "dim")
+    console(as_json).print(table)
+    if as_json:
+        print_json({"checkpoints": rows})
+
+
+@app.command("verify")
+def verify(place: Place, as_json: JsonFlag = False) -> None:
+    """Compare every file of the whole checkpoints with its hash; exit code 2 if something is damaged."""
+    from pipeline.errors import CheckpointError
+    from pipeline.train.checkpoints.find import problems
+    from pipeline.train.checkpoints.listing import list_checkpoints
+
+    screen, found = console(as_json), []
+    for listed in list_checkpoints(place):
+        if listed.checkpoint is None:
+            screen.print(f"{listed.url}: torn, never resumed from")
+            found.append({"checkpoint": listed.url, "whole": False, "files": 0, "problems": []})
+            continue
+        wrong, files = list(problems(listed.checkpoint)), len(listed.checkpoint.manifest["files"])
+        screen.print(f"{listed.url}: {f'{len(wrong)} of {files} files damaged' if wrong else f'{files} files whole'}")
+        for problem in wrong:
+            screen.print(f"  {problem}")
+        found.append({"checkpoint": listed.url, "whole": True, "files": files, "problems": wrong})
+    if as_json:
+        print_json({"checkpoints": found})
+    damaged = [entry["checkpoint"] for entry in found if entry["problems"]]
+    if damaged:
+        raise CheckpointError(f"{damaged[0]}: damaged; a run goes on from an older checkpoint that is whole")
+
+
+@app.command("convert")
+def convert(
+    place: Place,
+    out: Annotated[str, typer.Option(help="New run folder, local or s3://.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a checkpoint as plain safetensors (weights, moments, average) to a run folder that a run can go on in.
+
+    To go on with other processes, another ZeRO stage or precision, this is not needed: `gavt train` does it by itself.
+    """
+    from pipeline.train.checkpoints.convert import convert as convert_checkpoint
+
+    result = convert_checkpoint(place, out)
+    console(as_json).print(f"{result.checkpoint} → {out}: step {result.step}, {_size(result.bytes)}, nothing pickled")
+    if as_json:
+        print_json(asdict(result))
+
+
+@app.command("export")
+def export(
+    place: Place,
+    out: Annotated[str, typer.Option(help="New folder of the model, local or s3://.")],
+    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a model to hand on: safetensors, settings and how to load it; it needs no DeepSpeed."""
+    from pipeline.train.checkpoints.export import export as export_model
+
+    result = export_model(place, out, raw)
+    which = "moving average" if result.weights == "average" else "weights"
+    console(as_json).print(f"{result.checkpoint} → {out}: {which} of step {result.step}, {_size(result.bytes)}")
+    if as_json:
+        print_json(asdict(result))
+
+
+def _row(listed: "Listed") -> dict[str, Any]:
+    manifest = listed.checkpoint.manifest if listed.checkpoint is not None else {}
+    saved = manifest.get("time")
+    step = listed.url.rstrip("/").rpartition("/")[2].removeprefix("step-")
+    return {
+        "url": listed.url,
+        "step": manifest.get("step", int(step) if step.isdigit() else None),
+        "time": saved,
+        "saved": None if saved is None else datetime.fromtimestamp(saved, timezone.utc).strftime("%Y-%m-%d %H:%M:%S"),
+        "bytes": listed.bytes,
+        "size": _size(listed.bytes),
+        "world_size": manifest.get("world_size"),
+        "zero_stage": manifest.get("zero_stage"),
+        "precision": manifest.get("precision"),
+        "whole": listed.checkpoint is not None,
+        "latest": listed.latest,
+    }
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,102 @@
+"""A trained model to hand on.
+
+    DIR/
+        model.safetensors     all weights in float32: their moving average, where the run keeps one
+        config.yaml           the run's settings
+        manifest.json         step, settings, sizes and hashes, as of a checkpoint
+        README.md             how to load it
+
+It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate --checkpoint DIR`.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster import storage
+from pipeline.errors import CheckpointError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import dump_settings
+from pipeline.train.checkpoints.engine_files import Written
+from pipeline.train.checkpoints.find import find_checkpoint
+from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint
+from pipeline.train.checkpoints.places import new_folder
+
+_README = """# {name}, step {step}
+
+{what} of the run `{name}` after {step} steps, in float32.
+
+With this project's code:
+
+    from pipeline.train.load import load_trained
+    model = load_trained("{folder}", "cpu").task_model
+
+    gavt evaluate --checkpoint {folder} --data SHARDS
+    gavt localize VIDEO --checkpoint {folder}
+
+The numbers alone, without it:
+
+    from safetensors.torch import load_file
+    weights = load_file("{folder}/{file}")     # by name, as in the model's state_dict
+
+`config.yaml` holds all settings of the run, `manifest.json` the SHA-256 of each file.
+"""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written where.
+
+    Attributes:
+        weights: `average` or `raw`.
+        bytes: of all files.
+    """
+
+    checkpoint: str
+    out: str
+    step: int
+    weights: str
+    bytes: int
+
+
+def export(url: str, out: str, raw: bool = False) -> Exported:
+    """Write a checkpoint's model (path or URL, of a run or a step) to the folder `out` (path or URL).
+
+    Args:
+        raw: take the weights themselves where there is a moving average too.
+
+    Raises:
+        CheckpointError: no checkpoint there, damaged weights, or an `out` that is in use.
+    """
+    checkpoint = find_checkpoint(url)
+    average = checkpoint.has(AVERAGE) and not raw
+    settings = ExperimentSettings.model_validate(checkpoint.manifest["settings"])
+    name = AVERAGE if average else WEIGHTS
+    with new_folder(out) as folder:
+        with storage.local_copy(storage.join(checkpoint.url, name)) as file:
+            shutil.copyfile(file, folder / WEIGHTS)
+        if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
+            (folder / WEIGHTS).unlink()
+            raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
+        (folder / "config.yaml").write_text(dump_settings(settings))
+        what = "Moving average of the weights" if average else "Weights"
+        words = {"name": settings.name, "step": checkpoint.step, "what": what, "folder": out, "file": WEIGHTS}
+        (folder / "README.md").write_text(_README.format(**words))
+        files = described(folder)
+        kept = {key: checkpoint.manifest[key] for key in ("version", "step", "world_size", "settings", "versions")}
+        manifest = kept | {"weights": "average" if average else "raw", "state": {}}
+        storage.write_text(folder / MANIFEST, json.dumps(manifest | {"files": [asdict(f) for f in files]}, indent=1))
+    size = sum(file.bytes for file in files)
+    return Exported(checkpoint.url, out, checkpoint.step, "average" if average else "raw", size)
+
+
+def described(folder: Path) -> list[Written]:
+    """All files below a folder with their sizes and hashes."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return [Written(str(f.relative_to(folder)), f.stat().st_size, storage.sha256(f)) for f in files]
+
+
+def _sha256(checkpoint: Checkpoint, name: str) -> str | None:
+    entries = (entry for entry in checkpoint.manifest["files"] if entry["name"] == name)
+    return next((str(entry["sha256"]) for entry in entries), None)

@@ -1,0 +1,49 @@
+"""Checkpoints on storage worked on in local folders."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import storage
+from pipeline.errors import CheckpointError
+from pipeline.train.checkpoints.find import verify
+from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint
+
+
+@contextmanager
+def verified_copy(checkpoint: Checkpoint) -> Iterator[Path]:
+    """A local folder with a checkpoint's files: its own, or a copy that goes at the end.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    if not storage.is_remote(checkpoint.url):
+        verify(checkpoint)
+        yield Path(checkpoint.url)
+        return
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
+        for entry in checkpoint.manifest["files"]:
+            storage.download(storage.join(checkpoint.url, entry["name"]), Path(folder) / entry["name"])
+        verify(Checkpoint(folder, checkpoint.manifest))
+        yield Path(folder)
+
+
+@contextmanager
+def new_folder(url: str) -> Iterator[Path]:
+    """A local folder whose files are at `url` (path or URL) when the block ends well, the manifests last.
+
+    Raises:
+        CheckpointError: something is there already.
+    """
+    if storage.list_files(url):
+        raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
+    if not storage.is_remote(url):
+        Path(url).mkdir(parents=True, exist_ok=True)
+        yield Path(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
+        yield Path(folder)
+        files = [file for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+        for file in sorted(files, key=lambda file: file.name == MANIFEST):
+            storage.upload(file, storage.join(url, str(file.relative_to(folder))))
