@@ -17,8 +17,7 @@ def note_crash(run: str, **details: Any) -> None:
     if storage.is_remote(run) and (folder / "events.jsonl").exists():
         for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
             storage.upload(file, storage.join(run, str(file.relative_to(folder))))
-    if storage.exists(storage.join(run, "config.yaml")):  # else it never began
-        append_event(run, "crash", **details)
+    append_event(run, "crash", **details)
 
 
 def local_folder(run: str) -> Path:

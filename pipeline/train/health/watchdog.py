@@ -89,12 +89,11 @@ class Watchdog:
         places = {rank: self._read_place(rank) for rank in range(self._group.world_size)}
         # of those that came less far than others, or as far, one that has not been heard of is the one to look at
         behind = min(places, key=lambda rank: (places[rank]["beats"], places[rank]["written"]))
-        silent_s = time.time() - places[behind]["written"]
         details = {
             "rank": behind,
             "step": places[behind]["step"],
             "phase": places[behind]["phase"],
-            "running": silent_s < self._look_s * _LOOKS_TO_WAIT,
+            "answers": self._has_dumped(behind),  # not where it is stopped, dead, or on a machine that is
             "after_s": round(still_s, 1),
             "places": [f"{rank}: step {place['step']}, {place['phase']}" for rank, place in places.items()],
         }
@@ -113,11 +112,19 @@ class Watchdog:
         os._exit(HUNG)
 
     def _dump_stacks(self) -> None:
-        with (self._folder / f"stacks-rank-{self._group.rank:05d}.txt").open("w") as file:
+        with self._stacks(self._group.rank).open("w") as file:
             _, step, phase = self._place
             file.write(f"rank {self._group.rank}, step {step}, {phase}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
+
+    def _has_dumped(self, rank: int) -> bool:
+        """Whether a process has written its stacks since the alarm."""
+        stacks = self._stacks(rank)
+        return stacks.exists() and stacks.stat().st_mtime_ns >= self._alarm.stat().st_mtime_ns
+
+    def _stacks(self, rank: int) -> Path:
+        return self._folder / f"stacks-rank-{rank:05d}.txt"
 
     def _heartbeat(self, rank: int) -> Path:
         return self._folder / f"heartbeat-rank-{rank:05d}.json"

@@ -1,0 +1,185 @@
+"""What a run does when steps go wrong, in this process."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from cluster.process_group import join_process_group
+from pipeline.errors import RunError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.tasks.mma import TaskModel
+from pipeline.train.health.bad_steps import BadSteps
+from pipeline.train.health.step_flags import StepSums
+from pipeline.train.health.stragglers import Stragglers
+from pipeline.train.load import load_trained
+from pipeline.train.loop import train
+from pipeline.train.settings import HealthSettings
+from tiny_training import curve
+
+
+@pytest.fixture(scope="module")
+def group():
+    group = join_process_group()
+    yield group
+    group.leave()
+
+
+@pytest.fixture(autouse=True)
+def no_wandb(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def run_here(command, group, run, *overrides):
+    words = ["train.log_every=1", "train.validate_every=100", *overrides]
+    settings = load_settings(str(command.config), ExperimentSettings, words).settings
+    return train(settings, str(run), group, lambda record: None)
+
+
+class Disturbed:
+    """Disturbs the losses of chosen steps, as data or hardware would; counts training steps from 1."""
+
+    def __init__(self, monkeypatch, by_step, first=1):
+        self.step = first - 1
+        whole = TaskModel.forward
+
+        def forward(model, frames, waveform, pairs):
+            loss, right = whole(model, frames, waveform, pairs)
+            if model.training:
+                self.step += 1
+                loss = by_step.get(self.step, lambda loss: loss)(loss)
+            return loss, right
+
+        monkeypatch.setattr(TaskModel, "forward", forward)
+
+
+def no_number(loss):
+    return loss * torch.nan
+
+
+def events(run, *names):
+    lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] in names]
+
+
+def state(run):
+    return load_trained(str(run), "cpu").task_model.state_dict()
+
+
+def test_a_bad_step_changes_nothing_but_the_position(command, group, tmp_path, monkeypatch):
+    Disturbed(monkeypatch, {3: no_number})
+    run_here(command, group, tmp_path, "train.checkpoint_every=2", "train.steps=3")
+    before, after = (load_trained(str(tmp_path / "checkpoints" / f"step-{n:010d}"), "cpu") for n in (2, 3))
+    now = after.task_model.state_dict()
+    # batch norm's averages too, which the batch would have spoilt
+    assert all(torch.equal(value, now[name]) for name, value in before.task_model.state_dict().items())
+    (event,) = events(tmp_path, "bad_step")
+    assert (event["step"], event["reason"]) == (3, "the loss is not a number")
+    assert [position for position, _ in event["samples"]] == list(range(32, 48))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["skipped_steps"] for row in rows] == [0, 0, 1]
+    assert rows[2]["loss"] is None
+
+
+def test_bad_steps_in_a_row_go_back_to_the_checkpoint_and_past_the_data(command, group, tmp_path, monkeypatch):
+    health = "train.health.bad_steps=2"
+    words = (health, "train.steps=9", "train.checkpoint_every=3")
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    bad = {6: no_number, 7: no_number}
+    with monkeypatch.context() as patch:
+        Disturbed(patch, bad)
+        run_here(command, group, run, *words, "train.keep_last=5")
+    (rollback,) = events(run, "rollback")
+    assert (rollback["step"], rollback["checkpoint"]) == (7, 3)
+    steps = [row[0] for row in curve(run)]
+    assert steps == list(range(1, 10))
+    # nobody saves in the middle of a bad stretch
+    assert not (run / "checkpoints" / "step-0000000006").exists()
+
+    # killed right after the rollback, a run started again goes on in the same way, and to the bit
+    shutil.copytree(run, cut)
+    shutil.rmtree(cut / "checkpoints" / "step-0000000009")
+    with monkeypatch.context() as patch:
+        patched = Disturbed(patch, {})
+        run_here(command, group, cut, *words)
+        assert patched.step == 2  # steps 8 and 9 only
+    assert curve(cut) == curve(run)
+    ours, theirs = state(cut), state(run)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_that_rollbacks_do_not_help_ends_with_a_sentence(command, group, tmp_path, monkeypatch):
+    Disturbed(monkeypatch, dict.fromkeys(range(4, 100), no_number))
+    health = ("train.health.bad_steps=2", "train.health.rollbacks=2")
+    words = (*health, "train.steps=20", "train.checkpoint_every=3", "train.zero_stage=3")
+    with pytest.raises(RunError, match="more than 2 rollbacks in 10000 steps don't help"):
+        run_here(command, group, tmp_path, *words)
+    assert [event["step"] for event in events(tmp_path, "rollback")] == [5, 7]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_spike_is_left_out_before_it_reaches_the_weights(command, group, tmp_path, monkeypatch, stage):
+    Disturbed(monkeypatch, {4: lambda loss: loss * 10})
+    words = (f"train.zero_stage={stage}", "train.steps=4", "train.checkpoint_every=3")
+    spikes = ("train.health.spike_factor=3", "train.health.spike_window=3")
+    run_here(command, group, tmp_path, *words, *spikes)
+    (event,) = events(tmp_path, "bad_step")
+    assert "is a spike above" in event["reason"]
+    before, after = (load_trained(str(tmp_path / "checkpoints" / f"step-{n:010d}"), "cpu") for n in (3, 4))
+    now = after.task_model.state_dict()
+    assert all(torch.equal(value, now[name]) for name, value in before.task_model.state_dict().items())
+
+
+def test_a_time_limit_saves_and_leaves_and_the_run_goes_on(command, group, tmp_path):
+    result = run_here(command, group, tmp_path, "train.steps=2", "train.time_limit_s=0.001")
+    assert (result.step, result.stopped_by) == (1, "time limit")
+    assert events(tmp_path, "stop")[0]["reason"] == "time limit"
+    assert run_here(command, group, tmp_path, "train.steps=2").step == 2
+
+
+def sums(loss=0.7, applied=True):
+    return StepSums(loss * 10, 5, 10, 0, True, 0, False, applied, (1.0,))
+
+
+def test_rollbacks_count_for_as_long_as_the_settings_say():
+    bad = BadSteps(HealthSettings(bad_steps=2, rollbacks=1, rollback_steps=100))
+    for step, allowed in ((10, True), (120, True), (200, False)):
+        assert bad.judge(sums(torch.nan, applied=False), scaling=False) == "the loss is not a number"
+        assert not bad.must_go_back
+        assert bad.judge(sums(applied=False), scaling=False) == "the gradient is not a number"
+        assert bad.must_go_back
+        assert bad.goes_back(step) is allowed
+    assert bad.judge(sums(), scaling=False) is None
+
+
+def test_the_search_of_fp16s_loss_scaler_is_not_bad_but_a_loss_that_is_no_number_is():
+    bad = BadSteps(HealthSettings(bad_steps=1))
+    assert bad.judge(sums(applied=False), scaling=True) is None
+    assert not bad.must_go_back
+    assert bad.judge(sums(torch.inf, applied=False), scaling=True) is not None
+    assert bad.must_go_back
+
+
+def test_spikes_are_measured_by_good_steps_only():
+    bad = BadSteps(HealthSettings(spike_factor=2, spike_window=3))
+    for loss in (1.0, 2.0, torch.nan, 3.0):
+        bad.judge(sums(loss, applied=loss == loss), scaling=False)
+    assert bad.spike_above == pytest.approx(4)
+    assert "spike" in str(bad.judge(sums(4.1, applied=False), scaling=False))
+    assert bad.spike_above == pytest.approx(4)
+    again = BadSteps(bad.settings, **json.loads(json.dumps(bad.state())))
+    assert again.spike_above == bad.spike_above
+
+
+def test_a_process_that_is_slow_for_long_is_told_once():
+    stragglers, told = Stragglers(1.5), []
+    for _ in range(12):
+        stragglers.add((1.0, 1.1, 2.0, 0.9))
+        stragglers.add((1.0, 1.1, 2.0, 0.9))
+        record = stragglers.record()
+        told.append(stragglers.slow_for_long)
+    assert record == {"slowest_rank": 2, "slowest_excess": 1.0}
+    assert told == [False] * 4 + [True] + [False] * 7
+    assert Stragglers(1.5).record() == {}

@@ -1,0 +1,93 @@
+"""A run of two processes whose ranks are killed at random moments, again and again.
+
+KILLS=50 KILLS_SEED=0 pytest -m slow -s tests/pipeline/train/test_kills_of_training.py
+"""
+
+import json
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from tiny_training import curve
+
+EACH = 30
+"""Most steps between two kills; checkpoints come every 10."""
+
+
+def ranks_of(process):
+    """Rank → process, of those that run now."""
+    ranks = {}
+    for child in psutil.Process(process.pid).children():
+        try:
+            ranks[int(child.environ()["RANK"])] = child
+        except (psutil.Error, KeyError):  # ended, or about to begin
+            continue
+    return ranks
+
+
+def steps_in(run):
+    file = run / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def events(run, *names):
+    file = run / "events.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [event for event in map(json.loads, lines) if event["event"] in names]
+
+
+def wait_until(condition, process, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            raise AssertionError(process.stderr.read())
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_run_whose_ranks_are_killed_at_random_moments_equals_an_undisturbed_one(command, tmp_path):
+    kills, seed = int(os.environ.get("KILLS", "50")), int(os.environ.get("KILLS_SEED", "0"))
+    draw = random.Random(seed)
+    words = ["--nproc", "2", f"train.steps={EACH * max(kills, 4)}", "train.checkpoint_every=10", "train.log_every=1"]
+    words += ["train.validate_every=100", "train.zero_stage=2"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    started = time.monotonic()
+    command.finish(whole, *words)
+    undisturbed_s = time.monotonic() - started
+
+    started = time.monotonic()
+    process = command.start(run, *words, "--restarts", str(kills))
+    killed, ranks = {"start-up": 0, "training": 0}, {}
+    for _ in range(kills):
+        old, begun = {one.pid for one in ranks.values()}, len(events(run, "start", "resume"))
+        wait_until(lambda old=old: len([1 for one in ranks_of(process).values() if one.pid not in old]) == 2, process)
+        ranks = ranks_of(process)
+        moment = "start-up" if draw.random() < 0.2 else "training"
+        if moment == "start-up":
+            time.sleep(draw.uniform(0, 10))
+        else:
+            wait_until(lambda begun=begun: len(events(run, "start", "resume")) > begun, process)
+            goal = steps_in(run) + draw.randrange(1, EACH)
+            wait_until(lambda goal=goal: steps_in(run) >= goal, process)
+            time.sleep(draw.uniform(0, 0.2))
+        os.kill(ranks[draw.choice((0, 1))].pid, signal.SIGKILL)
+        killed[moment] += 1
+    _, err = process.communicate(timeout=3600)
+    took_s = time.monotonic() - started
+    assert process.returncode == 0, err
+
+    assert curve(run) == curve(whole)
+    crashes = events(run, "crash")
+    assert len(crashes) == kills
+    assert all("was killed by SIGKILL" in crash["reason"] for crash in crashes)
+    goodput = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["goodput"]
+    print(
+        f"\n{kills} kills ({killed['start-up']} of them during start-up, seed {seed}): loss curve of {EACH * max(kills, 4)} "
+        f"steps equal; {took_s:.0f} s against {undisturbed_s:.0f} s undisturbed; goodput {goodput:.3f}"
+    )
