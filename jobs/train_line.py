@@ -5,11 +5,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class TrainLine:
-    """Step, loss, accuracy, samples/s, share of time waiting for data, remaining time. Where there is no terminal, a
-    line of text every tenth of the run and at each validation."""
+    """Step, loss, accuracy, samples/s, model FLOPs utilisation where it is known, share of time waiting for data,
+    remaining time; skipped steps, and after a restart goodput. Where there is no terminal, a line of text every tenth
+    of the run and at each validation."""
 
     def __init__(self, console: Console, steps: int, folder: str, shown: bool) -> None:
         self.console, self.steps, self.folder, self.shown = console, steps, folder, shown
@@ -18,12 +20,13 @@ class TrainLine:
         self.printed = 0
         self.progress = Progress(
             TextColumn("train"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             TimeRemainingColumn(),
             console=console,
             disable=not self.live,
+            expand=True,
         )
 
     def __enter__(self) -> "TrainLine":
@@ -43,11 +46,29 @@ class TrainLine:
         numbers = self.validation.removeprefix(" · ")
         if "loss" in record:
             numbers = (
-                f"loss {record['loss']:.4f} · accuracy {record['accuracy']:.3f}{self.validation}"
-                f" · {record['samples_per_s']:.0f} samples/s · waiting for data {record['data_wait']:.0%}"
+                f"{_learning(record)}{self.validation} · {record['samples_per_s']:.0f} samples/s{_utilisation(record)}"
+                f" · waiting for data {record['data_wait']:.0%}{_trouble(record)}"
             )
         self.progress.update(self.task, completed=record["step"], numbers=numbers)
         due = record["step"] >= self.printed + self.steps / 10 or "validation/accuracy" in record
         if self.shown and not self.live and (due or record["step"] == self.steps):
             self.printed = record["step"]
             self.console.print(f"step {record['step']}/{self.steps} · {numbers}")
+
+
+def _learning(record: dict[str, Any]) -> str:
+    if record["loss"] is None:
+        return "all steps skipped"
+    return f"loss {record['loss']:.4f} · accuracy {record['accuracy']:.3f}"
+
+
+def _utilisation(record: dict[str, Any]) -> str:
+    return f" · MFU {record['mfu']:.0%}" if "mfu" in record else ""
+
+
+def _trouble(record: dict[str, Any]) -> str:
+    """What matters only where something went wrong."""
+    words = f" · goodput {record['goodput']:.0%}" if "event/resume" in record else ""
+    if bad := record.get("event/bad_step"):
+        words += f" · {bad} bad steps"
+    return words

@@ -23,7 +23,7 @@ from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.restore import changes, load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine import build_engine, micro_batch_of
+from pipeline.train.engine import build_engine, full_weights, micro_batch_of
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import as_rolled_back, write_rollback
@@ -31,6 +31,7 @@ from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
+from pipeline.train.map_grid import MapGrid
 from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
 from pipeline.train.profile import ProfileRequest, StepProfiler
@@ -123,6 +124,7 @@ class _Training:
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.clock = RunClock(time.time())
         self.utilisation = Utilisation(settings, group)
+        self.maps = MapGrid(settings, run, group) if settings.train.maps_every else None
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
@@ -205,9 +207,10 @@ class _Training:
             record |= {"step": step} | validate(
                 self.engine, self.data.validation, self.settings, self.group, self.micro_batch
             )
+        if self.maps is not None and self.maps.is_due(step):
+            record |= self.maps.draw(full_weights(self.engine), step)
         if record and self.group.is_main:
-            self.log.record(record)
-            self.on_record(record)
+            self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
         due = step % settings.checkpoint_every == 0 and not self.bad.in_row
         if due or last or stopped:

@@ -51,16 +51,18 @@ class RunLog:
         for sink in self._sinks:
             sink.begin(records, events)
 
-    def record(self, record: Record) -> None:
-        """Write a record, with the number of events of each kind so far as `event/NAME`."""
+    def record(self, record: Record) -> Record:
+        """Write a record with its `time` (Unix) and the number of events of each kind so far as `event/NAME`, and
+        return it so."""
         if not self._is_main:
-            return
+            return record
         counts = {f"event/{name}": count for name, count in sorted(self._counts.items())}
         record = record | {"time": round(time.time(), 3)} | counts
         self._metrics.write(record)
         for sink in self._sinks:
             sink.log(record)
         self.last = self.last | record
+        return record
 
     def event(self, name: str, **details: Any) -> None:
         """Write an event."""

@@ -1,0 +1,107 @@
+"""The grid of frames and maps that shows during training what a model looks at.
+
+RUN/maps/step-0000001200.png    for a few validation samples, always the same: the frame with a line around what
+                                sounds, the map over it, and the labels below
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError
+from pipeline.evaluate.localize.overlay import lay_heat
+from pipeline.evaluate.localize.track import unit_range
+from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
+from pipeline.evaluate.samples import Batch, EvaluationSamples
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.load import untrained
+from pipeline.train.metrics_log import Record
+from pipeline.train.sinks import MAPS
+
+_SAMPLES, _COLUMNS = 8, 4
+_SIDE, _SPLIT, _GAP, _CAPTION = 160, 4, 14, 22
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+_INK, _PAPER, _TRUTH = (60, 60, 67), (255, 255, 255), (255, 255, 255)
+_LETTERS = 44
+"""About what fits below two pictures."""
+
+
+class MapGrid:
+    """Draws the grid of a run. Its maps are those of the readout that `gavt localize` takes by default.
+
+    The main process builds the model once more for it, in float32, and needs the memory for that.
+    """
+
+    def __init__(self, settings: ExperimentSettings, run: Path, group: ProcessGroup) -> None:
+        """
+        Raises:
+            SettingsError: there is no validation set to take samples from.
+        """
+        if settings.data.validation is None:
+            raise SettingsError(
+                "data.validation: expected a shard set whose samples train.maps_every draws, found none"
+            )
+        self._settings, self._run, self._group = settings, run, group
+        self._batch: Batch | None = None
+
+    def is_due(self, step: int) -> bool:
+        """Whether a grid is due after `step` steps; also at the end."""
+        train = self._settings.train
+        return step == train.steps or (train.maps_every is not None and step % train.maps_every == 0)
+
+    def draw(self, weights: dict[str, Tensor], step: int) -> Record:
+        """Draw the grid of a model with these weights; only the main process does, the others get an empty record."""
+        if not self._group.is_main:
+            return {}
+        device, settings = self._group.device, self._settings
+        if self._batch is None:
+            assert settings.data.validation is not None
+            size = settings.evaluate.map_size
+            samples = EvaluationSamples(settings.data.validation, settings.features, size, _SAMPLES, device)
+            self._batch = samples.read(range(len(samples)))
+        model = untrained(settings, device, settings.seed)
+        model.load_state_dict(weights)
+        readout = build_readout(DEFAULT_READOUT, settings.evaluate)
+        heat = readout(model, self._batch.frames, self._batch.waveform).detach().float().cpu().numpy()
+        file = self._run / "maps" / f"step-{step:010d}.png"
+        file.parent.mkdir(exist_ok=True)
+        draw_grid(self._batch, heat).save(file, optimize=True)
+        return {"step": step, MAPS: str(file.relative_to(self._run))}
+
+
+def draw_grid(batch: Batch, heat: npt.NDArray[np.float32]) -> Image.Image:
+    """Samples with their maps [B, h, w] in rows of four."""
+    count = len(batch.keys)
+    columns, rows = min(_COLUMNS, count), -(-count // _COLUMNS)
+    width, height = 2 * _SIDE + _SPLIT, _SIDE + _CAPTION
+    page = Image.new("RGB", (columns * width + (columns + 1) * _GAP, rows * height + _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    for place in range(count):
+        left = _GAP + (place % _COLUMNS) * (width + _GAP)
+        top = _GAP + (place // _COLUMNS) * height
+        pixels = batch.middle[place].permute(1, 2, 0).cpu().numpy()
+        frame = np.array(Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+        truth = batch.truths[place]
+        page.paste(Image.fromarray(frame if truth is None else _outline(frame, truth)), (left, top))
+        page.paste(Image.fromarray(lay_heat(frame, unit_range(heat[place]), _WHOLE)), (left + _SIDE + _SPLIT, top))
+        caption = ", ".join(batch.metadata[place].labels) or batch.keys[place]
+        if len(caption) > _LETTERS:
+            caption = caption[: _LETTERS - 1] + "…"
+        draw.text((left, top + _SIDE + _CAPTION / 2), caption, fill=_INK, font=font, anchor="lm")
+    return page
+
+
+def _outline(frame: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """The frame with a line, two pixels wide, around a mask of any size."""
+    mask = np.array(Image.fromarray(truth).resize((_SIDE, _SIDE), Image.Resampling.NEAREST))
+    inner = mask.copy()
+    for axis in (0, 1):
+        for shift in (-2, 2):
+            inner &= np.roll(mask, shift, axis=axis)
+    drawn: npt.NDArray[np.uint8] = frame.copy()
+    drawn[mask & ~inner] = _TRUTH
+    return drawn

@@ -1,0 +1,139 @@
+"""What a run says of itself, in its folder and in TensorBoard."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cluster.process_group import join_process_group
+from pipeline.code_version import code_version
+from pipeline.errors import SettingsError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.loop import train
+from pipeline.train.metrics_log import EventLog, MetricsLog, read_records
+from pipeline.train.run_clock import RunClock
+from tiny_training import curve
+
+WORDS = ["train.tensorboard=true", "train.maps_every=6"]
+
+
+@pytest.fixture(scope="module")
+def run(command, tmp_path_factory):
+    """A run that lost its last checkpoint and went on from the one before."""
+    run = tmp_path_factory.mktemp("logged") / "run"
+    group = join_process_group()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        settings = load_settings(str(command.config), ExperimentSettings, WORDS).settings
+        train(settings, str(run), group, lambda record: None)
+        (run / "first").write_text(json.dumps(curve(run)))
+        shutil.rmtree(run / "checkpoints" / "step-0000000012")
+        train(settings, str(run), group, lambda record: None)
+    group.leave()
+    return run
+
+
+@pytest.fixture(scope="module")
+def board(run):
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    return board
+
+
+def test_records_tell_memory_time_in_checkpoints_and_what_happened(run):
+    records = read_records(run / "metrics.jsonl")
+    assert [record["step"] for record in records] == [2, 4, 6, 8, 10, 12]
+    assert all(0 < record["memory_gib"] < record["host_memory_gib"] for record in records)
+    assert records[0]["checkpoint_s"] == 0
+    assert records[2]["checkpoint_s"] > 0  # the one after step 4
+    assert records[3]["event/start"] == 1
+    assert "event/resume" not in records[3]
+    assert records[-1]["event/resume"] == 1
+
+
+def test_a_resumed_run_draws_and_records_the_same_as_before(run):
+    assert json.loads((run / "first").read_text()) == [list(row) for row in curve(run)]
+
+
+def test_goodput_counts_steps_once_and_the_time_since_the_first_start(run):
+    events, (*_, earlier, last) = read_records(run / "events.jsonl"), read_records(run / "metrics.jsonl")
+    before, after = (
+        json.loads((run / "checkpoints" / f"step-{step:010d}" / "manifest.json").read_text())["state"]["useful_s"]
+        for step in (8, 12)
+    )
+    first = events[0]["time"]
+    # it is taken after the last step, before validation; the record is written behind it
+    assert after / (last["time"] - first) <= last["goodput"] + 1e-4
+    assert last["goodput"] <= after / (earlier["time"] - first) + 1e-4
+    # the first four steps after step 8 were thrown away; those of the second process count
+    resumed = next(event["time"] for event in events if event["event"] == "resume")
+    assert 0 < after - before < last["time"] - resumed
+
+
+def test_goodput_is_useful_time_over_wall_time(monkeypatch):
+    clock = RunClock(started=1000.0)
+    clock.add(30.0)
+    clock.add(15.0)
+    monkeypatch.setattr("time.time", lambda: 1060.0)
+    assert clock.goodput() == 0.75
+
+
+def test_tensorboard_has_every_record_once_after_a_restart(run, board):
+    for name in ("loss", "accuracy", "learning_rate", "grad_norm", "goodput", "validation/loss", "event/checkpoint"):
+        shown = [(point.step, point.value) for point in board.Scalars(name)]
+        records = read_records(run / "metrics.jsonl")
+        expected = [(record["step"], np.float32(record[name])) for record in records if name in record]
+        assert shown == expected
+
+
+def test_tensorboard_shows_maps_and_events(run, board):
+    assert [image.step for image in board.Images("maps")] == [6, 12]
+    (resume,) = board.Tensors("event/resume/text_summary")
+    assert resume.step == 8
+    assert b"world_size 1" in resume.tensor_proto.string_val[0]
+    assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_maps_are_drawn_where_the_records_say(run):
+    records = [record for record in read_records(run / "metrics.jsonl") if "maps" in record]
+    assert [record["maps"] for record in records] == [f"maps/step-{step:010d}.png" for step in (6, 12)]
+    pictures = [np.array(Image.open(run / record["maps"])) for record in records]
+    assert pictures[0].shape == pictures[1].shape
+    assert not np.array_equal(*pictures)  # another model by then
+
+
+def test_maps_without_a_validation_set_are_refused(command, tmp_path):
+    group = join_process_group()
+    settings = load_settings(str(command.config), ExperimentSettings, [*WORDS, "data.validation=null"]).settings
+    with pytest.raises(SettingsError, match=r"data\.validation: expected a shard set whose samples train\.maps_every"):
+        train(settings, str(tmp_path), group, lambda record: None)
+    group.leave()
+
+
+def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
+    metrics, events = MetricsLog(tmp_path / "metrics.jsonl"), EventLog(tmp_path / "events.jsonl")
+    for step in (1, 2, 3):
+        metrics.write({"step": step})
+        events.write("checkpoint", step=step)
+    for log in (metrics, events):
+        with log.file.open("a") as lines:
+            lines.write('{"step": 4, "ti')
+    assert [record["step"] for record in metrics.rewind(2)] == [1, 2]
+    assert [event["step"] for event in events.mend()] == [1, 2, 3]
+    metrics.write({"step": 3})
+    events.write("resume", step=2)
+    metrics.sync()
+    events.sync()
+    assert [record["step"] for record in read_records(metrics.file)] == [1, 2, 3]
+    assert [event["event"] for event in read_records(events.file)] == ["checkpoint"] * 3 + ["resume"]
+
+
+def test_the_code_is_named_by_version_and_commit():
+    code = code_version()
+    assert code["version"]
+    assert code["commit"] is None or len(code["commit"]) == 40
+    assert (code["commit"] is None) == (code["changed"] is None)
