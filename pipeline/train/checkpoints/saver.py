@@ -174,7 +174,7 @@ class Saver:
         engine.checkpoint_engine = files
         engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
         if averages is not None and (self._group.is_main or engine.zero_optimization()):
-            files.save(list(averages), str(target / average_file(self._group.rank)))
+            files.save({"averages": list(averages)}, str(target / average_file(self._group.rank)))
         places = describe(fragments(engine, averages), self._copies)
         manifest = self._manifest(engine, step, state) if self._group.is_main else {}
         self._copies.end()

@@ -1,0 +1,356 @@
+"""Saving, finding and restoring checkpoints of a small model, in this process."""
+
+import errno
+import itertools
+import json
+import shutil
+import threading
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from cluster.errors import StorageError
+from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.errors import CheckpointError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint, saver
+from pipeline.train.checkpoints.engine_files import read_state
+from pipeline.train.checkpoints.find import problems
+from pipeline.train.checkpoints.fragments import fragments, masters
+from pipeline.train.checkpoints.restore import changes, counters, load_engine
+from pipeline.train.checkpoints.retention import kept
+from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine import build_engine
+
+WAYS = list(itertools.product((0, 1, 2, 3), ("fp32", "bf16")))
+
+
+@pytest.fixture(scope="module")
+def group():
+    group = join_process_group()
+    yield group
+    group.leave()
+
+
+class Small(nn.Module):
+    """Matrices, norms and buffers, of sizes that nothing divides."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.norm, self.last = nn.Linear(7, 13), nn.LayerNorm(13), nn.Linear(13, 3)
+        self.register_buffer("running_mean", torch.zeros(7))
+        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("made_anew", torch.zeros(1), persistent=False)
+
+    def forward(self, numbers):
+        with torch.no_grad():
+            self.running_mean.lerp_(numbers.to(self.running_mean.dtype).mean(0), 0.1)
+            self.seen += len(numbers)
+        return self.last(self.norm(self.first(numbers)).relu()).float().square().mean()
+
+
+def settings_of(stage=1, precision="fp32", **train) -> ExperimentSettings:
+    chosen = {"batch_size": 8, "zero_stage": stage, "precision": precision, "learning_rate": 0.01} | train
+    return ExperimentSettings.model_validate({"train": chosen})
+
+
+def build(group, stage=1, precision="fp32", seed=0, steps=0):
+    engine = build_engine(Small(seed), settings_of(stage, precision).train, 8, group)
+    engine.train()
+    train(engine, steps)
+    return engine
+
+
+def train(engine, steps):
+    dtype = next(engine.module.parameters()).dtype
+    for step in range(steps):
+        numbers = torch.randn(8, 7, generator=torch.Generator().manual_seed(step)).to(dtype)
+        engine.backward(engine(numbers))
+        engine.step()
+
+
+def held(engine, averages=None):
+    """Copies of all that an engine holds, by name and kind."""
+    found = fragments(engine, averages)
+    return {(one.name, kind): piece.clone() for one in found for kind, piece in one.kinds.items()}
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key in theirs:
+        assert torch.equal(ours[key].float(), theirs[key].float()), key
+
+
+def saver_of(folder, group, publish=lambda: None, **train):
+    return Saver(folder / "checkpoints", group, settings_of(**train), publish)
+
+
+@pytest.fixture(scope="module")
+def engine(group):
+    return build(group, steps=2)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(group, tmp_path_factory):
+    """A run of each way of computing: its folder, what its engine held, and its averages."""
+    found = {}
+    for stage, precision in WAYS:
+        run = tmp_path_factory.mktemp("runs") / "run"
+        engine = build(group, stage, precision, seed=stage, steps=3)
+        averages = [torch.randn(master.shape) for master in masters(engine)]
+        saving = saver_of(run, group, stage=stage, precision=precision)
+        saving.save(engine, 3, {}, averages)
+        saving.finish()
+        found[stage, precision] = (run, held(engine, averages), counters(engine))
+    return found
+
+
+@pytest.mark.parametrize(("stage", "precision"), WAYS)
+def test_an_engine_goes_on_from_every_zero_stage_and_precision_to_the_bit(group, checkpoints, stage, precision):
+    engine = build(group, stage, precision, seed=9)
+    averages = [torch.zeros(master.shape) for master in masters(engine)]
+    for run, theirs, counted in checkpoints.values():
+        load_engine(find_checkpoint(str(run)), engine, averages)
+        assert_equal(held(engine, averages), theirs)
+        assert {**counters(engine), "loss_scale": 0} == {**counted, "loss_scale": 0}
+        model = {name: parameter for name, parameter in engine.module.named_parameters() if stage < 3}
+        for name, parameter in model.items():  # what the model computes with is the masters
+            assert torch.equal(parameter.view(-1), theirs[name, "fp32"].to(parameter.dtype))
+    train(engine, 1)
+
+
+@pytest.mark.parametrize(("stage", "precision"), WAYS)
+def test_the_weights_of_a_checkpoint_are_readable_without_deepspeed(checkpoints, stage, precision):
+    run, theirs, _ = checkpoints[stage, precision]
+    folder = run / "checkpoints/step-0000000003"
+    weights, average = load_file(folder / "model.safetensors"), load_file(folder / "ema.safetensors")
+    assert weights.keys() == average.keys() == Small(0).state_dict().keys()
+    for name, value in weights.items():
+        assert torch.equal(value.view(-1).float(), theirs[name, "fp32"].float())
+        kind = "ema" if (name, "ema") in theirs else "fp32"
+        assert torch.equal(average[name].view(-1).float(), theirs[name, kind].float())
+    Small(1).load_state_dict(weights)
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_what_is_saved_is_the_moment_of_saving(
+    group, tmp_path, monkeypatch
+):
+    engine, written, write = build(group, steps=2), threading.Event(), saver.write_state
+    monkeypatch.setattr(saver, "write_state", lambda *words: written.wait(60) and write(*words))
+    then, saving = held(engine), saver_of(tmp_path, group)
+    saving.save(engine, 2, {"note": 1})
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
+    train(engine, 2)
+    assert not list(saving.whole())
+    written.set()
+    saving.finish()
+    (saved,) = saving.whole()
+    assert (saved.step, saved.bytes) == (2, find_checkpoint(str(tmp_path)).bytes)
+    again = build(group, seed=5)
+    load_engine(find_checkpoint(str(tmp_path)), again)
+    assert_equal(held(again), then)
+
+
+def test_the_next_save_waits_for_the_last_and_one_in_the_foreground_for_itself(engine, group, tmp_path, monkeypatch):
+    order, write = [], saver.write_state
+
+    def slowly(state, file, folder):
+        time.sleep(0.1)
+        order.append(folder.name)
+        return write(state, file, folder)
+
+    monkeypatch.setattr(saver, "write_state", slowly)
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.save(engine, 4, {})
+    assert [found.step for found in saving.whole()] == [2]
+    saving.finish()
+    assert order == sorted(order)
+    blocking = saver_of(tmp_path / "blocking", group, background_saving=False)
+    blocking.save(engine, 2, {})
+    assert find_checkpoint(str(tmp_path / "blocking")).step == 2
+    assert blocking.stalled_s > 0.1
+
+
+def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engine, group, tmp_path, monkeypatch):
+    def full(*words):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.finish()
+    monkeypatch.setattr(saver, "write_state", full)
+    saving.save(engine, 4, {})
+    with pytest.raises(CheckpointError, match="step-0000000004: the checkpoint can't be written: No space left on dev"):
+        saving.save(engine, 6, {})
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 2
+    monkeypatch.undo()
+    saving.save(engine, 6, {})
+    saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 6
+
+
+def test_storage_that_is_down_is_an_error_at_the_end(engine, group, tmp_path):
+    def down():
+        raise StorageError("s3://bucket/run: can't write it: connection refused")
+
+    saving = saver_of(tmp_path, group, publish=down)
+    saving.save(engine, 2, {})
+    with pytest.raises(StorageError, match="connection refused"):
+        saving.finish()
+    assert find_checkpoint(str(tmp_path)).step == 2  # here it is whole
+
+
+def test_a_save_that_is_cut_off_anywhere_is_never_resumed_from(engine, group, tmp_path, monkeypatch):
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.finish()
+    reached = []
+
+    class Cut(Exception):
+        pass
+
+    def cut_off(name):
+        """Let the process die before the function's first call, before its second, …"""
+        original = getattr(saver, name)
+        for at in itertools.count():
+            calls = itertools.count()
+
+            def cutting(*words, at=at, calls=calls):
+                if next(calls) == at:
+                    raise Cut
+                return original(*words)
+
+            monkeypatch.setattr(saver, name, cutting)
+            saving.save(engine, 4, {})
+            try:
+                saving.finish()
+            except Cut:
+                reached.append(name)
+                assert newest_checkpoint(tmp_path / "checkpoints").step == 2
+                continue
+            finally:
+                monkeypatch.setattr(saver, name, original)
+            shutil.rmtree(tmp_path / "checkpoints/step-0000000004")
+            (tmp_path / "checkpoints/latest").write_text("step-0000000002")
+            return
+
+    cut_off("write_state")
+    cut_off("write_all_weights")
+    cut_off("_sync_folder")
+    assert [reached.count(name) for name in ("write_state", "write_all_weights", "_sync_folder")] == [2, 1, 2]
+
+
+class OneOfTwo(ProcessGroup):
+    """A process whose other one is elsewhere in time."""
+
+    def sum(self, values):
+        return list(values)
+
+    def from_main(self, value):
+        return value
+
+    def barrier(self):
+        pass
+
+
+def test_a_checkpoint_is_whole_only_when_every_process_has_written_its_files(engine, tmp_path):
+    saving = saver_of(tmp_path, OneOfTwo(0, 0, 2, torch.device("cpu")))
+    saving.save(engine, 2, {})
+    folder = tmp_path / "checkpoints/step-0000000002"
+    while not (folder / "rank-00000.json").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert not (folder / MANIFEST).exists()
+    (folder / "rank-00001.json").write_text(json.dumps({"files": [], "fragments": []}))
+    saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 2
+
+
+def test_the_failure_of_another_process_is_an_error_here_too(engine, tmp_path):
+    class OtherFails(OneOfTwo):
+        def sum(self, values):
+            return [value + 1 for value in values]
+
+    saving = saver_of(tmp_path, OtherFails(0, 0, 2, torch.device("cpu")))
+    saving.save(engine, 2, {})
+    with pytest.raises(CheckpointError, match="another process could not write its part"):
+        saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "expected"),
+    [(2, None, {40, 50}), (1, 20, {20, 40, 50}), (3, 10, {10, 20, 30, 40, 50}), (9, None, {10, 20, 30, 40, 50})],
+)
+def test_the_newest_checkpoints_and_every_nth_are_kept(last, every, expected):
+    assert kept([10, 20, 30, 40, 50], last, every) == expected
+
+
+def test_old_checkpoints_and_torn_saves_go(engine, group, tmp_path):
+    torn = tmp_path / "checkpoints/step-0000000001"
+    torn.mkdir(parents=True)
+    saving = saver_of(tmp_path, group, keep_last=1, keep_every=4)
+    for step in (2, 4, 6):
+        saving.save(engine, step, {})
+    saving.finish()
+    assert sorted(int(place.name[5:]) for place in (tmp_path / "checkpoints").glob("step-*")) == [4, 6]
+
+
+def test_every_damaged_file_is_named_and_nothing_but_damage_is_no_new_beginning(engine, group, tmp_path):
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.finish()
+    found = find_checkpoint(str(tmp_path))
+    assert not list(problems(found))
+    folder = tmp_path / "checkpoints/step-0000000002"
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(300)
+        file.write(b"\x13")
+    (folder / "rank-00000.json").unlink()
+    assert sorted(problem.rpartition("/")[2].split(":")[0] for problem in problems(found)) == [
+        "model.safetensors",
+        "rank-00000.json",
+    ]
+    with pytest.raises(CheckpointError, match="there is no older one to go on from: remove .* to start anew"):
+        newest_checkpoint(tmp_path / "checkpoints")
+
+
+def test_a_model_with_other_parameters_is_refused(group, checkpoints):
+    run, *_ = checkpoints[1, "fp32"]
+
+    class Wider(Small):
+        def __init__(self) -> None:
+            super().__init__(0)
+            self.last = nn.Linear(13, 4)
+
+    engine = build_engine(Wider(), settings_of().train, 8, group)
+    with pytest.raises(CheckpointError, match=r"expected last.weight of shape \[4, 13\], found \[3, 13\]"):
+        load_engine(find_checkpoint(str(run)), engine)
+
+
+def test_no_code_runs_from_a_file_of_a_checkpoint(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'sprung')!r}, 'w')",))
+
+    torch.save({"module": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(CheckpointError, match="not a file of a checkpoint"):
+        read_state(tmp_path / "trap.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_manifest_tells_what_saved_it_and_what_changed_since(checkpoints):
+    run, *_ = checkpoints[3, "bf16"]
+    found = find_checkpoint(str(run))
+    assert {"world_size": 1, "zero_stage": 3, "precision": "bf16"}.items() <= found.manifest.items()
+    assert {"torch", "deepspeed", "gavt"} == found.manifest["versions"].keys()
+    assert changes(found, settings_of(3, "bf16"), 1) == {}
+    assert changes(found, settings_of(1, "bf16"), 2) == {
+        "world_size": {"from": 1, "to": 2},
+        "zero_stage": {"from": 3, "to": 1},
+    }
