@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
+from pipeline.models.blocks import blocks
 from pipeline.train.offload import check_offload, engine_sections, offload_settings
 from pipeline.train.optimizer import build_optimizer
 from pipeline.train.settings import TrainSettings
@@ -51,6 +52,8 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     if settings.precision == "fp16" and group.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
     check_offload(settings)
+    if settings.compile:
+        compile_blocks(model, settings)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     with quiet_deepspeed():
@@ -75,7 +78,24 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     if settings.zero_stage == 0 and settings.precision != "fp32":
         # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
         engine.optimizer.optimizer.state.clear()
+    scaler = getattr(engine.optimizer, "loss_scaler", None)
+    if hasattr(scaler, "raise_error_at_min_scale"):
+        scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead
     return engine
+
+
+def compile_blocks(model: nn.Module, settings: TrainSettings) -> None:
+    """Compile each block where it stands; the parameters keep their names.
+
+    Raises:
+        SettingsError: under ZeRO-3, whose parameters come and go in hooks that can't be compiled.
+    """
+    if settings.zero_stage == 3:
+        raise SettingsError(
+            "train.compile: blocks are not compiled under train.zero_stage = 3; use stage 1 or 2, or false"
+        )
+    for block in blocks(model):
+        block.compile(dynamic=False)
 
 
 def step_was_applied(engine: Any) -> bool:

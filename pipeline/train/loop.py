@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.restore import changes, load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
+from pipeline.train.ema import Ema
 from pipeline.train.engine import build_engine, full_weights, micro_batch_of
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
@@ -169,6 +171,8 @@ class _Training:
         self.stragglers.add(sums.own_s)
         if sums.applied:
             self.clock.add(seconds - waited_s)
+            if self.ema is not None:
+                self.ema.update(self.engine)
         return sums
 
     def _go_back(self, step: int) -> None:
@@ -190,7 +194,7 @@ class _Training:
         self._note("rollback", step=step, checkpoint=checkpoint.step, reason=bad)
         self.engine.destroy()
         self.engine = self._build()  # under ZeRO-3 an engine that has saved can't load
-        load_engine(checkpoint, self.engine)
+        load_engine(checkpoint, self.engine, self._averages())
         self.engine.train()
 
     def _after(self, step: int, stopped: bool) -> None:
@@ -204,11 +208,13 @@ class _Training:
                 self._note("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
         if self.data.validation is not None and (step % settings.validate_every == 0 or last):
             self.watchdog.beat("validation", step)
-            record |= {"step": step} | validate(
-                self.engine, self.data.validation, self.settings, self.group, self.micro_batch
-            )
+            with self._averaged():
+                found = validate(self.engine, self.data.validation, self.settings, self.group, self.micro_batch)
+            record |= {"step": step} | found
         if self.maps is not None and self.maps.is_due(step):
-            record |= self.maps.draw(full_weights(self.engine), step)
+            with self._averaged():
+                weights = full_weights(self.engine)
+            record |= self.maps.draw(weights, step)
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
@@ -217,7 +223,7 @@ class _Training:
             self.watchdog.beat("checkpoint", step)
             started = time.perf_counter()
             self.log.sync()
-            self.saver.save(self.engine, step, self._state())
+            self.saver.save(self.engine, step, self._state(), self._averages())
             self.interval.checkpoint_s += time.perf_counter() - started
         self._note_saved()
 
@@ -260,13 +266,23 @@ class _Training:
         set_checkpointing(model, settings.train.activation_checkpointing)
         if self.checkpoint is None:
             load_pretrained(model)
-        return build_engine(model, settings.train, self.micro_batch, self.group)
+        engine = build_engine(model, settings.train, self.micro_batch, self.group)
+        decay = settings.train.ema_decay
+        self.ema = None if decay is None else Ema(engine, decay)
+        return engine
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Where the model computes with the average of the weights, if there is one."""
+        return nullcontext() if self.ema is None else self.ema.in_place(self.engine)
+
+    def _averages(self) -> list[torch.Tensor] | None:
+        return None if self.ema is None else self.ema.average
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint, rewind the metrics to it, and say at which step to go on."""
         checkpoint, step = self.checkpoint, 0
         if checkpoint is not None:
-            load_engine(checkpoint, self.engine)
+            load_engine(checkpoint, self.engine, self._averages())
             state = checkpoint.manifest["state"]
             self.interval = Interval(**state["interval"])
             self.clock.useful_s = state["useful_s"]
