@@ -9,6 +9,7 @@ import typer
 from cluster.errors import UserError
 from jobs import (
     checkpoint,
+    compare,
     config,
     evaluate,
     inspect,
@@ -40,6 +41,7 @@ app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
 app.command("report")(report.report)

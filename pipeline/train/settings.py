@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
@@ -56,6 +56,7 @@ class TrainSettings(Settings):
     """After the warm-up: `constant`; a `cosine` to `final_rate`; or `wsd`, which stays and falls to it in a straight
     line over the last `decay_steps`, so that a longer run can go on from a checkpoint before the fall."""
     decay_steps: int = Field(default=0, ge=0)
+    """Of `wsd` only."""
     final_rate: float = Field(default=0.0, ge=0, le=1)
     """Where `cosine` and `wsd` end, as a part of `learning_rate`."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
@@ -94,3 +95,16 @@ class TrainSettings(Settings):
     """Write TensorBoard's files to the run folder too."""
     maps_every: int | None = Field(default=None, gt=0)
     """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "TrainSettings":
+        if self.schedule == "wsd" and not self.decay_steps:
+            raise ValueError("decay_steps above 0 for schedule = wsd, found 0")
+        if self.schedule != "wsd" and self.decay_steps:
+            raise ValueError(f"no decay_steps for schedule = {self.schedule}, found {self.decay_steps}")
+        if self.decay_steps and self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps + decay_steps of at most steps = {self.steps}, "
+                f"found {self.warmup_steps} + {self.decay_steps}"
+            )
+        return self

@@ -1,0 +1,61 @@
+"""`gavt compare`: the curves of runs beside each other."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.output import JsonFlag, console, print_json
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, local or s3://; all are compared with the first.")],
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Largest relative difference that is allowed, of loss and validation.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw all curves into this picture (.png, .svg, .pdf).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare the curves of runs step by step. Exit code 1 where a loss lies outside the tolerance."""
+    from pipeline.errors import RunError
+    from pipeline.train.compare import compare_curves, differing_settings, read_run
+
+    if len(runs) < 2:
+        raise RunError(f"gavt compare: expected two runs or more, found {len(runs)}")
+    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
+        raise RunError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
+    read = [read_run(run) for run in runs]
+    found = {run.url: compare_curves(read[0], run, tolerance or 0.0) for run in read[1:]}
+    settings = differing_settings(read)
+    screen = console(as_json)
+    table = Table("run", "curve", "steps", "largest", "at step", "mean", "parts at step", box=None, pad_edge=False)
+    for url, differences in found.items():
+        for row in differences:
+            parts = "never" if row.parts_at is None else str(row.parts_at)
+            numbers = (str(row.steps), f"{row.largest:.2e}", str(row.largest_at), f"{row.mean:.2e}", parts)
+            table.add_row(url, row.curve, *numbers)
+    screen.print(f"relative differences from {runs[0]}")
+    screen.print(table)
+    for name, values in settings.items():
+        screen.print(f"{name}: {' | '.join(map(str, values))}")
+    if plot is not None:
+        from pipeline.train.curves_figure import draw_curves
+
+        draw_curves(read, [Path(run.rstrip("/")).name for run in runs], plot)
+        screen.print(f"curves: {plot}")
+    judged = [row for rows in found.values() for row in rows if row.curve.endswith("loss")]
+    outside = tolerance is not None and any(row.outside_at is not None for row in judged)
+    if as_json:
+        rows = {url: [_finite(asdict(row)) for row in differences] for url, differences in found.items()}
+        print_json({"first": runs[0], "differences": rows, "settings": settings, "ok": not outside})
+    if outside:
+        worst = max(judged, key=lambda row: row.largest)
+        screen.print(f"outside the tolerance of {tolerance}: {worst.curve} by {worst.largest:.2e}")
+        raise typer.Exit(1)
+
+
+def _finite(row: dict[str, object]) -> dict[str, object]:
+    """JSON has no infinity: null stands for a number beside none."""
+    return {name: None if value == float("inf") else value for name, value in row.items()}

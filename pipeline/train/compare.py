@@ -1,0 +1,131 @@
+"""Comparing the curves of runs: their records step by step, and the settings in which they differ."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import storage
+from pipeline.errors import RunError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.metrics_log import Record
+from pipeline.train.run_folder import CONFIG
+
+CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
+_METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is compared: its folder, its records by step, its settings by dotted name."""
+
+    url: str
+    records: Mapping[int, Record]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CurveDifference:
+    """How one curve of a run differs from that of the first.
+
+    Attributes:
+        curve: name of the metric.
+        steps: at which both have it.
+        largest: largest relative difference, |a − b| / max(|a|, |b|); 0 where both are 0.
+        mean: of the relative differences.
+        largest_at: step of the largest.
+        parts_at: first step at which the values are not the same, or none.
+        outside_at: first step at which the difference is above the tolerance, or none.
+    """
+
+    curve: str
+    steps: int
+    largest: float
+    mean: float
+    largest_at: int
+    parts_at: int | None
+    outside_at: int | None
+
+
+def read_run(url: str) -> Run:
+    """A run folder (path or URL).
+
+    Raises:
+        RunError: it has no metrics.
+    """
+    metrics, config = storage.join(url, _METRICS), storage.join(url, CONFIG)
+    if not storage.exists(metrics):
+        raise RunError(f"{url}: expected a run folder with {_METRICS}, found none")
+    records: dict[int, Record] = {}
+    # what follows the last line's end was torn by a kill, or is being written
+    for number, line in enumerate(storage.read_text(metrics).split("\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+            step = int(record["step"])
+        except (ValueError, KeyError, TypeError):
+            raise RunError(
+                f"{metrics}: line {number}: expected a JSON object with a step, found {line[:80]!r}"
+            ) from None
+        records[step] = records.get(step, {}) | record
+    if not records:
+        raise RunError(f"{metrics}: expected records of training, found none")
+    settings = load_settings(config, ExperimentSettings).settings.model_dump(mode="json")
+    return Run(url, records, dict(_flat(settings, "")))
+
+
+def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> list[CurveDifference]:
+    """The curves that both runs have, at the steps that both have recorded.
+
+    Raises:
+        RunError: there is no such step.
+    """
+    if not first.records.keys() & other.records.keys():
+        raise RunError(f"{other.url}: expected records of the same steps as {first.url}, found none")
+    found = (_compare(curve, first, other, tolerance) for curve in CURVES)
+    return [difference for difference in found if difference is not None]
+
+
+def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Settings that are not the same in all runs, each with its value in every run."""
+    names = sorted({name for run in runs for name in run.settings})
+    values = {name: [run.settings.get(name) for run in runs] for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def _compare(curve: str, first: Run, other: Run, tolerance: float) -> CurveDifference | None:
+    differences: dict[int, float] = {}
+    for step in sorted(first.records.keys() & other.records.keys()):
+        a, b = first.records[step].get(curve), other.records[step].get(curve)
+        if a is not None and b is not None:
+            differences[step] = _relative(a, b)
+        elif a is not b and curve in first.records[step] and curve in other.records[step]:
+            differences[step] = math.inf  # a number here, none there: that step was left out
+    if not differences:
+        return None
+    largest_at = max(differences, key=lambda step: differences[step])
+    return CurveDifference(
+        curve=curve,
+        steps=len(differences),
+        largest=differences[largest_at],
+        mean=sum(differences.values()) / len(differences),
+        largest_at=largest_at,
+        parts_at=next((step for step, difference in differences.items() if difference > 0), None),
+        outside_at=next((step for step, difference in differences.items() if difference > tolerance), None),
+    )
+
+
+def _relative(a: float, b: float) -> float:
+    if a == b:
+        return 0.0
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return 0.0 if math.isnan(a) and math.isnan(b) else math.inf
+    return abs(a - b) / max(abs(a), abs(b))
+
+
+def _flat(settings: Any, place: str) -> list[tuple[str, Any]]:
+    if isinstance(settings, dict) and settings:
+        pairs = [_flat(value, f"{place}.{name}" if place else name) for name, value in settings.items()]
+        return [pair for found in pairs for pair in found]
+    return [(place, settings)]

@@ -1,0 +1,55 @@
+"""The same loss curve for every ZeRO stage, precision and number of processes."""
+
+from itertools import product
+
+import pytest
+
+from many_runs import train_all
+from pipeline.train.compare import compare_curves, read_run
+
+EXACT = ["model.dropout=0", "model.visual_embedder.norm=group", "model.audio_embedder.norm=group"]
+"""Nothing in the model depends on the batch or on the process: dropout is drawn per process, and batch norm sees one
+micro-batch."""
+FP32, BF16 = 2e-5, 3e-2
+"""Largest relative difference of a loss from that of one process at stage 0 in fp32, over 12 steps."""
+
+
+def words(stage, precision, *more):
+    return [*EXACT, f"train.zero_stage={stage}", f"train.precision={precision}", "train.checkpoint_every=12", *more]
+
+
+def assert_same_curves(reference, runs):
+    first = read_run(str(reference))
+    for run, tolerance in runs:
+        found = {row.curve: row for row in compare_curves(first, read_run(str(run)), tolerance)}
+        for curve in ("loss", "validation/loss"):
+            assert found[curve].steps > 0
+            assert found[curve].outside_at is None, (run.name, found[curve])
+
+
+def test_two_processes_of_any_stage_and_precision_follow_one(command, tmp_path):
+    train_all(command.config, [[tmp_path / "one", *words(0, "fp32")]], 1)
+    runs = {(1, "fp32"): FP32, (3, "fp32"): FP32, (2, "bf16"): BF16}
+    folders = {key: tmp_path / f"two-zero{key[0]}-{key[1]}" for key in runs}
+    train_all(command.config, [[folders[key], *words(*key)] for key in runs], 2)
+    assert_same_curves(tmp_path / "one", [(folders[key], runs[key]) for key in runs])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_stage_and_precision_gives_the_same_curve(command, tmp_path, processes):
+    train_all(command.config, [[tmp_path / "one", *words(0, "fp32")]], 1)
+    every = list(product((0, 1, 2, 3), ("fp32", "bf16")))
+    folders = {key: tmp_path / f"zero{key[0]}-{key[1]}" for key in every}
+    train_all(command.config, [[folders[key], *words(*key)] for key in every], processes)
+    assert_same_curves(tmp_path / "one", [(folders[key], FP32 if key[1] == "fp32" else BF16) for key in every])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_offload_and_accumulation_change_no_curve_on_two_processes(command, tmp_path, stage):
+    train_all(command.config, [[tmp_path / "one", *words(0, "fp32")]], 1)
+    more = [["train.micro_batch=4"]] + ([["train.offload=cpu"]] if stage else [])
+    folders = [tmp_path / f"run{number}" for number in range(len(more))]
+    train_all(command.config, [[f, *words(stage, "fp32", *m)] for f, m in zip(folders, more, strict=True)], 2)
+    assert_same_curves(tmp_path / "one", [(folder, FP32) for folder in folders])
