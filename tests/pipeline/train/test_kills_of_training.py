@@ -88,6 +88,6 @@ def test_a_run_whose_ranks_are_killed_at_random_moments_equals_an_undisturbed_on
     assert all("was killed by SIGKILL" in crash["reason"] for crash in crashes)
     goodput = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["goodput"]
     print(
-        f"\n{kills} kills ({killed['start-up']} of them during start-up, seed {seed}): loss curve of {EACH * max(kills, 4)} "
-        f"steps equal; {took_s:.0f} s against {undisturbed_s:.0f} s undisturbed; goodput {goodput:.3f}"
+        f"\n{kills} kills ({killed['start-up']} of them during start-up, seed {seed}): curve of "
+        f"{EACH * max(kills, 4)} steps equal; {took_s:.0f} s against {undisturbed_s:.0f} s undisturbed; goodput {goodput:.3f}"
     )
