@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.process_group import free_port, join_process_group
+from cluster.free_port import free_port
+from cluster.process_group import join_process_group
 
 
 def train_all(config: Path, runs: Sequence[Sequence[str]], processes: int) -> None:
