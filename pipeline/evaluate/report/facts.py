@@ -29,11 +29,24 @@ def facts_of_run(
         speeds = sorted(record["samples_per_s"] for record in records if "samples_per_s" in record)
         if speeds:
             facts.append(Fact("speed, median", f"{speeds[len(speeds) // 2]:,.0f} samples/s"))
+        uses = sorted(record["mfu"] for record in records if "mfu" in record)
+        if uses:
+            facts.append(
+                Fact("model FLOPs utilisation, median", f"{uses[len(uses) // 2]:.1%} of what the GPUs can compute")
+            )
+        if "memory_gib" in last:
+            facts.append(Fact("most memory of a process", f"{last['memory_gib']:.1f} GiB"))
+        if "goodput" in last:
+            facts.append(Fact("goodput", f"{last['goodput']:.1%} of the time since the first start"))
     if seconds := _seconds_running(events):
         facts.append(Fact("time in training", duration(seconds)))
-    restarts = sum(event.get("event") == "resume" for event in events)
-    if restarts:
-        facts.append(Fact("went on after a stop", f"{restarts} ×"))
+    for event, words in (
+        ("resume", "went on after a stop"),
+        ("bad_step", "bad steps left out"),
+        ("rollback", "rollbacks"),
+    ):
+        if times := sum(entry.get("event") == event for entry in events):
+            facts.append(Fact(words, f"{times} ×"))
     if manifest is not None:
         processes = manifest["world_size"]
         saved_by = "one process" if processes == 1 else f"{processes} processes"

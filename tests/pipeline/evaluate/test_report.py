@@ -49,7 +49,7 @@ def write_records(run: str) -> None:
     for step in range(10, 310, 10):
         accuracy = 0.5 + step / 700
         record = {"step": step, "loss": 1 - accuracy, "accuracy": accuracy, "samples": step * 8, "epoch": step / 50}
-        record |= {"samples_per_s": 100.0}
+        record |= {"samples_per_s": 100.0, "mfu": 0.431, "goodput": 0.914, "memory_gib": 3.25}
         if step % 100 == 0:
             record |= {"validation/loss": 0.5, "validation/accuracy": accuracy - 0.02}
         lines.append(json.dumps(record))
@@ -73,7 +73,16 @@ def test_the_page_of_a_whole_run_has_everything_and_needs_nothing(whole_run: str
     assert "@import" not in html
     assert not re.findall(r"url\((?!#|data:)", html)
     assert page.sections == ["curves", "evaluation", "gallery", "facts", "settings"]
-    for text in ("alignment accuracy", "shuffled audio", "oracle ceiling", "image saliency", "300", "2 min 40 s"):
+    for text in (
+        "alignment accuracy",
+        "shuffled audio",
+        "oracle ceiling",
+        "image saliency",
+        "300",
+        "2 min 40 s",
+        "43.1%",
+        "91.4%",
+    ):
         assert text in page.text, text
     assert html.count("<svg") == 2
     assert html.count("data:image/jpeg") == 12 * 3
