@@ -1,6 +1,6 @@
 """Several tiny runs one after the other in the same processes, as starting them one by one would take longest.
 
-    python tests/many_runs.py CONFIG '[["RUN", "a.b=c", …], …]'
+python tests/many_runs.py CONFIG '[["RUN", "a.b=c", …], …]'
 """
 
 import json

@@ -85,6 +85,11 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     return engine
 
 
+def searches_scale(engine: Any, settings: TrainSettings) -> bool:
+    """Whether a gradient that is not finite is no fault: in fp16, as long as the loss scaler can try a lower scale."""
+    return settings.precision == "fp16" and float(engine.optimizer.loss_scale) > 1
+
+
 def compile_blocks(model: nn.Module, settings: TrainSettings) -> None:
     """Compile each block where it stands; the parameters keep their names.
 
@@ -92,9 +97,7 @@ def compile_blocks(model: nn.Module, settings: TrainSettings) -> None:
         SettingsError: under ZeRO-3, whose parameters come and go in hooks that can't be compiled.
     """
     if settings.zero_stage == 3:
-        raise SettingsError(
-            "train.compile: blocks are not compiled under train.zero_stage = 3; use stage 1 or 2, or false"
-        )
+        raise SettingsError("train.compile: expected train.zero_stage 0, 1 or 2 beside it, found 3")
     for block in blocks(model):
         block.compile(dynamic=False)
 

@@ -1,0 +1,133 @@
+"""A model of a hundred parameters in an engine, for what an engine promises at every ZeRO stage and precision.
+
+python tests/pipeline/train/toy_engine.py    checks all of it on this process of several (RANK, WORLD_SIZE, …)
+"""
+
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.train.checkpoints.fragments import base_optimizer, masters
+from pipeline.train.ema import Ema
+from pipeline.train.engine import build_engine, full_weights, step_was_applied
+from pipeline.train.settings import TrainSettings
+
+EVERY = [
+    (stage, precision, offload)
+    for stage, precision, offload in product((0, 1, 2, 3), ("fp32", "bf16"), ("none", "cpu"))
+    if stage or offload == "none"
+]
+
+
+class Toy(nn.Module):
+    """Numbers of parameters that no number of processes divides; half a batch's gradient can be spoilt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(7, 13), nn.LayerNorm(13), nn.Linear(13, 1)
+        self.positions = nn.Parameter(torch.randn(1, 3, 13))
+
+    def forward(self, inputs: Tensor, factor: float) -> Tensor:
+        hidden = self.norm(self.first(inputs.to(self.positions.dtype)))
+        return (self.last(torch.relu(hidden)).mean() + 0.1 * self.positions.sum()) * factor
+
+
+def build(group: ProcessGroup, stage: int, precision: str, offload: str = "none", **more: Any) -> Any:
+    torch.manual_seed(0)
+    settings = {"batch_size": 2 * group.world_size, "micro_batch": 1, "learning_rate": 1e-2} | more
+    settings |= {"zero_stage": stage, "precision": precision, "offload": offload}
+    return build_engine(Toy(), TrainSettings.model_validate(settings), 1, group)
+
+
+def step(engine: Any, group: ProcessGroup, number: int, spoilt: float = 1.0) -> bool:
+    """A step of two micro-batches; the first of the last process's is spoilt."""
+    for micro in range(2):
+        generator = torch.Generator().manual_seed(100 * number + 10 * group.rank + micro)
+        bad = micro == 0 and group.rank == group.world_size - 1
+        engine.backward(engine(torch.randn(4, 7, generator=generator), spoilt if bad else 1.0))
+        engine.step()
+    return step_was_applied(engine)
+
+
+def state(engine: Any) -> list[Tensor]:
+    """All that a step may change: master weights, the model's own, moments and step counts."""
+    own = [getattr(parameter, "ds_tensor", parameter) for parameter in engine.module.parameters()]
+    moments = [torch.as_tensor(value) for kept in base_optimizer(engine).state.values() for value in kept.values()]
+    return [tensor.detach().clone() for tensor in [*masters(engine), *own, *moments]]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def check_bad_steps(group: ProcessGroup, *kind: Any) -> None:
+    """A step whose gradient is not finite on one process changes nothing on any."""
+    engine = build(group, *kind)
+    assert step(engine, group, 0)
+    before = state(engine)
+    for spoilt in (float("nan"), float("inf")):
+        assert not step(engine, group, 1, spoilt), kind
+        assert same(state(engine), before), kind
+    assert step(engine, group, 1)
+    assert not same(state(engine), before), kind
+    counts = {float(kept["step"]) for kept in base_optimizer(engine).state.values()}
+    assert counts == {2.0}, kind
+
+
+def check_average(group: ProcessGroup, *kind: Any) -> None:
+    """The average is that of the whole weights; using it leaves the engine as it was, to the bit."""
+    engine = build(group, *kind)
+    ema = Ema(engine, 0.9)
+    plain = {name: weight.double() for name, weight in full_weights(engine).items()}
+    for number in range(4):
+        assert step(engine, group, number)
+        ema.update(engine)
+        for name, weight in full_weights(engine).items():
+            plain[name] = 0.9 * plain[name] + 0.1 * weight.double()
+    inputs = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
+    before, average = state(engine), [tensor.clone() for tensor in ema.average]
+    with torch.no_grad():
+        loss = engine(inputs, 1.0)
+        with ema.in_place(engine):
+            whole, averaged = full_weights(engine), engine(inputs, 1.0)
+        after = engine(inputs, 1.0)
+    for name, weight in whole.items():
+        assert torch.allclose(weight.double(), plain[name], atol=5e-7, rtol=0), (kind, name)
+    own = Toy()
+    own.load_state_dict(whole)
+    with torch.no_grad():
+        expected = own.to(averaged.dtype)(inputs, 1.0)
+    assert averaged == expected != loss == after, kind
+    assert same(state(engine), before), kind
+    assert same(ema.average, average), kind
+    assert step(engine, group, 9), kind
+
+
+def check_gradients(group: ProcessGroup, *kind: Any) -> None:
+    """Clipping bounds what a step of plain Adam without moments would see: the reported norm is the whole gradient's,
+    and the first step is the same for a clipped gradient, as Adam divides by its size."""
+    engine = build(group, *kind, clip_norm=0.5)
+    assert step(engine, group, 0)
+    moments = [kept["exp_avg"].double().square().sum() for kept in base_optimizer(engine).state.values()]
+    norm = float(engine.get_global_grad_norm())
+    assert norm > 0.5, kind
+    shared = kind[0] > 0
+    total = group.sum([float(sum(moments))])[0] / (1 if shared else group.world_size)
+    # after one step the first moment is a tenth of the gradient
+    assert abs(total**0.5 * 10 - 0.5) < 5e-3, (kind, total**0.5 * 10)
+
+
+def main() -> None:
+    group = join_process_group()
+    for kind in EVERY:
+        check_bad_steps(group, *kind)
+        check_average(group, *kind)
+        check_gradients(group, *kind)
+    group.leave()
+
+
+if __name__ == "__main__":
+    main()
