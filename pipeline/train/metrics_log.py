@@ -67,7 +67,7 @@ def append_event(run: str, event: str, **details: Any) -> None:
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records of a file, without a torn last line; empty if there is no file."""
+    """The records of a file, without a line that a killed process left unfinished; empty if there is no file."""
     if not file.exists():
         return []
     records = []
@@ -75,7 +75,7 @@ def read_records(file: Path) -> list[Record]:
         try:
             records.append(json.loads(line))
         except ValueError:
-            break  # the process was killed while it wrote this line
+            continue  # the last line, or one to which the launcher's word of a killed process was glued
     return records
 
 

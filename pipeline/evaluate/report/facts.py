@@ -32,12 +32,15 @@ def facts_of_run(
         uses = sorted(record["mfu"] for record in records if "mfu" in record)
         if uses:
             facts.append(
-                Fact("model FLOPs utilisation, median", f"{uses[len(uses) // 2]:.1%} of what the GPUs can compute")
+                Fact(
+                    "model FLOPs utilisation, median",
+                    f"{100 * uses[len(uses) // 2]:.1f} % of what the GPUs can compute",
+                )
             )
         if "memory_gib" in last:
             facts.append(Fact("most memory of a process", f"{last['memory_gib']:.1f} GiB"))
         if "goodput" in last:
-            facts.append(Fact("goodput", f"{last['goodput']:.1%} of the time since the first start"))
+            facts.append(Fact("goodput", f"{100 * last['goodput']:.1f} % of the time since the first start"))
     if seconds := _seconds_running(events):
         facts.append(Fact("time in training", duration(seconds)))
     for event, words in (

@@ -80,8 +80,8 @@ def test_the_page_of_a_whole_run_has_everything_and_needs_nothing(whole_run: str
         "image saliency",
         "300",
         "2 min 40 s",
-        "43.1%",
-        "91.4%",
+        "43.1 %",
+        "91.4 %",
     ):
         assert text in page.text, text
     assert html.count("<svg") == 2
