@@ -1,6 +1,7 @@
 """What happened between two records of `metrics.jsonl`."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.train.health.step_flags import StepSums
 
@@ -24,6 +25,18 @@ class Interval:
     seconds: float = field(default=0.0, compare=False)
     waited_s: float = field(default=0.0, compare=False)
     checkpoint_s: float = field(default=0.0, compare=False)
+
+    def record(self) -> dict[str, Any]:
+        """Means and paces, for a record; no loss where no step was applied."""
+        return {
+            "loss": self.loss / self.pairs if self.pairs else None,
+            "accuracy": self.correct / self.pairs if self.pairs else None,
+            "samples_per_s": round(self.samples / self.seconds, 2),
+            "data_wait": round(self.waited_s / self.seconds, 4),
+            "checkpoint_s": round(self.checkpoint_s, 3),
+            "replaced_samples": self.replaced,
+            "skipped_steps": self.skipped,
+        }
 
     def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float) -> None:
         """Count a step."""

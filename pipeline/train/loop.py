@@ -1,10 +1,8 @@
 """The training loop."""
 
 import math
-import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +11,16 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
-from pipeline.errors import RunError, SettingsError
-from pipeline.models.build import build_on
-from pipeline.models.gavt import Gavt
-from pipeline.models.pretrained import load_pretrained
-from pipeline.models.recompute import set_checkpointing
+from pipeline.errors import SettingsError
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.restore import changes, load_engine
+from pipeline.train.checkpoints.restore import changes
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.ema import Ema
-from pipeline.train.engine import build_engine, full_weights, micro_batch_of
+from pipeline.train.engine import full_weights, micro_batch_of, searches_scale
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
-from pipeline.train.health.rollback import as_rolled_back, write_rollback
+from pipeline.train.health.rollback import newest_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
@@ -44,6 +36,7 @@ from pipeline.train.run_log import RunLog
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import Asked, Stepper
 from pipeline.train.stop_signals import StopSignals, stop_signals
+from pipeline.train.trainee import Trainee
 from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import validate
 
@@ -92,7 +85,7 @@ def train(
             write_or_check_config(folder, settings)
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
         with Watchdog(folder, group, settings.train.health.hang_s) as watchdog:
-            checkpoint = group.from_main(_newest(folder) if group.is_main else None)
+            checkpoint = group.from_main(newest_to_go_on_from(folder) if group.is_main else None)
             with open_data(settings, micro_batch, group, checkpoint) as data:
                 training = _Training(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog
@@ -130,7 +123,7 @@ class _Training:
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
-        self.engine = self._build()
+        self.trainee = Trainee(self.settings, self.micro_batch, group, self.checkpoint)
         step = self._resume()
         feed = Feed(self.data.batches(settings.steps - step))
         stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
@@ -142,7 +135,7 @@ class _Training:
             if self.bad.must_go_back:
                 self._go_back(step)
             if step < settings.steps:
-                stopped_by = _stopped_by(sums)
+                stopped_by = sums.stopped_by
             self._after(step, stopped=stopped_by is not None)
             if not sums.has_data and step < settings.steps and stopped_by is None:
                 feed.fail()
@@ -150,7 +143,7 @@ class _Training:
         self.watchdog.beat("end", step)
         self.saver.finish()
         self._note_saved()
-        self._note("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
+        self.log.event("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
         self.log.finish()
         if group.is_main:
             self.publish()
@@ -160,19 +153,18 @@ class _Training:
     def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
         """Do step `step` and judge it."""
         settings, started, waited = self.settings.train, time.perf_counter(), self.data.waited_s
-        sums = stepper.run(self.engine, step, asked, self.bad.spike_above)
-        reason = self.bad.judge(sums, scaling=settings.precision == "fp16")
+        sums = stepper.run(self.trainee.engine, step, asked, self.bad.spike_above)
+        reason = self.bad.judge(sums, searches_scale(self.trainee.engine, settings))
         if reason is not None:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
-            self._note("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
+            self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
         self.interval.add(sums, settings.batch_size, seconds, waited_s)
         self.stragglers.add(sums.own_s)
         if sums.applied:
             self.clock.add(seconds - waited_s)
-            if self.ema is not None:
-                self.ema.update(self.engine)
+            self.trainee.count_applied()
         return sums
 
     def _go_back(self, step: int) -> None:
@@ -180,22 +172,13 @@ class _Training:
         self.watchdog.beat("rollback", step)
         self.saver.finish()
         checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
-        rows, limits = self.bad.in_row, self.bad.settings
-        bad = f"{self.bad.reason} at step {step}, and {rows} steps in a row were bad"
-        if checkpoint is None:
-            raise RunError(f"{self.run}: {bad}; there is no checkpoint to go back to; lower train.learning_rate")
-        if not self.bad.goes_back(step):
-            again = f"more than {limits.rollbacks} rollbacks in {limits.rollback_steps} steps don't help"
-            raise RunError(f"{self.run}: {bad}; {again}; lower train.learning_rate, or see the bad_step events")
+        reason = self.bad.go_back(step, self.run, checkpoint)
         self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
         if self.group.is_main:
             write_rollback(self.run, checkpoint, step, self._state())
             self.publish()
-        self._note("rollback", step=step, checkpoint=checkpoint.step, reason=bad)
-        self.engine.destroy()
-        self.engine = self._build()  # under ZeRO-3 an engine that has saved can't load
-        load_engine(checkpoint, self.engine, self._averages())
-        self.engine.train()
+        self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
+        self.trainee.go_back(checkpoint)
 
     def _after(self, step: int, stopped: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps."""
@@ -205,15 +188,15 @@ class _Training:
         if step % settings.log_every == 0 or last:
             record = self._record(step)
             if self.stragglers.slow_for_long:
-                self._note("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
+                self.log.event("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
         if self.data.validation is not None and (step % settings.validate_every == 0 or last):
             self.watchdog.beat("validation", step)
-            with self._averaged():
-                found = validate(self.engine, self.data.validation, self.settings, self.group, self.micro_batch)
+            with self.trainee.averaged():
+                found = validate(self.trainee.engine, self.data.validation, self.settings, self.group, self.micro_batch)
             record |= {"step": step} | found
         if self.maps is not None and self.maps.is_due(step):
-            with self._averaged():
-                weights = full_weights(self.engine)
+            with self.trainee.averaged():
+                weights = full_weights(self.trainee.engine)
             record |= self.maps.draw(weights, step)
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
@@ -223,7 +206,7 @@ class _Training:
             self.watchdog.beat("checkpoint", step)
             started = time.perf_counter()
             self.log.sync()
-            self.saver.save(self.engine, step, self._state(), self._averages())
+            self.trainee.save(self.saver, step, self._state())
             self.interval.checkpoint_s += time.perf_counter() - started
         self._note_saved()
 
@@ -238,81 +221,39 @@ class _Training:
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()
-        norm = self.engine.get_global_grad_norm()
-        samples_per_s = interval.samples / interval.seconds
+        norm, record = self.trainee.engine.get_global_grad_norm(), interval.record()
         return {
             "step": step,
-            "loss": interval.loss / interval.pairs if interval.pairs else None,
-            "accuracy": interval.correct / interval.pairs if interval.pairs else None,
+            **record,
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
             "grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None,
             "samples": step * self.settings.train.batch_size,
             "epoch": self.data.position / len(self.data.plan),
-            "samples_per_s": round(samples_per_s, 2),
-            "data_wait": round(interval.waited_s / interval.seconds, 4),
-            "checkpoint_s": round(interval.checkpoint_s, 3),
             "goodput": round(self.clock.goodput(), 4),
-            "replaced_samples": interval.replaced,
-            "skipped_steps": interval.skipped,
             **self.stragglers.record(),
-            **self.utilisation.of(samples_per_s),
+            **self.utilisation.of(record["samples_per_s"]),
             **memory_in_use(self.group.device),
         }
 
-    def _build(self) -> Any:
-        settings = self.settings
-        model = build_on(self.group.device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
-        assert isinstance(model, TaskModel)
-        set_checkpointing(model, settings.train.activation_checkpointing)
-        if self.checkpoint is None:
-            load_pretrained(model)
-        engine = build_engine(model, settings.train, self.micro_batch, self.group)
-        decay = settings.train.ema_decay
-        self.ema = None if decay is None else Ema(engine, decay)
-        return engine
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Where the model computes with the average of the weights, if there is one."""
-        return nullcontext() if self.ema is None else self.ema.in_place(self.engine)
-
-    def _averages(self) -> list[torch.Tensor] | None:
-        return None if self.ema is None else self.ema.average
-
     def _resume(self) -> int:
-        """Load the newest whole checkpoint, rewind the metrics to it, and say at which step to go on."""
+        """Remember what the loop knew at the checkpoint, rewind the metrics to it, and say at which step to go on."""
         checkpoint, step = self.checkpoint, 0
         if checkpoint is not None:
-            load_engine(checkpoint, self.engine, self._averages())
             state = checkpoint.manifest["state"]
             self.interval = Interval(**state["interval"])
             self.clock.useful_s = state["useful_s"]
             self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
-        self.engine.train()
         self.log.begin(step)
         changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
         words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
-        self._note("resume" if step else "start", step=step, **words)
+        self.log.event("resume" if step else "start", step=step, **words)
         self.clock.started = self.log.started or self.clock.started
         for change in self.data.changes:
-            self._note("data", step=step, change=change)
+            self.log.event("data", step=step, change=change)
         return step
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():
             seconds, stalled_s = round(saved.seconds, 3), round(saved.stalled_s, 3)
-            self._note("checkpoint", step=saved.step, seconds=seconds, stalled_s=stalled_s, bytes=saved.bytes)
-
-    def _note(self, event: str, **details: Any) -> None:
-        self.log.event(event, **details)
-
-
-def _newest(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint of a run, as the run goes on from it."""
-    return as_rolled_back(run, newest_checkpoint(run / "checkpoints"))
-
-
-def _stopped_by(sums: StepSums) -> str | None:
-    if sums.stop:
-        return signal.Signals(sums.stop).name
-    return "time limit" if sums.time_up else None
+            self.log.event("checkpoint", step=saved.step, seconds=seconds, stalled_s=stalled_s, bytes=saved.bytes)

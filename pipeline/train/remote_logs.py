@@ -11,13 +11,13 @@ from pipeline.train.metrics_log import append_event
 
 
 def note_crash(run: str, **details: Any) -> None:
-    """Append the event `crash` to a run (path or URL), and save what a remote run's processes left in its local folder:
-    logs, stacks and events."""
+    """Append the event `rank_failed` to a run (path or URL), and save what a remote run's processes left in its local
+    folder: logs, stacks and events."""
     folder = local_folder(run)
     if storage.is_remote(run) and (folder / "events.jsonl").exists():
         for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
             storage.upload(file, storage.join(run, str(file.relative_to(folder))))
-    append_event(run, "crash", **details)
+    append_event(run, "rank_failed", **details)
 
 
 def local_folder(run: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
-from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
 
 FILE = "rollback.json"
 
@@ -25,8 +25,9 @@ def write_rollback(run: Path, checkpoint: Checkpoint, step: int, state: dict[str
     storage.write_text(run / FILE, json.dumps(entry))
 
 
-def as_rolled_back(run: Path, checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """The checkpoint as the run goes on from it: with the step and state of a rollback to it, if there was one."""
+def newest_to_go_on_from(run: Path) -> Checkpoint | None:
+    """The newest whole checkpoint; with the step and state of a rollback to it, if there was one."""
+    checkpoint = newest_checkpoint(run / "checkpoints")
     if checkpoint is None or not (run / FILE).exists():
         return checkpoint
     entry = json.loads((run / FILE).read_text())

@@ -4,6 +4,7 @@ Every process sends a few numbers and gets those of all, so that all decide the 
 step, whether some process was asked to stop or its time is up, whether the step was bad, and who was slow.
 """
 
+import signal
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,13 @@ class StepSums:
     time_up: bool
     applied: bool
     own_s: tuple[float, ...]
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What asks the run to save and leave: a signal's name, or `time limit`; or nothing."""
+        if self.stop:
+            return signal.Signals(self.stop).name
+        return "time limit" if self.time_up else None
 
 
 def exchange(group: ProcessGroup, flags: Flags, sums: Tensor) -> StepSums:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma import TaskModel
+from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
@@ -144,13 +146,17 @@ def sums(loss=0.7, applied=True):
 
 
 def test_rollbacks_count_for_as_long_as_the_settings_say():
-    bad = BadSteps(HealthSettings(bad_steps=2, rollbacks=1, rollback_steps=100))
+    bad, checkpoint = BadSteps(HealthSettings(bad_steps=2, rollbacks=1, rollback_steps=100)), Checkpoint("step", {})
     for step, allowed in ((10, True), (120, True), (200, False)):
         assert bad.judge(sums(torch.nan, applied=False), scaling=False) == "the loss is not a number"
         assert not bad.must_go_back
         assert bad.judge(sums(applied=False), scaling=False) == "the gradient is not a number"
         assert bad.must_go_back
-        assert bad.goes_back(step) is allowed
+        if allowed:
+            assert bad.go_back(step, Path("run"), checkpoint).startswith("the gradient is not a number at step")
+        else:
+            with pytest.raises(RunError, match="more than 1 rollbacks in 100 steps don't help"):
+                bad.go_back(step, Path("run"), checkpoint)
     assert bad.judge(sums(), scaling=False) is None
 
 
