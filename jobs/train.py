@@ -124,7 +124,8 @@ def _train_here(settings: Any, folder: str, as_json: bool, steps: tuple[int, int
     group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
     try:
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
-            asked = None if steps is None else ProfileRequest(*(steps or (None, None)), line.console.print)
+            first, last = steps or (None, None)
+            asked = None if steps is None else ProfileRequest(first, last, line.console.print)
             return train_loop(settings, folder, group, line.update, asked)
     finally:
         group.leave()

@@ -41,6 +41,7 @@ class Engine:
     Attributes:
         number_bytes: of a parameter: 4 in fp32, 2 in bf16 and fp16.
         accumulates: whether gradients are summed over several micro-batches.
+        averages: whether an average of the weights is kept (train.ema_decay).
         zero: DeepSpeed's section `zero_optimization`.
         on_gpu: reduces beside the backward pass, with two buckets.
     """
@@ -50,6 +51,7 @@ class Engine:
     number_bytes: int
     world_size: int
     accumulates: bool
+    averages: bool
     zero: dict[str, Any]
     on_gpu: bool
 
@@ -61,7 +63,7 @@ class Memory:
     Attributes:
         parameters: with buffers; under ZeRO-3 what is held and what is gathered.
         gradients: of parameters.
-        optimizer: master copy in fp32 and two moments.
+        optimizer: master copy in fp32, two moments, and the average of the weights.
         work: buckets and copies for reducing and updating.
         activations: of the micro-batch, with all else that comes and goes.
         host: in the machine's memory, for this GPU.
@@ -92,7 +94,8 @@ def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     """Everything on every GPU; gradients pile up, then are reduced in flat copies."""
     count, size = model.total, engine.number_bytes
     parameters = count * size + model.buffer_bytes
-    optimizer = count * (8 if size == 4 else 12)  # in fp32 a parameter is its own master copy
+    # in fp32 a parameter is its own master copy
+    optimizer = count * ((8 if size == 4 else 12) + _average(engine))
     gradients = count * size
     live, held, _ = trace.at_peak(samples, keeps_gradients=not engine.accumulates)
     return [
@@ -115,12 +118,12 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     if engine.offload == "cpu":
         # two buffers of the largest gradient, the states, fp32 gradients and a copy to send back
         largest = max(model.parameters) * size
-        host = part * (12 + 4 + size) + largest + (own if engine.accumulates else 0.0)
+        host = part * (12 + 4 + size + _average(engine)) + largest + (own if engine.accumulates else 0.0)
         return [
             Memory(parameters, held, 0, work + largest, live, host),
             Memory(parameters, own, 0, bucket + largest, 0, host),
         ]
-    optimizer = 12 * part
+    optimizer = (12 + _average(engine)) * part
     return [
         Memory(parameters, held + before, optimizer, work, live),
         Memory(parameters, own + before, optimizer, bucket, 0),
@@ -138,13 +141,18 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
     own = part * size
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
     if engine.offload != "none":
-        states = part * (12 + 4)
+        states = part * (12 + 4 + _average(engine))
         on_disk = engine.offload == "nvme"
         host = own * 2 + (0.0 if on_disk else states)
         disk = states + own if on_disk else 0.0
         return [Memory(gathered + model.buffer_bytes, 0, 0, bucket, live, host, disk)]
-    optimizer = 12 * part
+    optimizer = (12 + _average(engine)) * part
     return [
         Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket, live),
         Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + 4 * part, 0),
     ]
+
+
+def _average(engine: Engine) -> int:
+    """Bytes of a number of the average of the weights, which lies beside the master copy."""
+    return 4 if engine.averages else 0

@@ -1,10 +1,11 @@
 """The plan of a training run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
+from pipeline.errors import SettingsError
 from pipeline.models.flops import SampleFlops, training_flops
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
@@ -84,9 +85,9 @@ def make_plan(settings: ExperimentSettings, where: Machines, samples_per_shard: 
         model = task_model(settings).train()
     parameters = parameters_by_part(model)
     flops = training_flops(settings)
-    ways = tuple(_ways(settings, where, model, micro_batch))
-    own = (train.zero_stage, train.offload, train.activation_checkpointing)
-    chosen = next(way for way in ways if (way.stage, way.offload, way.checkpointing) == own)
+    modes = sorted({*CHECKPOINTING, train.activation_checkpointing}, key=_share_recomputed)
+    ways = tuple(_ways(settings, where, model, micro_batch, modes))
+    chosen = _own(settings, ways)
     samples_per_s = pace(where, flops.training, train.precision)
     total = sum(parameters.values())
     return Plan(
@@ -114,10 +115,35 @@ def parameters_by_part(model: TaskModel) -> dict[str, int]:
     return {name: count for name, count in parts.items() if count}
 
 
-def _ways(settings: ExperimentSettings, where: Machines, model: TaskModel, micro_batch: int) -> Iterator[Way]:
-    modes = list(CHECKPOINTING)
-    if settings.train.activation_checkpointing not in modes:
-        modes.insert(2, settings.train.activation_checkpointing)
+def own_way(settings: ExperimentSettings, where: Machines) -> Way:
+    """The settings' own combination, without the others.
+
+    Raises:
+        SettingsError: as of `make_plan`.
+    """
+    micro_batch = micro_batch_of(settings.train, where.gpus, settings.task.group)
+    with torch.device("meta"):
+        model = task_model(settings).train()
+    return _own(settings, _ways(settings, where, model, micro_batch, [settings.train.activation_checkpointing]))
+
+
+def _own(settings: ExperimentSettings, ways: Iterable[Way]) -> Way:
+    train = settings.train
+    own = (train.zero_stage, train.offload, train.activation_checkpointing)
+    for way in ways:
+        if (way.stage, way.offload, way.checkpointing) == own:
+            return way
+    raise SettingsError(f"train.offload: {train.offload} is not possible with train.zero_stage = {train.zero_stage}")
+
+
+def _share_recomputed(mode: Mode) -> float:
+    """By which modes are put in order: the share of blocks that are recomputed."""
+    return 0.0 if mode == "none" else 1.0 if mode == "full" else 1 / mode
+
+
+def _ways(
+    settings: ExperimentSettings, where: Machines, model: TaskModel, micro_batch: int, modes: Iterable[Mode]
+) -> Iterator[Way]:
     size = ModelSize(
         tuple(parameter.numel() for parameter in model.parameters()),
         sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
@@ -149,6 +175,7 @@ def engine_of(
         number_bytes=4 if train.precision == "fp32" else 2,
         world_size=where.gpus,
         accumulates=train.batch_size > micro_batch * where.gpus,
+        averages=train.ema_decay is not None,
         zero=deepspeed_settings(changed, micro_batch, where.gpus, size.parameters)["zero_optimization"],
         on_gpu=where.on_gpu,
     )

@@ -1,0 +1,74 @@
+"""Memory that training allocates: started by plan_memory.py with `_allocations.c` loaded before the C library.
+
+    python _measured_training.py CONFIG '[["a.b=value", …], …]'
+
+Prints, on the main process, the bytes of each list of overrides as a line of JSON.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1])]
+
+import torch  # noqa: E402
+
+from cluster.process_group import ProcessGroup, join_process_group  # noqa: E402
+from pipeline.models.build import build_on  # noqa: E402
+from pipeline.models.recompute import set_checkpointing  # noqa: E402
+from pipeline.settings.experiment import ExperimentSettings  # noqa: E402
+from pipeline.settings.load import load_settings  # noqa: E402
+from pipeline.tasks.example import example_batch, task_model  # noqa: E402
+from pipeline.train.engine import build_engine, micro_batch_of  # noqa: E402
+
+STEPS = 3
+_COUNTER = ctypes.CDLL(os.environ["LD_PRELOAD"])
+for _name in ("allocated_bytes", "peak_bytes"):
+    getattr(_COUNTER, _name).restype = ctypes.c_long
+
+
+def measure(settings: ExperimentSettings, group: ProcessGroup) -> float:
+    """Most bytes at any moment of the last of a few steps, beyond those before the model was built."""
+    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    accumulated = settings.train.batch_size // (micro_batch * group.world_size)
+    gc.collect()
+    before = _COUNTER.allocated_bytes()
+    model = build_on(group.device, settings.seed, lambda: task_model(settings))
+    set_checkpointing(model, settings.train.activation_checkpointing)
+    engine = build_engine(model, settings.train, micro_batch, group)
+    engine.train()
+    for _ in range(STEPS):
+        gc.collect()  # DeepSpeed leaves cycles behind
+        group.barrier()
+        _COUNTER.reset_peak()
+        for _ in range(accumulated):
+            frames, waveform, pairs = example_batch(settings, micro_batch, group.device)
+            loss, _ = engine(frames, waveform, pairs)
+            engine.backward(loss)
+            engine.step()
+            del loss, frames, waveform, pairs
+    peak = _COUNTER.peak_bytes()
+    engine.destroy()
+    return float(peak - before)
+
+
+def main() -> None:
+    """All cases one after the other, so that torch is loaded once."""
+    group = join_process_group()
+    torch.set_num_threads(1)
+    try:
+        for overrides in json.loads(sys.argv[2]):
+            settings = load_settings(sys.argv[1], ExperimentSettings, overrides).settings
+            found = max(group.gather_objects(measure(settings, group)))
+            if group.is_main:
+                print(json.dumps(found), flush=True)
+    finally:
+        group.leave()
+
+
+if __name__ == "__main__":
+    main()
