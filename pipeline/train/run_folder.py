@@ -6,7 +6,8 @@ RUN/
     events.jsonl        starts, resumes, checkpoints, stops
     checkpoints/        see pipeline.train.checkpoints
     wandb/              wandb's own files and the run's id
-    logs/               one file a process
+    logs/               one file a process; of a run that hung, the stacks (pipeline.train.health.watchdog)
+    rollback.json       the last return to a checkpoint (pipeline.train.health.rollback)
 """
 
 import fcntl

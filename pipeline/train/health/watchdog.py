@@ -27,6 +27,7 @@ from pipeline.train.metrics_log import EventLog
 
 _LONGEST_LOOK_S = 15.0
 _LOOKS_TO_WAIT = 4
+_HEARTBEAT_BYTES = 200
 
 
 class Watchdog:
@@ -77,7 +78,11 @@ class Watchdog:
     def _write_heartbeat(self) -> None:
         beats, step, phase = self._place
         place = {"beats": beats, "step": step, "phase": phase, "written": time.time()}
-        _write(self._heartbeat(self._group.rank), place)
+        # in one piece and in place: no reader sees half of it, and no file comes and goes while the run is published
+        with open(
+            os.open(self._heartbeat(self._group.rank), os.O_WRONLY | os.O_CREAT, 0o644), "wb", buffering=0
+        ) as file:
+            file.write(json.dumps(place).ljust(_HEARTBEAT_BYTES).encode())
 
     def _raise_alarm(self, still_s: float) -> None:
         try:
@@ -100,7 +105,7 @@ class Watchdog:
         try:
             EventLog(self._run / "events.jsonl").write("hang", **details)
         finally:
-            _write(self._alarm, details)
+            self._alarm.write_text(json.dumps(details))
             os._exit(HUNG)
 
     def _follow(self) -> None:
@@ -134,9 +139,3 @@ class Watchdog:
             place: dict[str, Any] = json.loads(self._heartbeat(rank).read_text())
             return place
         return {"beats": -1, "step": 0, "phase": "not started", "written": 0.0}
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content))
-    part.replace(file)  # whoever reads it sees all of it

@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 
+from cluster.exit_codes import RESTART
 from tiny_training import curve
 
 EACH = 16
@@ -47,6 +48,34 @@ def wait_until(condition, process, seconds=300):
             raise AssertionError(process.stderr.read())
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_stopped_rank_is_named_and_the_run_goes_on_without_a_trace(command, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    command.finish(whole, "--nproc", "2")
+    process = command.start(run, "--nproc", "2", "--restarts", "1", "train.health.hang_s=30")
+    wait_until((run / "checkpoints" / "latest").exists, process)
+    os.kill(ranks_of(process)[1].pid, signal.SIGSTOP)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert curve(run) == curve(whole)
+    (hang,) = events(run, "hang")
+    assert (hang["rank"], hang["answers"]) == (1, False)
+    assert "all_gather" in (run / "logs" / "stacks-rank-00000.txt").read_text()
+    assert len(events(run, "rank_failed")) == len(events(run, "resume")) == 1
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_makes_all_save_and_leave(command, tmp_path):
+    process = command.start(tmp_path, "--nproc", "2", "--restarts", "1", "train.steps=1000")
+    wait_until(lambda: steps_in(tmp_path) > 0, process)
+    os.kill(ranks_of(process)[1].pid, signal.SIGUSR2)
+    process.communicate(timeout=300)
+    assert process.returncode == RESTART
+    (stop,) = events(tmp_path, "stop")
+    assert stop["reason"] == "SIGUSR2"
+    assert events(tmp_path, "checkpoint")[-1]["step"] == stop["step"]
 
 
 @pytest.mark.slow
