@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import wandb
+from PIL import Image
 
 import logged_run
 from jobs.cli import main
@@ -51,13 +53,15 @@ def killed(run, first, last, environment):
         [sys.executable, logged_run.__file__, str(run), str(first), str(last)],
         env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "logged\n"
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    _, said = process.communicate()
+    assert said == ""  # wandb talks a lot if it may
 
 
 def assert_whole(server, run):
@@ -74,9 +78,15 @@ def test_an_online_run_killed_and_gone_on_is_one_run_with_every_record_once(onli
     log = logged_run.logged_run(run)
     log_steps(log, 20, 60)  # its checkpoint was older than what wandb may have
     log.event("bad_step", step=60, reason="loss is not a number")
+    (run / "maps").mkdir()
+    Image.new("RGB", (40, 30)).save(run / "maps" / "step-0000000062.png")
+    log.record({"step": 62, "loss": 0.1, "maps": "maps/step-0000000062.png"})
     log.finish()
     name = assert_whole(online, run)
-    assert online.sent[name] == 30
+    assert online.sent[name] == 31
+    picture = online.records(name)[-1]["maps"]
+    assert (picture["_type"], picture["width"], picture["height"]) == ("image-file", 40, 30)
+    assert picture["path"] in online.files
     assert online.records(name)[-1]["event/resume"] == 1
     assert online.summary[name]["event/bad_step"] == 1
     assert online.config[name]["train"]["batch_size"] == 64
@@ -158,6 +168,23 @@ def test_a_run_goes_on_without_wandb_and_is_synced_later(online, run, caplog, mo
         main(["sync", str(run)])
     assert_whole(online, run)
     assert [record["step"] for record in online.records(next(iter(online.history)))] == list(range(2, 21, 2))
+
+
+@pytest.mark.slow
+def test_training_killed_and_gone_on_online_is_one_run_with_every_record_once(online, command, tmp_path):
+    run = tmp_path / "run"
+    process = command.start(run, wandb="online")
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "latest").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    command.finish(run, wandb="online")
+    name = assert_whole(online, run)
+    assert online.records(name)[-1]["event/resume"] == 1
+    assert {"goodput", "memory_gib", "data_wait", "validation/loss"} <= online.records(name)[-1].keys()
 
 
 def test_a_new_run_that_cannot_reach_wandb_says_so(online, run, monkeypatch):
