@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pipeline.train.compare import CURVES, Run
 
+_COLUMNS = 3
+
 
 def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
     """Draw every curve that the runs have, one panel a curve, one line a run; below, how far each run's loss lies from
@@ -14,34 +16,36 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
         names: of the runs, for the legend.
         out: the picture, PNG, SVG or PDF by its name.
     """
+    import matplotlib
     from matplotlib.figure import Figure
 
     curves = [curve for curve in CURVES if any(record.get(curve) is not None for record in runs[0].records.values())]
-    figure = Figure(figsize=(5 * (len(curves) + 1), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(curves) + 1, squeeze=False)[0]
+    rows = -(-(len(curves) + 1) // _COLUMNS)
+    figure = Figure(figsize=(5 * _COLUMNS, 3.6 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    for panel in panels[len(curves) + 1 :]:
+        panel.set_axis_off()
+    colours = matplotlib.colormaps["tab20" if len(runs) > 10 else "tab10"].colors
     for panel, curve in zip(panels, curves, strict=False):
         for number, (run, name) in enumerate(zip(runs, names, strict=True)):
             points = [(step, record[curve]) for step, record in run.records.items() if record.get(curve) is not None]
-            # lines that lie on each other are told apart by their dashes
-            panel.plot(*zip(*points, strict=True), label=name, linewidth=1.4, linestyle=_dashes(number, len(runs)))
+            # the first lies widest below, so that all can be seen where they lie on each other
+            width = 1 + 7 * (len(runs) - 1 - number) / len(runs)
+            panel.plot(*zip(*points, strict=True), label=name, linewidth=width, color=colours[number % len(colours)])
         panel.set_title(curve)
         panel.set_xlabel("step")
-    apart = panels[-1]
+    apart = panels[len(curves)]
     first = runs[0].records
-    for run, name in zip(runs[1:], names[1:], strict=True):
+    for number, (run, name) in enumerate(zip(runs[1:], names[1:], strict=True), 1):
         both = [
             (step, abs(record["loss"] - first[step]["loss"]) / abs(first[step]["loss"]))
             for step, record in run.records.items()
             if record.get("loss") is not None and first.get(step, {}).get("loss")
         ]
-        apart.plot(*zip(*both, strict=True), label=name, linewidth=1.2)
+        apart.plot(*zip(*both, strict=True), label=name, linewidth=1.2, color=colours[number % len(colours)])
     apart.set_yscale("symlog", linthresh=1e-8)
     apart.set_title(f"|loss − loss of {names[0]}| / loss")
     apart.set_xlabel("step")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(runs)), fontsize="small")
     figure.savefig(out, dpi=110)
-
-
-def _dashes(number: int, runs: int) -> tuple[float, tuple[float, ...]]:
-    return (4.0 * number, (4.0, 4.0 * (runs - 1))) if runs > 1 else (0.0, (1.0, 0.0))

@@ -1,0 +1,101 @@
+"""`gavt compare`: curves beside each other."""
+
+import json
+
+import pytest
+
+from jobs.cli import main
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    def write(name, losses, **train):
+        run = tmp_path / name
+        run.mkdir()
+        (run / "config.yaml").write_text(json.dumps({"name": name, "train": train}))
+        records = [{"step": 2 * number, "loss": loss, "accuracy": 0.5} for number, loss in enumerate(losses, 1)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        return str(run)
+
+    return write
+
+
+def compare(*words):
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", *words])
+    return ended.value.code or 0
+
+
+def last_json(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_differences_are_relative_and_say_where_they_are(write_run, capsys):
+    runs = [write_run("a", [1.0, 0.8, 0.5]), write_run("b", [1.0, 0.4, 0.45], zero_stage=3)]
+    assert compare(*runs, "--json") == 0
+    found = last_json(capsys)
+    loss = found["differences"][runs[1]][0]
+    assert loss["curve"] == "loss"
+    assert loss["largest"] == pytest.approx(0.5)
+    assert loss["mean"] == pytest.approx((0 + 0.5 + 0.1) / 3)
+    assert (loss["steps"], loss["largest_at"], loss["parts_at"]) == (3, 4, 4)
+    assert found["settings"]["train.zero_stage"] == [1, 3]
+    assert "train.steps" not in found["settings"]
+
+
+def test_outside_the_tolerance_is_exit_code_1(write_run, capsys):
+    runs = [write_run("a", [1.0, 0.8]), write_run("b", [1.0, 0.79])]
+    assert compare(*runs, "--tolerance", "0.02") == 0
+    assert compare(*runs, "--tolerance", "0.01") == 1
+    assert "outside the tolerance of 0.01: loss by 1.25e-02" in capsys.readouterr().out
+
+
+def test_every_run_is_compared_with_the_first(write_run, capsys):
+    runs = [write_run("a", [1.0]), write_run("b", [1.0]), write_run("c", [0.5])]
+    assert compare(*runs, "--tolerance", "0.1", "--json") == 1
+    found = last_json(capsys)["differences"]
+    assert found[runs[1]][0]["parts_at"] is None
+    assert found[runs[2]][0]["largest"] == pytest.approx(0.5)
+
+
+def test_a_step_that_one_run_left_out_is_outside_any_tolerance(write_run, capsys):
+    runs = [write_run("a", [1.0, None]), write_run("b", [1.0, 0.8])]
+    assert compare(*runs, "--tolerance", "100", "--json") == 1
+    assert last_json(capsys)["differences"][runs[1]][0]["largest"] is None
+
+
+def test_a_torn_last_line_is_passed_over(write_run, tmp_path):
+    runs = [write_run("a", [1.0, 0.8]), write_run("b", [1.0, 0.8])]
+    with (tmp_path / "b/metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 6, "lo')
+    assert compare(*runs, "--tolerance", "0") == 0
+
+
+def test_the_curves_are_drawn(write_run, tmp_path):
+    picture = tmp_path / "curves.png"
+    assert compare(write_run("a", [1.0, 0.8]), write_run("b", [1.0, 0.9]), "--plot", str(picture)) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{a}"], "expected two runs or more, found 1"),
+        (["{a}", "{tmp}/none"], "none: expected a run folder with metrics.jsonl, found none"),
+        (["{a}", "{a}", "--plot", "curves.txt"], "expected a name that ends in .png, .svg or .pdf"),
+        (["{a}", "{empty}"], "expected records of training, found none"),
+        (["{a}", "{torn}"], "line 1: expected a JSON object with a step, found 'nothing'"),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_a_sentence(write_run, tmp_path, capsys, words, message):
+    places = {"a": write_run("a", [1.0]), "tmp": tmp_path, "empty": write_run("empty", []), "torn": write_run("t", [])}
+    (tmp_path / "t/metrics.jsonl").write_text("nothing\n")
+    assert compare(*(word.format(**places) for word in words)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_runs_without_a_step_in_common_are_refused(write_run, tmp_path, capsys):
+    runs = [write_run("a", [1.0]), write_run("b", [1.0])]
+    (tmp_path / "b/metrics.jsonl").write_text('{"step": 3, "loss": 1.0}\n')
+    assert compare(*runs) == 2
+    assert "expected records of the same steps" in capsys.readouterr().err
