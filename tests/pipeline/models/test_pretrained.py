@@ -5,6 +5,7 @@ from safetensors.torch import save_file
 from tiny_gavt import EMBEDDERS, VIT, tiny
 from torchvision.models.vision_transformer import VisionTransformer
 
+from cluster.errors import UserError
 from pipeline.errors import SettingsError
 from pipeline.models.pretrained import load_pretrained
 
@@ -134,6 +135,13 @@ def test_a_file_of_something_else_ends_in_one_sentence(tmp_path, name):
     ) as e:
         load_pretrained(model)
     assert "\n" not in str(e.value)
+
+
+def test_a_missing_file_ends_in_one_sentence(tmp_path):
+    model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": str(tmp_path / "none.pth")})
+    with pytest.raises(UserError, match="none.pth") as found:
+        load_pretrained(model)
+    assert "\n" not in str(found.value)
 
 
 def test_a_file_with_code_in_it_is_not_run(tmp_path):

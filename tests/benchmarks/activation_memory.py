@@ -1,0 +1,103 @@
+"""What activation checkpointing saves and costs: G-AVT small, forward and backward, every block recomputed or none."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from pipeline.models.build import build_on
+from pipeline.models.gavt import Gavt
+from pipeline.models.recompute import Mode, set_checkpointing
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.tasks.mma import Pairs, TaskModel
+from result import Result
+
+CONFIG = Path(__file__).parents[2] / "configs/experiments/gavt_small.yaml"
+SAMPLES = 2
+ROUNDS = 4
+MOST_MEMORY = 0.5
+MOST_TIME = 1.35
+
+
+def run() -> list[Result]:
+    """Bytes that a step holds at most beside parameters, their gradients and the batch, and the time that it takes, in
+    turns.
+
+    Every allocation of torch counts, as its profiler (on a GPU its allocator) reports it, so what is held for a moment
+    while a block is recomputed counts too.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several would count the time for which they wait for each other
+    try:
+        return measure(SAMPLES, ROUNDS)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measure(samples: int, rounds: int) -> list[Result]:
+    """The same for so many samples."""
+    settings = load_settings(str(CONFIG), ExperimentSettings).settings
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_on(device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
+    assert isinstance(model, TaskModel)
+    model.train()
+    features = settings.features
+    frames = torch.rand(samples, features.frames, 3, features.frame_size, features.frame_size, device=device)
+    waveform = torch.rand(samples, 1, features.audio_samples, device=device) - 0.5
+    each = torch.arange(samples, device=device)
+    pairs = Pairs(each, each, torch.ones_like(each))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # so that they are there from the beginning, and not counted
+
+    def step(mode: Mode) -> None:
+        set_checkpointing(model, mode)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss, _ = model(frames, waveform, pairs)
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    # on a CPU the time that it took from a single core, which others that run there change little
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    modes: tuple[Mode, ...] = ("none", "full")
+    peak = {mode: _peak_bytes(lambda mode=mode: step(mode), device) for mode in modes}
+    seconds: dict[Mode, list[float]] = {mode: [] for mode in modes}
+    for _ in range(rounds):
+        for mode in modes:
+            begun = clock()
+            step(mode)
+            seconds[mode].append(clock() - begun)
+    memory = peak["full"] / peak["none"]
+    times = {mode: min(each) for mode, each in seconds.items()}
+    ratio = times["full"] / times["none"]
+    kept = (
+        f"all activations kept: {peak['none'] / 1e6:.0f} MB for {samples} samples; recomputed {peak['full'] / 1e6:.0f}"
+    )
+    slow = f"all activations kept: {times['none']:.3f} s a step; recomputed {times['full']:.3f} s"
+    return [
+        Result("activation_memory", memory, "", MOST_MEMORY, memory <= MOST_MEMORY, kept),
+        Result("activation_memory time", ratio, "", MOST_TIME, ratio <= MOST_TIME, slow),
+    ]
+
+
+def _peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """Most bytes that were allocated at once while `step` ran, beyond those before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    results = profiler.profiler.kineto_results if profiler.profiler is not None else None
+    if results is None:
+        raise RuntimeError("expected torch's profiler to report allocations, found none")
+    changes = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for _, change in sorted(changes, key=lambda change: change[0]):
+        held += change
+        peak = max(peak, held)
+    return peak
