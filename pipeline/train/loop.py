@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -221,12 +220,12 @@ class _Training:
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()
-        norm, record = self.trainee.engine.get_global_grad_norm(), interval.record()
+        record = interval.record()
         return {
             "step": step,
             **record,
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
-            "grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None,
+            **self.trainee.record(),
             "samples": step * self.settings.train.batch_size,
             "epoch": self.data.position / len(self.data.plan),
             "goodput": round(self.clock.goodput(), 4),

@@ -5,6 +5,8 @@ RUN/
     metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
     events.jsonl        starts, resumes, checkpoints, stops
     checkpoints/        see pipeline.train.checkpoints
+    maps/               frames with their maps as training goes on (pipeline.train.map_grid)
+    tensorboard/        TensorBoard's file, where it is asked for
     wandb/              wandb's own files and the run's id
     logs/               one file a process; of a run that hung, the stacks (pipeline.train.health.watchdog)
     rollback.json       the last return to a checkpoint (pipeline.train.health.rollback)

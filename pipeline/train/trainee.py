@@ -1,5 +1,6 @@
 """What is trained: DeepSpeed's engine and, where it is asked for, the average of its weights."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.ema import Ema
 from pipeline.train.engine import build_engine
+from pipeline.train.metrics_log import Record
 
 
 class Trainee:
@@ -53,6 +55,14 @@ class Trainee:
         """The optimiser has changed the weights."""
         if self.ema is not None:
             self.ema.update(self.engine)
+
+    def record(self) -> Record:
+        """Norm of the last step's gradient before clipping, None where it was not finite; in fp16 the loss scale."""
+        norm = self.engine.get_global_grad_norm()
+        record: Record = {"grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None}
+        if self._settings.train.precision == "fp16":
+            record["loss_scale"] = float(self.engine.optimizer.loss_scale)
+        return record
 
     def averaged(self) -> AbstractContextManager[None]:
         """A block in which the model computes with the average of its weights, if there is one."""
