@@ -78,6 +78,7 @@ def fetch_run(run: str, folder: Path) -> None:
         for name in sorted(names):
             if name.startswith(f"checkpoints/{step}/"):
                 storage.download(storage.join(run, name), folder / name)
+        storage.write_text(folder / "checkpoints" / LATEST, step)
         if not any(problems(read_manifest(str(folder / "checkpoints" / step)))):
             break
 

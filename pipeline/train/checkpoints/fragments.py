@@ -23,12 +23,14 @@ class Fragment:
         start: numbers of the flattened parameter before this stretch.
         kinds: by kind (`fp32`, `exp_avg`, `exp_avg_sq`, `ema`) the stretch itself, flat, in the memory that training
             uses.
+        alone: whether no other process holds it; else every process holds the same.
     """
 
     name: str
     shape: tuple[int, ...]
     start: int
     kinds: dict[str, Tensor]
+    alone: bool
 
     @property
     def size(self) -> int:
@@ -45,21 +47,21 @@ def fragments(engine: Any, averages: Sequence[Tensor] | None = None) -> Iterator
     names = {parameter: name for name, parameter in engine.module.named_parameters()}
     # by id, as tensors are compared by their numbers
     beside = {} if averages is None else dict(zip(map(id, masters(engine)), averages, strict=True))
-    owned = set()
+    owned, zero = set(), engine.zero_optimization_stage() > 0
     for held in _held(engine):
         owned.add(held.parameter)
         if held.size:
             kinds = held.kinds(engine)
             if averages is not None:
                 kinds[EMA] = held.of(beside[id(held.master)])
-            yield Fragment(names[held.parameter], _shape(held.parameter), held.start, kinds)
+            yield Fragment(names[held.parameter], _shape(held.parameter), held.start, kinds, zero)
     for parameter, name in names.items():
         if parameter not in owned and not parameter.requires_grad:
             yield _frozen(name, parameter)
     persistent = engine.module.state_dict(keep_vars=True).keys()
     for name, buffer in engine.module.named_buffers():
         if name in persistent:
-            yield Fragment(name, tuple(buffer.shape), 0, {MASTER: buffer.detach().view(-1)})
+            yield Fragment(name, tuple(buffer.shape), 0, {MASTER: buffer.detach().view(-1)}, False)
 
 
 def base_optimizer(engine: Any) -> Any:
@@ -162,11 +164,11 @@ def _with_shared_parameters(optimizer: Any) -> Iterator[_Held]:
 def _frozen(name: str, parameter: nn.Parameter) -> Fragment:
     """A parameter that no optimiser owns; ZeRO 3 shares it out like the others."""
     if not hasattr(parameter, "ds_tensor"):
-        return Fragment(name, _shape(parameter), 0, {MASTER: parameter.detach().view(-1)})
+        return Fragment(name, _shape(parameter), 0, {MASTER: parameter.detach().view(-1)}, False)
     shared = _shared(parameter)
     part = shared.ds_tensor.data.view(-1)
     start = part.numel() * torch.distributed.get_rank(shared.ds_process_group)
-    return Fragment(name, _shape(parameter), start, {MASTER: part[: max(0, shared.ds_numel - start)]})
+    return Fragment(name, _shape(parameter), start, {MASTER: part[: max(0, shared.ds_numel - start)]}, True)
 
 
 def _shared(parameter: nn.Parameter) -> Any:

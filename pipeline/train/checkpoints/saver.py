@@ -175,7 +175,8 @@ class Saver:
         engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
         if averages is not None and (self._group.is_main or engine.zero_optimization()):
             files.save({"averages": list(averages)}, str(target / average_file(self._group.rank)))
-        places = describe(fragments(engine, averages), self._copies)
+        mine = (one for one in fragments(engine, averages) if one.alone or self._group.is_main)
+        places = describe(mine, self._copies)
         manifest = self._manifest(engine, step, state) if self._group.is_main else {}
         self._copies.end()
         return _Save(step, target, files.states, places, manifest, begun)

@@ -3,9 +3,13 @@
 import errno
 import itertools
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +19,6 @@ from torch import nn
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.errors import CheckpointError
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint, saver
 from pipeline.train.checkpoints.engine_files import read_state
 from pipeline.train.checkpoints.find import problems
@@ -24,8 +27,10 @@ from pipeline.train.checkpoints.restore import changes, counters, load_engine
 from pipeline.train.checkpoints.retention import kept
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.engine import build_engine
+from ranks_of_small import compare
+from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
 
-WAYS = list(itertools.product((0, 1, 2, 3), ("fp32", "bf16")))
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -35,54 +40,10 @@ def group():
     group.leave()
 
 
-class Small(nn.Module):
-    """Matrices, norms and buffers, of sizes that nothing divides."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.first, self.norm, self.last = nn.Linear(7, 13), nn.LayerNorm(13), nn.Linear(13, 3)
-        self.register_buffer("running_mean", torch.zeros(7))
-        self.register_buffer("seen", torch.tensor(0))
-        self.register_buffer("made_anew", torch.zeros(1), persistent=False)
-
-    def forward(self, numbers):
-        with torch.no_grad():
-            self.running_mean.lerp_(numbers.to(self.running_mean.dtype).mean(0), 0.1)
-            self.seen += len(numbers)
-        return self.last(self.norm(self.first(numbers)).relu()).float().square().mean()
-
-
-def settings_of(stage=1, precision="fp32", **train) -> ExperimentSettings:
-    chosen = {"batch_size": 8, "zero_stage": stage, "precision": precision, "learning_rate": 0.01} | train
-    return ExperimentSettings.model_validate({"train": chosen})
-
-
-def build(group, stage=1, precision="fp32", seed=0, steps=0):
-    engine = build_engine(Small(seed), settings_of(stage, precision).train, 8, group)
-    engine.train()
-    train(engine, steps)
-    return engine
-
-
-def train(engine, steps):
-    dtype = next(engine.module.parameters()).dtype
-    for step in range(steps):
-        numbers = torch.randn(8, 7, generator=torch.Generator().manual_seed(step)).to(dtype)
-        engine.backward(engine(numbers))
-        engine.step()
-
-
 def held(engine, averages=None):
     """Copies of all that an engine holds, by name and kind."""
     found = fragments(engine, averages)
     return {(one.name, kind): piece.clone() for one in found for kind, piece in one.kinds.items()}
-
-
-def assert_equal(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for key in theirs:
-        assert torch.equal(ours[key].float(), theirs[key].float()), key
 
 
 def saver_of(folder, group, publish=lambda: None, **train):
@@ -320,6 +281,34 @@ def test_every_damaged_file_is_named_and_nothing_but_damage_is_no_new_beginning(
         newest_checkpoint(tmp_path / "checkpoints")
 
 
+@pytest.fixture(scope="module")
+def from_one(tmp_path_factory):
+    return in_processes(1, tmp_path_factory.mktemp("one"))
+
+
+def in_processes(number, out, *others):
+    """Save with so many processes, which go on from what others saved."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
+    words = [sys.executable, str(TESTS / "ranks_of_small.py"), str(out), *map(str, others)]
+    code = f"from cluster.launch import launch_local; raise SystemExit(launch_local({words!r}, {number}))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_two_processes_go_on_where_one_stopped_and_one_where_two_did(from_one, group, tmp_path):
+    from_two = in_processes(2, tmp_path / "two", from_one)
+    compare(from_two, group)
+
+
+@pytest.mark.slow
+def test_three_processes_go_on_where_one_or_two_stopped_and_these_where_three_did(from_one, tmp_path):
+    from_two = in_processes(2, tmp_path / "two", from_one)
+    from_three = in_processes(3, tmp_path / "three", from_one, from_two)
+    for number in (1, 2):
+        in_processes(number, tmp_path / f"again-{number}", from_three)
+
+
 def test_a_model_with_other_parameters_is_refused(group, checkpoints):
     run, *_ = checkpoints[1, "fp32"]
 
@@ -328,7 +317,7 @@ def test_a_model_with_other_parameters_is_refused(group, checkpoints):
             super().__init__(0)
             self.last = nn.Linear(13, 4)
 
-    engine = build_engine(Wider(), settings_of().train, 8, group)
+    engine = build_engine(Wider(), settings_of().train, BATCH, group)
     with pytest.raises(CheckpointError, match=r"expected last.weight of shape \[4, 13\], found \[3, 13\]"):
         load_engine(find_checkpoint(str(run)), engine)
 

@@ -1,0 +1,83 @@
+"""How long training stands still for a checkpoint that is written beside it, against one that it waits for."""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine import build_engine
+from result import Result
+
+WIDTH = 1024
+LAYERS = 64
+"""Matrices of the model: 67 million parameters, of which a checkpoint takes 1.3 GB."""
+SAVES = 3
+MOST = 0.05
+
+
+class _Stack(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        for layer in self.layers:
+            numbers = numbers + layer(numbers).relu()
+        return numbers.square().mean()
+
+
+def run() -> list[Result]:
+    """Saves of one engine in turns, beside training and waited for; both are written to the same disk, synced, hashed
+    and made whole. The first save, which also takes the memory for the copies, is told apart."""
+    group = join_process_group()
+    try:
+        return _measure(group)
+    finally:
+        group.leave()
+
+
+def _measure(group: ProcessGroup) -> list[Result]:
+    settings = {
+        name: ExperimentSettings.model_validate({"train": {"batch_size": 8, "background_saving": name == "beside"}})
+        for name in ("beside", "waited for")
+    }
+    engine = build_engine(_Stack(), settings["beside"].train, 8, group)
+    engine.backward(engine(torch.randn(8, WIDTH)))
+    engine.step()
+    stalls: dict[str, list[float]] = {name: [] for name in settings}
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
+        savers = {
+            name: Saver(Path(folder) / name / "checkpoints", group, one, lambda: None) for name, one in settings.items()
+        }
+        step = 0
+        for _ in range(SAVES + 1):
+            for name, saver in savers.items():
+                step += 1
+                stalls[name].append(_stall(saver, engine, step))
+                (saved,) = saver.whole()
+                seconds += [saved.seconds] if name == "beside" else []
+        size = saved.bytes
+    stall, blocking = median(stalls["beside"][1:]), median(stalls["waited for"][1:])
+    peer = (
+        f"waiting for the same save of {size / 1e9:.2f} GB: {blocking:.2f} s; standing still {stall:.3f} s, "
+        f"whole after {median(seconds[1:]):.2f} s; the very first {stalls['beside'][0]:.3f} s of standing still"
+    )
+    share = stall / blocking
+    return [Result("saving_stall", share, "", MOST, share <= MOST, peer)]
+
+
+def _stall(saver: Saver, engine: Any, step: int) -> float:
+    """Seconds that training stands still for a save."""
+    begun = time.perf_counter()
+    saver.save(engine, step, {})
+    stall = time.perf_counter() - begun
+    saver.finish()
+    return stall
