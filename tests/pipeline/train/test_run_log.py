@@ -5,17 +5,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cluster.process_group import join_process_group
+from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.code_version import code_version
 from pipeline.errors import SettingsError
+from pipeline.models.flops import training_flops
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.loop import train
 from pipeline.train.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.run_clock import RunClock
+from pipeline.train.utilisation import Utilisation
 from tiny_training import curve
 
 WORDS = ["train.tensorboard=true", "train.maps_every=6"]
@@ -80,6 +83,15 @@ def test_goodput_is_useful_time_over_wall_time(monkeypatch):
     clock.add(15.0)
     monkeypatch.setattr("time.time", lambda: 1060.0)
     assert clock.goodput() == 0.75
+
+
+@pytest.mark.parametrize("peak", [1e12, None])
+def test_utilisation_is_what_the_model_needs_over_what_the_devices_can(command, monkeypatch, peak):
+    settings = load_settings(str(command.config), ExperimentSettings, []).settings
+    monkeypatch.setattr("pipeline.train.utilisation.device_peak_flops", lambda device, precision: peak)
+    group = ProcessGroup(0, 0, 4, torch.device("cpu"))
+    pace = 0.3 * 4 * 1e12 / training_flops(settings).training  # 30 % of four devices
+    assert Utilisation(settings, group).of(pace) == ({"mfu": 0.3} if peak else {})
 
 
 def test_tensorboard_has_every_record_once_after_a_restart(run, board):
