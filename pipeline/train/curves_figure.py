@@ -25,13 +25,14 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
     for panel in panels[len(curves) + 1 :]:
         panel.set_axis_off()
-    colours = matplotlib.colormaps["tab20" if len(runs) > 10 else "tab10"].colors
+    palette = matplotlib.colormaps["tab20" if len(runs) > 10 else "tab10"]
+    colours = [palette(number % palette.N) for number in range(len(runs))]
     for panel, curve in zip(panels, curves, strict=False):
         for number, (run, name) in enumerate(zip(runs, names, strict=True)):
             points = [(step, record[curve]) for step, record in run.records.items() if record.get(curve) is not None]
             # the first lies widest below, so that all can be seen where they lie on each other
             width = 1 + 7 * (len(runs) - 1 - number) / len(runs)
-            panel.plot(*zip(*points, strict=True), label=name, linewidth=width, color=colours[number % len(colours)])
+            panel.plot(*zip(*points, strict=True), label=name, linewidth=width, color=colours[number])
         panel.set_title(curve)
         panel.set_xlabel("step")
     apart = panels[len(curves)]
@@ -42,7 +43,7 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
             for step, record in run.records.items()
             if record.get("loss") is not None and first.get(step, {}).get("loss")
         ]
-        apart.plot(*zip(*both, strict=True), label=name, linewidth=1.2, color=colours[number % len(colours)])
+        apart.plot(*zip(*both, strict=True), label=name, linewidth=1.2, color=colours[number])
     apart.set_yscale("symlog", linthresh=1e-8)
     apart.set_title(f"|loss − loss of {names[0]}| / loss")
     apart.set_xlabel("step")

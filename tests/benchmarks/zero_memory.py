@@ -1,0 +1,78 @@
+"""Parameters and optimiser states of a process under ZeRO-3 on two processes, against ZeRO-0."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cluster.free_port import free_port
+from result import Result
+
+CONFIG = Path(__file__).parents[2] / "configs/experiments/gavt_c.yaml"
+MOST = 0.55
+PROCESSES = 2
+
+
+def run() -> list[Result]:
+    """G-AVTc in bf16, as large models are trained; every tensor that is alive after a step is counted once, to the
+    byte, on each process."""
+    found = {stage: _bytes(stage) for stage in (0, 3)}
+    whole, part = max(found[0]), max(found[3])
+    peer = f"ZeRO-0: {whole / 1e6:.1f} MB a process; ZeRO-3: {part / 1e6:.1f} MB"
+    return [Result("zero_memory", part / whole, "", MOST, part / whole <= MOST, peer)]
+
+
+def _bytes(stage: int) -> list[int]:
+    place = {"WORLD_SIZE": str(PROCESSES), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(stage)],
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(PROCESSES)
+    ]
+    try:
+        said = [process.communicate(timeout=500)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    if any(process.returncode for process in started):
+        raise RuntimeError("a process of the benchmark failed")
+    return [json.loads(lines.splitlines()[-1]) for lines in said]
+
+
+def _count(stage: int) -> int:
+    """Bytes of parameters, float32 copies and moments that this process holds after a step."""
+    import torch
+
+    from cluster.process_group import join_process_group
+    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+    from pipeline.tasks.mma import Pairs
+    from pipeline.train.checkpoints.fragments import base_optimizer, masters
+    from pipeline.train.engine import build_engine
+    from pipeline.train.load import untrained
+
+    words = [f"train.zero_stage={stage}", "train.precision=bf16", f"train.batch_size={PROCESSES}"]
+    settings = load_settings(str(CONFIG), ExperimentSettings, words).settings
+    group = join_process_group()
+    engine = build_engine(untrained(settings, "cpu", 0), settings.train, 1, group)
+    size = settings.features.frame_size
+    frames, waveform = torch.rand(1, 1, 3, size, size), torch.rand(1, 1, settings.features.audio_samples)
+    loss, _ = engine(frames, waveform, Pairs(torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1])))
+    engine.backward(loss)
+    engine.step()
+    parameters = list(engine.module.parameters())
+    held = [*parameters, *(p.ds_tensor for p in parameters if hasattr(p, "ds_tensor")), *masters(engine)]
+    held += [value for state in base_optimizer(engine).state.values() for value in state.values()]
+    storages = [tensor.untyped_storage() for tensor in held if torch.is_tensor(tensor)]
+    group.leave()
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+if __name__ == "__main__":
+    print(json.dumps(_count(int(sys.argv[1]))))
