@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_video import frame_times, picture_size, sound_span, turn, write_video
+from tiny_run import tiny_experiment, write_run
 
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.localize.localize import Localized, localize
@@ -127,6 +128,14 @@ def test_wrong_checkpoints_and_readouts_are_said(run: str, tmp_path: Path) -> No
     over_spectrogram = EvaluateSettings(attention=AttentionSettings(perspective="audio"))
     with pytest.raises(SettingsError, match=r"evaluate\.attention\.perspective: expected visual"):
         localize(str(video), run, str(tmp_path / "out"), over_spectrogram, readout="attention")
+
+
+def test_a_model_of_several_frames_is_refused(tmp_path: Path) -> None:
+    one = tiny_experiment()
+    settings = one.model_copy(update={"features": one.features.model_copy(update={"frames": 3})})
+    run = write_run(tmp_path / "run", settings)
+    with pytest.raises(SettingsError, match=r"features\.frames: expected a model of 1 frame .*, found 3"):
+        run_on(tmp_path / "in.mp4", run, tmp_path / "out")
 
 
 def test_maps_blend_between_their_moments() -> None:
