@@ -50,13 +50,14 @@ def verify(place: Place, as_json: JsonFlag = False) -> None:
     screen, found = console(as_json), []
     for listed in list_checkpoints(place):
         if listed.checkpoint is None:
-            screen.print(f"{listed.url}: torn, never resumed from")
+            screen.print(f"{listed.url}: torn, never resumed from", soft_wrap=True)
             found.append({"checkpoint": listed.url, "whole": False, "files": 0, "problems": []})
             continue
         wrong, files = list(problems(listed.checkpoint)), len(listed.checkpoint.manifest["files"])
-        screen.print(f"{listed.url}: {f'{len(wrong)} of {files} files damaged' if wrong else f'{files} files whole'}")
+        told = f"{len(wrong)} of {files} files damaged" if wrong else f"{files} files whole"
+        screen.print(f"{listed.url}: {told}", soft_wrap=True)
         for problem in wrong:
-            screen.print(f"  {problem}")
+            screen.print(f"  {problem}", soft_wrap=True)
         found.append({"checkpoint": listed.url, "whole": True, "files": files, "problems": wrong})
     if as_json:
         print_json({"checkpoints": found})
@@ -78,7 +79,8 @@ def convert(
     from pipeline.train.checkpoints.convert import convert as convert_checkpoint
 
     result = convert_checkpoint(place, out)
-    console(as_json).print(f"{result.checkpoint} → {out}: step {result.step}, {_size(result.bytes)}, nothing pickled")
+    told = f"{result.checkpoint} → {out}: step {result.step}, {_size(result.bytes)}, nothing pickled"
+    console(as_json).print(told, soft_wrap=True)
     if as_json:
         print_json(asdict(result))
 
@@ -95,7 +97,8 @@ def export(
 
     result = export_model(place, out, raw)
     which = "moving average" if result.weights == "average" else "weights"
-    console(as_json).print(f"{result.checkpoint} → {out}: {which} of step {result.step}, {_size(result.bytes)}")
+    told = f"{result.checkpoint} → {out}: {which} of step {result.step}, {_size(result.bytes)}"
+    console(as_json).print(told, soft_wrap=True)
     if as_json:
         print_json(asdict(result))
 

@@ -1,0 +1,131 @@
+"""`gavt checkpoint`, on a run of this process."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cluster import storage
+from cluster.process_group import join_process_group
+from jobs.cli import main
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.checkpoints import saver
+from pipeline.train.load import load_trained
+from pipeline.train.loop import train
+from tiny_training import curve
+
+SETTINGS = ["model.dropout=0", "train.ema_decay=0.9"]
+
+
+@pytest.fixture(scope="module")
+def group():
+    group = join_process_group()
+    yield group
+    group.leave()
+
+
+def run_here(command, group, run, *overrides):
+    settings = load_settings(str(command.config), ExperimentSettings, [*SETTINGS, *overrides]).settings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        return train(settings, str(run), group, lambda record: None)
+
+
+@pytest.fixture(scope="module")
+def finished(command, group, tmp_path_factory):
+    run = tmp_path_factory.mktemp("verbs") / "run"
+    run_here(command, group, run)
+    return run
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def gavt(capsys, *words, code=0):
+    with pytest.raises(SystemExit) as end:
+        main(["checkpoint", *map(str, words)])
+    assert (end.value.code or 0) == code
+    return capsys.readouterr()
+
+
+def answer(capsys, *words, code=0):
+    return json.loads(gavt(capsys, *words, "--json", code=code).out.splitlines()[-1])
+
+
+def test_ls_tells_whole_and_torn_checkpoints(run, capsys):
+    (run / "checkpoints/step-0000000008/manifest.json").unlink()
+    rows = answer(capsys, "ls", run)["checkpoints"]
+    assert [(row["step"], row["whole"], row["latest"]) for row in rows] == [(8, False, False), (12, True, True)]
+    assert rows[1] | {"world_size": 1, "zero_stage": 1, "precision": "fp32"} == rows[1]
+    table = gavt(capsys, "ls", run).out
+    assert "torn: never resumed from" in table
+    assert "whole, latest" in table
+    assert gavt(capsys, "ls", run / "nowhere", code=2).err.endswith(
+        "expected a run folder or a checkpoint, found none\n"
+    )
+
+
+def test_verify_names_what_is_damaged(run, capsys):
+    assert "files whole" in gavt(capsys, "verify", run).out
+    with (run / "checkpoints/step-0000000012/ema.safetensors").open("r+b") as file:
+        file.seek(500)
+        file.write(b"\x01\x02")
+    said = gavt(capsys, "verify", run, code=2)
+    assert "step-0000000012/ema.safetensors: damaged, its content is not what was saved" in said.out
+    assert "step-0000000012: damaged; a run goes on from an older checkpoint that is whole" in said.err
+    assert answer(capsys, "verify", run / "checkpoints/step-0000000008")["checkpoints"][0]["problems"] == []
+
+
+def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_the_weights(run, tmp_path, capsys):
+    assert answer(capsys, "export", run, "--out", tmp_path / "average")["weights"] == "average"
+    gavt(capsys, "export", run, "--out", tmp_path / "raw", "--raw")
+    expected = run / "checkpoints/step-0000000012"
+    for name, file in (("average", "ema.safetensors"), ("raw", "model.safetensors")):
+        trained, numbers = load_trained(str(tmp_path / name), "cpu"), load_file(expected / file)
+        assert trained.step == 12
+        assert all(torch.equal(value, numbers[key]) for key, value in trained.task_model.state_dict().items())
+        assert {path.name for path in (tmp_path / name).iterdir()} == {
+            "README.md",
+            "config.yaml",
+            "manifest.json",
+            "model.safetensors",
+        }
+    average, raw = (load_file(tmp_path / name / "model.safetensors") for name in ("average", "raw"))
+    assert not torch.equal(average["head.weight"], raw["head.weight"])
+    assert gavt(capsys, "verify", tmp_path / "average").out.strip().endswith("3 files whole")
+    assert "expected an empty folder" in gavt(capsys, "export", run, "--out", tmp_path / "raw", code=2).err
+
+
+def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
+    command, group, run, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    answer(capsys, "convert", run / "checkpoints/step-0000000008", "--out", out)
+    names = {file.name for file in (out / "checkpoints/step-0000000008").iterdir()}
+    assert not [name for name in names if name.endswith(".pt")]
+    # nothing of it is unpickled
+    monkeypatch.setattr(torch, "load", lambda *words, **more: pytest.fail("something was unpickled"))
+    monkeypatch.setattr(saver, "write_all_weights", lambda saved: [])  # which reads what the run itself has just saved
+    run_here(command, group, out)
+    assert [row[1] for row in curve(out)] == [row[1] for row in curve(run) if row[0] > 8]
+
+
+def test_checkpoints_on_s3_are_listed_verified_and_exported(run, s3_bucket, tmp_path, capsys):
+    there = f"{s3_bucket}/run"
+    for file in run.rglob("*"):
+        if file.is_file():
+            storage.upload(file, f"{there}/{file.relative_to(run)}")
+    assert [row["step"] for row in answer(capsys, "ls", there)["checkpoints"]] == [8, 12]
+    assert all(not entry["problems"] for entry in answer(capsys, "verify", there)["checkpoints"])
+    answer(capsys, "export", there, "--out", f"{s3_bucket}/export")
+    assert load_trained(f"{s3_bucket}/export", "cpu").step == 12
+    answer(capsys, "convert", there, "--out", tmp_path / "converted")
+    assert (tmp_path / "converted/checkpoints/latest").read_text() == "step-0000000012"
+    storage.remove(f"{there}/checkpoints/step-0000000012/rank-00000.json")
+    said = gavt(capsys, "verify", there, code=2)
+    assert "rank-00000.json: missing from its checkpoint" in said.out
