@@ -72,8 +72,49 @@ class Plan:
     checkpoint_bytes: float
 
 
-def make_plan(settings: ExperimentSettings, where: Machines, samples_per_shard: int | None = None) -> Plan:
-    """Plan training on machines; nothing of the model's size is allocated.
+@dataclass(frozen=True)
+class Traced:
+    """What of a model doesn't hang on the machines; seconds for a large one.
+
+    Attributes:
+        parameters: numbers by part.
+        passes: of each way of activation checkpointing.
+    """
+
+    parameters: dict[str, int]
+    size: ModelSize
+    passes: dict[Mode, PassMemory]
+    flops: SampleFlops
+
+
+def trace_model(settings: ExperimentSettings, on_gpu: bool, modes: Iterable[Mode] | None = None) -> Traced:
+    """Go through a model's step on the meta device: nothing of its size is allocated.
+
+    Args:
+        modes: of activation checkpointing; the usual ones and that of the settings unless given.
+    """
+    own = settings.train.activation_checkpointing
+    with torch.device("meta"):
+        model = task_model(settings).train()
+    size = ModelSize(
+        tuple(parameter.numel() for parameter in model.parameters()),
+        sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+    )
+    passes: dict[Mode, PassMemory] = {}
+    for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
+        set_checkpointing(model, mode)
+        passes[mode] = trace_pass(settings, model, _DTYPES[settings.train.precision], on_gpu)
+    return Traced(parameters_by_part(model), size, passes, training_flops(settings))
+
+
+def make_plan(
+    settings: ExperimentSettings, where: Machines, samples_per_shard: int | None = None, traced: Traced | None = None
+) -> Plan:
+    """Plan training on machines.
+
+    Args:
+        samples_per_shard: where data.train isn't there yet.
+        traced: what `trace_model` gives, if it is at hand.
 
     Raises:
         SettingsError: batch, GPUs and pairing group don't divide.
@@ -81,19 +122,15 @@ def make_plan(settings: ExperimentSettings, where: Machines, samples_per_shard: 
     """
     train = settings.train
     micro_batch = micro_batch_of(train, where.gpus, settings.task.group)
-    with torch.device("meta"):
-        model = task_model(settings).train()
-    parameters = parameters_by_part(model)
-    flops = training_flops(settings)
-    modes = sorted({*CHECKPOINTING, train.activation_checkpointing}, key=_share_recomputed)
-    ways = tuple(_ways(settings, where, model, micro_batch, modes))
+    traced = traced or trace_model(settings, where.on_gpu)
+    ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
-    samples_per_s = pace(where, flops.training, train.precision)
-    total = sum(parameters.values())
+    samples_per_s = pace(where, traced.flops.training, train.precision)
+    total = traced.size.total
     return Plan(
         machines=where,
-        parameters=parameters,
-        flops=flops,
+        parameters=traced.parameters,
+        flops=traced.flops,
         micro_batch=micro_batch,
         group=settings.task.group,
         steps=train.steps,
@@ -122,9 +159,8 @@ def own_way(settings: ExperimentSettings, where: Machines) -> Way:
         SettingsError: as of `make_plan`.
     """
     micro_batch = micro_batch_of(settings.train, where.gpus, settings.task.group)
-    with torch.device("meta"):
-        model = task_model(settings).train()
-    return _own(settings, _ways(settings, where, model, micro_batch, [settings.train.activation_checkpointing]))
+    traced = trace_model(settings, where.on_gpu, [settings.train.activation_checkpointing])
+    return _own(settings, _ways(settings, where, traced, micro_batch))
 
 
 def _own(settings: ExperimentSettings, ways: Iterable[Way]) -> Way:
@@ -141,20 +177,12 @@ def _share_recomputed(mode: Mode) -> float:
     return 0.0 if mode == "none" else 1.0 if mode == "full" else 1 / mode
 
 
-def _ways(
-    settings: ExperimentSettings, where: Machines, model: TaskModel, micro_batch: int, modes: Iterable[Mode]
-) -> Iterator[Way]:
-    size = ModelSize(
-        tuple(parameter.numel() for parameter in model.parameters()),
-        sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
-    )
-    for mode in modes:
-        set_checkpointing(model, mode)
-        trace = trace_pass(settings, model, _DTYPES[settings.train.precision], where.on_gpu)
+def _ways(settings: ExperimentSettings, where: Machines, traced: Traced, micro_batch: int) -> Iterator[Way]:
+    for mode, trace in traced.passes.items():
         for stage in (0, 1, 2, 3):
             for offload in _offloads(stage):
-                engine = engine_of(settings.train, stage, offload, size, where, micro_batch)
-                yield _way(engine, mode, size, trace, micro_batch, settings.task.group, where.usable)
+                engine = engine_of(settings.train, stage, offload, traced.size, where, micro_batch)
+                yield _way(engine, mode, traced.size, trace, micro_batch, settings.task.group, where.usable)
 
 
 def _offloads(stage: int) -> tuple[Offload, ...]:

@@ -1,0 +1,188 @@
+"""What is planned from settings alone."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from jobs.cli import main
+from pipeline.models.build import build_on
+from pipeline.plan.activations import trace_pass
+from pipeline.plan.advice import advise
+from pipeline.plan.machines import machines
+from pipeline.plan.plan import make_plan, trace_model
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.tasks.example import example_batch, task_model
+from tiny_shards import FEATURES, MODEL, write_shard_set
+
+LARGE_BATCH = ("train.batch_size=4096", "train.micro_batch=4096")
+SMALL_GIB = 2.3
+"""Of a GPU on which the large batch fits only with some recomputation."""
+GIANT = "configs/experiments/gavt_giant.yaml"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A settings file of a model that is traced in no time."""
+    file = tmp_path_factory.mktemp("plan") / "tiny.yaml"
+    train = {"steps": 850, "batch_size": 64}
+    file.write_text(yaml.safe_dump({"features": FEATURES, "model": MODEL, "train": train}))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def traced(tiny):
+    return trace_model(read(tiny), on_gpu=True)
+
+
+def read(file, *overrides):
+    return load_settings(file, ExperimentSettings, overrides).settings
+
+
+def gpus(count=1, gib=80.0, **given):
+    words = {"nodes": None, "gpus_per_node": None, "name": None, "mfu": 0.4, "samples_per_s": None} | given
+    return machines(count, gpu_memory_gib=gib, **words)
+
+
+@pytest.fixture(scope="module")
+def plan(tiny, traced):
+    return make_plan(read(tiny), gpus(samples_per_s=100.0), samples_per_shard=128, traced=traced)
+
+
+def test_all_combinations_are_planned_and_the_settings_are_among_them(plan):
+    ways = {(way.stage, way.offload, way.checkpointing) for way in plan.ways}
+    assert len(ways) == len(plan.ways) == 8 * 3
+    assert plan.chosen in plan.ways
+    assert (plan.chosen.stage, plan.chosen.offload, plan.chosen.checkpointing) == (1, "none", "none")
+    assert advise(plan).startswith("The settings fit")
+
+
+def test_hours_and_shards_follow_from_the_pace(plan):
+    assert plan.hours == pytest.approx(850 * 64 / 100 / 3600)
+    assert plan.data.shards_per_s == pytest.approx(100 / 128)
+
+
+def test_the_data_that_is_there_is_counted(tiny, traced, tmp_path):
+    shards = write_shard_set(tmp_path / "shards", 16)
+    settings = read(tiny, f"data.train={shards}")
+    data = make_plan(settings, gpus(samples_per_s=10.0), traced=traced).data
+    assert (data.samples, data.samples_per_shard, data.shards_per_s) == (16, 8, 1.25)
+    assert data.epochs == 850 * 64 / 16
+
+
+def test_less_is_held_the_more_is_recomputed_and_the_more_is_shared_out(plan, tiny, traced):
+    at = {(way.stage, way.offload, way.checkpointing): way for way in plan.ways}
+    for stage in (0, 1, 2, 3):
+        kept = [at[stage, "none", mode].memory.activations for mode in ("none", 2, "full")]
+        assert kept == sorted(kept, reverse=True)
+        assert kept[2] < 0.6 * kept[0]
+    shared = make_plan(read(tiny), gpus(8), traced=traced)
+    optimizers = [way.memory.optimizer for way in shared.ways if (way.offload, way.checkpointing) == ("none", "none")]
+    assert optimizers[1] == optimizers[2] == optimizers[3] < optimizers[0] / 4
+
+
+def test_more_memory_never_fits_fewer_samples_and_the_largest_micro_batch_is_the_last_that_fits(tiny, traced):
+    settings = read(tiny)
+    before = [0] * 24
+    for gib in (1.2, 1.5, 2.0, 4.0):
+        largest = [way.largest for way in make_plan(settings, gpus(gib=gib), traced=traced).ways]
+        assert all(now >= then for now, then in zip(largest, before, strict=True))
+        before = largest
+    assert all(size % settings.task.group == 0 for size in before)
+    assert min(before) > 0
+
+
+def test_what_does_not_fit_gets_advice_that_does(tiny, traced):
+    settings = read(tiny, *LARGE_BATCH)
+    small = gpus(gib=SMALL_GIB)
+    plan = make_plan(settings, small, traced=traced)
+    assert not plan.chosen.fits
+    sentence = advise(plan)
+    overrides = [word for word in sentence.replace(";", "").split() if word.startswith("train.")]
+    followed = make_plan(read(tiny, *LARGE_BATCH, *overrides), small, traced=traced)
+    assert followed.chosen.fits, sentence
+
+
+def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):
+    assert advise(make_plan(read(tiny), gpus(gib=1.053), traced=traced)).startswith("Nothing fits")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_activations_are_those_of_a_real_pass(precision):
+    """What is saved for the backward pass, against torch's own hooks over real tensors."""
+    settings = ExperimentSettings.model_validate({"features": FEATURES, "model": MODEL | {"dropout": 0.0}})
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    model = build_on("cpu", 0, lambda: task_model(settings)).train().to(dtype)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = example_batch(settings, 32)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(*batch)
+    inputs = sum(part.untyped_storage().nbytes() for part in batch[:2])
+    with torch.device("meta"):
+        planned = trace_pass(settings, task_model(settings).train(), dtype, on_gpu=False)
+    live, _, _ = planned.at_peak(32, keeps_gradients=False)
+    assert sum(saved.values()) < live < 1.25 * (sum(saved.values()) + inputs)
+
+
+@pytest.mark.slow
+def test_the_giant_is_planned_without_its_memory():
+    code = f"""
+import resource, torch
+from pipeline.plan.machines import machines
+from pipeline.plan.plan import own_way
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+settings = load_settings({GIANT!r}, ExperimentSettings, ["task.group=8"]).settings
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+way = own_way(settings, machines(128, 16, 8, None, "h200", 0.4, None))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, way.memory.total)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    growth_kib, total = map(float, done.stdout.split())
+    assert growth_kib < 200 * 1024
+    assert 2e9 * 2 < total < 140e9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--gpus: expected the number of GPUs"),
+        (["--gpus", "8"], "--gpu-memory: expected GiB of one GPU"),
+        (["--gpus", "8", "--gpu", "abacus"], "expected a GPU that is in"),
+        (["--gpus", "7", "--nodes", "2", "--gpus-per-node", "4", "--gpu-memory", "80"], "2 × 4 = 8, found 7"),
+        (["--gpus", "3", "--gpu-memory", "80"], "train.batch_size: expected a multiple of the 3 processes"),
+    ],
+)
+def test_wrong_words_get_one_sentence(tiny, words, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["plan", tiny, *words])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_verb_prints_the_plan_as_json(tiny, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["plan", tiny, "train.batch_size=128", "--gpus", "2", "--gpu", "h100", "--mfu", "0.5", "--json"])
+    assert left.value.code == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["micro_batch"] == 64
+    assert found["samples_per_s"] == pytest.approx(
+        2 * 67e12 * 0.5 / (found["flops"]["forward"] + found["flops"]["backward"])
+    )
+    assert len(found["ways"]) == 24
+    memory = found["chosen"]["memory"]
+    parts = ("parameters", "gradients", "optimizer", "work", "activations")
+    assert memory["total"] == pytest.approx(sum(memory[part] for part in parts))
+    assert "The settings fit" in found["advice"]

@@ -1,0 +1,75 @@
+"""`gavt train --dry-run` and `--profile`."""
+
+import gzip
+import json
+import math
+import os
+
+import pytest
+
+from cluster.process_group import join_process_group
+from jobs.cli import main
+from pipeline.errors import SettingsError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.dry_run import dry_run
+from pipeline.train.loop import train
+from pipeline.train.profile import ProfileRequest
+from pipeline.train.profile_steps import profile_steps
+
+
+@pytest.fixture(scope="module")
+def group():
+    group = join_process_group()
+    yield group
+    group.leave()
+
+
+def read(command, *overrides):
+    return load_settings(str(command.config), ExperimentSettings, overrides).settings
+
+
+@pytest.mark.parametrize("words", [["train.zero_stage=0"], ["train.zero_stage=3", "train.micro_batch=8"]])
+def test_a_dry_run_needs_no_data_and_trains(command, group, words):
+    found = dry_run(read(command, "data.train=null", *words), group)
+    assert found.finite
+    assert all(map(math.isfinite, found.losses))
+    assert found.parameters > 10_000
+    assert (found.micro_batch, found.accumulated) in {(16, 1), (8, 2)}
+    assert found.memory_gib > 0
+
+
+def test_a_dry_run_tells_losses_that_are_no_numbers(command, group):
+    found = dry_run(read(command, "train.learning_rate=1e30", "train.clip_norm=0"), group)
+    assert not found.finite
+
+
+def test_the_verb_leaves_nothing_behind(command, group, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cluster.process_group.ProcessGroup.leave", lambda group: None)  # the other tests' too
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(command.config), "--dry-run", "--json"])
+    assert left.value.code == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["finite"] is True
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_few_steps_are_profiled_and_training_goes_on(command, group, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    said = []
+    result = train(read(command), str(tmp_path / "run"), group, lambda record: None, ProfileRequest(3, 4, said.append))
+    assert result.step == 12
+    with gzip.open(tmp_path / "run" / "profile" / "trace.json.gz", "rt") as trace:
+        events = json.load(trace)["traceEvents"]
+    names = [event["name"] for event in events if event.get("ph") == "X"]
+    assert "aten::convolution" in names
+    table = (tmp_path / "run" / "profile" / "table.txt").read_text()
+    assert said == [table]
+    assert table.startswith("steps 3 to 4, ")
+    assert len(table.splitlines()) == 11
+
+
+@pytest.mark.parametrize("words", ["", "3", "0:2", "4:3", "a:b", "1:2:3"])
+def test_steps_that_are_none_are_refused(words):
+    with pytest.raises(SettingsError, match="--profile-steps: expected two steps"):
+        profile_steps(words)
