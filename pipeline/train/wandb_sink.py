@@ -154,8 +154,11 @@ class WandbSink:
         Raises:
             RunError: catching up took too long.
         """
+        import wandb
+
         try:
             self._wandb.finish()
+            wandb.teardown()  # offline, its files are whole only when its own process has ended
         except TimeoutError:
             raise RunError(f"{self._run}: wandb did not take all records in {_FINISH_S:.0f} s; try again") from None
 
