@@ -70,7 +70,8 @@ def launch_local(
 
     Args:
         restarts: how often all processes are started again after one crashed or hung without progress in between.
-        progress: something that differs once the job has come further, its newest checkpoint, say.
+        progress: something that differs once the job has come further, its newest checkpoint, say; None where nobody
+            knows at the moment.
         on_crash: told of each crash, when all processes are gone, with the restarts that are left, this one counted;
             None where the job is given up.
 
@@ -79,7 +80,7 @@ def launch_local(
     """
     job = _Job(command, processes)
     with job.passing_signals_on():
-        left, reached = restarts, progress()
+        left, reached = restarts, progress() if restarts else None
         while True:
             failure = job.run()
             if failure is None:
@@ -89,8 +90,8 @@ def launch_local(
                 return (INTERRUPTED if job.signalled == signal.SIGINT else RESTART) if died else failure.exit_code
             if not failure.is_crash:
                 return failure.exit_code
-            if progress() != reached:
-                left, reached = restarts, progress()
+            if restarts and (now := progress()) not in (None, reached):
+                left, reached = restarts, now
             on_crash(failure, left or None)
             if not left:
                 return failure.exit_code

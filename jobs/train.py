@@ -65,16 +65,22 @@ def train(
         print_json({"run": folder, "step": result.step, "last": result.last})
 
 
-def _newest(run: str) -> str:
-    """Name of the newest checkpoint; empty before the first."""
+def _newest(run: str) -> str | None:
+    """Name of the newest checkpoint; empty before the first, None where the storage can't be reached."""
     from cluster import storage
+    from cluster.errors import StorageError
 
     latest = storage.join(run, "checkpoints", "latest")
-    return storage.read_text(latest) if storage.exists(latest) else ""
+    try:
+        return storage.read_text(latest) if storage.exists(latest) else ""
+    except StorageError as error:
+        sys.stderr.write(f"gavt: {error}\n")
+        return None
 
 
 def _note_crash(run: str, failure: Any, left: int | None) -> None:
     """All processes are gone because one crashed or hung: say it here and in the run's events."""
+    from cluster.errors import StorageError
     from pipeline.train.remote_logs import note_crash
 
     then = (
@@ -82,7 +88,10 @@ def _note_crash(run: str, failure: Any, left: int | None) -> None:
     )
     sys.stderr.write(f"gavt: {failure}; {then}\n")
     sys.stderr.flush()
-    note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
+    try:
+        note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
+    except StorageError as error:  # a storage that is away is no reason not to start again
+        sys.stderr.write(f"gavt: {error}\n")
 
 
 def _dry_run_here(settings: Any, as_json: bool) -> None:
