@@ -14,6 +14,8 @@ _FLAT_BUCKET = 500_000_000
 """Numbers that DeepSpeed reduces at once without ZeRO."""
 _LIVE_PARAMETERS = 1_000_000_000
 """Numbers of gathered parameters that ZeRO-3 keeps by default (stage3_max_live_parameters)."""
+_PREFETCH = 50_000_000
+"""Numbers that it gathers at once by default (stage3_prefetch_bucket_size)."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +126,27 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
             Memory(parameters, own, 0, bucket + largest, 0, host),
         ]
     optimizer = (12 + _average(engine)) * part
+    one = engine.zero["reduce_bucket_size"] * size
+    copy = one if engine.world_size > 1 else 0.0  # what is reduced is flattened again
+    kept = own if count > engine.zero["reduce_bucket_size"] else 0.0  # parts of earlier buckets
     return [
         Memory(parameters, held + before, optimizer, work, live),
+        Memory(parameters, kept + before, optimizer, bucket + copy, 0),
         Memory(parameters, own + before, optimizer, bucket, 0),
         Memory(parameters, own, optimizer, own + (0 if size == 4 else 4 * part), 0),
     ]
 
 
 def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
-    """Parameters are shared out too, and gathered while they are needed; small ones stay."""
+    """Parameters are shared out too, and gathered while they are needed; small ones stay. What is gathered comes in
+    flat pieces and is copied from there; a process alone has all, and gathers nothing."""
     count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
     least = engine.zero.get("stage3_param_persistence_threshold", 100_000)
     small = sum(numbers for numbers in model.parameters if numbers <= least)
-    gathered = min(count, small + engine.zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS)) * size
+    alone = engine.world_size == 1 and engine.offload == "none"
+    most_live = engine.zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS)
+    gathered = 0.0 if alone else min(count, small + most_live) * float(size)
+    arriving = 0.0 if alone else min(count, engine.zero.get("stage3_prefetch_bucket_size", _PREFETCH)) * float(size)
     bucket = engine.zero["reduce_bucket_size"] * size
     own = part * size
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
@@ -144,12 +154,17 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
         states = part * (12 + 4 + _average(engine))
         on_disk = engine.offload == "nvme"
         host = own * 2 + (0.0 if on_disk else states)
-        disk = states + own if on_disk else 0.0
-        return [Memory(gathered + model.buffer_bytes, 0, 0, bucket, live, host, disk)]
+        disk = states if on_disk else 0.0  # parameters stay in host memory
+        return [
+            Memory(gathered + model.buffer_bytes, 0, 0, bucket + arriving, live, host, disk),
+            Memory(gathered + model.buffer_bytes, 0, 0, 3 * bucket, 0, host, disk),
+        ]
     optimizer = (12 + _average(engine)) * part
     return [
-        Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket, live),
-        Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + 4 * part, 0),
+        Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket + arriving, live),
+        # a bucket is put in order of processes, and reduced into another
+        Memory(own + small * size + model.buffer_bytes, own, optimizer, 3 * bucket, 0),
+        Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + own + (size < 4) * 4 * part, 0),
     ]
 
 

@@ -204,7 +204,7 @@ def engine_of(
         world_size=where.gpus,
         accumulates=train.batch_size > micro_batch * where.gpus,
         averages=train.ema_decay is not None,
-        zero=deepspeed_settings(changed, micro_batch, where.gpus, size.parameters)["zero_optimization"],
+        zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total)["zero_optimization"],
         on_gpu=where.on_gpu,
     )
 
