@@ -181,6 +181,7 @@ class _Training:
 
     def _after(self, step: int, stopped: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps."""
+        self.saver.let_change()  # a step that was left out has not waited
         settings = self.settings.train
         record: Record = {}
         last = step == settings.steps

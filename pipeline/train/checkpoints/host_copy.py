@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -29,32 +30,64 @@ class Place:
     offset: int
 
 
+_AT_ONCE = 1 << 16
+"""Bytes of a tensor that is copied at once: steps, norms, biases."""
+
+
 class HostCopy:
     """Copies states into host memory, and remembers which memory went where.
 
-    The buffers (pinned, where there is a GPU) are kept and used again: memory that was never touched takes several
-    times as long to write to.
+    Weights and moments change when the optimiser steps and not before, so they are only noted at first, and copied
+    beside the forward and backward passes. The buffers (pinned, where there is a GPU) are kept and used again: memory
+    that was never touched takes several times as long to write to.
     """
 
     def __init__(self) -> None:
+        self._noted: list[tuple[Tensor, Tensor]] = []
+        self._changing: set[int] = set()
+        self._ready: Any = None
+        self._device = 0
         self._buffers: dict[tuple[str, Path], Tensor] = {}
         self._places: dict[int, tuple[int, str, Path]] = {}
         self._starts: list[int] = []
 
-    def begin(self) -> None:
-        """Forget where things went before; the buffers must no longer be in use."""
-        self._places = {}
+    def begin(self, changing: Iterable[Tensor]) -> None:
+        """Forget where things went before; the buffers must no longer be in use.
+
+        Args:
+            changing: tensors that change before the optimiser steps; they are copied at once.
+        """
+        self._places, self._noted = {}, []
+        self._changing = {tensor.data_ptr() for tensor in changing}
 
     def add(self, file: str, state: Any) -> Any:
-        """A copy of a file's state; what is no tensor is copied too."""
+        """What a copy of a file's state will be after `take`; what is no tensor is copied at once."""
         taken = self._copied(file, (), state)
         self._starts = sorted(self._places)
         return taken
 
     def end(self) -> None:
-        """Wait until everything has arrived."""
+        """All is noted; what computes it has been asked for, and may not be done on the GPU yet."""
         if torch.cuda.is_available():
-            torch.cuda.synchronize()
+            self._ready = torch.cuda.current_stream().record_event()
+            self._device = torch.cuda.current_device()  # a thread of its own begins at the first
+
+    def take(self) -> None:
+        """Copy what was noted, from any thread, before the optimiser steps."""
+        stream: Any = None
+        if self._ready is not None:
+            stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            stream.wait_event(self._ready)
+        with torch.cuda.stream(stream):  # of None nothing comes
+            for buffer, tensor in self._noted:
+                if tensor.device.type == "cpu" and tensor.is_contiguous():
+                    # one thread copies as fast as memory allows, and doesn't take the cores that compute
+                    numpy.copyto(_bytes(buffer), _bytes(tensor))
+                else:
+                    buffer.copy_(tensor, non_blocking=True)
+        if stream is not None:
+            stream.synchronize()
+        self._noted = []
 
     def place(self, piece: Tensor) -> Place | None:
         """Where the copy of this memory lies; None if it was not copied."""
@@ -82,13 +115,20 @@ class HostCopy:
             pinned = tensor.device.type == "cuda"
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
             self._buffers[file, path] = buffer
-        buffer.copy_(tensor, non_blocking=True)
+        if tensor.nbytes <= _AT_ONCE or tensor.data_ptr() in self._changing:
+            buffer.copy_(tensor)
+        else:
+            self._noted.append((buffer, tensor))
         if tensor.numel() and tensor.is_contiguous():
             begin, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
             # of two that begin alike the longer one holds the other
             if begin not in self._places or self._places[begin][0] < begin + size:
                 self._places[begin] = (begin + size, file, path)
         return buffer
+
+
+def _bytes(tensor: Tensor) -> Any:
+    return tensor.view(-1).view(torch.uint8).numpy()
 
 
 def value_at(state: Any, path: Iterable[str | int]) -> Any:

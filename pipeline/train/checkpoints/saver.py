@@ -1,9 +1,10 @@
 """Saving beside training.
 
-Training stands still while each process copies its states to host memory. A thread of each process then writes,
-hashes and syncs its files, and says so in its `rank-00000.json`, last. The main process's thread waits for those of
-all, derives `model.safetensors` from them, writes the manifest, moves `latest`, removes old checkpoints and publishes.
-The threads meet on the file system only: collectives from two threads at a time would mix with training's.
+A save notes what the states are; a thread of each process copies them to host memory while the next forward and
+backward passes run, and training stands still only if the optimiser would step before that is done. The thread then
+writes, hashes and syncs its files, and says so in its `rank-00000.json`, last. The main process's thread waits for
+those of all, derives `model.safetensors` from them, writes the manifest, moves `latest`, removes old checkpoints and
+publishes. The threads meet on the file system only: collectives from two threads at a time would mix with training's.
 """
 
 import json
@@ -11,6 +12,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -46,7 +48,7 @@ class Saved:
 
     Attributes:
         step: steps done.
-        seconds: from its beginning until it was whole, published or not.
+        seconds: from its beginning until it was whole, not yet published.
         stalled_s: of these, how long training stood still.
         bytes: of all its files.
     """
@@ -68,6 +70,7 @@ class _Save:
     manifest: dict[str, Any]
     begun: float
     stalled_s: float = 0.0
+    taken: threading.Event = field(default_factory=threading.Event)
     written: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
     write_error: BaseException | None = None
@@ -99,6 +102,7 @@ class Saver:
         self._whole: SimpleQueue[Saved] = SimpleQueue()
         self._save: _Save | None = None
         self._thread: threading.Thread | None = None
+        self._hooked: weakref.ref[Any] | None = None
 
     def save(self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None) -> None:
         """Save the engine after `step` steps; the save before is waited for.
@@ -117,8 +121,15 @@ class Saver:
         self._thread.start()
         if not self._settings.train.background_saving:
             self.finish()
-        save.stalled_s = time.perf_counter() - begun
-        self.stalled_s += save.stalled_s
+        self._count_stall(save, begun)
+
+    def let_change(self) -> None:
+        """Wait until the states may change: every process must call it before it changes weights or moments by
+        anything but the optimiser's step, which waits by itself."""
+        if self._save is not None and not self._save.taken.is_set():
+            begun = time.perf_counter()
+            self._save.taken.wait()
+            self._count_stall(self._save, begun)
 
     def finish(self) -> None:
         """Wait until the last save is whole and published; on all processes.
@@ -169,7 +180,10 @@ class Saver:
         if self._group.is_main and target.exists():
             remove(target)  # a torn save, or one of the same step
         self._group.barrier()
-        self._copies.begin()
+        if self._hooked is None or self._hooked() is not engine:
+            engine.basic_optimizer.register_step_pre_hook(lambda *_: self.let_change())
+            self._hooked = weakref.ref(engine)  # an engine that was given up shall go
+        self._copies.begin(engine.module.buffers())
         files = TakenFiles(self._copies, target)
         engine.checkpoint_engine = files
         engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
@@ -198,8 +212,17 @@ class Saver:
             "wandb_run_id": run_id.read_text().strip() if run_id.exists() else None,
         }
 
+    def _count_stall(self, save: _Save, begun: float) -> None:
+        seconds = time.perf_counter() - begun
+        save.stalled_s += seconds
+        self.stalled_s += seconds
+
     def _work(self, save: _Save) -> None:
         try:
+            try:
+                self._copies.take()
+            finally:
+                save.taken.set()
             self._write(save)
         except BaseException as error:
             save.write_error = error
@@ -245,7 +268,9 @@ class Saver:
         storage.write_text(self._folder / LATEST, save.target.name)
         remove_old(self._folder, self._settings.train.keep_last, self._settings.train.keep_every)
         seconds = time.perf_counter() - save.begun
-        self._whole.put(Saved(save.step, seconds, save.stalled_s or seconds, sum(file.bytes for file in files)))
+        blocking = not self._settings.train.background_saving
+        stalled_s = seconds if blocking else save.stalled_s
+        self._whole.put(Saved(save.step, seconds, stalled_s, sum(file.bytes for file in files)))
         self._publish()
 
 

@@ -19,10 +19,11 @@ from torch import nn
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint, saver
+from pipeline.train.checkpoints import MANIFEST, find_checkpoint, host_copy, newest_checkpoint, saver
 from pipeline.train.checkpoints.engine_files import read_state
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.fragments import fragments, masters
+from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.restore import changes, counters, load_engine
 from pipeline.train.checkpoints.retention import kept
 from pipeline.train.checkpoints.saver import Saver
@@ -114,6 +115,26 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_what_is_saved_is_the
     again = build(group, seed=5)
     load_engine(find_checkpoint(str(tmp_path)), again)
     assert_equal(held(again), then)
+
+
+def test_an_optimiser_that_would_step_too_early_waits_until_its_states_are_copied(group, tmp_path, monkeypatch):
+    take = HostCopy.take
+    monkeypatch.setattr(HostCopy, "take", lambda self: time.sleep(0.3) or take(self))
+    monkeypatch.setattr(host_copy, "_AT_ONCE", 0)  # the model is small
+    for stage, precision in ((0, "bf16"), (1, "fp32"), (3, "fp32")):
+        run = tmp_path / f"{stage}-{precision}"
+        engine, saving = build(group, stage, precision, steps=2), saver_of(run, group)
+        then = held(engine)
+        saving.save(engine, 2, {})
+        before = saving.stalled_s
+        assert before < 0.2
+        train(engine, 1)
+        assert saving.stalled_s > before + 0.1
+        saving.finish()
+        again = build(group, stage, precision, seed=5)
+        load_engine(find_checkpoint(str(run)), again)
+        assert_equal(held(again), then)
+        assert not torch.equal(held(engine)["last.weight", "fp32"], then["last.weight", "fp32"])
 
 
 def test_the_next_save_waits_for_the_last_and_one_in_the_foreground_for_itself(engine, group, tmp_path, monkeypatch):
