@@ -14,7 +14,7 @@ from cluster.free_port import free_port
 from cluster.process_group import join_process_group
 
 
-def train_all(config: Path, runs: Sequence[Sequence[str]], processes: int) -> None:
+def train_all(config: Path, runs: Sequence[Sequence[str]], processes: int, limit_s: float = 500) -> None:
     """Train each run (its folder, then its overrides) with that many processes."""
     port = str(free_port())
     started = []
@@ -25,7 +25,7 @@ def train_all(config: Path, runs: Sequence[Sequence[str]], processes: int) -> No
         command = [sys.executable, __file__, str(config), json.dumps([list(map(str, run)) for run in runs])]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
-        errors = [process.communicate(timeout=540)[1] for process in started]
+        errors = [process.communicate(timeout=limit_s)[1] for process in started]
     finally:
         for process in started:
             process.kill()

@@ -31,7 +31,7 @@ def main() -> None:
         train_all(config, [[alone, *ALL, "train.zero_stage=0"]], 1)
         runs = {key: folder / f"2 processes, ZeRO-{key[0]}, {key[1]}" for key in every}
         words = [[runs[key], *ALL, f"train.zero_stage={key[0]}", f"train.precision={key[1]}"] for key in every]
-        train_all(config, words, 2)
+        train_all(config, words, 2, limit_s=3600)
         command = [sys.executable, "-m", "jobs.cli", "compare", alone, *runs.values(), "--plot", out]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         raise SystemExit(subprocess.run([*map(str, command)], env=environment, check=False).returncode)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -69,11 +69,11 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
             dist_init_required=False,
         )
         _import_unused_optimizer()
-        sizes = [parameter.numel() for parameter in model.parameters()]
+        parameters = sum(parameter.numel() for parameter in model.parameters())
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=build_optimizer(model, settings),
-            config=deepspeed_settings(settings, micro_batch, group.world_size, sizes),
+            config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
             dist_init_required=False,
         )
     if settings.zero_stage == 0 and settings.precision != "fp32":
@@ -113,11 +113,8 @@ def step_was_applied(engine: Any) -> bool:
     return bool(engine.was_step_applied())
 
 
-def deepspeed_settings(
-    settings: TrainSettings, micro_batch: int, world_size: int, sizes: Sequence[int]
-) -> dict[str, Any]:
-    """DeepSpeed's own configuration for a model with parameters of those sizes."""
-    parameters, largest = sum(sizes), max(sizes)
+def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int, parameters: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration for a model with that many parameters."""
     # buffers of this size are allocated every step, whatever the model needs; ZeRO wants an even one
     bucket = min(_BUCKET, parameters + parameters % 2)
     return {
@@ -135,7 +132,7 @@ def deepspeed_settings(
             # what is smaller stays whole on every process, so that it costs no message of its own; but in a small model
             # that would be all of it
             "stage3_param_persistence_threshold": min(100_000, parameters // 1000),
-            **offload_settings(settings, largest),
+            **offload_settings(settings),
         },
         **engine_sections(settings),
         "bf16": {"enabled": settings.precision == "bf16", "check_grad_overflow": True},

@@ -40,12 +40,8 @@ def check_offload(settings: TrainSettings) -> None:
     Path(settings.offload_folder).mkdir(parents=True, exist_ok=True)
 
 
-def offload_settings(settings: TrainSettings, largest: int) -> dict[str, Any]:
-    """DeepSpeed's settings of what is moved where.
-
-    Args:
-        largest: numbers in the model's largest parameter; each of the buffers that files are read into holds one.
-    """
+def offload_settings(settings: TrainSettings) -> dict[str, Any]:
+    """DeepSpeed's settings of what is moved where."""
     if settings.offload == "none":
         return {}
     place: dict[str, Any] = {"device": settings.offload}
@@ -53,9 +49,12 @@ def offload_settings(settings: TrainSettings, largest: int) -> dict[str, Any]:
         place["nvme_path"] = settings.offload_folder
     found: dict[str, Any] = {"offload_optimizer": place}
     if settings.zero_stage == 3:
-        found["offload_param"] = dict(place)
-        if settings.offload == "nvme":
-            found["offload_param"]["buffer_size"] = largest
+        # an eighth of the states in 16 bit; in files DeepSpeed would round float32 parameters
+        found["offload_param"] = {"device": "cpu"}
+    if settings.offload == "nvme":
+        # a file for each large parameter: where several share one, DeepSpeed reads gradients into memory that is not
+        # aligned as direct reading needs it, and gets the wrong ones
+        found["sub_group_size"] = 1
     return found
 
 

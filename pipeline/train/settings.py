@@ -67,8 +67,8 @@ class TrainSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = 1
     """DeepSpeed ZeRO: 1 shares out optimiser states, 2 gradients too, 3 parameters too."""
     offload: Literal["none", "cpu", "nvme"] = "none"
-    """Where ZeRO keeps optimiser states (stages 1–3) and, at stage 3, parameters: beside the model, in host memory, or
-    in files below `offload_folder`."""
+    """Where ZeRO keeps optimiser states: beside the model, in host memory (`cpu`, stages 1–3; at stage 3 parameters go
+    there too), or in files below `offload_folder` (`nvme`, stage 3; parameters in host memory)."""
     offload_folder: str | None = None
     activation_checkpointing: Literal["none", "full"] | Annotated[int, Field(gt=0)] = "none"
     """Blocks of the encoder and the embedders that are recomputed in the backward pass instead of keeping their

@@ -147,13 +147,15 @@ def test_offload_to_files_computes_what_offload_to_memory_does(group, precision,
         pytest.skip("libaio is not installed")
     results = []
     for offload in ("cpu", "nvme"):
-        engine = toy_engine.build(group, 3, precision, offload, offload_folder=str(tmp_path))
+        # what is smaller than a megabyte is never written
+        engine = toy_engine.build(group, 3, precision, offload, width=300_000, offload_folder=str(tmp_path))
         assert toy_engine.step(engine, group, 0)
         assert not toy_engine.step(engine, group, 1, float("nan"))
         assert toy_engine.step(engine, group, 1)
         results.append(toy_engine.full_weights(engine))
     assert list(tmp_path.rglob("*.swp"))
-    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+    # norms are added up in another order
+    assert all(torch.allclose(weight, results[1][name], rtol=0, atol=1e-5) for name, weight in results[0].items())
 
 
 @pytest.mark.slow

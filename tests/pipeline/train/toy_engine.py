@@ -25,21 +25,21 @@ EVERY = [
 class Toy(nn.Module):
     """Numbers of parameters that no number of processes divides; half a batch's gradient can be spoilt."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 13) -> None:
         super().__init__()
-        self.first, self.norm, self.last = nn.Linear(7, 13), nn.LayerNorm(13), nn.Linear(13, 1)
-        self.positions = nn.Parameter(torch.randn(1, 3, 13))
+        self.first, self.norm, self.last = nn.Linear(7, width), nn.LayerNorm(width), nn.Linear(width, 1)
+        self.positions = nn.Parameter(torch.randn(1, 3, width))
 
     def forward(self, inputs: Tensor, factor: float) -> Tensor:
         hidden = self.norm(self.first(inputs.to(self.positions.dtype)))
         return (self.last(torch.relu(hidden)).mean() + 0.1 * self.positions.sum()) * factor
 
 
-def build(group: ProcessGroup, stage: int, precision: str, offload: str = "none", **more: Any) -> Any:
+def build(group: ProcessGroup, stage: int, precision: str, offload: str = "none", width: int = 13, **more: Any) -> Any:
     torch.manual_seed(0)
     settings = {"batch_size": 2 * group.world_size, "micro_batch": 1, "learning_rate": 1e-2} | more
     settings |= {"zero_stage": stage, "precision": precision, "offload": offload}
-    return build_engine(Toy(), TrainSettings.model_validate(settings), 1, group)
+    return build_engine(Toy(width), TrainSettings.model_validate(settings), 1, group)
 
 
 def step(engine: Any, group: ProcessGroup, number: int, spoilt: float = 1.0) -> bool:
