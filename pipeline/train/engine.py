@@ -98,7 +98,12 @@ def compile_blocks(model: nn.Module, settings: TrainSettings) -> None:
     """
     if settings.zero_stage == 3:
         raise SettingsError("train.compile: expected train.zero_stage 0, 1 or 2 beside it, found 3")
-    for block in blocks(model):
+    found = blocks(model)
+    # blocks of one class share their code, and each shape of them is compiled for training and for evaluation; beyond
+    # the limit torch would leave the others as they are
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(found))
+    for block in found:
         block.compile(dynamic=False)
 
 
