@@ -5,6 +5,7 @@
             deepspeed/            DeepSpeed's own files: parameters, optimiser states, of each process its share
             ema-00000.pt          one a process: its share of the weights' moving average, where train.ema_decay asks
                                   for one
+            swapped-00000.pt      one a process, with offload = nvme: its states, which DeepSpeed's files then lack
             rank-00000.json       one a process: its files with sizes and hashes, and where in them each parameter's
                                   master weights and moments lie
             zero_to_fp32.py …     DeepSpeed's own tools for its files

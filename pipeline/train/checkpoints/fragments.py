@@ -1,6 +1,7 @@
 """What of each parameter a process holds: master weights and moments, at every ZeRO stage and precision."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,19 +38,25 @@ class Fragment:
         return self.kinds[MASTER].numel()
 
 
-def fragments(engine: Any, averages: Sequence[Tensor] | None = None) -> Iterator[Fragment]:
+def fragments(engine: Any, averages: Sequence[Tensor] | None = None, *, changed: bool = False) -> Iterator[Fragment]:
     """The stretches of all parameters and persistent buffers that this process holds, in the memory that training uses:
     what is written to them is trained on after `refresh`.
 
+    States that ZeRO keeps in files are in memory only until the next fragment is asked for.
+
     Args:
+        changed: whether they are written to: moments are made where there are none yet, and what was in files is
+            written back.
         averages: moving averages of `masters`.
     """
     names = {parameter: name for name, parameter in engine.module.named_parameters()}
     # by id, as tensors are compared by their numbers
     beside = {} if averages is None else dict(zip(map(id, masters(engine)), averages, strict=True))
     owned, zero = set(), engine.zero_optimization_stage() > 0
-    for held in _held(engine):
+    for held in _held(engine, changed):
         owned.add(held.parameter)
+        if changed:
+            _fill_states(base_optimizer(engine), held.master)
         if held.size:
             kinds = held.kinds(engine)
             if averages is not None:
@@ -77,28 +84,28 @@ def masters(engine: Any) -> list[Tensor]:
     return list(optimizer.fp32_partitioned_groups_flat if stage == 3 else optimizer.single_partition_of_fp32_groups)
 
 
-def fill_states(engine: Any) -> None:
+def _fill_states(base: Any, master: Tensor) -> None:
     """Make the moments that torch's optimiser otherwise makes at its first step."""
-    base = base_optimizer(engine)
-    fused = base.defaults.get("fused") or base.defaults.get("capturable")
-    for master in masters(engine):
-        state = base.state[master]
-        if not state:
-            state["step"] = torch.zeros((), device=master.device if fused else "cpu")
-            state.update({kind: torch.zeros_like(master.detach()) for kind in MOMENTS})
+    state = base.state[master]
+    if not state:
+        fused = base.defaults.get("fused") or base.defaults.get("capturable")
+        state["step"] = torch.zeros((), device=master.device if fused else "cpu")
+        state.update({kind: torch.zeros_like(master.detach()) for kind in MOMENTS})
 
 
 def refresh(engine: Any) -> None:
     """Make the parameters that the model computes with those of the master weights; every process must call it."""
-    stage = engine.zero_optimization_stage()
-    if stage in (1, 2):
-        engine.optimizer.update_lp_params()
-        return
-    for held in _held(engine):
-        parameter = _shared(held.parameter)
-        target = parameter.ds_tensor if stage == 3 else parameter
-        if held.master is not held.parameter:
-            target.data.view(-1)[: held.size].copy_(held.of(held.master))
+    optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
+    if stage == 0:
+        for held in _without_zero(optimizer):
+            if held.master is not held.parameter:
+                held.parameter.data.view(-1).copy_(held.of(held.master))
+    elif stage == 3:
+        for number in range(len(optimizer.fp16_groups)):
+            with _in_memory(optimizer, number, changed=False):
+                optimizer._reassign_or_swap_out_partitioned_parameters(number)
+    else:
+        optimizer.update_lp_params()
 
 
 @dataclass(frozen=True)
@@ -121,13 +128,13 @@ class _Held:
         return {kind: self.of(whole) for kind, whole in wholes.items()}
 
 
-def _held(engine: Any) -> Iterator[_Held]:
+def _held(engine: Any, changed: bool) -> Iterator[_Held]:
     """What this process holds, in the order of the optimiser's tensors."""
     optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
     if stage == 0:
         yield from _without_zero(optimizer)
     elif stage == 3:
-        yield from _with_shared_parameters(optimizer)
+        yield from _with_shared_parameters(optimizer, changed)
     else:
         yield from _with_shared_optimizer(optimizer)
 
@@ -150,15 +157,30 @@ def _with_shared_optimizer(optimizer: Any) -> Iterator[_Held]:
                 yield _Held(parameter, mapping.lp_fragment_address.start, flat, there.start, there.numel)
 
 
-def _with_shared_parameters(optimizer: Any) -> Iterator[_Held]:
+def _with_shared_parameters(optimizer: Any, changed: bool) -> Iterator[_Held]:
     """ZeRO 3: a process's share is a stretch of every parameter; the last one's may end in padding."""
-    for group, flat in zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True):
-        for parameter in group:
-            shared = _shared(parameter)
-            _, begin, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
-            start = size * torch.distributed.get_rank(shared.ds_process_group)
-            real = max(0, min(size, shared.ds_numel - start))
-            yield _Held(parameter, start, flat, begin, real)
+    flats = optimizer.fp32_partitioned_groups_flat
+    for number, (group, flat) in enumerate(zip(optimizer.fp16_groups, flats, strict=True)):
+        with _in_memory(optimizer, number, changed):
+            for parameter in group:
+                shared = _shared(parameter)
+                _, begin, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
+                start = size * torch.distributed.get_rank(shared.ds_process_group)
+                real = max(0, min(size, shared.ds_numel - start))
+                yield _Held(parameter, start, flat, begin, real)
+
+
+@contextmanager
+def _in_memory(optimizer: Any, number: int, changed: bool) -> Iterator[None]:
+    """Have one of ZeRO 3's groups of states in memory, where they are kept in files (offload = nvme)."""
+    swapped = optimizer._swappable_optimizer_subgroup(number)
+    if swapped:
+        optimizer._optimizer_states_and_gradient_swap_in(number)
+    yield
+    if swapped and changed:
+        optimizer._optimizer_states_and_gradient_swap_out(number)
+    elif swapped:
+        optimizer._release_swap_buffers(number)
 
 
 def _frozen(name: str, parameter: nn.Parameter) -> Fragment:

@@ -52,6 +52,11 @@ def average_file(rank: int) -> str:
     return f"ema-{rank:05d}.pt"
 
 
+def swapped_file(rank: int) -> str:
+    """Name of the file with a process's states that ZeRO keeps in files (offload = nvme)."""
+    return f"swapped-{rank:05d}.pt"
+
+
 def read_manifest(url: str) -> Checkpoint:
     """The checkpoint in one step's folder.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.errors import CheckpointError
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.train.checkpoints.fragments import MOMENTS, base_optimizer, fill_states, fragments, refresh
+from pipeline.train.checkpoints.fragments import MOMENTS, base_optimizer, fragments, refresh
 from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.saved_state import SavedState
 
@@ -47,8 +47,7 @@ def load_engine(checkpoint: Checkpoint, engine: Any, averages: Sequence[Tensor] 
     partitioned = engine.zero_optimization_stage() == 3
     if partitioned:
         engine.optimizer.checkpoint_event_prologue()
-    fill_states(engine)
-    for fragment in fragments(engine, averages):
+    for fragment in fragments(engine, averages, changed=True):
         if saved.shapes.get(fragment.name) != fragment.shape:
             raise CheckpointError(
                 f"{checkpoint.url}: expected {fragment.name} of shape {list(fragment.shape)}, "

@@ -13,8 +13,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,9 +28,17 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.checkpoints.engine_files import TakenFiles, Written, write_state
-from pipeline.train.checkpoints.fragments import fragments
+from pipeline.train.checkpoints.fragments import Fragment, fragments
 from pipeline.train.checkpoints.host_copy import HostCopy
-from pipeline.train.checkpoints.layout import ENGINE, LATEST, MANIFEST, average_file, rank_file, step_folder
+from pipeline.train.checkpoints.layout import (
+    ENGINE,
+    LATEST,
+    MANIFEST,
+    average_file,
+    rank_file,
+    step_folder,
+    swapped_file,
+)
 from pipeline.train.checkpoints.restore import counters
 from pipeline.train.checkpoints.retention import remove, remove_old
 from pipeline.train.checkpoints.saved_state import SavedState, describe
@@ -189,7 +197,10 @@ class Saver:
         engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
         if averages is not None and (self._group.is_main or engine.zero_optimization()):
             files.save({"averages": list(averages)}, str(target / average_file(self._group.rank)))
-        mine = (one for one in fragments(engine, averages) if one.alone or self._group.is_main)
+        mine: Iterable[Fragment] = (one for one in fragments(engine, averages) if one.alone or self._group.is_main)
+        if engine.zero_nvme_offload_optimizer():  # of which DeepSpeed's files only hold what was in memory
+            mine = [replace(one, kinds={kind: piece.clone() for kind, piece in one.kinds.items()}) for one in mine]
+            files.save({one.name: one.kinds for one in mine}, str(target / swapped_file(self._group.rank)))
         places = describe(mine, self._copies)
         manifest = self._manifest(engine, step, state) if self._group.is_main else {}
         self._copies.end()

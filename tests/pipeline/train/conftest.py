@@ -1,10 +1,20 @@
 """Fixtures of the training tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cluster.process_group import ProcessGroup, join_process_group
 from tiny_training import Command
+
+
+@pytest.fixture(scope="session")
+def group() -> Iterator[ProcessGroup]:
+    """This process alone; one group for all tests, as DeepSpeed's ZeRO-3 keeps the first that it sees."""
+    group = join_process_group()
+    yield group
+    group.leave()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from cluster import storage
-from cluster.process_group import join_process_group
 from jobs.cli import main
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -18,13 +17,6 @@ from pipeline.train.loop import train
 from tiny_training import curve
 
 SETTINGS = ["model.dropout=0", "train.ema_decay=0.9"]
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 def run_here(command, group, run, *overrides):

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import toy_engine
 from safetensors.torch import load_file
 from torch import nn
 
 from cluster.errors import StorageError
-from cluster.process_group import ProcessGroup, join_process_group
+from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import MANIFEST, find_checkpoint, host_copy, newest_checkpoint, saver
 from pipeline.train.checkpoints.engine_files import read_state
@@ -32,13 +33,6 @@ from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
 
 TESTS = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 def held(engine, averages=None):
@@ -364,3 +358,28 @@ def test_a_manifest_tells_what_saved_it_and_what_changed_since(checkpoints):
         "world_size": {"from": 1, "to": 2},
         "zero_stage": {"from": 3, "to": 1},
     }
+
+
+@pytest.mark.parametrize("offload", ["cpu", "nvme"])
+def test_states_in_host_memory_or_in_files_go_into_a_checkpoint_and_out_of_it(group, tmp_path, offload):
+    from deepspeed.ops.op_builder import AsyncIOBuilder
+
+    if offload == "nvme" and not AsyncIOBuilder().is_compatible(verbose=False):
+        pytest.skip("libaio is not installed")
+    width = 300_000 if offload == "nvme" else 13  # what is smaller than a megabyte stays in memory
+
+    def away(name):
+        return toy_engine.build(group, 3, "bf16", offload, width=width, offload_folder=str(tmp_path / name))
+
+    engine, saving = away("a"), saver_of(tmp_path / "run", group)
+    for step in range(2):
+        toy_engine.step(engine, group, step)
+    saving.save(engine, 2, {})
+    saving.finish()
+    again, plain = away("b"), toy_engine.build(group, 1, "fp32", width=width)
+    for other in (again, plain):
+        load_engine(find_checkpoint(str(tmp_path / "run")), other)
+        assert_equal(held(other), held(engine))
+    for one in (engine, again):
+        toy_engine.step(one, group, 2)
+    assert_equal(held(again), held(engine))

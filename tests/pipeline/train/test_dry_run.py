@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from cluster.process_group import join_process_group
 from jobs.cli import main
 from pipeline.errors import SettingsError
 from pipeline.settings.experiment import ExperimentSettings
@@ -16,13 +15,6 @@ from pipeline.train.dry_run import dry_run
 from pipeline.train.loop import train
 from pipeline.train.profile import ProfileRequest
 from pipeline.train.profile_steps import profile_steps
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 def read(command, *overrides):

@@ -11,7 +11,6 @@ import toy_engine
 from torch import nn
 
 from cluster.free_port import free_port
-from cluster.process_group import join_process_group
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
 from pipeline.settings.experiment import ExperimentSettings
@@ -21,13 +20,6 @@ from pipeline.train.engine import build_engine, keep_buffers, put_back_buffers
 from pipeline.train.load import untrained
 from pipeline.train.optimizer import parameter_groups
 from pipeline.train.settings import TrainSettings
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 @pytest.fixture(scope="module")

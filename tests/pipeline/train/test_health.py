@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.process_group import join_process_group
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -20,13 +19,6 @@ from pipeline.train.load import load_trained
 from pipeline.train.loop import train
 from pipeline.train.settings import HealthSettings
 from tiny_training import curve
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from cluster.process_group import join_process_group
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.loop import train
@@ -16,13 +15,6 @@ OPTIONS = (
     "model.drop_path=0.2",
     "train.steps=4",
 )
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 def test_zero_3_with_recomputation_gives_the_losses_of_zero_1_without(command, group, tmp_path, monkeypatch):

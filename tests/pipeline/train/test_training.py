@@ -6,7 +6,6 @@ import math
 import pytest
 import torch
 
-from cluster.process_group import join_process_group
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -17,13 +16,6 @@ from pipeline.train.run_folder import locked
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.settings import TrainSettings
 from tiny_training import TRAIN, curve
-
-
-@pytest.fixture(scope="module")
-def group():
-    group = join_process_group()
-    yield group
-    group.leave()
 
 
 @pytest.fixture(autouse=True)
