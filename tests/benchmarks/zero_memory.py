@@ -15,9 +15,9 @@ PROCESSES = 2
 
 
 def run() -> list[Result]:
-    """G-AVTc in bf16, as large models are trained (in float32 DeepSpeed's stage 3 keeps a second copy of the parameters,
-    which by count makes it two thirds); every tensor that is alive after a step is counted once, to the
-    byte, on each process."""
+    """G-AVTc in bf16, as large models are trained. Parameters, float32 copies and moments are counted to the byte on
+    each process, every storage once; gradients and buffers of communication are not. In float32 DeepSpeed's stage 3
+    keeps a second copy of the parameters, which by count makes the ratio two thirds."""
     found = {stage: _bytes(stage) for stage in (0, 3)}
     whole, part = max(found[0]), max(found[3])
     peer = f"ZeRO-0: {whole / 1e6:.1f} MB a process; ZeRO-3: {part / 1e6:.1f} MB"
