@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cluster.process_group import ProcessGroup, join_process_group
+from cluster.process_group import ProcessGroup
 from pipeline.code_version import code_version
 from pipeline.errors import SettingsError
 from pipeline.models.flops import training_flops
@@ -25,10 +25,9 @@ WORDS = ["train.tensorboard=true", "train.maps_every=6"]
 
 
 @pytest.fixture(scope="module")
-def run(command, tmp_path_factory):
+def run(command, group, tmp_path_factory):
     """A run that lost its last checkpoint and went on from the one before."""
     run = tmp_path_factory.mktemp("logged") / "run"
-    group = join_process_group()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         settings = load_settings(str(command.config), ExperimentSettings, WORDS).settings
@@ -36,7 +35,6 @@ def run(command, tmp_path_factory):
         (run / "first").write_text(json.dumps(curve(run)))
         shutil.rmtree(run / "checkpoints" / "step-0000000012")
         train(settings, str(run), group, lambda record: None)
-    group.leave()
     return run
 
 
@@ -118,12 +116,10 @@ def test_maps_are_drawn_where_the_records_say(run):
     assert not np.array_equal(*pictures)  # another model by then
 
 
-def test_maps_without_a_validation_set_are_refused(command, tmp_path):
-    group = join_process_group()
+def test_maps_without_a_validation_set_are_refused(command, group, tmp_path):
     settings = load_settings(str(command.config), ExperimentSettings, [*WORDS, "data.validation=null"]).settings
     with pytest.raises(SettingsError, match=r"data\.validation: expected a shard set whose samples train\.maps_every"):
         train(settings, str(tmp_path), group, lambda record: None)
-    group.leave()
 
 
 def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
