@@ -311,6 +311,7 @@ def in_processes(number, out, *others):
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_where_one_stopped_and_one_where_two_did(from_one, group, tmp_path):
     from_two = in_processes(2, tmp_path / "two", from_one)
     compare(from_two, group)
@@ -360,7 +361,8 @@ def test_a_manifest_tells_what_saved_it_and_what_changed_since(checkpoints):
     }
 
 
-@pytest.mark.parametrize("offload", ["cpu", "nvme"])
+# what writes the files is compiled first
+@pytest.mark.parametrize("offload", ["cpu", pytest.param("nvme", marks=pytest.mark.slow)])
 def test_states_in_host_memory_or_in_files_go_into_a_checkpoint_and_out_of_it(group, tmp_path, offload):
     from deepspeed.ops.op_builder import AsyncIOBuilder
 

@@ -126,19 +126,6 @@ def test_a_failing_rank_ends_the_job_with_its_exit_code(command, tmp_path):
     assert "/nowhere: expected a folder of shards" in err
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["train.learning_rate=0.5"], "this run has train.learning_rate = 0.001, the command says 0.5"),
-        (["model.layers=1"], "this run has model.layers = 2, the command says 1"),
-    ],
-)
-def test_a_run_refuses_other_settings(command, undisturbed, words, message):
-    _, err = command.finish(undisturbed, *words, code=2)
-    assert message in err
-    assert "Traceback" not in err
-
-
 def test_a_run_on_s3_killed_and_started_again_equals_an_undisturbed_local_one(
     command, undisturbed, s3_bucket, tmp_path
 ):

@@ -101,6 +101,18 @@ def test_a_run_folder_in_use_is_refused(command, group, tmp_path):
         run_here(command, group, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.learning_rate=0.5", "this run has train.learning_rate = 0.001, the command says 0.5"),
+        ("model.layers=1", "this run has model.layers = 2, the command says 1"),
+    ],
+)
+def test_a_run_refuses_other_settings(command, group, undisturbed, word, message):
+    with pytest.raises(RunError, match=message):
+        run_here(command, group, undisturbed, word)
+
+
 def test_a_run_without_data_is_refused(command, group, tmp_path):
     with pytest.raises(SettingsError, match=r"data\.train: expected a shard set"):
         run_here(command, group, tmp_path, "data.train=null")
