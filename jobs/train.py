@@ -21,8 +21,9 @@ def train(
         int, typer.Option(min=0, help="Start all processes again after a crash or hang, so often without progress.")
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build everything, do two steps on noise, and leave no run folder.")
+        bool, typer.Option("--dry-run", help="Build everything, do a few steps on noise, and leave no run folder.")
     ] = False,
+    dry_steps: Annotated[int, typer.Option(min=2, help="Steps of the dry run; more than 2 to measure speed.")] = 2,
     profile: Annotated[
         bool, typer.Option("--profile", help="Record a few steps: RUN/profile/trace.json.gz and table.txt.")
     ] = False,
@@ -52,7 +53,7 @@ def train(
             raise SystemExit(code)
         return
     if dry_run:
-        _dry_run_here(settings, as_json)
+        _dry_run_here(settings, dry_steps, as_json)
         return
     result = _train_here(settings, folder, as_json, steps)
     if result.stopped_by is not None:
@@ -94,23 +95,25 @@ def _note_crash(run: str, failure: Any, left: int | None) -> None:
         sys.stderr.write(f"gavt: {error}\n")
 
 
-def _dry_run_here(settings: Any, as_json: bool) -> None:
+def _dry_run_here(settings: Any, steps: int, as_json: bool) -> None:
     from cluster.process_group import join_process_group
     from pipeline.train.dry_run import dry_run
 
     group = join_process_group()
     try:
-        found = dry_run(settings, group)
+        found = dry_run(settings, group, steps)
     finally:
         group.leave()
     if not group.is_main:
         return
     at_once = f"{found.micro_batch} samples a process at once, {found.accumulated} times a step"
-    first, second = found.seconds
+    first, second = found.seconds[:2]
+    pace = "" if found.samples_per_s is None else f"; {found.samples_per_s:.1f} samples/s"
+    mfu = "" if found.mfu is None else f", model FLOPs utilisation {found.mfu:.1%}"
     console(as_json).print(
         f"{found.device} × {found.processes}: {found.parameters / 1e6:.1f} million parameters, {at_once}; "
-        f"a step {second:.3f} s (the first {first:.3f} s); at most {found.memory_gib:.2f} GiB a process; "
-        f"loss {found.losses[0]:.4f}, {found.losses[1]:.4f}{'' if found.finite else ': NOT FINITE'}"
+        f"a step {second:.3f} s (the first {first:.3f} s){pace}{mfu}; at most {found.memory_gib:.2f} GiB a process; "
+        f"loss {found.losses[0]:.4f} to {found.losses[-1]:.4f}{'' if found.finite else ': NOT FINITE'}"
     )
     if as_json:
         print_json(_finite(asdict(found)))

@@ -1,6 +1,7 @@
-"""Two training steps on noise: does everything that is built from the settings go together, and how large is it?"""
+"""A few training steps on noise: does everything that is built from the settings go together, and how large is it?"""
 
 import math
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,25 +22,29 @@ from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.decode import canvas_size
 from pipeline.stream.reader import Arrays, Note
 from pipeline.tasks.example import task_model
-from pipeline.train.engine import build_engine, micro_batch_of
+from pipeline.train.engine import build_engine, compute_repeatably, micro_batch_of
 from pipeline.train.feed import Feed
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.memory import memory_in_use
 from pipeline.train.step import Asked, Stepper
+from pipeline.train.utilisation import Utilisation
 
-_STEPS = 2
+_WARM_UP = 2
+"""Steps that are no measure of speed: memory is found and blocks are compiled in them."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What two steps showed.
+    """What the steps showed.
 
     Attributes:
         micro_batch: samples a process at once.
         accumulated: micro-batches a step.
         losses: of each step.
         finite: whether they are, and the gradients with which the weights were changed.
-        seconds: of each step; the first one warms up.
+        seconds: of each step; the first two warm up.
+        samples_per_s: of the job, by the median of the others; None where there are no others.
+        mfu: model FLOPs utilisation at that pace, 0–1; None where it or the device's peak is not known.
         memory_gib: the most that a process had, as in the run's metrics; the largest of all.
     """
 
@@ -51,16 +56,19 @@ class DryRun:
     losses: list[float]
     finite: bool
     seconds: list[float]
+    samples_per_s: float | None
+    mfu: float | None
     memory_gib: float
 
 
-def dry_run(settings: ExperimentSettings, group: ProcessGroup) -> DryRun:
-    """Build what training builds and do two steps; no shard set is read and no run folder written. Every process of the
-    job calls it.
+def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -> DryRun:
+    """Build what training builds and do some steps; no shard set is read and no run folder written. Every process of
+    the job calls it.
 
     Raises:
         SettingsError: settings that don't go together.
     """
+    compute_repeatably()
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
     model = build_on(group.device, settings.seed, lambda: task_model(settings))
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -74,13 +82,14 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup) -> DryRun:
         watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
         stepper = Stepper(settings, micro_batch, group, Feed(_noise(settings, micro_batch, group)), watchdog)
         losses, seconds, applied = [], [], []
-        for step in range(_STEPS):
+        for step in range(steps):
             started = time.perf_counter()
             sums = stepper.run(engine, step, Asked(), None)  # which waits for the device
             seconds.append(time.perf_counter() - started)
             losses.append(sums.loss / sums.pairs)
             applied.append(sums.applied)
     memory = max(group.gather_objects(memory_in_use(group.device)["memory_gib"]))
+    pace = settings.train.batch_size / statistics.median(seconds[_WARM_UP:]) if steps > _WARM_UP else None
     engine.destroy()
     return DryRun(
         device=torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "CPU",
@@ -92,6 +101,8 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup) -> DryRun:
         # a scale of fp16 that is too high at first is no fault of the run
         finite=all(map(math.isfinite, losses)) and (all(applied) or settings.train.precision == "fp16"),
         seconds=seconds,
+        samples_per_s=pace,
+        mfu=None if pace is None else Utilisation(settings, group).of(pace).get("mfu"),
         memory_gib=memory,
     )
 

@@ -43,6 +43,13 @@ def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
     return micro
 
 
+def compute_repeatably() -> None:
+    """Have torch compute the same to the bit whenever it computes the same, as far as it can."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # nothing reads uninitialised memory, and filling it takes long
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, group: ProcessGroup) -> Any:
     """Wrap a model in a DeepSpeed engine with its optimiser.
 

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import SettingsError
@@ -16,7 +14,7 @@ from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.restore import changes
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine import full_weights, micro_batch_of, searches_scale
+from pipeline.train.engine import compute_repeatably, full_weights, micro_batch_of, searches_scale
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import newest_to_go_on_from, write_rollback
@@ -76,9 +74,7 @@ def train(
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # nothing reads uninitialised memory, and filling it takes long
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    compute_repeatably()
     with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
         if group.is_main:
             write_or_check_config(folder, settings)

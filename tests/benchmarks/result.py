@@ -22,3 +22,7 @@ class Result:
     limit: float
     ok: bool
     peer: str
+
+
+class NotHere(Exception):
+    """The machine lacks what a benchmark measures; the message names it."""

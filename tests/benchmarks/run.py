@@ -3,7 +3,8 @@
     python tests/benchmarks/run.py [NAME…] [--json]
 
 A benchmark is a file NAME.py beside this one with a function `run() -> list[Result]`. Exit code 0: all keep their
-limits; 1: one does not, or broke; 2: there is no such benchmark.
+limits; 1: one does not, or broke; 2: there is no such benchmark. One that needs
+another machine is said to be left out.
 """
 
 import argparse
@@ -50,11 +51,18 @@ def main() -> int:
     if unknown:
         print(f"benchmark {unknown[0]!r}: no such benchmark; known are {', '.join(known())}", file=sys.stderr)
         return 2
+    from result import NotHere
+
     results: list[Result] = []
     broken: list[str] = []
+    left_out: list[str] = []
     for name in given.names or known():
         try:
             found = importlib.import_module(name).run()
+        except NotHere as lack:
+            left_out.append(name)
+            print(f"{name:<36} not measured: {lack}", file=sys.stderr)
+            continue
         except Exception:  # one that breaks is said, and does not hide the others
             traceback.print_exc()
             broken.append(name)
@@ -65,7 +73,7 @@ def main() -> int:
     for name in broken:
         print(f"{name:<36} broke (traceback above)", file=sys.stderr)
     if given.json:
-        print(json.dumps({"results": [asdict(result) for result in results], "broken": broken}))
+        print(json.dumps({"results": [asdict(result) for result in results], "broken": broken, "left_out": left_out}))
     return 1 if broken or not all(result.ok for result in results) else 0
 
 

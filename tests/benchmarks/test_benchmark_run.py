@@ -62,6 +62,14 @@ def test_a_broken_one_fails_the_run_and_hides_no_other(folder: Path) -> None:
     assert "no such luck" in done.stderr
 
 
+def test_one_that_needs_another_machine_is_left_out_and_said(folder: Path) -> None:
+    (folder / "far.py").write_text("from result import NotHere\n\ndef run():\n    raise NotHere('no GPU here')\n")
+    done = run(folder, "far", "fast", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1])["left_out"] == ["far"]
+    assert "not measured: no GPU here" in done.stderr
+
+
 def test_an_unknown_name_is_one_sentence(folder: Path) -> None:
     done = run(folder, "fats")
     assert done.returncode == 2

@@ -29,6 +29,14 @@ def test_a_dry_run_needs_no_data_and_trains(command, group, words):
     assert found.parameters > 10_000
     assert (found.micro_batch, found.accumulated) in {(16, 1), (8, 2)}
     assert found.memory_gib > 0
+    assert found.samples_per_s is None
+
+
+def test_a_longer_dry_run_measures_the_pace(command, group):
+    found = dry_run(read(command, "data.train=null"), group, steps=4)
+    assert len(found.losses) == len(found.seconds) == 4
+    assert found.samples_per_s == pytest.approx(16 / ((found.seconds[2] + found.seconds[3]) / 2))
+    assert found.mfu is None or group.device.type == "cuda"  # no data sheet tells a CPU's peak
 
 
 def test_a_dry_run_tells_losses_that_are_no_numbers(command, group):
