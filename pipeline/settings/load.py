@@ -170,7 +170,9 @@ def _explain(error: ValidationError, kind: type[BaseModel], origins: dict[Key, s
         return f"{origin}: {name}: this setting is required and was not given"
     found = problem["input"]
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{origin}: {name}: expected {expected}, found {found!r}"
+    # settings that don't go together say themselves what was found
+    ending = "" if problem["type"] == "value_error" and isinstance(found, dict) else f", found {found!r}"
+    return f"{origin}: {name}: expected {expected}{ending}"
 
 
 def _place(location: tuple[int | str, ...], kind: type[BaseModel]) -> Key:

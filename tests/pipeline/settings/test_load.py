@@ -49,7 +49,7 @@ def test_written_settings_read_back_the_same(tmp_path):
         ({}, ["train.steps=x"], "override 'train.steps=x': train.steps: expected .*integer"),
         ({"base": "bas.yaml"}, [], r"bas.yaml \(a base of .*main.yaml\): no such settings file"),
         ({"base": "main.yaml"}, [], "its bases include it again"),
-        ({"model": {"heads": 7}}, [], "model: expected a number of heads that divides width 512"),
+        ({"model": {"heads": 7}}, [], "model: expected a number of heads that divides width 512, found heads = 7$"),
         ({"model": {"visual_embedder": {"kind": "resnet"}}}, [], "model.visual_embedder: .*'resnet18'"),
         (
             {"model": {"visual_embedder": {"kind": "patch", "pach": 8}}},
