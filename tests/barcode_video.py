@@ -70,7 +70,10 @@ def write_video(
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         video = sound = None
         if codec is not None:
-            video = container.add_stream(codec, rate=fps, options={**_fast(codec, gop), **(options or {})})
+            chosen = {**_fast(codec, gop), **(options or {})}
+            if codec == "libx264":  # whose macroblock tree writes other bytes now and then, see pipeline.samples.clip
+                chosen["x264-params"] += ":mbtree=0"
+            video = container.add_stream(codec, rate=fps, options=chosen)
             video.width, video.height, video.pix_fmt, video.gop_size = *size, "yuv420p", gop
             video.codec_context.time_base = Fraction(1, fps if frames_per_second_clock else 1000)
             if pixel_aspect is not None:
