@@ -48,8 +48,10 @@ def test_every_stage_and_precision_gives_the_same_curve(command, tmp_path, proce
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_offload_and_accumulation_change_no_curve_on_two_processes(command, tmp_path, stage):
-    train_all(command.config, [[tmp_path / "one", *words(0, "fp32")]], 1)
+    train_all(command.config, [[tmp_path / "one", *words(0, "fp32", "task.group=4")]], 1)
     more = [["train.micro_batch=4"]] + ([["train.offload=cpu"]] if stage else [])
     folders = [tmp_path / f"run{number}" for number in range(len(more))]
-    train_all(command.config, [[f, *words(stage, "fp32", *m)] for f, m in zip(folders, more, strict=True)], 2)
+    train_all(
+        command.config, [[f, *words(stage, "fp32", "task.group=4", *m)] for f, m in zip(folders, more, strict=True)], 2
+    )
     assert_same_curves(tmp_path / "one", [(folder, FP32) for folder in folders])
