@@ -3,7 +3,13 @@
 
 class UserError(Exception):
     """Wrong input. The message is one sentence that names the file, the setting or the row, what was expected and
-    what was found. The command prints it without a traceback and ends with exit code 2."""
+    what was found. The command prints it without a traceback and ends with exit code 2.
+
+    Attributes:
+        said_by_main: the job's main process has the same error and says it.
+    """
+
+    said_by_main = False
 
 
 class StorageError(UserError):

@@ -1,16 +1,18 @@
 """The processes of a training job: who this one is, and talking to the others."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cluster.errors import LaunchError
+from cluster.errors import LaunchError, UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,24 @@ class ProcessGroup:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def on_main(self, make: Callable[[], T]) -> T:
+        """What the main process makes, on every process; every process must call it.
+
+        Raises:
+            UserError: the main process can't make it. All raise the same, so that none waits for the others.
+        """
+        made: T | UserError | None = None
+        if self.is_main:
+            try:
+                made = make()
+            except UserError as error:
+                made = error
+        box = self.from_main(made)
+        if not isinstance(box, UserError):
+            return cast(T, box)
+        box.said_by_main = not self.is_main
+        raise box
 
     def barrier(self) -> None:
         """Wait until every process is here."""

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"gavt: {error}\n")
+        if not error.said_by_main:
+            sys.stderr.write(f"gavt: {error}\n")
         raise SystemExit(2) from None
     except SystemExit as left:
         # typer makes an exit code of an interrupt, without a word

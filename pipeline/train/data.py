@@ -1,10 +1,9 @@
 """The data of a run: its loaders, where they are, and what was bad."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from cluster.errors import UserError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
@@ -17,7 +16,6 @@ from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.checkpoints import Checkpoint
 
-T = TypeVar("T")
 _SAMPLES_BEFORE_JUDGING = 1000
 
 
@@ -116,7 +114,7 @@ def open_data(
 
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)
-            return _on_main(group, lambda: plan_reading(source, *words, nodes=group.nodes, **where))
+            return group.on_main(lambda: plan_reading(source, *words, nodes=group.nodes, **where))
 
         plan = plan_of(sources, True, history=history, position=position)
         changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
@@ -125,20 +123,6 @@ def open_data(
         if data.validation is not None:
             validation = stack.enter_context(Loader(plan_of(data.validation, False), micro_batch, group.device, pool))
         yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
-
-
-def _on_main(group: ProcessGroup, make: Callable[[], T]) -> T:
-    """What the main process makes, or the error with which it can't, on all of them: one looks, all see the same."""
-    made: T | UserError | None = None
-    if group.is_main:
-        try:
-            made = make()
-        except UserError as error:
-            made = error
-    made = group.from_main(made)
-    if isinstance(made, UserError):
-        raise made
-    return cast(T, made)
 
 
 def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,10 @@ def train(
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
     compute_repeatably()
     with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
-        if group.is_main:
-            write_or_check_config(folder, settings)
+        group.on_main(lambda: write_or_check_config(folder, settings))
         log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
         with Watchdog(folder, group, settings.train.health.hang_s) as watchdog:
-            checkpoint = group.from_main(newest_to_go_on_from(folder) if group.is_main else None)
+            checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
             with open_data(settings, micro_batch, group, checkpoint) as data:
                 training = _Training(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog
@@ -140,9 +140,7 @@ class _Training:
         self._note_saved()
         self.log.event("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
         self.log.finish()
-        if group.is_main:
-            self.publish()
-        group.barrier()
+        group.on_main(self.publish)
         return TrainResult(step, stopped_by, self.log.last)
 
     def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
@@ -166,12 +164,12 @@ class _Training:
         """Go on after `step` steps with the weights of the newest checkpoint."""
         self.watchdog.beat("rollback", step)
         self.saver.finish()
-        checkpoint = self.group.from_main(newest_checkpoint(self.run / "checkpoints") if self.group.is_main else None)
+        checkpoint = self.group.on_main(lambda: newest_checkpoint(self.run / "checkpoints"))
         reason = self.bad.go_back(step, self.run, checkpoint)
+        assert checkpoint is not None  # else it has raised
         self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
-        if self.group.is_main:
-            write_rollback(self.run, checkpoint, step, self._state())
-            self.publish()
+        self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
+        self.group.on_main(self.publish)
         self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
         self.trainee.go_back(checkpoint)
 
@@ -193,7 +191,7 @@ class _Training:
         if self.maps is not None and self.maps.is_due(step):
             with self.trainee.averaged():
                 weights = full_weights(self.trainee.engine)
-            record |= self.maps.draw(weights, step)
+            record |= self.group.on_main(partial(self.maps.draw, weights, step))
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
@@ -240,7 +238,7 @@ class _Training:
             self.clock.useful_s = state["useful_s"]
             self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
-        self.log.begin(step)
+        self.group.on_main(lambda: self.log.begin(step))
         changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
         words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
         self.log.event("resume" if step else "start", step=step, **words)

@@ -54,9 +54,7 @@ class MapGrid:
         return step == train.steps or (train.maps_every is not None and step % train.maps_every == 0)
 
     def draw(self, weights: dict[str, Tensor], step: int) -> Record:
-        """Draw the grid of a model with these weights; only the main process does, the others get an empty record."""
-        if not self._group.is_main:
-            return {}
+        """Draw the grid of a model with these weights, on the main process."""
         device, settings = self._group.device, self._settings
         if self._batch is None:
             assert settings.data.validation is not None

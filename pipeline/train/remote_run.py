@@ -7,7 +7,7 @@ run that starts again, on this machine or another, fetches the newest whole chec
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cluster import storage
@@ -41,10 +41,7 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
     folder = local_folder(run)
     with _held_by_main(folder, group):
-        if group.is_main:
-            _empty(folder)
-            fetch_run(run, folder)
-        group.barrier()
+        group.on_main(lambda: _fetch_anew(run, folder))
         yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every)
         group.barrier()  # everyone is done with it
         if group.is_main:
@@ -53,11 +50,14 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
 
 @contextmanager
 def _held_by_main(folder: Path, group: ProcessGroup) -> Iterator[None]:
-    if not group.is_main:
+    with ExitStack() as held:
+        group.on_main(lambda: held.enter_context(locked(folder)))
         yield
-        return
-    with locked(folder):
-        yield
+
+
+def _fetch_anew(run: str, folder: Path) -> None:
+    _empty(folder)
+    fetch_run(run, folder)
 
 
 def _empty(folder: Path) -> None:

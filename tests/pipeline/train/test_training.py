@@ -113,6 +113,12 @@ def test_a_run_refuses_other_settings(command, group, undisturbed, word, message
         run_here(command, group, undisturbed, word)
 
 
+def test_what_the_main_process_refuses_all_refuse_and_it_is_said_once(command, undisturbed):
+    _, err = command.finish(undisturbed, "--nproc", "2", "train.learning_rate=0.5", code=2)
+    assert err.count("this run has train.learning_rate") == 1
+    assert len(err.splitlines()) == 1  # no traceback of the other process
+
+
 def test_a_run_without_data_is_refused(command, group, tmp_path):
     with pytest.raises(SettingsError, match=r"data\.train: expected a shard set"):
         run_here(command, group, tmp_path, "data.train=null")
