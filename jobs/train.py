@@ -2,9 +2,14 @@
 
 import math
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -34,21 +39,29 @@ def train(
 ) -> None:
     """Train a model; the same command again goes on from the last checkpoint.
 
-    Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2 or its time limit, or it hung.
+    Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2 or its time limit. So does 76 of a process
+    that hung, where none of --nproc and --restarts is given, which make it 75.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
-    from cluster.exit_codes import INTERRUPTED, RESTART
-    from cluster.launch import launch_local, launched
-    from pipeline.settings.experiment import ExperimentSettings
-    from pipeline.settings.load import load_settings
-    from pipeline.train.profile_steps import profile_steps as chosen_steps
+    with _nothing_to_save():
+        from cluster.exit_codes import INTERRUPTED, RESTART
+        from cluster.launch import launch_local, launched
+        from pipeline.settings.experiment import ExperimentSettings
+        from pipeline.settings.load import load_settings
+        from pipeline.train.profile_steps import profile_steps as chosen_steps
 
-    settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    folder = run or f"runs/{settings.name}"
-    steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
-    if (nproc > 1 or restarts) and not launched():
+        settings = load_settings(config, ExperimentSettings, overrides or []).settings
+        folder = run or f"runs/{settings.name}"
+        steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
+        launches = (nproc > 1 or restarts > 0) and not launched()
+        if not launches:
+            import_module("pipeline.train.loop")  # which takes seconds
+    if launches:
         words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
-        code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
+        if dry_run:
+            code = launch_local(words, nproc, on_crash=_say_crash)
+        else:
+            code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
         if code:
             raise SystemExit(code)
         return
@@ -66,6 +79,24 @@ def train(
         print_json({"run": folder, "step": result.step, "last": result.last})
 
 
+@contextmanager
+def _nothing_to_save() -> Iterator[None]:
+    """A block in which SIGTERM and SIGUSR2 end the process at once, with the exit code that asks for a restart."""
+    from cluster.exit_codes import RESTART
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        os.write(2, f"gavt: stopped by {name} before the first step; the same command goes on from there\n".encode())
+        os._exit(RESTART)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _newest(run: str) -> str | None:
     """Name of the newest checkpoint; empty before the first, None where the storage can't be reached."""
     from cluster import storage
@@ -79,16 +110,21 @@ def _newest(run: str) -> str | None:
         return None
 
 
-def _note_crash(run: str, failure: Any, left: int | None) -> None:
-    """All processes are gone because one crashed or hung: say it here and in the run's events."""
-    from cluster.errors import StorageError
-    from pipeline.train.remote_logs import note_crash
-
+def _say_crash(failure: Any, left: int | None) -> None:
+    """All processes are gone because one crashed or hung."""
     then = (
         "giving up" if left is None else f"starting again, {left} restart{'s' if left > 1 else ''} left with this one"
     )
     sys.stderr.write(f"gavt: {failure}; {then}\n")
     sys.stderr.flush()
+
+
+def _note_crash(run: str, failure: Any, left: int | None) -> None:
+    """Say it here and in the run's events."""
+    from cluster.errors import StorageError
+    from pipeline.train.remote_logs import note_crash
+
+    _say_crash(failure, left)
     try:
         note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
     except StorageError as error:  # a storage that is away is no reason not to start again

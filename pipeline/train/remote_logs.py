@@ -14,10 +14,19 @@ def note_crash(run: str, **details: Any) -> None:
     """Append the event `rank_failed` to a run (path or URL), and save what a remote run's processes left in its local
     folder: logs, stacks and events."""
     folder = local_folder(run)
-    if storage.is_remote(run) and (folder / "events.jsonl").exists():
+    if storage.is_remote(run) and _goes_on(folder / "events.jsonl", storage.join(run, "events.jsonl")):
         for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
             storage.upload(file, storage.join(run, str(file.relative_to(folder))))
     append_event(run, "rank_failed", **details)
+
+
+def _goes_on(events: Path, published: str) -> bool:
+    """Whether a local file begins as the published one: it does not where the processes ended before they fetched it,
+    and it is what an earlier job left."""
+    if not events.exists():
+        return False
+    before = storage.read_text(published) if storage.exists(published) else ""
+    return events.read_text().startswith(before)
 
 
 def local_folder(run: str) -> Path:

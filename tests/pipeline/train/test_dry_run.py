@@ -4,9 +4,11 @@ import gzip
 import json
 import math
 import os
+import signal
 
 import pytest
 
+from cluster.launch import Failure
 from jobs.cli import main
 from pipeline.errors import SettingsError
 from pipeline.settings.experiment import ExperimentSettings
@@ -51,6 +53,20 @@ def test_the_verb_leaves_nothing_behind(command, group, tmp_path, monkeypatch, c
         main(["train", str(command.config), "--dry-run", "--json"])
     assert left.value.code == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["finite"] is True
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dry_run_of_several_processes_that_crash_leaves_nothing_in_the_run(command, tmp_path, monkeypatch, capsys):
+    def crash(words, processes, restarts=0, progress=None, on_crash=None):
+        on_crash(Failure(1, -signal.SIGKILL), None)
+        return 137
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cluster.launch.launch_local", crash)
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(command.config), "--dry-run", "--nproc", "2"])
+    assert left.value.code == 137
+    assert "rank 1 was killed by SIGKILL; giving up" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 

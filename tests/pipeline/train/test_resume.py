@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from cluster.exit_codes import RESTART
+from pipeline.train.metrics_log import EventLog
+from pipeline.train.remote_logs import local_folder, note_crash
 from pipeline.train.remote_run import fetch_run
 from pipeline.train.wandb_file import read_history
 from tiny_training import curve
@@ -124,6 +126,24 @@ def test_two_processes_go_on_exactly_and_one_goes_on_where_two_were_killed(comma
 def test_a_failing_rank_ends_the_job_with_its_exit_code(command, tmp_path):
     _, err = command.finish(tmp_path / "run", "--nproc", "2", "data.train=/nowhere", code=2)
     assert "/nowhere: expected a folder of shards" in err
+
+
+def test_a_crash_before_a_run_was_fetched_leaves_what_is_published(s3_bucket):
+    run = f"{s3_bucket}/runs/crashes"
+    folder = local_folder(run)
+    folder.mkdir(parents=True)
+    try:
+        EventLog(folder / "events.jsonl").write("start", step=0)
+        note_crash(run, rank=0)  # what its processes wrote is saved
+        note_crash(run, rank=1)  # they have not come so far as to fetch the first one's event
+    finally:
+        shutil.rmtree(folder)
+    events = [json.loads(line) for line in storage.read_text(f"{run}/events.jsonl").splitlines()]
+    assert [(event["event"], event.get("rank")) for event in events] == [
+        ("start", None),
+        ("rank_failed", 0),
+        ("rank_failed", 1),
+    ]
 
 
 def test_a_run_on_s3_killed_and_started_again_equals_an_undisturbed_local_one(

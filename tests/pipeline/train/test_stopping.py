@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from cluster.exit_codes import RESTART
 from cluster.time_limit import STARTED, end_time, time_is_up
 from pipeline.errors import RunError, ShardSetError
 from pipeline.train.feed import Feed
@@ -34,6 +36,20 @@ def test_the_first_signal_asks_a_repetition_is_the_same_and_a_second_one_ends_at
     assert process.poll() is None
     process.send_signal(signal.SIGUSR2)
     assert process.wait(20) == -signal.SIGUSR2
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2"])
+def test_a_signal_while_the_program_starts_asks_for_a_restart_too(name):
+    script = (
+        "import os, signal, sys, time, pipeline.settings.load as load\n"
+        "from jobs.cli import main\n"
+        f"load.load_settings = lambda *words: (os.kill(os.getpid(), signal.{name}), time.sleep(20))\n"
+        "main(['train', 'some.yaml'])\n"
+    )
+    root = str(Path(__file__).parents[3])
+    ended = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    assert ended.returncode == RESTART
+    assert f"stopped by {name} before the first step" in ended.stderr
 
 
 def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocations_end(monkeypatch):
