@@ -1,5 +1,6 @@
 """The training loop."""
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -72,6 +73,7 @@ def train(
         SettingsError: batch, processes and pairing group don't fit together, or no training data is named.
         ShardSetError: the training data is missing or damaged.
     """
+    clock = RunClock(time.time())
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
@@ -83,9 +85,9 @@ def train(
             checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
             with open_data(settings, micro_batch, group, checkpoint) as data:
                 training = _Training(
-                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog
+                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock
                 )
-                with training.saver:
+                with training.log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
 
 
@@ -103,16 +105,16 @@ class _Training:
         on_record: Callable[[Record], None],
         publish: Callable[[], None],
         watchdog: Watchdog,
+        clock: RunClock,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
-        self.on_record, self.publish, self.watchdog = on_record, publish, watchdog
+        self.on_record, self.publish, self.watchdog, self.clock = on_record, publish, watchdog, clock
         self.log = RunLog(settings, run, group.is_main)
         self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
-        self.clock = RunClock(time.time())
         self.utilisation = Utilisation(settings, group)
         self.maps = MapGrid(settings, run, group) if settings.train.maps_every else None
 
@@ -122,7 +124,7 @@ class _Training:
         step = self._resume()
         feed = Feed(self.data.batches(settings.steps - step))
         stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
-        leave_at, stopped_by = end_time(settings.time_limit_s), None
+        leave_at, stopped_by = end_time(settings.time_limit_s), self._stopped_meanwhile(signals)
         while step < settings.steps and stopped_by is None:
             profiler.before(step)
             sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))
@@ -131,8 +133,11 @@ class _Training:
                 self._go_back(step)
             if step < settings.steps:
                 stopped_by = sums.stopped_by
-            self._after(step, stopped=stopped_by is not None)
-            if not sums.has_data and step < settings.steps and stopped_by is None:
+            no_data = not sums.has_data and step < settings.steps and stopped_by is None
+            self._after(step, leaves=stopped_by is not None or no_data)
+            if no_data:
+                self.saver.finish()
+                self._note_saved()
                 feed.fail()
         profiler.before(settings.steps)
         self.watchdog.beat("end", step)
@@ -142,6 +147,11 @@ class _Training:
         self.log.finish()
         group.on_main(self.publish)
         return TrainResult(step, stopped_by, self.log.last)
+
+    def _stopped_meanwhile(self, signals: StopSignals) -> str | None:
+        """Name of the signal that some process got while all was built: then there is nothing to save."""
+        received = max(self.group.gather_objects(int(signals.received)))
+        return signal.Signals(received).name if received else None
 
     def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
         """Do step `step` and judge it."""
@@ -173,8 +183,8 @@ class _Training:
         self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
         self.trainee.go_back(checkpoint)
 
-    def _after(self, step: int, stopped: bool) -> None:
-        """Records, validation and checkpoints that are due after `step` steps."""
+    def _after(self, step: int, leaves: bool) -> None:
+        """Records, validation and checkpoints that are due after `step` steps; where it leaves, a checkpoint is."""
         self.saver.let_change()  # a step that was left out has not waited
         settings = self.settings.train
         record: Record = {}
@@ -196,7 +206,7 @@ class _Training:
             self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
         due = step % settings.checkpoint_every == 0 and not self.bad.in_row
-        if due or last or stopped:
+        if due or last or leaves:
             self.watchdog.beat("checkpoint", step)
             started = time.perf_counter()
             self.log.sync()
@@ -241,7 +251,10 @@ class _Training:
         self.group.on_main(lambda: self.log.begin(step))
         changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
         words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
-        self.log.event("resume" if step else "start", step=step, **words)
+        startup_s = round(time.time() - self.clock.started, 3)
+        if self.log.started is None:  # useful time before that was another run's, of which this one branches off
+            self.clock.useful_s = 0.0
+        self.log.event("resume" if step else "start", step=step, startup_s=startup_s, **words)
         self.clock.started = self.log.started or self.clock.started
         for change in self.data.changes:
             self.log.event("data", step=step, change=change)

@@ -13,7 +13,7 @@ class RunClock:
     loss: start-up, validation, checkpoints, work done twice, and the pauses between two processes of the run.
 
     Attributes:
-        started: Unix time of the run's first start: its first event.
+        started: Unix time at which the run's first process began.
         useful_s: goes into the checkpoint and comes back from it, which forgets the steps since.
     """
 

@@ -3,9 +3,12 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from cluster.errors import UserError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.sinks import Sink
@@ -16,11 +19,12 @@ _log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Records and events of a run. Every process may call it; the main one alone writes.
+    """Records and events of a run. Every process may call it; the main one alone writes. Where its `with` block ends
+    with an error that a sentence says, that is the run's last event.
 
     Attributes:
         last: the newest value of everything that was recorded.
-        started: Unix time of the run's first event; None before it.
+        started: Unix time at which the run's first process began; None before the first event.
     """
 
     def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool) -> None:
@@ -31,11 +35,20 @@ class RunLog:
         self._events = EventLog(run / "events.jsonl")
         self._counts: Counter[str] = Counter()
         self._sinks: list[Sink] = []
+        self._begun = False
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UserError) and self._begun:
+            self.event("failed", reason=str(error))
+            self.finish(failed=True)
 
     def begin(self, step: int) -> None:
         """Begin, or go on after `step` steps: records of later steps are dropped, here and in the sinks.
-
-        Call it again where a run goes back to a checkpoint.
 
         Raises:
             RunError: wandb can't be reached.
@@ -44,12 +57,12 @@ class RunLog:
             return
         records, events = self._metrics.rewind(step), self._events.mend()
         self._counts = Counter(event["event"] for event in events)
-        self.started = events[0]["time"] if events else None
+        self.started = _begin_of(events[0]) if events else None
         self.last = {name: value for record in records for name, value in record.items()}
-        if not self._sinks:
-            self._sinks = self._open_sinks()
+        self._sinks = self._open_sinks()
         for sink in self._sinks:
             sink.begin(records, events)
+        self._begun = True
 
     def record(self, record: Record) -> Record:
         """Write a record with its `time` (Unix) and the number of events of each kind so far as `event/NAME`, and
@@ -69,7 +82,7 @@ class RunLog:
         if not self._is_main:
             return
         event = self._events.write(name, **details)
-        self.started = self.started or event["time"]
+        self.started = self.started or _begin_of(event)
         self._counts[name] += 1
         for sink in self._sinks:
             sink.event(event)
@@ -81,10 +94,11 @@ class RunLog:
             self._metrics.sync()
             self._events.sync()
 
-    def finish(self) -> None:
-        """Write out what the sinks still have."""
-        for sink in self._sinks:
-            sink.finish()
+    def finish(self, failed: bool = False) -> None:
+        """Write out what the sinks still have, and close them."""
+        sinks, self._sinks = self._sinks, []
+        for sink in sinks:
+            sink.finish(failed)
 
     def _open_sinks(self) -> list[Sink]:
         settings = self._settings
@@ -94,3 +108,8 @@ class RunLog:
         if settings.train.tensorboard:
             sinks.append(TensorboardSink(self._run))
         return sinks
+
+
+def _begin_of(event: Mapping[str, Any]) -> float:
+    """When the process began that wrote a run's first event."""
+    return float(event["time"] - event.get("startup_s", 0.0))

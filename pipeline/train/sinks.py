@@ -13,7 +13,7 @@ class Sink(Protocol):
     """A place that shows a run. It holds each record of `metrics.jsonl` once, also after restarts."""
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
-        """The run starts, goes on, or went back: these are its records and events now, in order."""
+        """The run starts or goes on: these are its records and events so far, in order. Called once, first."""
         ...
 
     def log(self, record: Record) -> None:
@@ -24,6 +24,10 @@ class Sink(Protocol):
         """Show an event, with its `time` (Unix), `event` and details."""
         ...
 
-    def finish(self) -> None:
-        """Write out what is left."""
+    def finish(self, failed: bool = False) -> None:
+        """Write out what is left.
+
+        Args:
+            failed: the run ends with an error.
+        """
         ...

@@ -32,7 +32,6 @@ class TensorboardSink:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self.finish()
         for file in self._folder.glob(_FILES):
             file.unlink()
         self._writer = EventFileWriter(str(self._folder))
@@ -54,11 +53,9 @@ class TensorboardSink:
         self._add_event(event)
         self._writer.flush()
 
-    def finish(self) -> None:
+    def finish(self, failed: bool = False) -> None:
         """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._writer.close()
 
     def _add(self, record: Record) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -70,7 +67,7 @@ class TensorboardSink:
             for name, value in record.items()
             if name not in ("step", "time") and isinstance(value, int | float)
         ]
-        if MAPS in record:
+        if MAPS in record and (self._run / record[MAPS]).exists():
             values.append(Summary.Value(tag=MAPS, image=_picture(self._run / record[MAPS])))
         self._writer.add_event(Event(step=self._step, wall_time=record["time"], summary=Summary(value=values)))
 

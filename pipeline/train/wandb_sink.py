@@ -26,7 +26,7 @@ from pipeline.train.wandb_file import mend, read_history
 
 STEP = "step"
 RUN_ID = "run_id"
-_ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop"})
+_ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop", "failed"})
 """Events that somebody may want to be woken for, as far as they have wandb's alerts switched on."""
 _FROM_OUTSIDE = frozenset({"hang", "rank_failed"})
 """Those that are written when no sink lives; the next process tells wandb."""
@@ -148,8 +148,11 @@ class WandbSink:
         if event["event"] in _ALERTS:
             self._alert(event)
 
-    def finish(self) -> None:
+    def finish(self, failed: bool = False) -> None:
         """Write out what is left.
+
+        Args:
+            failed: wandb is to show the run as failed.
 
         Raises:
             RunError: catching up took too long.
@@ -157,7 +160,7 @@ class WandbSink:
         import wandb
 
         try:
-            self._wandb.finish()
+            self._wandb.finish(exit_code=int(failed))
             wandb.teardown()  # offline, its files are whole only when its own process has ended
         except TimeoutError:
             raise RunError(f"{self._run}: wandb did not take all records in {_FINISH_S:.0f} s; try again") from None

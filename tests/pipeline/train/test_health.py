@@ -1,17 +1,22 @@
 """What a run does when steps go wrong, in this process."""
 
+import itertools
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, ShardSetError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.data import TrainingData
+from pipeline.train.engine import build_engine
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
@@ -131,6 +136,35 @@ def test_a_time_limit_saves_and_leaves_and_the_run_goes_on(command, group, tmp_p
     assert (result.step, result.stopped_by) == (1, "time limit")
     assert events(tmp_path, "stop")[0]["reason"] == "time limit"
     assert run_here(command, group, tmp_path, "train.steps=2").step == 2
+
+
+def test_data_that_ends_too_early_saves_says_why_and_the_run_goes_on(
+    command, group, undisturbed, tmp_path, monkeypatch
+):
+    def three(data, steps, batches=TrainingData.batches):
+        yield from itertools.islice(batches(data, steps), 3)
+        raise ShardSetError("shards are gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingData, "batches", three)
+        with pytest.raises(ShardSetError, match="shards are gone"):
+            run_here(command, group, tmp_path, "train.log_every=2", "train.validate_every=6")
+    assert [event.get("step") for event in events(tmp_path, "checkpoint")] == [3]
+    assert [event["reason"] for event in events(tmp_path, "failed")] == ["shards are gone"]
+    run_here(command, group, tmp_path, "train.log_every=2", "train.validate_every=6")
+    assert curve(tmp_path) == curve(undisturbed)
+
+
+def test_a_signal_before_the_first_step_leaves_without_a_save(command, group, tmp_path, monkeypatch):
+    def stopped(*words):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return build_engine(*words)
+
+    monkeypatch.setattr("pipeline.train.trainee.build_engine", stopped)
+    result = run_here(command, group, tmp_path)
+    assert (result.step, result.stopped_by) == (0, "SIGUSR2")
+    assert events(tmp_path, "stop", "checkpoint")[0]["step"] == 0
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def sums(loss=0.7, applied=True):

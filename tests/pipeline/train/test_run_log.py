@@ -15,9 +15,12 @@ from pipeline.errors import SettingsError
 from pipeline.models.flops import training_flops
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.checkpoints.convert import convert
 from pipeline.train.loop import train
 from pipeline.train.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.run_clock import RunClock
+from pipeline.train.tensorboard_sink import TensorboardSink
 from pipeline.train.utilisation import Utilisation
 from tiny_training import curve
 
@@ -66,13 +69,24 @@ def test_goodput_counts_steps_once_and_the_time_since_the_first_start(run):
         json.loads((run / "checkpoints" / f"step-{step:010d}" / "manifest.json").read_text())["state"]["useful_s"]
         for step in (8, 12)
     )
-    first = events[0]["time"]
+    first = events[0]["time"] - events[0]["startup_s"]  # what it took to begin is no use either
     # it is taken after the last step, before validation; the record is written behind it
     assert after / (last["time"] - first) <= last["goodput"] + 1e-4
     assert last["goodput"] <= after / (earlier["time"] - first) + 1e-4
     # the first four steps after step 8 were thrown away; those of the second process count
     resumed = next(event["time"] for event in events if event["event"] == "resume")
     assert 0 < after - before < last["time"] - resumed
+
+
+def test_a_run_that_branches_off_counts_its_own_useful_time(command, group, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(RunClock, "add", lambda clock, seconds: setattr(clock, "useful_s", clock.useful_s + 1))
+    settings = load_settings(str(command.config), ExperimentSettings, []).settings
+    train(settings, str(tmp_path / "run"), group, lambda record: None)
+    convert(str(tmp_path / "run" / "checkpoints" / "step-0000000008"), str(tmp_path / "branch"))
+    train(settings, str(tmp_path / "branch"), group, lambda record: None)
+    useful = [find_checkpoint(str(tmp_path / run)).manifest["state"]["useful_s"] for run in ("run", "branch")]
+    assert useful == [12, 4]
 
 
 def test_goodput_is_useful_time_over_wall_time(monkeypatch):
@@ -106,6 +120,16 @@ def test_tensorboard_shows_maps_and_events(run, board):
     assert resume.step == 8
     assert b"world_size 1" in resume.tensor_proto.string_val[0]
     assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_tensorboard_begins_again_without_maps_that_somebody_removed(run, tmp_path):
+    events, records = (read_records(run / f"{name}.jsonl") for name in ("events", "metrics"))
+    sink = TensorboardSink(tmp_path)
+    sink.begin(records, events)
+    sink.finish()
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [point.step for point in board.Scalars("loss")] == [record["step"] for record in records]
 
 
 def test_maps_are_drawn_where_the_records_say(run):
