@@ -12,7 +12,7 @@ class Interval:
 
     Attributes:
         seconds, waited_s: in steps of this process, and in them waiting for data.
-        checkpoint_s: that training stood still for checkpoints, between steps.
+        checkpoint_s: that training stood still for checkpoints, in steps and between them.
     """
 
     loss: float = 0.0
@@ -38,8 +38,8 @@ class Interval:
             "skipped_steps": self.skipped,
         }
 
-    def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float) -> None:
-        """Count a step."""
+    def add(self, sums: StepSums, samples: int, seconds: float, waited_s: float, stalled_s: float) -> None:
+        """Count a step, and of its seconds those that went into waiting for data and for a checkpoint."""
         if sums.applied:
             self.loss += sums.loss
             self.correct += sums.correct
@@ -51,3 +51,4 @@ class Interval:
         self.steps += 1
         self.seconds += seconds
         self.waited_s += waited_s
+        self.checkpoint_s += stalled_s

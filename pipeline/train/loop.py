@@ -80,8 +80,8 @@ def train(
     compute_repeatably()
     with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
         group.on_main(lambda: write_or_check_config(folder, settings))
-        log_to(folder / "logs" / f"rank-{group.rank:05d}.log")
-        with Watchdog(folder, group, settings.train.health.hang_s) as watchdog:
+        log, hang_s = folder / "logs" / f"rank-{group.rank:05d}.log", settings.train.health.hang_s
+        with log_to(log), Watchdog(folder, group, hang_s) as watchdog:
             checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
             with open_data(settings, micro_batch, group, checkpoint) as data:
                 training = _Training(
@@ -155,19 +155,22 @@ class _Training:
 
     def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
         """Do step `step` and judge it."""
-        settings, started, waited = self.settings.train, time.perf_counter(), self.data.waited_s
+        settings, started = self.settings.train, time.perf_counter()
+        waited, stalled = self.data.waited_s, self.saver.stalled_s
         sums = stepper.run(self.trainee.engine, step, asked, self.bad.spike_above)
         reason = self.bad.judge(sums, searches_scale(self.trainee.engine, settings))
         if reason is not None:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
+        if sums.applied:
+            self.trainee.count_applied()
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
-        self.interval.add(sums, settings.batch_size, seconds, waited_s)
+        stalled_s = self.saver.stalled_s - stalled  # the optimiser waited for the copies of a save
+        self.interval.add(sums, settings.batch_size, seconds, waited_s, stalled_s)
         self.stragglers.add(sums.own_s)
         if sums.applied:
-            self.clock.add(seconds - waited_s)
-            self.trainee.count_applied()
+            self.clock.add(seconds - waited_s - stalled_s)
         return sums
 
     def _go_back(self, step: int) -> None:
@@ -185,8 +188,9 @@ class _Training:
 
     def _after(self, step: int, leaves: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps; where it leaves, a checkpoint is."""
+        settings, stalled = self.settings.train, self.saver.stalled_s
         self.saver.let_change()  # a step that was left out has not waited
-        settings = self.settings.train
+        self.interval.checkpoint_s += self.saver.stalled_s - stalled
         record: Record = {}
         last = step == settings.steps
         if step % settings.log_every == 0 or last:

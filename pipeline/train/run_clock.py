@@ -9,8 +9,9 @@ class RunClock:
     """Useful time and wall time of a run since its first start, over all restarts.
 
     Useful are the seconds in steps that count: forward, backward, update and the talk between processes, without the
-    waiting for data. Steps that a restart or a rollback threw away don't count, nor do skipped ones. All the rest is
-    loss: start-up, validation, checkpoints, work done twice, and the pauses between two processes of the run.
+    waiting for data and for checkpoints. Steps that a restart or a rollback threw away don't count, nor do skipped
+    ones. All the rest is loss: start-up, validation, checkpoints, work done twice, and the pauses between two processes
+    of the run.
 
     Attributes:
         started: Unix time at which the run's first process began.

@@ -96,14 +96,22 @@ def write_or_check_config(folder: Path, settings: ExperimentSettings) -> None:
     storage.write_text(file, dump_settings(settings))
 
 
-def log_to(file: Path) -> None:
-    """Send the log of this process to a file."""
+@contextmanager
+def log_to(file: Path) -> Iterator[None]:
+    """Send the log of this process, and of the storage that it uses, to a file too as long as the block lasts."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("pipeline")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("pipeline", "cluster")]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
 
 
 def _differences(before: Any, now: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:

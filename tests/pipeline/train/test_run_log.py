@@ -1,7 +1,9 @@
 """What a run says of itself, in its folder and in TensorBoard."""
 
 import json
+import logging
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -17,9 +19,11 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.convert import convert
+from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.loop import train
 from pipeline.train.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.run_clock import RunClock
+from pipeline.train.run_folder import log_to
 from pipeline.train.tensorboard_sink import TensorboardSink
 from pipeline.train.utilisation import Utilisation
 from tiny_training import curve
@@ -76,6 +80,34 @@ def test_goodput_counts_steps_once_and_the_time_since_the_first_start(run):
     # the first four steps after step 8 were thrown away; those of the second process count
     resumed = next(event["time"] for event in events if event["event"] == "resume")
     assert 0 < after - before < last["time"] - resumed
+
+
+def test_the_time_in_which_the_optimiser_waits_for_a_save_is_that_of_checkpoints(command, group, tmp_path, monkeypatch):
+    def slowly(copies, take=HostCopy.take):
+        time.sleep(1.0)
+        take(copies)
+
+    useful = []
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(HostCopy, "take", slowly)
+    monkeypatch.setattr(RunClock, "add", lambda clock, seconds: useful.append(seconds))
+    words = ["train.steps=3", "train.checkpoint_every=2", "train.log_every=1"]
+    settings = load_settings(str(command.config), ExperimentSettings, words).settings
+    train(settings, str(tmp_path), group, lambda record: None)
+    stood = [record["checkpoint_s"] for record in read_records(tmp_path / "metrics.jsonl")]
+    pace = read_records(tmp_path / "metrics.jsonl")[2]["samples_per_s"]
+    assert stood[:2] == [0.0, 0.0]
+    assert stood[2] > 0.5
+    assert useful[2] == pytest.approx(16 / pace - stood[2], abs=0.2)
+
+
+def test_the_log_of_a_run_ends_with_it(tmp_path):
+    for name in ("first", "second"):
+        with log_to(tmp_path / name):
+            logging.getLogger("pipeline.train").info("of the %s", name)
+            logging.getLogger("cluster.s3_filesystem").warning("storage of the %s", name)
+    assert (tmp_path / "first").read_text().count("of the first") == 2
+    assert "second" not in (tmp_path / "first").read_text()
 
 
 def test_a_run_that_branches_off_counts_its_own_useful_time(command, group, tmp_path, monkeypatch):
