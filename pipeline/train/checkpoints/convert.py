@@ -22,13 +22,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from cluster import storage
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
 from pipeline.train.checkpoints.export import described
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.fragments import EMA, MASTER, MOMENTS
-from pipeline.train.checkpoints.layout import AVERAGE, LATEST, MANIFEST, WEIGHTS, rank_file, step_folder
+from pipeline.train.checkpoints.layout import (
+    AVERAGE,
+    LATEST,
+    MANIFEST,
+    WEIGHTS,
+    manifest_text,
+    rank_file,
+    step_folder,
+)
 from pipeline.train.checkpoints.places import new_folder, verified_copy
+from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.weights_file import write_weights
 
@@ -52,7 +60,7 @@ def convert(url: str, out: str) -> Converted:
         CheckpointError: no checkpoint there, a damaged one, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
-    settings = ExperimentSettings.model_validate(checkpoint.manifest["settings"])
+    settings = saved_settings(checkpoint)
     with verified_copy(checkpoint) as source, new_folder(out) as run:
         saved = SavedState(source, checkpoint.manifest["world_size"])
         target = step_folder(run / "checkpoints", checkpoint.step)
@@ -73,6 +81,6 @@ def convert(url: str, out: str) -> Converted:
         files = described(target)
         manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [asdict(file) for file in files]}
         (run / "config.yaml").write_text(dump_settings(settings))
-        storage.write_text(target / MANIFEST, json.dumps(manifest, indent=1))
+        storage.write_text(target / MANIFEST, manifest_text(manifest))
         storage.write_text(target.parent / LATEST, target.name)
     return Converted(checkpoint.url, out, checkpoint.step, sum(file.bytes for file in files))

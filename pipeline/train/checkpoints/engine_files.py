@@ -72,10 +72,16 @@ class HashedFile:
         self._file: IO[bytes] = file.open("wb")
         self._digest = hashlib.sha256()
         self._bytes = 0
+        self.error: OSError | None = None
+        """Why it can't be written; torch says something else about that."""
 
     def write(self, content: Any) -> int:
         self._digest.update(content)
-        size = self._file.write(content)
+        try:
+            size = self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
         self._bytes += size
         return size
 
@@ -96,9 +102,18 @@ class HashedFile:
 
 
 def write_state(state: Any, file: Path, folder: Path) -> Written:
-    """Write one of DeepSpeed's files."""
+    """Write one of DeepSpeed's files.
+
+    Raises:
+        OSError: it can't be written, on a full disk say.
+    """
     with HashedFile(file, folder) as hashed:
-        torch.save(state, cast(IO[bytes], hashed))  # it writes, and asks for nothing else
+        try:
+            torch.save(state, cast(IO[bytes], hashed))  # it writes, and asks for nothing else
+        except RuntimeError:
+            if hashed.error is not None:
+                raise hashed.error from None
+            raise
     return hashed.written()
 
 

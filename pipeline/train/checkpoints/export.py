@@ -9,19 +9,18 @@
 It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate --checkpoint DIR`.
 """
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
 from pipeline.train.checkpoints.engine_files import Written
 from pipeline.train.checkpoints.find import find_checkpoint
-from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint
+from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint, manifest_text
 from pipeline.train.checkpoints.places import new_folder
+from pipeline.train.checkpoints.saved_settings import saved_settings
 
 _README = """# {name}, step {step}
 
@@ -67,26 +66,25 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
         raw: take the weights themselves where there is a moving average too.
 
     Raises:
-        CheckpointError: no checkpoint there, damaged weights, or an `out` that is in use.
+        CheckpointError: no checkpoint there, a damaged one, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
     average = checkpoint.has(AVERAGE) and not raw
-    settings = ExperimentSettings.model_validate(checkpoint.manifest["settings"])
+    settings = saved_settings(checkpoint)
     name = AVERAGE if average else WEIGHTS
     with new_folder(out) as folder:
         with storage.local_copy(storage.join(checkpoint.url, name)) as file:
             shutil.copyfile(file, folder / WEIGHTS)
         if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
-            (folder / WEIGHTS).unlink()
             raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
         (folder / "config.yaml").write_text(dump_settings(settings))
         what = "Moving average of the weights" if average else "Weights"
         words = {"name": settings.name, "step": checkpoint.step, "what": what, "folder": out, "file": WEIGHTS}
         (folder / "README.md").write_text(_README.format(**words))
         files = described(folder)
-        kept = {key: checkpoint.manifest[key] for key in ("version", "step", "world_size", "settings", "versions")}
+        kept = {key: checkpoint.manifest[key] for key in ("step", "world_size", "settings", "versions")}
         manifest = kept | {"weights": "average" if average else "raw", "state": {}}
-        storage.write_text(folder / MANIFEST, json.dumps(manifest | {"files": [asdict(f) for f in files]}, indent=1))
+        storage.write_text(folder / MANIFEST, manifest_text(manifest | {"files": [asdict(f) for f in files]}))
     size = sum(file.bytes for file in files)
     return Exported(checkpoint.url, out, checkpoint.step, "average" if average else "raw", size)
 

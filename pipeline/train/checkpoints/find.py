@@ -65,6 +65,8 @@ def verify(checkpoint: Checkpoint) -> None:
 
 def problems(checkpoint: Checkpoint) -> Iterator[str]:
     """A sentence for every file of a checkpoint, local or on storage, that is missing or is not what was saved."""
+    if not checkpoint.intact:
+        yield _damaged(storage.join(checkpoint.url, MANIFEST))
     with ThreadPoolExecutor(_READERS) as readers:
         found = readers.map(lambda entry: _problem(checkpoint.url, entry), checkpoint.manifest["files"])
         yield from (problem for problem in found if problem is not None)
@@ -74,8 +76,11 @@ def _problem(url: str, entry: dict[str, Any]) -> str | None:
     file = storage.join(url, entry["name"])
     if not storage.exists(file):
         return f"{file}: missing from its checkpoint"
-    damaged = f"{file}: damaged, its content is not what was saved"
     if storage.size(file) != entry["bytes"]:
-        return damaged
+        return _damaged(file)
     with storage.local_copy(file) as local:
-        return damaged if storage.sha256(local) != entry["sha256"] else None
+        return _damaged(file) if storage.sha256(local) != entry["sha256"] else None
+
+
+def _damaged(file: str) -> str:
+    return f"{file}: damaged, its content is not what was saved"

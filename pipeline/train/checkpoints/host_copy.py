@@ -44,6 +44,7 @@ class HostCopy:
 
     def __init__(self) -> None:
         self._noted: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[Tensor] = []
         self._changing: set[int] = set()
         self._ready: Any = None
         self._device = 0
@@ -57,7 +58,7 @@ class HostCopy:
         Args:
             changing: tensors that change before the optimiser steps; they are copied at once.
         """
-        self._places, self._noted = {}, []
+        self._places, self._noted, self._kept = {}, [], []
         self._changing = {tensor.data_ptr() for tensor in changing}
 
     def add(self, file: str, state: Any) -> Any:
@@ -67,7 +68,8 @@ class HostCopy:
         return taken
 
     def end(self) -> None:
-        """All is noted; what computes it has been asked for, and may not be done on the GPU yet."""
+        """All is noted, and no place will be asked for any more; what computes it may not be done on the GPU yet."""
+        self._kept = []
         if torch.cuda.is_available():
             self._ready = torch.cuda.current_stream().record_event()
             self._device = torch.cuda.current_device()  # a thread of its own begins at the first
@@ -119,6 +121,7 @@ class HostCopy:
             buffer.copy_(tensor)
         else:
             self._noted.append((buffer, tensor))
+        self._kept.append(tensor)  # so that no other memory gets its address as long as places are asked for
         if tensor.numel() and tensor.is_contiguous():
             begin, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
             # of two that begin alike the longer one holds the other

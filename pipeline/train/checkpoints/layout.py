@@ -1,9 +1,10 @@
 """Names of a checkpoint's files, and its manifest."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cluster import storage
@@ -15,14 +16,24 @@ AVERAGE = "ema.safetensors"
 LATEST = "latest"
 ENGINE = "deepspeed"
 """Folder, and DeepSpeed's tag, of the engine's files."""
+VERSION = 3
+"""Of manifests; from 3 on they have a hash of their own."""
+_HASH = "sha256"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint: its folder (path or URL) and its manifest."""
+    """A whole checkpoint.
+
+    Attributes:
+        url: of its folder (path or URL).
+        manifest: what it says of itself.
+        intact: whether the manifest's file is what was saved; of all others `find.problems` says it.
+    """
 
     url: str
     manifest: Mapping[str, Any]
+    intact: bool = True
 
     @property
     def step(self) -> int:
@@ -57,19 +68,48 @@ def swapped_file(rank: int) -> str:
     return f"swapped-{rank:05d}.pt"
 
 
+def manifest_text(content: Mapping[str, Any]) -> str:
+    """A manifest as JSON, with a hash of all else in it, so that no changed byte of it goes unseen either."""
+    manifest = json.loads(json.dumps({**content, "version": VERSION}))  # as it will be read
+    return json.dumps(manifest | {_HASH: _hash(manifest)}, indent=1)
+
+
 def read_manifest(url: str) -> Checkpoint:
     """The checkpoint in one step's folder.
 
     Raises:
-        CheckpointError: it has no manifest: a save that never finished.
+        CheckpointError: it has no manifest, because its save never finished, or something else in its place.
     """
     manifest_url = storage.join(url, MANIFEST)
     if not storage.exists(manifest_url):
         raise CheckpointError(f"{url}: no {MANIFEST}, so this save never finished")
+    return parse_manifest(url, storage.read_bytes(manifest_url))
+
+
+def parse_manifest(url: str, content: bytes) -> Checkpoint:
+    """The checkpoint in the folder `url`, from its manifest's content.
+
+    Raises:
+        CheckpointError: that is no manifest.
+    """
     try:
-        manifest = json.loads(storage.read_bytes(manifest_url))
+        manifest = json.loads(content)
         if not {"step", "files", "settings", "world_size", "state"} <= manifest.keys():
             raise ValueError("expected step, files, settings, world_size and state")
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{manifest_url}: not a checkpoint's manifest: {error}") from None
-    return Checkpoint(url, manifest)
+        for entry in manifest["files"]:
+            if not _is_below(entry["name"]):
+                raise ValueError(f"expected files below the checkpoint's folder, found {entry['name']}")
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{storage.join(url, MANIFEST)}: not a checkpoint's manifest: {error}") from None
+    hashed = _HASH in manifest or manifest.get("version", VERSION) >= VERSION
+    return Checkpoint(url, manifest, not hashed or manifest.get(_HASH) == _hash(manifest))
+
+
+def _hash(manifest: Mapping[str, Any]) -> str:
+    plain = {name: value for name, value in manifest.items() if name != _HASH}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _is_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts

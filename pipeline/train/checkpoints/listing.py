@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from cluster import storage
+from cluster.errors import MissingFileError, StorageError
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, read_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, parse_manifest
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,28 @@ def list_checkpoints(url: str) -> list[Listed]:
         if sizes:
             latest = storage.join(folder, LATEST)
             newest = storage.read_text(latest).strip() if storage.exists(latest) else None
-            return [_listed(storage.join(folder, name), size, name == newest) for name, size in sorted(sizes.items())]
+            urls = {storage.join(folder, name): name == newest for name in sorted(sizes)}
+            return _listed(urls, [sizes[name] for name in sorted(sizes)])
     if storage.exists(storage.join(url, MANIFEST)):
-        return [_listed(url, sum(file.size for file in storage.list_files(url)), latest=False)]
+        return _listed({url: False}, [sum(file.size for file in storage.list_files(url))])
     raise CheckpointError(f"{url}: expected a run folder or a checkpoint, found none")
 
 
-def _listed(url: str, size: int, latest: bool) -> Listed:
+def _listed(urls: dict[str, bool], sizes: list[int]) -> list[Listed]:
+    """What is in folders, of which one may be the latest; many manifests are read at a time."""
+    manifests = storage.read_each(storage.join(url, MANIFEST) for url in urls)
+    return [
+        Listed(url, size, latest, _checkpoint(url, content))
+        for (url, latest), size, content in zip(urls.items(), sizes, manifests, strict=True)
+    ]
+
+
+def _checkpoint(url: str, content: bytes | StorageError) -> Checkpoint | None:
+    if isinstance(content, MissingFileError):
+        return None
+    if isinstance(content, StorageError):
+        raise content
     try:
-        return Listed(url, size, latest, read_manifest(url))
+        return parse_manifest(url, content)
     except CheckpointError:
-        return Listed(url, size, latest, None)
+        return None

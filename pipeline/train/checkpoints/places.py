@@ -1,8 +1,10 @@
 """Checkpoints on storage worked on in local folders."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cluster import storage
@@ -25,13 +27,14 @@ def verified_copy(checkpoint: Checkpoint) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
         for entry in checkpoint.manifest["files"]:
             storage.download(storage.join(checkpoint.url, entry["name"]), Path(folder) / entry["name"])
-        verify(Checkpoint(folder, checkpoint.manifest))
+        verify(replace(checkpoint, url=folder))
         yield Path(folder)
 
 
 @contextmanager
 def new_folder(url: str) -> Iterator[Path]:
-    """A local folder whose files are at `url` (path or URL) when the block ends well, the manifests last.
+    """A local folder whose files are at `url` (path or URL) when the block ends well, the manifests last; else a local
+    `url` is left as it was.
 
     Raises:
         CheckpointError: something is there already.
@@ -39,11 +42,17 @@ def new_folder(url: str) -> Iterator[Path]:
     if storage.list_files(url):
         raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
     if not storage.is_remote(url):
-        Path(url).mkdir(parents=True, exist_ok=True)
-        yield Path(url)
+        folder = Path(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
         return
-    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
-        yield Path(folder)
-        files = [file for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+    with tempfile.TemporaryDirectory(prefix="gavt-") as place:
+        folder = Path(place)
+        yield folder
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         for file in sorted(files, key=lambda file: file.name == MANIFEST):
             storage.upload(file, storage.join(url, str(file.relative_to(folder))))

@@ -23,7 +23,7 @@ _SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 def counters(engine: Any) -> dict[str, Any]:
-    """What an engine counts, and its fp16 loss scale: small numbers, alike on all processes."""
+    """What an engine counts, and in fp16 its loss scale: small numbers, alike on all processes."""
     steps = [float(state["step"]) for state in base_optimizer(engine).state.values() if "step" in state]
     scaler = _loss_scaler(engine)
     return {name: int(getattr(engine, name)) for name in _COUNTERS} | {
@@ -81,10 +81,14 @@ def _set_counters(engine: Any, saved: Mapping[str, Any]) -> None:
             state["step"].fill_(saved["optimizer_step"])
     scaler = _loss_scaler(engine)
     for name, value in saved["loss_scale"].items():
-        if hasattr(scaler, name):  # only in fp16 is there anything to scale
+        if hasattr(scaler, name):
             setattr(scaler, name, value)
 
 
 def _loss_scaler(engine: Any) -> Any:
+    """What fp16 searches its loss scale with; None in other precisions, where DeepSpeed keeps a scale of 1 that must
+    not become that of a run that goes on in fp16, nor the other way round."""
+    if not engine.fp16_enabled():
+        return None
     optimizer = engine.optimizer
     return getattr(optimizer, "loss_scale_config", None) or getattr(optimizer, "loss_scaler", None)

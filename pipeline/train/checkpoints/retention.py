@@ -1,10 +1,12 @@
 """Which checkpoints are kept."""
 
+import logging
 import shutil
 from pathlib import Path
 
 from pipeline.train.checkpoints.layout import MANIFEST
 
+_log = logging.getLogger(__name__)
 _DIGITS = "[0-9]" * 10
 
 
@@ -14,16 +16,24 @@ def kept(steps: list[int], keep_last: int, keep_every: int | None) -> set[int]:
     return newest | {step for step in steps if keep_every is not None and step % keep_every == 0}
 
 
-def remove_old(folder: Path, keep_last: int, keep_every: int | None) -> None:
-    """Remove the whole checkpoints below `folder` that are not kept, and what older torn saves left."""
-    whole = {step_of(file.parent): file.parent for file in folder.glob(f"step-{_DIGITS}/{MANIFEST}")}
-    keep = kept(list(whole), keep_last, keep_every)
-    for step, target in whole.items():
-        if step not in keep:
-            remove(target)
-    for target in folder.glob(f"step-{_DIGITS}"):
-        if step_of(target) not in whole and whole and step_of(target) < max(whole):
-            remove(target)
+def remove_old(folder: Path, newest: int, keep_last: int, keep_every: int | None) -> None:
+    """Remove the checkpoints below `folder` that are not kept, and what older torn saves left.
+
+    What can't be removed stays, with a warning; a later save tries again.
+
+    Args:
+        newest: step that was saved last. A run that went on from here had found later ones damaged, so they neither
+            count nor go; they are replaced when the run comes to their steps.
+    """
+    found = {step_of(target): target for target in folder.glob(f"step-{_DIGITS}")}
+    whole = [step for step, target in found.items() if step <= newest and (target / MANIFEST).exists()]
+    keep = kept(whole, keep_last, keep_every)
+    for step, target in found.items():
+        if step <= newest and step not in keep:
+            try:
+                remove(target)
+            except OSError as error:
+                _log.warning("%s: can't be removed: %s", target, error.strerror or error)
 
 
 def remove(target: Path) -> None:

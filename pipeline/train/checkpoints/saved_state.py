@@ -27,15 +27,22 @@ class _Piece:
 
 
 def describe(held: Iterable[Fragment], copies: HostCopy) -> list[dict[str, Any]]:
-    """Where the copies of a process's fragments lie, as JSON; what it did not copy is left out."""
+    """Where the copies of a process's fragments lie, as JSON.
+
+    Raises:
+        CheckpointError: something was not copied, of which the checkpoint would have nothing.
+    """
     rows = []
     for fragment in held:
-        places = {kind: copies.place(piece) for kind, piece in fragment.kinds.items()}
-        found = {kind: [p.file, list(p.path), p.offset] for kind, p in places.items() if p is not None}
-        if found:
-            dtype = str(fragment.kinds[MASTER].dtype).removeprefix("torch.")
-            row = {"name": fragment.name, "shape": fragment.shape, "dtype": dtype}
-            rows.append(row | {"start": fragment.start, "size": fragment.size, "kinds": found})
+        found = {}
+        for kind, piece in fragment.kinds.items():
+            place = copies.place(piece)
+            if place is None:
+                raise CheckpointError(f"{kind} of {fragment.name}: DeepSpeed has handed over nothing of it to save")
+            found[kind] = [place.file, list(place.path), place.offset]
+        dtype = str(fragment.kinds[MASTER].dtype).removeprefix("torch.")
+        row = {"name": fragment.name, "shape": fragment.shape, "dtype": dtype}
+        rows.append(row | {"start": fragment.start, "size": fragment.size, "kinds": found})
     return rows
 
 

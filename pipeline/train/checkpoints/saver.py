@@ -35,6 +35,7 @@ from pipeline.train.checkpoints.layout import (
     LATEST,
     MANIFEST,
     average_file,
+    manifest_text,
     rank_file,
     step_folder,
     swapped_file,
@@ -107,7 +108,7 @@ class Saver:
         self._folder, self._group, self._settings = folder, group, settings
         self._publish = publish
         self._copies = HostCopy()
-        self._whole: SimpleQueue[Saved] = SimpleQueue()
+        self._whole: SimpleQueue[tuple[_Save, float, int]] = SimpleQueue()
         self._save: _Save | None = None
         self._thread: threading.Thread | None = None
         self._hooked: weakref.ref[Any] | None = None
@@ -124,7 +125,11 @@ class Saver:
         """
         begun = time.perf_counter()
         self.finish()
-        save = self._save = self._take(engine, step, state, averages, begun)
+        target = step_folder(self._folder, step)
+        try:
+            save = self._save = self._take(target, engine, step, state, averages, begun)
+        except OSError as error:  # DeepSpeed writes small files of its own at once
+            raise _said_plainly(error, target) from error
         self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
         self._thread.start()
         if not self._settings.train.background_saving:
@@ -168,7 +173,8 @@ class Saver:
     def whole(self) -> Iterator[Saved]:
         """The checkpoints that have become whole since this was asked last; on the main process only."""
         while not self._whole.empty():
-            yield self._whole.get()
+            save, seconds, size = self._whole.get()
+            yield Saved(save.step, seconds, save.stalled_s, size)
 
     def __enter__(self) -> "Saver":
         return self
@@ -182,9 +188,14 @@ class Saver:
             self._thread.join()
 
     def _take(
-        self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None, begun: float
+        self,
+        target: Path,
+        engine: Any,
+        step: int,
+        state: Mapping[str, Any],
+        averages: Sequence[Tensor] | None,
+        begun: float,
     ) -> _Save:
-        target = step_folder(self._folder, step)
         if self._group.is_main and target.exists():
             remove(target)  # a torn save, or one of the same step
         self._group.barrier()
@@ -210,7 +221,6 @@ class Saver:
         run_id = self._folder.parent / "wandb" / "run_id"
         train = self._settings.train
         return {
-            "version": 2,
             "step": step,
             "time": round(time.time(), 3),
             "world_size": self._group.world_size,
@@ -275,13 +285,10 @@ class Saver:
         for folder in {(save.target / file.name).parent for file in files}:
             _sync_folder(folder)
         manifest = save.manifest | {"files": [asdict(file) for file in files]}
-        storage.write_text(save.target / MANIFEST, json.dumps(manifest, indent=1))
+        storage.write_text(save.target / MANIFEST, manifest_text(manifest))
         storage.write_text(self._folder / LATEST, save.target.name)
-        remove_old(self._folder, self._settings.train.keep_last, self._settings.train.keep_every)
-        seconds = time.perf_counter() - save.begun
-        blocking = not self._settings.train.background_saving
-        stalled_s = seconds if blocking else save.stalled_s
-        self._whole.put(Saved(save.step, seconds, stalled_s, sum(file.bytes for file in files)))
+        self._whole.put((save, time.perf_counter() - save.begun, sum(file.bytes for file in files)))
+        remove_old(self._folder, save.step, self._settings.train.keep_last, self._settings.train.keep_every)
         self._publish()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 
 import torch
@@ -42,8 +43,11 @@ def write_weights(
     """
     wide = {name: torch.float32 if dtypes[name].is_floating_point else dtypes[name] for name in shapes}
     header, at = {}, 0
-    for name, shape in shapes.items():
-        size = torch.Size(shape).numel() * wide[name].itemsize
+    # the widest first, so that each begins at a multiple of its width
+    names = sorted(shapes, key=lambda name: -wide[name].itemsize)
+    for name in names:
+        shape = shapes[name]
+        size = prod(shape) * wide[name].itemsize
         header[name] = {"dtype": _NAMES[wide[name]], "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
@@ -51,7 +55,7 @@ def write_weights(
     with HashedFile(file, folder) as hashed:
         hashed.write(len(text).to_bytes(8, "little"))
         hashed.write(text)
-        for name in shapes:
+        for name in names:
             numbers = tensor_of(name).to(wide[name]).contiguous().view(-1)
             hashed.write(numbers.view(torch.uint8).numpy().data)
     return hashed.written()

@@ -12,6 +12,7 @@ from jobs.cli import main
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints import saver
+from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.load import load_trained
 from pipeline.train.loop import train
 from tiny_training import curve
@@ -91,6 +92,21 @@ def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_
     assert not torch.equal(average["head.weight"], raw["head.weight"])
     assert gavt(capsys, "verify", tmp_path / "average").out.strip().endswith("3 files whole")
     assert "expected an empty folder" in gavt(capsys, "export", run, "--out", tmp_path / "raw", code=2).err
+
+
+def test_what_cannot_be_exported_or_converted_leaves_nothing_behind(run, tmp_path, capsys):
+    last = run / "checkpoints/step-0000000012"
+    manifest = json.loads((last / "manifest.json").read_text())
+    (last / "ema.safetensors").write_bytes(b"")
+    for verb in ("export", "convert"):
+        said = gavt(capsys, verb, run, "--out", tmp_path / verb, code=2).err
+        assert "ema.safetensors: damaged" in said
+        assert not (tmp_path / verb).exists()
+    manifest["settings"]["train"]["warp_drive"] = 9
+    (last / "manifest.json").write_text(manifest_text(manifest))
+    for verb in ("export", "convert"):
+        said = gavt(capsys, verb, run, "--out", tmp_path / verb, code=2).err
+        assert "made with other settings: train.warp_drive" in said
 
 
 def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(

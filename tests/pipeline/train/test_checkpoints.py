@@ -1,6 +1,7 @@
 """Saving, finding and restoring checkpoints of a small model, in this process."""
 
 import errno
+import io
 import itertools
 import json
 import os
@@ -20,14 +21,17 @@ from torch import nn
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import MANIFEST, find_checkpoint, host_copy, newest_checkpoint, saver
-from pipeline.train.checkpoints.engine_files import read_state
+from pipeline.train.checkpoints import MANIFEST, find_checkpoint, host_copy, newest_checkpoint, retention, saver
+from pipeline.train.checkpoints.engine_files import read_state, write_state
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.fragments import fragments, masters
 from pipeline.train.checkpoints.host_copy import HostCopy
+from pipeline.train.checkpoints.layout import manifest_text, parse_manifest
 from pipeline.train.checkpoints.restore import changes, counters, load_engine
 from pipeline.train.checkpoints.retention import kept
+from pipeline.train.checkpoints.saved_state import describe
 from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.checkpoints.weights_file import write_weights
 from pipeline.train.engine import build_engine
 from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
@@ -72,7 +76,7 @@ def test_an_engine_goes_on_from_every_zero_stage_and_precision_to_the_bit(group,
     for run, theirs, counted in checkpoints.values():
         load_engine(find_checkpoint(str(run)), engine, averages)
         assert_equal(held(engine, averages), theirs)
-        assert {**counters(engine), "loss_scale": 0} == {**counted, "loss_scale": 0}
+        assert counters(engine) == counted
         model = {name: parameter for name, parameter in engine.module.named_parameters() if stage < 3}
         for name, parameter in model.items():  # what the model computes with is the masters
             assert torch.equal(parameter.view(-1), theirs[name, "fp32"].to(parameter.dtype))
@@ -168,6 +172,27 @@ def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engin
     saving.save(engine, 6, {})
     saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints").step == 6
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_said_plainly(tmp_path, monkeypatch):
+    class Filling(io.BytesIO):
+        def write(self, content):
+            if self.tell() > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    monkeypatch.setattr(Path, "open", lambda *words: Filling())
+    with pytest.raises(OSError, match="No space left on device"):  # and not what torch makes of it
+        write_state({"weights": torch.zeros(10_000)}, tmp_path / "file", tmp_path)
+
+
+def test_files_that_deepspeed_cannot_write_at_once_are_said_plainly(engine, group, tmp_path, monkeypatch):
+    def full(*words, **more):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(engine, "save_checkpoint", full)
+    with pytest.raises(CheckpointError, match="step-0000000002: the checkpoint can't be written: Disk quota exceeded"):
+        saver_of(tmp_path, group).save(engine, 2, {})
 
 
 def test_storage_that_is_down_is_an_error_at_the_end(engine, group, tmp_path):
@@ -275,6 +300,139 @@ def test_old_checkpoints_and_torn_saves_go(engine, group, tmp_path):
         saving.save(engine, step, {})
     saving.finish()
     assert sorted(int(place.name[5:]) for place in (tmp_path / "checkpoints").glob("step-*")) == [4, 6]
+
+
+def test_a_later_checkpoint_that_was_found_damaged_does_not_push_out_the_new_one(engine, group, tmp_path):
+    saving = saver_of(tmp_path, group, keep_last=1)
+    for step in (2, 6):
+        saving.save(engine, step, {})
+    saving.finish()
+    (tmp_path / "checkpoints/step-0000000006/model.safetensors").write_bytes(b"")
+    saving.save(engine, 4, {})
+    saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints").step == find_checkpoint(str(tmp_path)).step == 4
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_no_failure_of_the_new_one(
+    engine, group, tmp_path, monkeypatch, caplog
+):
+    def busy(target):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    published = []
+    saving = saver_of(tmp_path, group, lambda: published.append(1), keep_last=1)
+    saving.save(engine, 2, {})
+    saving.finish()
+    monkeypatch.setattr(retention.shutil, "rmtree", busy)
+    saving.save(engine, 4, {})
+    saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 4
+    assert len(published) == 2
+    assert "step-0000000002: can't be removed: Device or resource busy" in caplog.text
+
+
+def test_a_save_tells_how_long_training_stood_still_however_soon_it_is_whole(engine, group, tmp_path, monkeypatch):
+    count = Saver._count_stall
+
+    def late(self, save, begun):
+        while not (save.target / MANIFEST).exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        count(self, save, begun)
+
+    monkeypatch.setattr(Saver, "_count_stall", late)
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.finish()
+    (saved,) = saving.whole()
+    assert saved.stalled_s == saving.stalled_s > 0.1
+
+
+def test_what_was_not_copied_is_no_part_of_a_checkpoint_without_a_word(engine):
+    with pytest.raises(CheckpointError, match=r"fp32 of first.weight: DeepSpeed has handed over nothing of it"):
+        describe(fragments(engine), HostCopy())
+
+
+def test_memory_of_something_passing_is_not_taken_for_that_of_what_comes_after_it():
+    copies, passing = HostCopy(), torch.zeros(1000)
+    address = passing.data_ptr()
+    copies.begin([])
+    copies.add("file", {"passing": passing})
+    del passing
+    later = [torch.ones(1000) for _ in range(100)]
+    assert address not in {tensor.data_ptr() for tensor in later}
+    assert copies.place(later[0]) is None
+
+
+def test_numbers_of_any_width_begin_at_multiples_of_it(tmp_path):
+    tensors = {
+        "flag": torch.tensor(True),
+        "odd": torch.randn(3),
+        "count": torch.tensor(7),
+        "half": torch.randn(2).bfloat16(),
+    }
+    file = tmp_path / "model.safetensors"
+    shapes, dtypes = {n: tuple(t.shape) for n, t in tensors.items()}, {n: t.dtype for n, t in tensors.items()}
+    write_weights(file, tmp_path, shapes, dtypes, tensors.__getitem__)
+    header = json.loads(file.read_bytes()[8:].split(b"}}", 1)[0] + b"}}")
+    widths = {"BOOL": 1, "F32": 4, "I64": 8}
+    assert all(entry["data_offsets"][0] % widths[entry["dtype"]] == 0 for entry in header.values())
+    assert all(torch.equal(value, tensors[name].to(value.dtype)) for name, value in load_file(file).items())
+
+
+def test_the_loss_scale_is_that_of_fp16_and_no_other_precision_knows_it(group, tmp_path, monkeypatch):
+    def saved(engine, place):
+        saving = saver_of(tmp_path / place, group)
+        saving.save(engine, 2, {})
+        saving.finish()
+        return find_checkpoint(str(tmp_path / place))
+
+    plain, scaled = build(group, 1, "fp32"), build(group, 1, "fp32")
+    scaled.fp16_enabled = lambda: True  # as far as it matters here; this CPU may have no fp16
+    scaled.optimizer.loss_scaler.cur_scale = 512.0
+    from_plain, from_scaled = saved(plain, "plain"), saved(scaled, "scaled")
+    load_engine(from_scaled, plain)
+    assert plain.optimizer.loss_scaler.cur_scale == 1
+    load_engine(from_plain, scaled)
+    assert scaled.optimizer.loss_scaler.cur_scale == 512
+    scaled.optimizer.loss_scaler.cur_scale = 65536.0
+    load_engine(from_scaled, scaled)
+    assert scaled.optimizer.loss_scaler.cur_scale == 512
+
+
+def test_any_changed_byte_of_a_manifest_is_damage(checkpoints):
+    run, *_ = checkpoints[1, "fp32"]
+    file = run / "checkpoints/step-0000000003" / MANIFEST
+    content = file.read_bytes()
+    assert parse_manifest(str(file.parent), content).intact
+    unseen = []
+    for at in range(len(content)):
+        changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        try:
+            found = parse_manifest(str(file.parent), changed)
+        except CheckpointError:
+            continue
+        if found.intact and found.manifest != json.loads(content):
+            unseen.append(at)
+    assert not unseen
+
+
+def test_a_damaged_manifest_is_passed_over(engine, group, tmp_path, caplog):
+    saving = saver_of(tmp_path, group)
+    for step in (2, 4):
+        saving.save(engine, step, {})
+    saving.finish()
+    file = tmp_path / "checkpoints/step-0000000004" / MANIFEST
+    file.write_text(file.read_text().replace('"step": 4', '"step": 5'))
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 2
+    assert "manifest.json: damaged, its content is not what was saved; an older checkpoint is used" in caplog.text
+
+
+def test_a_manifest_names_no_file_outside_its_folder():
+    content = {"step": 1, "settings": {}, "world_size": 1, "state": {}}
+    for name in ("/etc/passwd", "../../other", "deepspeed/../../../x"):
+        with pytest.raises(CheckpointError, match="expected files below the checkpoint's folder, found "):
+            parse_manifest("run", manifest_text(content | {"files": [{"name": name}]}).encode())
 
 
 def test_every_damaged_file_is_named_and_nothing_but_damage_is_no_new_beginning(engine, group, tmp_path):

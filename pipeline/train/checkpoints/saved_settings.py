@@ -1,0 +1,23 @@
+"""The settings that a checkpoint was saved with."""
+
+from pydantic import ValidationError
+
+from pipeline.errors import CheckpointError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint
+
+
+def saved_settings(checkpoint: Checkpoint) -> ExperimentSettings:
+    """All settings of the run.
+
+    Raises:
+        CheckpointError: the manifest is damaged, or its settings are not those of this version.
+    """
+    if not checkpoint.intact:
+        raise CheckpointError(f"{checkpoint.url}/{MANIFEST}: damaged, its content is not what was saved")
+    try:
+        return ExperimentSettings.model_validate(checkpoint.manifest["settings"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise CheckpointError(f"{checkpoint.url}: made with other settings: {place}: {problem['msg']}") from None
