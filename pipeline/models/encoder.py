@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.blocks import Blocks
+from pipeline.models.dropout import Dropout
 from pipeline.models.recompute import run_block
 from pipeline.models.settings import EncoderSettings
 
@@ -18,7 +19,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         width = settings.width
         self.heads = settings.heads
-        self.dropout = settings.dropout
+        self.dropout = Dropout(settings.dropout)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.query_norm: nn.Module = nn.Identity()
@@ -30,19 +31,28 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor, return_attention: bool) -> tuple[Tensor, Tensor | None]:
         """Tokens [B, N, D], and the attention [B, heads, N, N] (rows are queries) if asked for.
 
-        Both ways compute the same; without maps the fused kernel is used and the N² weights are never stored.
+        Both ways compute the same. Without maps the fused kernel is used and the N² weights are never stored, except
+        with dropout on a CPU, which has no such kernel.
         """
         batch, count, width = tokens.shape
         query, key, value = self.query_key_value(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = self.query_norm(query), self.key_norm(key)
-        dropout = self.dropout if self.training else 0.0
+        rate = self.dropout.rate if self.training else 0.0
         attention = None
         if return_attention:
-            attention = (query @ key.transpose(-2, -1) * key.shape[-1] ** -0.5).softmax(-1)
-            mixed = F.dropout(attention, dropout) @ value
+            attention = weights(query, key)
+            mixed = self.dropout(attention) @ value
+        elif rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
+            mixed = self.dropout(weights(query, key)) @ value
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
         return self.out(mixed.transpose(1, 2).reshape(batch, count, width)), attention
+
+
+def weights(query: Tensor, key: Tensor) -> Tensor:
+    """Attention [B, heads, N, N] of queries and keys [B, heads, N, D]."""
+    scores: Tensor = (query * key.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    return scores.softmax(-1)
 
 
 class EncoderLayer(nn.Module):
@@ -57,10 +67,10 @@ class EncoderLayer(nn.Module):
         self.attention = SelfAttention(settings, norm_epsilon)
         self.attention_norm = nn.LayerNorm(width, norm_epsilon)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width)
+            nn.Linear(width, feed_forward), nn.GELU(), Dropout(dropout), nn.Linear(feed_forward, width)
         )
         self.feed_forward_norm = nn.LayerNorm(width, norm_epsilon)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.attention_scale: nn.Module = nn.Identity()
         self.feed_forward_scale: nn.Module = nn.Identity()
         if settings.layer_scale is not None:

@@ -9,6 +9,7 @@ from pipeline.errors import SettingsError
 from pipeline.features.float32 import Float32Buffers
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
+from pipeline.models.dropout import Dropout
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.encoder import Encoder
 from pipeline.models.layout import TokenLayout
@@ -55,7 +56,7 @@ class Gavt(Float32Buffers):
         registers = settings.registers > 0  # engines choke on a parameter without numbers
         self.registers = nn.Parameter(torch.empty(1, settings.registers, settings.width)) if registers else None
         self.embedding_norm = nn.LayerNorm(settings.width)
-        self.embedding_dropout = nn.Dropout(settings.dropout)
+        self.embedding_dropout = Dropout(settings.dropout)
         self.encoder = Encoder(settings)
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
@@ -74,13 +75,13 @@ class Gavt(Float32Buffers):
     def embed_frames(self, frames: Tensor) -> Tensor:
         """Frames [B, T, 3, H, W] in 0–1 → visual embeddings [B, T·h·w, D]."""
         images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self.positions.dtype)
-        embedded: Tensor = self.visual_embedder(images)
+        embedded: Tensor = self.visual_embedder(images.to(memory_format=torch.channels_last))
         return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
         """Waveform [B, C, S] in −1..1 → audio embeddings [B, f·t, D]; channels are averaged."""
         spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self.positions.dtype)
-        embedded: Tensor = self.audio_embedder(spectrogram)
+        embedded: Tensor = self.audio_embedder(spectrogram.to(memory_format=torch.channels_last))
         return embedded.flatten(2).transpose(1, 2)
 
     def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:

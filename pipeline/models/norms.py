@@ -19,15 +19,15 @@ def norm_layer(norm: Literal["batch", "group", "frozen"]) -> Callable[[int], nn.
 
 
 class BatchNorm2d(Float32Buffers, nn.BatchNorm2d):
-    """Batch norm computed in float32, its running averages too; input and output keep their own precision."""
+    """Batch norm whose means and averages are computed in float32; input and output keep their own precision."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dtype == torch.float32:
             return super().forward(input)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        normal = nn.functional.batch_norm(
-            input.float(),
+        return nn.functional.batch_norm(
+            input,
             self.running_mean,
             self.running_var,
             self.weight.float(),
@@ -36,7 +36,6 @@ class BatchNorm2d(Float32Buffers, nn.BatchNorm2d):
             self.momentum or 0.0,
             self.eps,
         )
-        return normal.to(input.dtype)
 
 
 class FrozenBatchNorm2d(Float32Buffers):

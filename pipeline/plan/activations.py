@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pipeline.models.dropout import drop_on_cpu
+from pipeline.models.encoder import weights
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import example_batch
 
@@ -139,7 +141,7 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
 
 class _Kernels(TorchFunctionMode):
     """Attention and dropout that keep what the kernels of the device keep, where the meta device's keep other things:
-    fused attention its inputs, output and a number a row; a GPU's dropout a byte an element."""
+    fused attention its inputs, output and a number a row; dropout a byte an element."""
 
     def __init__(self, on_gpu: bool) -> None:
         super().__init__()
@@ -150,13 +152,14 @@ class _Kernels(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         if func is F.scaled_dot_product_attention:
-            dropout = given.get("dropout_p", args[4] if len(args) > 4 else 0.0)
-            if self._on_gpu or not dropout:  # a CPU has no fused kernel with dropout
-                return _FusedAttention.apply(*args[:3])
-        if func is F.dropout and self._on_gpu:
-            rate = given.get("p", args[1] if len(args) > 1 else 0.5)
-            training = given.get("training", args[2] if len(args) > 2 else True)
-            return torch.native_dropout(args[0], rate, True)[0] if training and rate else args[0]
+            query, key, value = args
+            rate = given["dropout_p"]
+            if self._on_gpu or not rate:  # a CPU has no fused kernel with dropout
+                return _FusedAttention.apply(query, key, value)
+            return drop_on_cpu(weights(query, key), rate) @ value
+        if func is F.dropout:
+            (tensor,), rate = args, given["p"]
+            return torch.native_dropout(tensor, rate, True)[0] if self._on_gpu else drop_on_cpu(tensor, rate)
         return func(*args, **given)
 
 

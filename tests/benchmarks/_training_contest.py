@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from cluster.process_group import join_process_group
+from pipeline.models.dropout import Dropout
 from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
@@ -24,13 +27,27 @@ class Times:
     by_hand: float
 
 
+class PlainDropout(Dropout):
+    """Torch's dropout in the place of the project's."""
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        return F.dropout(tensor, self.rate, self.training)
+
+
 class HandLoop:
     """The training that anybody would write: float32, eager, AdamW, clipping, no checkpoints, no log."""
 
-    def __init__(self, settings: ExperimentSettings, batches: Iterator[Batch]) -> None:
+    def __init__(self, settings: ExperimentSettings, batches: Iterator[Batch], plain_dropout: bool = False) -> None:
+        """
+        Args:
+            plain_dropout: torch's own instead of the project's.
+        """
         torch.manual_seed(settings.seed)
         self.settings, self.batches = settings, batches
         self.model = TaskModel(Gavt(settings.model, settings.features)).train()
+        for module in self.model.modules() if plain_dropout else ():
+            if isinstance(module, Dropout):
+                module.__class__ = PlainDropout
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
 
     def step(self) -> None:

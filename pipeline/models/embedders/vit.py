@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.dropout import Dropout
 from pipeline.models.encoder import Encoder
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.settings import VitEmbedderSettings
@@ -40,7 +41,7 @@ class VitEmbedder(Pretrained):
         self.patches = nn.Conv2d(channels, settings.width, settings.patch, settings.patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, settings.width))
         self.positions = nn.Parameter(torch.empty(1, 1 + grid[0] * grid[1], settings.width))
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.encoder = Encoder(settings, _NORM_EPSILON)
         self.project = nn.Linear(settings.width, width)
         self.torchvision_prefixes = {

@@ -13,6 +13,7 @@ from torch import nn
 from cluster.free_port import free_port
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
+from pipeline.models.dropout import Dropout
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma import Pairs
@@ -159,8 +160,8 @@ def test_compiled_blocks_compute_what_plain_ones_do(group, tiny, precision):
     for compiled in (False, True):
         model = untrained(tiny, "cpu", 0).train()
         for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+            if isinstance(module, Dropout):
+                module.rate = 0.0
         settings = TrainSettings(batch_size=8, learning_rate=1e-3, precision=precision, compile=compiled)
         engine = build_engine(model, settings, 8, group)
         assert all((block._compiled_call_impl is not None) == compiled for block in blocks(engine.module))

@@ -12,7 +12,7 @@ from pipeline.settings.load import load_settings
 from pipeline.train.engine import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
-from pipeline.train.run_folder import locked
+from pipeline.train.run_folder import locked, settings_before, write_config
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.settings import TrainSettings
 from tiny_training import TRAIN, curve
@@ -74,7 +74,9 @@ def test_accumulated_micro_batches_give_the_same_losses_where_nothing_depends_on
 
 
 def test_training_learns(command, group, tmp_path):
+    # with dropout so small a model may wander for longer before it begins to learn
     more = ["train.steps=200", "train.learning_rate=3e-3", "task.negatives=unlike", "train.log_every=30"]
+    more += ["model.dropout=0"]
     run_here(command, group, tmp_path, *more, "train.checkpoint_every=200", "train.validate_every=200")
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert records[0]["accuracy"] < 0.7
@@ -111,6 +113,30 @@ def test_a_run_folder_in_use_is_refused(command, group, tmp_path):
 def test_a_run_refuses_other_settings(command, group, undisturbed, word, message):
     with pytest.raises(RunError, match=message):
         run_here(command, group, undisturbed, word)
+
+
+def test_a_run_made_longer_equals_one_that_was_so_long_from_the_start(command, group, undisturbed, tmp_path):
+    run_here(command, group, tmp_path, "train.steps=6")
+    run_here(command, group, tmp_path)
+    assert curve(tmp_path) == curve(undisturbed)
+
+
+def test_a_run_may_change_its_schedule_only_where_no_step_that_is_done_would_have_been_another(tmp_path):
+    def settings(**train):
+        return ExperimentSettings.model_validate({"name": "longer", "train": train})
+
+    def go_on(now, done):
+        write_config(tmp_path, now, settings_before(tmp_path, now), done)
+
+    (tmp_path / "checkpoints").mkdir()
+    go_on(settings(steps=100, schedule="wsd", decay_steps=20), 0)
+    longer = settings(steps=200, schedule="wsd", decay_steps=40)
+    with pytest.raises(RunError, match="of the 90 steps that are done, step 82 had the learning rate 9.5e-06, with"):
+        go_on(longer, 90)
+    go_on(longer, 80)
+    assert settings_before(tmp_path, longer).train.steps == 200
+    with pytest.raises(RunError, match="of the 80 steps that are done, step 2 had the learning rate 1e-05"):
+        go_on(settings(steps=200, schedule="cosine"), 80)
 
 
 def test_what_the_main_process_refuses_all_refuse_and_it_is_said_once(command, undisturbed):
