@@ -30,7 +30,7 @@ from pipeline.train.metrics_log import Record
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.remote_run import run_place
 from pipeline.train.run_clock import RunClock
-from pipeline.train.run_folder import log_to, write_or_check_config
+from pipeline.train.run_folder import log_to, settings_before, write_config
 from pipeline.train.run_log import RunLog
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import Asked, Stepper
@@ -79,10 +79,12 @@ def train(
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
     compute_repeatably()
     with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
-        group.on_main(lambda: write_or_check_config(folder, settings))
+        before = group.on_main(lambda: settings_before(folder, settings))
         log, hang_s = folder / "logs" / f"rank-{group.rank:05d}.log", settings.train.health.hang_s
         with log_to(log), Watchdog(folder, group, hang_s) as watchdog:
             checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
+            done = 0 if checkpoint is None else checkpoint.step
+            group.on_main(lambda: write_config(folder, settings, before, done))
             with open_data(settings, micro_batch, group, checkpoint) as data:
                 training = _Training(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock

@@ -14,6 +14,7 @@ RUN/
 
 import fcntl
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from cluster import storage
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
+from pipeline.train.schedule import learning_rate_at
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -51,6 +53,11 @@ _FREE_KEYS = {
     ("train", "wandb"),
     ("train", "tensorboard"),
     ("train", "maps_every"),
+    # a run may become longer, as long as the learning rates of the steps that are done stay the same
+    ("train", "steps"),
+    ("train", "schedule"),
+    ("train", "decay_steps"),
+    ("train", "final_rate"),
     # how it is computed; the resumed run says what changed
     ("train", "micro_batch"),
     ("train", "precision"),
@@ -78,22 +85,42 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_or_check_config(folder: Path, settings: ExperimentSettings) -> None:
-    """Write the run's settings, or check that a run that goes on has the same ones.
+def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSettings | None:
+    """The settings with which a run was started before; None for a new one.
 
     Raises:
-        RunError: a setting that decides the result differs.
+        RunError: a setting that decides the result differs from those with which it is to go on.
     """
     file = folder / CONFIG
-    if file.exists() and (folder / "checkpoints").exists():
-        before = load_settings(str(file), ExperimentSettings).settings.model_dump(mode="json")
-        now = settings.model_dump(mode="json")
-        for place, old, new in _differences(before, now, ()):
-            raise RunError(
-                f"{folder}: this run has {place} = {old!r}, the command says {new!r}; "
-                f"go on with the same settings, or choose another --run"
-            )
-    storage.write_text(file, dump_settings(settings))
+    if not (file.exists() and (folder / "checkpoints").exists()):
+        return None
+    before = load_settings(str(file), ExperimentSettings).settings
+    for place, old, new in _differences(before.model_dump(mode="json"), settings.model_dump(mode="json"), ()):
+        raise RunError(
+            f"{folder}: this run has {place} = {old!r}, the command says {new!r}; "
+            f"go on with the same settings, or choose another --run"
+        )
+    return before
+
+
+def write_config(folder: Path, settings: ExperimentSettings, before: ExperimentSettings | None, done: int) -> None:
+    """Write the settings with which a run goes on after `done` steps.
+
+    Raises:
+        RunError: these steps are more than there shall be, or would have had other learning rates.
+    """
+    if done > settings.train.steps:
+        raise RunError(f"{folder}: {done} steps are done, the command says train.steps = {settings.train.steps}")
+    if before is not None:
+        for step in range(done):
+            was, now = (learning_rate_at(step, one.train) for one in (before, settings))
+            if not math.isclose(was, now):
+                raise RunError(
+                    f"{folder}: of the {done} steps that are done, step {step + 1} had the learning rate {was:g}, with "
+                    f"these settings of steps and schedule it would be {now:g}; go on with the same ones, or branch "
+                    f"off an earlier checkpoint (gavt checkpoint convert)"
+                )
+    storage.write_text(folder / CONFIG, dump_settings(settings))
 
 
 @contextmanager

@@ -40,7 +40,8 @@ class TrainSettings(Settings):
     """Optimisation (defaults: experiment 4 of Table 1), engine, checkpoints, logging."""
 
     steps: int = Field(default=100_000, gt=0)
-    """Optimiser steps."""
+    """Optimiser steps. A run may be made longer as it goes on, where that changes no learning rate of a step that is
+    done: with `constant`, and with `wsd` before the fall."""
     batch_size: int = Field(default=64, gt=0)
     """Samples a step, over all processes."""
     micro_batch: int | None = Field(default=None, gt=0)

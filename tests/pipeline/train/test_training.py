@@ -135,6 +135,8 @@ def test_a_run_may_change_its_schedule_only_where_no_step_that_is_done_would_hav
         go_on(longer, 90)
     go_on(longer, 80)
     assert settings_before(tmp_path, longer).train.steps == 200
+    with pytest.raises(RunError, match=r"80 steps are done, the command says train\.steps = 79"):
+        go_on(settings(steps=79), 80)
     with pytest.raises(RunError, match="of the 80 steps that are done, step 2 had the learning rate 1e-05"):
         go_on(settings(steps=200, schedule="cosine"), 80)
 
