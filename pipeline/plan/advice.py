@@ -19,24 +19,28 @@ def advise(plan: Plan) -> str:
     fitting = [way for way in plan.ways if way.fits]
     if fitting:
         best = min(fitting, key=_cost)
-        return f"{short}; {settings_of(best)} fits with {best.memory.total / GIB:.1f} GiB."
+        return f"{short}; {_overrides(plan, best)} fits with {best.memory.total / GIB:.1f} GiB."
     smaller = [(way, size) for way in plan.ways if (size := _micro_batch(plan, way))]
     if smaller:
         way, size = min(smaller, key=lambda one: (_cost(one[0]), -one[1]))
-        return f"{short}; {settings_of(way)} train.micro_batch={size} fits."
+        return f"{short}; {_overrides(plan, way)} train.micro_batch={size} fits."
     least = min(plan.ways, key=lambda way: way.memory.total)
     fixed = (least.memory.total - least.memory.activations) / GIB
     return (
-        f"Nothing fits: even {settings_of(least)} needs {fixed:.1f} GiB before the first sample and "
+        f"Nothing fits: even {_overrides(plan, least)} needs {fixed:.1f} GiB before the first sample and "
         f"{least.per_sample / GIB:.2f} GiB for each; take more or larger GPUs, a smaller model or task.group."
     )
 
 
-def settings_of(way: Way) -> str:
+def _overrides(plan: Plan, way: Way) -> str:
     """A way as overrides for the command line."""
     words = [f"train.zero_stage={way.stage}", f"train.activation_checkpointing={way.checkpointing}"]
-    if way.offload != "none":
+    if way.offload != "none" or plan.chosen.offload != "none":
         words.append(f"train.offload={way.offload}")
+    if way.offload == "nvme":
+        words.append("train.offload_folder=FOLDER")
+    if way.stage == 3 and plan.compiles:
+        words.append("train.compile=false")
     return " ".join(words)
 
 

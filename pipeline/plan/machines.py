@@ -73,10 +73,16 @@ def machines(
     known = known_gpu(name) if name is not None else None
     if name is not None and known is None:
         raise SettingsError(f"--gpu: expected a GPU that is in pipeline/models/peak_flops.py, found {name!r}")
-    memory = gpu_memory_gib or (known.memory_gb if known else None)
+    memory = gpu_memory_gib or (known.memory_gib if known else None)
     if memory is None:
         raise SettingsError("--gpu-memory: expected GiB of one GPU, or --gpu with its name, found neither")
-    return Machines(gpus, gpus_per_node, memory * GIB, name, mfu, samples_per_s)
+    found = Machines(gpus, gpus_per_node, memory * GIB, name, mfu, samples_per_s)
+    if found.usable <= 0:
+        raise SettingsError(
+            f"--gpu-memory: expected more than the {_CONTEXT / GIB:.0f} GiB that CUDA and its libraries take, "
+            f"found {memory:g}"
+        )
+    return found
 
 
 def pace(where: Machines, flops_a_sample: int, precision: Precision) -> float | None:

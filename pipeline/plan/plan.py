@@ -55,6 +55,9 @@ class Plan:
         samples_per_s: of the whole job; None where it isn't known.
         hours: for all steps; likewise.
         checkpoint_bytes: of one checkpoint.
+        copies_bytes: of host memory for what a save copies, beside which training goes on; of the machine of the main
+            process, which has most.
+        compiles: whether the settings say so; ZeRO-3 can't.
     """
 
     machines: Machines
@@ -70,6 +73,8 @@ class Plan:
     hours: float | None
     data: DataNeed
     checkpoint_bytes: float
+    copies_bytes: float
+    compiles: bool
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def make_plan(
         traced: what `trace_model` gives, if it is at hand.
 
     Raises:
-        SettingsError: batch, GPUs and pairing group don't divide.
+        SettingsError: batch, GPUs and pairing group don't divide, or other settings don't go together.
         ShardSetError: data.train is damaged.
     """
     train = settings.train
@@ -126,7 +131,6 @@ def make_plan(
     ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
     samples_per_s = pace(where, traced.flops.training, train.precision)
-    total = traced.size.total
     return Plan(
         machines=where,
         parameters=traced.parameters,
@@ -140,8 +144,26 @@ def make_plan(
         samples_per_s=samples_per_s,
         hours=None if samples_per_s is None else train.steps * train.batch_size / samples_per_s / 3600,
         data=data_need(settings, samples_per_s, samples_per_shard),
-        checkpoint_bytes=total * (12 if train.precision == "fp32" else 14),
+        checkpoint_bytes=traced.size.total * sum(_saved(train)),
+        copies_bytes=traced.size.total * _copied(train, where),
+        compiles=train.compile,
     )
+
+
+def _saved(train: TrainSettings) -> tuple[int, int, int]:
+    """Bytes of a checkpoint for each parameter: of what the main process alone writes, of what ZeRO has shared out, and
+    of safetensors, which are made of those files."""
+    number = 4 if train.precision == "fp32" else 2
+    own = 0 if train.zero_stage == 3 else number  # ZeRO-3 saves no parameters but the masters
+    masters = 0 if train.zero_stage == 0 and number == 4 else 4  # else the parameters are their own
+    average = 4 if train.ema_decay is not None else 0
+    return own, masters + 8 + average, 4 + average
+
+
+def _copied(train: TrainSettings, where: Machines) -> float:
+    """Bytes of host memory for each parameter that a save takes on the main process' machine."""
+    own, states, _ = _saved(train)
+    return own + states * (min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1)
 
 
 def parameters_by_part(model: TaskModel) -> dict[str, int]:
@@ -165,11 +187,16 @@ def own_way(settings: ExperimentSettings, where: Machines) -> Way:
 
 def _own(settings: ExperimentSettings, ways: Iterable[Way]) -> Way:
     train = settings.train
+    if train.compile and train.zero_stage == 3:
+        raise SettingsError("train.compile: expected train.zero_stage 0, 1 or 2 beside it, found 3")
     own = (train.zero_stage, train.offload, train.activation_checkpointing)
     for way in ways:
         if (way.stage, way.offload, way.checkpointing) == own:
             return way
-    raise SettingsError(f"train.offload: {train.offload} is not possible with train.zero_stage = {train.zero_stage}")
+    beside = f"train.zero_stage = {train.zero_stage}"
+    if train.ema_decay is not None and train.zero_stage == 3:
+        beside = "train.ema_decay"
+    raise SettingsError(f"train.offload: {train.offload} is not possible with {beside}")
 
 
 def _share_recomputed(mode: Mode) -> float:
@@ -180,16 +207,16 @@ def _share_recomputed(mode: Mode) -> float:
 def _ways(settings: ExperimentSettings, where: Machines, traced: Traced, micro_batch: int) -> Iterator[Way]:
     for mode, trace in traced.passes.items():
         for stage in (0, 1, 2, 3):
-            for offload in _offloads(stage):
+            for offload in _offloads(settings.train, stage):
                 engine = engine_of(settings.train, stage, offload, traced.size, where, micro_batch)
                 yield _way(engine, mode, traced.size, trace, micro_batch, settings.task.group, where.usable)
 
 
-def _offloads(stage: int) -> tuple[Offload, ...]:
-    """What DeepSpeed can move: nothing without ZeRO, and into files with stage 3 only."""
+def _offloads(train: TrainSettings, stage: int) -> tuple[Offload, ...]:
+    """What can be moved: nothing without ZeRO, and into files with stage 3 only, where no average is kept."""
     if stage == 0:
         return ("none",)
-    return ("none", "cpu", "nvme") if stage == 3 else ("none", "cpu")
+    return ("none", "cpu", "nvme") if stage == 3 and train.ema_decay is None else ("none", "cpu")
 
 
 def engine_of(

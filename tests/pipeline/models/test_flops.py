@@ -49,13 +49,8 @@ def test_what_is_counted_without_memory_is_what_a_real_pass_takes():
 
 def test_grouped_convolutions_cost_as_much_backward_as_forward_for_each_gradient():
     # torch's own rule counts the weight's gradient of a depthwise convolution as of a full one
-    settings = tiny(visual_embedder={"kind": "convnext"}) if _has_convnext() else tiny()
-    flops = training_flops(settings)
+    flops = training_flops(tiny(visual_embedder={"kind": "convnext"}))
     assert 1.8 * flops.forward < flops.backward <= 2 * flops.forward
-
-
-def _has_convnext():
-    return "convnext" in str(ExperimentSettings.model_json_schema())
 
 
 def test_recomputation_is_counted_apart():
@@ -99,6 +94,25 @@ def test_utilisation_is_what_is_needed_over_what_there_is():
 )
 def test_known_gpus_have_their_peak(name, bf16):
     assert peak_flops(name, "bf16") == bf16
+
+
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [
+        ("NVIDIA GH200 480GB", 94),
+        ("NVIDIA A100-SXM4-40GB", 39),
+        ("NVIDIA A100 80GB PCIe", 79),
+        ("Tesla V100-SXM2-16GB", 15),
+        ("h200", 139),
+    ],
+)
+def test_known_gpus_have_the_memory_that_cuda_tells(name, gib):
+    assert known_gpu(name).memory_gib == gib
+
+
+@pytest.mark.parametrize("name", ["NVIDIA RTX A4000", "NVIDIA RTX A1000", "NVIDIA T400 4GB", "NVIDIA GB200"])
+def test_a_gpu_is_not_taken_for_another_whose_name_is_a_part_of_its_own(name):
+    assert known_gpu(name) is None
 
 
 def test_a_cpu_has_no_known_peak():

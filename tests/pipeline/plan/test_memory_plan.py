@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 
 from jobs.cli import main
+from pipeline.errors import SettingsError
 from pipeline.models.build import build_on
 from pipeline.plan.activations import trace_pass
 from pipeline.plan.advice import advise
@@ -107,6 +109,48 @@ def test_what_does_not_fit_gets_advice_that_does(tiny, traced):
     assert followed.chosen.fits, sentence
 
 
+def words_of(sentence):
+    return [word.strip(";.") for word in sentence.split() if word.startswith("train.")]
+
+
+def test_advice_names_every_setting_that_the_way_needs(tiny, traced):
+    settings = read(tiny, "train.compile=true", "train.batch_size=512", "train.micro_batch=64")
+    plan = make_plan(settings, gpus(8), traced=traced)
+    in_files = next(way for way in plan.ways if way.offload == "nvme")
+    only = replace(plan, ways=(in_files,), chosen=replace(plan.chosen, fits=False))
+    words = words_of(advise(only))
+    assert {"train.zero_stage=3", "train.offload=nvme", "train.compile=false"} < set(words)
+    assert any(word.startswith("train.offload_folder=") for word in words)
+    beside = next(way for way in plan.ways if (way.stage, way.offload) == (2, "none"))
+    moved = replace(plan, ways=(beside,), chosen=replace(plan.chosen, offload="cpu", fits=False))
+    assert {"train.zero_stage=2", "train.offload=none"} < set(words_of(advise(moved)))
+
+
+def test_what_training_would_refuse_is_not_planned(tiny, traced):
+    averaging = make_plan(read(tiny, "train.ema_decay=0.999"), gpus(), traced=traced)
+    assert not [way for way in averaging.ways if way.offload == "nvme"]
+    for words, message in (
+        (["train.compile=true"], "train.compile: expected train.zero_stage 0, 1 or 2 beside it"),
+        (["train.ema_decay=0.999", "train.offload=nvme"], "nvme is not possible with train.ema_decay"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            make_plan(read(tiny, "train.zero_stage=3", *words), gpus(), traced=traced)
+
+
+def test_host_memory_for_the_copies_of_a_save_is_shared_like_the_states(tiny, traced):
+    count = traced.size.total
+    at = {
+        (stage, number): make_plan(
+            read(tiny, f"train.zero_stage={stage}", "train.batch_size=128"), gpus(number), traced=traced
+        ).copies_bytes
+        for stage in (0, 1, 3)
+        for number in (1, 16)
+    }
+    assert at[0, 1] == at[0, 16] == 12 * count  # parameters, which are their own masters, and moments
+    assert (at[1, 1], at[1, 16]) == (16 * count, (4 + 12 / 2) * count)  # 8 of 16 GPUs are on the machine
+    assert (at[3, 1], at[3, 16]) == (12 * count, 6 * count)
+
+
 def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):
     assert advise(make_plan(read(tiny), gpus(gib=1.053), traced=traced)).startswith("Nothing fits")
 
@@ -160,6 +204,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, way.memory.to
     [
         ([], "--gpus: expected the number of GPUs"),
         (["--gpus", "8"], "--gpu-memory: expected GiB of one GPU"),
+        (["--gpus", "8", "--gpu-memory", "0.9"], "--gpu-memory: expected more than the 1 GiB that CUDA and its"),
         (["--gpus", "8", "--gpu", "abacus"], "expected a GPU that is in"),
         (["--gpus", "7", "--nodes", "2", "--gpus-per-node", "4", "--gpu-memory", "80"], "2 × 4 = 8, found 7"),
         (["--gpus", "3", "--gpu-memory", "80"], "train.batch_size: expected a multiple of the 3 processes"),

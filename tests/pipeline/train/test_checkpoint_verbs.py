@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from jobs.cli import main
+from pipeline.plan.machines import machines
+from pipeline.plan.plan import make_plan
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.checkpoints import saver
+from pipeline.train.checkpoints import find_checkpoint, saver
 from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.load import load_trained
 from pipeline.train.loop import train
@@ -20,8 +22,12 @@ from tiny_training import curve
 SETTINGS = ["model.dropout=0", "train.ema_decay=0.9"]
 
 
+def settings_of(command, *overrides):
+    return load_settings(str(command.config), ExperimentSettings, [*SETTINGS, *overrides]).settings
+
+
 def run_here(command, group, run, *overrides):
-    settings = load_settings(str(command.config), ExperimentSettings, [*SETTINGS, *overrides]).settings
+    settings = settings_of(command, *overrides)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         return train(settings, str(run), group, lambda record: None)
@@ -121,6 +127,18 @@ def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
     monkeypatch.setattr(saver, "write_all_weights", lambda saved: [])  # which reads what the run itself has just saved
     run_here(command, group, out)
     assert [row[1] for row in curve(out)] == [row[1] for row in curve(run) if row[0] > 8]
+
+
+@pytest.mark.parametrize(
+    "words", [("train.precision=bf16",), ("train.zero_stage=3",), ("train.zero_stage=0", "train.ema_decay=null")]
+)
+def test_checkpoints_are_as_large_as_planned(command, group, tmp_path, words):
+    words = ("train.steps=1", "train.validation_samples=8", "model.width=96", "model.feed_forward=1024", *words)
+    run_here(command, group, tmp_path / "run", *words)
+    files = find_checkpoint(str(tmp_path / "run")).manifest["files"]
+    numbers = sum(file["bytes"] for file in files if file["name"].endswith((".pt", ".safetensors")))
+    plan = make_plan(settings_of(command, *words), machines(1, None, None, 80.0, None, 0.4, None))
+    assert numbers == pytest.approx(plan.checkpoint_bytes, rel=0.03)
 
 
 def test_checkpoints_on_s3_are_listed_verified_and_exported(run, s3_bucket, tmp_path, capsys):
