@@ -14,6 +14,8 @@ from cluster import storage
 from pipeline.errors import SettingsError
 
 _FILES = (".pth", ".pt", ".safetensors")
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
+"""What torch raises for a file of something else: a web page, say, taken for a pickle."""
 _NAMED = 3
 """Most tensors that an error names."""
 
@@ -103,10 +105,11 @@ def _read(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
                 found = load_file(file)
             else:
                 found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, *_UNREADABLE) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SettingsError(f"{setting}: expected a file of tensors, found {weights}: {reason}") from None
-    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+    named = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
+    if not named or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise SettingsError(f"{setting}: expected a dictionary of tensors in {weights}, found something else")
     # files from before torchvision 0.13
     return {name.replace("mlp.linear_1", "mlp.0").replace("mlp.linear_2", "mlp.3"): found[name] for name in found}

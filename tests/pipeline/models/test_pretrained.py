@@ -114,6 +114,10 @@ def test_what_is_not_named_keeps_its_own_start():
             r"expected conv1.weight of shape \[64, 3, 7, 7\] in .*w.pth, found \[64, 4, 7, 7\]",
         ),
         (lambda state: state.update({"epoch": 3}), "expected a dictionary of tensors in .*w.pth, found something else"),
+        (
+            lambda state: state.update({3: torch.zeros(1)}),
+            "expected a dictionary of tensors in .*w.pth, found something",
+        ),
     ],
 )
 def test_another_networks_file_ends_in_one_sentence(tmp_path, spoil, sentence):
@@ -127,8 +131,9 @@ def test_another_networks_file_ends_in_one_sentence(tmp_path, spoil, sentence):
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_a_file_of_something_else_ends_in_one_sentence(tmp_path, name):
-    (tmp_path / name).write_bytes(b"no weights at all")
+@pytest.mark.parametrize("content", [b"no weights at all", b"hello, this is a web page", b""])
+def test_a_file_of_something_else_ends_in_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
     model = tiny(visual_embedder=EMBEDDERS["resnet18"] | {"weights": str(tmp_path / name)})
     with pytest.raises(
         SettingsError, match=f"visual_embedder.weights: expected a file of tensors, found .*{name}"
