@@ -70,13 +70,19 @@ def train(
         return
     result = _train_here(settings, folder, as_json, steps)
     if result.stopped_by is not None:
-        sys.stderr.write(
-            f"gavt: stopped by {result.stopped_by} after step {result.step}; the same command goes on from there\n"
-        )
-        sys.stderr.flush()
+        if _is_main():
+            sys.stderr.write(
+                f"gavt: stopped by {result.stopped_by} after step {result.step}; the same command goes on from there\n"
+            )
+            sys.stderr.flush()
         raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
-    if as_json and os.environ.get("RANK", "0") == "0":
+    if as_json and _is_main():
         print_json({"run": folder, "step": result.step, "last": result.last})
+
+
+def _is_main() -> bool:
+    """Whether this process speaks for the job."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -86,7 +92,8 @@ def _nothing_to_save() -> Iterator[None]:
 
     def leave(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        os.write(2, f"gavt: stopped by {name} before the first step; the same command goes on from there\n".encode())
+        if _is_main():
+            os.write(2, f"gavt: stopped by {name} before the first step; the same command goes on\n".encode())
         os._exit(RESTART)
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGUSR2)}
@@ -174,6 +181,9 @@ def _train_here(settings: Any, folder: str, as_json: bool, steps: tuple[int, int
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
-            return train_loop(settings, folder, group, line.update, asked)
+            result = train_loop(settings, folder, group, line.update, asked)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it
+        return result
     finally:
         group.leave()

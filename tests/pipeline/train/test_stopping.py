@@ -10,8 +10,10 @@ import pytest
 
 from cluster.exit_codes import RESTART
 from cluster.time_limit import STARTED, end_time, time_is_up
+from jobs.cli import main
 from pipeline.errors import RunError, ShardSetError
 from pipeline.train.feed import Feed
+from pipeline.train.loop import TrainResult
 
 NOTES_SIGNALS = """
 import sys, time
@@ -50,6 +52,32 @@ def test_a_signal_while_the_program_starts_asks_for_a_restart_too(name):
     ended = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
     assert ended.returncode == RESTART
     assert f"stopped by {name} before the first step" in ended.stderr
+
+
+def test_a_signal_while_the_program_ends_does_not_make_a_failure_of_it():
+    script = (
+        "import atexit, os, signal, sys, types\n"
+        "from jobs.cli import main\n"
+        "result = types.SimpleNamespace(step=1, stopped_by=None, last={})\n"
+        "sys.modules['pipeline.train.loop'] = types.SimpleNamespace(train=lambda *words: result)\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):\n"
+        "    atexit.register(os.kill, os.getpid(), number)\n"
+        "main(['train', 'configs/experiments/gavt_c.yaml', '--run', 'run'])\n"
+    )
+    root = str(Path(__file__).parents[3])
+    ended = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("rank", "says"), [("0", True), ("1", False)])
+def test_one_process_says_for_all_that_the_run_was_stopped(command, monkeypatch, capsys, rank, says):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("jobs.train._train_here", lambda *words: TrainResult(7, "SIGTERM", {}))
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(command.config)])
+    assert left.value.code == RESTART
+    assert ("stopped by SIGTERM after step 7" in capsys.readouterr().err) == says
 
 
 def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocations_end(monkeypatch):
