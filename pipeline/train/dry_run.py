@@ -22,6 +22,7 @@ from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.decode import canvas_size
 from pipeline.stream.reader import Arrays, Note
 from pipeline.tasks.example import task_model
+from pipeline.train.ema import Ema
 from pipeline.train.engine import build_engine, compute_repeatably, micro_batch_of
 from pipeline.train.feed import Feed
 from pipeline.train.health.watchdog import Watchdog
@@ -74,6 +75,7 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -
     parameters = sum(parameter.numel() for parameter in model.parameters())
     set_checkpointing(model, settings.train.activation_checkpointing)
     engine = build_engine(model, settings.train, micro_batch, group)
+    ema = None if settings.train.ema_decay is None else Ema(engine, settings.train.ema_decay)
     engine.train()
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gavt-dry-run-")) if group.is_main else None
@@ -85,6 +87,8 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -
         for step in range(steps):
             started = time.perf_counter()
             sums = stepper.run(engine, step, Asked(), None)  # which waits for the device
+            if ema is not None and sums.applied:
+                ema.update(engine)
             seconds.append(time.perf_counter() - started)
             losses.append(sums.loss / sums.pairs)
             applied.append(sums.applied)

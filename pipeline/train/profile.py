@@ -42,6 +42,7 @@ class StepProfiler:
         self._folder, self._group, self._steps = run / "profile", group, steps
         self._asked = asked if group.is_main else None
         self._first = self._last = -1
+        self._began = False
         self._recording: profile | None = None
 
     def before(self, step: int) -> None:
@@ -50,8 +51,10 @@ class StepProfiler:
             return
         if self._last < 0:
             self._choose(step)
-        if self._recording is not None and step > self._last:
+        if self._recording is not None and (step > self._last or step == self._steps):
             self._finish(self._asked)
+        elif step == self._steps and not self._began:
+            self._asked.say(f"steps {self._first + 1} to {self._last + 1} were not done here: nothing was recorded\n")
         elif step == self._first and step < self._steps:
             self._begin()
 
@@ -62,9 +65,9 @@ class StepProfiler:
         else:  # a short run has a shorter warm-up
             self._first = step + min(_WARM_UP, max(0, self._steps - step - _STEPS))
             self._last = self._first + _STEPS - 1
-        self._last = min(self._last, self._steps - 1)
 
     def _begin(self) -> None:
+        self._began = True
         os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else it complains of every GPU that isn't there
         activities = [ProfilerActivity.CPU]
         if self._group.device.type == "cuda":
@@ -80,7 +83,7 @@ class StepProfiler:
         recording.stop()
         self._folder.mkdir(parents=True, exist_ok=True)
         recording.export_chrome_trace(str(self._folder / "trace.json.gz"))
-        title = f"steps {self._first + 1} to {self._last + 1}, {self._group.device.type} time"
+        title = f"steps {self._first + 1} to {min(self._last + 1, self._steps)}, {self._group.device.type} time"
         table = most_expensive(recording, self._group.device.type == "cuda", title)
         (self._folder / "table.txt").write_text(table)
         asked.say(table)

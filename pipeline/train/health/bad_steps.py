@@ -54,7 +54,9 @@ class BadSteps:
         reason = self._reason(sums, scaling)
         self.reason = reason or self.reason
         self.in_row = 0 if reason is None else self.in_row + 1
-        if reason is None and sums.applied and self.settings.spike_factor is not None:
+        if self.settings.spike_factor is None:
+            self.losses = []  # where it is switched on again, old ones are no measure
+        elif reason is None and sums.applied:
             self.losses = [*self.losses, sums.loss / sums.pairs][-self.settings.spike_window :]
         return reason
 

@@ -14,8 +14,9 @@ from pipeline.errors import SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.dry_run import dry_run
+from pipeline.train.ema import Ema
 from pipeline.train.loop import train
-from pipeline.train.profile import ProfileRequest
+from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.profile_steps import profile_steps
 
 
@@ -39,6 +40,14 @@ def test_a_longer_dry_run_measures_the_pace(command, group):
     assert len(found.losses) == len(found.seconds) == 4
     assert found.samples_per_s == pytest.approx(16 / ((found.seconds[2] + found.seconds[3]) / 2))
     assert found.mfu is None or group.device.type == "cuda"  # no data sheet tells a CPU's peak
+
+
+def test_a_dry_run_keeps_the_moving_average_that_training_would(command, group, monkeypatch):
+    updates = []
+    monkeypatch.setattr(Ema, "update", lambda ema, engine: updates.append(len(ema.average)))
+    dry_run(read(command, "data.train=null", "train.ema_decay=0.9"), group)
+    assert len(updates) == 2
+    assert all(updates)
 
 
 def test_a_dry_run_tells_losses_that_are_no_numbers(command, group):
@@ -83,6 +92,15 @@ def test_a_few_steps_are_profiled_and_training_goes_on(command, group, tmp_path,
     assert said == [table]
     assert table.startswith("steps 3 to 4, ")
     assert len(table.splitlines()) == 11
+
+
+def test_steps_that_were_not_done_are_said_not_to_be_recorded(group, tmp_path):
+    for first, done in ((3, range(10, 12)), (13, range(0, 12))):  # before those of this start, and after the last
+        said = []
+        profiler = StepProfiler(tmp_path, group, ProfileRequest(first, first + 1, said.append), 12)
+        for step in [*done, 12]:
+            profiler.before(step)
+        assert said == [f"steps {first} to {first + 1} were not done here: nothing was recorded\n"]
 
 
 @pytest.mark.parametrize("words", ["", "3", "0:2", "4:3", "a:b", "1:2:3"])

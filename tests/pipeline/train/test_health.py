@@ -205,6 +205,16 @@ def test_spikes_are_measured_by_good_steps_only():
     assert again.spike_above == bad.spike_above
 
 
+def test_losses_from_before_spikes_were_not_looked_for_are_no_measure():
+    bad = BadSteps(HealthSettings(spike_factor=2, spike_window=2))
+    for _ in range(2):
+        bad.judge(sums(1.0), scaling=False)
+    assert bad.spike_above == 2.0
+    off = BadSteps(HealthSettings(spike_window=2), **bad.state())
+    off.judge(sums(5.0), scaling=False)
+    assert BadSteps(bad.settings, **off.state()).spike_above is None
+
+
 def test_a_process_that_is_slow_for_long_is_told_once():
     stragglers, told = Stragglers(1.5), []
     for _ in range(12):
