@@ -10,20 +10,16 @@ import gc
 import json
 import os
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1])]
+import torch
 
-import torch  # noqa: E402
-
-from cluster.process_group import ProcessGroup, join_process_group  # noqa: E402
-from pipeline.models.build import build_on  # noqa: E402
-from pipeline.models.recompute import set_checkpointing  # noqa: E402
-from pipeline.settings.experiment import ExperimentSettings  # noqa: E402
-from pipeline.settings.load import load_settings  # noqa: E402
-from pipeline.tasks.example import example_batch, task_model  # noqa: E402
-from pipeline.train.engine import build_engine, micro_batch_of  # noqa: E402
+from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.models.build import build_on
+from pipeline.models.recompute import set_checkpointing
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.tasks.example import example_batch, task_model
+from pipeline.train.engine import build_engine, micro_batch_of
 
 STEPS = 3
 _COUNTER = ctypes.CDLL(os.environ["LD_PRELOAD"])

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from result import Result
+
+if TYPE_CHECKING:
+    from tiny_training import Command
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent)]
-
-from result import Result  # noqa: E402  # needs the path above, as a script
-from tiny_training import Command  # noqa: E402
-
 STEPS, CUT = 12, 4
 EXACT = [
     "model.dropout=0",
@@ -57,6 +58,8 @@ Way = tuple[int, int, str]
 
 def matrix(ways: list[Way]) -> dict[tuple[Way, Way], float]:
     """The largest difference of the loss after going on, by the ways before and after."""
+    from tiny_training import Command  # of the tests, which are on the path by now
+
     with tempfile.TemporaryDirectory(prefix="gavt-") as name:
         folder = Path(name)
         command = Command(folder)
@@ -75,7 +78,7 @@ def matrix(ways: list[Way]) -> dict[tuple[Way, Way], float]:
         return found
 
 
-def _train(command: Command, place: Path, way: Way) -> None:
+def _train(command: "Command", place: Path, way: Way) -> None:
     processes, stage, precision = way
     words = [f"train.zero_stage={stage}", f"train.precision={precision}", "train.keep_last=9", "train.batch_size=24"]
     everything = ["--nproc", str(processes), *EXACT, *words, "train.validate_every=99"]
@@ -97,6 +100,8 @@ def _said(way: Way) -> str:
 
 def main() -> None:
     """Print the table."""
+    # as `run.py` does; the repository first, as the tests have folders of the packages' names
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
     ways = WAYS[:2] if "--shorter" in sys.argv else WAYS
     found = matrix(ways)
     print("from \\ to".ljust(12), *(_said(way).rjust(12) for way in ways))

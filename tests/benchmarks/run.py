@@ -3,8 +3,7 @@
     python tests/benchmarks/run.py [NAME…] [--json]
 
 A benchmark is a file NAME.py beside this one with a function `run() -> list[Result]`. Exit code 0: all keep their
-limits; 1: one does not, or broke; 2: there is no such benchmark. One that needs
-another machine is said to be left out.
+limits; 1: one does not, or broke; 2: there is no such benchmark. One that needs another machine is said to be left out.
 """
 
 import argparse
