@@ -15,9 +15,15 @@ def note_crash(run: str, **details: Any) -> None:
     folder: logs, stacks and events."""
     folder = local_folder(run)
     if storage.is_remote(run) and _goes_on(folder / "events.jsonl", storage.join(run, "events.jsonl")):
-        for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
-            storage.upload(file, storage.join(run, str(file.relative_to(folder))))
+        publish_logs(folder, run)
     append_event(run, "rank_failed", **details)
+
+
+def publish_logs(folder: Path, run: str) -> None:
+    """Bring events, logs and stacks of a remote run's local folder to the run (URL)."""
+    for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
+        if file.exists():
+            storage.upload(file, storage.join(run, str(file.relative_to(folder))))
 
 
 def _goes_on(events: Path, published: str) -> bool:

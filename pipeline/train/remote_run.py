@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cluster import storage
-from cluster.errors import MissingFileError
+from cluster.errors import MissingFileError, StorageError, UserError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import RunError
 from pipeline.train.checkpoints import LATEST, MANIFEST, read_manifest
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.retention import kept
-from pipeline.train.remote_logs import local_folder
+from pipeline.train.remote_logs import local_folder, publish_logs
 from pipeline.train.run_folder import LOCK, locked
 from pipeline.train.settings import TrainSettings
 
@@ -42,7 +42,12 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
     folder = local_folder(run)
     with _held_by_main(folder, group):
         group.on_main(lambda: _fetch_anew(run, folder))
-        yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every)
+        try:
+            yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every)
+        except UserError as error:  # which the launcher doesn't take for a crash
+            if group.is_main and not isinstance(error, StorageError):
+                publish_logs(folder, run)
+            raise
         group.barrier()  # everyone is done with it
         if group.is_main:
             shutil.rmtree(folder)

@@ -1,6 +1,7 @@
 """All that a run says of itself, in the run folder first and then in its sinks."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -66,10 +67,11 @@ class RunLog:
 
     def record(self, record: Record) -> Record:
         """Write a record with its `time` (Unix) and the number of events of each kind so far as `event/NAME`, and
-        return it so."""
+        return it so; None stands for what is no finite number, of which JSON knows nothing."""
         if not self._is_main:
             return record
         counts = {f"event/{name}": count for name, count in sorted(self._counts.items())}
+        record = {name: _finite(value) for name, value in record.items()}
         record = record | {"time": round(time.time(), 3)} | counts
         self._metrics.write(record)
         for sink in self._sinks:
@@ -108,6 +110,10 @@ class RunLog:
         if settings.train.tensorboard:
             sinks.append(TensorboardSink(self._run))
         return sinks
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _begin_of(event: Mapping[str, Any]) -> float:

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from cluster.exit_codes import RESTART
+from pipeline.errors import RunError
 from pipeline.train.metrics_log import EventLog
 from pipeline.train.remote_logs import local_folder, note_crash
-from pipeline.train.remote_run import fetch_run
+from pipeline.train.remote_run import fetch_run, run_place
+from pipeline.train.settings import TrainSettings
 from pipeline.train.wandb_file import read_history
 from tiny_training import curve
 
@@ -144,6 +146,20 @@ def test_a_crash_before_a_run_was_fetched_leaves_what_is_published(s3_bucket):
         ("rank_failed", 0),
         ("rank_failed", 1),
     ]
+
+
+def test_a_run_on_s3_that_ends_with_an_error_says_it_there(group, s3_bucket):
+    run = f"{s3_bucket}/runs/fails"
+
+    def fail():
+        with run_place(run, group, TrainSettings()) as (folder, _):
+            EventLog(folder / "events.jsonl").write("failed")
+            raise RunError("of no use")
+
+    with pytest.raises(RunError, match="of no use"):
+        fail()
+    shutil.rmtree(local_folder(run))
+    assert '"failed"' in storage.read_text(f"{run}/events.jsonl")
 
 
 def test_a_run_on_s3_killed_and_started_again_equals_an_undisturbed_local_one(

@@ -12,6 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cluster.process_group import ProcessGroup
+from logged_run import log_steps, logged_run
 from pipeline.code_version import code_version
 from pipeline.errors import SettingsError
 from pipeline.models.flops import training_flops
@@ -194,6 +195,15 @@ def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
     events.sync()
     assert [record["step"] for record in read_records(metrics.file)] == [1, 2, 3]
     assert [event["event"] for event in read_records(events.file)] == ["checkpoint"] * 3 + ["resume"]
+
+
+def test_what_is_no_finite_number_is_none_in_the_records(tmp_path):
+    log = logged_run(tmp_path, wandb={"mode": "disabled"})
+    log_steps(log, 0, 2)
+    shown = log.record({"step": 4, "validation/loss": float("nan"), "validation/accuracy": 0.5})
+    assert shown["validation/loss"] is None
+    last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last, parse_constant=pytest.fail)["validation/accuracy"] == 0.5
 
 
 def test_the_code_is_named_by_version_and_commit():
