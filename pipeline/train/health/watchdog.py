@@ -17,6 +17,7 @@ import json
 import os
 import threading
 import time
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,13 +68,25 @@ class Watchdog:
     def _watch(self) -> None:
         last, still_s = self._place, 0.0
         while not self._over.wait(self._look_s):
-            self._write_heartbeat()
+            with contextlib.suppress(OSError):  # a full disk, say; who watches goes on
+                self._write_heartbeat()
             still_s = 0.0 if self._place is not last else still_s + self._look_s
             last = self._place
-            if self._alarm.exists():
+            heard = os.path.exists(self._alarm)
+            if heard or still_s >= self._hang_s:
+                self._end(None if heard else still_s)
+
+    def _end(self, still_s: float | None) -> None:
+        """End the process, whatever can be written before; None where another one has raised the alarm."""
+        try:
+            if still_s is None:
                 self._follow()
-            elif still_s >= self._hang_s:
+            else:
                 self._raise_alarm(still_s)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(HUNG)
 
     def _write_heartbeat(self) -> None:
         beats, step, phase = self._place
@@ -85,10 +98,11 @@ class Watchdog:
             file.write(json.dumps(place).ljust(_HEARTBEAT_BYTES).encode())
 
     def _raise_alarm(self, still_s: float) -> None:
+        """Write stacks and, once the others had time to write theirs, who was behind."""
         try:
             self._alarm.touch(exist_ok=False)
         except FileExistsError:
-            self._follow()
+            return self._follow()
         self._dump_stacks()
         self._over.wait(self._look_s * _LOOKS_TO_WAIT)  # the others write theirs
         places = {rank: self._read_place(rank) for rank in range(self._group.world_size)}
@@ -104,17 +118,15 @@ class Watchdog:
         }
         try:
             EventLog(self._run / "events.jsonl").write("hang", **details)
-        finally:
+        finally:  # for which the others wait
             self._alarm.write_text(json.dumps(details))
-            os._exit(HUNG)
 
     def _follow(self) -> None:
-        """Another process has raised the alarm: write stacks, let it write its report, and end."""
+        """Another process has raised the alarm: write stacks, and let it write its report."""
         self._dump_stacks()
         deadline = time.monotonic() + 10 + 2 * self._look_s * _LOOKS_TO_WAIT
         while self._alarm.stat().st_size == 0 and time.monotonic() < deadline:
             time.sleep(self._look_s / 4)
-        os._exit(HUNG)
 
     def _dump_stacks(self) -> None:
         with self._stacks(self._group.rank).open("w") as file:

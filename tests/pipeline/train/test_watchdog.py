@@ -52,6 +52,26 @@ def test_a_hang_writes_the_stacks_of_all_and_names_who_is_behind(tmp_path):
     assert event["places"] == ["0: step 4, forward and backward", "1: step 9, forward and backward"]
 
 
+ALONE = """
+import shutil, sys, threading
+from pathlib import Path
+import torch
+from cluster.process_group import ProcessGroup
+from pipeline.train.health.watchdog import Watchdog
+
+run = Path(sys.argv[1])
+with Watchdog(run, ProcessGroup(0, 0, 1, torch.device("cpu")), hang_s=1.0):
+    shutil.rmtree(run)
+    threading.Event().wait()
+"""
+
+
+def test_a_hang_ends_the_run_where_nothing_can_be_written_too(tmp_path):
+    root, run = str(Path(__file__).parents[3]), str(tmp_path / "run")
+    ended = subprocess.run([sys.executable, "-c", ALONE, run], cwd=root, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == HUNG
+
+
 def test_the_alarm_of_an_earlier_start_is_not_heard(tmp_path):
     import torch
 
