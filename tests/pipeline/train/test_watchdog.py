@@ -24,11 +24,10 @@ run, rank = Path(sys.argv[1]), int(sys.argv[2])
 def wait_for_a_message_that_never_comes():
     threading.Event().wait()
 
+(run / f"in-{rank}").touch()
+while not (run / f"in-{1 - rank}").exists():
+    time.sleep(0.01)
 with Watchdog(run, Alone(rank, rank, 2, torch.device("cpu")), hang_s=1.0) as watchdog:
-    (run / f"in-{rank}").touch()
-    while not (run / f"in-{1 - rank}").exists():
-        time.sleep(0.01)
-        watchdog.beat("start-up", 0)
     for step in range(10 if rank else 5):
         watchdog.beat("forward and backward", step)
     wait_for_a_message_that_never_comes()
