@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from cluster import storage
-from cluster.errors import UserError
+from cluster.errors import StorageError, UserError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
 from pipeline.settings.experiment import ExperimentSettings
@@ -48,12 +48,14 @@ from pipeline.train.checkpoints.weights_file import write_all_weights
 _POLL_S = 0.02
 _GRACE_S = 30.0
 """What a run that ends with an error gives its last save."""
+_MOST_UNPUBLISHED = 5
+"""Saves in a row whose checkpoints storage did not take; the last of them ends the run."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class Saved:
-    """A checkpoint that is whole.
+    """A checkpoint that is whole, and published.
 
     Attributes:
         step: steps done.
@@ -84,6 +86,7 @@ class _Save:
     abandoned: threading.Event = field(default_factory=threading.Event)
     write_error: BaseException | None = None
     commit_error: BaseException | None = None
+    publish_error: StorageError | None = None
 
 
 class Saver:
@@ -91,7 +94,8 @@ class Saver:
 
     Args:
         folder: where the checkpoints go.
-        publish: called on the main process, from the saving thread, when a checkpoint is whole.
+        publish: called on the main process, from the saving thread, when a checkpoint is whole. A run goes on while
+            storage is away: what one save could not publish is published by the next.
 
     Attributes:
         stalled_s: seconds that training stood still for saving so far.
@@ -112,6 +116,7 @@ class Saver:
         self._save: _Save | None = None
         self._thread: threading.Thread | None = None
         self._hooked: weakref.ref[Any] | None = None
+        self._unpublished = 0
 
     def save(self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None) -> None:
         """Save the engine after `step` steps; the save before is waited for.
@@ -121,10 +126,11 @@ class Saver:
             averages: moving averages of the tensors that the optimiser steps.
 
         Raises:
-            CheckpointError, StorageError: the save before failed, or, in the foreground, this one.
+            CheckpointError: the save before failed, or, in the foreground, this one.
+            StorageError: storage was away at several saves in a row.
         """
         begun = time.perf_counter()
-        self.finish()
+        self._wait(published=False)
         target = step_folder(self._folder, step)
         try:
             save = self._save = self._take(target, engine, step, state, averages, begun)
@@ -133,7 +139,7 @@ class Saver:
         self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
         self._thread.start()
         if not self._settings.train.background_saving:
-            self.finish()
+            self._wait(published=False)
         self._count_stall(save, begun)
 
     def let_change(self) -> None:
@@ -150,6 +156,14 @@ class Saver:
         Raises:
             CheckpointError, StorageError: it failed, on some process.
         """
+        self._wait(published=True)
+
+    def _wait(self, published: bool) -> None:
+        """Wait for the last save, on all processes.
+
+        Args:
+            published: whether it is an error that storage did not take it, too.
+        """
         save, thread = self._save, self._thread
         if save is None or thread is None:
             return
@@ -163,10 +177,10 @@ class Saver:
             raise _said_plainly(save.write_error, save.target) from save.write_error
         if failed:
             raise CheckpointError(f"{save.target}: another process could not write its part; its log says why")
-        said = None if save.commit_error is None else str(_said_plainly(save.commit_error, save.target))
-        said = self._group.from_main(said)
-        if save.commit_error is not None:
-            raise _said_plainly(save.commit_error, save.target) from save.commit_error
+        error = save.commit_error or (save.publish_error if published else None)
+        said = self._group.from_main(None if error is None else str(_said_plainly(error, save.target)))
+        if error is not None:
+            raise _said_plainly(error, save.target) from error
         if said is not None:
             raise CheckpointError(said)
 
@@ -287,9 +301,19 @@ class Saver:
         manifest = save.manifest | {"files": [asdict(file) for file in files]}
         storage.write_text(save.target / MANIFEST, manifest_text(manifest))
         storage.write_text(self._folder / LATEST, save.target.name)
-        self._whole.put((save, time.perf_counter() - save.begun, sum(file.bytes for file in files)))
+        seconds = time.perf_counter() - save.begun
         remove_old(self._folder, save.step, self._settings.train.keep_last, self._settings.train.keep_every)
-        self._publish()
+        try:
+            self._publish()
+        except StorageError as error:
+            self._unpublished += 1
+            if self._unpublished == _MOST_UNPUBLISHED:
+                raise
+            save.publish_error = error
+            _log.error("%s is whole, but here only: %s", save.target, error)
+            return
+        self._unpublished = 0
+        self._whole.put((save, seconds, sum(file.bytes for file in files)))
 
 
 def _said_plainly(error: BaseException, target: Path) -> BaseException:

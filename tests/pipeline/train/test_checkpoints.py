@@ -204,6 +204,28 @@ def test_storage_that_is_down_is_an_error_at_the_end(engine, group, tmp_path):
     with pytest.raises(StorageError, match="connection refused"):
         saving.finish()
     assert find_checkpoint(str(tmp_path)).step == 2  # here it is whole
+    assert not list(saving.whole())
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_run_outlasts_storage_that_is_away_for_a_while_but_not_for_good(
+    engine, group, tmp_path, background, monkeypatch, caplog
+):
+    monkeypatch.setattr(saver, "_MOST_UNPUBLISHED", 3)
+    away = [True, True, False, True, True, True]
+
+    def publish():
+        if away.pop(0):
+            raise StorageError("s3://bucket/run: can't write it: connection refused")
+
+    saving = saver_of(tmp_path, group, publish=publish, background_saving=background)
+    last = 14 if background else 12
+    for step in range(2, last, 2):
+        saving.save(engine, step, {})
+    with pytest.raises(StorageError, match="connection refused"):
+        saving.save(engine, last, {})
+    assert [saved.step for saved in saving.whole()] == [6]
+    assert "step-0000000008 is whole, but here only: s3://bucket/run: can't write it" in caplog.text
 
 
 def test_a_save_that_is_cut_off_anywhere_is_never_resumed_from(engine, group, tmp_path, monkeypatch):
