@@ -12,14 +12,14 @@ from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import SettingsError
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
+from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.restore import changes
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import compute_repeatably, full_weights, micro_batch_of, searches_scale
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
-from pipeline.train.health.rollback import newest_to_go_on_from, write_rollback
+from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
@@ -176,10 +176,10 @@ class _Training:
         return sums
 
     def _go_back(self, step: int) -> None:
-        """Go on after `step` steps with the weights of the newest checkpoint."""
+        """Go on after `step` steps with the weights of the newest checkpoint from before the bad ones."""
         self.watchdog.beat("rollback", step)
         self.saver.finish()
-        checkpoint = self.group.on_main(lambda: newest_checkpoint(self.run / "checkpoints"))
+        checkpoint = self.group.on_main(lambda: newest_to_go_back_to(self.run))
         reason = self.bad.go_back(step, self.run, checkpoint)
         assert checkpoint is not None  # else it has raised
         self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]

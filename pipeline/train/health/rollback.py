@@ -9,12 +9,15 @@ from the same place.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
-from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
+from pipeline.errors import CheckpointError
+from pipeline.train.checkpoints import Checkpoint, newest_checkpoint, read_manifest
+from pipeline.train.checkpoints.find import verify
 
 FILE = "rollback.json"
 
@@ -26,11 +29,36 @@ def write_rollback(run: Path, checkpoint: Checkpoint, step: int, state: dict[str
 
 
 def newest_to_go_on_from(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; with the step and state of a rollback to it, if there was one."""
-    checkpoint = newest_checkpoint(run / "checkpoints")
-    if checkpoint is None or not (run / FILE).exists():
-        return checkpoint
+    """The newest whole checkpoint; or the one to which the run went back since, with the rollback's step and state."""
+    newest = newest_checkpoint(run / "checkpoints")
+    if newest is None or not (run / FILE).exists():
+        return newest
     entry = json.loads((run / FILE).read_text())
-    if entry["checkpoint"] != checkpoint.step:  # an older rollback: there is a newer checkpoint since
-        return checkpoint
+    if newest.step >= entry["step"]:  # an older rollback
+        return newest
+    checkpoint = next((one for one in _down_from(run, newest) if one.step == entry["checkpoint"]), None)
+    if checkpoint is None:
+        return newest
     return replace(checkpoint, manifest={**checkpoint.manifest, "step": entry["step"], "state": entry["state"]})
+
+
+def newest_to_go_back_to(run: Path) -> Checkpoint | None:
+    """The newest whole checkpoint that was not saved among bad steps, as one is where the run had to leave just then;
+    or the newest where there is no other."""
+    newest = newest_checkpoint(run / "checkpoints")
+    if newest is None:
+        return None
+    return next((one for one in _down_from(run, newest) if not one.manifest["state"]["bad_steps"]["in_row"]), newest)
+
+
+def _down_from(run: Path, newest: Checkpoint) -> Iterator[Checkpoint]:
+    """The newest checkpoint and all older ones that are whole."""
+    yield newest
+    for folder in sorted((run / "checkpoints").glob("step-*"), reverse=True):
+        try:
+            checkpoint = read_manifest(str(folder))
+            if checkpoint.step < newest.step:
+                verify(checkpoint)
+                yield checkpoint
+        except CheckpointError:
+            continue

@@ -18,6 +18,7 @@ from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.data import TrainingData
 from pipeline.train.engine import build_engine
 from pipeline.train.health.bad_steps import BadSteps
+from pipeline.train.health.rollback import newest_to_go_on_from
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.load import load_trained
@@ -107,6 +108,28 @@ def test_bad_steps_in_a_row_go_back_to_the_checkpoint_and_past_the_data(command,
     assert curve(cut) == curve(run)
     ours, theirs = state(cut), state(run)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_was_saved_among_bad_steps_is_no_way_back(command, group, tmp_path, monkeypatch):
+    def stopped(loss):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return loss
+
+    words = ("train.health.bad_steps=2", "train.steps=7", "train.checkpoint_every=3", "train.keep_last=5")
+    with monkeypatch.context() as patch:
+        Disturbed(patch, {4: stopped, 5: no_number})
+        assert run_here(command, group, tmp_path, *words).step == 5
+    with monkeypatch.context() as patch:
+        Disturbed(patch, {6: no_number}, first=6)
+        run_here(command, group, tmp_path, *words)
+    (rollback,) = events(tmp_path, "rollback")
+    assert (rollback["step"], rollback["checkpoint"]) == (6, 3)
+
+    # killed right after the rollback, it goes on from there, and not from what is newer
+    for step in (6, 7):
+        shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:010d}")
+    checkpoint = newest_to_go_on_from(tmp_path)
+    assert (Path(checkpoint.url).name, checkpoint.step) == ("step-0000000003", 6)
 
 
 def test_a_run_that_rollbacks_do_not_help_ends_with_a_sentence(command, group, tmp_path, monkeypatch):
