@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from cluster import storage
+from pipeline.errors import CheckpointError
 from pipeline.settings.load import dump_settings
 from pipeline.train.checkpoints.export import described
 from pipeline.train.checkpoints.find import find_checkpoint
@@ -57,10 +58,12 @@ def convert(url: str, out: str) -> Converted:
     """Write a checkpoint (path or URL, of a run or a step) as plain safetensors to a new run folder (path or URL).
 
     Raises:
-        CheckpointError: no checkpoint there, a damaged one, or an `out` that is in use.
+        CheckpointError: no checkpoint there, a damaged one, an export, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
     settings = saved_settings(checkpoint)
+    if not checkpoint.has(rank_file(0)):
+        raise CheckpointError(f"{checkpoint.url}: expected a checkpoint to go on from, found an export: weights alone")
     with verified_copy(checkpoint) as source, new_folder(out) as run:
         saved = SavedState(source, checkpoint.manifest["world_size"])
         target = step_folder(run / "checkpoints", checkpoint.step)

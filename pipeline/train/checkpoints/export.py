@@ -69,9 +69,9 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
         CheckpointError: no checkpoint there, a damaged one, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
-    average = checkpoint.has(AVERAGE) and not raw
     settings = saved_settings(checkpoint)
-    name = AVERAGE if average else WEIGHTS
+    name = AVERAGE if checkpoint.has(AVERAGE) and not raw else WEIGHTS
+    average = name == AVERAGE or checkpoint.manifest.get("weights") == "average"  # an export of an average
     with new_folder(out) as folder:
         with storage.local_copy(storage.join(checkpoint.url, name)) as file:
             shutil.copyfile(file, folder / WEIGHTS)

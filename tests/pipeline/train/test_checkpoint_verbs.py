@@ -100,6 +100,15 @@ def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_
     assert "expected an empty folder" in gavt(capsys, "export", run, "--out", tmp_path / "raw", code=2).err
 
 
+def test_an_export_may_be_exported_again_and_is_no_checkpoint_to_go_on_from(run, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    gavt(capsys, "export", run, "--out", first)
+    assert answer(capsys, "export", first, "--out", second)["weights"] == "average"
+    assert (second / "README.md").read_text().splitlines()[2].startswith("Moving average of the weights")
+    said = gavt(capsys, "convert", first, "--out", tmp_path / "third", code=2).err
+    assert "expected a checkpoint to go on from, found an export" in said
+
+
 def test_what_cannot_be_exported_or_converted_leaves_nothing_behind(run, tmp_path, capsys):
     last = run / "checkpoints/step-0000000012"
     manifest = json.loads((last / "manifest.json").read_text())
