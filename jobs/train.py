@@ -76,8 +76,10 @@ def train(
             )
             sys.stderr.flush()
         raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
-    if as_json and _is_main():
-        print_json({"run": folder, "step": result.step, "last": result.last})
+    if _is_main():
+        console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
+        if as_json:
+            print_json({"run": folder, "step": result.step, "last": result.last})
 
 
 def _is_main() -> bool:

@@ -42,11 +42,12 @@ class TrainLine:
     def update(self, record: dict[str, Any]) -> None:
         """Show a step's numbers."""
         if "validation/accuracy" in record:
-            self.validation = f" · validation {record['validation/accuracy']:.3f}"
+            accuracy = record["validation/accuracy"]
+            self.validation = f" · validation {'no number' if accuracy is None else f'{accuracy:.3f}'}"
         numbers = self.validation.removeprefix(" · ")
         if "loss" in record:
             numbers = (
-                f"{_learning(record)}{self.validation} · {record['samples_per_s']:.0f} samples/s{_utilisation(record)}"
+                f"{_learning(record)}{self.validation} · {_rate(record)} samples/s{_utilisation(record)}"
                 f" · waiting for data {record['data_wait']:.0%}{_trouble(record)}"
             )
         self.progress.update(self.task, completed=record["step"], numbers=numbers)
@@ -60,6 +61,11 @@ def _learning(record: dict[str, Any]) -> str:
     if record["loss"] is None:
         return "all steps skipped"
     return f"loss {record['loss']:.4f} · accuracy {record['accuracy']:.3f}"
+
+
+def _rate(record: dict[str, Any]) -> str:
+    rate = record["samples_per_s"]
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _utilisation(record: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     curves = [curve for curve in CURVES if any(record.get(curve) is not None for record in runs[0].records.values())]
     rows = -(-(len(curves) + 1) // _COLUMNS)
@@ -34,7 +35,6 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
             width = 1 + 7 * (len(runs) - 1 - number) / len(runs)
             panel.plot(*zip(*points, strict=True), label=name, linewidth=width, color=colours[number])
         panel.set_title(curve)
-        panel.set_xlabel("step")
     apart = panels[len(curves)]
     first = runs[0].records
     for number, (run, name) in enumerate(zip(runs[1:], names[1:], strict=True), 1):
@@ -45,8 +45,11 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
         ]
         apart.plot(*zip(*both, strict=True), label=name, linewidth=1.2, color=colours[number])
     apart.set_yscale("symlog", linthresh=1e-8)
+    apart.set_ylim(bottom=0)  # so that there are powers of ten between the ends, which are what is labelled
     apart.set_title(f"|loss − loss of {names[0]}| / loss")
-    apart.set_xlabel("step")
+    for panel in panels[: len(curves) + 1]:
+        panel.set_xlabel("step")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(runs)), fontsize="small")
     figure.savefig(out, dpi=110)

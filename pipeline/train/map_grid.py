@@ -1,7 +1,7 @@
 """The grid of frames and maps that shows during training what a model looks at.
 
-RUN/maps/step-0000001200.png    for a few validation samples, always the same: the frame with a line around what
-                                sounds, the map over it, and the labels below
+RUN/maps/step-0000001200.png    for a few validation samples from all over the set, always the same: the frame
+                                with a line around what sounds, the map over it, and the labels below
 """
 
 from pathlib import Path
@@ -59,8 +59,9 @@ class MapGrid:
         if self._batch is None:
             assert settings.data.validation is not None
             size = settings.evaluate.map_size
-            samples = EvaluationSamples(settings.data.validation, settings.features, size, _SAMPLES, device)
-            self._batch = samples.read(range(len(samples)))
+            samples = EvaluationSamples(settings.data.validation, settings.features, size, None, device)
+            shown = min(_SAMPLES, len(samples))
+            self._batch = samples.read([len(samples) * place // shown for place in range(shown)])
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
         readout = build_readout(DEFAULT_READOUT, settings.evaluate)

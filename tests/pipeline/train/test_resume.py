@@ -97,7 +97,8 @@ def test_only_the_newest_checkpoints_are_kept(undisturbed):
 def test_a_finished_run_started_again_changes_nothing(command, undisturbed, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
-    command.finish(run)
+    out, _ = command.finish(run)
+    assert f"{run}: all 12 steps are done" in out
     assert_same_run(run, undisturbed)
 
 
