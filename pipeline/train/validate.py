@@ -15,8 +15,9 @@ from pipeline.tasks.mma import draw_pairs
 @torch.no_grad()
 def validate(
     engine: Any, loader: Loader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
-) -> dict[str, float]:
-    """Mean loss and accuracy over the validation samples; every process must call it and gets the same."""
+) -> dict[str, float | None]:
+    """Mean loss and accuracy over the validation samples, None where the loss is no finite number, for then no answer
+    is one; every process must call it and gets the same."""
     engine.eval()
     samples = min(len(loader.plan), settings.train.validation_samples)
     loss_sum = correct = count = 0.0
@@ -36,4 +37,8 @@ def validate(
             count += len(pairs)
     engine.train()
     loss_sum, correct, count = group.sum([loss_sum, correct, count])
-    return {"validation/loss": loss_sum / count, "validation/accuracy": correct / count}
+    finite = math.isfinite(loss_sum)
+    return {
+        "validation/loss": loss_sum / count if finite else None,
+        "validation/accuracy": correct / count if finite else None,
+    }

@@ -1,5 +1,6 @@
 """What a run does when steps go wrong, in this process."""
 
+import io
 import itertools
 import json
 import os
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from jobs.train_line import TrainLine
 from pipeline.errors import RunError, ShardSetError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -81,6 +84,22 @@ def test_a_bad_step_changes_nothing_but_the_position(command, group, tmp_path, m
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["skipped_steps"] for row in rows] == [0, 0, 1]
     assert rows[2]["loss"] is None
+
+
+def test_a_validation_whose_loss_is_no_number_has_no_accuracy_either(command, group, tmp_path, monkeypatch):
+    whole = TaskModel.forward
+
+    def forward(model, *words):
+        loss, right = whole(model, *words)
+        return (loss if model.training else no_number(loss)), right
+
+    monkeypatch.setattr(TaskModel, "forward", forward)
+    last = run_here(command, group, tmp_path, "train.steps=1").last
+    assert (last["validation/loss"], last["validation/accuracy"]) == (None, None)
+    said = io.StringIO()
+    with TrainLine(Console(file=said), 1, str(tmp_path), shown=True) as line:
+        line.update(last)
+    assert "validation no number" in said.getvalue()
 
 
 def test_bad_steps_in_a_row_go_back_to_the_checkpoint_and_past_the_data(command, group, tmp_path, monkeypatch):
