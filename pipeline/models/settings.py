@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from pipeline.settings.base import Settings
 
 Norm = Literal["batch", "group"]
-_MAX_DROP = 1.0
 
 
 class PatchEmbedderSettings(Settings):
@@ -60,7 +59,7 @@ class ConvNextEmbedderSettings(Settings):
 
     kind: Literal["convnext"] = "convnext"
     size: Literal["tiny", "small", "base", "large"] = "tiny"
-    drop_path: float = Field(default=0.0, ge=0, lt=_MAX_DROP)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Stochastic depth: how often the last block is left out for a sample; earlier ones linearly less often."""
     weights: str | None = None
     """As of ResNets."""
@@ -79,7 +78,7 @@ class EncoderSettings(Settings):
     norm_first: bool = False
     """Layer norm before attention and feed-forward (pre-norm) instead of behind them (BERT, the paper). Deep encoders
     learn with it only."""
-    drop_path: float = Field(default=0.0, ge=0, lt=_MAX_DROP)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Stochastic depth (Huang et al. 2016): how often the last layer's changes are left out for a sample; earlier
     layers' linearly less often. 0.1 to 0.4 for deep encoders that overfit."""
     layer_scale: float | None = Field(default=None, gt=0)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from pipeline.errors import SettingsError
 from pipeline.models.embedders.convnext import ConvNextEmbedder
 from pipeline.models.embedders.convolution import ConvolutionEmbedder
 from pipeline.models.embedders.patch import PatchEmbedder
@@ -13,6 +14,7 @@ from pipeline.models.settings import (
     Embedder,
     PatchEmbedderSettings,
     ResNetEmbedderSettings,
+    VitEmbedderSettings,
 )
 
 
@@ -27,22 +29,35 @@ def build_embedder(
         width: D of its features [B, D, h, w].
 
     Raises:
-        ValueError: the input's sides are no multiples of the embedder's stride.
+        SettingsError: the input's sides are no multiples of the embedder's stride.
     """
+    stride = _stride(settings)
+    height, side = size
+    if height % stride or side % stride:
+        embedder, names = (
+            ("audio", "frequency_bins × time frames (audio_samples // stft_hop + 1)")
+            if audio
+            else ("visual", "frame_size")
+        )
+        raise SettingsError(
+            f"features: expected {names} in multiples of {stride} for model.{embedder}_embedder, found {height}×{side}"
+        )
+    grid = (height // stride, side // stride)
     if isinstance(settings, PatchEmbedderSettings):
-        return PatchEmbedder(settings, channels, width), _grid(settings.patch, size)
+        return PatchEmbedder(settings, channels, width), grid
     if isinstance(settings, ConvolutionEmbedderSettings):
-        return ConvolutionEmbedder(settings, channels, width), _grid(2 ** (len(settings.widths) - 1), size)
+        return ConvolutionEmbedder(settings, channels, width), grid
     if isinstance(settings, ResNetEmbedderSettings):
-        return ResNetEmbedder(settings, channels, width, last_stage=not audio), _grid(16, size)
+        return ResNetEmbedder(settings, channels, width, last_stage=not audio), grid
     if isinstance(settings, ConvNextEmbedderSettings):
-        return ConvNextEmbedder(settings, channels, width, last_stage=not audio), _grid(16, size)
-    grid = _grid(settings.patch, size)
+        return ConvNextEmbedder(settings, channels, width, last_stage=not audio), grid
     return VitEmbedder(settings, channels, grid, width), grid
 
 
-def _grid(stride: int, size: tuple[int, int]) -> tuple[int, int]:
-    height, width = size
-    if height % stride or width % stride:
-        raise ValueError(f"expected an input whose sides are multiples of {stride}, found {height}×{width}")
-    return height // stride, width // stride
+def _stride(settings: Embedder) -> int:
+    """Pixels or spectrogram cells between two tokens."""
+    if isinstance(settings, PatchEmbedderSettings | VitEmbedderSettings):
+        return settings.patch
+    if isinstance(settings, ConvolutionEmbedderSettings):
+        return int(2 ** (len(settings.widths) - 1))
+    return 16

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_gavt import inputs, tiny
 
+from pipeline.errors import SettingsError
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
@@ -89,5 +90,5 @@ def test_group_norm_gives_the_same_tokens_for_any_batch():
 
 
 def test_an_input_that_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="multiples of 4"):
+    with pytest.raises(SettingsError, match="multiples of 4"):
         Gavt(GavtSettings.model_validate(MODEL), FeatureSettings.model_validate(FEATURES | {"frame_size": 30}))
