@@ -36,6 +36,8 @@ def describe(held: Iterable[Fragment], copies: HostCopy) -> list[dict[str, Any]]
     for fragment in held:
         found = {}
         for kind, piece in fragment.kinds.items():
+            if not piece.numel():  # a frozen parameter with fewer numbers than ZeRO-3 has processes
+                continue
             place = copies.place(piece)
             if place is None:
                 raise CheckpointError(f"{kind} of {fragment.name}: DeepSpeed has handed over nothing of it to save")

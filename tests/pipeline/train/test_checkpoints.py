@@ -24,7 +24,7 @@ from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import MANIFEST, find_checkpoint, host_copy, newest_checkpoint, retention, saver
 from pipeline.train.checkpoints.engine_files import read_state, write_state
 from pipeline.train.checkpoints.find import problems
-from pipeline.train.checkpoints.fragments import fragments, masters
+from pipeline.train.checkpoints.fragments import Fragment, fragments, masters
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.layout import manifest_text, parse_manifest
 from pipeline.train.checkpoints.restore import changes, counters, load_engine
@@ -373,6 +373,12 @@ def test_a_save_tells_how_long_training_stood_still_however_soon_it_is_whole(eng
 def test_what_was_not_copied_is_no_part_of_a_checkpoint_without_a_word(engine):
     with pytest.raises(CheckpointError, match=r"fp32 of first.weight: DeepSpeed has handed over nothing of it"):
         describe(fragments(engine), HostCopy())
+
+
+def test_a_process_without_a_part_of_a_parameter_saves_its_shape():
+    empty = Fragment("frozen", (5,), 6, {"fp32": torch.empty(0)}, alone=True)
+    (row,) = describe([empty], HostCopy())
+    assert (row["name"], row["shape"], row["size"], row["kinds"]) == ("frozen", (5,), 0, {})
 
 
 def test_memory_of_something_passing_is_not_taken_for_that_of_what_comes_after_it():
