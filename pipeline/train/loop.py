@@ -74,9 +74,7 @@ def train(
         ShardSetError: the training data is missing or damaged.
     """
     clock = RunClock(time.time())
-    if settings.data.train is None:
-        raise SettingsError("data.train: expected a shard set to train on, found none")
-    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
     compute_repeatably()
     with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
         before = group.on_main(lambda: settings_before(folder, settings))
@@ -91,6 +89,12 @@ def train(
                 )
                 with training.log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
+
+
+def _checked_micro_batch(settings: ExperimentSettings, group: ProcessGroup) -> int:
+    if settings.data.train is None:
+        raise SettingsError("data.train: expected a shard set to train on, found none")
+    return micro_batch_of(settings.train, group.world_size, settings.task.group)
 
 
 class _Training:
