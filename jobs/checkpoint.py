@@ -23,7 +23,7 @@ def checkpoint() -> None:
 
 @app.command("ls")
 def ls(place: Place, as_json: JsonFlag = False) -> None:
-    """The checkpoints of a run: step, time, size, what saved them, whole or torn."""
+    """The checkpoints of a run: step, time, size, what saved them, whole, torn or with a damaged manifest."""
     from pipeline.train.checkpoints.listing import list_checkpoints
 
     rows = [_row(listed) for listed in list_checkpoints(place)]
@@ -33,7 +33,7 @@ def ls(place: Place, as_json: JsonFlag = False) -> None:
     for row in rows:
         told = ("step", "saved", "size", "world_size", "zero_stage", "precision")
         words = ["–" if row[name] is None else str(row[name]) for name in told]
-        state = ("whole" if row["whole"] else "torn: never resumed from") + (", latest" if row["latest"] else "")
+        state = row["state"] + (", latest" if row["latest"] else "")
         table.add_row(*words, state, style=None if row["whole"] else "dim")
     console(as_json).print(table)
     if as_json:
@@ -49,6 +49,10 @@ def verify(place: Place, as_json: JsonFlag = False) -> None:
 
     screen, found = console(as_json), []
     for listed in list_checkpoints(place):
+        if listed.damage is not None:
+            screen.print(listed.damage, soft_wrap=True)
+            found.append({"checkpoint": listed.url, "whole": True, "files": 0, "problems": [listed.damage]})
+            continue
         if listed.checkpoint is None:
             screen.print(f"{listed.url}: torn, never resumed from", soft_wrap=True)
             found.append({"checkpoint": listed.url, "whole": False, "files": 0, "problems": []})
@@ -117,9 +121,16 @@ def _row(listed: "Listed") -> dict[str, Any]:
         "world_size": manifest.get("world_size"),
         "zero_stage": manifest.get("zero_stage"),
         "precision": manifest.get("precision"),
-        "whole": listed.checkpoint is not None,
+        "whole": listed.checkpoint is not None and listed.damage is None,
+        "state": _state(listed),
         "latest": listed.latest,
     }
+
+
+def _state(listed: "Listed") -> str:
+    if listed.damage is not None:
+        return "damaged: never resumed from"
+    return "whole" if listed.checkpoint is not None else "torn: never resumed from"
 
 
 def _size(size: float) -> str:

@@ -67,7 +67,7 @@ def _facts(found: "Plan") -> Table:
     )
     table.add_row(
         "machines",
-        f"{where.nodes} × {where.gpus_per_node} GPUs of {where.gpu_memory / _GIB:.0f} GiB, "
+        f"{where.gpus} GPUs of {where.gpu_memory / _GIB:.3g} GiB in {where.nodes} machine{'s' * (where.nodes > 1)}, "
         f"of which {where.usable / _GIB:.1f} for tensors",
     )
     table.add_row("a GPU at once", f"{found.micro_batch} of a step's {found.batch_size} samples")
@@ -82,9 +82,12 @@ def _facts(found: "Plan") -> Table:
         table.add_row("data", f"{data.shards_per_s:.2f} shards/s of {data.samples_per_shard:.0f} samples")
     if data.epochs:
         table.add_row("epochs", f"{data.epochs:.1f} over {data.samples} samples")
-    host = found.chosen.memory.host * where.gpus_per_node
+    host = found.chosen.memory.host * min(where.gpus_per_node, where.gpus)
     table.add_row("checkpoint", f"{found.checkpoint_bytes / _GIB:.1f} GiB")
-    table.add_row("host memory", f"{host / _GIB:.1f} GiB of a machine for what is offloaded")
+    table.add_row(
+        "host memory",
+        f"{host / _GIB:.1f} GiB of a machine for what is offloaded, {found.copies_bytes / _GIB:.1f} GiB while it saves",
+    )
     return table
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -14,6 +13,8 @@ from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
+from pipeline.train.checkpoints.layout import damaged
+from pipeline.train.checkpoints.saved_settings import saved_settings
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,17 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     their moving average, where the checkpoint has one.
 
     Raises:
-        CheckpointError: nothing there, or weights that don't fit the settings beside them.
+        CheckpointError: nothing there, damaged weights, or weights that don't fit the settings beside them.
     """
     checkpoint = find_checkpoint(checkpoint_url)
-    try:
-        settings = ExperimentSettings.model_validate(checkpoint.manifest["settings"])
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise CheckpointError(f"{checkpoint.url}: made with other settings: {place}: {problem['msg']}") from None
+    settings = saved_settings(checkpoint)
     task_model = untrained(settings, device, settings.seed)
+    files = checkpoint.manifest["files"]
     name = AVERAGE if checkpoint.has(AVERAGE) else WEIGHTS
     try:
         with storage.local_copy(storage.join(checkpoint.url, name)) as file:
+            if any(entry["name"] == name and entry["sha256"] != storage.sha256(file) for entry in files):
+                raise CheckpointError(damaged(storage.join(checkpoint.url, name)))
             task_model.load_state_dict(load_file(file, device=str(device)))
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.url}/{name}: does not fit the model: {error}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from cluster import storage
 from cluster.errors import MissingFileError, StorageError, UserError
 from cluster.process_group import ProcessGroup
-from pipeline.errors import RunError
+from pipeline.errors import CheckpointError, RunError
 from pipeline.train.checkpoints import LATEST, MANIFEST, read_manifest
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.retention import kept
@@ -84,8 +84,15 @@ def fetch_run(run: str, folder: Path) -> None:
             if name.startswith(f"checkpoints/{step}/"):
                 storage.download(storage.join(run, name), folder / name)
         storage.write_text(folder / "checkpoints" / LATEST, step)
-        if not any(problems(read_manifest(str(folder / "checkpoints" / step)))):
+        if _is_whole(str(folder / "checkpoints" / step)):
             break
+
+
+def _is_whole(checkpoint: str) -> bool:
+    try:
+        return not any(problems(read_manifest(checkpoint)))
+    except CheckpointError:
+        return False
 
 
 def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None) -> None:
@@ -102,9 +109,11 @@ def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None) 
         _publish_step(folder, run, f"checkpoints/{step}/", here, there)
     if whole:
         storage.upload(folder / "checkpoints" / LATEST, storage.join(run, "checkpoints", LATEST))
+    # later ones were found damaged: they neither count nor go, and are replaced when the run comes to their steps
+    newest = max((int(step.removeprefix("step-")) for step in whole), default=-1)
     steps = {_step_of(name) for name in here | there if _is_manifest(name)}
-    keep = kept(list(steps), keep_last, keep_every)
-    gone = [name for name in there if _is_of_a_step(name) and _step_of(name) not in keep]
+    keep = kept([step for step in steps if step <= newest], keep_last, keep_every)
+    gone = [name for name in there if _is_of_a_step(name) and _step_of(name) <= newest and _step_of(name) not in keep]
     for name in sorted(gone, key=lambda name: not _is_manifest(name)):  # the manifest first
         storage.remove(storage.join(run, name))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, read_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, read_manifest
 
 _log = logging.getLogger(__name__)
 _READERS = 8
@@ -21,7 +21,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         CheckpointError: there were whole ones, and all are damaged; a run shall not begin anew without being told.
     """
-    damaged: CheckpointError | None = None
+    first: CheckpointError | None = None
     for target in sorted(folder.glob("step-*"), reverse=True):
         if not (target / MANIFEST).exists():
             _log.warning("%s: no %s, so this save never finished; an older checkpoint is used", target, MANIFEST)
@@ -31,11 +31,11 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
             verify(checkpoint)
         except CheckpointError as error:
             _log.warning("%s; an older checkpoint is used", error)
-            damaged = damaged or error
+            first = first or error
             continue
         return checkpoint
-    if damaged is not None:
-        raise CheckpointError(f"{damaged}; there is no older one to go on from: remove {folder} to start anew")
+    if first is not None:
+        raise CheckpointError(f"{first}; there is no older one to go on from: remove {folder} to start anew")
     return None
 
 
@@ -66,7 +66,7 @@ def verify(checkpoint: Checkpoint) -> None:
 def problems(checkpoint: Checkpoint) -> Iterator[str]:
     """A sentence for every file of a checkpoint, local or on storage, that is missing or is not what was saved."""
     if not checkpoint.intact:
-        yield _damaged(storage.join(checkpoint.url, MANIFEST))
+        yield damaged(storage.join(checkpoint.url, MANIFEST))
     with ThreadPoolExecutor(_READERS) as readers:
         found = readers.map(lambda entry: _problem(checkpoint.url, entry), checkpoint.manifest["files"])
         yield from (problem for problem in found if problem is not None)
@@ -77,10 +77,6 @@ def _problem(url: str, entry: dict[str, Any]) -> str | None:
     if not storage.exists(file):
         return f"{file}: missing from its checkpoint"
     if storage.size(file) != entry["bytes"]:
-        return _damaged(file)
+        return damaged(file)
     with storage.local_copy(file) as local:
-        return _damaged(file) if storage.sha256(local) != entry["sha256"] else None
-
-
-def _damaged(file: str) -> str:
-    return f"{file}: damaged, its content is not what was saved"
+        return damaged(file) if storage.sha256(local) != entry["sha256"] else None

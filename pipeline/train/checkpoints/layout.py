@@ -105,6 +105,11 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
     return Checkpoint(url, manifest, not hashed or manifest.get(_HASH) == _hash(manifest))
 
 
+def damaged(file: str) -> str:
+    """What is said of a damaged file of a checkpoint (path or URL)."""
+    return f"{file}: damaged, its content is not what was saved"
+
+
 def _hash(manifest: Mapping[str, Any]) -> str:
     plain = {name: value for name, value in manifest.items() if name != _HASH}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

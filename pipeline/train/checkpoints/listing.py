@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cluster import storage
 from cluster.errors import MissingFileError, StorageError
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, parse_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, parse_manifest
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,16 @@ class Listed:
         url: of the folder.
         bytes: of what is in it.
         latest: whether `latest` names it.
-        checkpoint: None for a save that never finished, from which nothing is ever read.
+        checkpoint: None for a save that never finished, from which nothing is ever read, and where the manifest can't
+            be read.
+        damage: what is wrong with the manifest; None for nothing.
     """
 
     url: str
     bytes: int
     latest: bool
     checkpoint: Checkpoint | None
+    damage: str | None = None
 
 
 def list_checkpoints(url: str) -> list[Listed]:
@@ -52,17 +55,18 @@ def _listed(urls: dict[str, bool], sizes: list[int]) -> list[Listed]:
     """What is in folders, of which one may be the latest; many manifests are read at a time."""
     manifests = storage.read_each(storage.join(url, MANIFEST) for url in urls)
     return [
-        Listed(url, size, latest, _checkpoint(url, content))
+        Listed(url, size, latest, *_checkpoint(url, content))
         for (url, latest), size, content in zip(urls.items(), sizes, manifests, strict=True)
     ]
 
 
-def _checkpoint(url: str, content: bytes | StorageError) -> Checkpoint | None:
+def _checkpoint(url: str, content: bytes | StorageError) -> tuple[Checkpoint | None, str | None]:
     if isinstance(content, MissingFileError):
-        return None
+        return None, None
     if isinstance(content, StorageError):
         raise content
     try:
-        return parse_manifest(url, content)
-    except CheckpointError:
-        return None
+        checkpoint = parse_manifest(url, content)
+    except CheckpointError as error:
+        return None, str(error)
+    return checkpoint, None if checkpoint.intact else damaged(storage.join(url, MANIFEST))

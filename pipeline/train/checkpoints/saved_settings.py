@@ -2,9 +2,10 @@
 
 from pydantic import ValidationError
 
+from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint
+from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint, damaged
 
 
 def saved_settings(checkpoint: Checkpoint) -> ExperimentSettings:
@@ -14,7 +15,7 @@ def saved_settings(checkpoint: Checkpoint) -> ExperimentSettings:
         CheckpointError: the manifest is damaged, or its settings are not those of this version.
     """
     if not checkpoint.intact:
-        raise CheckpointError(f"{checkpoint.url}/{MANIFEST}: damaged, its content is not what was saved")
+        raise CheckpointError(damaged(storage.join(checkpoint.url, MANIFEST)))
     try:
         return ExperimentSettings.model_validate(checkpoint.manifest["settings"])
     except ValidationError as error:

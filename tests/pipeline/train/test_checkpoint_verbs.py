@@ -9,14 +9,17 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from jobs.cli import main
+from pipeline.errors import CheckpointError
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.checkpoints import find_checkpoint, saver
+from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint, saver
 from pipeline.train.checkpoints.layout import manifest_text
+from pipeline.train.checkpoints.listing import list_checkpoints
 from pipeline.train.load import load_trained
 from pipeline.train.loop import train
+from pipeline.train.remote_run import fetch_run, publish_run
 from tiny_training import curve
 
 SETTINGS = ["model.dropout=0", "train.ema_decay=0.9"]
@@ -78,6 +81,27 @@ def test_verify_names_what_is_damaged(run, capsys):
     assert "step-0000000012/ema.safetensors: damaged, its content is not what was saved" in said.out
     assert "step-0000000012: damaged; a run goes on from an older checkpoint that is whole" in said.err
     assert answer(capsys, "verify", run / "checkpoints/step-0000000008")["checkpoints"][0]["problems"] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", None])
+def test_a_damaged_manifest_is_no_torn_save(run, capsys, content):
+    manifest = run / "checkpoints/step-0000000012/manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"cursor"', b'"kursor"') if content is None else content)
+    assert [row["state"] for row in answer(capsys, "ls", run)["checkpoints"]] == [
+        "whole",
+        "damaged: never resumed from",
+    ]
+    said = gavt(capsys, "verify", run, code=2)
+    assert "step-0000000012: damaged; a run goes on from an older checkpoint" in said.err
+    assert "step-0000000012/manifest.json: " in said.out
+
+
+def test_weights_that_are_not_what_was_saved_are_never_evaluated(run):
+    with (run / "checkpoints/step-0000000012/ema.safetensors").open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"\x01")
+    with pytest.raises(CheckpointError, match="ema.safetensors: damaged"):
+        load_trained(str(run), "cpu")
 
 
 def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_the_weights(run, tmp_path, capsys):
@@ -148,6 +172,19 @@ def test_checkpoints_are_as_large_as_planned(command, group, tmp_path, words):
     numbers = sum(file["bytes"] for file in files if file["name"].endswith((".pt", ".safetensors")))
     plan = make_plan(settings_of(command, *words), machines(1, None, None, 80.0, None, 0.4, None))
     assert numbers == pytest.approx(plan.checkpoint_bytes, rel=0.03)
+
+
+def test_a_run_on_s3_goes_on_before_damaged_checkpoints_and_replaces_them(run, s3_bucket, tmp_path):
+    there = f"{s3_bucket}/run"
+    for file in run.rglob("*"):
+        if file.is_file():
+            storage.upload(file, f"{there}/{file.relative_to(run)}")
+    storage.write_text(f"{there}/checkpoints/step-0000000012/manifest.json", "no manifest")
+    fetch_run(there, tmp_path)
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 8
+    shutil.rmtree(tmp_path / "checkpoints/step-0000000012")  # as if another were saved after step 8
+    publish_run(tmp_path, there, keep_last=1, keep_every=None)
+    assert [(row.checkpoint and row.checkpoint.step) for row in list_checkpoints(there)] == [8, None]
 
 
 def test_checkpoints_on_s3_are_listed_verified_and_exported(run, s3_bucket, tmp_path, capsys):
