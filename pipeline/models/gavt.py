@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
 from pipeline.features.float32 import Float32Buffers
+from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.dropout import Dropout
@@ -118,17 +119,11 @@ class Gavt(Float32Buffers):
 
 
 def _aligned_frames(settings: GavtSettings, features: FeatureSettings, times: int) -> tuple[int, ...] | None:
-    """For each of so many times of the audio grid the frame nearest to its middle; None where none are aligned.
-
-    Frames lie evenly over the sound, or at their rate around its middle, as they are decoded.
-    """
+    """For each of so many times of the audio grid the frame nearest to its middle; None where none are aligned."""
     if settings.audio_alignment == "whole":
         return None
     if features.frames == 1:
         raise SettingsError("model.audio_alignment: frames needs features.frames of 2 or more, found 1")
     sound_s = features.audio_samples / features.audio_rate_hz
-    frames_s = features.frames / features.frame_rate_hz if features.frame_rate_hz else sound_s
-    moments = [((time + 0.5) / times - 0.5) * sound_s for time in range(times)]
-    # the frame whose share of frames_s the moment lies in; before the first and behind the last, those
-    shares = [int((moment / frames_s + 0.5) * features.frames // 1) for moment in moments]
-    return tuple(min(max(share, 0), features.frames - 1) for share in shares)
+    shown = FrameTimes(features.frames, features.frame_rate_hz, sound_s)
+    return tuple(shown.nearest(((time + 0.5) / times - 0.5) * sound_s) for time in range(times))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
+from pipeline.features.frame_times import FrameTimes
 from pipeline.samples.clip_frames import ClipFrames
 from pipeline.samples.flac import decode_flac, read_header
 from pipeline.samples.metadata import Box, SampleMetadata
@@ -119,8 +120,8 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
         raise ValueError(f"{key}: its clip can't be decoded: {error}") from error
     sound = _decode_sound(sample, spec)
     begin, end = max(clip.times_s[0], sound.begin_s), min(clip.end_s, sound.end_s)
-    frames_s = spec.frames / spec.frame_rate_hz if spec.frame_rate_hz else spec.audio_s
-    span_s = max(spec.audio_s, frames_s)
+    shown = FrameTimes(spec.frames, spec.frame_rate_hz, spec.audio_s)
+    span_s = max(spec.audio_s, shown.span_s)
     spare_s = end - begin - span_s
     if spare_s < -(clip.end_s - clip.times_s[0]) / len(clip):  # a frame less may be rounding
         raise ValueError(
@@ -129,8 +130,7 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
     start_s = begin + moment * max(0.0, spare_s)
     audio, audio_start_s = sound.cut(start_s + (span_s - spec.audio_s) / 2)
     middle_s = audio_start_s + spec.audio_s / 2
-    times = [middle_s + ((part + 0.5) / spec.frames - 0.5) * frames_s for part in range(spec.frames)]
-    indices = [clip.shown_at(time) for time in times]
+    indices = [clip.shown_at(middle_s + offset) for offset in shown.offsets_s]
     frames: Pixels = np.empty((spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8)
     square: Box = (0.0, 0.0, 1.0, 1.0)
     before: av.VideoFrame | None = None

@@ -61,12 +61,10 @@ def localize(
     Raises:
         MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
         CheckpointError: no checkpoint there.
-        SettingsError: a model of several frames, no such readout, or one whose maps don't lie over the frame.
+        SettingsError: no such readout, or one whose maps don't lie over the frame.
     """
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
-    if (frames := trained.settings.features.frames) > 1:
-        raise SettingsError(f"features.frames: expected a model of 1 frame to follow a video with, found {frames}")
     name = _choose_readout(readout, trained.url)
     if not points_into_frame(name, settings):
         raise SettingsError(

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.evaluate.localize.overlay import lay_heat
-from pipeline.evaluate.localize.track import MapTrack, displayed
+from pipeline.evaluate.localize.shown import displayed
+from pipeline.evaluate.localize.track import MapTrack
 from pipeline.prepare.video_file import open_video
 
 _MOST_FRAMES = 8

@@ -1,6 +1,6 @@
 """The maps of a video over time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -9,27 +9,22 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
-from torch import Tensor
 
 from pipeline.errors import MediaError
-from pipeline.evaluate.localize.video_stream import Picture, Pixels, demux_decoded
+from pipeline.evaluate.localize.moments import FramePlaces, moments_of
 from pipeline.evaluate.metrics.resize import Map
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.features.settings import FeatureSettings
 from pipeline.prepare.audio import read_windows
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile, open_video
+from pipeline.prepare.video_file import open_video
 from pipeline.samples.metadata import Box
 from pipeline.tasks.mma import TaskModel
 
 _Item = TypeVar("_Item")
-_Time = TypeVar("_Time", Fraction, float)
 _AT_ONCE = 16
 """Moments whose sound is decoded together; more would hold more of the track in memory."""
-_ROWS = 480
-"""Height at which frames are handed to the model's crop, as in the paper's stored frames."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,8 @@ def make_track(
     device: torch.device,
     advance: Callable[[float, float], None],
 ) -> MapTrack:
-    """Maps every `every_s` seconds, each from the frame then displayed and the sound around it, cut as in training.
+    """Maps every `every_s` seconds, each from the frame then displayed, the model's other frames around it, and the
+    sound that belongs to them in training. At the ends of the video frames stop and sound is what lies nearest.
 
     Args:
         advance: told (seconds done, seconds in all).
@@ -83,7 +79,10 @@ def make_track(
     Raises:
         MediaError: the video can't be read, or its sound is shorter than the model needs.
     """
-    recipe = PrepareSettings(audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples)
+    recipe = PrepareSettings(
+        audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples, channels=features.audio_channels
+    )
+    places = FramePlaces.of(features)
     times: list[float] = []
     maps: list[Map] = []
     match: list[float] = []
@@ -92,63 +91,24 @@ def make_track(
         duration = pictures_from.duration_s
         step = Fraction(every_s).limit_denominator(1000)
         wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
-        for shown in _in_groups(displayed(pictures_from, wanted, _ROWS), _AT_ONCE):
-            windows = read_windows(sound_from, [time for time, _ in shown], recipe)
-            heard = [(item, window) for item, window in zip(shown, windows, strict=True) if window is not None]
+        for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size), _AT_ONCE):
+            windows = read_windows(sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe)
+            heard = [(moment, window) for moment, window in zip(shown, windows, strict=True) if window is not None]
             if not heard:
                 continue
-            frames = torch.stack([_square_tensor(pixels, features.frame_size) for (_, pixels), _ in heard])
+            frames = torch.stack([torch.stack(moment.frames) for moment, _ in heard])
             audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
-            inputs = (frames[:, None].to(device).float() / 255, torch.from_numpy(audio).to(device))
+            inputs = (frames.to(device).float() / 255, torch.from_numpy(audio).to(device))
             maps.extend(readout(task_model, *inputs).cpu().numpy())
             with torch.no_grad():
                 logit = task_model.match_logit(task_model.model.encode(*inputs).tokens)
             match.extend(torch.sigmoid(logit).cpu().tolist())
-            times.extend(float(time) for (time, _), _ in heard)
-            square = _square_of(heard[0][0][1])
+            times.extend(float(moment.time_s) for moment, _ in heard)
+            square = heard[0][0].square
             advance(times[-1], float(duration))
     if not maps:
         raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
     return MapTrack(np.array(times), np.stack(maps), np.array(match), square)
-
-
-def centre_square(width: int, height: int) -> tuple[int, int, int]:
-    """Left, top and side, in pixels, of the square that the model sees."""
-    side = min(width, height)
-    return (width - side) // 2, (height - side) // 2, side
-
-
-def displayed(video: VideoFile, wanted: Sequence[_Time], most_rows: int) -> Iterator[tuple[_Time, Pixels]]:
-    """(time, pixels) of the picture on screen at each wanted time (s from the video's zero, rising), in one pass."""
-    waiting = iter(wanted)
-    time = next(waiting, None)
-    shown: Picture | None = None
-    for picture in demux_decoded(video, sound=False):
-        while time is not None and shown is not None and time < picture.time_s:
-            yield time, shown.pixels(most_rows)
-            time = next(waiting, None)
-        if time is None:
-            return
-        shown = picture
-    # a picture stays on screen for its own length, then the video is over
-    while time is not None and shown is not None and time < shown.time_s + 2 * video.frame_s:
-        yield time, shown.pixels(most_rows)
-        time = next(waiting, None)
-
-
-def _square_tensor(pixels: Pixels, size: int) -> Tensor:
-    """The centre square [3, size, size], scaled as samples of a shard are."""
-    left, top, side = centre_square(pixels.shape[1], pixels.shape[0])
-    image = Image.fromarray(pixels).resize(
-        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-    )
-    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
-
-
-def _square_of(pixels: Pixels) -> Box:
-    height, width = pixels.shape[:2]
-    left, top, side = centre_square(width, height)
-    return (left / width, top / height, (left + side) / width, (top + side) / height)
 
 
 def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:

@@ -130,12 +130,16 @@ def test_wrong_checkpoints_and_readouts_are_said(run: str, tmp_path: Path) -> No
         localize(str(video), run, str(tmp_path / "out"), over_spectrogram, readout="attention")
 
 
-def test_a_model_of_several_frames_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_three_frames_follows_a_video(tmp_path: Path) -> None:
     one = tiny_experiment()
     settings = one.model_copy(update={"features": one.features.model_copy(update={"frames": 3})})
-    run = write_run(tmp_path / "run", settings)
-    with pytest.raises(SettingsError, match=r"features\.frames: expected a model of 1 frame .*, found 3"):
-        run_on(tmp_path / "in.mp4", run, tmp_path / "out")
+    video = write_video(tmp_path / "in.mp4")
+    result = run_on(video, write_run(tmp_path / "run", settings), tmp_path / "out")
+    assert frame_times(result["overlay"]) == pytest.approx(frame_times(str(video)), abs=0.001)
+    maps = np.load(result["maps"])
+    assert maps["maps"].shape == (6, 32, 32)
+    with Image.open(result["strip"]) as strip:
+        assert strip.size == (6 * 96 + 5 * 8, 64 + 28)
 
 
 def test_maps_blend_between_their_moments() -> None:
