@@ -4,6 +4,7 @@
 
 A benchmark is a file NAME.py beside this one with a function `run() -> list[Result]`. Exit code 0: all keep their
 limits; 1: one does not, or broke; 2: there is no such benchmark. One that needs another machine is said to be left out.
+Each has a process of its own, so that threads, memory and process groups of one are not the next one's.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import importlib
 import json
 import sys
 import traceback
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +43,12 @@ def line(result: "Result") -> str:
     return f"{result.name:<36} {figures:<36} {verdict:<7} against {result.peer}"
 
 
+def measure(name: str) -> "list[Result]":
+    """What a benchmark finds."""
+    found: list[Result] = importlib.import_module(name).run()
+    return found
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Run benchmarks against their limits.")
@@ -57,7 +66,8 @@ def main() -> int:
     left_out: list[str] = []
     for name in given.names or known():
         try:
-            found = importlib.import_module(name).run()
+            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+                found = alone.submit(measure, name).result()
         except NotHere as lack:
             left_out.append(name)
             print(f"{name:<36} not measured: {lack}", file=sys.stderr)

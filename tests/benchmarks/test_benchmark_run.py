@@ -62,6 +62,18 @@ def test_a_broken_one_fails_the_run_and_hides_no_other(folder: Path) -> None:
     assert "no such luck" in done.stderr
 
 
+def test_each_has_a_process_of_its_own(folder: Path) -> None:
+    leaves = "import os\nfrom result import Result\n\ndef run():\n    there = 'LEFT' in os.environ\n"
+    leaves += "    os.environ['LEFT'] = 'x'\n    return [Result('left', float(there), '', 0.0, not there, 'none')]\n"
+    for name in ("first", "second"):
+        (folder / f"{name}.py").write_text(leaves)
+    (folder / "dies.py").write_text("import os\n\ndef run():\n    os._exit(3)\n")
+    done = run(folder, "first", "dies", "second", "--json")
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert [result["figure"] for result in said["results"]] == [0.0, 0.0]
+    assert said["broken"] == ["dies"]
+
+
 def test_one_that_needs_another_machine_is_left_out_and_said(folder: Path) -> None:
     (folder / "far.py").write_text("from result import NotHere\n\ndef run():\n    raise NotHere('no GPU here')\n")
     done = run(folder, "far", "fast", "--json")
