@@ -3,11 +3,8 @@
 from torch import nn
 
 from pipeline.errors import SettingsError
-from pipeline.models.embedders.convnext import ConvNextEmbedder
 from pipeline.models.embedders.convolution import ConvolutionEmbedder
 from pipeline.models.embedders.patch import PatchEmbedder
-from pipeline.models.embedders.resnet import ResNetEmbedder
-from pipeline.models.embedders.vit import VitEmbedder
 from pipeline.models.settings import (
     ConvNextEmbedderSettings,
     ConvolutionEmbedderSettings,
@@ -47,10 +44,17 @@ def build_embedder(
         return PatchEmbedder(settings, channels, width), grid
     if isinstance(settings, ConvolutionEmbedderSettings):
         return ConvolutionEmbedder(settings, channels, width), grid
+    # the others need torchvision, whose import takes longer than all else together
     if isinstance(settings, ResNetEmbedderSettings):
+        from pipeline.models.embedders.resnet import ResNetEmbedder
+
         return ResNetEmbedder(settings, channels, width, last_stage=not audio), grid
     if isinstance(settings, ConvNextEmbedderSettings):
+        from pipeline.models.embedders.convnext import ConvNextEmbedder
+
         return ConvNextEmbedder(settings, channels, width, last_stage=not audio), grid
+    from pipeline.models.embedders.vit import VitEmbedder
+
     return VitEmbedder(settings, channels, grid, width), grid
 
 

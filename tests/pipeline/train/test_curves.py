@@ -27,6 +27,7 @@ def assert_same_curves(reference, runs):
             assert found[curve].outside_at is None, (run.name, found[curve])
 
 
+@pytest.mark.slow
 def test_two_processes_of_any_stage_and_precision_follow_one(command, tmp_path):
     train_all(command.config, [[tmp_path / "one", *words(0, "fp32")]], 1)
     runs = {(1, "fp32"): FP32, (3, "fp32"): FP32, (2, "bf16"): BF16}

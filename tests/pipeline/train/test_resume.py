@@ -11,6 +11,9 @@ from safetensors.torch import load_file
 from cluster import storage
 from cluster.exit_codes import RESTART
 from pipeline.errors import RunError
+from pipeline.settings.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.loop import train
 from pipeline.train.metrics_log import EventLog
 from pipeline.train.remote_logs import local_folder, note_crash
 from pipeline.train.remote_run import fetch_run, run_place
@@ -71,17 +74,19 @@ def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_exactly(command, undistu
     assert_same_run(run, undisturbed)
 
 
-def test_torn_and_damaged_checkpoints_are_never_resumed_from(command, undisturbed, tmp_path):
+def test_torn_and_damaged_checkpoints_are_never_resumed_from(command, group, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    settings = load_settings(str(command.config), ExperimentSettings).settings
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     last, before = (run / "checkpoints" / f"step-{step:010d}" for step in (12, 8))
     (last / "manifest.json").unlink()  # a save that never finished
-    command.finish(run)
+    train(settings, str(run), group, lambda record: None)
     assert_same_run(run, undisturbed)
     with (last / "model.safetensors").open("r+b") as file:  # a bit that fell over
         file.seek(200)
         file.write(b"\xff")
-    command.finish(run)
+    train(settings, str(run), group, lambda record: None)
     assert_same_run(run, undisturbed)
     for folder in (last, before):
         (folder / "rank-00000.json").unlink()
