@@ -168,7 +168,7 @@ def test_a_real_browser_shows_the_page(whole_run: str, tmp_path: Path, width: in
     with Image.open(picture) as image:
         pixels = np.array(image.convert("RGB")).reshape(2400, -1, 3)
     assert pixels.std() > 15  # not blank
-    colours = np.unique(pixels.reshape(-1, 3), axis=0)
+    colours = np.unique(pixels.reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1]))
     assert len(colours) > 500  # curves and pictures, not only text
     rows_with_content = (pixels.std(axis=1).max(axis=1) > 3).mean()
     assert rows_with_content > 0.4
