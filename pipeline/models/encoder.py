@@ -40,16 +40,16 @@ class SelfAttention(nn.Module):
         rate = self.dropout.rate if self.training else 0.0
         attention = None
         if return_attention:
-            attention = weights(query, key)
+            attention = attention_weights(query, key)
             mixed = self.dropout(attention) @ value
         elif rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
-            mixed = self.dropout(weights(query, key)) @ value
+            mixed = self.dropout(attention_weights(query, key)) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
         return self.out(mixed.transpose(1, 2).reshape(batch, count, width)), attention
 
 
-def weights(query: Tensor, key: Tensor) -> Tensor:
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
     """Attention [B, heads, N, N] of queries and keys [B, heads, N, D]."""
     scores: Tensor = (query * key.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return scores.softmax(-1)

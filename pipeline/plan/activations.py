@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pipeline.models.dropout import drop_on_cpu
-from pipeline.models.encoder import weights
+from pipeline.models.encoder import attention_weights
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import example_batch
 
@@ -156,7 +156,7 @@ class _Kernels(TorchFunctionMode):
             rate = given["dropout_p"]
             if self._on_gpu or not rate:  # a CPU has no fused kernel with dropout
                 return _FusedAttention.apply(query, key, value)
-            return drop_on_cpu(weights(query, key), rate) @ value
+            return drop_on_cpu(attention_weights(query, key), rate) @ value
         if func is F.dropout:
             (tensor,), rate = args, given["p"]
             return torch.native_dropout(tensor, rate, True)[0] if self._on_gpu else drop_on_cpu(tensor, rate)
