@@ -111,7 +111,7 @@ def write_config(folder: Path, settings: ExperimentSettings, before: ExperimentS
     """
     if done > settings.train.steps:
         raise RunError(f"{folder}: {done} steps are done, the command says train.steps = {settings.train.steps}")
-    if before is not None:
+    if before is not None and before.train != settings.train:  # else it is the same at each of a million steps
         for step in range(done):
             was, now = (learning_rate_at(step, one.train) for one in (before, settings))
             if not math.isclose(was, now):
