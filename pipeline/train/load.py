@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.models.build import build_on
-from pipeline.models.gavt import Gavt
 from pipeline.settings.experiment import ExperimentSettings
+from pipeline.tasks.example import task_model
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
 from pipeline.train.checkpoints.layout import damaged
@@ -52,6 +52,6 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
 
 def untrained(settings: ExperimentSettings, device: torch.device | str, seed: int) -> TaskModel:
     """A freshly initialised model, in evaluation mode."""
-    model = build_on(device, seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
+    model = build_on(device, seed, lambda: task_model(settings))
     assert isinstance(model, TaskModel)
     return model.eval()
