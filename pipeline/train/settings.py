@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
+_Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class WandbSettings(Settings):
     """Where metrics go beside `metrics.jsonl`."""
@@ -28,7 +30,7 @@ class HealthSettings(Settings):
     spike_factor: float | None = Field(default=None, gt=1)
     """A loss above this many times the mean of the last `spike_window` steps counts as a bad step; off by default."""
     spike_window: int = Field(default=100, gt=1)
-    hang_s: float = Field(default=1800.0, gt=0)
+    hang_s: float = Field(default=1800.0, gt=0, le=1e8)
     """A process that does not finish a step for so long ends the run for a restart; the stacks of all processes go to
     the logs first. Longer than the longest step, validation and checkpoint."""
     straggler_factor: float = Field(default=1.5, gt=1)
@@ -50,7 +52,7 @@ class TrainSettings(Settings):
     """`adam` adds the weight decay to the gradient, `adamw` keeps it apart."""
     learning_rate: float = Field(default=1e-5, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Share, _Share] = (0.9, 0.999)
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "cosine", "wsd"] = "constant"

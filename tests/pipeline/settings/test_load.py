@@ -6,7 +6,7 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 
 
-def write(folder, name: str, **content: object) -> str:
+def write(folder, name: str, /, **content: object) -> str:
     (folder / name).write_text(yaml.safe_dump(content))
     return str(folder / name)
 
@@ -51,6 +51,18 @@ def test_written_settings_read_back_the_same(tmp_path):
         ({"base": "main.yaml"}, [], "its bases include it again"),
         ({"model": {"heads": 7}}, [], "model: expected a number of heads that divides width 512, found heads = 7$"),
         ({"model": {"visual_embedder": {"kind": "resnet"}}}, [], "model.visual_embedder: .*'resnet18'"),
+        ({"train": {"learning_rate": float("inf")}}, [], "train.learning_rate: expected a finite number, found inf"),
+        ({"train": {"steps": True}}, [], "train: expected a number as steps, found true"),
+        ({"train": {"betas": [2, 3]}}, [], "train.betas.0: expected less than 1, found 2"),
+        (
+            {"train": {"activation_checkpointing": 0}},
+            [],
+            "checkpointing: expected 'none' or 'full' or greater than 0, ",
+        ),
+        ({"data": {"train": [{"ur": "a"}]}}, [], "data.train.0.ur: no such setting; did you mean 'url'?"),
+        ({"data": {"train": 3}}, [], "data.train: expected a valid string or a valid list, found 3"),
+        ({"name": ".."}, [], "name: expected text like .*, found '..'"),
+        ({"base": 3}, [], "base: expected a path or a list of paths, found 3"),
         (
             {"model": {"visual_embedder": {"kind": "patch", "pach": 8}}},
             [],
@@ -63,6 +75,29 @@ def test_wrong_settings_end_in_one_sentence_with_the_place(tmp_path, content, ov
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings(file, ExperimentSettings, overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  steps: 3\nseed: 1\ntrain:\n  batch_size: 2\n", "a.yaml:4: .*found the key 'train' a second time"),
+        ("train: &a\n  health: *a\n", "a.yaml: .*found an alias of a part within that part"),
+        ("[" * 2000, "a.yaml: .*too deep to read"),
+        ("name: a\0b\n", "a.yaml: expected YAML, found unacceptable character"),
+    ],
+)
+def test_yaml_that_means_nothing_or_two_things_is_refused(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings(str(tmp_path / "a.yaml"), ExperimentSettings)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_be_written_with_an_exponent_and_names_that_look_like_one_stay_names(tmp_path):
+    settings = load_settings(None, ExperimentSettings, ["train.steps=1e6", "name='12e3'"]).settings
+    assert settings.train.steps == 1_000_000
+    (tmp_path / "c.yaml").write_text(dump_settings(settings))
+    assert load_settings(str(tmp_path / "c.yaml"), ExperimentSettings).settings == settings
 
 
 def test_broken_yaml_and_other_content_are_said_with_file_and_line(tmp_path):

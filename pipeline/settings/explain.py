@@ -1,0 +1,119 @@
+"""What is wrong with settings, in one sentence that names the place, what was expected and what was found."""
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Key = tuple[str, ...]
+_MOST = 50
+_MAPPING = "keys with values"
+_EXPECTED = {
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "invalid_key": "text as a key",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+
+
+def explain(error: ValidationError, kind: type[BaseModel], origins: Mapping[Key, str], path: str) -> str:
+    """A sentence about what pydantic found wrong first.
+
+    Args:
+        origins: dotted key → file or override that set it.
+        path: what is named where nothing set the value.
+    """
+    problems = _about_the_first(error, kind)
+    problem = problems[0]
+    place = place_of(problem["loc"], kind)
+    origin = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), None)
+    origin = origin or next((o for key, o in origins.items() if place and key[: len(place)] == place), path)
+    name = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        known = [name for one in models_at(kind, place[:-1]) for name in one.model_fields]
+        return f"{origin}: {name}: no such setting{did_you_mean(place[-1], known)}"
+    if problem["type"] == "missing":
+        return f"{origin}: {name}: this setting is required and was not given"
+    found = problem["input"]
+    expected = " or ".join(dict.fromkeys(map(_expected, problems)))
+    # settings that don't go together say themselves what was found
+    ending = "" if problem["type"] == "value_error" and isinstance(found, dict) else f", found {found!r}"
+    return f"{origin}: {name}: expected {expected}{ending}"
+
+
+def models_at(kind: type[BaseModel], key: Key) -> list[type[BaseModel]]:
+    """The settings classes that may stand at `key`."""
+    kinds: list[Any] = [kind]
+    for name in key:
+        kinds = [found for one in kinds for found in _inside(one, name)]
+    return [one for one in kinds if _is_model(one)]
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence that says that there is no `name`: the nearest that there is, or all of a few."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    names = sorted(set(known))
+    return f"; known are {', '.join(names)}" if 0 < len(names) <= _MOST else ""
+
+
+def place_of(location: tuple[int | str, ...], kind: type[BaseModel]) -> Key:
+    """The dotted key of an error; where a value may be of several kinds, pydantic adds its name of that kind to it."""
+    place: Key = ()
+    kinds: list[Any] = [kind]
+    kind_follows = False
+    for part in location:
+        if kind_follows:
+            kind_follows = False
+            continue
+        place = (*place, str(part))
+        kinds = [found for one in kinds for found in _inside(one, part)]
+        kind_follows = len(kinds) > 1
+    return place
+
+
+def _about_the_first(error: ValidationError, kind: type[BaseModel]) -> list[ErrorDetails]:
+    """What is wrong in the first wrong place. Where that may be of several kinds, pydantic says of each why it isn't
+    one; the kind that came furthest is what was meant."""
+    problems = error.errors()
+    first = place_of(problems[0]["loc"], kind)
+    about = [problem for problem in problems if place_of(problem["loc"], kind)[: len(first)] == first]
+    deepest = max(len(place_of(problem["loc"], kind)) for problem in about)
+    about = [problem for problem in about if len(place_of(problem["loc"], kind)) == deepest]
+    if deepest > len(first):  # what is misspelt is missing too
+        return sorted(about, key=lambda problem: problem["type"] != "extra_forbidden")[:1]
+    return about
+
+
+def _expected(problem: ErrorDetails) -> str:
+    if problem["type"] == "string_pattern_mismatch":
+        return f"text like {problem['ctx']['pattern']}"
+    words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return _EXPECTED.get(problem["type"], words)
+
+
+def _inside(kind: Any, part: int | str) -> list[Any]:
+    """The kinds of value that may stand at `part` of a value of this kind."""
+    if _is_model(kind):
+        return _kinds(kind.model_fields[str(part)].annotation) if part in kind.model_fields else []
+    arguments = get_args(kind)
+    return _kinds(arguments[-1]) if arguments else []
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The kinds of value of an annotation, besides none at all."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [kind for one in get_args(annotation) for kind in _kinds(one)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
