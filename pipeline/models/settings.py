@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "sync_batch", "group"]
 
 
 class PatchEmbedderSettings(Settings):
@@ -24,6 +24,7 @@ class ConvolutionEmbedderSettings(Settings):
     widths: tuple[int, ...] = Field(default=(32, 64, 128, 128), min_length=1)
     """Channels after each convolution; all but the last have stride 2."""
     norm: Norm = "batch"
+    """As of ResNets."""
 
 
 class ResNetEmbedderSettings(Settings):
@@ -34,9 +35,11 @@ class ResNetEmbedderSettings(Settings):
     """
 
     kind: Literal["resnet18", "resnet50", "resnet101"] = "resnet18"
-    norm: Literal["batch", "group", "frozen"] = "batch"
-    """`batch` is the paper's; its statistics depend on the micro-batch. `group` gives the same values for any batch.
-    `frozen` keeps the statistics, scales and shifts of `weights`, and so gives the same values for any batch too."""
+    norm: Literal[Norm, "frozen"] = "batch"
+    """`batch` is the paper's; its statistics depend on the micro-batch. Those of `sync_batch` are of the micro-batches
+    of all processes together: curves don't depend on the number of processes, as long as no gradients are accumulated,
+    but each norm waits for all processes. `group` gives the same values for any batch. `frozen` keeps the statistics,
+    scales and shifts of `weights`, and so gives the same values for any batch too."""
     weights: str | None = None
     """Where training starts from: a file of torchvision's weights for this network (.pth or .safetensors, path or URL),
     or the name of weights that torchvision fetches, such as IMAGENET1K_V2."""
@@ -46,7 +49,9 @@ class ResNetEmbedderSettings(Settings):
         if self.norm == "frozen" and self.weights is None:
             raise ValueError("weights to freeze the statistics of, found norm = frozen without weights")
         if self.norm == "group" and self.weights is not None:
-            raise ValueError("norm = batch or frozen with weights, which were trained with batch norm; found group")
+            raise ValueError(
+                "norm = batch, sync_batch or frozen with weights, which were trained with batch norm; found group"
+            )
         return self
 
 

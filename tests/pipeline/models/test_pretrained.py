@@ -185,7 +185,10 @@ def test_a_known_name_is_fetched_by_torchvision(tmp_path, monkeypatch):
     ("embedder", "sentence"),
     [
         ({"kind": "resnet50", "norm": "frozen"}, "weights to freeze the statistics of"),
-        ({"kind": "resnet50", "norm": "group", "weights": "IMAGENET1K_V2"}, "norm = batch or frozen with weights"),
+        (
+            {"kind": "resnet50", "norm": "group", "weights": "IMAGENET1K_V2"},
+            "norm = batch, sync_batch or frozen with",
+        ),
     ],
 )
 def test_norms_that_do_not_fit_the_weights_are_refused(embedder, sentence):

@@ -1,0 +1,27 @@
+"""Norms by the names that settings give them."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import nn
+
+from pipeline.models.norms.batch import BatchNorm2d
+from pipeline.models.norms.frozen import FrozenBatchNorm2d
+from pipeline.models.norms.sync_batch import SyncBatchNorm2d
+
+_GROUPS = 8
+
+
+def norm_layer(norm: Literal["batch", "sync_batch", "group", "frozen"]) -> Callable[[int], nn.Module]:
+    """What makes a norm over that many channels."""
+    layers: dict[str, Callable[[int], nn.Module]] = {
+        "batch": BatchNorm2d,
+        "sync_batch": SyncBatchNorm2d,
+        "group": _group_norm,
+        "frozen": FrozenBatchNorm2d,
+    }
+    return layers[norm]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(_GROUPS, channels)
