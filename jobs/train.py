@@ -4,12 +4,10 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -43,7 +41,10 @@ def train(
     that hung, where none of --nproc and --restarts is given, which make it 75.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
-    with _nothing_to_save():
+    from pipeline.train.stop_signals import StartUp
+
+    starting = StartUp(says=_is_main(), alone=os.environ.get("WORLD_SIZE", "1") == "1")
+    with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
         from cluster.launch import launch_local, launched
         from pipeline.settings.experiment import ExperimentSettings
@@ -56,54 +57,36 @@ def train(
         launches = (nproc > 1 or restarts > 0) and not launched()
         if not launches:
             import_module("pipeline.train.loop")  # which takes seconds
-    if launches:
-        words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
+        if launches:
+            words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
+            if dry_run:
+                code = launch_local(words, nproc, on_crash=_say_crash)
+            else:
+                code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
+            if code:
+                raise SystemExit(code)
+            return
         if dry_run:
-            code = launch_local(words, nproc, on_crash=_say_crash)
-        else:
-            code = launch_local(words, nproc, restarts, partial(_newest, folder), partial(_note_crash, folder))
-        if code:
-            raise SystemExit(code)
-        return
-    if dry_run:
-        _dry_run_here(settings, dry_steps, as_json)
-        return
-    result = _train_here(settings, folder, as_json, steps)
-    if result.stopped_by is not None:
+            _dry_run_here(starting, settings, dry_steps, as_json)
+            return
+        result = _train_here(starting, settings, folder, as_json, steps)
+        if result.stopped_by is not None:
+            if _is_main():
+                sys.stderr.write(
+                    f"gavt: stopped by {result.stopped_by} after step {result.step}; "
+                    "the same command goes on from there\n"
+                )
+                sys.stderr.flush()
+            raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
         if _is_main():
-            sys.stderr.write(
-                f"gavt: stopped by {result.stopped_by} after step {result.step}; the same command goes on from there\n"
-            )
-            sys.stderr.flush()
-        raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
-    if _is_main():
-        console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
-        if as_json:
-            print_json({"run": folder, "step": result.step, "last": result.last})
+            console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
+            if as_json:
+                print_json({"run": folder, "step": result.step, "last": result.last})
 
 
 def _is_main() -> bool:
     """Whether this process speaks for the job."""
     return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def _nothing_to_save() -> Iterator[None]:
-    """A block in which SIGTERM and SIGUSR2 end the process at once, with the exit code that asks for a restart."""
-    from cluster.exit_codes import RESTART
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if _is_main():
-            os.write(2, f"gavt: stopped by {name} before the first step; the same command goes on\n".encode())
-        os._exit(RESTART)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGUSR2)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _newest(run: str) -> str | None:
@@ -140,15 +123,14 @@ def _note_crash(run: str, failure: Any, left: int | None) -> None:
         sys.stderr.write(f"gavt: {error}\n")
 
 
-def _dry_run_here(settings: Any, steps: int, as_json: bool) -> None:
+def _dry_run_here(starting: Any, settings: Any, steps: int, as_json: bool) -> None:
     from cluster.process_group import join_process_group
     from pipeline.train.dry_run import dry_run
 
-    group = join_process_group()
-    try:
+    with ExitStack() as leaving, starting.heard():
+        group = join_process_group()
+        leaving.callback(group.leave)
         found = dry_run(settings, group, steps)
-    finally:
-        group.leave()
     if not group.is_main:
         return
     at_once = f"{found.micro_batch} samples a process at once, {found.accumulated} times a step"
@@ -171,21 +153,24 @@ def _finite(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"losses": [loss if math.isfinite(loss) else None for loss in result["losses"]]}
 
 
-def _train_here(settings: Any, folder: str, as_json: bool, steps: tuple[int, int] | tuple[()] | None) -> Any:
+def _train_here(
+    starting: Any, settings: Any, folder: str, as_json: bool, steps: tuple[int, int] | tuple[()] | None
+) -> Any:
     from cluster.process_group import join_process_group
     from jobs.train_line import TrainLine
     from pipeline.train.loop import train as train_loop
     from pipeline.train.profile import ProfileRequest
+    from pipeline.train.stop_signals import NUMBERS
 
-    # the watchdog, which says more, comes before the time limit of collectives
-    group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
-    try:
+    with ExitStack() as leaving, starting.heard():
+        # the watchdog, which says more, comes before the time limit of collectives
+        group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
+        leaving.callback(group.leave)
+        starting.have_met()
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
-            result = train_loop(settings, folder, group, line.update, asked)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            result = train_loop(settings, folder, group, line.update, asked, starting.signals)
+        for number in NUMBERS:
             signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it
         return result
-    finally:
-        group.leave()

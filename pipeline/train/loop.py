@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -61,12 +62,14 @@ def train(
     group: ProcessGroup,
     on_record: Callable[[Record], None],
     profile: ProfileRequest | None = None,
+    signals: StopSignals | None = None,
 ) -> TrainResult:
     """Train, or go on training, in the run folder `run` (path or URL); every process of the job calls it.
 
     Args:
         on_record: called on the main process with each step's numbers, for the live line.
         profile: steps whose operations are recorded.
+        signals: noted by the caller; else they are noted as long as this lasts.
 
     Raises:
         RunError: the run folder is in use or has other settings, or the loss is no longer a number.
@@ -74,9 +77,12 @@ def train(
         ShardSetError: the training data is missing or damaged.
     """
     clock = RunClock(time.time())
-    micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
-    compute_repeatably()
-    with run_place(run, group, settings.train) as (folder, publish), stop_signals() as signals:
+    with ExitStack() as stack:
+        if signals is None:
+            signals = stack.enter_context(stop_signals())
+        micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
+        compute_repeatably()
+        folder, publish = stack.enter_context(run_place(run, group, settings.train))
         before = group.on_main(lambda: settings_before(folder, settings))
         log, hang_s = folder / "logs" / f"rank-{group.rank:05d}.log", settings.train.health.hang_s
         with log_to(log), Watchdog(folder, group, hang_s) as watchdog:
@@ -157,6 +163,7 @@ class _Training:
     def _stopped_meanwhile(self, signals: StopSignals) -> str | None:
         """Name of the signal that some process got while all was built: then there is nothing to save."""
         received = max(self.group.gather_objects(int(signals.received)))
+        signals.started.set()
         return signal.Signals(received).name if received else None
 
     def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:

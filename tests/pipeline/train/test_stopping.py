@@ -1,6 +1,8 @@
 """What asks a run to save and leave, and data that ends too early."""
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.exit_codes import RESTART
+from cluster.exit_codes import INTERRUPTED, RESTART
+from cluster.free_port import free_port
 from cluster.time_limit import STARTED, end_time, time_is_up
 from jobs.cli import main
 from pipeline.errors import RunError, ShardSetError
@@ -52,6 +55,55 @@ def test_a_signal_while_the_program_starts_asks_for_a_restart_too(name):
     ended = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
     assert ended.returncode == RESTART
     assert f"stopped by {name} before the first step" in ended.stderr
+
+
+MEETS_OTHERS = """
+import sys
+from pipeline.train.stop_signals import StartUp
+starting = StartUp(says=sys.argv[1] == "0", alone=False)
+with starting.noted(), starting.heard():
+    from cluster.process_group import join_process_group
+    join_process_group()
+"""
+
+
+def test_a_signal_while_processes_wait_for_each_other_ends_them_for_a_restart():
+    root = str(Path(__file__).parents[3])
+    ends = {}
+    with socket.create_server(("127.0.0.1", 0)) as first:  # where rank 1 takes it for the first process
+        ports = {"0": free_port(), "1": first.getsockname()[1], "0 too": free_port()}
+        for name, port in ports.items():
+            job = {"RANK": name[0], "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            command = [sys.executable, "-c", MEETS_OTHERS, name[0]]
+            ends[name] = subprocess.Popen(command, cwd=root, env=os.environ | job, stderr=subprocess.PIPE, text=True)
+        try:
+            connection, _ = first.accept()
+            for name in ("0", "0 too"):
+                wait_until_it_listens(ports[name], ends[name])
+            for process, number in zip(ends.values(), (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT), strict=True):
+                process.send_signal(number)
+            said = [process.communicate(timeout=20)[1] for process in ends.values()]
+            connection.close()
+        finally:
+            for process in ends.values():
+                process.kill()
+    assert [process.returncode for process in ends.values()] == [RESTART, RESTART, INTERRUPTED], said
+    assert said == [
+        "gavt: stopped by SIGTERM before the first step; the same command goes on\n",
+        "",
+        "gavt: interrupted before the first step; the same command goes on\n",
+    ]
+
+
+def wait_until_it_listens(port, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_signal_while_the_program_ends_does_not_make_a_failure_of_it():
