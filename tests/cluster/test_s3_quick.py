@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
-from cluster.s3_quick import Get, QuickS3
+from cluster.s3.quick import Get, QuickS3
 
 GOOD = b'HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nETag: "Ab"\r\nContent-Range: bytes 2-6/9\r\n\r\nhello'
 

@@ -13,7 +13,7 @@ import pytest
 
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
-from cluster.s3_filesystem import PATIENCE
+from cluster.s3.patience import PATIENCE
 from jobs.local.s3 import S3Server
 
 

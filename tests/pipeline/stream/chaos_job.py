@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from chaos_rank import Job, write_whole
 
-from cluster.cache_account import lock
+from cluster.node_cache.file_lock import lock
 
 REPOSITORY = Path(__file__).parents[3]
 TOKEN = "GAVT_TEST_CHAOS"

@@ -106,7 +106,7 @@ def test_the_log_of_a_run_ends_with_it(tmp_path):
     for name in ("first", "second"):
         with log_to(tmp_path / name):
             logging.getLogger("pipeline.train").info("of the %s", name)
-            logging.getLogger("cluster.s3_filesystem").warning("storage of the %s", name)
+            logging.getLogger("cluster.s3.filesystem").warning("storage of the %s", name)
     assert (tmp_path / "first").read_text().count("of the first") == 2
     assert "second" not in (tmp_path / "first").read_text()
 

@@ -1,0 +1,218 @@
+"""s3fs, made to survive a storage that fails for a while.
+
+s3fs by itself tries a request again after broken connections and SlowDown, but not after 500, 502 or a plain 503, not
+where it can't connect, not while it reads the parts of a large file, and without a limit in time. Here every request is
+tried until it succeeds, fails for good, or patience ends, and what is read is one version of a file, whole.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import aiohttp
+from botocore.exceptions import BotoCoreError
+from fsspec.asyn import sync, sync_wrapper
+from s3fs import S3FileSystem
+
+from cluster.s3.failures import error_code, is_precondition_failed
+from cluster.s3.patience import PatientRequests, patience_s
+from cluster.s3.quick import Get, QuickS3
+from cluster.s3.ranges import PART, PARTS_AT_ONCE, RESTARTS, Begun, RangedReader
+
+_Account = tuple[str, Any, str] | None
+
+_ABORT_S = 10.0
+_MOST_PARTS = 10_000
+_CONNECTIONS = 64
+_log = logging.getLogger(__name__)
+
+
+class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
+    """S3 through s3fs, each request tried again with growing, random pauses while its failure is one that passes.
+
+    Listings are never cached: other processes write to the same prefix.
+    """
+
+    cachable = False  # the caller knows better when an instance serves
+    retries = 1  # of s3fs itself
+
+    def __init__(self) -> None:
+        super().__init__(
+            use_listings_cache=False,
+            config_kwargs={
+                "connect_timeout": 10,
+                "read_timeout": 30,
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
+                "max_pool_connections": _CONNECTIONS,
+            },
+        )
+        self._requests = PatientRequests()
+        self._ranges = RangedReader(partial(self._call_once, "get_object"), self._requests)
+        self._doubtful: set[tuple[str, str]] = set()
+        self._quick = QuickS3(lambda bucket: cast("_Account", sync(self.loop, self._account, bucket)))
+
+    def get_range(self, path: str, start: int, end: int, etag: str | None = None) -> bytes:
+        """Bytes `start` to `end` of an object, fewer where it ends before; of the version `etag` unless it is None.
+
+        A broken stream goes on at the byte where it broke.
+        """
+        get = Get(path, start, end, etag)
+        if self._quick.ask(get, patience_s()):
+            self._requests.answered = True
+            return get.body.content()
+        return bytes(sync(self.loop, self._go_on, get))
+
+    def get_many(self, gets: Iterable[Get], at_once: int) -> Iterator[bytes | Exception]:
+        """What `get_range` or `cat_file` would give or raise for each, `at_once` asked for at a time, in order."""
+        return self._quick.ask_many(
+            gets, at_once, patience_s(), lambda get: asyncio.run_coroutine_threadsafe(self._go_on(get), self.loop)
+        )
+
+    def head(self, path: str) -> tuple[int, str]:
+        """Size and ETag of an object, with one request."""
+        get = Get(path, method="HEAD")
+        if self._quick.ask(get, patience_s()) and "etag" in get.body.headers:
+            return get.body.length, get.body.headers["etag"]
+        bucket, key, _ = self.split_path(path)
+        answer = sync(self.loop, self._call_s3, "head_object", Bucket=bucket, Key=key)
+        return int(answer["ContentLength"]), str(answer["ETag"])
+
+    async def _put_if_absent(self, path: str, content: bytes) -> bool:
+        """Write an object unless one is there; whether it was written."""
+        bucket, key, _ = self.split_path(path)
+        writer = secrets.token_hex(8)
+
+        async def put() -> None:
+            await self._call_once(
+                "put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", Metadata={"writer": writer}
+            )
+
+        try:
+            await self._requests.make(put, patience_s(), len(content))
+        except OSError as error:
+            if not is_precondition_failed(error):
+                raise
+            # what is there may be our own: the answer was lost, and the request repeated, maybe by the library
+            try:
+                there = await self._call_s3("head_object", Bucket=bucket, Key=key)
+            except FileNotFoundError:
+                return False  # it was another's, who has removed it
+            return bool(there["Metadata"].get("writer") == writer)
+        return True
+
+    put_if_absent = sync_wrapper(_put_if_absent)
+
+    async def _exists(self, path: str) -> bool:
+        try:
+            await self._info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    exists = sync_wrapper(_exists)
+
+    async def _call_once(self, method: str, **words: Any) -> Any:
+        return await super()._call_s3(method, **words)
+
+    async def _call_s3(self, method: str, *more: Any, **words: Any) -> Any:
+        body = words.get("Body")
+        patience = min(_ABORT_S, patience_s()) if method == "abort_multipart_upload" else patience_s()
+        call, attempts = super()._call_s3, 0
+
+        async def request() -> Any:
+            nonlocal attempts
+            attempts += 1
+            return await call(method, *more, **words)
+
+        result = await self._requests.make(request, patience, len(body) if body else 0)
+        if method == "create_multipart_upload" and attempts > 1:
+            self._doubtful.add((words["Bucket"], words["Key"]))
+        return result
+
+    async def _cat_file(
+        self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **more: Any
+    ) -> bytes:
+        bucket, key, _ = self.split_path(path)
+        if start is not None and end is not None:
+            return (await self._ranges.read(bucket, key, start, end))[0]
+        parts: dict[int, bytes] = {}
+        await self._ranges.read_all(bucket, key, parts.__setitem__, parts.clear)
+        return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+
+    async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
+        bucket, key, _ = self.split_path(rpath)
+        with open(lpath, "wb") as file:
+
+            def write(offset: int, content: bytes) -> None:
+                file.seek(offset)
+                file.write(content)
+
+            await self._ranges.read_all(bucket, key, write, lambda: file.truncate(0))
+
+    async def _go_on(self, get: Get) -> bytes:
+        """Patiently get what a quick request did not, after the bytes that came."""
+        if get.end is None:
+            return await self._cat_file(get.path)
+        begun = Begun()
+        if get.body.pieces and "etag" in get.body.headers:
+            whole = get.body.headers.get("content-range", "").rpartition("/")[2]
+            begun = Begun(get.body.pieces, int(whole) if whole.isdigit() else 0, get.body.headers["etag"])
+        bucket, key, _ = self.split_path(get.path)
+        return (await self._ranges.read(bucket, key, get.start, get.end, get.etag, begun))[0]
+
+    async def _account(self, bucket: str) -> _Account:
+        """What comes before the key in the URLs of a bucket's objects, who asks, and the region."""
+        await self.set_session()
+        credentials = await self.session.get_credentials()
+        if credentials is None:
+            return None
+        url = await self._s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "x"})
+        address = url.partition("?")[0].removesuffix("x")
+        return address, await credentials.get_frozen_credentials(), self._s3.meta.region_name
+
+    async def _put_file(self, lpath: str, rpath: str, **more: Any) -> None:
+        size = os.path.getsize(lpath)
+        put = super()._put_file
+        how = {"chunksize": max(PART, -(-size // _MOST_PARTS)), "max_concurrency": PARTS_AT_ONCE}
+        await self._once_more_if_vanished(rpath, lambda: put(lpath, rpath, **how))
+        stored = (await self._info(rpath))["size"]
+        if stored != size:
+            raise OSError(errno.EIO, f"expected {size} bytes after writing, found {stored}")
+
+    async def _pipe_file(self, path: str, data: bytes, **more: Any) -> None:
+        put = super()._pipe_file
+        await self._once_more_if_vanished(path, lambda: put(path, data, chunksize=PART, max_concurrency=PARTS_AT_ONCE))
+
+    async def _once_more_if_vanished(self, path: str, put: Callable[[], Awaitable[Any]]) -> None:
+        """Upload again when the upload in parts is gone: it was completed by a request whose answer was lost."""
+        for restart in range(RESTARTS):
+            try:
+                await put()
+                await self._abort_lost_uploads(path)
+                return
+            except FileNotFoundError as error:
+                if error_code(error) != "NoSuchUpload" or restart == RESTARTS - 1:
+                    raise
+
+    async def _abort_lost_uploads(self, path: str) -> None:
+        """Remove uploads in parts that were begun by requests whose answers were lost: nobody knows their ids."""
+        bucket, key, _ = self.split_path(path)
+        if (bucket, key) in self._doubtful:
+            self._doubtful.discard((bucket, key))
+            found = await self._call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
+            for upload in found.get("Uploads", []):
+                if upload["Key"] == key:
+                    await self._abort_mpu(bucket, key, upload["UploadId"])
+
+    async def _abort_mpu(self, bucket: str, key: str, mpu: str) -> None:
+        try:
+            await super()._abort_mpu(bucket, key, mpu)
+        except FileNotFoundError:
+            return
+        except (OSError, BotoCoreError, aiohttp.ClientError) as error:
+            _log.warning("s3://%s/%s: parts of an upload that failed may be left there: %s", bucket, key, error)

@@ -1,0 +1,100 @@
+"""Requests that are made again while they fail in ways that pass."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+from cluster.errors import GaveUpError, StorageError
+from cluster.s3.failures import is_answer, is_transient
+
+T = TypeVar("T")
+
+PATIENCE = "GAVT_STORAGE_PATIENCE_S"
+"""Variable: for how long (s) a request is tried again while it fails in ways that pass; 180 where it is not set."""
+_PATIENCE_S = 180.0
+_UNREACHABLE_S = 20.0  # a server that never answered is more likely a wrong address than a server that restarts
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError)
+_ATTEMPT_S = 45.0
+_SLOWEST_BYTES_S = 256_000
+_LONGEST_PAUSE_S = 8.0
+_NEWS = 64 << 10  # bytes after which a broken answer counts as progress
+
+
+def patience_s() -> float:
+    """For how long a request is tried, from the variable `GAVT_STORAGE_PATIENCE_S`.
+
+    Raises:
+        StorageError: it is set to something else than a number of seconds.
+    """
+    text = os.environ.get(PATIENCE)
+    if text is None:
+        return _PATIENCE_S
+    try:
+        seconds = float(text)
+        if not 0 <= seconds < float("inf"):
+            raise ValueError
+    except ValueError:
+        raise StorageError(f"{PATIENCE}: expected a number of seconds, found {text!r}") from None
+    return seconds
+
+
+class PatientRequests:
+    """The requests of one client, each tried again with growing, random pauses.
+
+    Attributes:
+        answered: whether the server has ever said anything.
+    """
+
+    def __init__(self) -> None:
+        self.answered = False
+
+    async def make(
+        self,
+        request: Callable[[], Awaitable[T]],
+        patience: float,
+        size: int,
+        came: Callable[[], int] = lambda: 0,
+    ) -> T:
+        """Make a request until it succeeds; patience begins anew with progress, as `came` counts it (bytes).
+
+        Args:
+            request: begins it; called for every attempt.
+            patience: for how long (s).
+            size: bytes that go over the wire; a large one may take longer.
+            came: bytes that came so far, of all attempts.
+
+        Raises:
+            GaveUpError: it failed until patience ended.
+        """
+        begun = time.monotonic()
+        attempts = failures = known = 0
+        while True:
+            attempts += 1
+            failures += 1
+            left = patience - (time.monotonic() - begun)
+            limit = max(1.0, min(left, _ATTEMPT_S + size / _SLOWEST_BYTES_S))
+            try:
+                result = await asyncio.wait_for(request(), limit)
+            except Exception as error:
+                self.answered |= is_answer(error)
+                if not is_transient(error):
+                    raise
+                if came() - known >= _NEWS:
+                    begun, failures, known = time.monotonic(), 0, came()
+                    continue
+                spent = time.monotonic() - begun
+                unreachable = isinstance(error, _UNREACHABLE) and not self.answered
+                pause = random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2**failures)
+                if spent + pause > (min(patience, _UNREACHABLE_S) if unreachable else patience):
+                    said = " ".join(str(error).split()) or f"no whole answer within {limit:.0f} s"
+                    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+                    raise GaveUpError(f"{said}; gave up after {times} in {spent:.0f} s") from error
+                await asyncio.sleep(pause)
+            else:
+                self.answered = True
+                return result

@@ -1,0 +1,49 @@
+"""Files on local disk and on object storage, behind one set of functions.
+
+A path is a local path or a URL such as `s3://bucket/key`. Endpoint and credentials of S3 come from the usual variables
+(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`, or the files in `~/.aws`).
+Writes are atomic: a reader sees the old file or the new one, never half of one. On S3, what fails in ways that pass
+(503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180 unless set.
+"""
+
+from cluster.storage.copying import download, local_copy, upload
+from cluster.storage.filesystems import get_ready
+from cluster.storage.listing import FileInfo, exists, list_files, size
+from cluster.storage.location import Location, is_remote, join
+from cluster.storage.many import read_each, read_many, read_parts
+from cluster.storage.parts import open_read, read_part, read_range
+from cluster.storage.reading import read_bytes, read_json, read_text, sha256
+from cluster.storage.removing import remove, remove_parts
+from cluster.storage.versions import FileVersion, version
+from cluster.storage.writing import create, write_bytes, write_text
+
+__all__ = [
+    "FileInfo",
+    "FileVersion",
+    "Location",
+    "create",
+    "download",
+    "exists",
+    "get_ready",
+    "is_remote",
+    "join",
+    "list_files",
+    "local_copy",
+    "open_read",
+    "read_bytes",
+    "read_each",
+    "read_json",
+    "read_many",
+    "read_part",
+    "read_parts",
+    "read_range",
+    "read_text",
+    "remove",
+    "remove_parts",
+    "sha256",
+    "size",
+    "upload",
+    "version",
+    "write_bytes",
+    "write_text",
+]

@@ -1,0 +1,52 @@
+"""Files copied between local disk and storage."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.errors import MissingFileError
+from cluster.storage.filesystems import open_filesystem
+from cluster.storage.location import Location, is_remote, path_of
+from cluster.storage.part_files import replaced_when_done
+from cluster.storage.plain_errors import said_plainly
+
+
+def upload(local_path: Location, url: Location) -> None:
+    """Copy a local file to a path or URL; it appears there whole or not at all."""
+    if not path_of(local_path).is_file():
+        raise MissingFileError(f"{os.fspath(local_path)}: no such file")
+    if is_remote(url):
+        filesystem, path = open_filesystem(url)
+        with said_plainly("write", url):
+            filesystem.put_file(os.fspath(path_of(local_path)), path)
+        return
+    with said_plainly("write", url), replaced_when_done(url) as part:
+        shutil.copyfile(path_of(local_path), part)
+
+
+def download(url: Location, local_path: Location) -> None:
+    """Copy a file to a local path; it appears there whole or not at all."""
+    if not is_remote(url):
+        upload(path_of(url), local_path)
+        return
+    filesystem, path = open_filesystem(url)
+    with said_plainly("read", url), replaced_when_done(local_path) as part:
+        filesystem.get_file(path, os.fspath(part))
+
+
+@contextmanager
+def local_copy(url: Location) -> Iterator[Path]:
+    """A local path with the file's content: the file itself where it is local, else a copy removed at the end."""
+    if not is_remote(url):
+        path = path_of(url)
+        if not path.exists():
+            raise MissingFileError(f"{os.fspath(url)}: no such file")
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
+        copy = Path(folder) / os.fspath(url).rsplit("/", 1)[-1]
+        download(url, copy)
+        yield copy

@@ -1,0 +1,26 @@
+"""Paths and URLs."""
+
+import os
+from pathlib import Path
+
+Location = str | os.PathLike[str]
+
+
+def is_remote(url: Location) -> bool:
+    """Whether `url` names another machine's storage (`s3://…`) rather than a local path."""
+    return "://" in os.fspath(url) and not os.fspath(url).startswith("file://")
+
+
+def is_s3(url: Location) -> bool:
+    """Whether `url` names an object on S3."""
+    return os.fspath(url).startswith("s3://")
+
+
+def join(base: Location, *parts: str) -> str:
+    """`base` with `parts` below it."""
+    return "/".join([os.fspath(base).rstrip("/") or "/", *parts]).replace("//", "/", 1 if base == "/" else 0)
+
+
+def path_of(url: Location) -> Path:
+    """The path of a local file, whose URL may be `file://…`."""
+    return Path(os.fspath(url).removeprefix("file://"))

@@ -1,0 +1,49 @@
+"""Local files that appear whole: they are written beside their place, as `.NAME.RANDOM.part`, and moved into it."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.storage.location import Location, path_of
+
+PARTS = ".*.part"
+"""Pattern of their names; what a killed process left is named so, too."""
+
+
+def is_part(name: str) -> bool:
+    """Whether a local file is one that `replaced_when_done` writes into, or what a killed process left of it."""
+    last = name.rsplit("/", 1)[-1]
+    return last.startswith(".") and last.endswith(".part")
+
+
+@contextmanager
+def replaced_when_done(target: Location, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file beside `target`; it takes the target's place when the block ends well."""
+    with part_beside(target) as part:
+        yield part
+        if durable:
+            make_durable(part)
+        part.replace(path_of(target))
+
+
+@contextmanager
+def part_beside(target: Location) -> Iterator[Path]:
+    """A temporary file beside `target`, which others may read; removed at the end where it still has its name."""
+    path = path_of(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    part.chmod(0o644)
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def make_durable(path: Path) -> None:
+    """Wait until the disk has a file's content."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

@@ -1,0 +1,81 @@
+"""Ranges of bytes of a file."""
+
+import os
+from typing import IO, cast
+
+from cluster.errors import ChangedFileError, StorageError
+from cluster.remote_file import RemoteFile
+from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.storage.listing import size
+from cluster.storage.location import Location, is_remote, path_of
+from cluster.storage.plain_errors import changed, said_plainly
+from cluster.storage.versions import FileVersion, local_version
+
+
+def read_part(url: Location, start: int, length: int, version: FileVersion | None = None) -> bytes:
+    """Exactly `length` bytes of a file from byte `start`, of one version: of `version`, or of whichever is there.
+
+    A broken stream goes on at the byte where it broke. Storage that is neither local nor S3 can't be asked for a
+    version: there only the length is checked.
+
+    Raises:
+        ChangedFileError: another version is there.
+        UnreachableError: the storage failed until patience ended.
+        StorageError: the file ends before, is missing (`MissingFileError`) or can't be read.
+    """
+    with said_plainly("read", url):
+        if not is_remote(url):
+            content = _read_local(os.fspath(url).removeprefix("file://"), start, length, version)
+        else:
+            filesystem, path = open_filesystem(url)
+            if length == 0:
+                content = b""
+            elif (s3 := s3_of(url)) is not None:
+                content = s3.get_range(path, start, start + length, None if version is None else version.etag)
+            else:
+                content = bytes(filesystem.cat_file(path, start=start, end=start + length))
+        return whole(url, content, start, length)
+
+
+def read_range(url: Location, start: int, length: int) -> bytes:
+    """`length` bytes of a file from byte `start`; fewer where the file ends before."""
+    if length == 0:
+        return b""  # S3 knows no empty range and would send the whole file
+    filesystem, path = open_filesystem(url)
+    with said_plainly("read", url):
+        if (s3 := s3_of(url)) is not None:
+            return s3.get_range(path, start, start + length)
+        return bytes(filesystem.cat_file(path, start=start, end=start + length))
+
+
+def open_read(url: Location) -> IO[bytes]:
+    """Open a file for reading, seekable; on object storage blocks are fetched as they are asked for."""
+    if is_remote(url):
+        return cast("IO[bytes]", RemoteFile(lambda start, length: read_range(url, start, length), size(url)))
+    with said_plainly("read", url):
+        return path_of(url).open("rb")
+
+
+def whole(url: Location, content: bytes, start: int, length: int) -> bytes:
+    """The content that was read, which has to have `length` bytes.
+
+    Raises:
+        StorageError: it hasn't.
+    """
+    if len(content) != length:
+        raise StorageError(f"{os.fspath(url)}: expected {length} bytes from byte {start} on, found {len(content)}")
+    return content
+
+
+def _read_local(path: str, start: int, length: int, version: FileVersion | None) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if version is not None and local_version(os.fstat(file)) != version:
+            raise ChangedFileError(changed(path))
+        pieces = []
+        while length and (piece := os.pread(file, length, start)):  # one call reads 2 GiB at most
+            pieces.append(piece)
+            start, length = start + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(file)

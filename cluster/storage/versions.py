@@ -1,0 +1,36 @@
+"""Versions of files: what tells a file from the one that was there before."""
+
+import os
+from dataclasses import dataclass
+
+from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.storage.location import Location, is_remote, path_of
+from cluster.storage.plain_errors import said_plainly
+
+
+@dataclass(frozen=True)
+class FileVersion:
+    """One version of a file: its size in bytes, and its ETag (of a local file: time of change, size and inode)."""
+
+    size: int
+    etag: str
+
+
+def version(url: Location) -> FileVersion:
+    """Size and ETag of a file, with one request. Where there are no ETags, what tells versions apart stands in for one.
+
+    Raises:
+        MissingFileError, ForbiddenError, UnreachableError, StorageError: as the names say.
+    """
+    with said_plainly("read", url):
+        if not is_remote(url):
+            return local_version(os.stat(path_of(url)))
+        filesystem, path = open_filesystem(url)
+        if (s3 := s3_of(url)) is not None:
+            return FileVersion(*s3.head(path))
+        return FileVersion(int(filesystem.size(path)), str(filesystem.ukey(path)))
+
+
+def local_version(status: os.stat_result) -> FileVersion:
+    """The version of a local file, from what the system says of it."""
+    return FileVersion(status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}")

@@ -1,0 +1,54 @@
+"""Whole files, written atomically."""
+
+import os
+
+from cluster.errors import StorageError
+from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.storage.location import Location, is_remote, path_of
+from cluster.storage.part_files import make_durable, part_beside, replaced_when_done
+from cluster.storage.plain_errors import said_plainly
+
+
+def write_bytes(url: Location, content: bytes, *, durable: bool = True) -> None:
+    """Write a whole file, atomically; folders on the way are made.
+
+    Args:
+        url: path or URL.
+        content: what the file then holds.
+        durable: wait until a local disk has it, so that it survives a power cut. False is for many small files that can
+            be made again; they survive the death of the process all the same.
+    """
+    if is_remote(url):
+        filesystem, path = open_filesystem(url)
+        with said_plainly("write", url):
+            filesystem.pipe_file(path, content)
+        return
+    with said_plainly("write", url), replaced_when_done(url, durable=durable) as part:
+        part.write_bytes(content)
+
+
+def write_text(url: Location, text: str) -> None:
+    """Write a whole UTF-8 text file, atomically."""
+    write_bytes(url, text.encode())
+
+
+def create(url: Location, content: bytes) -> bool:
+    """Write a whole file, atomically, unless one is there; whether it was written.
+
+    Of several that create the same file at once, one succeeds. On S3 this is a conditional write (`If-None-Match: *`),
+    known by AWS, Ceph and MinIO; a server that does not know it refuses or, worse, overwrites.
+    """
+    _, path = open_filesystem(url)
+    with said_plainly("write", url):
+        if (s3 := s3_of(url)) is not None:
+            return bool(s3.put_if_absent(path, content))
+        if is_remote(url):
+            raise StorageError(f"{os.fspath(url)}: expected a path or s3://, where files can be created once")
+        with part_beside(url) as part:
+            part.write_bytes(content)
+            make_durable(part)
+            try:
+                os.link(part, path_of(url))
+            except FileExistsError:
+                return False
+    return True
