@@ -74,10 +74,15 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
 
     Raises:
-        RunError: another process trains in it.
+        RunError: another process trains in it, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        problem = error.strerror or error
+        raise RunError(f"{folder}: expected a folder that can be made and written to, found: {problem}") from None
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

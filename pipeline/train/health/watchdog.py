@@ -15,6 +15,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import sys
 import threading
 import time
 import traceback
@@ -116,6 +117,12 @@ class Watchdog:
             "after_s": round(still_s, 1),
             "places": [f"{rank}: step {place['step']}, {place['phase']}" for rank, place in places.items()],
         }
+        # nobody comes to say it later: this process is about to end
+        sys.stderr.write(
+            f"gavt: rank {behind} does not move: step {details['step']}, {details['phase']}, for {still_s:.0f} s; "
+            f"the stacks of all processes are in {self._folder}; the same command goes on from the last checkpoint\n"
+        )
+        sys.stderr.flush()
         try:
             EventLog(self._run / "events.jsonl").write("hang", **details)
         finally:  # for which the others wait

@@ -37,12 +37,16 @@ with Watchdog(run, Alone(rank, rank, 2, torch.device("cpu")), hang_s=1.0) as wat
 def test_a_hang_writes_the_stacks_of_all_and_names_who_is_behind(tmp_path):
     root = str(Path(__file__).parents[3])
     command = [sys.executable, "-c", PROCESS, str(tmp_path)]
-    processes = [subprocess.Popen([*command, str(rank)], cwd=root) for rank in (0, 1)]
+    processes = [
+        subprocess.Popen([*command, str(rank)], cwd=root, stderr=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
     try:
-        assert [process.wait(60) for process in processes] == [HUNG, HUNG]
+        said = [process.communicate(timeout=60)[1] for process in processes]
+        assert [process.returncode for process in processes] == [HUNG, HUNG]
     finally:
         for process in processes:
             process.kill()
+    assert "".join(said).count("gavt: rank 0 does not move: step 4, forward and backward, for ") == 1
     for rank in (0, 1):
         stacks = (tmp_path / "logs" / f"stacks-rank-{rank:05d}.txt").read_text()
         assert "wait_for_a_message_that_never_comes" in stacks
