@@ -11,6 +11,7 @@ from cluster.storage.filesystems import get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, size
 from cluster.storage.location import Location, is_remote, join
 from cluster.storage.many import read_each, read_many, read_parts
+from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
 from cluster.storage.reading import read_bytes, read_json, read_text, sha256
 from cluster.storage.removing import remove, remove_parts
@@ -29,6 +30,7 @@ __all__ = [
     "join",
     "list_files",
     "local_copy",
+    "make_durable",
     "open_read",
     "read_bytes",
     "read_each",

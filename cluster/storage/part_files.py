@@ -1,5 +1,6 @@
 """Local files that appear whole: they are written beside their place, as `.NAME.RANDOM.part`, and moved into it."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ def replaced_when_done(target: Location, *, durable: bool = True) -> Iterator[Pa
         if durable:
             make_durable(part)
         part.replace(path_of(target))
+        if durable:
+            make_durable(part.parent)  # the new name is in there
 
 
 @contextmanager
@@ -43,7 +46,13 @@ def part_beside(target: Location) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def make_durable(path: Path) -> None:
-    """Wait until the disk has a file's content."""
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+def make_durable(path: Location) -> None:
+    """Wait until the disk has what is in a local file, or which names are in a local folder."""
+    handle = os.open(path_of(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # as network file systems say of folders, for which they do nothing
+            raise
+    finally:
+        os.close(handle)

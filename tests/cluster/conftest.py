@@ -27,3 +27,12 @@ def caches(tmp_path: Path) -> Iterator[Callable[..., NodeCache]]:
     yield cache
     for one in made:
         one.close()
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty folder: a local one, then a prefix of a bucket."""
+    if request.param == "local":
+        yield str(tmp_path / "deep" / "folder")
+    else:
+        yield request.getfixturevalue("s3_bucket") + "/deep/folder"

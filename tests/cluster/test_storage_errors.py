@@ -1,0 +1,93 @@
+"""What `cluster.storage` says where a file, a bucket, a right or a server is missing: one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster import storage
+from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from cluster.s3.patience import PATIENCE
+from jobs.local.s3 import S3Server
+
+
+def test_a_missing_file_is_one_sentence_with_its_name(folder: str, tmp_path: Path) -> None:
+    url = storage.join(folder, "missing.txt")
+    actions = [
+        storage.read_bytes,
+        storage.read_text,
+        storage.size,
+        storage.open_read,
+        lambda place: storage.read_range(place, 0, 4),
+        lambda place: storage.download(place, tmp_path / "copy"),
+        lambda place: storage.local_copy(place).__enter__(),
+    ]
+    for action in actions:
+        with pytest.raises(MissingFileError, match=r"missing\.txt: no such file"):
+            action(url)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_uploading_what_is_not_there_names_the_local_file(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nothing\.bin: no such file"):
+        storage.upload(tmp_path / "nothing.bin", storage.join(folder, "x"))
+    assert not storage.exists(storage.join(folder, "x"))
+
+
+def test_an_unknown_kind_of_storage_is_named() -> None:
+    with pytest.raises(StorageError, match="nosuch://: expected a kind of storage that fsspec knows"):
+        storage.read_bytes("nosuch://x/y")
+
+
+@pytest.mark.parametrize("action", ["read", "list", "exists", "write", "upload", "size", "range"])
+def test_a_missing_bucket_is_said(action: str, s3_server: S3Server, tmp_path: Path) -> None:
+    url = "s3://no-such-bucket-here/folder/x"
+    (tmp_path / "x").write_text("1")
+    if action == "exists":
+        assert not storage.exists(url)
+        return
+    if action == "list":
+        assert storage.list_files(url) == []
+        return
+    with pytest.raises(MissingFileError, match="s3://no-such-bucket-here/folder/x: no such file or bucket"):
+        {
+            "read": lambda: storage.read_bytes(url),
+            "write": lambda: storage.write_bytes(url, b"1"),
+            "upload": lambda: storage.upload(tmp_path / "x", url),
+            "size": lambda: storage.size(url),
+            "range": lambda: storage.read_range(url, 0, 1),
+        }[action]()
+
+
+@pytest.mark.parametrize("action", ["read", "list", "exists", "write", "remove", "size"])
+def test_a_wrong_secret_is_refused_in_one_sentence(
+    action: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{s3_bucket}/x"
+    storage.write_text(url, "kept")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(ForbiddenError, match=f"{url}: not allowed to") as refused:
+        {
+            "read": lambda: storage.read_bytes(url),
+            "list": lambda: storage.list_files(url),
+            "exists": lambda: storage.exists(url),
+            "write": lambda: storage.write_bytes(url, b"1"),
+            "remove": lambda: storage.remove(url),
+            "size": lambda: storage.size(url),
+        }[action]()
+    assert "\n" not in str(refused.value)
+    monkeypatch.undo()
+    assert storage.read_text(url) == "kept"
+
+
+def test_a_server_that_is_not_there_is_one_sentence(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv(PATIENCE, "5")
+    with pytest.raises(StorageError, match=f"{s3_bucket}/x: can't read it: .*127.0.0.1:9.*; gave up after"):
+        storage.read_bytes(f"{s3_bucket}/x")
+
+
+def test_missing_credentials_are_one_sentence(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StorageError, match=f"{s3_bucket}/x: "):
+        storage.read_bytes(f"{s3_bucket}/x")

@@ -1,0 +1,101 @@
+"""Writes are atomic: old or new, never half, and nothing is left of those that failed."""
+
+import os
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cluster import storage
+from cluster.errors import StorageError
+
+
+def test_only_one_of_many_creates_a_file(folder: str) -> None:
+    url = storage.join(folder, "lock")
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda owner: storage.create(url, b"%d" % owner), range(8)))
+    assert sum(won) == 1
+    assert storage.read_bytes(url) == b"%d" % won.index(True)
+    assert not storage.create(url, b"%d" % won.index(True))
+    assert [file.url for file in storage.list_files(folder)] == [url]
+    storage.remove(url)
+    assert storage.create(url, b"")
+    assert storage.read_bytes(url) == b""
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = tmp_path / "file.txt"
+    storage.write_text(url, "old")
+
+    def full(self: Path, content: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(content[:2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match=r"file\.txt: can't write it: .*No space left"):
+        storage.write_text(url, "new")
+    assert url.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_readers_see_the_old_content_or_the_new_never_half(folder: str) -> None:
+    url = storage.join(folder, "busy.bin")
+    contents = [bytes([letter]) * 200_000 for letter in b"ab"]
+    storage.write_bytes(url, contents[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for turn in range(20):
+            storage.write_bytes(url, contents[turn % 2])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not done.is_set():
+        seen.add(storage.read_bytes(url))
+    writer.join()
+    assert seen <= set(contents)
+
+
+def test_what_a_killed_writer_left_is_not_listed(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / "x.tar", "whole")
+    (tmp_path / ".x.tar.abc123.part").write_text("ha")
+    (tmp_path / ".hidden").write_text("a user's own")
+    assert [Path(file.url).name for file in storage.list_files(tmp_path)] == [".hidden", "x.tar"]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in (".a.tar.x1y2.part", "below/.b.json.z.part", "c.part", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    storage.remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "below", "c.part"]
+
+
+def test_written_files_can_be_read_by_others(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / "x", "1")
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o644
+
+
+def test_a_durable_write_is_on_disk_under_its_name_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, list[str]]] = []
+    fsync = os.fsync
+
+    def noting(file: int) -> None:
+        fsync(file)
+        synced.append((os.readlink(f"/proc/self/fd/{file}"), os.listdir(tmp_path)))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    storage.write_bytes(tmp_path / "x", b"1")
+    (content, (part,)), folder = synced
+    assert content == str(tmp_path / part)
+    assert folder == (str(tmp_path), ["x"])
+    del synced[:]
+    storage.write_bytes(tmp_path / "y", b"1", durable=False)
+    assert synced == []
