@@ -96,8 +96,7 @@ def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     """Everything on every GPU; gradients pile up, then are reduced in flat copies."""
     count, size = model.total, engine.number_bytes
     parameters = count * size + model.buffer_bytes
-    # in fp32 a parameter is its own master copy
-    optimizer = count * ((8 if size == 4 else 12) + _average(engine))
+    optimizer = _states(engine) * count
     gradients = count * size
     live, held, _ = trace.at_peak(samples, keeps_gradients=not engine.accumulates)
     return [
@@ -108,7 +107,7 @@ def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
 
 
 def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
-    """Optimiser states are shared out, and a flat fp32 copy of the parameters too, in fp32 as well. Gradients go
+    """Optimiser states are shared out, and the flat master copy of the parameters too. Gradients go
     through a bucket into a flat part of their own; at stage 1 without overlap they pile up first."""
     count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
     parameters = count * size + model.buffer_bytes
@@ -125,7 +124,7 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
             Memory(parameters, held, 0, work + largest, live, host),
             Memory(parameters, own, 0, bucket + largest, 0, host),
         ]
-    optimizer = (12 + _average(engine)) * part
+    optimizer = _states(engine) * part
     one = engine.zero["reduce_bucket_size"] * size
     copy = one if engine.world_size > 1 else 0.0  # what is reduced is flattened again
     kept = own if count > engine.zero["reduce_bucket_size"] else 0.0  # parts of earlier buckets
@@ -159,13 +158,19 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
             Memory(gathered + model.buffer_bytes, 0, 0, bucket + arriving, live, host, disk),
             Memory(gathered + model.buffer_bytes, 0, 0, 3 * bucket, 0, host, disk),
         ]
-    optimizer = (12 + _average(engine)) * part
+    optimizer = _states(engine) * part
     return [
         Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket + arriving, live),
         # a bucket is put in order of processes, and reduced into another
         Memory(own + small * size + model.buffer_bytes, own, optimizer, 3 * bucket, 0),
         Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + own + (size < 4) * 4 * part, 0),
     ]
+
+
+def _states(engine: Engine) -> int:
+    """Bytes beside a parameter where nothing is offloaded: two moments, the average, and in 16 bit the master copy; in
+    fp32 it is the parameter itself."""
+    return (8 if engine.number_bytes == 4 else 12) + _average(engine)
 
 
 def _average(engine: Engine) -> int:

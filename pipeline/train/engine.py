@@ -86,10 +86,31 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     if settings.zero_stage == 0 and settings.precision != "fp32":
         # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
         engine.optimizer.optimizer.state.clear()
+    if settings.precision == "fp32" and settings.offload == "none":
+        _step_parameters_themselves(engine)
     scaler = getattr(engine.optimizer, "loss_scaler", None)
     if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
         scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead
     return engine
+
+
+def _step_parameters_themselves(engine: Any) -> None:
+    """Free the master copy of what ZeRO shares out in fp32, where it would be the parameters' twin: a quarter of what a
+    process holds of them and their moments. DeepSpeed 0.19 means to do so at stage 3, but compares a device with its
+    name."""
+    optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
+    if stage == 3:
+        for copy, own in zip(
+            optimizer.fp32_partitioned_groups_flat, optimizer.fp16_partitioned_groups_flat, strict=True
+        ):
+            copy.data = own.data
+    elif stage > 0:
+        rank = torch.distributed.get_rank()
+        for copy, parts in zip(
+            optimizer.single_partition_of_fp32_groups, optimizer.parallel_partitioned_bit16_groups, strict=True
+        ):
+            copy.data = parts[rank].data
+        optimizer._link_all_hp_params()  # which has noted where each parameter's copy lies
 
 
 def searches_scale(engine: Any, settings: TrainSettings) -> bool:

@@ -15,21 +15,23 @@ PROCESSES = 2
 
 
 def run() -> list[Result]:
-    """G-AVTc in bf16, as large models are trained. Parameters, float32 copies and moments are counted to the byte on
-    each process, every storage once; gradients and buffers of communication are not. In float32 DeepSpeed's stage 3
-    keeps a second copy of the parameters, which by count makes the ratio two thirds."""
-    found = {stage: _bytes(stage) for stage in (0, 3)}
-    whole, part = max(found[0]), max(found[3])
-    peer = f"ZeRO-0: {whole / 1e6:.1f} MB a process; ZeRO-3: {part / 1e6:.1f} MB"
-    return [Result("zero_memory", part / whole, "", MOST, part / whole <= MOST, peer)]
+    """G-AVTc in both precisions. Parameters, float32 copies and moments are counted to the byte on each process, every
+    storage once; gradients and buffers of communication are not."""
+    results = []
+    for precision in ("bf16", "fp32"):
+        found = {stage: _bytes(stage, precision) for stage in (0, 3)}
+        whole, part = max(found[0]), max(found[3])
+        peer = f"ZeRO-0: {whole / 1e6:.1f} MB a process; ZeRO-3: {part / 1e6:.1f} MB"
+        results.append(Result(f"zero_memory, {precision}", part / whole, "", MOST, part / whole <= MOST, peer))
+    return results
 
 
-def _bytes(stage: int) -> list[int]:
+def _bytes(stage: int, precision: str) -> list[int]:
     place = {"WORLD_SIZE": str(PROCESSES), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     place |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(
-            [sys.executable, __file__, str(stage)],
+            [sys.executable, __file__, str(stage), precision],
             env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
@@ -46,7 +48,7 @@ def _bytes(stage: int) -> list[int]:
     return [json.loads(lines.splitlines()[-1]) for lines in said]
 
 
-def _count(stage: int) -> int:
+def _count(stage: int, precision: str) -> int:
     """Bytes of parameters, float32 copies and moments that this process holds after a step."""
     import torch
 
@@ -58,7 +60,7 @@ def _count(stage: int) -> int:
     from pipeline.train.engine import build_engine
     from pipeline.train.load import untrained
 
-    words = [f"train.zero_stage={stage}", "train.precision=bf16", f"train.batch_size={PROCESSES}"]
+    words = [f"train.zero_stage={stage}", f"train.precision={precision}", f"train.batch_size={PROCESSES}"]
     settings = load_settings(str(CONFIG), ExperimentSettings, words).settings
     group = join_process_group()
     engine = build_engine(untrained(settings, "cpu", 0), settings.train, 1, group)
@@ -76,4 +78,4 @@ def _count(stage: int) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_count(int(sys.argv[1]))))
+    print(json.dumps(_count(int(sys.argv[1]), sys.argv[2])))
