@@ -10,8 +10,8 @@ from rich.table import Column
 
 class TrainLine:
     """Step, loss, accuracy, samples/s, model FLOPs utilisation where it is known, share of time waiting for data,
-    remaining time; skipped steps, and after a restart goodput. Where there is no terminal, a line of text every tenth
-    of the run and at each validation."""
+    remaining time; skipped steps and bad samples, and after a restart goodput. Where there is no terminal, a line of
+    text every tenth of the run and at each validation."""
 
     def __init__(self, console: Console, steps: int, folder: str, shown: bool) -> None:
         self.console, self.steps, self.folder, self.shown = console, steps, folder, shown
@@ -77,4 +77,6 @@ def _trouble(record: dict[str, Any]) -> str:
     words = f" · goodput {record['goodput']:.0%}" if "event/resume" in record else ""
     if bad := record.get("event/bad_step"):
         words += f" · {bad} bad steps"
+    if replaced := record["replaced_samples"]:
+        words += f" · {replaced:.0f} bad samples replaced"
     return words

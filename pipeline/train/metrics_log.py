@@ -67,15 +67,18 @@ def append_event(run: str, event: str, **details: Any) -> None:
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records of a file, without a line that a killed process left unfinished; empty if there is no file."""
+    """The records or events of a file, without a line that a killed process or the loss of power left as something
+    else; empty if there is no file."""
     if not file.exists():
         return []
     records = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text(errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue  # the last line, or one to which the launcher's word of a killed process was glued
+        if isinstance(entry, dict) and (isinstance(entry.get("step"), int) or "event" in entry):
+            records.append(entry)
     return records
 
 

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
-from pipeline.errors import RunError
+from pipeline.errors import CheckpointError, RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
+from pipeline.train.checkpoints import read_manifest
+from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.schedule import learning_rate_at
 
 CONFIG = "config.yaml"
@@ -96,16 +98,29 @@ def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSet
     Raises:
         RunError: a setting that decides the result differs from those with which it is to go on.
     """
-    file = folder / CONFIG
-    if not (file.exists() and (folder / "checkpoints").exists()):
+    before = _settings_there(folder)
+    if before is None:
         return None
-    before = load_settings(str(file), ExperimentSettings).settings
     for place, old, new in _differences(before.model_dump(mode="json"), settings.model_dump(mode="json"), ()):
         raise RunError(
             f"{folder}: this run has {place} = {old!r}, the command says {new!r}; "
             f"go on with the same settings, or choose another --run"
         )
     return before
+
+
+def _settings_there(folder: Path) -> ExperimentSettings | None:
+    """Those in the run folder, or where somebody removed them those of its newest checkpoint."""
+    if not (folder / "checkpoints").exists():
+        return None
+    if (folder / CONFIG).exists():
+        return load_settings(str(folder / CONFIG), ExperimentSettings).settings
+    for target in sorted((folder / "checkpoints").glob("step-*"), reverse=True):
+        try:
+            return saved_settings(read_manifest(str(target)))
+        except CheckpointError:
+            continue  # a torn or damaged one says nothing
+    return None
 
 
 def write_config(folder: Path, settings: ExperimentSettings, before: ExperimentSettings | None, done: int) -> None:

@@ -99,7 +99,9 @@ class WandbSink:
             )
         except wandb.errors.Error as error:
             problem = f"wandb can't be reached ({' '.join(str(error).split())})"
-            if goes_on and not catch_up:
+            if catch_up:
+                raise RunError(f"{run}: {problem}") from error
+            if goes_on:
                 _log.warning("%s; gavt sync %s gives it what it lacks", problem, run)
                 return None
             raise RunError(

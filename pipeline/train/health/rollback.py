@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, RunError
 from pipeline.train.checkpoints import Checkpoint, newest_checkpoint, read_manifest
 from pipeline.train.checkpoints.find import verify
 
@@ -29,11 +29,17 @@ def write_rollback(run: Path, checkpoint: Checkpoint, step: int, state: dict[str
 
 
 def newest_to_go_on_from(run: Path) -> Checkpoint | None:
-    """The newest whole checkpoint; or the one to which the run went back since, with the rollback's step and state."""
+    """The newest whole checkpoint; or the one to which the run went back since, with the rollback's step and state.
+
+    Raises:
+        RunError: somebody has changed what the rollback wrote.
+    """
     newest = newest_checkpoint(run / "checkpoints")
     if newest is None or not (run / FILE).exists():
         return newest
-    entry = json.loads((run / FILE).read_text())
+    entry = storage.read_json(run / FILE)
+    if not {"checkpoint", "step", "state"} <= entry.keys():
+        raise RunError(f"{run / FILE}: expected checkpoint, step and state, found {', '.join(entry) or 'none'}")
     if newest.step >= entry["step"]:  # an older rollback
         return newest
     checkpoint = next((one for one in _down_from(run, newest) if one.step == entry["checkpoint"]), None)

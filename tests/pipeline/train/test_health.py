@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from cluster.errors import UserError
 from jobs.train_line import TrainLine
 from pipeline.errors import RunError, ShardSetError
 from pipeline.settings.experiment import ExperimentSettings
@@ -102,6 +103,14 @@ def test_a_validation_whose_loss_is_no_number_has_no_accuracy_either(command, gr
     assert "validation no number" in said.getvalue()
 
 
+def test_bad_samples_are_said_while_a_run_goes_on(tmp_path):
+    said = io.StringIO()
+    record = {"step": 1, "loss": 0.5, "accuracy": 0.5, "samples_per_s": 9.0, "data_wait": 0.0, "replaced_samples": 3.0}
+    with TrainLine(Console(file=said, width=200), 1, str(tmp_path), shown=True) as line:
+        line.update(record)
+    assert "waiting for data 0% · 3 bad samples replaced" in said.getvalue()
+
+
 def test_bad_steps_in_a_row_go_back_to_the_checkpoint_and_past_the_data(command, group, tmp_path, monkeypatch):
     health = "train.health.bad_steps=2"
     words = (health, "train.steps=9", "train.checkpoint_every=3")
@@ -149,6 +158,18 @@ def test_what_was_saved_among_bad_steps_is_no_way_back(command, group, tmp_path,
         shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:010d}")
     checkpoint = newest_to_go_on_from(tmp_path)
     assert (Path(checkpoint.url).name, checkpoint.step) == ("step-0000000003", 6)
+
+
+def test_a_rollback_that_somebody_changed_is_refused(undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    for content, message in (
+        ("{", "expected JSON"),
+        ('{"step": 3}', "expected checkpoint, step and state, found step"),
+    ):
+        (run / "rollback.json").write_text(content)
+        with pytest.raises(UserError, match=message):
+            newest_to_go_on_from(run)
 
 
 def test_a_run_that_rollbacks_do_not_help_ends_with_a_sentence(command, group, tmp_path, monkeypatch):

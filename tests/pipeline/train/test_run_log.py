@@ -197,6 +197,15 @@ def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
     assert [event["event"] for event in read_records(events.file)] == ["checkpoint"] * 3 + ["resume"]
 
 
+def test_lines_that_are_no_records_are_dropped(tmp_path):
+    metrics = MetricsLog(tmp_path / "metrics.jsonl")
+    metrics.write({"step": 1})
+    with metrics.file.open("ab") as lines:
+        lines.write(b'null\n7\n{"a": 1}\n\x00\x00\n\xff{"step": 9}\n')
+    metrics.write({"step": 2})
+    assert metrics.rewind(9) == [{"step": 1}, {"step": 2}]
+
+
 def test_what_is_no_finite_number_is_none_in_the_records(tmp_path):
     log = logged_run(tmp_path, wandb={"mode": "disabled"})
     log_steps(log, 0, 2)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -120,6 +121,14 @@ def test_a_place_that_can_be_no_run_folder_is_refused(command, group, tmp_path, 
 def test_a_run_refuses_other_settings(command, group, undisturbed, word, message):
     with pytest.raises(RunError, match=message):
         run_here(command, group, undisturbed, word)
+
+
+def test_a_run_whose_settings_are_gone_is_held_to_those_of_its_checkpoint(command, group, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    (run / "config.yaml").unlink()
+    with pytest.raises(RunError, match=r"this run has train.learning_rate = 0.001, the command says 0.5"):
+        run_here(command, group, run, "train.learning_rate=0.5")
 
 
 def test_a_run_made_longer_equals_one_that_was_so_long_from_the_start(command, group, undisturbed, tmp_path):
