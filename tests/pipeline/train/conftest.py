@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_checkpoints import held, saver_of
 
 from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.train.checkpoints.fragments import masters
+from pipeline.train.checkpoints.restore import counters
+from small_engine import WAYS, build
 from tiny_training import Command
 
 
@@ -35,3 +39,24 @@ def undisturbed(command: Command, tmp_path_factory: pytest.TempPathFactory) -> P
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     command.finish(run, wandb="offline")
     return run
+
+
+@pytest.fixture(scope="session")
+def engine(group):
+    """The small model's, after two steps; tests save what it holds, and leave it as it is."""
+    return build(group, steps=2)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(group, tmp_path_factory):
+    """A run of each way of computing: its folder, what its engine held, and its averages."""
+    found = {}
+    for stage, precision in WAYS:
+        run = tmp_path_factory.mktemp("runs") / "run"
+        engine = build(group, stage, precision, seed=stage, steps=3)
+        averages = [torch.randn(master.shape) for master in masters(engine)]
+        saving = saver_of(run, group, stage=stage, precision=precision)
+        saving.save(engine, 3, {}, averages)
+        saving.finish()
+        found[stage, precision] = (run, held(engine, averages), counters(engine))
+    return found

@@ -14,7 +14,7 @@ from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint, saver
+from pipeline.train.checkpoints import commit, find_checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.checkpoints.listing import list_checkpoints
 from pipeline.train.load import load_trained
@@ -157,7 +157,7 @@ def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
     assert not [name for name in names if name.endswith(".pt")]
     # nothing of it is unpickled
     monkeypatch.setattr(torch, "load", lambda *words, **more: pytest.fail("something was unpickled"))
-    monkeypatch.setattr(saver, "write_all_weights", lambda saved: [])  # which reads what the run itself has just saved
+    monkeypatch.setattr(commit, "write_all_weights", lambda saved: [])  # which reads what the run itself has just saved
     run_here(command, group, out)
     assert [row[1] for row in curve(out)] == [row[1] for row in curve(run) if row[0] > 8]
 

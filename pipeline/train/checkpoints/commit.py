@@ -1,0 +1,53 @@
+"""A checkpoint's files written by every process, and the checkpoint made whole by the main one."""
+
+import json
+from dataclasses import asdict
+
+from cluster import storage
+from pipeline.train.checkpoints.engine_files import Written, write_state
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, manifest_text, rank_file
+from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.under_way import Save
+from pipeline.train.checkpoints.weights_file import write_all_weights
+
+_POLL_S = 0.02
+
+
+def write_files(save: Save, rank: int) -> None:
+    """Write this process's files, and say so in its `rank-00000.json`, last.
+
+    Raises:
+        OSError, StorageError: they can't be written.
+    """
+    written = [write_state(state, file, save.target) for file, state in save.states.items()]
+    said = {"files": [asdict(file) for file in written], "fragments": save.fragments}
+    storage.write_text(save.target / rank_file(rank), json.dumps(said))
+
+
+def make_whole(save: Save, world_size: int) -> list[Written] | None:
+    """Wait for the files of all processes, derive the weights from them, write the manifest and move `latest`; all
+    files, or None where the save was abandoned before.
+
+    Raises:
+        OSError, StorageError: something can't be written.
+    """
+    files: list[Written] = []
+    for rank in range(world_size):
+        file = save.target / rank_file(rank)
+        while not file.exists():
+            if save.abandoned.wait(_POLL_S):
+                return None
+        files += [Written(**entry) for entry in json.loads(file.read_text())["files"]]
+    files += write_all_weights(SavedState(save.target, world_size))
+    known = {file.name for file in files}
+    for file in sorted(save.target.rglob("*")):
+        name = str(file.relative_to(save.target))
+        if file.is_file() and name not in known:
+            files.append(Written(name, file.stat().st_size, storage.sha256(file)))
+    files.sort(key=lambda file: file.name)
+    for folder in {(save.target / file.name).parent for file in files}:
+        storage.make_durable(folder)
+    manifest = save.manifest | {"files": [asdict(file) for file in files]}
+    storage.write_text(save.target / MANIFEST, manifest_text(manifest))
+    storage.write_text(save.target.parent / LATEST, save.target.name)
+    return files
