@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.errors import LaunchError, UserError
+from cluster.process_end import skip_teardown
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class ProcessGroup:
             dist.barrier()
 
     def leave(self) -> None:
-        """Leave the group; without it ZeRO-3 aborts at the end of the process."""
+        """Leave the group; `cluster.process_end` says what else belongs to a quiet end of the process."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -128,6 +129,7 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
+    skip_teardown()
     if not dist.is_initialized():
         # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
         store = None if given else dist.HashStore()  # type: ignore[attr-defined]  # torch doesn't declare it

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cluster.errors import UserError
+from cluster.process_end import end_process
 from jobs import (
     checkpoint,
     compare,
@@ -50,8 +51,19 @@ app.command("quickstart")(quickstart.quickstart)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command. Exit codes: 0 done, 1 a bug, 2 wrong input, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 2 wrong input, 130
+    interrupted."""
+    if arguments is not None:
+        _run(list(arguments))
+        return
+    try:
+        _run(sys.argv[1:])
+    except SystemExit as left:
+        end_process(left.code)
+        raise
+
+
+def _run(words: list[str]) -> None:
     debug = "--debug" in words
     try:
         app([word for word in words if word != "--debug"], prog_name="gavt")

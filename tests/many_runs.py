@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.free_port import free_port
+from cluster.process_end import end_process
 from cluster.process_group import join_process_group
 
 
@@ -46,3 +47,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_process(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from cluster.process_end import end_process
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.fragments import masters
@@ -71,3 +72,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_process(0)
