@@ -25,6 +25,7 @@ from jobs import (
     synth,
     train,
 )
+from jobs.unread import work_goes_on_unread
 
 app = typer.Typer(
     name="gavt",
@@ -53,14 +54,15 @@ app.command("quickstart")(quickstart.quickstart)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 2 wrong input, 130
     interrupted."""
-    if arguments is not None:
-        _run(list(arguments))
-        return
-    try:
-        _run(sys.argv[1:])
-    except SystemExit as left:
-        end_process(left.code)
-        raise
+    with work_goes_on_unread():
+        if arguments is not None:
+            _run(list(arguments))
+            return
+        try:
+            _run(sys.argv[1:])
+        except SystemExit as left:
+            end_process(left.code)
+            raise
 
 
 def _run(words: list[str]) -> None:

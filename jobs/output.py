@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cluster.errors import StorageError
+from jobs.unread import Unread
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line of stdout.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value; repeatable.")]
 
@@ -25,6 +28,12 @@ def console(as_json: bool = False) -> Console:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """The verb's result as one line of JSON on stdout."""
+    """The verb's result as one line of JSON on stdout.
+
+    Raises:
+        StorageError: it can't be written there.
+    """
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     sys.stdout.flush()
+    if isinstance(sys.stdout, Unread) and sys.stdout.lost:
+        raise StorageError("stdout: the result can't be written, its reader is gone or the disk is full")
