@@ -11,7 +11,8 @@ class OwnTime:
     """Counts a step's stretches without talk between processes: reading data and forward passes.
 
     On a GPU the forward passes are timed there, and counted a step later, so that nobody waits for the clock. Under
-    ZeRO-3 forward passes gather parameters, so a slow process shows in the times of the others too.
+    ZeRO-3 forward passes gather parameters, and with `norm: sync_batch` statistics, so a slow process shows in the
+    times of the others too.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.models.norms import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
 from pipeline.tasks.mma import Pairs, TaskModel
+from pipeline.train.engine import keep_buffers, put_back_buffers
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 KINDS = {
@@ -82,6 +83,16 @@ def two_steps(
     return losses, task_model.state_dict()
 
 
+def a_bad_batch(spoiled: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """What comes out where one process gets a number that is not finite, and the buffers once that step is left out."""
+    model = nn.Sequential(SyncBatchNorm2d(2))
+    model(torch.rand(2, 2, 3, 3))
+    kept = keep_buffers(model)
+    output = model(torch.full((2, 2, 3, 3), float("nan") if spoiled else 1.0))
+    put_back_buffers(model, kept)
+    return output.detach(), dict(model.named_buffers())
+
+
 def alone() -> bool:
     """What one process does while the others do something else."""
     norm = SyncBatchNorm2d(2).eval()
@@ -112,6 +123,7 @@ def main() -> None:
             (kind, mode, dtype): two_steps("sync_batch", kind, mode, dtype, HALVES[rank])
             for kind, mode, dtype in TRAINED
         },
+        "bad": a_bad_batch(spoiled=rank == 1),
         "alone": rank == 1 or alone(),
     }
     torch.save(found, Path(sys.argv[1]) / f"rank-{rank}.pt")

@@ -29,7 +29,7 @@ def test_a_resnet_computes_what_torchvisions_does(tmp_path):
     torch.save(network.state_dict(), tmp_path / "resnet18.pth")
     both = {"kind": "resnet18", "weights": str(tmp_path / "resnet18.pth")}
     image = torch.rand(2, 3, 32, 32)
-    for norm in ("batch", "frozen"):
+    for norm in ("batch", "sync_batch", "frozen"):
         model = tiny(visual_embedder=both | {"norm": norm}, audio_embedder=both | {"norm": norm}).eval()
         load_pretrained(model)
         features = model.visual_embedder.features

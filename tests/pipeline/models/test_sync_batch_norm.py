@@ -69,6 +69,14 @@ def test_a_process_waits_for_no_other_in_evaluation_and_where_nothing_is_compute
     assert all(rank["alone"] for rank in ranks)
 
 
+def test_a_number_that_is_not_finite_reaches_all_processes_and_can_be_left_out_by_all(ranks):
+    outputs, buffers = zip(*(rank["bad"] for rank in ranks), strict=True)
+    assert all(output.isnan().all() for output in outputs)
+    assert all(torch.equal(buffers[1][name], buffer) for name, buffer in buffers[0].items())
+    assert buffers[0]["0.running_mean"].isfinite().all()
+    assert int(buffers[0]["0.num_batches_tracked"]) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_process_does_what_batch_norm_does_to_the_bit(kind):
     found, expected = (two_passes(norm(5), slice(0, 7), "cpu", kind) for norm in (SyncBatchNorm2d, BatchNorm2d))

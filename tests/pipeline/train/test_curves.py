@@ -56,3 +56,30 @@ def test_offload_and_accumulation_change_no_curve_on_two_processes(command, tmp_
         command.config, [[f, *words(stage, "fp32", "task.group=4", *m)] for f, m in zip(folders, more, strict=True)], 2
     )
     assert_same_curves(tmp_path / "one", [(folder, FP32) for folder in folders])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_synchronised_batch_norm_follows_one_process_with_batch_norm(command, tmp_path, processes):
+    def words(norm, stage, precision, *more):
+        norms = [f"model.{one}_embedder.norm={norm}" for one in ("visual", "audio")]
+        batch = ["model.dropout=0", "train.batch_size=12", "task.group=2", "train.checkpoint_every=12"]
+        return [*norms, *batch, f"train.zero_stage={stage}", f"train.precision={precision}", *more]
+
+    one = tmp_path / "one"
+    train_all(command.config, [[one, *words("batch", 0, "fp32")]], 1)
+    kinds = [
+        ((0, "fp32"), FP32),
+        ((1, "fp32", "train.offload=cpu"), FP32),
+        ((2, "bf16"), BF16),
+        ((2, "fp32", "train.compile=true", "train.activation_checkpointing=2"), FP32),
+        ((3, "fp32", "train.activation_checkpointing=full"), FP32),
+    ]
+    folders = [tmp_path / f"run{number}" for number in range(len(kinds))]
+    runs = [[folder, *words("sync_batch", *kind)] for folder, (kind, _) in zip(folders, kinds, strict=True)]
+    runs.append([tmp_path / "apart", *words("batch", 0, "fp32")])
+    train_all(command.config, runs, processes)
+    assert_same_curves(one, [(folder, tolerance) for folder, (_, tolerance) in zip(folders, kinds, strict=True)])
+    # which is no matter of course
+    with pytest.raises(AssertionError):
+        assert_same_curves(one, [(tmp_path / "apart", FP32)])

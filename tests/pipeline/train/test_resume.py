@@ -109,11 +109,12 @@ def test_a_finished_run_started_again_changes_nothing(command, undisturbed, tmp_
 
 def test_two_processes_go_on_exactly_and_one_goes_on_where_two_were_killed(command, tmp_path):
     whole, cut, alone = tmp_path / "whole", tmp_path / "cut", tmp_path / "alone"
-    # what a batch's statistics and dropout's draws are does depend on the number of processes
+    # what dropout draws and the statistics of one process's samples would depend on the number of processes
     words = [
         "train.zero_stage=2",
         "model.dropout=0",
-        *(f"model.{one}_embedder.norm=group" for one in ("visual", "audio")),
+        "model.visual_embedder.norm=sync_batch",
+        "model.audio_embedder.norm=group",
     ]
     command.finish(whole, "--nproc", "2", *words)
     process = command.start(cut, "--nproc", "2", *words)
