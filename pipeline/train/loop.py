@@ -198,6 +198,7 @@ class _Training:
         self.group.on_main(self.publish)
         self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
         self.trainee.go_back(checkpoint)
+        self._note_average(step)
 
     def _after(self, step: int, leaves: bool) -> None:
         """Records, validation and checkpoints that are due after `step` steps; where it leaves, a checkpoint is."""
@@ -275,7 +276,12 @@ class _Training:
         self.clock.started = self.log.started or self.clock.started
         for change in self.data.changes:
             self.log.event("data", step=step, change=change)
+        self._note_average(step)
         return step
+
+    def _note_average(self, step: int) -> None:
+        if self.trainee.average_change is not None:
+            self.log.event("average", step=step, change=self.trainee.average_change)
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():

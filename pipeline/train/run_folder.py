@@ -60,6 +60,7 @@ _FREE_KEYS = {
     ("train", "schedule"),
     ("train", "decay_steps"),
     ("train", "final_rate"),
+    ("train", "ema_decay"),  # an average begins with the weights that are there, or goes
     # how it is computed; the resumed run says what changed
     ("train", "micro_batch"),
     ("train", "precision"),

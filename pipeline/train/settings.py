@@ -63,7 +63,8 @@ class TrainSettings(Settings):
     final_rate: float = Field(default=0.0, ge=0, le=1)
     """Where `cosine` and `wsd` end, as a part of `learning_rate`."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Keep an exponential moving average of the weights (0.999, say), which validation and export use."""
+    """Keep an exponential moving average of the weights (0.999, say), which validation and export use. Switched on as a
+    run goes on, it starts from the weights that are there."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 turns clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

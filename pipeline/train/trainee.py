@@ -10,7 +10,7 @@ from pipeline.models.pretrained import load_pretrained
 from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import task_model
-from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints import AVERAGE, Checkpoint
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.ema import Ema
@@ -24,6 +24,7 @@ class Trainee:
     Attributes:
         engine: DeepSpeed's; another one after `go_back`.
         ema: the average of its weights; None without `train.ema_decay`.
+        average_change: a sentence where the checkpoint has an average and this run keeps none, or the other way round.
     """
 
     def __init__(
@@ -39,10 +40,13 @@ class Trainee:
         if checkpoint is None:
             load_pretrained(model)
         self.engine: Any = build_engine(model, settings.train, self._micro_batch, self._group)
-        decay = settings.train.ema_decay
-        self.ema = None if decay is None else Ema(self.engine, decay)
+        decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
+        self.ema = Ema(self.engine, decay) if decay is not None and saved else None
         if checkpoint is not None:
             load_engine(checkpoint, self.engine, None if self.ema is None else self.ema.average)
+        if decay is not None and self.ema is None:
+            self.ema = Ema(self.engine, decay)
+        self.average_change = _average_change(checkpoint, saved, decay)
         self.engine.train()
 
     def go_back(self, checkpoint: Checkpoint) -> None:
@@ -71,3 +75,11 @@ class Trainee:
     def save(self, saver: Saver, step: int, state: dict[str, Any]) -> None:
         """Save everything after `step` steps; every process must call it."""
         saver.save(self.engine, step, state, None if self.ema is None else self.ema.average)
+
+
+def _average_change(checkpoint: Checkpoint | None, saved: bool, decay: float | None) -> str | None:
+    if checkpoint is None or saved == (decay is not None):
+        return None
+    if saved:
+        return "the average of the weights is dropped, as train.ema_decay asks for none any more"
+    return "the average of the weights starts from those of the checkpoint, which has none"

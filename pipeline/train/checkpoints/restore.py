@@ -69,7 +69,7 @@ def changes(checkpoint: Checkpoint, settings: ExperimentSettings, world_size: in
     before = checkpoint.manifest["settings"]["train"]
     now = settings.train.model_dump(mode="json")
     pairs = {"world_size": (checkpoint.manifest["world_size"], world_size)}
-    pairs |= {name: (before[name], now[name]) for name in ("zero_stage", "precision", "offload")}
+    pairs |= {name: (before[name], now[name]) for name in ("zero_stage", "precision", "offload", "ema_decay")}
     return {name: {"from": old, "to": new} for name, (old, new) in pairs.items() if old != new}
 
 
