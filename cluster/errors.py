@@ -40,6 +40,10 @@ class LaunchError(UserError):
     """A rank of a launched job failed to start or ended with an error."""
 
 
+class VariableError(UserError):
+    """An environment variable that can't be understood."""
+
+
 class LeaseError(UserError):
     """Somebody else holds what only one may write at a time."""
 

@@ -4,15 +4,32 @@ import netrc
 import os
 from typing import Literal
 
+from cluster.errors import VariableError
+
 Mode = Literal["online", "offline", "disabled"]
-_MODES: tuple[Mode, ...] = ("online", "offline", "disabled")
+_MODES: dict[str, Mode] = {
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+"""By all the names that wandb has for them in WANDB_MODE."""
 
 
 def resolve_mode(mode: str) -> Mode:
-    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb."""
-    for known in _MODES:
-        if known == os.environ.get("WANDB_MODE", mode):
-            return known
+    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb.
+
+    Raises:
+        VariableError: WANDB_MODE is none of wandb's.
+    """
+    if not os.environ.get("WANDB_MODE", mode):
+        del os.environ["WANDB_MODE"]  # empty, which wandb itself would not take for unset
+    named = os.environ.get("WANDB_MODE", mode)
+    if named in _MODES:
+        return _MODES[named]
+    if named != "auto":
+        raise VariableError(f"WANDB_MODE: expected {', '.join(_MODES)} or none, found {named!r}")
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     try:

@@ -64,9 +64,11 @@ def read_run(url: str) -> Run:
         try:
             record = json.loads(line)
             step = int(record["step"])
-        except (ValueError, KeyError, TypeError):
+            if any(not isinstance(record.get(curve), int | float | None) for curve in CURVES):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise RunError(
-                f"{metrics}: line {number}: expected a JSON object with a step, found {line[:80]!r}"
+                f"{metrics}: line {number}: expected a JSON object with a step and numbers, found {line[:80]!r}"
             ) from None
         records[step] = records.get(step, {}) | record
     if not records:

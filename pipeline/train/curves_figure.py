@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.errors import RunError
 from pipeline.train.compare import CURVES, Run
 
 _COLUMNS = 3
@@ -15,6 +16,9 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
     Args:
         names: of the runs, for the legend.
         out: the picture, PNG, SVG or PDF by its name.
+
+    Raises:
+        RunError: it can't be written there.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -52,4 +56,9 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(runs)), fontsize="small")
-    figure.savefig(out, dpi=110)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=110)
+    except OSError as error:
+        problem = error.strerror or error
+        raise RunError(f"{out}: expected a place that can be written to, found: {problem}") from None

@@ -64,7 +64,9 @@ class WandbSink:
             RunError: a new run can't reach wandb. One that goes on does so without, and the log says it.
         """
         chosen = settings.train.wandb
-        resolved = "online" if catch_up else resolve_mode(chosen.mode)
+        resolved = resolve_mode(chosen.mode)
+        if catch_up:
+            resolved = "online"
         if resolved == "disabled":
             return None
         import wandb

@@ -72,7 +72,7 @@ def test_a_torn_last_line_is_passed_over(write_run, tmp_path):
 
 
 def test_the_curves_are_drawn(write_run, tmp_path):
-    picture = tmp_path / "curves.png"
+    picture = tmp_path / "new/curves.png"
     assert compare(write_run("a", [1.0, 0.8]), write_run("b", [1.0, 0.9]), "--plot", str(picture)) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -84,11 +84,14 @@ def test_the_curves_are_drawn(write_run, tmp_path):
         (["{a}", "{tmp}/none"], "none: expected a run folder with metrics.jsonl, found none"),
         (["{a}", "{a}", "--plot", "curves.txt"], "expected a name that ends in .png, .svg or .pdf"),
         (["{a}", "{empty}"], "expected records of training, found none"),
-        (["{a}", "{torn}"], "line 1: expected a JSON object with a step, found 'nothing'"),
+        (["{a}", "{torn}"], "line 1: expected a JSON object with a step and numbers, found 'nothing'"),
+        (["{a}", "{words}"], 'line 1: expected a JSON object with a step and numbers, found \'{"step": 2'),
+        (["{a}", "{a}", "--plot", "{words}/metrics.jsonl/c.png"], "c.png: expected a place that can be written to, fo"),
     ],
 )
 def test_wrong_input_is_exit_code_2_and_a_sentence(write_run, tmp_path, capsys, words, message):
     places = {"a": write_run("a", [1.0]), "tmp": tmp_path, "empty": write_run("empty", []), "torn": write_run("t", [])}
+    places["words"] = write_run("w", ["low"])
     (tmp_path / "t/metrics.jsonl").write_text("nothing\n")
     assert compare(*(word.format(**places) for word in words)) == 2
     assert message in capsys.readouterr().err

@@ -123,8 +123,11 @@ def read_state(file: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: something is in it that this project does not write.
     """
+    import os
     import pickle
 
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address

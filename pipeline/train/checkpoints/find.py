@@ -1,5 +1,6 @@
 """Finding whole checkpoints."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any
 from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, read_manifest
+from pipeline.train.checkpoints.listing import list_checkpoints
 
 _log = logging.getLogger(__name__)
 _READERS = 8
@@ -48,8 +50,15 @@ def find_checkpoint(url: str) -> Checkpoint:
     if storage.exists(storage.join(url, MANIFEST)):
         return read_manifest(url)
     for folder in (storage.join(url, "checkpoints"), url):
-        if storage.exists(storage.join(folder, LATEST)):
-            return read_manifest(storage.join(folder, storage.read_text(storage.join(folder, LATEST)).strip()))
+        latest = storage.join(folder, LATEST)
+        name = storage.read_text(latest).strip() if storage.exists(latest) else ""
+        if name and storage.exists(storage.join(folder, name, MANIFEST)):
+            return read_manifest(storage.join(folder, name))
+    with contextlib.suppress(CheckpointError):  # there are none
+        # somebody has removed the newest, or copied the checkpoints alone
+        whole = [one.checkpoint for one in list_checkpoints(url) if one.checkpoint and one.checkpoint.intact]
+        if whole:
+            return whole[-1]
     raise CheckpointError(f"{url}: expected a run folder or a checkpoint with a {MANIFEST}, found none")
 
 

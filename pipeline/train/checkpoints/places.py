@@ -37,18 +37,19 @@ def new_folder(url: str) -> Iterator[Path]:
     `url` is left as it was.
 
     Raises:
-        CheckpointError: something is there already.
+        CheckpointError: something is there already, or nothing can be written there.
     """
     if storage.list_files(url):
         raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
     if not storage.is_remote(url):
         folder = Path(url)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            yield folder
-        except BaseException:
-            shutil.rmtree(folder)
-            raise
+            folder.mkdir(parents=True, exist_ok=True)
+            with _removed_unless_whole(folder):
+                yield folder
+        except OSError as error:
+            problem = error.strerror or error
+            raise CheckpointError(f"{url}: expected a folder that can be written to, found: {problem}") from error
         return
     with tempfile.TemporaryDirectory(prefix="gavt-") as place:
         folder = Path(place)
@@ -56,3 +57,12 @@ def new_folder(url: str) -> Iterator[Path]:
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         for file in sorted(files, key=lambda file: file.name == MANIFEST):
             storage.upload(file, storage.join(url, str(file.relative_to(folder))))
+
+
+@contextmanager
+def _removed_unless_whole(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder)
+        raise

@@ -148,6 +148,23 @@ def test_what_cannot_be_exported_or_converted_leaves_nothing_behind(run, tmp_pat
         assert "made with other settings: train.warp_drive" in said
 
 
+@pytest.mark.parametrize("verb", ["export", "convert"])
+@pytest.mark.parametrize("out", ["file", "file/model"])
+def test_a_place_that_can_not_be_written_to_is_refused(run, tmp_path, capsys, verb, out):
+    (tmp_path / "file").touch()
+    said = gavt(capsys, verb, run, "--out", tmp_path / out, code=2).err
+    assert f"gavt: {tmp_path / out}: expected a folder that can be written to, found: " in said
+
+
+@pytest.mark.parametrize("latest", ["step-0000000012", "", None])
+def test_the_newest_whole_checkpoint_is_meant_where_latest_names_none(run, tmp_path, capsys, latest):
+    shutil.rmtree(run / "checkpoints/step-0000000012")
+    (run / "checkpoints/latest").unlink()
+    if latest is not None:
+        (run / "checkpoints/latest").write_text(latest)
+    assert answer(capsys, "export", run, "--out", tmp_path / "model")["step"] == 8
+
+
 def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
     command, group, run, tmp_path, capsys, monkeypatch
 ):
