@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from cluster.process_group import ProcessGroup
-from pipeline.errors import CheckpointError, RunError, SettingsError
+from pipeline.errors import CheckpointError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
@@ -69,20 +69,22 @@ class TrainingData:
         )
 
     def count(self, samples: int, replaced: int) -> None:
-        """A step is done: so many samples were shown by all processes, and so many of them stood in for bad ones.
-
-        Raises:
-            RunError: too many are bad; on all processes alike.
-        """
+        """A step is done: so many samples were shown by all processes, and so many of them stood in for bad ones."""
         self.position += samples
         self._samples += samples
         self._replaced += replaced
+
+    @property
+    def fault(self) -> str | None:
+        """Why the run can't go on with this data, in a sentence: too much of it is bad. None where it can; alike on all
+        processes."""
         most = self._settings.data.max_bad_rate
-        if self._samples >= _SAMPLES_BEFORE_JUDGING and self._replaced > most * self._samples:
-            raise RunError(
-                f"{self._replaced} of {self._samples} samples were bad since the start, more than "
-                f"data.max_bad_rate = {most:g}; the log names them"
-            )
+        if self._samples < _SAMPLES_BEFORE_JUDGING or self._replaced <= most * self._samples:
+            return None
+        return (
+            f"{self._replaced} of {self._samples} samples were bad since the start, more than "
+            f"data.max_bad_rate = {most:g}; the log names them"
+        )
 
     def cursor(self) -> dict[str, Any]:
         """Where to go on, as JSON."""

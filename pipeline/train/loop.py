@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
-from pipeline.errors import SettingsError
+from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.restore import changes
@@ -146,10 +146,14 @@ class _Training:
             if step < settings.steps:
                 stopped_by = sums.stopped_by
             no_data = not sums.has_data and step < settings.steps and stopped_by is None
-            self._after(step, leaves=stopped_by is not None or no_data)
-            if no_data:
+            fault = self.data.fault
+            # weights that may be beyond help are worth no save of their own
+            self._after(step, leaves=stopped_by is not None or no_data or (fault is not None and not self.bad.in_row))
+            if no_data or fault is not None:
                 self.saver.finish()
                 self._note_saved()
+                if fault is not None:
+                    raise RunError(fault)
                 feed.fail()
         profiler.before(settings.steps)
         self.watchdog.beat("end", step)

@@ -218,6 +218,36 @@ def test_data_that_ends_too_early_saves_says_why_and_the_run_goes_on(
     assert curve(tmp_path) == curve(undisturbed)
 
 
+def test_data_of_which_too_much_is_bad_ends_the_run_where_it_is_and_it_goes_on_there(
+    command, group, tmp_path, monkeypatch
+):
+    shards, run, whole = tmp_path / "shards", tmp_path / "run", tmp_path / "whole"
+    shutil.copytree(command.folder / "train", shards)
+    (shards / "shard-000002.tar").unlink()
+    words = (f"data.train={shards}", "train.steps=5", "train.checkpoint_every=100")
+    run_here(command, group, whole, *words, "data.max_bad_rate=0.9")
+    monkeypatch.setattr("pipeline.train.data._SAMPLES_BEFORE_JUDGING", 3 * 16)
+    with pytest.raises(RunError, match=r"of 48 samples were bad since the start, more than data.max_bad_rate = 0\.01"):
+        run_here(command, group, run, *words)
+    assert [event["step"] for event in events(run, "checkpoint")] == [3]
+    assert "samples were bad" in events(run, "failed")[0]["reason"]
+    run_here(command, group, run, *words, "data.max_bad_rate=0.9")
+    assert curve(run) == curve(whole)
+
+
+def test_data_of_which_too_much_is_bad_among_bad_steps_ends_the_run_without_a_save(
+    command, group, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pipeline.train.data._SAMPLES_BEFORE_JUDGING", 2 * 16)
+    monkeypatch.setattr(
+        TrainingData, "count", lambda data, samples, bad, count=TrainingData.count: count(data, samples, 1)
+    )
+    Disturbed(monkeypatch, {2: no_number})
+    with pytest.raises(RunError, match="2 of 32 samples were bad"):
+        run_here(command, group, tmp_path, "train.steps=5")
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_signal_before_the_first_step_leaves_without_a_save(command, group, tmp_path, monkeypatch):
     def stopped(*words):
         os.kill(os.getpid(), signal.SIGUSR2)
