@@ -1,5 +1,6 @@
 """Files copied between local disk and storage."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -7,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.errors import MissingFileError
+from cluster.errors import MissingFileError, StorageError
 from cluster.storage.filesystems import open_filesystem
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import replaced_when_done
 from cluster.storage.plain_errors import said_plainly
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT}
+"""What goes wrong where a download is written, not where it comes from."""
 
 
 def upload(local_path: Location, url: Location) -> None:
@@ -33,8 +37,14 @@ def download(url: Location, local_path: Location) -> None:
         upload(path_of(url), local_path)
         return
     filesystem, path = open_filesystem(url)
-    with said_plainly("read", url), replaced_when_done(local_path) as part:
-        filesystem.get_file(path, os.fspath(part))
+    with said_plainly("write", local_path), replaced_when_done(local_path) as part:
+        try:
+            with said_plainly("read", url):
+                filesystem.get_file(path, os.fspath(part))
+        except StorageError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
+                raise error.__cause__ from None
+            raise
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """What is there, and how large it is."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.storage.filesystems import open_filesystem
-from cluster.storage.location import Location
+from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import is_part
 from cluster.storage.plain_errors import said_plainly
 
@@ -25,23 +26,17 @@ def exists(url: Location) -> bool:
 
 
 def list_files(folder: Location) -> list[FileInfo]:
-    """All files below `folder`, sorted by name; empty if there is no such folder. One listing, no request per file."""
-    filesystem, path = open_filesystem(folder)
-    with said_plainly("list", folder):
-        try:
-            found = filesystem.find(path, detail=True)
-        except FileNotFoundError:
-            return []
+    """All files below `folder`, sorted by name; empty if there is no such folder. One listing, no request per file.
+
+    Links to local folders are not followed.
+
+    Raises:
+        ForbiddenError, UnreachableError, StorageError: some of it can't be listed; nothing is left out in silence.
+    """
     base = os.fspath(folder).rstrip("/")
-    root = path.rstrip("/")
-    return sorted(
-        (
-            FileInfo(base + name[len(root) :], int(entry["size"]))
-            for name, entry in found.items()
-            if name != root and not is_part(name)
-        ),
-        key=lambda file: file.url,
-    )
+    with said_plainly("list", folder):
+        files = [FileInfo(base + name, size) for name, size in _names(folder) if not is_part(name)]
+    return sorted(files, key=lambda file: file.url)
 
 
 def size(url: Location) -> int:
@@ -49,3 +44,46 @@ def size(url: Location) -> int:
     filesystem, path = open_filesystem(url)
     with said_plainly("read", url):
         return int(filesystem.size(path))
+
+
+def _names(folder: Location) -> Iterator[tuple[str, int]]:
+    """Names below `folder`, from the slash behind it on, and sizes."""
+    if not is_remote(folder):
+        root = os.fspath(path_of(folder)).rstrip("/")
+        for path, file_size in _local_files(root or "/"):
+            yield path[len(root) :], file_size
+        return
+    filesystem, root = open_filesystem(folder)
+    try:
+        found = filesystem.find(root, detail=True)
+    except FileNotFoundError:
+        return
+    root = root.rstrip("/")
+    for path, entry in found.items():
+        if path != root:
+            yield path[len(root) :], int(entry["size"])
+
+
+def _local_files(root: str) -> Iterator[tuple[str, int]]:
+    """Paths and sizes. fsspec would leave out what it can't read."""
+    for folder, _, names in os.walk(root, onerror=_leave_out_or_raise):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                file_size = os.stat(path).st_size
+            except OSError as error:
+                if os.path.islink(path):
+                    file_size = 0  # it leads nowhere
+                elif isinstance(error, FileNotFoundError):
+                    continue  # removed since
+                else:
+                    raise
+            yield path, file_size
+
+
+def _leave_out_or_raise(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):  # no folder, or no more
+        return
+    if str(error.filename).endswith("/lost+found"):  # which every ext4 disk has, and only root may read
+        return
+    raise error

@@ -127,6 +127,17 @@ def test_listing_a_file_gives_no_files(folder: str) -> None:
     assert storage.list_files(storage.join(folder, "one")) == []
 
 
+def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / "there/x", "123")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/a").symlink_to(tmp_path / "there/x")
+    (tmp_path / "here/b").symlink_to("nothing")
+    (tmp_path / "here/c").symlink_to("c")
+    (tmp_path / "here/d").symlink_to(tmp_path / "there")
+    found = [(Path(file.url).name, file.size) for file in storage.list_files(tmp_path / "here")]
+    assert found == [("a", 3), ("b", 0), ("c", 0)]
+
+
 def test_names_with_spaces_signs_and_letters_of_all_kinds_survive(folder: str) -> None:
     names = ["a b.txt", "50% + x#1?.txt", "Ünïcode 音.txt", "[x]*.txt"]
     for name in names:

@@ -1,6 +1,10 @@
 """What `cluster.storage` says where a file, a bucket, a right or a server is missing: one sentence."""
 
+import errno
+import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +95,44 @@ def test_missing_credentials_are_one_sentence(s3_bucket: str, monkeypatch: pytes
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StorageError, match=f"{s3_bucket}/x: "):
         storage.read_bytes(f"{s3_bucket}/x")
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "lost+found"):
+        storage.write_text(tmp_path / name / "x", "1")
+    broken, scandir = {"lost+found"}, os.scandir
+
+    def reading(folder: str) -> Any:
+        if Path(folder).name in broken:
+            raise OSError(errno.EIO, "Input/output error", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", reading)
+    assert [Path(file.url).parent.name for file in storage.list_files(tmp_path)] == ["a", "b"]
+    broken.add("b")
+    with pytest.raises(StorageError, match=f"{tmp_path}: can't list it: .*Input/output error: '{tmp_path}/b'"):
+        storage.list_files(tmp_path)
+    with pytest.raises(StorageError, match="can't list it: .*File name too long"):
+        storage.list_files(tmp_path / ("x" * 300))
+    assert storage.list_files(tmp_path / "a/x/y") == []
+
+
+def test_a_full_disk_is_said_of_the_disk_and_not_of_the_storage(s3_bucket: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    storage.write_bytes(f"{s3_bucket}/x", bytes(200_000))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a disk can't be mounted here")
+    try:
+        with pytest.raises(StorageError, match=f"^{disk}/x: can't write it: .*No space left on device"):
+            storage.download(f"{s3_bucket}/x", disk / "x")
+        assert os.listdir(disk) == []
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_place_that_cannot_be_written_is_said_of_the_place(s3_bucket: str, tmp_path: Path) -> None:
+    storage.write_bytes(f"{s3_bucket}/x", b"1")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=f"^{tmp_path}/file/x: can't write it: "):
+        storage.download(f"{s3_bucket}/x", tmp_path / "file/x")
