@@ -1,9 +1,12 @@
 """A checkpoint's files written by every process, and the checkpoint made whole by the main one."""
 
 import json
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 from cluster import storage
+from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.engine_files import Written, write_state
 from pipeline.train.checkpoints.layout import LATEST, MANIFEST, manifest_text, rank_file
 from pipeline.train.checkpoints.saved_state import SavedState
@@ -11,6 +14,8 @@ from pipeline.train.checkpoints.under_way import Save
 from pipeline.train.checkpoints.weights_file import write_all_weights
 
 _POLL_S = 0.02
+_SEEN_S = 180.0
+"""Until files that another machine has written are seen here; NFS takes up to a minute."""
 
 
 def write_files(save: Save, rank: int) -> None:
@@ -29,14 +34,14 @@ def make_whole(save: Save, world_size: int) -> list[Written] | None:
     files, or None where the save was abandoned before.
 
     Raises:
+        CheckpointError: what another process has written is not seen here.
         OSError, StorageError: something can't be written.
     """
     files: list[Written] = []
     for rank in range(world_size):
         file = save.target / rank_file(rank)
-        while not file.exists():
-            if save.abandoned.wait(_POLL_S):
-                return None
+        if not _comes(file, save):
+            return None
         files += [Written(**entry) for entry in json.loads(file.read_text())["files"]]
     files += write_all_weights(SavedState(save.target, world_size))
     known = {file.name for file in files}
@@ -51,3 +56,19 @@ def make_whole(save: Save, world_size: int) -> list[Written] | None:
     storage.write_text(save.target / MANIFEST, manifest_text(manifest))
     storage.write_text(save.target.parent / LATEST, save.target.name)
     return files
+
+
+def _comes(file: Path, save: Save) -> bool:
+    """Wait until another process's file is there; false where the save was abandoned before."""
+    end = None
+    while not file.exists():
+        if save.abandoned.wait(_POLL_S):
+            return False
+        if end is None and save.written_by_all.is_set():
+            end = time.monotonic() + _SEEN_S
+        if end is not None and time.monotonic() > end:
+            raise CheckpointError(
+                f"{file}: expected what another process has written, found nothing: the machines of a job need a run "
+                "folder on a file system that they share"
+            )
+    return True

@@ -116,8 +116,7 @@ class Saver:
             return
         save.written.wait()
         failed = self._group.sum([float(save.write_error is not None)])[0]
-        if failed:
-            save.abandoned.set()
+        (save.abandoned if failed else save.written_by_all).set()
         thread.join()
         self._save = self._thread = None
         if save.write_error is not None:

@@ -22,6 +22,7 @@ class Save:
         stalled_s: how long training stood still for it so far.
         taken: set when the states may change.
         written: set when this process's files are there, or can't be.
+        written_by_all: set when every process has said so.
         abandoned: set when other processes need not be waited for any more.
     """
 
@@ -34,6 +35,7 @@ class Save:
     stalled_s: float = 0.0
     taken: threading.Event = field(default_factory=threading.Event)
     written: threading.Event = field(default_factory=threading.Event)
+    written_by_all: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
     write_error: BaseException | None = None
     commit_error: BaseException | None = None

@@ -139,3 +139,13 @@ def test_the_failure_of_another_process_is_an_error_here_too(engine, tmp_path):
     with pytest.raises(CheckpointError, match="another process could not write its part"):
         saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_files_of_another_process_that_are_never_seen_here_end_the_run_with_what_to_do(engine, tmp_path, monkeypatch):
+    """Machines with a disk each: all processes have written, and none sees the others' files."""
+    monkeypatch.setattr(commit, "_SEEN_S", 0.1)
+    saving = saver_of(tmp_path, OneOfTwo(0, 0, 2, torch.device("cpu")))
+    saving.save(engine, 2, {})
+    with pytest.raises(CheckpointError, match=r"rank-00001.json: expected what another process .* that they share"):
+        saving.finish()
+    assert newest_checkpoint(tmp_path / "checkpoints") is None
