@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
+from pipeline.train.file_operations import load_file_operations
 from pipeline.train.offload import check_offload, engine_sections, offload_settings
 from pipeline.train.optimizer import build_optimizer
 from pipeline.train.settings import TrainSettings
@@ -75,6 +76,8 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
             verbose=False,
             dist_init_required=False,
         )
+        if settings.offload == "nvme":
+            load_file_operations()
         _import_unused_optimizer()
         parameters = sum(parameter.numel() for parameter in model.parameters())
         engine, *_ = deepspeed.initialize(

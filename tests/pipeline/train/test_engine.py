@@ -132,6 +132,7 @@ def test_a_machine_that_cannot_offload_to_files_says_what_is_missing(group, monk
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # its operations on files are compiled at the first time
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_offload_to_files_computes_what_offload_to_memory_does(group, precision, tmp_path):
     from deepspeed.ops.op_builder import AsyncIOBuilder
