@@ -21,6 +21,9 @@ from pipeline.train.remote_logs import local_folder, publish_logs
 from pipeline.train.run_folder import LOCK, locked
 from pipeline.train.settings import TrainSettings
 
+Sent = dict[str, tuple[int, int]]
+"""Size in bytes and time of change (ns) that local files had when they were fetched or sent, by name in the run."""
+
 
 @contextmanager
 def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterator[tuple[Path, Callable[[], None]]]:
@@ -41,9 +44,10 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
     folder = local_folder(run)
     with _held_by_main(folder, group):
-        group.on_main(lambda: _fetch_anew(run, folder))
+        sent: Sent = {}
+        group.on_main(lambda: sent.update(_fetch_anew(run, folder)))
         try:
-            yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every)
+            yield folder, lambda: publish_run(folder, run, settings.keep_last, settings.keep_every, sent)
         except UserError as error:  # which the launcher doesn't take for a crash
             if group.is_main and not isinstance(error, StorageError):
                 publish_logs(folder, run)
@@ -60,9 +64,10 @@ def _held_by_main(folder: Path, group: ProcessGroup) -> Iterator[None]:
         yield
 
 
-def _fetch_anew(run: str, folder: Path) -> None:
+def _fetch_anew(run: str, folder: Path) -> Sent:
     _empty(folder)
     fetch_run(run, folder)
+    return {name: _stamp(folder / name) for name in _names_in(folder) if not name.startswith("checkpoints/")}
 
 
 def _empty(folder: Path) -> None:
@@ -95,20 +100,23 @@ def _is_whole(checkpoint: str) -> bool:
         return False
 
 
-def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None) -> None:
-    """Bring the run on storage up to date with the local folder, which holds all of it but older checkpoints."""
-    there = _names(run)
-    here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None, sent: Sent) -> None:
+    """Bring the run on storage up to date with the local folder, which holds all of it but older checkpoints.
+
+    Args:
+        sent: what is there already, which is not sent again as long as it does not change; brought up to date too.
+    """
+    there, here = _names(run), _names_in(folder)
     for name in sorted(name for name in here if not name.startswith("checkpoints/")):
         last = name.rsplit("/", 1)[-1]
         if last != LOCK and not last.endswith(".part"):
             with suppress(MissingFileError):  # of another that writes beside this one, and is done with it
-                storage.upload(folder / name, storage.join(run, name))
+                _send(folder, run, name, there, sent)
     whole = sorted(name.split("/")[1] for name in here if _is_manifest(name))
     for step in whole:
         _publish_step(folder, run, f"checkpoints/{step}/", here, there)
     if whole:
-        storage.upload(folder / "checkpoints" / LATEST, storage.join(run, "checkpoints", LATEST))
+        _send(folder, run, f"checkpoints/{LATEST}", there, sent)
     # later ones were found damaged: they neither count nor go, and are replaced when the run comes to their steps
     newest = max((int(step.removeprefix("step-")) for step in whole), default=-1)
     steps = {_step_of(name) for name in here | there if _is_manifest(name)}
@@ -116,6 +124,17 @@ def publish_run(folder: Path, run: str, keep_last: int, keep_every: int | None) 
     gone = [name for name in there if _is_of_a_step(name) and _step_of(name) <= newest and _step_of(name) not in keep]
     for name in sorted(gone, key=lambda name: not _is_manifest(name)):  # the manifest first
         storage.remove(storage.join(run, name))
+
+
+def _send(folder: Path, run: str, name: str, there: set[str], sent: Sent) -> None:
+    """Upload a file unless it is there as it is here."""
+    try:
+        stamp = _stamp(folder / name)  # before it is read: what is written meanwhile is sent the next time
+    except FileNotFoundError:
+        raise MissingFileError(f"{folder / name}: no such file") from None
+    if name not in there or sent.get(name) != stamp:
+        storage.upload(folder / name, storage.join(run, name))
+        sent[name] = stamp
 
 
 def _publish_step(folder: Path, run: str, prefix: str, here: set[str], there: set[str]) -> None:
@@ -131,6 +150,15 @@ def _publish_step(folder: Path, run: str, prefix: str, here: set[str], there: se
     for name in sorted(name for name in there - mine if name.startswith(prefix)):
         storage.remove(storage.join(run, name))
     storage.upload(folder / manifest, storage.join(run, manifest))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 
 def _names(run: str) -> set[str]:

@@ -200,7 +200,7 @@ def test_a_run_on_s3_goes_on_before_damaged_checkpoints_and_replaces_them(run, s
     fetch_run(there, tmp_path)
     assert newest_checkpoint(tmp_path / "checkpoints").step == 8
     shutil.rmtree(tmp_path / "checkpoints/step-0000000012")  # as if another were saved after step 8
-    publish_run(tmp_path, there, keep_last=1, keep_every=None)
+    publish_run(tmp_path, there, keep_last=1, keep_every=None, sent={})
     assert [(row.checkpoint and row.checkpoint.step) for row in list_checkpoints(there)] == [8, None]
 
 
