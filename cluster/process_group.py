@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 import torch
@@ -14,6 +17,7 @@ from cluster.errors import LaunchError, UserError
 from cluster.process_end import skip_teardown
 
 T = TypeVar("T")
+_WORD_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,31 @@ class ProcessGroup:
         box.said_by_main = not self.is_main
         raise box
 
+    def on_main_at_length(self, make: Callable[[Callable[[], None]], T], moved: Callable[[], None]) -> T:
+        """As `on_main`, for what may take hours: meanwhile the processes exchange a word every few seconds, so that
+        none runs into the time limit of a collective.
+
+        Args:
+            make: is given a function to call, from any thread, whenever it has come further.
+            moved: called on every process when it has.
+        """
+        if self.world_size == 1:
+            return make(moved)
+        steps: SimpleQueue[None] = SimpleQueue()
+        made: Future[T] = Future()
+        if self.is_main:
+            # daemonic: where another process is lost, this one must not wait for the end
+            Thread(target=_fulfil, args=(made, lambda: make(lambda: steps.put(None))), daemon=True).start()
+        done, seen = False, 0
+        while not done:
+            if self.is_main:
+                wait([made], timeout=_WORD_EVERY_S)
+            done, count = self.from_main((made.done(), steps.qsize()))
+            if count > seen:
+                moved()
+            seen = count
+        return self.on_main(made.result)
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world_size > 1:
@@ -106,6 +135,13 @@ class ProcessGroup:
         """Leave the group; `cluster.process_end` says what else belongs to a quiet end of the process."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _fulfil(future: Future[T], make: Callable[[], T]) -> None:
+    try:
+        future.set_result(make())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:

@@ -1,6 +1,6 @@
 """What decides which samples a run reads and how they are decoded; it travels to the processes that do it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,7 @@ def plan_reading(
     history: Sequence[Stretch] = (),
     position: int = 0,
     nodes: int = 1,
+    moved: Callable[[], None] = lambda: None,
 ) -> ReadPlan:
     """Open the shard sets and say what is read from them.
 
@@ -125,6 +126,7 @@ def plan_reading(
         source: a shard set, or several.
         history, position: of a run that goes on: the weights so far, and where it goes on.
         nodes: that share the work.
+        moved: called, from any thread, whenever what takes long has come further: the first index of others' tars.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
@@ -137,7 +139,7 @@ def plan_reading(
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise SettingsError(f"data.train: two shard sets are called {min(twice)!r}; give one another name")
-    sets = [ShardSet.open(one.url) for one in sources]
+    sets = [ShardSet.open(one.url, moved) for one in sources]
     sizes = {name: len(one) for name, one in zip(names, sets, strict=True)}
     weights = {name: one.weight for name, one in zip(names, sources, strict=True)}
     shares = shares_of(sizes, weights, data.mix, data.temperature)

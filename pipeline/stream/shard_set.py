@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,8 +82,11 @@ class ShardSet:
         return (ShardSet, (self.url, self.shards, indexes, self._kept_samples))
 
     @classmethod
-    def open(cls, url: str) -> "ShardSet":
+    def open(cls, url: str, moved: Callable[[], None] = lambda: None) -> "ShardSet":
         """Open a shard set; of tars that others wrote an index is made at the first time.
+
+        Args:
+            moved: called, from any thread, whenever the index has come further.
 
         Raises:
             ShardSetError: nothing there, not finished, or empty.
@@ -92,7 +95,7 @@ class ShardSet:
         if not storage.exists(dataset_url):
             if storage.exists(storage.join(url, "plan.json")):
                 raise ShardSetError(f"{url}: its preparation is not finished (no dataset.json); run gavt prepare again")
-            foreign = open_foreign(url)
+            foreign = open_foreign(url, moved)
             if foreign is None:
                 raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, or of tars, found none")
             return cls(url, foreign.shards, foreign.indexes)

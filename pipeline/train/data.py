@@ -1,6 +1,6 @@
 """The data of a run: its loaders, where they are, and what was bad."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -94,9 +94,16 @@ class TrainingData:
 
 @contextmanager
 def open_data(
-    settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
+    settings: ExperimentSettings,
+    micro_batch: int,
+    group: ProcessGroup,
+    checkpoint: Checkpoint | None,
+    moved: Callable[[], None] = lambda: None,
 ) -> Iterator[TrainingData]:
     """Open the data where a checkpoint left it, or at its beginning; its processes end with the block.
+
+    Args:
+        moved: called on every process whenever that has come further.
 
     Raises:
         SettingsError: no training data is named.
@@ -116,7 +123,8 @@ def open_data(
 
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)
-            return group.on_main(lambda: plan_reading(source, *words, nodes=group.nodes, **where))
+            where |= {"nodes": group.nodes}
+            return group.on_main_at_length(lambda said: plan_reading(source, *words, moved=said, **where), moved)
 
         plan = plan_of(sources, True, history=history, position=position)
         changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))

@@ -89,7 +89,9 @@ def train(
             checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
             done = 0 if checkpoint is None else checkpoint.step
             group.on_main(lambda: write_config(folder, settings, before, done))
-            with open_data(settings, micro_batch, group, checkpoint) as data:
+            with open_data(
+                settings, micro_batch, group, checkpoint, moved=lambda: watchdog.beat("opening the data", done)
+            ) as data:
                 training = _Training(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock
                 )

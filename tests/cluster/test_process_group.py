@@ -41,6 +41,39 @@ def test_processes_know_their_ranks_and_talk(tmp_path):
     assert [(tmp_path / str(rank)).read_text() for rank in range(3)] == ["3 6.0 from 0"] * 3
 
 
+AT_LENGTH = """
+import sys, time
+from cluster import process_group
+from cluster.errors import UserError
+process_group._WORD_EVERY_S = 0.01
+group, moves = process_group.join_process_group(), []
+
+def make(moved):
+    for _ in range(5):
+        moved()
+        time.sleep(0.05)
+    return f"from {group.rank}"
+
+def refuse(moved):
+    raise UserError("of no use")
+
+word = group.on_main_at_length(make, lambda: moves.append(1))
+try:
+    group.on_main_at_length(refuse, lambda: None)
+except UserError as error:
+    open(f"{sys.argv[1]}/{group.rank}", "w").write(f"{word} {0 < len(moves) <= 5} {error} {error.said_by_main}")
+group.leave()
+"""
+
+
+def test_what_one_process_makes_at_length_all_have_and_all_know_that_it_comes_further(tmp_path):
+    assert launch_local([sys.executable, "-c", AT_LENGTH, str(tmp_path)], 2) == 0
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == [
+        "from 0 True of no use False",
+        "from 0 True of no use True",
+    ]
+
+
 def test_the_first_failing_processs_exit_code_ends_the_job():
     command = "import os, sys, time; sys.exit(7) if os.environ['RANK'] == '1' else time.sleep(600)"
     assert launch_local([sys.executable, "-c", command], 2) == 7

@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -69,10 +69,13 @@ class _UnwritableError(Exception):
     """The index can't be written where it should be."""
 
 
-def open_foreign(url: str) -> ForeignIndex | None:
+def open_foreign(url: str, moved: Callable[[], None] = lambda: None) -> ForeignIndex | None:
     """The tars at `url`; None where there are none. What their index lacks, or has of other versions of them, is made:
     several at a time, with the progress in the log, going on where an earlier attempt was killed. Several processes may
     do so at once.
+
+    Args:
+        moved: called, from any thread, whenever that has come further.
 
     Raises:
         ShardSetError: a tar is compressed, or none has samples with picture and sound.
@@ -85,7 +88,7 @@ def open_foreign(url: str) -> ForeignIndex | None:
         versions = dict(
             zip(names, threads.map(lambda name: storage.version(storage.join(url, name)), names), strict=True)
         )
-    indexes, summaries = _find_or_make(url, versions)
+    indexes, summaries = _find_or_make(url, versions, moved)
     _say_what_is_left_out(url, summaries)
     if not sum(summary.samples for summary in summaries):
         raise ShardSetError(
@@ -112,7 +115,9 @@ def _tars_at(url: str) -> list[str]:
     return sorted(names)
 
 
-def _find_or_make(url: str, versions: Mapping[str, FileVersion]) -> tuple[str, list[_TarSummary]]:
+def _find_or_make(
+    url: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+) -> tuple[str, list[_TarSummary]]:
     """The folder of the index, and the summary of each tar."""
     beside = storage.join(url, INDEX_FOLDER)
     cached = str(node_cache.default_folder() / "foreign" / hashlib.sha256(url.encode()).hexdigest()[:24])
@@ -121,11 +126,11 @@ def _find_or_make(url: str, versions: Mapping[str, FileVersion]) -> tuple[str, l
         if len(known) == len(versions):
             return folder, [known[name] for name in versions]
     try:
-        return beside, _complete(url, beside, versions)
+        return beside, _complete(url, beside, versions, moved)
     except _UnwritableError as error:
         _log.warning("%s: the index of its tars lies in %s, since it can't lie beside them: %s", url, cached, error)
     try:
-        return cached, _complete(url, cached, versions)
+        return cached, _complete(url, cached, versions, moved)
     except _UnwritableError as error:
         raise ShardSetError(f"{url}: the index of its tars can be written nowhere: {error}") from None
 
@@ -139,7 +144,9 @@ def _still_right(folder: str, versions: Mapping[str, FileVersion]) -> dict[str, 
     }
 
 
-def _complete(url: str, folder: str, versions: Mapping[str, FileVersion]) -> list[_TarSummary]:
+def _complete(
+    url: str, folder: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+) -> list[_TarSummary]:
     """The summary of each tar, with its index made in `folder` where it is missing or of another version.
 
     Raises:
@@ -150,7 +157,7 @@ def _complete(url: str, folder: str, versions: Mapping[str, FileVersion]) -> lis
     _write(place, _Summary(tars=list(known.values())))  # before hours go into what can't be written
     missing = [name for name in versions if name not in known]
     # in any order: processes that begin together then seldom make the same one
-    known |= _make(url, folder, {name: versions[name] for name in random.sample(missing, len(missing))})
+    known |= _make(url, folder, {name: versions[name] for name in random.sample(missing, len(missing))}, moved)
     summaries = [known[name] for name in versions]
     _write(place, _Summary(tars=summaries))
     return summaries
@@ -166,16 +173,19 @@ def _read_summary(folder: str) -> list[_TarSummary]:
         return []  # of another version of this program, say: made anew
 
 
-def _make(url: str, folder: str, versions: Mapping[str, FileVersion]) -> dict[str, _TarSummary]:
+def _make(
+    url: str, folder: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+) -> dict[str, _TarSummary]:
     made: dict[str, _TarSummary] = {}
     said = time.monotonic()
     _log.info("%s: looking into %d tars, once", url, len(versions))
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        waiting = [threads.submit(_make_one, url, folder, name, version) for name, version in versions.items()]
+        waiting = [threads.submit(_make_one, url, folder, name, version, moved) for name, version in versions.items()]
         try:
             for done in as_completed(waiting):
                 summary = done.result()
                 made[summary.tar] = summary
+                moved()
                 if time.monotonic() - said > _PROGRESS_S:
                     said = time.monotonic()
                     _log.info("%s: looked into %d of %d tars", url, len(made), len(versions))
@@ -184,12 +194,12 @@ def _make(url: str, folder: str, versions: Mapping[str, FileVersion]) -> dict[st
     return made
 
 
-def _make_one(url: str, folder: str, name: str, version: FileVersion) -> _TarSummary:
+def _make_one(url: str, folder: str, name: str, version: FileVersion, moved: Callable[[], None]) -> _TarSummary:
     """The index of a tar: what a killed attempt or another process left, if it is of this version; else made."""
     place = storage.join(folder, name.removesuffix(".tar") + ".json")
     index = _read_index(place, version)
     if index is None:
-        index = scan_tar(storage.join(url, name), name, version)
+        index = scan_tar(storage.join(url, name), name, version, moved)
         _write(place, index)
     return _TarSummary(
         tar=name,

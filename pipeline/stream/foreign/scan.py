@@ -15,6 +15,7 @@ from pipeline.stream.tar_members import DamagedTarError, walk
 _BLOCK = 4 << 20
 _SMALL_BLOCK = 64 << 10
 _GAP = 2 << 20  # a request costs about as much time as 2 MB
+_FILES_A_WORD = 4096
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstandard", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
@@ -44,9 +45,12 @@ class TarIndex(BaseModel):
     damage: str | None = None
 
 
-def scan_tar(url: str, name: str, version: FileVersion) -> TarIndex:
+def scan_tar(url: str, name: str, version: FileVersion, moved: Callable[[], None] = lambda: None) -> TarIndex:
     """Look at a tar's headers. Of a local one nothing else is read; on object storage what lies between is passed over
     where it is large. Of a damaged one what lies before the damage counts.
+
+    Args:
+        moved: called every few thousand files.
 
     Raises:
         ShardSetError: it is compressed.
@@ -70,7 +74,9 @@ def scan_tar(url: str, name: str, version: FileVersion) -> TarIndex:
                 index.left_out[str(reason)] = index.left_out.get(str(reason), 0) + 1
 
         try:
-            for member in walk(read, version.size):
+            for number, member in enumerate(walk(read, version.size), 1):
+                if number % _FILES_A_WORD == 0:
+                    moved()
                 parts = split_name(member.name)
                 if parts is None:
                     continue

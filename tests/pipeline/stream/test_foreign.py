@@ -72,9 +72,9 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the tars that are looked into from now on."""
     seen: list[str] = []
 
-    def noting(url: str, name: str, version: storage.FileVersion) -> Any:
+    def noting(url: str, name: str, *words: Any) -> Any:
         seen.append(name)
-        return scan_tar(url, name, version)
+        return scan_tar(url, name, *words)
 
     monkeypatch.setattr(foreign_index, "scan_tar", noting)
     return seen
@@ -221,16 +221,29 @@ def test_the_index_is_made_once_and_anew_for_a_tar_that_changed(
     assert len(list(read_all(str(tmp_path)))) == 9
 
 
+def test_an_index_says_that_it_comes_further_tar_by_tar_and_inside_of_large_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "small.tar", [sample(0)])
+    write_tar(tmp_path / "large.tar", [sample(number) for number in range(6)])
+    monkeypatch.setattr("pipeline.stream.foreign.scan._FILES_A_WORD", 5)
+    moves: list[int] = []
+    files = 6 * len(sample(0)) - 6  # all but the key
+    for _ in range(2):
+        open_foreign(str(tmp_path), lambda: moves.append(1))
+    assert len(moves) == 2 + files // 5
+
+
 def test_a_killed_attempt_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "abcde":
         write_tar(tmp_path / f"{name}.tar", [sample(1)])
     asked: list[str] = []
 
-    def failing(url: str, name: str, version: storage.FileVersion) -> Any:
+    def failing(url: str, name: str, *words: Any) -> Any:
         asked.append(name)
         if len(asked) == 4:
             raise StorageError("gone")
-        return scan_tar(url, name, version)
+        return scan_tar(url, name, *words)
 
     monkeypatch.setattr(foreign_index, "_AT_ONCE", 1)
     monkeypatch.setattr(foreign_index, "scan_tar", failing)

@@ -97,6 +97,17 @@ def test_data_of_another_order_is_refused_unless_allowed(sets, tmp_path):
         assert len(read(data, 1)) == BATCH
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_first_index_of_tars_of_others_says_that_it_comes_further(sets, tmp_path, processes):
+    for file in Path(sets["a"]).glob("*.tar"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    group, moves = Apart(0, 0, processes, torch.device("cpu")), []
+    for _ in range(2):
+        with open_data(settings_of(str(tmp_path)), BATCH // processes, group, None, lambda: moves.append(1)) as data:
+            assert len(data.plan) == 24
+    assert 1 <= len(moves) <= len(list(tmp_path.glob("*.tar")))
+
+
 def test_a_checkpoint_without_a_cursor_is_refused(sets):
     checkpoint = Checkpoint("run/step", {"step": 1, "state": {}})
     with (
