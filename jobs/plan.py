@@ -20,7 +20,7 @@ def plan(
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="GPUs of the whole job.")] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option("--gpus-per-node", min=1, help="GPUs of a machine.")] = None,
-    gpu_memory: Annotated[float | None, typer.Option("--gpu-memory", min=0.1, help="GiB of one GPU.")] = None,
+    gpu_memory: Annotated[float | None, typer.Option("--gpu-memory", min=0.1, max=1e6, help="GiB of one GPU.")] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Name of the GPU, for its memory and pace: h200, a100 …")
     ] = None,
@@ -28,7 +28,8 @@ def plan(
         float, typer.Option("--mfu", min=0.001, max=1, help="Share of its peak the model is to reach.")
     ] = 0.4,
     samples_per_s: Annotated[
-        float | None, typer.Option("--samples-per-s", min=0.001, help="Measured pace of the whole job, before --mfu.")
+        float | None,
+        typer.Option("--samples-per-s", min=0.001, max=1e12, help="Measured pace of the whole job, before --mfu."),
     ] = None,
     samples_per_shard: Annotated[
         int | None, typer.Option("--samples-per-shard", min=1, help="Where data.train isn't there yet.")

@@ -52,8 +52,9 @@ class Unread:
 def work_goes_on_unread() -> Iterator[None]:
     """A block in which work doesn't end because its output can't be written."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and cast(TextIO, Unread(stream)) for stream in before)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:  # where the process was started with a stream closed
+        sys.stdout, sys.stderr = (cast(TextIO, Unread(stream or nowhere)) for stream in before)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before

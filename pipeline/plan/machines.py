@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
-from pipeline.models.peak_flops import Precision, known_gpu, peak_flops
+from pipeline.models.peak_flops import GPUS, Precision, known_gpu, peak_flops
 
 GIB = 2**30
 _CONTEXT = 1 * GIB
@@ -72,7 +72,8 @@ def machines(
         )
     known = known_gpu(name) if name is not None else None
     if name is not None and known is None:
-        raise SettingsError(f"--gpu: expected a GPU that is in pipeline/models/peak_flops.py, found {name!r}")
+        names = ", ".join(" ".join(gpu.words) for gpu in GPUS)
+        raise SettingsError(f"--gpu: expected one of {names}, or --gpu-memory without it, found {name!r}")
     memory = gpu_memory_gib or (known.memory_gib if known else None)
     if memory is None:
         raise SettingsError("--gpu-memory: expected GiB of one GPU, or --gpu with its name, found neither")

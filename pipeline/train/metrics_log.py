@@ -3,10 +3,12 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.errors import StorageError
 
 Record = dict[str, Any]
 
@@ -24,9 +26,12 @@ class MetricsLog:
         return records
 
     def write(self, record: Record) -> None:
-        """Append a record; the operating system has it before training goes on, so that SIGKILL can't lose it."""
-        with self.file.open("a") as lines:
-            lines.write(json.dumps(record) + "\n")
+        """Append a record; the operating system has it before training goes on, so that SIGKILL can't lose it.
+
+        Raises:
+            StorageError: it can't be written, as on a full disk.
+        """
+        _append(self.file, record)
 
     def sync(self) -> None:
         """Bring what was written to the disk, so that the loss of the machine can't lose it either."""
@@ -46,10 +51,13 @@ class EventLog:
         return events
 
     def write(self, event: str, **details: Any) -> dict[str, Any]:
-        """Append an event with the time of now, and return it."""
+        """Append an event with the time of now, and return it.
+
+        Raises:
+            StorageError: it can't be written, as on a full disk.
+        """
         entry = {"time": round(time.time(), 3), "event": event, **details}
-        with self.file.open("a") as lines:
-            lines.write(json.dumps(entry) + "\n")
+        _append(self.file, entry)
         return entry
 
     def sync(self) -> None:
@@ -80,6 +88,14 @@ def read_records(file: Path) -> list[Record]:
         if isinstance(entry, dict) and (isinstance(entry.get("step"), int) or "event" in entry):
             records.append(entry)
     return records
+
+
+def _append(file: Path, entry: Mapping[str, Any]) -> None:
+    try:
+        with file.open("a") as lines:
+            lines.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise StorageError(f"{file}: can't be written: {error.strerror or error}") from error
 
 
 def _write_lines(file: Path, entries: list[dict[str, Any]]) -> None:

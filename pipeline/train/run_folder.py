@@ -16,7 +16,7 @@ import fcntl
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from pipeline.train.schedule import learning_rate_at
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
+_NO_RUN = {"manifest.json": "a checkpoint or an export", "latest": "checkpoints", "dataset.json": "a shard set"}
+"""What lies in a folder that is no run's, and what that is."""
 _FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
 """Sections that may differ when a run goes on."""
 _FREE_KEYS = {
@@ -97,8 +99,12 @@ def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSet
     """The settings with which a run was started before; None for a new one.
 
     Raises:
-        RunError: a setting that decides the result differs from those with which it is to go on.
+        RunError: a setting that decides the result differs from those with which it is to go on; or the folder is
+            something else.
     """
+    for name, what in _NO_RUN.items():
+        if (folder / name).exists():
+            raise RunError(f"{folder}: expected a run folder or a new one, found {what} ({name})")
     before = _settings_there(folder)
     if before is None:
         return None
@@ -144,11 +150,23 @@ def write_config(folder: Path, settings: ExperimentSettings, before: ExperimentS
     storage.write_text(folder / CONFIG, dump_settings(settings))
 
 
+class _LogFile(logging.FileHandler):
+    """A log without which the run goes on, as on a full disk; what matters is said elsewhere too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the record."""
+
+    def close(self) -> None:
+        """Close the file, and drop what can't be written any more."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_to(file: Path) -> Iterator[None]:
     """Send the log of this process, and of the storage that it uses, to a file too as long as the block lasts."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(file)
+    handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("pipeline", "cluster")]
     for logger in loggers:

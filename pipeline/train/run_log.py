@@ -5,11 +5,12 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cluster.errors import UserError
+from cluster.errors import StorageError, UserError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.sinks import Sink
@@ -45,7 +46,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, UserError) and self._begun:
-            self.event("failed", reason=str(error))
+            with suppress(StorageError):  # a full disk, of which the error tells
+                self.event("failed", reason=str(error))
             self.finish(failed=True)
 
     def begin(self, step: int) -> None:

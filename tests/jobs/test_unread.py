@@ -51,6 +51,11 @@ def test_a_verb_ends_well_though_its_reader_is_gone():
     assert show.returncode == 0
 
 
+def test_a_process_that_was_started_without_streams_works():
+    show = subprocess.run(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", *SHOW], cwd=ROOT)
+    assert show.returncode == 0
+
+
 def test_letters_that_the_terminal_lacks_end_nothing():
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     with pytest.MonkeyPatch.context() as patch:

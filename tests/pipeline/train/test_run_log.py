@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
 from logged_run import log_steps, logged_run
 from pipeline.code_version import code_version
@@ -195,6 +196,15 @@ def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
     events.sync()
     assert [record["step"] for record in read_records(metrics.file)] == [1, 2, 3]
     assert [event["event"] for event in read_records(events.file)] == ["checkpoint"] * 3 + ["resume"]
+
+
+def test_records_that_cannot_be_written_end_a_run_with_a_sentence_and_its_log_with_none(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="metrics.jsonl: can't be written: No space left on device"):
+        MetricsLog(tmp_path / "metrics.jsonl").write({"step": 1})
+    (tmp_path / "log").symlink_to("/dev/full")
+    with log_to(tmp_path / "log"):
+        logging.getLogger("pipeline").info("lost")
 
 
 def test_lines_that_are_no_records_are_dropped(tmp_path):

@@ -112,6 +112,21 @@ def test_a_place_that_can_be_no_run_folder_is_refused(command, group, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("run/checkpoints", r"found checkpoints \(latest\)"),
+        ("run/checkpoints/step-0000000012", "found a checkpoint or an export"),
+        ("train", "found a shard set"),
+    ],
+)
+def test_what_is_something_else_is_no_run_folder(command, group, undisturbed, tmp_path, place, message):
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.copytree(command.folder / "train", tmp_path / "train")
+    with pytest.raises(RunError, match=f"expected a run folder or a new one, {message}"):
+        run_here(command, group, tmp_path / place)
+
+
+@pytest.mark.parametrize(
     ("word", "message"),
     [
         ("train.learning_rate=0.5", "this run has train.learning_rate = 0.001, the command says 0.5"),
