@@ -1,60 +1,19 @@
-"""The `gavt` command: one file a verb beside this one; here they come together and errors become sentences."""
+"""The `gavt` command: errors become sentences and exit codes. Its verbs are imported only when signals are heeded."""
 
 import sys
 import traceback
 from collections.abc import Sequence
-
-import typer
+from contextlib import AbstractContextManager, nullcontext
 
 from cluster.errors import UserError
 from cluster.process_end import end_process
-from jobs import (
-    checkpoint,
-    compare,
-    config,
-    evaluate,
-    inspect,
-    localize,
-    manifest,
-    plan,
-    prepare,
-    quickstart,
-    report,
-    stream,
-    sync,
-    synth,
-    train,
-)
 from jobs.unread import work_goes_on_unread
-
-app = typer.Typer(
-    name="gavt",
-    help="From unlabelled videos to a pretrained audio-visual transformer. --debug anywhere shows tracebacks.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(config.app, name="config")
-app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(manifest.app, name="manifest")
-app.add_typer(stream.app, name="stream")
-app.command("synth")(synth.synth)
-app.command("prepare")(prepare.prepare)
-app.command("inspect")(inspect.inspect)
-app.command("plan")(plan.plan)
-app.command("train")(train.train)
-app.command("compare")(compare.compare)
-app.command("evaluate")(evaluate.evaluate)
-app.command("localize")(localize.localize)
-app.command("report")(report.report)
-app.command("sync")(sync.sync)
-app.command("quickstart")(quickstart.quickstart)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 2 wrong input, 130
     interrupted."""
-    with work_goes_on_unread():
+    with work_goes_on_unread(), _stopped_at_once(arguments):
         if arguments is not None:
             _run(list(arguments))
             return
@@ -65,7 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
 
 
+def _stopped_at_once(arguments: Sequence[str] | None) -> AbstractContextManager[None]:
+    """Have signals to `gavt train` ask for a restart while the verbs are imported, which may take seconds where many
+    processes begin at once."""
+    if arguments is not None or sys.argv[1:2] != ["train"]:
+        return nullcontext()
+    from pipeline.train.stop_signals import StartUp
+
+    return StartUp.of_this_process().noted()
+
+
 def _run(words: list[str]) -> None:
+    from jobs.verbs import app
+
     debug = "--debug" in words
     try:
         app([word for word in words if word != "--debug"], prog_name="gavt")

@@ -43,7 +43,7 @@ def train(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from pipeline.train.stop_signals import StartUp
 
-    starting = StartUp(says=_is_main(), alone=os.environ.get("WORLD_SIZE", "1") == "1")
+    starting = StartUp.of_this_process()
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
         from cluster.launch import launch_local, launched

@@ -80,6 +80,11 @@ class StartUp:
         self._met = False
         self._leaving = threading.Lock()
 
+    @classmethod
+    def of_this_process(cls) -> "StartUp":
+        """That of the process that the launcher's variables describe."""
+        return cls(says=os.environ.get("RANK", "0") == "0", alone=os.environ.get("WORLD_SIZE", "1") == "1")
+
     @contextmanager
     def noted(self) -> Iterator[None]:
         """A block with handlers for signals; what replaces them stays when it ends."""

@@ -22,7 +22,9 @@ def run_here(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str,
 
 
 def test_help_loads_no_heavy_library():
-    code = "import sys, jobs.cli; print([name for name in ('torch', 'ray', 'av', 'deepspeed') if name in sys.modules])"
+    code = (
+        "import sys, jobs.verbs; print([name for name in ('torch', 'ray', 'av', 'deepspeed') if name in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

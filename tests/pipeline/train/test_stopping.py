@@ -57,6 +57,24 @@ def test_a_signal_while_the_program_starts_asks_for_a_restart_too(name):
     assert f"stopped by {name} before the first step" in ended.stderr
 
 
+def test_a_signal_while_the_verbs_are_imported_asks_for_a_restart_too():
+    script = (
+        "import os, signal, sys, time\n"
+        "from jobs.cli import main\n"
+        "class Slow:\n"
+        "    def find_spec(name, *words):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGTERM), time.sleep(20)\n"
+        "sys.meta_path.insert(0, Slow)\n"
+        "sys.argv = ['gavt', 'train', 'some.yaml']\n"
+        "main()\n"
+    )
+    root = str(Path(__file__).parents[3])
+    ended = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    said = "gavt: stopped by SIGTERM before the first step; the same command goes on\n"
+    assert (ended.returncode, ended.stderr) == (RESTART, said)
+
+
 MEETS_OTHERS = """
 import sys
 from pipeline.train.stop_signals import StartUp
