@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Sets everything up, then runs the tests. Pytest's closing line is the last one printed, its exit code is this script's.
+# Without options all default tests run, some files side by side; with options it is pytest as given.
 # Use: bash jobs/test.sh [options of pytest]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash jobs/setup.sh --tests
+if (($# == 0)); then # a file's tests stay together, for what they share
+    cores="$(nproc)"
+    set -- -n "$((cores < 4 ? cores : 4))" --dist loadfile
+fi
 
 # Not a plain call: libraries print at exit, behind the closing line; and not a pipe: a process that outlives its test
 # would keep it open.
