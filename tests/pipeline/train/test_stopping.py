@@ -1,6 +1,8 @@
 """What asks a run to save and leave, and data that ends too early."""
 
 import os
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -111,6 +113,40 @@ def test_a_signal_while_processes_wait_for_each_other_ends_them_for_a_restart():
         "",
         "gavt: interrupted before the first step; the same command goes on\n",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_signals_at_random_moments_end_all_processes_for_a_restart_with_one_line(command, tmp_path):
+    draw = random.Random(int(os.environ.get("SIGNALS_SEED", "0")))
+    line = re.compile(r"gavt: (stopped by SIG\w+|interrupted) (before the first step|after step \d+); the same .*\n")
+    for attempt in range(int(os.environ.get("SIGNALS", "12"))):
+        job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WANDB_MODE": "disabled"}
+        words = ["train", str(command.config), "--run", str(tmp_path / str(attempt)), "train.steps=100000"]
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-m", "jobs.cli", *words],
+                env=os.environ | job | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            time.sleep(draw.uniform(1, 15))
+            number = draw.choice((signal.SIGTERM, signal.SIGUSR2, signal.SIGINT))
+            for process in draw.sample(ranks, 2):  # a scheduler needs a moment for all
+                process.send_signal(number)
+                time.sleep(draw.choice((0, 0.05, 0.3)))
+            said = [process.communicate(timeout=60)[1] for process in ranks]
+        finally:
+            for process in ranks:
+                process.kill()
+        code = INTERRUPTED if number == signal.SIGINT else RESTART
+        assert [process.returncode for process in ranks] == [code, code], said
+        assert line.fullmatch(said[0]), said
+        assert said[1] == ""
 
 
 def wait_until_it_listens(port, process, seconds=120):
