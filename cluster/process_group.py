@@ -137,6 +137,13 @@ class ProcessGroup:
             dist.destroy_process_group()
 
 
+def _number(name: str, default: str) -> int:
+    text = os.environ.get(name, default)
+    if not text.isdecimal():
+        raise LaunchError(f"{name}: expected a number, found {text!r}")
+    return int(text)
+
+
 def _fulfil(future: Future[T], make: Callable[[], T]) -> None:
     try:
         future.set_result(make())
@@ -149,7 +156,7 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     a job of one process where there are none.
 
     Raises:
-        LaunchError: only some of the variables are set.
+        LaunchError: only some of the variables are set, or they are no numbers of processes.
     """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     given = [name for name in names if name in os.environ]
@@ -159,7 +166,9 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size, _ = _number("RANK", "0"), _number("WORLD_SIZE", "1"), _number("MASTER_PORT", "0")
+    if rank >= world_size:  # which the others would not miss, and this one would wait for
+        raise LaunchError(f"RANK: expected less than WORLD_SIZE = {world_size}, found {rank}")
     local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed asks for it
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:

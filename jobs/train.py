@@ -47,12 +47,14 @@ def train(
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
         from cluster.launch import launch_local, launched
+        from cluster.storage.location import is_remote, path_of
         from pipeline.settings.experiment import ExperimentSettings
         from pipeline.settings.load import load_settings
         from pipeline.train.profile_steps import profile_steps as chosen_steps
 
         settings = load_settings(config, ExperimentSettings, overrides or []).settings
         folder = run or f"runs/{settings.name}"
+        folder = folder if is_remote(folder) else str(path_of(folder))
         steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
         launches = (nproc > 1 or restarts > 0) and not launched()
         if not launches:

@@ -22,5 +22,6 @@ def join(base: Location, *parts: str) -> str:
 
 
 def path_of(url: Location) -> Path:
-    """The path of a local file, whose URL may be `file://…`."""
-    return Path(os.fspath(url).removeprefix("file://"))
+    """The path of a local file, whose URL may be `file://…` or begin with `~`, which shells leave as it is behind a
+    `=`."""
+    return Path(os.fspath(url).removeprefix("file://")).expanduser()

@@ -30,6 +30,23 @@ def test_half_a_launchers_variables_are_refused(monkeypatch):
         join_process_group()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("RANK", "a", "RANK: expected a number, found 'a'"),
+        ("RANK", "2", "RANK: expected less than WORLD_SIZE = 2, found 2"),
+        ("WORLD_SIZE", "", "WORLD_SIZE: expected a number, found ''"),
+        ("MASTER_PORT", "-1", "MASTER_PORT: expected a number, found '-1'"),
+    ],
+)
+def test_a_launchers_variables_that_are_no_numbers_are_refused(monkeypatch, name, value, message):
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for variable, text in (whole | {name: value}).items():
+        monkeypatch.setenv(variable, text)
+    with pytest.raises(LaunchError, match=message):
+        join_process_group()
+
+
 def test_processes_know_their_ranks_and_talk(tmp_path):
     script = tmp_path / "job.py"
     script.write_text(

@@ -63,6 +63,16 @@ def test_wrong_input_ends_with_one_sentence_and_exit_code_2(capsys, monkeypatch,
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("place", ["~/run", "file://{home}/run"])
+def test_a_run_folder_may_be_named_by_home_and_by_url(capsys, monkeypatch, tmp_path, place):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert run_here(capsys, "train", CONFIG, "data.train=/nowhere", f"--run={place.format(home=home)}")[0] == 2
+    assert (home / "run" / "config.yaml").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["home"]
+
+
 def test_debug_shows_the_traceback(capsys):
     code, _, err = run_here(capsys, "config", "show", "nowhere.yaml", "--debug")
     assert code == 2

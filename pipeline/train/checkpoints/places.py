@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster import storage
+from cluster.storage.location import path_of
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.find import verify
 from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint
@@ -42,7 +43,7 @@ def new_folder(url: str) -> Iterator[Path]:
     if storage.list_files(url):
         raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
     if not storage.is_remote(url):
-        folder = Path(url)
+        folder = path_of(url)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _removed_unless_whole(folder):
