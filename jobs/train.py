@@ -172,7 +172,7 @@ def _train_here(
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
-            result = train_loop(settings, folder, group, line.update, asked, starting.signals)
+            result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell)
         for number in NUMBERS:
             signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it
         return result

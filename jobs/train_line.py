@@ -39,6 +39,11 @@ class TrainLine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.progress.stop()
 
+    def tell(self, event: dict[str, Any]) -> None:
+        """Print an event that a person should know of."""
+        if self.shown and (words := _said(event)):
+            self.console.print(words, soft_wrap=True, markup=False, highlight=False)
+
     def update(self, record: dict[str, Any]) -> None:
         """Show a step's numbers."""
         if "validation/accuracy" in record:
@@ -55,6 +60,25 @@ class TrainLine:
         if self.shown and not self.live and (due or record["step"] == self.steps):
             self.printed = record["step"]
             self.console.print(f"step {record['step']}/{self.steps} · {numbers}")
+
+
+def _said(event: dict[str, Any]) -> str | None:
+    step = event.get("step")
+    match event["event"]:
+        case "resume":
+            changed = event.get("changed", {})
+            words = [f"{name} {_plain(one['from'])} → {_plain(one['to'])}" for name, one in changed.items()]
+            return "; ".join([f"goes on after step {step}", *words])
+        case "data" | "average":
+            return f"goes on with a change: {event['change']}"
+        case "rollback":
+            return f"step {step}: {event['reason']}; the weights of step {event['checkpoint']} again"
+        case _:
+            return None
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _learning(record: dict[str, Any]) -> str:

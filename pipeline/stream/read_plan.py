@@ -108,6 +108,10 @@ class ReadPlan:
         """Of each set's order, by the set's name."""
         return {name: order.fingerprint() for name, order in zip(self.mixture.names, self.orders, strict=True)}
 
+    def contents(self) -> dict[str, str]:
+        """By a set's name what changes with any byte of its shards, as far as that is known."""
+        return {name: one.contents for name, one in zip(self.mixture.names, self.sets, strict=True) if one.contents}
+
 
 def plan_reading(
     source: str | Sequence[ShardSource],

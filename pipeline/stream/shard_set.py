@@ -1,5 +1,6 @@
 """What is in a shard set, and where each sample lies."""
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -59,6 +60,7 @@ class ShardSet:
         shards: name and samples of each shard.
         indexes: where the JSON files lie that say where samples are; `url` unless given.
         kept_samples: of about how many samples the places are remembered.
+        contents: changes with any byte of the shards; None where nothing says so without reading them.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class ShardSet:
         shards: Sequence[tuple[str, int]],
         indexes: str | None = None,
         kept_samples: int = _KEPT_SAMPLES,
+        contents: str | None = None,
     ) -> None:
         self.url = url
+        self.contents = contents
         self.shards = list(shards)
         self.indexes = url if indexes is None else indexes
         self.is_foreign = indexes is not None
@@ -79,7 +83,7 @@ class ShardSet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         indexes = self.indexes if self.is_foreign else None
-        return (ShardSet, (self.url, self.shards, indexes, self._kept_samples))
+        return (ShardSet, (self.url, self.shards, indexes, self._kept_samples, self.contents))
 
     @classmethod
     def open(cls, url: str, moved: Callable[[], None] = lambda: None) -> "ShardSet":
@@ -106,7 +110,7 @@ class ShardSet:
             raise ShardSetError(f"{dataset_url}: expected a list of shards with their samples: {error!r}") from None
         if not sum(samples for _, samples in shards):
             raise ShardSetError(f"{url}: this shard set holds no samples")
-        return cls(url, shards)
+        return cls(url, shards, contents=_contents_of(dataset["shards"]))
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -236,6 +240,14 @@ class ShardSet:
                 f"{url}: expected {self.shards[shard][1]} samples as when the shard set was opened, found {len(places)}"
             )
         return places
+
+
+def _contents_of(shards: Sequence[dict[str, Any]]) -> str | None:
+    """A hash of the shards' hashes; None where one has none."""
+    hashes = [shard.get("sha256") for shard in shards]
+    if not all(isinstance(one, str) for one in hashes):
+        return None
+    return hashlib.sha256("\n".join(map(str, hashes)).encode()).hexdigest()[:16]
 
 
 def _read_json(url: str) -> dict[str, Any]:

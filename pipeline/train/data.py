@@ -89,7 +89,8 @@ class TrainingData:
     def cursor(self) -> dict[str, Any]:
         """Where to go on, as JSON."""
         history = [part.model_dump() for part in self.plan.mixture.history]
-        return {"position": self.position, "mix": history, "orders": self._fingerprints}
+        contents = self.plan.contents()
+        return {"position": self.position, "mix": history, "orders": self._fingerprints, "contents": contents}
 
 
 @contextmanager
@@ -127,7 +128,7 @@ def open_data(
             return group.on_main_at_length(lambda said: plan_reading(source, *words, moved=said, **where), moved)
 
         plan = plan_of(sources, True, history=history, position=position)
-        changes = list(_changes(plan, history, cursor.get("orders", {}), data.allow_change))
+        changes = list(_changes(plan, history, cursor, data.allow_change))
         loader = stack.enter_context(Loader(plan, micro_batch, group.device, pool))
         validation = None
         if data.validation is not None:
@@ -142,17 +143,23 @@ def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return cursor
 
 
-def _changes(plan: ReadPlan, history: list[Stretch], before: dict[str, str], allowed: bool) -> Iterator[str]:
+def _changes(plan: ReadPlan, history: list[Stretch], cursor: dict[str, Any], allowed: bool) -> Iterator[str]:
     """What is another than when the run was saved, in sentences.
 
     Raises:
         ShardSetError: the order of a set, which is not allowed.
     """
+    before = cursor.get("orders", {})
     for name, now in plan.fingerprints().items():
         if name in before and before[name] != now:
             if not allowed:
                 raise order_error(name, before[name], now)
             yield str(order_error(name, before[name], now)).partition(";")[0]
+    known = cursor.get("contents", {})
+    for name, now in plan.contents().items():
+        if known.get(name, now) != now:
+            where = f"shard set {name}" if name else "the shard set"
+            yield f"{where} holds other bytes than when the run was saved: its samples are not those that were shown"
     before_runs, runs = history[-1].runs if history else None, plan.mixture.history[-1].runs
     if before_runs is not None and before_runs != runs:
         yield f"the weights are other ones: {before_runs} runs a cycle before, {runs} now"

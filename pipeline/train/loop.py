@@ -63,6 +63,7 @@ def train(
     on_record: Callable[[Record], None],
     profile: ProfileRequest | None = None,
     signals: StopSignals | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> TrainResult:
     """Train, or go on training, in the run folder `run` (path or URL); every process of the job calls it.
 
@@ -70,6 +71,7 @@ def train(
         on_record: called on the main process with each step's numbers, for the live line.
         profile: steps whose operations are recorded.
         signals: noted by the caller; else they are noted as long as this lasts.
+        on_event: called on the main process with each event of the run (see `events.jsonl`).
 
     Raises:
         RunError: the run folder is in use or has other settings, or the loss is no longer a number.
@@ -95,6 +97,7 @@ def train(
                 training = _Training(
                     settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock
                 )
+                training.log.on_event = on_event
                 with training.log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
 

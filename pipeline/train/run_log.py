@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +25,13 @@ class RunLog:
     with an error that a sentence says, that is the run's last event.
 
     Attributes:
+        on_event: called on the main process with each event that was written.
         last: the newest value of everything that was recorded.
         started: Unix time at which the run's first process began; None before the first event.
     """
 
     def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool) -> None:
+        self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.last: Record = {}
         self.started: float | None = None
         self._settings, self._run, self._is_main = settings, run, is_main
@@ -90,6 +92,7 @@ class RunLog:
         self._counts[name] += 1
         for sink in self._sinks:
             sink.event(event)
+        self.on_event(event)
         _log.info("%s %s", name, details)
 
     def sync(self) -> None:

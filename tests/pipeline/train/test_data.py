@@ -97,6 +97,18 @@ def test_data_of_another_order_is_refused_unless_allowed(sets, tmp_path):
         assert len(read(data, 1)) == BATCH
 
 
+def test_shards_of_other_bytes_in_the_same_order_are_said(sets, tmp_path):
+    with open_data(settings_of(sets["a"]), BATCH, ONE, None) as data:
+        checkpoint = saved(data)
+    other = str(write_shard_set(tmp_path / "other", 24, seed=9))
+    with open_data(settings_of(other), BATCH, ONE, checkpoint) as data:
+        (change,) = data.changes
+        assert change.startswith("the shard set holds other bytes than when the run was saved")
+        again = saved(data)
+    with open_data(settings_of(other), BATCH, ONE, again) as data:
+        assert data.changes == []
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_first_index_of_tars_of_others_says_that_it_comes_further(sets, tmp_path, processes):
     for file in Path(sets["a"]).glob("*.tar"):
