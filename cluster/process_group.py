@@ -1,6 +1,8 @@
 """The processes of a training job: who this one is, and talking to the others."""
 
 import os
+import socket
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -151,12 +153,31 @@ def _fulfil(future: Future[T], make: Callable[[], T]) -> None:
         future.set_exception(error)
 
 
+def check_address(host: str, patience_s: float = 60.0) -> None:
+    """Find the machine of the main process by its name, which may be new; torch would ask for it for an hour.
+
+    Raises:
+        LaunchError: nobody knows that name.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            if time.monotonic() < end:
+                time.sleep(0.5)
+                continue
+            why = error.strerror
+            raise LaunchError(f"MASTER_ADDR: expected the main process's machine, found {host!r}: {why}") from None
+        return
+
+
 def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     """Join the job that the launcher's variables describe (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), or
     a job of one process where there are none.
 
     Raises:
-        LaunchError: only some of the variables are set, or they are no numbers of processes.
+        LaunchError: only some of the variables are set, they are no numbers of processes, or no machine has that name.
     """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     given = [name for name in names if name in os.environ]
@@ -169,6 +190,8 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     rank, world_size, _ = _number("RANK", "0"), _number("WORLD_SIZE", "1"), _number("MASTER_PORT", "0")
     if rank >= world_size:  # which the others would not miss, and this one would wait for
         raise LaunchError(f"RANK: expected less than WORLD_SIZE = {world_size}, found {rank}")
+    if given:
+        check_address(os.environ["MASTER_ADDR"])
     local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed asks for it
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:

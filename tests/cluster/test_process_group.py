@@ -5,7 +5,7 @@ import pytest
 
 from cluster.errors import LaunchError
 from cluster.launch import launch_local, launched
-from cluster.process_group import join_process_group
+from cluster.process_group import check_address, join_process_group
 
 
 def test_a_job_of_one_leaves_nothing_that_looks_like_a_launcher(monkeypatch):
@@ -20,6 +20,12 @@ def test_a_job_of_one_leaves_nothing_that_looks_like_a_launcher(monkeypatch):
         assert "MASTER_PORT" not in os.environ
     finally:
         group.leave()
+
+
+def test_a_main_process_on_a_machine_that_nobody_knows_is_said():
+    check_address("127.0.0.1")
+    with pytest.raises(LaunchError, match="expected the main process's machine, found 'nowhere.invalid'"):
+        check_address("nowhere.invalid", patience_s=0.1)
 
 
 def test_half_a_launchers_variables_are_refused(monkeypatch):
