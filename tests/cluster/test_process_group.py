@@ -1,25 +1,32 @@
 import os
+import subprocess
 import sys
 
 import pytest
 
 from cluster.errors import LaunchError
-from cluster.launch import launch_local, launched
+from cluster.launch import launch_local
 from cluster.process_group import check_address, join_process_group
+
+_ALONE = """
+import os
+from cluster.launch import launched
+from cluster.process_group import join_process_group
+group = join_process_group()
+assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
+assert group.sum([1.0, 2.5]) == [1.0, 2.5]
+assert group.from_main("x") == "x"
+assert not launched()
+assert "MASTER_PORT" not in os.environ
+group.leave()
+"""
 
 
 def test_a_job_of_one_leaves_nothing_that_looks_like_a_launcher(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    group = join_process_group()
-    try:
-        assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
-        assert group.sum([1.0, 2.5]) == [1.0, 2.5]
-        assert group.from_main("x") == "x"
-        assert not launched()
-        assert "MASTER_PORT" not in os.environ
-    finally:
-        group.leave()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    subprocess.run([sys.executable, "-c", _ALONE], check=True)
 
 
 def test_a_main_process_on_a_machine_that_nobody_knows_is_said():

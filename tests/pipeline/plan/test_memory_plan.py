@@ -205,7 +205,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, way.memory.to
         ([], "--gpus: expected the number of GPUs"),
         (["--gpus", "8"], "--gpu-memory: expected GiB of one GPU"),
         (["--gpus", "8", "--gpu-memory", "0.9"], "--gpu-memory: expected more than the 1 GiB that CUDA and its"),
-        (["--gpus", "8", "--gpu", "abacus"], "expected a GPU that is in"),
+        (["--gpus", "8", "--gpu", "abacus"], "--gpu: expected one of b200, "),
         (["--gpus", "7", "--nodes", "2", "--gpus-per-node", "4", "--gpu-memory", "80"], "2 × 4 = 8, found 7"),
         (["--gpus", "3", "--gpu-memory", "80"], "train.batch_size: expected a multiple of the 3 processes"),
     ],
