@@ -19,8 +19,8 @@ def load_file_operations() -> None:
     """Have what offload to files needs ready before DeepSpeed's engine asks for it.
 
     It is compiled at the first start of a machine, which takes minutes, into a folder of gavt's own below torch's
-    (TORCH_EXTENSIONS_DIR). Torch marks a build by a file that outlives a process that is killed, and each later start
-    would wait for it for ever; the lock here ends with its process, and who has it takes such a file away.
+    (TORCH_EXTENSIONS_DIR). Older torch marks a build by a file that outlives a process that is killed, and each later
+    start would wait for it for ever; the lock here ends with its process, and who has it takes such a file away.
 
     Raises:
         SettingsError: there is no place for it, or the compiler fails.
