@@ -30,12 +30,14 @@ class ProcessGroup:
         rank: number of this process, 0 … world_size − 1.
         local_rank: its number on this machine; its GPU.
         device: where its model lives.
+        found: whether somebody else in this process had joined the job before, and will leave it.
     """
 
     rank: int
     local_rank: int
     world_size: int
     device: torch.device
+    found: bool = False
 
     @property
     def nodes(self) -> int:
@@ -134,8 +136,8 @@ class ProcessGroup:
             dist.barrier()
 
     def leave(self) -> None:
-        """Leave the group; `cluster.process_end` says what else belongs to a quiet end of the process."""
-        if dist.is_initialized():
+        """Leave the group, if this object joined it. `cluster.process_end` has what else belongs to a quiet end."""
+        if dist.is_initialized() and not self.found:
             dist.destroy_process_group()
 
 
@@ -198,7 +200,8 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
     skip_teardown()
-    if not dist.is_initialized():
+    found = dist.is_initialized()
+    if not found:
         # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
         store = None if given else dist.HashStore()  # type: ignore[attr-defined]  # torch doesn't declare it
         dist.init_process_group(
@@ -208,4 +211,4 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
             world_size=world_size,
             timeout=timedelta(seconds=timeout_s),
         )
-    return ProcessGroup(rank, local_rank, world_size, device)
+    return ProcessGroup(rank, local_rank, world_size, device, found)

@@ -10,6 +10,7 @@ from cluster.process_group import check_address, join_process_group
 
 _ALONE = """
 import os
+import torch.distributed as dist
 from cluster.launch import launched
 from cluster.process_group import join_process_group
 group = join_process_group()
@@ -18,7 +19,10 @@ assert group.sum([1.0, 2.5]) == [1.0, 2.5]
 assert group.from_main("x") == "x"
 assert not launched()
 assert "MASTER_PORT" not in os.environ
+join_process_group().leave()
+assert group.sum([1.0]) == [1.0] and dist.is_initialized()  # who came second leaves the first one's group alone
 group.leave()
+assert not dist.is_initialized()
 """
 
 
