@@ -1,15 +1,27 @@
 """Fixtures for all tests: a real S3 server, and the corpus of real videos."""
 
 import os
+import random
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.local import s3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Have a test draw the same random numbers whatever ran before it: side by side the order is another every time."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:  # whose import takes seconds
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

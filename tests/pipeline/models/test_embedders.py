@@ -98,7 +98,7 @@ def test_frozen_norm_applies_its_statistics_and_never_changes():
     got = norm.train().bfloat16()(image.bfloat16())
     expected = 3 * (image - torch.tensor([1.0, -2.0])[:, None, None]) / torch.tensor([2.0, 0.5])[:, None, None] + 0.5
     assert got.dtype == torch.bfloat16
-    assert torch.allclose(got.float(), expected, atol=0.1)
+    assert torch.allclose(got.float(), expected, atol=0.1, rtol=0.01)  # the input is rounded to 8 bits before
     assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
     assert norm.mean.dtype == torch.float32
     assert list(norm.parameters()) == []
