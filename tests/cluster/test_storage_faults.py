@@ -3,12 +3,14 @@
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cluster import storage
@@ -188,6 +190,8 @@ def test_a_frozen_server_is_said_when_patience_ends_and_waited_for_before(
     storage.write_bytes(f"{s3_bucket}/x", b"there")
     process = int((Path(s3_server.root) / "run/client.rgw.pid").read_text())
     os.kill(process, signal.SIGSTOP)
+    while psutil.Process(process).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
     try:
         monkeypatch.setenv(PATIENCE, "1")
         with pytest.raises(StorageError, match="no whole answer within 1 s; gave up after 1 attempt in 1 s"):
