@@ -194,7 +194,8 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
         raise LaunchError(f"RANK: expected less than WORLD_SIZE = {world_size}, found {rank}")
     if given:
         check_address(os.environ["MASTER_ADDR"])
-    local_rank = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed asks for it
+    local_rank = _number("LOCAL_RANK", "0")
+    os.environ["LOCAL_RANK"] = str(local_rank)  # DeepSpeed asks for it
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this

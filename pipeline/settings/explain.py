@@ -1,12 +1,13 @@
 """What is wrong with settings, in one sentence that names the place, what was expected and what was found."""
 
 import difflib
-import types
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from pipeline.settings.annotations import kinds_of
 
 Key = tuple[str, ...]
 _MOST = 50
@@ -101,18 +102,9 @@ def _expected(problem: ErrorDetails) -> str:
 def _inside(kind: Any, part: int | str) -> list[Any]:
     """The kinds of value that may stand at `part` of a value of this kind."""
     if _is_model(kind):
-        return _kinds(kind.model_fields[str(part)].annotation) if part in kind.model_fields else []
+        return kinds_of(kind.model_fields[str(part)].annotation) if part in kind.model_fields else []
     arguments = get_args(kind)
-    return _kinds(arguments[-1]) if arguments else []
-
-
-def _kinds(annotation: Any) -> list[Any]:
-    """The kinds of value of an annotation, besides none at all."""
-    if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [kind for one in get_args(annotation) for kind in _kinds(one)]
-    return [] if annotation is type(None) else [annotation]
+    return kinds_of(arguments[-1]) if arguments else []
 
 
 def _is_model(kind: Any) -> bool:

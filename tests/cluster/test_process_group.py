@@ -53,6 +53,7 @@ def test_half_a_launchers_variables_are_refused(monkeypatch):
         ("RANK", "a", "RANK: expected a number, found 'a'"),
         ("RANK", "2", "RANK: expected less than WORLD_SIZE = 2, found 2"),
         ("WORLD_SIZE", "", "WORLD_SIZE: expected a number, found ''"),
+        ("LOCAL_RANK", "x", "LOCAL_RANK: expected a number, found 'x'"),
         ("MASTER_PORT", "-1", "MASTER_PORT: expected a number, found '-1'"),
     ],
 )

@@ -53,6 +53,8 @@ def test_written_settings_read_back_the_same(tmp_path):
         ({"model": {"visual_embedder": {"kind": "resnet"}}}, [], "model.visual_embedder: .*'resnet18'"),
         ({"train": {"learning_rate": float("inf")}}, [], "train.learning_rate: expected a finite number, found inf"),
         ({"train": {"steps": True}}, [], "train: expected a number as steps, found true"),
+        ({"train": {"zero_stage": True}}, [], "train: expected a number as zero_stage, found true"),
+        ({"train": {"activation_checkpointing": False}}, [], "a number as activation_checkpointing, found false"),
         ({"train": {"betas": [2, 3]}}, [], "train.betas.0: expected less than 1, found 2"),
         (
             {"train": {"activation_checkpointing": 0}},
