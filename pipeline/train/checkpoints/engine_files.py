@@ -123,7 +123,6 @@ def read_state(file: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: something is in it that this project does not write.
     """
-    import os
     import pickle
 
     if not torch.cuda.is_available():

@@ -26,7 +26,7 @@ from pipeline.train.checkpoints.commit import make_whole, write_files
 from pipeline.train.checkpoints.layout import step_folder
 from pipeline.train.checkpoints.retention import remove_old
 from pipeline.train.checkpoints.take import StateTaker
-from pipeline.train.checkpoints.under_way import Save, Saved, said_plainly
+from pipeline.train.checkpoints.under_way import Save, Saved, plain_error
 
 _GRACE_S = 30.0
 """What a run that ends with an error gives its last save."""
@@ -82,7 +82,7 @@ class Saver:
         try:
             save = self._save = self._taker.take(target, engine, step, state, averages, begun)
         except OSError as error:  # DeepSpeed writes small files of its own at once
-            raise said_plainly(error, target) from error
+            raise plain_error(error, target) from error
         self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
         self._thread.start()
         if not self._settings.train.background_saving:
@@ -120,13 +120,13 @@ class Saver:
         thread.join()
         self._save = self._thread = None
         if save.write_error is not None:
-            raise said_plainly(save.write_error, save.target) from save.write_error
+            raise plain_error(save.write_error, save.target) from save.write_error
         if failed:
             raise CheckpointError(f"{save.target}: another process could not write its part; its log says why")
         error = save.commit_error or (save.publish_error if published else None)
-        said = self._group.from_main(None if error is None else str(said_plainly(error, save.target)))
+        said = self._group.from_main(None if error is None else str(plain_error(error, save.target)))
         if error is not None:
-            raise said_plainly(error, save.target) from error
+            raise plain_error(error, save.target) from error
         if said is not None:
             raise CheckpointError(said)
 
@@ -167,7 +167,7 @@ class Saver:
             write_files(save, self._group.rank)
         except BaseException as error:
             save.write_error = error
-            _log.error("%s", said_plainly(error, save.target))
+            _log.error("%s", plain_error(error, save.target))
             return
         finally:
             save.written.set()
@@ -177,7 +177,7 @@ class Saver:
             self._commit(save)
         except BaseException as error:
             save.commit_error = error
-            _log.error("%s", said_plainly(error, save.target))
+            _log.error("%s", plain_error(error, save.target))
 
     def _commit(self, save: Save) -> None:
         """Make the checkpoint whole, once every process has written its files, and publish it."""

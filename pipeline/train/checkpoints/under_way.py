@@ -59,7 +59,7 @@ class Saved:
     bytes: int
 
 
-def said_plainly(error: BaseException, target: Path) -> BaseException:
+def plain_error(error: BaseException, target: Path) -> BaseException:
     """What a person can do something about as one sentence; anything else as it is."""
     if isinstance(error, OSError) and not isinstance(error, UserError):
         return CheckpointError(f"{target}: the checkpoint can't be written: {error.strerror or error}")
