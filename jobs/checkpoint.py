@@ -42,7 +42,7 @@ def ls(place: Place, as_json: JsonFlag = False) -> None:
 
 @app.command("verify")
 def verify(place: Place, as_json: JsonFlag = False) -> None:
-    """Compare every file of the whole checkpoints with its hash; exit code 2 if something is damaged."""
+    """Compare every file of the whole checkpoints with its hash; exit code 2 if one is damaged, or none is whole."""
     from pipeline.errors import CheckpointError
     from pipeline.train.checkpoints.find import problems
     from pipeline.train.checkpoints.listing import list_checkpoints
@@ -68,6 +68,8 @@ def verify(place: Place, as_json: JsonFlag = False) -> None:
     damaged = [entry["checkpoint"] for entry in found if entry["problems"]]
     if damaged:
         raise CheckpointError(f"{damaged[0]}: damaged; a run goes on from an older checkpoint that is whole")
+    if not any(entry["whole"] for entry in found):
+        raise CheckpointError(f"{place}: expected a checkpoint to verify, found torn ones only")
 
 
 @app.command("convert")

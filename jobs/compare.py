@@ -1,24 +1,33 @@
 """`gavt compare`: the curves of runs beside each other."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from jobs.number_options import finite
 from jobs.output import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from pipeline.train.compare import Comparison
 
 
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Run folders, local or s3://; all are compared with the first.")],
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Largest relative difference that is allowed, of loss and validation.")
+        float | None,
+        typer.Option(
+            min=0, callback=finite, help="Largest relative difference that is allowed, of loss and validation."
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw all curves into this picture (.png, .svg, .pdf).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the curves of runs step by step. Exit code 1 where a loss lies outside the tolerance."""
+    """Compare the curves of runs step by step. Exit code 1 where a loss lies outside the tolerance, where with a
+    tolerance one run has steps or curves that another lacks, and where there is nothing to compare."""
     from pipeline.errors import RunError
     from pipeline.train.compare import compare_curves, differing_settings, read_run
 
@@ -30,14 +39,11 @@ def compare(
     found = {run.url: compare_curves(read[0], run, tolerance or 0.0) for run in read[1:]}
     settings = differing_settings(read)
     screen = console(as_json)
-    table = Table("run", "curve", "steps", "largest", "at step", "mean", "parts at step", box=None, pad_edge=False)
-    for url, differences in found.items():
-        for row in differences:
-            parts = "never" if row.parts_at is None else str(row.parts_at)
-            numbers = (str(row.steps), f"{row.largest:.2e}", str(row.largest_at), f"{row.mean:.2e}", parts)
-            table.add_row(url, row.curve, *numbers)
     screen.print(f"relative differences from {runs[0]}")
-    screen.print(table)
+    screen.print(_table(found))
+    for comparison in found.values():
+        for sentence in comparison.lacking:
+            screen.print(sentence, style="yellow", soft_wrap=True)
     for name, values in settings.items():
         screen.print(f"{name}: {' | '.join(map(str, values))}")
     if plot is not None:
@@ -45,15 +51,39 @@ def compare(
 
         draw_curves(read, [Path(run.rstrip("/")).name for run in runs], plot)
         screen.print(f"curves: {plot}")
-    judged = [row for rows in found.values() for row in rows if row.curve.endswith("loss")]
-    outside = tolerance is not None and any(row.outside_at is not None for row in judged)
+    alike = all(comparison.alike for comparison in found.values())
     if as_json:
-        rows = {url: [_finite(asdict(row)) for row in differences] for url, differences in found.items()}
-        print_json({"first": runs[0], "differences": rows, "settings": settings, "ok": not outside})
-    if outside:
-        worst = max(judged, key=lambda row: row.largest)
-        screen.print(f"outside the tolerance of {tolerance}: {worst.curve} by {worst.largest:.2e}")
+        rows = {url: [_finite(asdict(row)) for row in comparison.differences] for url, comparison in found.items()}
+        lacking = {url: comparison.lacking for url, comparison in found.items()}
+        ok = None if tolerance is None else alike
+        print_json({"first": runs[0], "differences": rows, "lacking": lacking, "settings": settings, "ok": ok})
+    if tolerance is not None and not alike:
+        screen.print(_verdict(found, tolerance), soft_wrap=True)
         raise typer.Exit(1)
+    if not all(comparison.differences for comparison in found.values()):
+        raise typer.Exit(1)
+
+
+def _table(found: "Mapping[str, Comparison]") -> Table:
+    table = Table("run", "curve", "steps", "largest", "at step", "mean", "parts at step", box=None, pad_edge=False)
+    for url, comparison in found.items():
+        for row in comparison.differences:
+            parts = "never" if row.parts_at is None else str(row.parts_at)
+            numbers = (str(row.steps), f"{row.largest:.2e}", str(row.largest_at), f"{row.mean:.2e}", parts)
+            table.add_row(url, row.curve, *numbers)
+    return table
+
+
+def _verdict(found: "Mapping[str, Comparison]", tolerance: float) -> str:
+    """Why the runs are not alike."""
+    from pipeline.train.compare import JUDGED
+
+    rows = [row for comparison in found.values() for row in comparison.differences if row.curve in JUDGED]
+    outside = [row for row in rows if row.outside_at is not None]
+    if not outside:
+        return f"not alike within {tolerance}: what only one of the runs has can't be compared"
+    worst = max(outside, key=lambda row: row.largest)
+    return f"outside the tolerance of {tolerance}: {worst.curve} by {worst.largest:.2e}"
 
 
 def _finite(row: dict[str, object]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 
@@ -11,7 +12,7 @@ def localize(
     video: Annotated[str, typer.Argument(help="Video with sound, local or s3://.")],
     checkpoint: Annotated[str, typer.Option(help="Run folder, its checkpoints/ or one checkpoint, local or s3://.")],
     out: Annotated[str, typer.Option(help="Folder of overlay.mp4, strip.png and maps.npz, local or s3://.")],
-    every: Annotated[float, typer.Option(min=0.04, help="Seconds between two maps.")] = 0.5,
+    every: Annotated[float, typer.Option(min=0.04, callback=finite, help="Seconds between two maps.")] = 0.5,
     readout: Annotated[
         str | None, typer.Option(help="How maps are made; by default what gavt evaluate chose for the run.")
     ] = None,

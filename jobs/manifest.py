@@ -83,7 +83,7 @@ def check(
 ) -> None:
     """Print all wrong and repeated rows with file and line. Exit code 2 if rows are wrong or files are missing."""
     from pipeline.errors import ManifestError
-    from pipeline.prepare.manifests.presence import missing
+    from pipeline.prepare.manifests.presence import is_asked_for, missing
     from pipeline.prepare.manifests.read import ListOptions, VideoList
     from pipeline.prepare.manifests.wrong import NoVideosError
 
@@ -94,12 +94,13 @@ def check(
 
     options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files)
     videos = VideoList(sources, options, show)
-    rows, gone = 0, 0
+    rows, asked, gone = 0, 0, 0
 
     def counted() -> Iterator["VideoRow"]:
-        nonlocal rows
+        nonlocal rows, asked
         for row in videos:
             rows += 1
+            asked += is_asked_for(row)
             yield row
 
     try:
@@ -116,9 +117,11 @@ def check(
     if as_json:
         result: dict[str, Any] = {"rows": rows, "wrong": wrong, "repeated": repeated}
         examples = {"wrong": videos.wrong.examples, "repeated": videos.repeated.examples}
-        print_json({**result, **({"missing": gone} if files else {}), "examples": examples})
+        print_json({**result, **({"looked_for": asked, "missing": gone} if files else {}), "examples": examples})
     if wrong or gone:
         raise ManifestError(f"{', '.join(sources)}: expected a list without fault, found {counts}")
+    if files and not asked:
+        raise ManifestError(f"{', '.join(sources)}: --files expects local or s3:// files, found none in {rows} rows")
 
 
 def _table(videos: "VideoList", summary: "Summary") -> Table:

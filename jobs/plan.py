@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from jobs.number_options import finite
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
@@ -20,16 +21,24 @@ def plan(
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="GPUs of the whole job.")] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")] = None,
     gpus_per_node: Annotated[int | None, typer.Option("--gpus-per-node", min=1, help="GPUs of a machine.")] = None,
-    gpu_memory: Annotated[float | None, typer.Option("--gpu-memory", min=0.1, max=1e6, help="GiB of one GPU.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option("--gpu-memory", min=0.1, max=1e6, callback=finite, help="GiB of one GPU.")
+    ] = None,
     gpu: Annotated[
         str | None, typer.Option("--gpu", help="Name of the GPU, for its memory and pace: h200, a100 …")
     ] = None,
     mfu: Annotated[
-        float, typer.Option("--mfu", min=0.001, max=1, help="Share of its peak the model is to reach.")
+        float, typer.Option("--mfu", min=0.001, max=1, callback=finite, help="Share of its peak the model is to reach.")
     ] = 0.4,
     samples_per_s: Annotated[
         float | None,
-        typer.Option("--samples-per-s", min=0.001, max=1e12, help="Measured pace of the whole job, before --mfu."),
+        typer.Option(
+            "--samples-per-s",
+            min=0.001,
+            max=1e12,
+            callback=finite,
+            help="Measured pace of the whole job, before --mfu.",
+        ),
     ] = None,
     samples_per_shard: Annotated[
         int | None, typer.Option("--samples-per-shard", min=1, help="Where data.train isn't there yet.")

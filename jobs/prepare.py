@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from jobs.list_options import FormatOption, SkipWrongOption, SourceOption, SplitOption
+from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
@@ -61,7 +62,13 @@ def prepare(
     ] = None,
     max_failure_rate: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Stop when more than this share of the videos fails.", show_default=False),
+        typer.Option(
+            min=0,
+            max=1,
+            callback=finite,
+            help="Stop when more than this share of the videos fails.",
+            show_default=False,
+        ),
     ] = None,
     wandb: Annotated[str | None, typer.Option(help="Log rate and failures to this wandb project.")] = None,
     as_json: JsonFlag = False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def simulate(
     ] = None,
     shards: Annotated[int, typer.Option("--shards", min=1, help="Without a shard set: how many shards.")] = 10_000,
     samples_per_shard: Annotated[int, typer.Option("--samples-per-shard", min=1, help="Their samples.")] = 1000,
-    sample_kb: Annotated[float, typer.Option("--sample-kb", min=0.001, help="Size of a sample in kB.")] = 120.0,
+    sample_kb: Annotated[
+        float, typer.Option("--sample-kb", min=0.001, callback=finite, help="Size of a sample in kB.")
+    ] = 120.0,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines, each with its own cache.")] = 1,
     ranks: Annotated[int, typer.Option("--ranks", min=1, help="Processes (GPUs) a node.")] = 1,
     batch_size: Annotated[
@@ -34,7 +37,10 @@ def simulate(
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs to go through.")] = 2,
     samples_per_s: Annotated[
-        float, typer.Option("--samples-per-s", min=0.001, help="Pace of the whole job, for the load on the storage.")
+        float,
+        typer.Option(
+            "--samples-per-s", min=0.001, callback=finite, help="Pace of the whole job, for the load on the storage."
+        ),
     ] = 1000.0,
     config: ConfigOption = None,
     overrides: Overrides = None,
@@ -69,7 +75,9 @@ def simulate(
 @app.command("bench")
 def bench(
     shard_set: Annotated[str, typer.Argument(help="Shard set to read, local or s3://.")],
-    seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="Time for each number of workers.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.5, callback=finite, help="Time for each number of workers.")
+    ] = 5.0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples of a batch.")] = 64,
     augment: Annotated[bool, typer.Option("--augment/--plain", help="As in training, or as in validation.")] = True,
     config: ConfigOption = None,

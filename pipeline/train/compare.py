@@ -1,8 +1,9 @@
-"""Comparing the curves of runs: their records step by step, and the settings in which they differ."""
+"""Comparing the curves of runs: their records step by step, what only one of them has, and the settings in which they
+differ."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from pipeline.train.metrics_log import Record
 from pipeline.train.run_folder import CONFIG
 
 CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
+JUDGED = ("loss", "validation/loss")
+"""Curves that a tolerance is for."""
 _METRICS = "metrics.jsonl"
 
 
@@ -77,16 +80,57 @@ def read_run(url: str) -> Run:
     return Run(url, records, dict(_flat(settings, "")))
 
 
-def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> list[CurveDifference]:
-    """The curves that both runs have, at the steps that both have recorded.
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside the first.
 
-    Raises:
-        RunError: there is no such step.
+    Attributes:
+        differences: of each curve that both have, at the steps that both have recorded.
+        lacking: a sentence for each thing that can't be compared, as only one of the two has it: a curve, steps of a
+            curve, or any loss at all. Where there is one the runs are not alike, however small the differences.
     """
-    if not first.records.keys() & other.records.keys():
-        raise RunError(f"{other.url}: expected records of the same steps as {first.url}, found none")
+
+    differences: list[CurveDifference]
+    lacking: list[str]
+
+    @property
+    def alike(self) -> bool:
+        """Whether nothing is lacking, and no loss lies outside the tolerance."""
+        judged = [row for row in self.differences if row.curve in JUDGED]
+        return not self.lacking and all(row.outside_at is None for row in judged)
+
+
+def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> Comparison:
+    """Compare a run with the first one."""
     found = (_compare(curve, first, other, tolerance) for curve in CURVES)
-    return [difference for difference in found if difference is not None]
+    differences = [difference for difference in found if difference is not None]
+    return Comparison(differences, list(_lacking(first, other, {row.curve for row in differences})))
+
+
+def _lacking(first: Run, other: Run, compared: set[str]) -> Iterator[str]:
+    for curve in CURVES:
+        has = {run.url: [step for step, record in run.records.items() if curve in record] for run in (first, other)}
+        for one, two in ((first, other), (other, first)):
+            steps = _only_in(has[one.url], has[two.url], curve, one, two)
+            if has[one.url] and not has[two.url]:
+                yield f"{two.url}: no {curve}, which {one.url} has at {_count(has[one.url])}"
+            elif steps:
+                yield f"{two.url}: no {curve} at {_count(steps)} that {one.url} has"
+    if "loss" not in compared:
+        yield f"{other.url}: no loss to compare with {first.url} at any step"
+
+
+def _only_in(has: Sequence[int], other_has: Sequence[int], curve: str, run: Run, other: Run) -> list[int]:
+    """Steps at which a run has a curve, and the other one has not though it would have recorded it."""
+    every, steps = "train.validate_every" if "/" in curve else "train.log_every", "train.steps"
+    alone = sorted(set(has) - set(other_has))
+    if all(run.settings[name] == other.settings[name] for name in (every, steps)):
+        return alone
+    return [step for step in alone if step % other.settings[every] == 0 or step == other.settings[steps]]
+
+
+def _count(steps: Sequence[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {min(steps)} to {max(steps)}"
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:

@@ -3,8 +3,9 @@
     python tests/benchmarks/run.py [NAME…] [--json]
 
 A benchmark is a file NAME.py beside this one with a function `run() -> list[Result]`. Exit code 0: all keep their
-limits; 1: one does not, or broke; 2: there is no such benchmark. One that needs another machine is said to be left out.
-Each has a process of its own, so that threads, memory and process groups of one are not the next one's.
+limits; 1: one does not, or broke, or nothing was measured; 2: there is no such benchmark. One that needs another
+machine is said to be left out. Each has a process of its own, so that threads, memory and process groups of one are not
+the next one's.
 """
 
 import argparse
@@ -68,6 +69,8 @@ def main() -> int:
         try:
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
                 found = alone.submit(measure, name).result()
+            if not found:
+                raise ValueError(f"{name}: expected results, found none")
         except NotHere as lack:
             left_out.append(name)
             print(f"{name:<36} not measured: {lack}", file=sys.stderr)
@@ -83,7 +86,9 @@ def main() -> int:
         print(f"{name:<36} broke (traceback above)", file=sys.stderr)
     if given.json:
         print(json.dumps({"results": [asdict(result) for result in results], "broken": broken, "left_out": left_out}))
-    return 1 if broken or not all(result.ok for result in results) else 0
+    if not results:
+        print("nothing was measured", file=sys.stderr)
+    return 0 if results and not broken and all(result.ok for result in results) else 1
 
 
 if __name__ == "__main__":

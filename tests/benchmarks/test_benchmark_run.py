@@ -82,6 +82,17 @@ def test_one_that_needs_another_machine_is_left_out_and_said(folder: Path) -> No
     assert "not measured: no GPU here" in done.stderr
 
 
+def test_a_run_that_measured_nothing_fails(folder: Path) -> None:
+    (folder / "far.py").write_text("from result import NotHere\n\ndef run():\n    raise NotHere('no GPU here')\n")
+    done = run(folder, "far")
+    assert done.returncode == 1
+    assert done.stderr.endswith("nothing was measured\n")
+    (folder / "empty.py").write_text("def run():\n    return []\n")
+    done = run(folder, "empty", "fast", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["broken"] == ["empty"]
+
+
 def test_an_unknown_name_is_one_sentence(folder: Path) -> None:
     done = run(folder, "fats")
     assert done.returncode == 2

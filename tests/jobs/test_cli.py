@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from jobs import cli
+from jobs.number_options import finite
 from jobs.output import console
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,6 +38,27 @@ def test_config_show_prints_values_and_where_they_came_from(capsys):
     assert result["settings"]["train"]["batch_size"] == 32
     assert result["origins"]["train.batch_size"] == "override 'train.batch_size=32'"
     assert result["origins"]["model.width"].endswith("configs/models/gavt_c.yaml")
+
+
+def callbacks_of(app):
+    """The functions of all verbs."""
+    yield from (command.callback for command in app.registered_commands)
+    for group in app.registered_groups:
+        yield from callbacks_of(group.typer_instance)
+
+
+def test_no_option_takes_nan_or_infinity_for_a_number(capsys):
+    from jobs.verbs import app
+
+    hints = [hint for verb in callbacks_of(app) for hint in get_type_hints(verb, include_extras=True).values()]
+    kinds = [(get_args(hint)[0], hint.__metadata__[0]) for hint in hints if hasattr(hint, "__metadata__")]
+    numbers = [option for kind, option in kinds if float in (kind, *get_args(kind))]
+    assert len(numbers) >= 8
+    assert all(option.callback is finite for option in numbers)
+    for value in ("nan", "inf"):
+        code, _, err = run_here(capsys, "compare", "/a", "/b", "--tolerance", value)
+        assert code == 2
+        assert "Invalid value for '--tolerance'" in err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`gavt compare`: curves beside each other."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -97,8 +98,52 @@ def test_wrong_input_is_exit_code_2_and_a_sentence(write_run, tmp_path, capsys, 
     assert message in capsys.readouterr().err
 
 
-def test_runs_without_a_step_in_common_are_refused(write_run, tmp_path, capsys):
+def test_runs_without_a_step_in_common_are_not_alike_with_or_without_a_tolerance(write_run, tmp_path, capsys):
     runs = [write_run("a", [1.0]), write_run("b", [1.0])]
     (tmp_path / "b/metrics.jsonl").write_text('{"step": 3, "loss": 1.0}\n')
-    assert compare(*runs) == 2
-    assert "expected records of the same steps" in capsys.readouterr().err
+    assert compare(*runs) == 1
+    assert f"{runs[1]}: no loss to compare with {runs[0]} at any step" in capsys.readouterr().out
+    assert compare(*runs, "--tolerance", "1", "--json") == 1
+    assert last_json(capsys)["ok"] is False
+
+
+def test_a_run_that_ended_early_is_not_alike_and_it_is_said_which_steps_it_lacks(write_run, capsys):
+    runs = [write_run("a", [1.0] * 50), write_run("b", [1.0] * 5)]
+    for first, other in (runs, runs[::-1]):
+        assert compare(first, other, "--tolerance", "1e-6", "--json") == 1
+        found = last_json(capsys)
+        assert found["ok"] is False
+        assert f"{runs[1]}: no loss at 45 steps from 12 to 100 that {runs[0]} has" in found["lacking"][other]
+    assert compare(*runs) == 0  # nobody asked for a verdict
+    said = capsys.readouterr().out
+    assert "no loss at 45 steps from 12 to 100" in said
+    assert compare(*runs, "--json") == 0
+    assert last_json(capsys)["ok"] is None
+
+
+@pytest.mark.parametrize("record", ['{"step": 2}', '{"step": 2, "loss": null}', '{"step": 2, "accuracy": 0.5}'])
+def test_runs_without_a_loss_in_both_are_not_alike(write_run, tmp_path, record, capsys):
+    runs = [write_run("a", [1.0]), write_run("b", [1.0]), write_run("c", [1.0])]
+    for name in "bc":
+        (tmp_path / name / "metrics.jsonl").write_text(record + "\n")
+    assert compare(*runs[:2], "--tolerance", "1e9", "--json") == 1
+    assert last_json(capsys)["ok"] is False
+    assert compare(*runs[1:], "--tolerance", "0") == 1  # the same nothing in both
+    assert "no loss to compare with" in capsys.readouterr().out
+
+
+def test_a_curve_that_only_one_run_has_is_said(write_run, tmp_path, capsys):
+    runs = [write_run("a", [1.0]), write_run("b", [1.0])]
+    (tmp_path / "a/metrics.jsonl").write_text('{"step": 2, "loss": 1.0, "accuracy": 0.5, "validation/loss": 2.0}\n')
+    assert compare(*runs, "--tolerance", "1") == 1
+    assert f"{runs[1]}: no validation/loss, which {runs[0]} has at step 2" in capsys.readouterr().out
+
+
+def test_steps_that_one_run_was_not_set_to_record_are_not_lacking(write_run, capsys):
+    runs = [write_run("a", [1.0] * 50, log_every=2, steps=100), write_run("b", [1.0] * 10, log_every=10, steps=100)]
+    lines = "".join(f'{{"step": {step}, "loss": 1.0, "accuracy": 0.5}}\n' for step in range(10, 101, 10))
+    (Path(runs[1]) / "metrics.jsonl").write_text(lines)
+    assert compare(*runs, "--tolerance", "0") == 0
+    (Path(runs[1]) / "metrics.jsonl").write_text(lines[: lines.index("\n") + 1])
+    assert compare(*runs, "--tolerance", "0") == 1
+    assert f"no loss at 9 steps from 20 to 100 that {runs[0]} has" in capsys.readouterr().out

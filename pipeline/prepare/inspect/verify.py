@@ -44,7 +44,7 @@ class Verified:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is wrong; a shard set without a sample has a problem."""
         return not self.problems
 
 
@@ -91,12 +91,15 @@ def verify(url: str, workers: int, on_progress: Callable[[Checked], None] = lamb
         *ledger_disagrees(contents, shards),
         *plan_disagrees(contents, found),
     ]
+    samples = sum(shard.samples for shard in shards)
+    if not samples and not problems:
+        problems.append(Problem(url, None, f"expected samples to check, found none in {len(shards)} shards"))
     return Verified(
         url=url,
         shards=len(shards),
         planned=contents.planned,
         finished=contents.dataset is not None,
-        samples=sum(shard.samples for shard in shards),
+        samples=samples,
         bytes=checked.bytes,
         problems=problems,
         more=sum(shard.more for shard in shards),

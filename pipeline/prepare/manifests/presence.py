@@ -13,6 +13,11 @@ _REQUESTS = 32
 _BATCH = 4096
 
 
+def is_asked_for(row: VideoRow) -> bool:
+    """Whether `missing` looks for the row's file: a local one, or one on S3."""
+    return row.source.startswith(("s3://", "/"))
+
+
 def missing(rows: Iterable[VideoRow]) -> Iterator[VideoRow]:
     """Rows whose file is not there. Only local files and s3:// are asked for; what is downloaded counts as there.
 

@@ -96,6 +96,8 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
         manifest = json.loads(content)
         if not {"step", "files", "settings", "world_size", "state"} <= manifest.keys():
             raise ValueError("expected step, files, settings, world_size and state")
+        if not manifest["files"]:
+            raise ValueError("expected files of the checkpoint, found none")
         for entry in manifest["files"]:
             if not _is_below(entry["name"]):
                 raise ValueError(f"expected files below the checkpoint's folder, found {entry['name']}")

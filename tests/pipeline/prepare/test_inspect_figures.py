@@ -71,6 +71,9 @@ def test_a_plan_alone_is_a_shard_set_without_samples(shards: Path, tmp_path: Pat
     assert (summary.samples, summary.looked_at, summary.shards_planned) == (0, 0, 3)
     write_sheet(read_contents(str(shards)), summary, str(tmp_path / "page.html"), 24, 0)
     assert "not finished" in (tmp_path / "page.html").read_text()
+    verified = verify(str(shards), 0)
+    assert not verified.whole
+    assert said(verified) == [f"{shards}: expected samples to check, found none in 0 shards"]
 
 
 def test_a_folder_of_something_else_is_said(tmp_path: Path) -> None:

@@ -133,6 +133,19 @@ def test_check_asks_for_files_here_and_on_s3(capsys, tmp_path: Path, s3_bucket: 
     assert code == 0
 
 
+def test_check_of_files_where_no_row_has_one_to_look_for_is_no_success(capsys, tmp_path: Path) -> None:
+    path = put(tmp_path / "m.txt", "youtube:8TdeRhBNuHI")
+    assert run(capsys, "check", path)[0] == 0
+    code, _, err = run(capsys, "check", path, "--files")
+    assert (code, err) == (2, f"gavt: {path}: --files expects local or s3:// files, found none in 1 rows\n")
+
+
+def test_check_of_a_list_without_rows_is_no_success(capsys, tmp_path: Path) -> None:
+    code, _, err = run(capsys, "check", put(tmp_path / "m.txt", ""))
+    assert code == 2
+    assert err.startswith(f"gavt: {tmp_path}/m.txt: ")
+
+
 def test_a_list_that_can_not_be_read_at_all_is_one_sentence(capsys, tmp_path: Path) -> None:
     for words in (("info",), ("check",), ("convert", "--out", tmp_path / "o.csv")):
         code, _, err = run(capsys, words[0], tmp_path / "gone.csv", *words[1:])

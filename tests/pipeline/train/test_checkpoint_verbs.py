@@ -72,6 +72,13 @@ def test_ls_tells_whole_and_torn_checkpoints(run, capsys):
     )
 
 
+def test_verify_of_torn_checkpoints_alone_is_no_success(run, capsys):
+    for manifest in run.glob("checkpoints/step-*/manifest.json"):
+        manifest.unlink()
+    said = gavt(capsys, "verify", run, code=2)
+    assert said.err.endswith(f"{run}: expected a checkpoint to verify, found torn ones only\n")
+
+
 def test_verify_names_what_is_damaged(run, capsys):
     assert "files whole" in gavt(capsys, "verify", run).out
     with (run / "checkpoints/step-0000000012/ema.safetensors").open("r+b") as file:
