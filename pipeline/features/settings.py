@@ -6,6 +6,11 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
+Geometry = Literal["centre", "squash", "letterbox"]
+"""How an upright frame becomes the square that a model sees. `centre`: the square of its shorter side, in the middle
+along the longer one (training takes it from anywhere along that). `squash`: the whole frame, its sides scaled apart.
+`letterbox`: the whole frame between black bars."""
+
 
 class AugmentSettings(Settings):
     """The eight image augmentations and the volume change of the G-AVT thesis, section 4.3. Zero turns one off."""

@@ -10,12 +10,13 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from pipeline.features.frame_times import FrameTimes
+from pipeline.features.settings import Geometry
 from pipeline.samples.clip_frames import ClipFrames
 from pipeline.samples.flac import decode_flac, read_header
 from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.samples.sound import Sound, cut_at_rate, decode_sound
 from pipeline.stream.members import Sample
-from pipeline.stream.squares import Pixels, square_of_frame, square_of_image
+from pipeline.stream.squares import Cut, Pixels, square_of_frame, square_of_image
 
 CENTRE = 0.5
 
@@ -31,6 +32,7 @@ class DecodeSpec:
             over it.
         audio_rate_hz, audio_samples: the sound's rate and length S.
         channels: C, 1 or 2.
+        geometry: how the upright image becomes the square.
     """
 
     frames: int
@@ -39,6 +41,7 @@ class DecodeSpec:
     audio_rate_hz: int
     audio_samples: int
     channels: int
+    geometry: Geometry = "centre"
 
     @property
     def audio_s(self) -> float:
@@ -53,7 +56,7 @@ class DecodedSample:
     Attributes:
         frames: uint8 [T, 3, K, K], a square of the upright image, scaled to K pixels.
         audio: int16 [C, S].
-        square: box of that square in the upright image, `[x1, y1, x2, y2]` in 0–1.
+        square: box of that square in the upright image, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
         frame_times_s: when each frame is shown, seconds from the video's zero. Of a clip its time in the clip, behind
             the time at which the clip begins: frames and sound have the same clock.
         audio_start_s: time of the first audio sample, seconds from the video's zero.
@@ -72,7 +75,7 @@ def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, momen
     """Decode a sample.
 
     Args:
-        place: where the square lies along the longer side of the image, 0–1.
+        place: of geometry `centre`: where the square lies along the longer side of the image, 0–1.
         moment: of layout `clip`: where the sound lies in what the clip has more than is asked for, 0–1. Of other
             layouts always the middle is taken, where the frames are.
 
@@ -88,7 +91,7 @@ def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, momen
     square: Box = (0.0, 0.0, 1.0, 1.0)
     for target, index in zip(frames, chosen, strict=True):
         try:
-            square = square_of_image(sample.images[index], place, target)
+            square = square_of_image(sample.images[index], Cut(spec.geometry, place), target)
         except ValueError as error:
             raise ValueError(f"{sample.key}: an image in it can't be decoded: {error}") from error
     sound = _decode_sound(sample, spec)
@@ -134,13 +137,14 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
     frames: Pixels = np.empty((spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8)
     square: Box = (0.0, 0.0, 1.0, 1.0)
     before: av.VideoFrame | None = None
+    cut = Cut(spec.geometry, place)
     scaler = VideoReformatter()
     try:
         for number, frame in enumerate(clip.decode(indices)):
             if frame is before:
                 frames[number] = frames[number - 1]
             else:
-                square = square_of_frame(frame, place, frames[number], clip.pixel_aspect, scaler)
+                square = square_of_frame(frame, cut, frames[number], clip.pixel_aspect, scaler)
             before = frame
     except ValueError as error:
         raise ValueError(f"{key}: its clip can't be decoded: {error}") from error

@@ -1,6 +1,7 @@
-"""A square of a picture, scaled: [3, K, K], each colour for itself."""
+"""A picture as a square, scaled: [3, K, K], each colour for itself."""
 
 import io
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
+from pipeline.features.settings import Geometry
 from pipeline.samples.clip import convert
 from pipeline.samples.metadata import Box
 
@@ -19,14 +21,44 @@ _PLANES = {0: 2, 1: 0, 2: 1}  # gbrp keeps green first
 _ROTATED_RIGHT = (90, 270)
 
 
-def square_of_image(content: bytes, place: float, target: Pixels) -> Box:
-    """Put a square of a JPEG, PNG or WebP into `target` [3, K, K].
+@dataclass(frozen=True)
+class Cut:
+    """Which square of an upright picture is taken.
 
-    Args:
-        place: where the square lies along the longer side of the upright image, 0–1.
+    Attributes:
+        geometry: how the picture becomes a square.
+        place: of geometry `centre`: where the square lies along the longer side, 0–1.
+    """
+
+    geometry: Geometry = "centre"
+    place: float = 0.5
+
+    def scaled(self, width: float, height: float, size: int) -> tuple[int, int]:
+        """Columns and rows of the whole picture when its square has `size` pixels a side."""
+        if self.geometry == "squash":
+            return size, size
+        scale = size / (min(width, height) if self.geometry == "centre" else max(width, height))
+        if self.geometry == "centre":
+            return max(size, round(width * scale)), max(size, round(height * scale))
+        return max(1, min(size, round(width * scale))), max(1, min(size, round(height * scale)))
+
+    def offsets(self, columns: int, rows: int, size: int) -> tuple[int, int]:
+        """Left and top of the square in the scaled picture; below zero where a bar comes before it."""
+        place = self.place if self.geometry == "centre" else 0.5
+        return round((columns - size) * place), round((rows - size) * place)
+
+
+def box_of(left: int, top: int, size: int, columns: int, rows: int) -> Box:
+    """The box of a square of `size` pixels at `left`, `top` in a picture of `columns` × `rows`, `[x1, y1, x2, y2]` in
+    units of the picture; beyond 0–1 where it has bars."""
+    return (left / columns, top / rows, (left + size) / columns, (top + size) / rows)
+
+
+def square_of_image(content: bytes, cut: Cut, target: Pixels) -> Box:
+    """Put a JPEG, PNG or WebP as a square into `target` [3, K, K].
 
     Returns:
-        The square's box in the upright image, `[x1, y1, x2, y2]` in 0–1.
+        The square's box in the upright image, `[x1, y1, x2, y2]`: in 0–1, beyond it where bars are.
 
     Raises:
         ValueError: no such image, or a damaged one.
@@ -42,21 +74,30 @@ def square_of_image(content: bytes, place: float, target: Pixels) -> Box:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(str(error)) from error
     width, height = pixels.size
-    side = min(width, height)
-    left, top = round((width - side) * place), round((height - side) * place)
-    if (side, side) != (size, size) or side != max(width, height):
-        box = (left, top, left + side, top + side)
-        pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    if cut.geometry == "centre":  # from the picture as it is, so that no pixel outside the square bleeds in
+        side = min(width, height)
+        left, top = cut.offsets(width, height, side)
+        box = box_of(left, top, side, width, height)
+        if (side, side) != (size, size) or side != max(width, height):
+            within = (left, top, left + side, top + side)
+            pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=within)
+    else:
+        columns, rows = cut.scaled(width, height, size)
+        left, top = cut.offsets(columns, rows, size)
+        box = box_of(left, top, size, columns, rows)
+        pixels = pixels.resize((columns, rows), Image.Resampling.BILINEAR)
+        if (columns, rows) != (size, size):
+            pixels = pixels.crop((left, top, left + size, top + size))  # what lies outside becomes black
     for band, name in enumerate("RGB"):
         # each colour by itself takes a third of the time of all, turned round
         target[band] = np.frombuffer(pixels.tobytes("raw", name), np.uint8).reshape(size, size)
-    return (left / width, top / height, (left + side) / width, (top + side) / height)
+    return box
 
 
 def square_of_frame(
-    frame: av.VideoFrame, place: float, target: Pixels, pixel_aspect: Fraction, scaler: VideoReformatter
+    frame: av.VideoFrame, cut: Cut, target: Pixels, pixel_aspect: Fraction, scaler: VideoReformatter
 ) -> Box:
-    """Put a square of a video frame into `target` [3, K, K]; arguments and result as of `square_of_image`.
+    """Put a video frame as a square into `target` [3, K, K]; arguments and result as of `square_of_image`.
 
     Args:
         pixel_aspect: how many times as wide as high a pixel is shown.
@@ -65,14 +106,23 @@ def square_of_frame(
     size = target.shape[1]
     turned = frame.rotation % 360
     width, height = float(frame.width * pixel_aspect), float(frame.height)
-    scale = size / min(width, height)
-    columns, rows = max(size, round(width * scale)), max(size, round(height * scale))
+    columns, rows = cut.scaled(width, height, size)
     planes = convert(frame, columns, rows, "gbrp", Interpolation.BILINEAR, scaler).planes
     upright = (rows, columns) if turned in _ROTATED_RIGHT else (columns, rows)
-    left, top = (round((length - size) * place) for length in upright)
+    left, top = cut.offsets(*upright, size)
+    to_rows, from_rows = _overlap(top, upright[1], size)
+    to_columns, from_columns = _overlap(left, upright[0], size)
     for band, plane in _PLANES.items():
         pixels = np.frombuffer(planes[plane], np.uint8).reshape(rows, planes[plane].line_size)[:, :columns]
         if turned:
             pixels = np.rot90(pixels, turned // 90)
-        target[band] = pixels[top : top + size, left : left + size]
-    return (left / upright[0], top / upright[1], (left + size) / upright[0], (top + size) / upright[1])
+        if cut.geometry == "letterbox":
+            target[band] = 0
+        target[band][to_rows, to_columns] = pixels[from_rows, from_columns]
+    return box_of(left, top, size, *upright)
+
+
+def _overlap(start: int, length: int, size: int) -> tuple[slice, slice]:
+    """Where a stretch of `size` pixels from `start` on meets a picture of `length`: in the stretch, in the picture."""
+    first, last = max(start, 0), min(start + size, length)
+    return slice(first - start, last - start), slice(first, last)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.features.settings import Geometry
 from pipeline.samples.flac import decode_flac, encode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.sound import cut_at_rate, decode_sound
@@ -86,6 +87,53 @@ def test_pixels_are_those_of_pil(shape: tuple[int, int], size: int, place: float
     assert (y2 - y1) * shape[1] == pytest.approx(side, abs=2)
     assert min(x1, y1) == 0
     assert x1 * shape[0] == pytest.approx(max(shape[0] - shape[1], 0) * place, abs=2)
+
+
+def place_of(colour: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
+    """Box of what is bright in one colour [K, K], in 0–1 of the square."""
+    rows, columns = np.nonzero(colour > 127)
+    size = len(colour)
+    return columns.min() / size, rows.min() / size, (columns.max() + 1) / size, (rows.max() + 1) / size
+
+
+def within(box: tuple[float, ...], square: tuple[float, ...]) -> tuple[float, ...]:
+    """A box of the picture, in units of a square of it."""
+    (left, top, right, bottom), (x1, y1, x2, y2) = square, box
+    width, height = right - left, bottom - top
+    return (x1 - left) / width, (y1 - top) / height, (x2 - left) / width, (y2 - top) / height
+
+
+@pytest.mark.parametrize("geometry", ["centre", "squash", "letterbox"])
+@pytest.mark.parametrize("shape", [(854, 480), (480, 854), (512, 384), (300, 300), (90, 50), (1000, 40)])
+@pytest.mark.parametrize("size", [64, 224])
+def test_a_place_of_the_picture_lies_where_its_square_says(
+    shape: tuple[int, int], size: int, geometry: Geometry
+) -> None:
+    """A red box in the middle of the picture is found where its corners come to lie in the square."""
+    width, height = shape
+    half = min(shape) // 4
+    box = ((width // 2 - half) / width, (height // 2 - half) / height)
+    box = (*box, (width // 2 + half) / width, (height // 2 + half) / height)
+    image = Image.new("RGB", shape)
+    image.paste((255, 0, 0), (width // 2 - half, height // 2 - half, width // 2 + half, height // 2 + half))
+    decoded = decode_sample(sample_of(coded(image, "PNG")), spec(frame_size=size, geometry=geometry))
+    expected = within(box, decoded.square)
+    assert place_of(decoded.frames[0, 0]) == pytest.approx(expected, abs=1.01 / size)
+    if geometry == "squash":
+        assert decoded.square == (0, 0, 1, 1)
+    if geometry == "letterbox":  # the whole picture is there, as wide to high as it was
+        x1, y1, x2, y2 = within((0, 0, 1, 1), decoded.square)
+        assert max(x2 - x1, y2 - y1) == 1
+        assert (x2 - x1) * size / ((y2 - y1) * size) == pytest.approx(width / height, rel=0.3 if 40 in shape else 0.02)
+
+
+def test_the_bars_of_a_letterbox_are_black_and_the_picture_between_them_is_whole() -> None:
+    white = decode_sample(
+        sample_of(coded(Image.new("RGB", (320, 180), (255, 255, 255)))), spec(frame_size=64, geometry="letterbox")
+    )
+    rows = white.frames[0].min(axis=(0, 2))
+    assert rows.tolist() == [0] * 14 + [255] * 36 + [0] * 14
+    assert within((0, 0, 1, 1), white.square) == pytest.approx((0, 14 / 64, 1, 50 / 64))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])

@@ -1,6 +1,7 @@
 """Of a clip the frame of each moment is taken, in step with the sound, and little else is decoded."""
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from barcode_video import barcode, clicks, read_barcode, write_video
+from pipeline.features.settings import Geometry
 from pipeline.samples.clip import ClipEncoder, decode_clip
 from pipeline.samples.clip_frames import ClipFrames
 from pipeline.samples.flac import encode_flac
@@ -260,6 +263,26 @@ def test_a_turned_clip_is_upright(rotation: int, tmp_path: Path) -> None:
     wanted = upright[top : top + 168, left : left + 168].astype(np.int64)
     assert np.abs(decoded.frames[0].transpose(1, 2, 0) - wanted).mean() < 3
     assert decoded.square[2] - decoded.square[0] == pytest.approx(168 / upright.shape[1], abs=0.01)
+
+
+@pytest.mark.parametrize("geometry", ["squash", "letterbox"])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_the_whole_upright_frame_is_squashed_or_gets_bars(geometry: Geometry, rotation: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 2, size=(280, 168), rotation=rotation)
+    asked = replace(spec(1, 1.0, size=70), geometry=geometry)
+    decoded = decode_sample(sample_of(path.read_bytes(), b"", foreign=True), asked, 0.1)
+    with av.open(str(path)) as container:
+        shown = list(container.decode(video=0))[round(decoded.frame_times_s[0] * 25)]
+    upright = Image.fromarray(np.ascontiguousarray(np.rot90(shown.to_ndarray(format="rgb24"), shown.rotation // 90)))
+    wide = 70, 42
+    inner = (70, 70) if geometry == "squash" else wide if upright.width > upright.height else wide[::-1]
+    wanted = Image.new("RGB", (70, 70))
+    wanted.paste(upright.resize(inner, Image.Resampling.BILINEAR), tuple((70 - length) // 2 for length in inner))
+    found = decoded.frames[0].transpose(1, 2, 0).astype(np.int64)
+    assert np.abs(found - np.asarray(wanted)).mean() < 6
+    left, top, right, bottom = decoded.square
+    assert (right - left, bottom - top) == pytest.approx((70 / inner[0], 70 / inner[1]))
+    assert (left + right, top + bottom) == pytest.approx((1, 1))
 
 
 def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
