@@ -14,13 +14,8 @@ from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
+from pipeline.samples.open_media import open_container
 
-# Formats that hold videos, and the sound-only ones whose right reason is no_video. Playlists (HLS, DASH, concat) are
-# left out on purpose: a text file with a video's name could make FFmpeg open any file or address written in it.
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,mxf,nut,dv,rm,gif,h264,hevc,m4v,ivf,"
-    "wav,mp3,flac,aac,aiff,au,caf,amr,ac3,eac3,ape,wv"
-)
 _TAIL_S = 5  # how far before the end the last video packet is searched for where only the container has a length
 
 
@@ -104,15 +99,13 @@ def open_video(source: str) -> Iterator[VideoFile]:
 
 @contextmanager
 def _opened(source: str) -> Iterator[InputContainer]:
-    options = {"format_whitelist": _FORMATS}
     handle: IO[bytes] | None = None
     try:
         if storage.is_remote(source):
             handle = _open_remote(source)
-            container = av.open(handle, options=options, metadata_errors="replace")
+            container = open_container(handle)
         else:
-            # "file:" keeps FFmpeg from taking a colon in a name for a protocol
-            container = av.open(f"file:{_checked(source)}", options=options, metadata_errors="replace")
+            container = open_container(_checked(source))
     except av.FFmpegError as error:
         raise MediaError(Reason.UNREADABLE, f"not a media file that FFmpeg can read: {error.strerror}") from error
     except StorageError as error:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from pipeline.samples.open_media import open_container
+
 Pixels = npt.NDArray[np.uint8]
 # without these two, pixels would depend on the processor
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -129,7 +131,7 @@ def measure_clip(content: bytes) -> tuple[int, int, int]:
 
 def _decode(content: bytes) -> Iterator[av.VideoFrame]:
     try:
-        with av.open(io.BytesIO(content), format="mp4") as container:
+        with open_container(io.BytesIO(content), format="mp4") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = CHECKED

@@ -14,6 +14,7 @@ from fractions import Fraction
 import av
 
 from pipeline.samples.clip import CHECKED
+from pipeline.samples.open_media import open_container
 
 _MP4_KINDS = ("mp4", "m4v", "mov", "m4a")
 # all is in the header of MP4, so nothing needs to be decoded to find it, which would take 3 ms
@@ -32,8 +33,8 @@ def open_media(content: bytes, kind: str) -> "av.container.InputContainer":
     """
     try:
         if kind in _MP4_KINDS:
-            return av.open(io.BytesIO(content), format="mp4", options=_MP4_QUICKLY)
-        return av.open(io.BytesIO(content))
+            return open_container(io.BytesIO(content), format="mp4", options=_MP4_QUICKLY)
+        return open_container(io.BytesIO(content))
     except av.FFmpegError as error:
         raise ValueError(f"expected {kind}: {error}") from error
 

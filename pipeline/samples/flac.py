@@ -7,6 +7,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.samples.open_media import open_container
+
 _LAYOUTS = {1: "mono", 2: "stereo"}
 # each frame of FLAC has a checksum, which FFmpeg looks at only if told to
 _CHECKED = {"err_detect": "crccheck+explode"}
@@ -97,7 +99,7 @@ def _decode_with_parser(content: bytes) -> tuple[list[memoryview], int, int]:
         ValueError: damaged, not FLAC, or not of 16 bits.
     """
     try:
-        with av.open(io.BytesIO(content), format="flac") as container:
+        with open_container(io.BytesIO(content), format="flac") as container:
             stream = container.streams.audio[0]
             stream.codec_context.options = _CHECKED
             channels, rate_hz = stream.codec_context.channels, stream.codec_context.sample_rate

@@ -1,6 +1,5 @@
 """A picture as a square, scaled: [3, K, K], each colour for itself."""
 
-import io
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageOps
 from pipeline.features.settings import Geometry
 from pipeline.samples.clip import convert
 from pipeline.samples.metadata import Box
+from pipeline.samples.open_picture import open_picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,15 +64,12 @@ def square_of_image(content: bytes, cut: Cut, target: Pixels) -> Box:
         ValueError: no such image, or a damaged one.
     """
     size = target.shape[1]
-    try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=_KINDS)
+    with open_picture(content, _KINDS) as image:
         image.draft("RGB", (size, size))  # decodes at a fraction of the size where that is enough
         if "exif" in image.info:  # only others write it
             image = ImageOps.exif_transpose(image)
         image.load()
         pixels = image if image.mode == "RGB" else image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
     width, height = pixels.size
     if cut.geometry == "centre":  # from the picture as it is, so that no pixel outside the square bleeds in
         side = min(width, height)

@@ -83,9 +83,11 @@ class TensorboardSink:
 
 
 def _picture(file: Path) -> Any:
-    from PIL import Image
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    with Image.open(file) as image:
+    from pipeline.samples.open_picture import open_picture
+
+    content = file.read_bytes()
+    with open_picture(content, ["PNG"]) as image:
         width, height = image.size
-    return Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=file.read_bytes())
+    return Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=content)

@@ -1,12 +1,10 @@
 """A sample as a card of the contact sheet: its pictures, its sound and what is known of it."""
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.inspect.preview import playable_clip, playable_sound, small_picture
@@ -14,6 +12,7 @@ from pipeline.prepare.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.clip import Pixels, decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.open_picture import open_picture
 from pipeline.stream.members import read_sample
 
 _FRAME_ROWS, _STRIP_ROWS = 280, 110
@@ -102,9 +101,9 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
 
 def _decode_jpeg(content: bytes) -> Pixels:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except ValueError as error:
         raise ValueError(f"an image in it can't be decoded: {error}") from error
 
 

@@ -4,12 +4,13 @@ import io
 from dataclasses import dataclass
 
 import av
-from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.inspect.tar_run import read_members
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.open_media import open_container
+from pipeline.samples.open_picture import open_picture
 
 HEAD_BYTES = 1 << 16
 """Enough for the JSON and the header of the first picture, or of the clip."""
@@ -47,11 +48,10 @@ def read_facts(chosen: Chosen, head: bytes) -> Facts | str:
 def _size_of(picture: bytes, is_clip: bool) -> tuple[int, int] | None:
     try:
         if not is_clip:
-            with Image.open(io.BytesIO(picture)) as image:
-                width, height = image.size
-                return int(width), int(height)
-        with av.open(io.BytesIO(picture), format="mp4") as container:
+            with open_picture(picture) as image:
+                return image.size
+        with open_container(io.BytesIO(picture), format="mp4") as container:
             video = container.streams.video[0]
             return int(video.width), int(video.height)
-    except (OSError, SyntaxError, av.FFmpegError, IndexError):
+    except (ValueError, av.FFmpegError, IndexError):
         return None

@@ -1,6 +1,5 @@
 """Whether one sample is whole: its files, its JSON, its pictures, its clip, its sound."""
 
-import io
 import itertools
 import math
 import warnings
@@ -9,7 +8,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.prepare.inspect.tar_run import read_members
@@ -17,6 +15,7 @@ from pipeline.prepare.shard import SampleEntry
 from pipeline.samples.clip import measure_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.open_picture import open_picture
 
 _SMALLEST = 8  # pixels; no camera and no encoder makes less
 
@@ -105,10 +104,10 @@ def _picture(content: bytes, recipe: dict[str, Any]) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of absurd sizes and of damaged Exif
-            with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            with open_picture(content) as image:
                 image.load()
                 width, height = image.size
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except ValueError as error:
         yield f"expected a whole JPEG, found one that can't be decoded ({error})"
         return
     yield from _size(width, height, recipe)
