@@ -15,6 +15,7 @@ import psutil
 
 from cluster import storage
 from cluster.errors import LeaseError, MissingFileError, StorageError
+from cluster.json_text import parse_json
 
 RENEW_S = 5.0
 """How often a holder renews its file."""
@@ -92,7 +93,7 @@ class Lease:
     def _holder(self) -> dict[str, Any] | None:
         """What the file says; None where there is none, or one that was never written whole."""
         try:
-            holder = json.loads(storage.read_bytes(self._url))
+            holder = parse_json(storage.read_bytes(self._url))
         except (MissingFileError, ValueError):
             return None
         return holder if isinstance(holder, dict) else None

@@ -1,11 +1,11 @@
 """Whole files: bytes, text, JSON, and their hash."""
 
 import hashlib
-import json
 import os
 from typing import Any
 
 from cluster.errors import StorageError
+from cluster.json_text import parse_json
 from cluster.storage.filesystems import open_filesystem
 from cluster.storage.location import Location, path_of
 from cluster.storage.plain_errors import said_plainly
@@ -33,7 +33,7 @@ def read_json(url: Location) -> dict[str, Any]:
         StorageError: something else is in the file.
     """
     try:
-        content = json.loads(read_text(url))
+        content = parse_json(read_text(url))
     except ValueError as error:
         raise StorageError(f"{os.fspath(url)}: expected JSON: {error}") from None
     if not isinstance(content, dict):

@@ -9,7 +9,9 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.samples.damage import errors_are_damage
 
 MOST_PIXELS = 64_000_000
 """Of a picture, twice as many as 8K has: 192 MB when it is decoded."""
@@ -26,12 +28,12 @@ def open_picture(content: bytes, formats: Sequence[str] = ("JPEG",)) -> Iterator
     Raises:
         ValueError: another format, damaged, or of more than `MOST_PIXELS`.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=list(formats)) as image:
+    with errors_are_damage():
+        try:
+            image = Image.open(io.BytesIO(content), formats=list(formats))
+        except UnidentifiedImageError:
+            raise ValueError(f"expected {' or '.join(formats)}, found something else") from None
+        with image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"expected at most {MOST_PIXELS:,} pixels, found {image.width}×{image.height}")
             yield image
-    except MemoryError:
-        raise
-    except Exception as error:  # its plugins raise SyntaxError, struct.error, OverflowError, zlib.error and others
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error

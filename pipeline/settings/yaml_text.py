@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 
 
@@ -36,15 +37,23 @@ def parse_yaml(text: str) -> Any:
     """What a YAML text holds.
 
     Raises:
-        yaml.YAMLError: it is none, has a key twice in one place, or a part that holds itself.
+        yaml.YAMLError: it is none, has a key twice in one place, a part that holds itself, a date or number that there
+            is none of, or aliases that make thousands of values of it.
     """
+    # a subclass of SafeLoader, which makes plain values only
+    loader = _Loader(text)
     try:
-        # a subclass of SafeLoader, which makes plain values only
-        content = yaml.load(text, _Loader)
-        _refuse_loops(content, ())
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("parts within parts, too deep to read") from None
-    return content
+    except (ValueError, OverflowError) as error:  # such as a month 13, or a number of thousands of digits
+        raise yaml.YAMLError(f"a value that can't be read ({error})") from None
+    finally:
+        loader.dispose()
 
 
 def dump_yaml(content: Any) -> str:
@@ -52,9 +61,25 @@ def dump_yaml(content: Any) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _refuse_loops(value: Any, around: tuple[int, ...]) -> None:
-    if isinstance(value, dict | list):
-        if id(value) in around:
-            raise yaml.YAMLError("an alias of a part within that part")
-        for inner in value.values() if isinstance(value, dict) else value:
-            _refuse_loops(inner, (*around, id(value)))
+def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
+    """Values in a part, each alias taken for what it stands for.
+
+    Args:
+        counted: those of the parts that were counted; None of one that is being counted.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = None
+        children = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
+        total = 1 + sum(_count(child, counted) for child in children)
+        if total > _MOST_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"more than {_MOST_VALUES:,} values, aliases taken for what they stand for",
+                problem_mark=node.start_mark,
+            )
+        counted[id(node)] = total
+    total_before = counted[id(node)]
+    if total_before is None:
+        raise yaml.MarkedYAMLError(problem="an alias of a part within that part", problem_mark=node.start_mark)
+    return total_before

@@ -12,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import Geometry
 from pipeline.samples.clip_frames import ClipFrames
+from pipeline.samples.damage import errors_are_damage
 from pipeline.samples.flac import decode_flac, read_header
 from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.samples.sound import Sound, cut_at_rate, decode_sound
@@ -71,6 +72,7 @@ class DecodedSample:
     audio_start_s: float
 
 
+@errors_are_damage()
 def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, moment: float = CENTRE) -> DecodedSample:
     """Decode a sample.
 

@@ -1,7 +1,6 @@
 """What is in a shard set, and where each sample lies."""
 
 import hashlib
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,9 @@ import numpy.typing as npt
 
 from cluster import storage
 from cluster.errors import StorageError, UnreachableError
+from cluster.json_text import parse_json
 from pipeline.errors import ShardSetError
+from pipeline.samples.damage import errors_are_damage
 from pipeline.stream.foreign.index import open_foreign
 from pipeline.stream.foreign.sample import read_foreign
 from pipeline.stream.members import Sample, read_sample
@@ -183,6 +184,7 @@ class ShardSet:
         except (StorageError, ValueError) as error:
             raise ShardSetError(f"{place.url}: sample {place.key} can't be read: {error}") from error
 
+    @errors_are_damage()
     def parse(self, place: Place, content: bytes) -> Sample:
         """A sample from its bytes.
 
@@ -226,7 +228,7 @@ class ShardSet:
         if isinstance(content, StorageError):
             return ShardSetError(str(content))
         try:
-            samples = json.loads(content)["samples"]
+            samples = parse_json(content)["samples"]
             places = _Places(
                 np.array([sample["key"].encode() for sample in samples], dtype=np.bytes_),
                 np.array([sample["offset"] for sample in samples], dtype=np.int64),

@@ -1,13 +1,13 @@
 """Comparing the curves of runs: their records step by step, what only one of them has, and the settings in which they
 differ."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster import storage
+from cluster.json_text import parse_json
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -65,7 +65,7 @@ def read_run(url: str) -> Run:
     # what follows the last line's end was torn by a kill, or is being written
     for number, line in enumerate(storage.read_text(metrics).split("\n")[:-1], 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             step = int(record["step"])
             if any(not isinstance(record.get(curve), int | float | None) for curve in CURVES):
                 raise ValueError

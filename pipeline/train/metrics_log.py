@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster import storage
 from cluster.errors import StorageError
+from cluster.json_text import parse_json
 
 Record = dict[str, Any]
 
@@ -82,7 +83,7 @@ def read_records(file: Path) -> list[Record]:
     records = []
     for line in file.read_text(errors="replace").splitlines():
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue  # the last line, or one to which the launcher's word of a killed process was glued
         if isinstance(entry, dict) and (isinstance(entry.get("step"), int) or "event" in entry):

@@ -10,6 +10,7 @@ from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.inspect.preview import playable_clip, playable_sound, small_picture
 from pipeline.prepare.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.clip import Pixels, decode_clip
+from pipeline.samples.damage import errors_are_damage
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.open_picture import open_picture
@@ -65,10 +66,11 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
     """The card of a sample from the bytes of its tar members."""
     key = chosen.entry.key
     try:
-        sample = read_sample(content, key)
-        audio, rate_hz = decode_flac(sample.audio)
-        frames = [_decode_jpeg(image) for image in sample.images]
-        frames = frames if sample.clip is None else list(decode_clip(sample.clip))
+        with errors_are_damage():
+            sample = read_sample(content, key)
+            audio, rate_hz = decode_flac(sample.audio)
+            frames = [_decode_jpeg(image) for image in sample.images]
+            frames = frames if sample.clip is None else list(decode_clip(sample.clip))
     except ValueError as error:
         return Card(key, chosen.tar, problem=str(error))
     metadata = sample.metadata

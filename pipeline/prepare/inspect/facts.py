@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.inspect.tar_run import read_members
+from pipeline.samples.damage import errors_are_damage
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.open_media import open_container
 from pipeline.samples.open_picture import open_picture
@@ -33,7 +34,8 @@ class Facts:
 def read_facts(chosen: Chosen, head: bytes) -> Facts | str:
     """Facts of a sample from its first bytes, or a sentence about what is wrong with it."""
     try:
-        files = dict(read_members(head, beginning=True))
+        with errors_are_damage():
+            files = dict(read_members(head, beginning=True))
         metadata = SampleMetadata.model_validate_json(files[f"{chosen.entry.key}.json"])
     except KeyError:
         return f"{chosen.tar}: sample {chosen.entry.key}: expected its .json first, found none"

@@ -28,6 +28,8 @@ def read_members(content: bytes, *, beginning: bool = False) -> Iterator[tuple[s
             raise ValueError(f"expected a tar header at byte {place} of the sample, found none ({error})") from None
         if not member.isreg():
             raise ValueError(f"expected files only, found {member.name!r} of tar type {member.type!r}")
+        if member.size < 0:
+            raise ValueError(f"expected the size of {member.name!r}, found {member.size}")
         start = place + _BLOCK
         place = start + -(-member.size // _BLOCK) * _BLOCK
         if place > len(content) and not beginning:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pipeline.prepare.inspect.tar_run import read_members
 from pipeline.prepare.shard import SampleEntry
 from pipeline.samples.clip import measure_clip
+from pipeline.samples.damage import errors_are_damage
 from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.open_picture import open_picture
@@ -28,6 +29,14 @@ def problems_of(content: bytes, entry: SampleEntry, settings: dict[str, Any] | N
         entry: its line of the shard's JSON.
         settings: the recipe, where the plan is there: layout, height of pictures, rate and channels of audio.
     """
+    try:
+        with errors_are_damage():
+            yield from _problems(content, entry, settings)
+    except ValueError as error:
+        yield f"it can't be checked: {error}"
+
+
+def _problems(content: bytes, entry: SampleEntry, settings: dict[str, Any] | None) -> Iterator[str]:
     try:
         members = list(read_members(content))
     except ValueError as error:

@@ -55,7 +55,7 @@ class Head:
         begin = len(self.start) - len(self.start[1:].lstrip())
         try:
             return json.JSONDecoder().raw_decode(self.start, begin)[0]
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 

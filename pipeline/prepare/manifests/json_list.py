@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.json_text import parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
@@ -19,7 +20,7 @@ def entries(file: ListFile) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open_text() as lines:
         text = lines.read()
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{file.place(error.lineno)}: expected JSON, found something else ({error.msg})") from None
     if type(content) is not list:

@@ -1,7 +1,6 @@
 """A row of gavt's own lists (JSONL, CSV, Parquet): checked by hand, because a million of them are read in seconds."""
 
 import difflib
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +31,7 @@ COLUMNS = tuple(key for key in KEYS if key != "extra")
 
 _KNOWN = frozenset(KEYS)
 _NUMBERS = (float, int)
+_MOST_SECONDS = 1e300  # integers beyond are no float
 _TEXTS = frozenset((str, type(None)))
 
 
@@ -52,7 +52,7 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
     start_s: Any = get("start_s")
     end_s: Any = get("end_s")
     names = () if labels is None else file.labels.checked(labels, "labels")
-    if type(start_s) in _NUMBERS and type(end_s) in _NUMBERS and 0 <= start_s < end_s < math.inf:
+    if type(start_s) in _NUMBERS and type(end_s) in _NUMBERS and 0 <= start_s < end_s < _MOST_SECONDS:
         start_s, end_s = float(start_s), float(end_s)
     elif start_s is not None or end_s is not None:
         start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")

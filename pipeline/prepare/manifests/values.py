@@ -55,7 +55,7 @@ def seconds(value: Any, name: str) -> float | None:
     """A time (s) as JSON or Parquet has it; None where it is not given."""
     if value is None:
         return None
-    if type(value) not in (float, int) or not math.isfinite(value):
+    if not _is_finite(value):
         raise WrongRow(f"{name}: expected seconds, found {shown(value)}")
     return float(value)
 
@@ -72,7 +72,14 @@ def finite_box(value: Any, name: str) -> tuple[float, float, float, float]:
     """Four finite numbers."""
     if type(value) is not list or len(value) != 4:
         raise WrongRow(f"{name}: expected four numbers, found {shown(value)}")
-    if not all(type(number) in (float, int) and math.isfinite(number) for number in value):
+    if not all(map(_is_finite, value)):
         raise WrongRow(f"{name}: expected four numbers, found {shown(value)}")
     first, second, third, fourth = map(float, value)
     return first, second, third, fourth
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return type(value) in (float, int) and math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False

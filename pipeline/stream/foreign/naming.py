@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
-_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
 _OF_THE_TAR_ITSELF = re.compile(r"__[^/]*__($|/)")
 
 
@@ -28,10 +27,12 @@ _KIND_OF = {extension: kind for kind, extensions in _KINDS.items() for extension
 def split_name(name: str) -> tuple[str, str] | None:
     """Key and extension (lower case) of a file: the key goes up to the first dot of the base name. None for files that
     belong to no sample."""
-    match = _NAME.fullmatch(name)
-    if match is None or _OF_THE_TAR_ITSELF.match(name):
+    folders, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    # webdataset's pattern takes the folder's own name for the stem of a base name that begins with its dot
+    if not dot or not (stem or (slash and "." not in folders.rpartition("/")[2])) or _OF_THE_TAR_ITSELF.match(name):
         return None
-    return match[1], match[2].lower()
+    return f"{folders}{slash}{stem}", extension.lower()
 
 
 def kind_of(extension: str) -> Kind:

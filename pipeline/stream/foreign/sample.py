@@ -1,10 +1,10 @@
 """A sample that others wrote: its files, and what is known of it."""
 
-import json
 from typing import Any
 
 from pydantic import ValidationError
 
+from cluster.json_text import parse_json
 from pipeline.samples.clip_frames import open_media
 from pipeline.samples.flac import read_header
 from pipeline.samples.metadata import SampleMetadata
@@ -103,7 +103,7 @@ def _measure(sound: bytes, kind: str, key: str) -> tuple[int, int]:
 def _labels_of(parts: dict[str, bytes]) -> list[str]:
     found: list[str] = []
     try:
-        known: Any = json.loads(parts.get("json", b"{}"))
+        known: Any = parse_json(parts.get("json", b"{}"))
     except ValueError:
         known = {}
     if isinstance(known, dict):

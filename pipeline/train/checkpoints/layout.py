@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cluster import storage
+from cluster.json_text import parse_json
 from pipeline.errors import CheckpointError
 
 MANIFEST = "manifest.json"
@@ -93,7 +94,7 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
         CheckpointError: that is no manifest.
     """
     try:
-        manifest = json.loads(content)
+        manifest = parse_json(content)
         if not {"step", "files", "settings", "world_size", "state"} <= manifest.keys():
             raise ValueError("expected step, files, settings, world_size and state")
         if not manifest["files"]:

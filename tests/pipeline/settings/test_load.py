@@ -79,13 +79,26 @@ def test_wrong_settings_end_in_one_sentence_with_the_place(tmp_path, content, ov
     assert "\n" not in str(caught.value)
 
 
+def laughs(opening: str, closing: str) -> str:
+    """A few hundred bytes of aliases of aliases that stand for 9^8 values."""
+    lines = ["l0: &l0 {a: 1}"]
+    for level in range(1, 9):
+        lines.append(f"l{level}: &l{level} {opening}{','.join([f'*l{level - 1}'] * 9)}{closing}")
+    return "\n".join(lines)
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("train:\n  steps: 3\nseed: 1\ntrain:\n  batch_size: 2\n", "a.yaml:4: .*found the key 'train' a second time"),
-        ("train: &a\n  health: *a\n", "a.yaml: .*found an alias of a part within that part"),
+        ("train: &a\n  health: *a\n", "a.yaml:1: .*found an alias of a part within that part"),
         ("[" * 2000, "a.yaml: .*too deep to read"),
         ("name: a\0b\n", "a.yaml: expected YAML, found unacceptable character"),
+        ("name: 2024-13-45\n", "a.yaml: expected YAML, found a value that can't be read"),
+        (f"seed: {'9' * 5000}\n", "a.yaml: expected YAML, found a value that can't be read"),
+        (laughs("[", "]"), "a.yaml:6: expected YAML, found more than 100,000 values"),
+        (laughs("{<<: [", "]}"), "a.yaml:6: expected YAML, found more than 100,000 values"),
     ],
 )
 def test_yaml_that_means_nothing_or_two_things_is_refused(tmp_path, text, message):

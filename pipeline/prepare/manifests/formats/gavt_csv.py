@@ -6,11 +6,11 @@ count.
 """
 
 import difflib
-import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from cluster.json_text import parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
@@ -86,7 +86,7 @@ def _list(text: str, name: str) -> Any:
 
 def _json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         example = {"boxes": "[[0, 0, 1, 1]]", "segment_labels": '[["violin"], []]'}.get(name, '["violin"]')
         raise WrongRow(f"{name}: expected JSON such as {example}, found {shown(text)}") from None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.json_text import parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
@@ -57,7 +58,7 @@ def read(file: ListFile) -> Iterator[Draft]:
 
 def _videos(text: str, file: ListFile) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise ManifestError(f"{file.place(error.lineno)}: expected JSON, found something else ({error.msg})") from None
     videos = content.get("videos") if type(content) is dict else None
@@ -76,7 +77,7 @@ class _Strings:
     def line_of(self, value: str) -> int:
         """The line of the next string that is `value`."""
         for match in self._found:
-            if match[0][1:-1] == value or json.loads(match[0]) == value:
+            if match[0][1:-1] == value or parse_json(match[0]) == value:
                 self._line += self._text.count("\n", self._place, match.start())
                 self._place = match.start()
                 break
