@@ -15,16 +15,20 @@ _MODES: dict[str, Mode] = {
     "disabled": "disabled",
 }
 """By all the names that wandb has for them in WANDB_MODE."""
+_TRUE = ("1", "true", "yes", "on")
 
 
 def resolve_mode(mode: str) -> Mode:
-    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb.
+    """`auto` is online where there is an account, else offline; WANDB_MODE wins, as everywhere in wandb, and without it
+    a true WANDB_DISABLED.
 
     Raises:
         VariableError: WANDB_MODE is none of wandb's.
     """
     if not os.environ.get("WANDB_MODE", mode):
         del os.environ["WANDB_MODE"]  # empty, which wandb itself would not take for unset
+    if os.environ.get("WANDB_DISABLED", "").lower() in _TRUE and "WANDB_MODE" not in os.environ:
+        return "disabled"
     named = os.environ.get("WANDB_MODE", mode)
     if named in _MODES:
         return _MODES[named]

@@ -16,12 +16,15 @@ from cluster.storage.parts import open_read, read_part, read_range
 from cluster.storage.reading import read_bytes, read_json, read_text, sha256
 from cluster.storage.removing import remove, remove_parts
 from cluster.storage.versions import FileVersion, version
+from cluster.storage.writable import check_file_writable, check_writable
 from cluster.storage.writing import create, write_bytes, write_text
 
 __all__ = [
     "FileInfo",
     "FileVersion",
     "Location",
+    "check_file_writable",
+    "check_writable",
     "create",
     "download",
     "exists",

@@ -1,10 +1,12 @@
 """A wandb run of `gavt prepare`: rate, failures and remaining time over the videos that are done."""
 
+import os
 import secrets
 import time
 from typing import Any
 
 from cluster import storage
+from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import resolve_mode
 from pipeline.errors import ShardSetError
 from pipeline.prepare.plan import WANDB_ID
@@ -15,10 +17,11 @@ _X = "videos"
 
 
 class WandbProgress:
-    """The wandb run of a shard set; its id lies beside the shards, so that a run that goes on is the same one.
+    """The wandb run of a shard set; its id lies beside the shards, so that a run that goes on is the same one. Entity,
+    name, group, tags and notes are those of wandb's own variables.
 
     Raises:
-        ShardSetError: wandb can't be reached.
+        ShardSetError: wandb can't be reached, or does not take the run.
     """
 
     def __init__(self, out: str, project: str, config: dict[str, Any]) -> None:
@@ -38,17 +41,16 @@ class WandbProgress:
                 id=storage.read_text(url).strip(),
                 resume="allow" if mode == "online" else None,
                 project=project,
-                name=f"prepare {out.rstrip('/').rsplit('/', 1)[-1]}",
+                name=os.environ.get("WANDB_NAME") or f"prepare {out.rstrip('/').rsplit('/', 1)[-1]}",
                 job_type="prepare",
                 config=config | {"out": out},
                 mode=mode,
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except wandb.errors.Error as error:
-            raise ShardSetError(
-                f"--wandb {project}: wandb can't be reached ({' '.join(str(error).split())}); "
-                "WANDB_MODE=offline keeps its files here"
-            ) from error
+            place = f"{os.environ.get('WANDB_ENTITY') or 'the default entity'}/{project}"
+            problem = wandb_problem(error, place, "WANDB_ENTITY and --wandb name another place")
+            raise ShardSetError(f"--wandb {project}: {problem}; WANDB_MODE=offline keeps its files here") from error
         self._run.define_metric(_X)
         self._run.define_metric("*", step_metric=_X)
 

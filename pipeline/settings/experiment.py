@@ -18,7 +18,7 @@ class ExperimentSettings(Settings):
     """What is prepared, trained and evaluated. Every verb reads its own sections of the same file."""
 
     name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
-    """Name of the experiment; also wandb's run name, and the run folder's in runs/."""
+    """Name of the experiment; also wandb's run name unless it has another, and the run folder's in runs/."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Everything random follows from it."""
     synth: SynthSettings = SynthSettings()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.process_group import ProcessGroup
+from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
@@ -94,11 +95,12 @@ def train(
             with open_data(
                 settings, micro_batch, group, checkpoint, moved=lambda: watchdog.beat("opening the data", done)
             ) as data:
+                run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
+                run_log.on_event = on_event
                 training = _Training(
-                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock
+                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock, run_log
                 )
-                training.log.on_event = on_event
-                with training.log, training.saver:
+                with run_log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
 
 
@@ -123,11 +125,12 @@ class _Training:
         publish: Callable[[], None],
         watchdog: Watchdog,
         clock: RunClock,
+        log: RunLog,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
         self.on_record, self.publish, self.watchdog, self.clock = on_record, publish, watchdog, clock
-        self.log = RunLog(settings, run, group.is_main)
+        self.log = log
         self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
@@ -283,6 +286,8 @@ class _Training:
             self.clock.useful_s = 0.0
         self.log.event("resume" if step else "start", step=step, startup_s=startup_s, **words)
         self.clock.started = self.log.started or self.clock.started
+        for said in self.log.notes:
+            self.log.event("wandb", step=step, said=said)
         for change in self.data.changes:
             self.log.event("data", step=step, change=change)
         self._note_average(step)

@@ -28,12 +28,18 @@ class RunLog:
         on_event: called on the main process with each event that was written.
         last: the newest value of everything that was recorded.
         started: Unix time at which the run's first process began; None before the first event.
+        notes: sentences of where wandb shows the run, and of what is other there than one may think.
+
+    Args:
+        home: where the run lies for its user (path or URL), if not in `run`.
     """
 
-    def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool) -> None:
+    def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool, home: str | None = None) -> None:
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.last: Record = {}
         self.started: float | None = None
+        self.notes: list[str] = []
+        self._home = home or str(run.absolute())
         self._settings, self._run, self._is_main = settings, run, is_main
         self._metrics = MetricsLog(run / "metrics.jsonl")
         self._events = EventLog(run / "events.jsonl")
@@ -56,7 +62,8 @@ class RunLog:
         """Begin, or go on after `step` steps: records of later steps are dropped, here and in the sinks.
 
         Raises:
-            RunError: wandb can't be reached.
+            RunError: a new run can't be begun in wandb.
+            StorageError: nothing can be written to the run folder.
         """
         if not self._is_main:
             return
@@ -110,7 +117,7 @@ class RunLog:
     def _open_sinks(self) -> list[Sink]:
         settings = self._settings
         sinks: list[Sink] = []
-        if (wandb := WandbSink.open(settings, self._run)) is not None:
+        if (wandb := WandbSink.open(settings, self._run, self._home, self.notes.append)) is not None:
             sinks.append(wandb)
         if settings.train.tensorboard:
             sinks.append(TensorboardSink(self._run))

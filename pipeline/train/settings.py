@@ -10,12 +10,22 @@ _Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class WandbSettings(Settings):
-    """Where metrics go beside `metrics.jsonl`."""
+    """Where metrics go beside `metrics.jsonl`. What is none here comes from wandb's own variables and settings files; a
+    run that goes on stays where it is unless something else stands here."""
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """`auto` is online when an account is configured (WANDB_API_KEY or ~/.netrc), else offline."""
-    project: str = "gavt"
+    """`auto` is online when an account is configured (WANDB_API_KEY or ~/.netrc), else offline; WANDB_MODE wins."""
+    project: str | None = None
+    """By default WANDB_PROJECT, else `gavt`."""
     entity: str | None = None
+    """By default WANDB_ENTITY, else the account's own."""
+    name: str | None = None
+    """By default WANDB_NAME, else the experiment's `name`."""
+    group: str | None = None
+    """By default WANDB_RUN_GROUP, as `tags` is WANDB_TAGS, `notes` WANDB_NOTES and `job_type` WANDB_JOB_TYPE."""
+    tags: tuple[str, ...] | None = None
+    notes: str | None = None
+    job_type: str | None = None
 
 
 class HealthSettings(Settings):

@@ -9,23 +9,35 @@ Offline files reach the server by `gavt sync` (see `pipeline.train.sync`), which
 for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
-import logging
+import glob
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cluster.storage.plain_errors import said_plainly
+from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.metrics_log import Record
 from pipeline.train.sinks import MAPS
+from pipeline.train.wandb_address import (
+    FOLDER,
+    WandbAddress,
+    address_of,
+    original_of,
+    read_address,
+    read_id,
+    write_address,
+    write_id,
+)
 from pipeline.train.wandb_file import mend, read_history
 
 STEP = "step"
-RUN_ID = "run_id"
 _ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop", "failed"})
 """Events that somebody may want to be woken for, as far as they have wandb's alerts switched on."""
 _FROM_OUTSIDE = frozenset({"hang", "rank_failed"})
@@ -36,13 +48,13 @@ _FINISH_S = 300.0
 """How long the end of a run waits for a wandb that doesn't answer; what is missing stays to be synced."""
 _RETRIES = 10_000
 """Attempts, up to a minute apart, before wandb sends nothing any more: a week. Its own default is two hours."""
-_log = logging.getLogger(__name__)
 
 
 class WandbSink:
     """The wandb run of a run folder; its x axis is the training step.
 
     RUN/wandb/run_id             the wandb run's id, for all processes of the run
+    RUN/wandb/address.json       where it is shown, and the folder that it is of (pipeline.train.wandb_address)
     RUN/wandb/[offline-]run-…/   wandb's own files, one folder a process
 
     Attributes:
@@ -54,38 +66,55 @@ class WandbSink:
         self._counts: dict[str, int] = {}
 
     @staticmethod
-    def open(settings: ExperimentSettings, run: Path, catch_up: bool = False) -> "WandbSink | None":
+    def open(
+        settings: ExperimentSettings,
+        run: Path,
+        home: str,
+        tell: Callable[[str], None] = lambda sentence: None,
+        catch_up: bool = False,
+    ) -> "WandbSink | None":
         """Begin or go on with a run's wandb run; None where wandb is switched off.
 
         Args:
+            run: local folder of the run.
+            home: where the run lies for its user (path or URL).
+            tell: told, in sentences, where the run is shown and what is other than one may think.
             catch_up: only bring the server up to date, whatever the mode, and say nothing of this machine.
 
         Raises:
-            RunError: a new run can't reach wandb. One that goes on does so without, and the log says it.
+            RunError: a new run can't be begun in wandb. One that goes on does so without, and says it.
+            StorageError: nothing can be written to the run folder.
         """
-        chosen = settings.train.wandb
-        resolved = resolve_mode(chosen.mode)
+        folder = run / "wandb"
+        resolved = resolve_mode(settings.train.wandb.mode)
         if catch_up:
             resolved = "online"
+        else:
+            _part_from_original(folder, home, tell)
         if resolved == "disabled":
             return None
         import wandb
 
-        folder = run / "wandb"
-        folder.mkdir(parents=True, exist_ok=True)
-        id_file = folder / RUN_ID
-        goes_on = id_file.exists()
-        if not catch_up:  # else a file may be one that training writes now
-            _mend_files(folder)
-        wandb.setup(wandb.Settings(silent=True))  # else it says where it found the key
-        run_id = id_file.read_text().strip() if goes_on else secrets.token_hex(4)
+        with said_plainly("write", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not catch_up:  # else a file may be one that training writes now
+                _mend_files(folder)
+        before, run_id = read_address(folder), read_id(folder)
+        address = None
         try:
+            own = wandb.setup(wandb.Settings(silent=True)).settings  # else it says where it found the key
+            address = address_of(settings, own, before, tell)
+            chosen_id = run_id or own.run_id or secrets.token_hex(4)
             wandb_run = wandb.init(
-                id=run_id,
+                id=chosen_id,
                 resume="allow" if resolved == "online" else None,
-                project=chosen.project,
-                entity=chosen.entity,
-                name=settings.name,
+                project=address.project,
+                entity=address.entity,
+                name=address.name,
+                group=address.group,
+                tags=address.tags,
+                notes=address.notes,
+                job_type=address.job_type,
                 dir=str(run),
                 config=settings.model_dump(mode="json") | {"code": code_version()},
                 mode=resolved,
@@ -100,24 +129,37 @@ class WandbSink:
                 ),
             )
         except wandb.errors.Error as error:
-            problem = f"wandb can't be reached ({' '.join(str(error).split())})"
+            place = "the run" if address is None else address.place
+            names = "train.wandb.entity and train.wandb.project name another place"
             if catch_up:
-                raise RunError(f"{run}: {problem}") from error
-            if goes_on:
-                _log.warning("%s; gavt sync %s gives it what it lacks", problem, run)
+                names = "gavt sync RUN --entity ENTITY --project PROJECT sends it to another place"
+            problem = wandb_problem(error, place, names)
+            if catch_up:
+                raise RunError(f"{home}: {problem}") from error
+            if run_id is not None:
+                tell(f"{problem}; the run goes on without wandb, gavt sync {home} gives it what it lacks")
                 return None
             raise RunError(
                 f"train.wandb.mode {resolved}: {problem}; train.wandb.mode=offline keeps its files in the run folder"
             ) from error
-        id_file.write_text(run_id)
+        if resolved == "online":
+            address = replace(address, entity=wandb_run.entity or address.entity)
+        if run_id is None and wandb_run.starting_step > 0:  # as WANDB_RUN_ID says
+            wandb_run.finish()
+            raise RunError(
+                f"{home}: expected a wandb run of its own, found that {chosen_id} in {address.place} has records "
+                "already; leave WANDB_RUN_ID unset, or give another one"
+            )
+        write_id(folder, chosen_id)
+        write_address(folder, address, str(before.get(FOLDER, home)) if catch_up else home)
+        tell(_where(resolved, address, chosen_id, home))
         wandb_run.define_metric(STEP)
         wandb_run.define_metric("*", step_metric=STEP)
         if resolved == "online":
             last_step = int(wandb_run.starting_step) - 1
-            for file in _files(folder):  # the records in it come from metrics.jsonl now
-                file.with_name(file.name + ".synced").touch()
+            _mark_sent(folder)  # the records in them come from metrics.jsonl now
         else:
-            last_step = _last_step_in_files(folder, exclude=Path(wandb_run.dir).parent)
+            last_step = _last_step_in_files(folder, chosen_id, exclude=Path(wandb_run.dir).parent)
         return WandbSink(wandb_run, run, last_step)
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
@@ -180,6 +222,24 @@ class WandbSink:
         self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
+def _part_from_original(folder: Path, home: str, tell: Callable[[str], None]) -> None:
+    """Give a copy of a run folder a wandb run of its own, else it would write into that of the original."""
+    run_id = read_id(folder)
+    if run_id is None or (original := original_of(home, run_id, read_address(folder))) is None:
+        return
+    with said_plainly("write", folder):
+        _mark_sent(folder)  # by the original
+    new_id = secrets.token_hex(4)
+    write_id(folder, new_id)
+    write_address(folder, None, home)
+    tell(f"this folder is a copy of {original}, which keeps the wandb run {run_id}; the copy gets its own, {new_id}")
+
+
+def _where(mode: str, address: WandbAddress, run_id: str, home: str) -> str:
+    sent = "" if mode == "online" else f"; gavt sync {home} sends it"
+    return f"wandb {mode}: {address.place}, {address.name} ({run_id}){sent}"
+
+
 def _mend_files(folder: Path) -> None:
     """Put right what killed processes left; folders without a record go."""
     for file in _files(folder):
@@ -187,15 +247,22 @@ def _mend_files(folder: Path) -> None:
             shutil.rmtree(file.parent)
 
 
-def _files(folder: Path) -> list[Path]:
-    """wandb's file of each process of the run."""
-    return [file for file in sorted(folder.glob("*run-*-*/*.wandb")) if not file.parent.is_symlink()]
-
-
-def _last_step_in_files(folder: Path, exclude: Path) -> int:
-    """The last training step in the files of earlier processes of this run; −1 where there is none."""
-    last = -1
+def _mark_sent(folder: Path) -> None:
+    """Have `wandb sync` pass over the files that are there."""
     for file in _files(folder):
+        file.with_name(file.name + ".synced").touch()
+
+
+def _files(folder: Path, run_id: str | None = None) -> list[Path]:
+    """wandb's file of each process of the run; of one wandb run alone where its id is given."""
+    name = "*" if run_id is None else glob.escape(run_id)
+    return [file for file in sorted(folder.glob(f"*run-*-{name}/*.wandb")) if not file.parent.is_symlink()]
+
+
+def _last_step_in_files(folder: Path, run_id: str, exclude: Path) -> int:
+    """The last training step in the files of earlier processes of this wandb run; −1 where there is none."""
+    last = -1
+    for file in _files(folder, run_id):
         if file.parent != exclude:
             last = max([last, *(int(record[STEP]) for record in read_history(file) if STEP in record)])
     return last

@@ -149,7 +149,7 @@ def test_a_server_that_is_away_for_a_while_ends_nothing_and_misses_nothing(onlin
     assert_whole(online, run)
 
 
-def test_a_run_goes_on_without_wandb_and_is_synced_later(online, run, caplog, monkeypatch):
+def test_a_run_goes_on_without_wandb_and_is_synced_later(online, run, monkeypatch):
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     log = logged_run.logged_run(run)
     log_steps(log, 0, 10)
@@ -159,7 +159,9 @@ def test_a_run_goes_on_without_wandb_and_is_synced_later(online, run, caplog, mo
     log = logged_run.logged_run(run)
     log_steps(log, 10, 20)
     log.finish()
-    assert "wandb can't be reached" in caplog.text
+    (said,) = log.notes
+    assert said.startswith("wandb can't be reached (")
+    assert said.endswith(f"; the run goes on without wandb, gavt sync {run} gives it what it lacks")
     wandb.teardown()
     with pytest.raises(RunError, match="wandb can't be reached"):
         sync_run(str(run))
