@@ -24,6 +24,8 @@ class Reason(str, Enum):
     """Shorter than `prepare.min_clip_s`, or its audio is shorter than one window."""
     DAMAGED = "damaged"
     """It opens, but no wanted frame with its audio could be decoded."""
+    TOO_LARGE = "too_large"
+    """It is larger than `fetch.max_gb`, or unpacks to more."""
     TIMEOUT = "timeout"
     """Decoding took longer than its deadline (`prepare.limits.deadline_s`)."""
     MEMORY = "memory"

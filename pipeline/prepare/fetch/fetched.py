@@ -1,9 +1,12 @@
 """Videos brought to where they can be decoded, a few ahead of the one that is decoded."""
 
 import asyncio
+import logging
+import os
 import shutil
 import tempfile
 import threading
+import traceback
 from collections.abc import Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from cluster.errors import StorageError, UserError
+from cluster.masking import mask_urls
 from cluster.pace import Pace
 from pipeline.errors import MediaError
 from pipeline.prepare.fetch.page_video import download_page, has_yt_dlp
@@ -25,6 +29,9 @@ from pipeline.prepare.fetch.youtube8m import youtube_id
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.reasons import Reason
 
+_log = logging.getLogger(__name__)
+_logged: set[str] = set()
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -32,7 +39,7 @@ class Fetched:
 
     Attributes:
         place: path or `s3://` URL where its bytes lie; None where they could not be brought.
-        problem: why not.
+        problem: why not, without the secrets of URLs.
     """
 
     row: VideoRow
@@ -93,6 +100,19 @@ def fetched(
                 downloads.forget(row.source)
 
 
+def _unexpected(error: Exception) -> str:
+    """A fault of gavt or of a library as a sentence, with its place; the first of each place is logged with all of its
+    traceback, so that somebody can mend it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames)), "nowhere")
+    said = f"fetching raised {type(error).__name__} at {place}: {' '.join(mask_urls(str(error)).split())}"
+    if place not in _logged:
+        _logged.add(place)
+        trace = "".join(traceback.format_exception(error))
+        _log.error("%s; the row counts as failed, and the work goes on\n%s", said, mask_urls(trace))
+    return said
+
+
 class _Downloads:
     """Downloads in a thread with an event loop of its own."""
 
@@ -139,10 +159,14 @@ class _Downloads:
         try:
             return Fetched(row, self._places[row.source].result())
         except MediaError as error:
-            return Fetched(row, None, error)
+            return Fetched(row, None, MediaError(error.reason, mask_urls(str(error))))
+        except UserError:
+            raise  # not this row's fault
         except OSError as error:
             place = error.filename or self._scratch
             raise StorageError(f"{place}: can't write a download: {error.strerror or error}") from error
+        except Exception as error:  # what one server answered must not end the work on thousands of others
+            return Fetched(row, None, MediaError(Reason.ERROR, _unexpected(error)))
 
     def forget(self, source: str) -> None:
         """The source's file is not needed any more."""

@@ -8,16 +8,22 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from pipeline.errors import MediaError
+from pipeline.prepare.fetch.addresses import inside_of
 from pipeline.prepare.fetch.patience import PassingError
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.web_client import WebClient
 from pipeline.prepare.reasons import Reason
 
+_LOOK_EVERY_S = 1.0
 _FATES = {"missing": Reason.MISSING, "forbidden": Reason.FORBIDDEN, "unreadable": Reason.UNREADABLE}
 
 
@@ -38,7 +44,9 @@ async def download_page(client: WebClient, url: str, folder: Path) -> Path:
     async def attempt() -> Path:
         await patience.turn(url)
         with tempfile.TemporaryDirectory(prefix="cookies-", dir=folder) as private:
-            answer = await _call({"url": url, "options": _options(client.settings, folder, private)}, patience.left_s)
+            options = _options(client.settings, folder, private)
+            task = {"url": url, "options": options, "inside": await _inside(client.settings, url)}
+            answer = await _call(task, patience.left_s, lambda: _check_size(folder, client.settings))
         if "path" in answer:
             return Path(answer["path"])
         fate, message = answer["fate"], answer["message"]
@@ -77,9 +85,20 @@ def _options(settings: FetchSettings, folder: Path, private: str) -> dict[str, A
     return options | settings.yt_dlp_options
 
 
-async def _call(task: dict[str, Any], deadline_s: float) -> dict[str, str]:
-    """Let the process do a task; it is ended with all that it started after `deadline_s` seconds, or when nobody waits
-    for it any more."""
+async def _inside(settings: FetchSettings, url: str) -> int | None:
+    """How far inside a network what belongs to the page may lie; None is anywhere."""
+    return None if settings.internal_redirects else int(await inside_of(URL(url).host or ""))
+
+
+def _check_size(folder: Path, settings: FetchSettings) -> None:
+    if (size := _bytes_below(folder)) > settings.max_gb * 1e9:
+        found = f"expected at most {settings.max_gb:g} GB (fetch.max_gb), found {size / 1e9:.3g} GB or more"
+        raise MediaError(Reason.TOO_LARGE, found)
+
+
+async def _call(task: dict[str, Any], deadline_s: float, look: Callable[[], None]) -> dict[str, str]:
+    """Let the process do a task; it is ended with all that it started after `deadline_s` seconds, when `look`, which is
+    called each second, raises something, or when nobody waits for it any more."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -97,10 +116,13 @@ async def _call(task: dict[str, Any], deadline_s: float) -> dict[str, str]:
     try:
         process.stdin.write(json.dumps(task).encode() + b"\n")
         complaints = asyncio.ensure_future(process.stderr.read())
-        try:
-            said = await asyncio.wait_for(process.stdout.readline(), max(1.0, deadline_s))
-        except asyncio.TimeoutError:
-            return {"fate": "broken", "message": f"took longer than {deadline_s:.0f} s"}
+        answered = asyncio.ensure_future(process.stdout.readline())
+        until = time.monotonic() + max(1.0, deadline_s)
+        while not (await asyncio.wait([answered], timeout=_LOOK_EVERY_S))[0]:
+            if time.monotonic() > until:
+                return {"fate": "broken", "message": f"took longer than {deadline_s:.0f} s"}
+            look()
+        said = answered.result()
         if not said:
             last = (await complaints).decode(errors="replace").strip().rpartition("\n")[2]
             return {"fate": "broken", "message": f"its process ended without an answer: {last[-300:]}"}
@@ -113,4 +135,8 @@ async def _call(task: dict[str, Any], deadline_s: float) -> dict[str, str]:
 
 
 def _bytes_below(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # parts are put together and removed meanwhile
+            total += file.stat().st_size if file.is_file() else 0
+    return total

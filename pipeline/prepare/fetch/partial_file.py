@@ -16,7 +16,9 @@ from cluster import storage
 from cluster.errors import StorageError
 from pipeline.prepare.fetch.patience import PassingError
 
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_SENDABLE = re.compile(r"[\x20-\x7e]+")  # nothing else may be sent back in a header
 _SHA_256 = re.compile(r"sha-256=:([^:]+):")
 
 
@@ -42,6 +44,12 @@ class PartialFile:
     def bytes(self) -> int:
         """How many bytes are there."""
         return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes the server announced; None where it did not."""
+        size: int | None = self._version.get("size")
+        return size
 
     @property
     def whole(self) -> bool:
@@ -70,10 +78,10 @@ class PartialFile:
         """
         if status != 206:
             self.restart()
-            length = headers.get("Content-Length")
+            length = headers.get("Content-Length", "")
             packed = headers.get("Content-Encoding", "identity").lower() != "identity"
             self._version = {
-                "size": int(length) if length and length.isdigit() and not packed else None,
+                "size": int(length) if _LENGTH.fullmatch(length) and not packed else None,
                 "validator": None if packed else _validator(headers),
                 "sha256": _first_group(_SHA_256.search(headers.get("Repr-Digest", ""))),
                 "md5": headers.get("Content-MD5"),
@@ -108,7 +116,9 @@ class PartialFile:
 
 def _validator(headers: Mapping[str, str]) -> str | None:
     etag = headers.get("ETag", "")
-    return etag if etag.startswith('"') else headers.get("Last-Modified")  # a weak ETag promises no same bytes
+    # a weak ETag promises no same bytes
+    validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
+    return validator if _SENDABLE.fullmatch(validator) else None
 
 
 def _first_group(match: "re.Match[str] | None") -> str | None:

@@ -10,6 +10,7 @@ import aiohttp
 
 from cluster.pace import Pace
 from pipeline.errors import MediaError
+from pipeline.prepare.fetch.addresses import TooFarInsideError
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of
 from pipeline.prepare.reasons import Reason
@@ -77,9 +78,13 @@ class Patience:
                 said, after, busy = str(error), error.retry_after_s, error.busy
             except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
                 raise MediaError(Reason.MISSING, f"expected a URL, found {url!r} ({error})") from None
+            except TooFarInsideError as error:
+                raise MediaError(Reason.FORBIDDEN, str(error)) from None
             except aiohttp.ClientConnectorCertificateError as error:
                 raise MediaError(Reason.UNREACHABLE, f"{host_of(url)}: its certificate is wrong: {error}") from None
             except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
+                if isinstance(too_far := getattr(error, "os_error", None), TooFarInsideError):
+                    raise MediaError(Reason.FORBIDDEN, str(too_far)) from None
                 said, after, busy = " ".join(str(error).split()) or "no answer in time", None, False
             vain = 0 if gained() > before else vain + 1
             pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE_S, 0.25 * 2**vain)

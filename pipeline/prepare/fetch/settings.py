@@ -31,6 +31,12 @@ class FetchSettings(Settings):
     """A connection that is slower than this over `stall_s` is given up and tried again."""
     longest_wait_s: float = Field(default=300.0, ge=0)
     """A server that asks to come back later (`Retry-After`) than this (s) makes the video `unreachable` at once."""
+    max_gb: float = Field(default=20.0, gt=0)
+    """Largest download (GB, unpacked); a video that is larger, or has no end, is given up as `too_large`. A worker's
+    scratch folder needs room for `ahead` + 1 of them."""
+    internal_redirects: bool = False
+    """Follow redirects of public servers to this machine, its network and its cloud's own services. What a list itself
+    names may lie anywhere."""
     cookies: str | None = None
     """File of cookies as browsers export them (Netscape's `cookies.txt`), for videos that need a sign-in."""
     user_agent: str | None = None

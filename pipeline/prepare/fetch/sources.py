@@ -3,7 +3,6 @@
 import hashlib
 import re
 from enum import Enum
-from urllib.parse import urlsplit
 
 from cluster import storage
 
@@ -46,14 +45,14 @@ def names_a_media_file(url: str) -> bool:
 
 def store_name(source: str) -> str:
     """Where a source lies below a store: `ab/abcd….mp4`, from the SHA-256 of the source's text and its suffix."""
-    digest = hashlib.sha256(source.encode()).hexdigest()
+    digest = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()
     suffix = _suffix(source) if storage.is_remote(source) else ""
     return f"{digest[:2]}/{digest}{suffix if suffix in _MEDIA else '.video'}"
 
 
 def host_of(url: str) -> str:
     """The host (and port) of a URL, which is asked at one pace."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
+    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2].lower()
 
 
 def _suffix(url: str) -> str:

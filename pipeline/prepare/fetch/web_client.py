@@ -1,5 +1,6 @@
 """Requests over HTTP: one session with its cookies, turns per host, redirects, and what answers mean."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
@@ -9,12 +10,15 @@ from http.cookies import CookieError, Morsel
 from importlib.metadata import version
 from types import TracebackType
 from urllib.parse import urljoin
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from cluster.pace import Pace
 from pipeline.errors import MediaError, SettingsError
+from pipeline.prepare.fetch.addresses import Inside, TooFarInsideError, inside_of, inside_of_host, too_far_inside
+from pipeline.prepare.fetch.bounded_resolver import BoundedResolver
 from pipeline.prepare.fetch.patience import PassingError, Patience
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of
@@ -27,6 +31,7 @@ _GONE = {404, 410}
 _PASSING = {408, 425, 429}
 _NO_SUCH_RANGE = 416
 _BUSY = {429, 503}
+_SECONDS = re.compile(r" *[0-9]{1,9} *")
 
 
 class NoSuchRangeError(PassingError):
@@ -44,31 +49,21 @@ class WebClient:
         self.settings = settings
         self.pace = pace
         self._cookies = None if settings.cookies is None else _read_cookies(settings.cookies)
-        self._session: aiohttp.ClientSession | None = None
+        self._jar: aiohttp.CookieJar | None = None
+        self._sessions: dict[Inside, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> "WebClient":
         # hosts that are bare addresses count as well; values are sent as they stand in the file
-        jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
+        self._jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
         if self._cookies is not None:
-            jar.update_cookies(self._cookies, URL())
-        stall = self.settings.stall_s
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(stall, _CONNECT_S), sock_read=stall),
-            headers={
-                "User-Agent": self.settings.user_agent or f"gavt/{version('gavt')}",
-                "Accept-Encoding": "identity",  # a range of a packed answer would be a range of the packed bytes
-            },
-            cookie_jar=jar,
-            auto_decompress=False,
-            trust_env=True,
-        )
+            self._jar.update_cookies(self._cookies, URL())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     def patience(self) -> Patience:
         """The patience for one video."""
@@ -81,23 +76,61 @@ class WebClient:
         """A good answer (2xx) to a GET of `url`, redirects followed.
 
         Raises:
-            MediaError: `missing` or `forbidden`, as the server says.
+            MediaError: `missing` or `forbidden`, as the server says; it redirects further inside than it lies itself.
             PassingError: another time, perhaps.
             NoSuchRangeError: the file is shorter than was thought.
         """
-        assert self._session is not None
+        most: Inside | None = None
         for _ in range(_MOST_REDIRECTS):
             target = _as_written(url)
+            session = self._session(target, most)
             await patience.turn(url)
-            async with self._session.get(target, headers=headers, allow_redirects=False) as answer:
+            async with session.get(target, headers=headers, allow_redirects=False) as answer:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                     _check(answer)
                     yield answer
                     return
-                url = urljoin(url, answer.headers["Location"])
-            if not url.startswith(("http://", "https://")):
-                raise MediaError(Reason.MISSING, f"it is redirected to {url}, which is not on the web")
+                url = _redirected(url, answer.headers["Location"])
+            if most is None:
+                most = Inside.LOOPBACK if self.settings.internal_redirects else await inside_of(target.host or "")
         raise MediaError(Reason.UNREACHABLE, f"more than {_MOST_REDIRECTS} redirects, the last to {url}")
+
+    def _session(self, target: URL, most: Inside | None) -> aiohttp.ClientSession:
+        """The session for a request whose connection may go so far inside; None is as far as the list says."""
+        most = Inside.LOOPBACK if most is None else most
+        written = inside_of_host(target.host or "")
+        if written is not None and written > most:
+            raise TooFarInsideError(too_far_inside(target.host or ""))
+        if _is_proxied(target):  # then a connection is made to the proxy, which lies where it lies
+            most = Inside.LOOPBACK
+        if most not in self._sessions:
+            stall = self.settings.stall_s
+            self._sessions[most] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=BoundedResolver(most)),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(stall, _CONNECT_S), sock_read=stall),
+                headers={
+                    "User-Agent": self.settings.user_agent or f"gavt/{version('gavt')}",
+                    "Accept-Encoding": "identity",  # a range of a packed answer would be a range of the packed bytes
+                },
+                cookie_jar=self._jar,
+                auto_decompress=False,
+                trust_env=True,
+            )
+        return self._sessions[most]
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        found = urljoin(url, location)
+    except ValueError as error:
+        raise MediaError(Reason.MISSING, f"it is redirected to {location!r}, which is no URL ({error})") from None
+    if not found.startswith(("http://", "https://")):
+        raise MediaError(Reason.MISSING, f"it is redirected to {found}, which is not on the web")
+    return found
+
+
+def _is_proxied(target: URL) -> bool:
+    return target.scheme in getproxies() and not proxy_bypass(target.host or "")
 
 
 def _check(answer: aiohttp.ClientResponse) -> None:
@@ -117,13 +150,15 @@ def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
     text = answer.headers.get("Retry-After")
     if text is None or answer.status not in _BUSY:
         return None
-    if text.strip().isdigit():
+    if _SECONDS.fullmatch(text):
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        if date.tzinfo is None:  # such dates are GMT by HTTP's own rule
+            date = date.replace(tzinfo=timezone.utc)
+        return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    except (ValueError, TypeError, OverflowError):  # a word about when, which says nothing
         return None
-    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
 
 
 def _as_written(url: str) -> URL:
@@ -132,6 +167,7 @@ def _as_written(url: str) -> URL:
         address = URL(url, encoded=url.isascii() and not set(url) & set(' "<>\\^`{|}'))
         if not address.host or not address.port:  # a wrong port is noticed only when it is asked for
             raise ValueError("no host")
+        address.host.encode("idna")  # as it will be looked up
         return address
     except ValueError as error:
         raise MediaError(Reason.MISSING, f"expected a URL, found {url!r} ({error})") from None

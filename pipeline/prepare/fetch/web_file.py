@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -9,10 +10,12 @@ import aiohttp
 from pipeline.errors import MediaError
 from pipeline.prepare.fetch.partial_file import PartialFile
 from pipeline.prepare.fetch.patience import PassingError, Patience
+from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of, names_a_media_file
 from pipeline.prepare.fetch.web_client import NoSuchRangeError, WebClient
 from pipeline.prepare.reasons import Reason
 
+_UNPACKED_AT_ONCE = 1 << 20
 _PAGES = {
     "text/html",
     "application/xhtml+xml",
@@ -32,7 +35,8 @@ async def download(client: WebClient, url: str, part: PartialFile) -> None:
 
     Raises:
         IsPageError: it is a page, which another program has to understand.
-        MediaError: `missing`, `forbidden`, `unreachable`; `unreadable` where a page came instead of a video.
+        MediaError: `missing`, `forbidden`, `unreachable`, `too_large`; `unreadable` where a page came instead of a
+            video.
     """
     patience = client.patience()
     await patience.over(url, lambda: _attempt(client, url, part, patience), lambda: part.bytes)
@@ -44,6 +48,7 @@ async def _attempt(client: WebClient, url: str, part: PartialFile, patience: Pat
             async with client.ask(url, patience, part.wish()) as answer:
                 _check_kind(url, answer)
                 part.accept(answer.status, answer.headers)
+                _check_size(part.size or 0, client.settings)
                 await _receive(client, answer, part, patience)
         except NoSuchRangeError:
             part.restart()
@@ -55,10 +60,13 @@ async def _receive(client: WebClient, answer: aiohttp.ClientResponse, part: Part
     unpack = _unpacker(answer)
     settings = client.settings
     slowest = settings.min_bytes_per_s * settings.stall_s
-    since, came = time.monotonic(), 0
+    since, came, there = time.monotonic(), 0, part.bytes
     with part.path.open("ab") as file:
         async for piece in answer.content.iter_any():
-            file.write(unpack.decompress(piece) if unpack is not None else piece)
+            for content in _unpacked(piece, unpack):
+                file.write(content)
+                there += len(content)
+                _check_size(there, settings)
             came += len(piece)
             if time.monotonic() - since > settings.stall_s:
                 if came < slowest:
@@ -68,6 +76,28 @@ async def _receive(client: WebClient, answer: aiohttp.ClientResponse, part: Part
                 raise MediaError(Reason.UNREACHABLE, f"not all there after {settings.patience_s:g} s")
     if unpack is not None and not unpack.eof:
         raise PassingError("its packed content ends too early")
+
+
+def _unpacked(piece: bytes, unpack: Any) -> Iterator[bytes]:
+    """What a piece unpacks to, a little at a time: a kilobyte may hold a megabyte of zeros."""
+    if unpack is None:
+        yield piece
+        return
+    more = True
+    while more:
+        try:
+            content = unpack.decompress(piece, _UNPACKED_AT_ONCE)
+        except zlib.error as error:
+            raise PassingError(f"its packed content is damaged ({error})") from None
+        yield content
+        piece = unpack.unconsumed_tail
+        more = bool(piece) or len(content) == _UNPACKED_AT_ONCE
+
+
+def _check_size(size: int, settings: FetchSettings) -> None:
+    if size > settings.max_gb * 1e9:
+        found = f"expected at most {settings.max_gb:g} GB (fetch.max_gb), found {size / 1e9:.3g} GB or more"
+        raise MediaError(Reason.TOO_LARGE, found)
 
 
 def _check_kind(url: str, answer: aiohttp.ClientResponse) -> None:

@@ -7,6 +7,7 @@ from pipeline.prepare.fetch.sources import YOUTUBE_8M
 from pipeline.prepare.fetch.web_client import WebClient
 from pipeline.prepare.reasons import Reason
 
+_MOST_ANSWER = 1 << 16
 _ID = re.compile(r"[A-Za-z0-9]{4}")
 _ANSWER = re.compile(r'i\("(\w{4})","([\w-]{11})"\)')
 
@@ -25,7 +26,7 @@ async def youtube_id(client: WebClient, source: str) -> str:
 
     async def ask() -> str:
         async with client.ask(url, patience, {}) as answer:
-            return await answer.text()
+            return (await answer.content.read(_MOST_ANSWER)).decode(errors="replace")
 
     try:
         text = await patience.over(url, ask, lambda: 0)

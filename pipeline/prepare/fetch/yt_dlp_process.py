@@ -1,6 +1,7 @@
 """The process in which yt-dlp downloads one video: `python -m pipeline.prepare.fetch.yt_dlp_process`.
 
-It reads one JSON object from its standard input, `{"url", "options"}`, with options of `yt_dlp.YoutubeDL`, and writes
+It reads one JSON object from its standard input, `{"url", "options", "inside"}`, with options of `yt_dlp.YoutubeDL`
+and how far inside a network its connections may go (`addresses.Inside`; null is anywhere), and writes
 one to its standard output: `{"path"}` of the video, or `{"fate", "message"}` with one of the fates below. It ends when
 its standard input does, so that nothing goes on after its parent.
 """
@@ -8,14 +9,19 @@ its standard input does, so that nothing goes on after its parent.
 import json
 import os
 import re
+import socket
 import sys
 import threading
 from typing import Any, Literal
+from urllib.request import getproxies
+
+from pipeline.prepare.fetch.addresses import Inside, inside, too_far_inside
 
 Fate = Literal["missing", "forbidden", "unreadable", "passing", "busy", "broken"]
 """`passing`: worth another attempt; `busy`: so is `passing`, but the server wants to be left alone; `broken`: neither
 the video's fault nor worth another attempt now."""
 
+_LONGEST_MESSAGE = 2000
 _STATUS: dict[int, Fate] = {
     401: "forbidden",
     402: "forbidden",
@@ -117,7 +123,22 @@ def _download(url: str, options: dict[str, Any]) -> dict[str, str]:
 def _plain(message: str) -> str:
     """yt-dlp's message in one line, without the advice to report a bug."""
     line = " ".join(message.split()).removeprefix("ERROR: ")
-    return line.split("; please report this issue on")[0]
+    return line.split("; please report this issue on")[0][:_LONGEST_MESSAGE]
+
+
+def _stay_outside(most: Inside) -> None:
+    """Refuse connections that go further inside a network than `most`: what a page names may be any address. Not where
+    a proxy makes the connections: its own address is the only one that is looked up here."""
+    look_up = socket.getaddrinfo
+
+    def look_up_bounded(*words: Any, **names: Any) -> Any:
+        found = look_up(*words, **names)
+        for entry in found:
+            if inside(str(entry[4][0])) > most:
+                raise socket.gaierror(socket.EAI_NONAME, too_far_inside(f"{words[0]} ({entry[4][0]})"))
+        return found
+
+    socket.getaddrinfo = look_up_bounded
 
 
 def _end_with_parent() -> None:
@@ -127,10 +148,12 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Do what standard input says."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a program that yt-dlp calls prints must not get into the answer
     task = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if task["inside"] is not None and not (getproxies() or task["options"].get("proxy")):
+        _stay_outside(Inside(task["inside"]))
     answers.write(json.dumps(_download(task["url"], task["options"])) + "\n")
     answers.flush()
     os._exit(0)  # the other thread still waits for standard input

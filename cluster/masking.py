@@ -1,0 +1,48 @@
+"""Secrets in addresses: what is recorded or shown of a URL is what this leaves of it."""
+
+import re
+from urllib.parse import unquote_plus
+
+MASK = "***"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
+# names of S3's, CloudFront's, Google's, Azure's and Akamai's signed URLs, and of what programs call such values
+_SECRET = re.compile(
+    r"sig$|signature|token|secret|passw|pwd|credential|auth(?!or)|jwt|hmac|hdnea|hdnts|session|policy|sas$"
+    r"|^key$|[-_.]key$|(api|access|private|pair)[-_.]?key|accesskeyid|key[-_]?pair",
+    re.IGNORECASE,
+)
+_PLACES = ("s3", "s3a", "gs", "gcs", "file")  # where `?` and `=` are letters of a name
+
+
+def mask_url(url: str) -> str:
+    """A URL without what only its owner should know: name and password before the host, and the values of parameters
+    that are called like secrets. All else stays, so that it still says where something lies; a second time changes
+    nothing. Whatever is no URL, a path for one, stays as it is."""
+    scheme = _URL.match(url)
+    if scheme is None:
+        return url
+    start = scheme.end()
+    authority = re.split(r"[/?#]", url[start:], maxsplit=1)[0]
+    rest = url[start + len(authority) :]
+    _, at, host = authority.rpartition("@")
+    if url[: start - 3].lower() not in _PLACES:
+        rest = re.sub(r"(?<=[?&;#])([^?&;#=]*)=([^&;#]*)", _mask_value, rest)
+    return f"{url[:start]}{MASK + at if at else ''}{host}{rest}"
+
+
+def mask_urls(text: str) -> str:
+    """A message with each URL in it masked."""
+    return _URL_IN_TEXT.sub(lambda found: mask_url(found[0]), text)
+
+
+def is_masked(url: str) -> bool:
+    """Whether something was taken out of a URL by `mask_url`."""
+    return mask_url(url) == url and (
+        f"://{MASK}@" in url or re.search(rf"[?&;#][^=]*={re.escape(MASK)}", url) is not None
+    )
+
+
+def _mask_value(parameter: "re.Match[str]") -> str:
+    name = unquote_plus(parameter[1])
+    return f"{parameter[1]}={MASK}" if _SECRET.search(name) and parameter[2] else parameter[0]
