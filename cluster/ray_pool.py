@@ -20,6 +20,7 @@ import ray
 import ray.exceptions
 
 from cluster.errors import WorkerPoolError
+from cluster.os_errors import why
 from cluster.scratch import scratch_folder
 
 I = TypeVar("I")  # noqa: E741  the item
@@ -238,5 +239,5 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except OSError as error:
-        found = f"expected a running Ray cluster, found none ({error.strerror or error})"
+        found = f"expected a running Ray cluster, found none ({why(error)})"
         raise WorkerPoolError(f"--ray-address {address}: {found}") from None

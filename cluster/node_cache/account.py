@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from cluster.file_lock import lock_within, remove_if_nobodys
 from cluster.node_cache.extent_files import STORED, names, rounded, unlink
-from cluster.node_cache.file_lock import lock, remove_if_nobodys
 from cluster.node_cache.ring import MANY, Ring
 from cluster.node_cache.totals import Totals, forget_totals, read_totals, write_totals
 from cluster.node_cache.users import Users
+from cluster.private_folder import open_own, private_folder
 
 _FREE = 0.05  # of the disk, left to others
 _LOOK_S = 5.0  # between two looks at who lives
@@ -34,7 +35,8 @@ class CacheAccount:
         ring_bytes: of `max_bytes`, for transient extents; a quarter, unless given, and never less than an extent.
 
     Raises:
-        OSError: the folder can't be written, or belongs to somebody else.
+        StorageError: the folder can't be made, or others can change what is in it.
+        OSError: it can't be written.
     """
 
     def __init__(self, folder: Path, max_bytes: int, extent_bytes: int, ring_bytes: int | None = None) -> None:
@@ -47,10 +49,8 @@ class CacheAccount:
         self._users = Users(self._folder)
         self._victims: Iterator[str] = iter(())
         self._looked = -float("inf")  # monotonic time
-        with self._open():
-            pass  # makes the folder
-        if os.stat(self._folder).st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "belongs to another user", self._folder)
+        for place in (folder, folder / "sets", folder / "users"):
+            private_folder(place)
         try:
             self._join()
         except BaseException:
@@ -132,14 +132,14 @@ class CacheAccount:
     @contextmanager
     def _open(self) -> Iterator[int]:
         """The account's file, flocked. Opened anew each time: an open file that a fork shares locks nobody out."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT
         try:
-            account = os.open(f"{self._folder}/account", flags, 0o600)
+            account = open_own(f"{self._folder}/account", flags)
         except FileNotFoundError:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            account = os.open(f"{self._folder}/account", flags, 0o600)
+            account = open_own(f"{self._folder}/account", flags)
         try:
-            if not lock(account, _LOCK_S):
+            if not lock_within(account, _LOCK_S):
                 raise TimeoutError(errno.ETIMEDOUT, "locked by a process that does not move", self._folder)
             yield account
         finally:
@@ -210,7 +210,7 @@ class CacheAccount:
             for path in (f"{folder}/{file}" for file in files):
                 if not (path.endswith(".part") and remove_if_nobodys(path)):
                     with suppress(FileNotFoundError):
-                        status = os.stat(path)
+                        status = os.lstat(path)
                         found.append((status.st_mtime_ns, path, rounded(status.st_size)))
             with suppress(OSError):  # most are not empty
                 os.rmdir(folder)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cluster import storage
 from cluster.errors import StorageError
+from cluster.file_lock import lock_within
 from cluster.node_cache.account import CacheAccount
 from cluster.node_cache.extent_files import is_stored, names, open_part, read_extent
-from cluster.node_cache.file_lock import lock
 from cluster.node_cache.places import MOST
 from cluster.node_cache.prefetcher import Prefetcher, Wish
 from cluster.node_cache.shared_folder import SharedFolder
@@ -178,7 +178,7 @@ class NodeCache:
         extent = self._folder.extent(url, version, number)
         part = open_part(extent)
         try:
-            if not lock(part, _WAIT_S):
+            if not lock_within(part, _WAIT_S):
                 return None
             content = read_extent(extent, skip, length)
             status = os.fstat(part)

@@ -4,6 +4,8 @@ import errno
 import os
 from contextlib import suppress
 
+from cluster.private_folder import open_own
+
 STORED = (".kept", ".ring")
 """Endings of an extent that is there."""
 _BLOCK = 4096
@@ -15,7 +17,7 @@ def read_extent(extent: str, skip: int, length: int) -> bytes | None:
     ends before."""
     for ending in STORED:
         try:
-            file = os.open(extent + ending, os.O_RDONLY | os.O_CLOEXEC)
+            file = open_own(extent + ending, os.O_RDONLY)
         except FileNotFoundError:
             continue
         try:
@@ -36,7 +38,7 @@ def open_part(extent: str) -> int:
     """Open the part of an extent, made if need be."""
     for _ in range(_TRIES):  # who evicts the last extent of a folder removes the folder
         with suppress(FileNotFoundError):
-            return os.open(f"{extent}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return open_own(f"{extent}.part", os.O_RDWR | os.O_CREAT)
         with suppress(FileNotFoundError):
             os.makedirs(extent.rpartition("/")[0], mode=0o700, exist_ok=True)
     raise FileNotFoundError(errno.ENOENT, "its folder vanishes again and again", extent)
@@ -53,7 +55,7 @@ def names(folder: str) -> list[str]:
 def unlink(path: str) -> int | None:
     """Remove a file; its size in bytes, None if it wasn't there."""
     try:
-        size = os.stat(path).st_size
+        size = os.lstat(path).st_size
         os.unlink(path)
     except FileNotFoundError:
         return None

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from cluster import storage
+from cluster.scratch import temporary_place
 from cluster.storage import FileVersion
 
 FOLDER = "GAVT_CACHE"
@@ -18,7 +18,7 @@ MOST = 16_384
 def default_folder() -> Path:
     """Where the cache lies unless a setting says otherwise: `$GAVT_CACHE`, else a folder of this user in `$TMPDIR`."""
     place = os.environ.get(FOLDER)
-    return Path(place) if place else Path(tempfile.gettempdir()) / f"gavt-cache-{os.getuid()}"
+    return Path(place) if place else temporary_place() / f"gavt-cache-{os.getuid()}"
 
 
 class Places:

@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Generator, Iterable
+from typing import BinaryIO
+
+from cluster.private_folder import open_own
 
 RECORD = 16 + 1 + 32 + 1 + 16 + 1 + 8 + 1
 """Bytes of a record: SET/FILE/VERSION/NUMBER and a line's end."""
@@ -38,7 +41,7 @@ class Ring:
         """Drop the records before byte `head`, so that the ring begins at byte 0."""
         ring = self._open()
         try:
-            with open(f"{self._path}.part", "wb") as file:
+            with self._anew() as file:
                 while piece := os.pread(ring, MANY, head):
                     file.write(piece)
                     head += len(piece)
@@ -48,12 +51,15 @@ class Ring:
 
     def rewrite(self, names: Iterable[str]) -> None:
         """Have it hold these extents, oldest first, from byte 0 on."""
-        with open(f"{self._path}.part", "wb") as file:
+        with self._anew() as file:
             file.writelines(map(_record, names))
         os.replace(f"{self._path}.part", self._path)
 
+    def _anew(self) -> BinaryIO:
+        return open(open_own(f"{self._path}.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
+
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open_own(self._path, os.O_RDWR | os.O_CREAT)
 
 
 def _record(name: str) -> bytes:

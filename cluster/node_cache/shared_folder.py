@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+from cluster.errors import StorageError
 from cluster.node_cache.account import CacheAccount
 from cluster.node_cache.places import Places
 from cluster.storage import FileVersion
@@ -50,14 +51,13 @@ class SharedFolder:
                     self._join()
         return self.account is None
 
-    def rest(self, error: OSError) -> None:
+    def rest(self, error: OSError | StorageError) -> None:
         """Leave the folder alone for a while, since this happened."""
         self._rests_until = max(self._rests_until, time.monotonic() + _REST_S)  # forever, once it is closed
         if not self._warned:
             self._warned = True
-            _log.warning(
-                "%s: can't keep anything here (%s); bytes come straight from where they lie", self._folder, error
-            )
+            problem = f"{self._folder}: can't keep anything here ({error})" if isinstance(error, OSError) else error
+            _log.warning("%s; bytes come straight from where they lie", problem)
 
     def close(self) -> None:
         """Let others know that this process uses nothing any more."""
@@ -70,7 +70,7 @@ class SharedFolder:
     def _join(self) -> None:
         try:
             self.account = CacheAccount(self._folder, self._max_bytes, self._extent_bytes, self._ring_bytes)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             self.rest(error)
         else:
             self._places.forget()

@@ -1,11 +1,12 @@
 """Which processes use a cache, and which sets of files: a file for each process, flocked while it lives."""
 
-import fcntl
 import os
 import secrets
 from contextlib import suppress
 
+from cluster.file_lock import try_lock
 from cluster.node_cache.extent_files import names
+from cluster.private_folder import open_own
 
 
 class Users:
@@ -20,10 +21,10 @@ class Users:
 
     def join(self) -> None:
         """Make this process known."""
-        os.makedirs(self._folder, exist_ok=True)
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._path = f"{self._folder}/{os.getpid()}-{secrets.token_hex(4)}"
-        self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file = open_own(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND)
+        try_lock(self._file)
 
     def leave(self) -> None:
         """Say goodbye: others then need not count anew."""
@@ -45,15 +46,14 @@ class Users:
         for name in names(self._folder):
             path = f"{self._folder}/{name}"
             with suppress(FileNotFoundError):
-                user = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                user = open_own(path, os.O_RDONLY)
                 try:
-                    fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    with open(user, "rb", closefd=False) as lines:
-                        used.update(line.decode().partition(" ")[0] for line in lines)
-                else:
-                    os.unlink(path)
-                    died = True
+                    if try_lock(user):
+                        os.unlink(path)
+                        died = True
+                    else:
+                        with open(user, "rb", closefd=False) as lines:
+                            used.update(line.decode().partition(" ")[0] for line in lines)
                 finally:
                     os.close(user)
         return used, died

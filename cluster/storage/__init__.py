@@ -6,6 +6,7 @@ Writes are atomic: a reader sees the old file or the new one, never half of one.
 (503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180 unless set.
 """
 
+from cluster.storage.below import check_names, local_places, name_below, why_not_below
 from cluster.storage.copying import download, local_copy, upload
 from cluster.storage.filesystems import get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, size
@@ -24,6 +25,7 @@ __all__ = [
     "FileVersion",
     "Location",
     "check_file_writable",
+    "check_names",
     "check_writable",
     "create",
     "download",
@@ -33,7 +35,9 @@ __all__ = [
     "join",
     "list_files",
     "local_copy",
+    "local_places",
     "make_durable",
+    "name_below",
     "open_read",
     "read_bytes",
     "read_each",
@@ -49,6 +53,7 @@ __all__ = [
     "size",
     "upload",
     "version",
+    "why_not_below",
     "write_bytes",
     "write_text",
 ]

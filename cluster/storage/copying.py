@@ -1,21 +1,18 @@
 """Files copied between local disk and storage."""
 
-import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.errors import MissingFileError, StorageError
+from cluster.os_errors import OF_THE_DISK
+from cluster.scratch import scratch_folder
 from cluster.storage.filesystems import open_filesystem
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import replaced_when_done
 from cluster.storage.plain_errors import said_plainly
-
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT}
-"""What goes wrong where a download is written, not where it comes from."""
 
 
 def upload(local_path: Location, url: Location) -> None:
@@ -42,8 +39,9 @@ def download(url: Location, local_path: Location) -> None:
             with said_plainly("read", url):
                 filesystem.get_file(path, os.fspath(part))
         except StorageError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THE_DISK:
-                raise error.__cause__ from None
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in OF_THE_DISK:  # where it goes, not where it comes from
+                raise cause from None
             raise
 
 
@@ -56,7 +54,7 @@ def local_copy(url: Location) -> Iterator[Path]:
             raise MissingFileError(f"{os.fspath(url)}: no such file")
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
-        copy = Path(folder) / os.fspath(url).rsplit("/", 1)[-1]
+    with scratch_folder("gavt-copy-") as folder:
+        copy = folder / "copy" / os.fspath(url).rsplit("/", 1)[-1]
         download(url, copy)
         yield copy

@@ -60,8 +60,10 @@ def _names(folder: Location) -> Iterator[tuple[str, int]]:
         return
     root = root.rstrip("/")
     for path, entry in found.items():
-        if path != root:
-            yield path[len(root) :], int(entry["size"])
+        file_size = int(entry["size"])
+        stands_for_folder = path.endswith("/") and not file_size  # web consoles make them
+        if path != root and not stands_for_folder:
+            yield path[len(root) :], file_size
 
 
 def _local_files(root: str) -> Iterator[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,13 +33,12 @@ def replaced_when_done(target: Location, *, durable: bool = True) -> Iterator[Pa
 
 @contextmanager
 def part_beside(target: Location) -> Iterator[Path]:
-    """A temporary file beside `target`, which others may read; removed at the end where it still has its name."""
+    """A temporary file beside `target`, which others may read and write as the umask says; removed at the end where it
+    still has its name."""
     path = path_of(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    part.chmod(0o644)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     try:
         yield part
     finally:

@@ -1,12 +1,16 @@
 """Whole files, written atomically."""
 
+import errno
 import os
+from pathlib import Path
 
 from cluster.errors import StorageError
 from cluster.storage.filesystems import open_filesystem, s3_of
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import make_durable, part_beside, replaced_when_done
 from cluster.storage.plain_errors import said_plainly
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_bytes(url: Location, content: bytes, *, durable: bool = True) -> None:
@@ -47,8 +51,25 @@ def create(url: Location, content: bytes) -> bool:
         with part_beside(url) as part:
             part.write_bytes(content)
             make_durable(part)
-            try:
-                os.link(part, path_of(url))
-            except FileExistsError:
-                return False
+            return _placed_if_absent(part, path_of(url))
+
+
+def _placed_if_absent(part: Path, target: Path) -> bool:
+    """Give a whole file the name of `target` too unless something has it; whether it was given.
+
+    Where the file system knows no hard links (FAT, some network and FUSE file systems), an empty file takes the name,
+    which only one of several can make, and the whole one takes its place: nobody ever reads half of it.
+    """
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        except FileExistsError:
+            return False
+        part.replace(target)
     return True

@@ -1,13 +1,12 @@
 """The end of a shard set: `ledger.jsonl`, a line a video, then `dataset.json`, the totals."""
 
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from cluster import storage
+from cluster.scratch import scratch_folder
 from pipeline.errors import ShardSetError
 from pipeline.prepare import ledger
 from pipeline.prepare.plan import Plan
@@ -64,8 +63,8 @@ def finish_dataset(out: str, plan: Plan) -> Dataset:
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
     videos = failed = 0
-    with tempfile.TemporaryDirectory(prefix="gavt-ledger-") as folder:
-        path = Path(folder) / ledger.NAME
+    with scratch_folder("gavt-ledger-") as folder:
+        path = folder / ledger.NAME
         with path.open("w", encoding="utf-8") as lines:
             for number, index in enumerate(read_indexes(out, range(plan.shards))):
                 for entry in index.inputs:

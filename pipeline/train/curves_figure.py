@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.os_errors import why
 from pipeline.errors import RunError
 from pipeline.train.compare import CURVES, Run
 
@@ -60,5 +61,5 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
     except OSError as error:
-        problem = error.strerror or error
+        problem = why(error)
         raise RunError(f"{out}: expected a place that can be written to, found: {problem}") from None

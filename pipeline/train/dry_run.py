@@ -2,17 +2,16 @@
 
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from cluster.process_group import ProcessGroup
+from cluster.scratch import scratch_folder
 from pipeline.features.draws import draw_augmentation
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
@@ -78,8 +77,7 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -
     ema = None if settings.train.ema_decay is None else Ema(engine, settings.train.ema_decay)
     engine.train()
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="gavt-dry-run-")) if group.is_main else None
-        folder = Path(group.from_main(scratch))
+        folder = group.on_main(lambda: stack.enter_context(scratch_folder("gavt-dry-run-")))
         stack.callback(group.barrier)  # everyone is done with it
         watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
         stepper = Stepper(settings, micro_batch, group, Feed(_noise(settings, micro_batch, group)), watchdog)

@@ -1,6 +1,5 @@
 """DeepSpeed's operations on files (async_io), compiled by one process at a time."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from cluster.file_lock import open_lock_file, wait_for_lock
+from cluster.os_errors import why
 from pipeline.errors import SettingsError
 
 _OPERATIONS = ("pin_memory", "async_io")
@@ -26,12 +27,17 @@ def load_file_operations() -> None:
         SettingsError: there is no place for it, or the compiler fails.
     """
     try:
-        with _own_folder() as folder, (folder / "gavt.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _load(folder)
+        with _own_folder() as folder:
+            lock = open_lock_file(folder / "gavt.lock")
+            try:
+                wait_for_lock(lock)
+                _load(folder)
+            finally:
+                os.close(lock)
     except OSError as error:
+        place = error.filename or "TORCH_EXTENSIONS_DIR"
         raise SettingsError(
-            f"train.offload: nvme needs a folder for what it compiles (TORCH_EXTENSIONS_DIR): {error}"
+            f"train.offload: nvme needs a folder for what it compiles (TORCH_EXTENSIONS_DIR): {place}: {why(error)}"
         ) from None
 
 

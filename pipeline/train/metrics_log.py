@@ -10,6 +10,7 @@ from typing import Any
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.json_text import parse_json
+from cluster.os_errors import why
 
 Record = dict[str, Any]
 
@@ -96,7 +97,7 @@ def _append(file: Path, entry: Mapping[str, Any]) -> None:
         with file.open("a") as lines:
             lines.write(json.dumps(entry) + "\n")
     except OSError as error:
-        raise StorageError(f"{file}: can't be written: {error.strerror or error}") from error
+        raise StorageError(f"{file}: can't be written: {why(error)}") from error
 
 
 def _write_lines(file: Path, entries: list[dict[str, Any]]) -> None:

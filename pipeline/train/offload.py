@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cluster.storage.plain_errors import said_plainly
 from pipeline.errors import SettingsError
 from pipeline.train.settings import TrainSettings
 
@@ -37,7 +38,8 @@ def check_offload(settings: TrainSettings) -> None:
             "train.offload: nvme needs DeepSpeed's async_io, which is built with libaio and a C++ compiler; "
             "install libaio-dev, or use offload = cpu"
         )
-    Path(settings.offload_folder).mkdir(parents=True, exist_ok=True)
+    with said_plainly("make", settings.offload_folder):
+        Path(settings.offload_folder).mkdir(parents=True, exist_ok=True)
 
 
 def offload_settings(settings: TrainSettings) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.private_folder import private_folder
+from cluster.scratch import temporary_place
+from cluster.storage.plain_errors import said_plainly
 from pipeline.train.metrics_log import append_event
 
 
 def note_crash(run: str, **details: Any) -> None:
     """Append the event `rank_failed` to a run (path or URL), and save what a remote run's processes left in its local
     folder: logs, stacks and events."""
-    folder = local_folder(run)
-    if storage.is_remote(run) and _goes_on(folder / "events.jsonl", storage.join(run, "events.jsonl")):
-        publish_logs(folder, run)
+    if storage.is_remote(run):
+        folder = own_local_folder(run)
+        if _goes_on(folder / "events.jsonl", storage.join(run, "events.jsonl")):
+            publish_logs(folder, run)
     append_event(run, "rank_failed", **details)
 
 
@@ -38,4 +41,15 @@ def _goes_on(events: Path, published: str) -> bool:
 def local_folder(run: str) -> Path:
     """Where a remote run works on each machine."""
     name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"gavt-run-{os.getuid()}-{name}"
+    return temporary_place() / f"gavt-run-{os.getuid()}-{name}"
+
+
+def own_local_folder(run: str) -> Path:
+    """The `local_folder` of a run, which others can guess; made if need be.
+
+    Raises:
+        StorageError: somebody else has put something there, or it can't be made.
+    """
+    folder = local_folder(run)
+    with said_plainly("make", folder):
+        return private_folder(folder)

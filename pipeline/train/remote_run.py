@@ -5,6 +5,7 @@ run that starts again, on this machine or another, fetches the newest whole chec
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,7 +18,7 @@ from pipeline.errors import CheckpointError, RunError
 from pipeline.train.checkpoints import LATEST, MANIFEST, read_manifest
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.retention import kept
-from pipeline.train.remote_logs import local_folder, publish_logs
+from pipeline.train.remote_logs import own_local_folder, publish_logs
 from pipeline.train.run_folder import LOCK, locked
 from pipeline.train.settings import TrainSettings
 
@@ -42,7 +43,7 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
         return
     if group.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", group.world_size)):
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
-    folder = local_folder(run)
+    folder = group.on_main(lambda: own_local_folder(run))
     with _held_by_main(folder, group):
         sent: Sent = {}
         group.on_main(lambda: sent.update(_fetch_anew(run, folder)))
@@ -72,22 +73,27 @@ def _fetch_anew(run: str, folder: Path) -> Sent:
 
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         elif entry.name != LOCK:
             entry.unlink()
 
 
 def fetch_run(run: str, folder: Path) -> None:
-    """Fetch a run's logs and its newest checkpoint, and older ones too as long as what came is damaged."""
-    names = _names(run)
+    """Fetch a run's logs and its newest checkpoint, and older ones too as long as what came is damaged.
+
+    Raises:
+        StorageError: a name in the run could lie outside the folder, before anything is fetched; or it can't be read.
+    """
+    places = storage.local_places(_names(run), folder, run)
+    names = sorted(places)
     for name in names:
         if not name.startswith("checkpoints/"):
-            storage.download(storage.join(run, name), folder / name)
+            storage.download(storage.join(run, name), places[name])
     for step in sorted({name.split("/")[1] for name in names if _is_manifest(name)}, reverse=True):
-        for name in sorted(names):
+        for name in names:
             if name.startswith(f"checkpoints/{step}/"):
-                storage.download(storage.join(run, name), folder / name)
+                storage.download(storage.join(run, name), places[name])
         storage.write_text(folder / "checkpoints" / LATEST, step)
         if _is_whole(str(folder / "checkpoints" / step)):
             break
@@ -162,11 +168,11 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def _names(run: str) -> set[str]:
-    return {file.url[len(run.rstrip("/")) + 1 :] for file in storage.list_files(run)}
+    return {storage.name_below(run, file) for file in storage.list_files(run)}
 
 
 def _is_of_a_step(name: str) -> bool:
-    return name.startswith("checkpoints/step-")
+    return re.match(r"checkpoints/step-[0-9]+/", name) is not None
 
 
 def _is_manifest(name: str) -> bool:

@@ -12,15 +12,17 @@ RUN/
     rollback.json       the last return to a checkpoint (pipeline.train.health.rollback)
 """
 
-import fcntl
 import logging
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.file_lock import open_lock_file, try_lock
+from cluster.os_errors import why
 from pipeline.errors import CheckpointError, RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
@@ -83,16 +85,16 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
+        lock = open_lock_file(folder / LOCK)
     except OSError as error:
-        problem = error.strerror or error
-        raise RunError(f"{folder}: expected a folder that can be made and written to, found: {problem}") from None
-    with file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{folder}: another process is training in this run folder") from None
+        place = error.filename or folder
+        raise RunError(f"{place}: expected a run folder that can be made and written to, found: {why(error)}") from None
+    try:
+        if try_lock(lock) is False:
+            raise RunError(f"{folder}: another process is training in this run folder")
         yield
+    finally:
+        os.close(lock)
 
 
 def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSettings | None:

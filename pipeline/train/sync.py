@@ -1,11 +1,11 @@
 """Bringing wandb's server up to date with a run that was logged offline, or while the server was away."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import storage
+from cluster.scratch import scratch_folder
 from cluster.storage.location import path_of
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
@@ -72,12 +72,12 @@ def _local(run: str) -> Iterator[Path]:
     if not storage.is_remote(run):
         yield path_of(run)
         return
-    with tempfile.TemporaryDirectory(prefix="gavt-sync-") as scratch:
-        folder = Path(scratch)
-        for file in storage.list_files(run):
-            name = file.url[len(run.rstrip("/")) + 1 :]
-            if name in _NEEDED or name.startswith("maps/"):
-                storage.download(file.url, folder / name)
+    with scratch_folder("gavt-sync-") as scratch:
+        folder = scratch / "run"
+        names = [storage.name_below(run, file) for file in storage.list_files(run)]
+        needed = [name for name in names if name in _NEEDED or name.startswith("maps/")]
+        for name, place in storage.local_places(needed, folder, run).items():
+            storage.download(storage.join(run, name), place)
         yield folder
         for name in _OF_WANDB:
             storage.upload(folder / name, storage.join(run, name))

@@ -74,8 +74,8 @@ def test_a_folder_of_another_user_is_done_without(
     cache = NodeCache(tmp_path / "cache", 10**9, EXTENT)
     read_all(cache, origin, storage.version(origin))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'cache'}: can't keep anything here ([Errno 1] belongs to another user: "
-        f"'{tmp_path / 'cache'}'); bytes come straight from where they lie"
+        f"{tmp_path / 'cache'}: expected a folder that only this user can change, found one of another user (id "
+        f"{os.getuid()}); remove it, or choose another place; bytes come straight from where they lie"
     ]
     assert files(tmp_path / "cache") == []
 

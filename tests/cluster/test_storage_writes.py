@@ -1,5 +1,6 @@
 """Writes are atomic: old or new, never half, and nothing is left of those that failed."""
 
+import errno
 import os
 import stat
 import threading
@@ -76,9 +77,48 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "below", "c.part"]
 
 
-def test_written_files_can_be_read_by_others(tmp_path: Path) -> None:
-    storage.write_text(tmp_path / "x", "1")
-    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o644
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600), (0o027, 0o640)])
+def test_written_files_have_the_mode_that_the_umask_says(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        storage.write_text(tmp_path / "written", "1")
+        storage.upload(tmp_path / "written", tmp_path / "copied")
+        assert storage.create(tmp_path / "created", b"1")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("written", "copied", "created"), mode)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_there_are_no_hard_links_one_of_many_creates_a_file_and_nobody_reads_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", link)  # FAT, which has none, can't be mounted everywhere
+    url, contents = tmp_path / "lock", [bytes([owner]) * 100_000 for owner in range(8)]
+    seen = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if url.exists():
+                seen.add(url.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            won = list(threads.map(lambda content: storage.create(url, content), contents))
+    finally:
+        done.set()
+        watcher.join()
+    assert sum(won) == 1
+    assert url.read_bytes() == contents[won.index(True)]
+    assert seen <= {b"", contents[won.index(True)]}
+    assert os.listdir(tmp_path) == ["lock"]
 
 
 def test_a_durable_write_is_on_disk_under_its_name_before_it_returns(

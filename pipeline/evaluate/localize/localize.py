@@ -1,14 +1,13 @@
 """`gavt localize`: any video in, the same video with a heat map out."""
 
 import io
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 
 from cluster import storage
+from cluster.scratch import scratch_folder
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.localisation import EVALUATION
@@ -81,8 +80,8 @@ def localize(
             device,
             lambda done, total: progress("mapping", done, total),
         )
-        with tempfile.TemporaryDirectory(prefix="gavt-") as scratch:
-            film = Path(scratch) / OVERLAY
+        with scratch_folder("gavt-localize-") as scratch:
+            film = scratch / OVERLAY
             write_overlay_video(source, track, film, lambda done, total: progress("drawing", done, total))
             storage.upload(film, storage.join(out, OVERLAY))
         storage.write_bytes(storage.join(out, STRIP), draw_strip(source, track))

@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster.errors import StorageError, UserError
 from cluster.masking import mask_urls
+from cluster.os_errors import why
 from cluster.pace import Pace
 from pipeline.errors import MediaError
 from pipeline.prepare.fetch.page_video import download_page, has_yt_dlp
@@ -164,7 +165,7 @@ class _Downloads:
             raise  # not this row's fault
         except OSError as error:
             place = error.filename or self._scratch
-            raise StorageError(f"{place}: can't write a download: {error.strerror or error}") from error
+            raise StorageError(f"{place}: can't write a download: {why(error)}") from error
         except Exception as error:  # what one server answered must not end the work on thousands of others
             return Fetched(row, None, MediaError(Reason.ERROR, _unexpected(error)))
 

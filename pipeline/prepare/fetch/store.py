@@ -6,8 +6,6 @@ STORE/partial/abcd….mp4/lock    held by the process that downloads
 """
 
 import asyncio
-import errno
-import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -15,10 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cluster import storage
+from cluster.file_lock import open_lock_file, try_lock
 from pipeline.prepare.fetch.sources import store_name
 
 _LOOK_EVERY_S = 0.2
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 
 class Store:
@@ -59,7 +57,7 @@ class Store:
         lock = -1
         while lock < 0:
             shared.mkdir(parents=True, exist_ok=True)
-            lock = os.open(shared / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+            lock = open_lock_file(shared / "lock")
             try:
                 alone = await _locked(lock)
             except BaseException:
@@ -106,13 +104,6 @@ def _is_at(file: int, path: Path) -> bool:
 
 async def _locked(file: int) -> bool:
     """Wait for the lock; False where the file system knows none."""
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            await asyncio.sleep(_LOOK_EVERY_S)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return False
-            raise
+    while (got := try_lock(file)) is False:
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return bool(got)

@@ -57,7 +57,7 @@ def read_contents(url: str) -> Contents:
         ShardSetError: there is no shard set.
         StorageError: it can't be read.
     """
-    sizes = {file.url[len(url.rstrip("/")) + 1 :]: file.size for file in storage.list_files(url)}
+    sizes = {storage.name_below(url, file): file.size for file in storage.list_files(url)}
     tars: dict[int, int] = {}
     indexes: dict[int, int] = {}
     others = []

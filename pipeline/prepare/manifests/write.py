@@ -3,13 +3,13 @@
 import csv
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.scratch import scratch_folder
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.own_row import COLUMNS
 from pipeline.prepare.manifests.row import VideoRow
@@ -34,8 +34,8 @@ def write_list(rows: Iterable[VideoRow], out: str) -> int:
         raise ManifestError(
             f"--out {out}: expected a name that ends with {', '.join(writers)}, found {suffix or 'none'}"
         )
-    with tempfile.TemporaryDirectory(prefix="gavt-list-") as folder:
-        path = Path(folder) / f"list{suffix}"
+    with scratch_folder("gavt-list-") as folder:
+        path = folder / f"list{suffix}"
         count = writers[suffix](rows, path)
         storage.upload(path, out)
     return count

@@ -102,16 +102,17 @@ def _tars_at(url: str) -> list[str]:
 
     Raises:
         ShardSetError: one is compressed.
+        StorageError: one has a name that could lie elsewhere.
     """
-    base = len(url.rstrip("/")) + 1
     names = []
     for file in storage.list_files(url):
-        name = file.url[base:]
+        name = storage.name_below(url, file)
         for ending, compression in _COMPRESSED.items():
             if name.lower().endswith(ending):
                 raise compressed(file.url, compression)
         if name.endswith(".tar"):
             names.append(name)
+    storage.check_names(names, url)  # the index of each has a name of its own, in a local folder too
     return sorted(names)
 
 

@@ -52,7 +52,7 @@ def find_checkpoint(url: str) -> Checkpoint:
     for folder in (storage.join(url, "checkpoints"), url):
         latest = storage.join(folder, LATEST)
         name = storage.read_text(latest).strip() if storage.exists(latest) else ""
-        if name and storage.exists(storage.join(folder, name, MANIFEST)):
+        if storage.why_not_below(name) is None and storage.exists(storage.join(folder, name, MANIFEST)):
             return read_manifest(storage.join(folder, name))
     with contextlib.suppress(CheckpointError):  # there are none
         # somebody has removed the newest, or copied the checkpoints alone

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cluster import storage
@@ -100,8 +100,8 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
         if not manifest["files"]:
             raise ValueError("expected files of the checkpoint, found none")
         for entry in manifest["files"]:
-            if not _is_below(entry["name"]):
-                raise ValueError(f"expected files below the checkpoint's folder, found {entry['name']}")
+            if (found := storage.why_not_below(entry["name"])) is not None:
+                raise ValueError(f"expected files below the checkpoint's folder, found {found}: {entry['name']!r}")
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise CheckpointError(f"{storage.join(url, MANIFEST)}: not a checkpoint's manifest: {error}") from None
     hashed = _HASH in manifest or manifest.get("version", VERSION) >= VERSION
@@ -116,8 +116,3 @@ def damaged(file: str) -> str:
 def _hash(manifest: Mapping[str, Any]) -> str:
     plain = {name: value for name, value in manifest.items() if name != _HASH}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _is_below(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts

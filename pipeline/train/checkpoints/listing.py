@@ -38,7 +38,7 @@ def list_checkpoints(url: str) -> list[Listed]:
     for folder in (storage.join(url, "checkpoints"), url):
         sizes: dict[str, int] = {}
         for file in storage.list_files(folder):
-            name, _, rest = file.url[len(folder.rstrip("/")) + 1 :].partition("/")
+            name, _, rest = storage.name_below(folder, file).partition("/")
             if name.startswith("step-") and rest:
                 sizes[name] = sizes.get(name, 0) + file.size
         if sizes:

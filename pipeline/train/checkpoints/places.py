@@ -1,13 +1,14 @@
 """Checkpoints on storage worked on in local folders."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from cluster import storage
+from cluster.os_errors import why
+from cluster.scratch import scratch_folder
 from cluster.storage.location import path_of
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.find import verify
@@ -25,11 +26,13 @@ def verified_copy(checkpoint: Checkpoint) -> Iterator[Path]:
         verify(checkpoint)
         yield Path(checkpoint.url)
         return
-    with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
-        for entry in checkpoint.manifest["files"]:
-            storage.download(storage.join(checkpoint.url, entry["name"]), Path(folder) / entry["name"])
-        verify(replace(checkpoint, url=folder))
-        yield Path(folder)
+    with scratch_folder("gavt-checkpoint-") as scratch:
+        folder = scratch / "files"
+        names = [entry["name"] for entry in checkpoint.manifest["files"]]
+        for name, place in storage.local_places(names, folder, checkpoint.url).items():
+            storage.download(storage.join(checkpoint.url, name), place)
+        verify(replace(checkpoint, url=str(folder)))
+        yield folder
 
 
 @contextmanager
@@ -49,11 +52,12 @@ def new_folder(url: str) -> Iterator[Path]:
             with _removed_unless_whole(folder):
                 yield folder
         except OSError as error:
-            problem = error.strerror or error
+            problem = why(error)
             raise CheckpointError(f"{url}: expected a folder that can be written to, found: {problem}") from error
         return
-    with tempfile.TemporaryDirectory(prefix="gavt-") as place:
-        folder = Path(place)
+    with scratch_folder("gavt-checkpoint-") as scratch:
+        folder = scratch / "files"
+        folder.mkdir()
         yield folder
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         for file in sorted(files, key=lambda file: file.name == MANIFEST):

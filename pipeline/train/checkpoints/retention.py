@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from cluster.os_errors import why
 from pipeline.train.checkpoints.layout import MANIFEST
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def remove_old(folder: Path, newest: int, keep_last: int, keep_every: int | None
             try:
                 remove(target)
             except OSError as error:
-                _log.warning("%s: can't be removed: %s", target, error.strerror or error)
+                _log.warning("%s: can't be removed: %s", target, why(error))
 
 
 def remove(target: Path) -> None:

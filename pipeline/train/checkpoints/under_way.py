@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import StorageError, UserError
+from cluster.os_errors import why
 from pipeline.errors import CheckpointError
 
 
@@ -62,5 +63,5 @@ class Saved:
 def plain_error(error: BaseException, target: Path) -> BaseException:
     """What a person can do something about as one sentence; anything else as it is."""
     if isinstance(error, OSError) and not isinstance(error, UserError):
-        return CheckpointError(f"{target}: the checkpoint can't be written: {error.strerror or error}")
+        return CheckpointError(f"{target}: the checkpoint can't be written: {why(error)}")
     return error

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from chaos_rank import Job, write_whole
 
-from cluster.node_cache.file_lock import lock
+from cluster.file_lock import lock_within
 
 REPOSITORY = Path(__file__).parents[3]
 TOKEN = "GAVT_TEST_CHAOS"
@@ -268,7 +268,7 @@ class CacheWatch:
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
             with suppress(FileNotFoundError), (self._folder / "account").open("rb") as account:
-                if lock(account.fileno(), 0.05):  # nobody changes it
+                if lock_within(account.fileno(), 0.05):  # nobody changes it
                     files = [path.stat().st_size for path in (self._folder / "sets").rglob("*") if path.is_file()]
                     self.most = max(self.most, sum(-(-size // BLOCK) * BLOCK for size in files))
                     self.looks += 1
