@@ -21,7 +21,8 @@ class Reason(str, Enum):
     SILENT = "silent"
     """The audio around every wanted frame is quieter than `prepare.silence_dbfs`."""
     TOO_SHORT = "too_short"
-    """Shorter than `prepare.min_clip_s`, or its audio is shorter than one window."""
+    """Shorter than `prepare.min_clip_s`, or than what one sample needs; or its audio is shorter than one window, or is
+    not there where the frames are: it begins later, ends before or has a hole."""
     DAMAGED = "damaged"
     """It opens, but no wanted frame with its audio could be decoded."""
     TOO_LARGE = "too_large"

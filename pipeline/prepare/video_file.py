@@ -82,6 +82,8 @@ def open_video(source: str) -> Iterator[VideoFile]:
         audio = container.streams.best("audio")
         if not isinstance(video, av.VideoStream) or video.disposition & av.stream.Disposition.attached_pic:
             raise MediaError(Reason.NO_VIDEO, "it has no video track")
+        if not isinstance(audio, av.AudioStream) and container.streams.audio:
+            raise MediaError(Reason.UNREADABLE, "FFmpeg does not decode the kind of sound in its audio track")
         if not isinstance(audio, av.AudioStream):
             raise MediaError(Reason.NO_AUDIO, "it has no audio track")
         for stream in (video, audio):

@@ -203,7 +203,7 @@ def _decode_sound(sample: Sample, spec: DecodeSpec) -> _Track:
             own = decode_sound(content, kind, spec.channels)
             rate_hz = spec.audio_rate_hz
             begin_s = own.start_s
-            length = own.audio.shape[1] * rate_hz // own.rate_hz
+            length = own.samples_at(rate_hz)
     except ValueError as error:
         raise ValueError(f"{sample.key}: its sound can't be decoded: {error}") from error
     if rate_hz != spec.audio_rate_hz or length < spec.audio_samples:

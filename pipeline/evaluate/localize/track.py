@@ -87,13 +87,16 @@ def make_track(
     maps: list[Map] = []
     match: list[float] = []
     square: Box = (0.0, 0.0, 1.0, 1.0)
+    unheard: set[Reason] = set()
     with open_video(source) as pictures_from, open_video(source) as sound_from:
         duration = pictures_from.duration_s
         step = Fraction(every_s).limit_denominator(1000)
         wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
         for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size), _AT_ONCE):
             windows = read_windows(sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe)
-            heard = [(moment, window) for moment, window in zip(shown, windows, strict=True) if window is not None]
+            pairs = zip(shown, windows, strict=True)
+            heard = [(moment, window) for moment, window in pairs if not isinstance(window, Reason)]
+            unheard.update(window for window in windows if isinstance(window, Reason))
             if not heard:
                 continue
             frames = torch.stack([torch.stack(moment.frames) for moment, _ in heard])
@@ -106,6 +109,8 @@ def make_track(
             times.extend(float(moment.time_s) for moment, _ in heard)
             square = heard[0][0].square
             advance(times[-1], float(duration))
+    if not maps and unheard == {Reason.TOO_SHORT}:
+        raise MediaError(Reason.TOO_SHORT, "its sound begins after its last frame, ends before its first or has holes")
     if not maps:
         raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
     return MapTrack(np.array(times), np.stack(maps), np.array(match), square)

@@ -1,7 +1,7 @@
 """Layout `frame`: a sample is one frame and the audio around its true time."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from pipeline.errors import MediaError
@@ -34,9 +34,11 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
             pictures[chosen.time_s] = encode_picture(chosen, settings.frame_height, settings.jpeg_quality)
     moments = sorted(pictures)
     samples = []
+    unheard = 0
     for index, (time, window) in enumerate(zip(moments, read_windows(video, moments, settings), strict=True)):
-        if window is None:
-            left_out[Reason.DAMAGED.value] += 1
+        if isinstance(window, Reason):
+            left_out[window.value] += 1
+            unheard += window is Reason.TOO_SHORT
         elif settings.silence_dbfs is not None and level_dbfs(window.audio) < settings.silence_dbfs:
             left_out[Reason.SILENT.value] += 1
         else:
@@ -47,16 +49,28 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
             }
             samples.append(EncodedSample(f"{key_of(row.video)}_{index:04d}", files))
     if not samples:
-        raise _nothing_left(left_out, bool(pictures), settings)
+        raise _nothing_left(left_out, moments, bool(unheard), settings)
     return PreparedVideo(samples, dict(sorted(left_out.items())))
 
 
-def _nothing_left(left_out: Mapping[str, int], has_pictures: bool, settings: PrepareSettings) -> MediaError:
-    """The error of a video without samples: what is wrong with the file goes before what it holds."""
-    if left_out.get(Reason.DAMAGED.value) and has_pictures:
+def _nothing_left(
+    left_out: Mapping[str, int], moments: Sequence[Fraction], unheard: bool, settings: PrepareSettings
+) -> MediaError:
+    """The error of a video without samples: what is wrong with the file goes before what it holds.
+
+    Args:
+        moments: when the frames are displayed that could be decoded.
+        unheard: some of them have no sound around them.
+    """
+    if left_out.get(Reason.DAMAGED.value) and moments:
         return MediaError(Reason.DAMAGED, "no whole window of audio could be decoded around any of its frames")
     if left_out.get(Reason.DAMAGED.value):
         return MediaError(Reason.DAMAGED, f"none of its {sum(left_out.values())} wanted frames could be decoded")
     if left_out.get(Reason.SILENT.value):
         return MediaError(Reason.SILENT, f"the audio around all frames is below {settings.silence_dbfs:g} dB")
+    if unheard:
+        frames = f"its frames, from {float(moments[0]):.2f} to {float(moments[-1]):.2f} s"
+        found = "none: its audio begins later, ends before or has a hole there"
+        expected = f"expected {settings.window_s:.2f} s of audio around one of {frames}, found {found}"
+        return MediaError(Reason.TOO_SHORT, expected)
     return MediaError(Reason.TOO_SHORT, "its picture begins behind the last wanted moment")

@@ -48,5 +48,7 @@ def nothing_left(left_out: Mapping[str, int], settings: PrepareSettings) -> Medi
     if left_out.get(Reason.DAMAGED.value):
         return MediaError(Reason.DAMAGED, f"none of its {count} stretches could be decoded with all frames and audio")
     if left_out.get(Reason.TOO_SHORT.value):
-        return MediaError(Reason.TOO_SHORT, f"its audio ends before the first of {count} stretches does")
+        return MediaError(
+            Reason.TOO_SHORT, f"its audio ends before, begins later or has a hole in each of {count} stretches"
+        )
     return MediaError(Reason.SILENT, f"the audio of all {count} stretches is below {settings.silence_dbfs:g} dB")
