@@ -73,8 +73,8 @@ def write_video(
 
 
 def remux(source: Path, target: Path, without: tuple[float, float] = (0, 0), later_s: float = 0.0) -> Path:
-    """The same file without its packets of sound between two times (s from the first), and with its sound later, or with
-    its picture where `later_s` is negative."""
+    """The same file without its packets of sound between two times (s from the first), and with its sound later, or
+    with its picture later where `later_s` is negative."""
     with av.open(str(source)) as inside, av.open(str(target), "w") as outside:
         streams = {stream.index: outside.add_stream_from_template(stream) for stream in inside.streams}
         begin_s = float(min(stream.start_time * stream.time_base for stream in inside.streams))

@@ -230,10 +230,12 @@ def _read_from(
         frames.expect(packet)
         if packet.pts is not None and packet.pts + (packet.duration or 0) < first_tick:
             continue
+        broken = packet.is_corrupt  # also what comes first behind something that is lost
         try:
             decoded = audio.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:
-            decoded = []
+            decoded, broken = [], True
+        if broken:
             time = packet.pts if packet.pts is not None else frames.last_tick
             failed.append(start_s if time is None else time * tick)
         for frame in decoded:

@@ -21,7 +21,8 @@ def mix(frame: av.AudioFrame, channels: int) -> Float:
     own = frame.layout
     pieces = av.AudioResampler("flt", own, frame.sample_rate).resample(frame)
     audio = np.concatenate([piece.to_ndarray().reshape(-1, own.nb_channels) for piece in pieces]).T
-    return mixing_weights(own.name, channels) @ audio
+    mixed: Float = mixing_weights(own.name, channels) @ audio
+    return mixed
 
 
 @lru_cache(maxsize=64)

@@ -82,6 +82,7 @@ class SoundFrames:
         self._channels, self._tick_s = channels, tick_s
         self._counts_on = container_format in _TIMES_COUNTED_ON
         self._packet_end: int | None = None
+        self._gave_sound = False
         self._counted: set[int] = set()
         self._anchor_s, self._since = Fraction(0), 0
         self._runs: list[_Run] = []
@@ -111,8 +112,10 @@ class SoundFrames:
         where it lies."""
         if not self._counts_on or packet.pts is None:
             return
-        if self._packet_end is not None and abs(packet.pts - self._packet_end) <= 1:
+        # behind a packet that gave nothing there is a hole, whose length only times know
+        if self._gave_sound and self._packet_end is not None and abs(packet.pts - self._packet_end) <= 1:
             self._counted.add(packet.pts)
+        self._gave_sound = False
         self._packet_end = packet.pts + (packet.duration or 0)
 
     def add(self, frame: av.AudioFrame) -> None:
@@ -136,6 +139,7 @@ class SoundFrames:
         run.ticks.append(round((self._anchor_s + Fraction(self._since, run.rate_hz)) / self._tick_s))
         run.lengths.append(frame.samples)
         self._since += frame.samples
+        self._gave_sound = True
         frame.pts = None  # the mixer would fill holes by itself
         self._waiting.write(frame)
 

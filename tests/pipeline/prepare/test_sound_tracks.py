@@ -140,11 +140,13 @@ def test_a_track_may_change_its_channels_and_its_rate(kinds: list[tuple[int, int
     windows = windows_of(path, [Fraction(value, 2) for value in range(3, 22)])
     for window in windows:
         assert isinstance(window, Window), window
-        found_s, likeness = source_time(window.audio[0])
-        assert found_s - float(window.start_s) == pytest.approx(0, abs=0.012)  # mp2 hides its delay of 10 ms
-        assert likeness > 0.75 or any(abs(float(window.start_s) + 1 - at) < 1.1 for at in (4, 8))
-        cut = cut_at_rate(sound, float(window.start_s), 2 * RATE, RATE)
-        assert np.corrcoef(cut[0], window.audio[0])[0, 1] > 0.8  # they lie up to half a sample apart
+        begin_s = float(window.start_s)
+        cut = cut_at_rate(sound, begin_s, 2 * RATE, RATE)
+        for audio in (window.audio[0], cut[0]):
+            found_s, likeness = source_time(audio)
+            assert found_s - begin_s == pytest.approx(0, abs=0.012)  # mp2 hides its delay of 10 ms
+            # the thirds lie up to 13 ms apart, as their encoders placed them
+            assert likeness > (0.4 if any(abs(begin_s + 1 - at) < 1.1 for at in (4, 8)) else 0.8)
 
 
 def test_sound_may_begin_before_the_picture(tmp_path: Path) -> None:
