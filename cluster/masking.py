@@ -1,6 +1,8 @@
 """Secrets in addresses: what is recorded or shown of a URL is what this leaves of it."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote_plus
 
 MASK = "***"
@@ -8,7 +10,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 # names of S3's, CloudFront's, Google's, Azure's and Akamai's signed URLs, and of what programs call such values
 _SECRET = re.compile(
-    r"sig$|signature|token|secret|passw|pwd|credential|auth(?!or)|jwt|hmac|hdnea|hdnts|session|policy|sas$"
+    r"sig$|signature|token|secret|passw|pwd|credential|auth(?!or(?!i))|jwt|hmac|hdnea|hdnts|session|policy|sas$|^cookies?$"
     r"|^key$|[-_.]key$|(api|access|private|pair)[-_.]?key|accesskeyid|key[-_]?pair",
     re.IGNORECASE,
 )
@@ -27,7 +29,7 @@ def mask_url(url: str) -> str:
     rest = url[start + len(authority) :]
     _, at, host = authority.rpartition("@")
     if url[: start - 3].lower() not in _PLACES:
-        rest = re.sub(r"(?<=[?&;#])([^?&;#=]*)=([^&;#]*)", _mask_value, rest)
+        rest = re.sub(r"(?<=[?&;#])([^?&;#=]*)=([^&;#]*)", _mask_parameter, rest)
     return f"{url[:start]}{MASK + at if at else ''}{host}{rest}"
 
 
@@ -43,6 +45,22 @@ def is_masked(url: str) -> bool:
     )
 
 
-def _mask_value(parameter: "re.Match[str]") -> str:
+def mask_value(name: str, value: Any) -> Any:
+    """A value as it may be shown: masked where it is called like a secret, the URLs in it masked where it is text."""
+    if _SECRET.search(name) and value not in (None, ""):
+        return MASK
+    return mask_urls(value) if isinstance(value, str) else value
+
+
+def holds_secrets(words: Iterable[str]) -> bool:
+    """Whether the words of a command, `name=value` among them, hold what `mask_url` and `mask_value` would take out."""
+    for word in words:
+        name, equals, value = word.rpartition("=")
+        if mask_urls(word) != word or (equals and mask_value(re.split(r"[.=]", name)[-1], value) != value):
+            return True
+    return False
+
+
+def _mask_parameter(parameter: "re.Match[str]") -> str:
     name = unquote_plus(parameter[1])
     return f"{parameter[1]}={MASK}" if _SECRET.search(name) and parameter[2] else parameter[0]

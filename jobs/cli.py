@@ -1,5 +1,6 @@
 """The `gavt` command: errors become sentences and exit codes. Its verbs are imported only when signals are heeded."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from cluster.errors import UserError
 from cluster.process_end import end_process
+from cluster.terminal import PrintableFormatter, printable
 from jobs.unread import work_goes_on_unread
 
 
@@ -37,14 +39,17 @@ def _stopped_at_once(arguments: Sequence[str] | None) -> AbstractContextManager[
 def _run(words: list[str]) -> None:
     from jobs.verbs import app
 
+    if logging.lastResort is not None:  # what shows the warnings of all parts
+        logging.lastResort.setFormatter(PrintableFormatter())
+
     debug = "--debug" in words
     try:
         app([word for word in words if word != "--debug"], prog_name="gavt")
     except UserError as error:
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(printable(traceback.format_exc()))
         if not error.said_by_main:
-            sys.stderr.write(f"gavt: {error}\n")
+            sys.stderr.write(printable(f"gavt: {error}\n"))
         raise SystemExit(2) from None
     except SystemExit as left:
         # typer makes an exit code of an interrupt, without a word

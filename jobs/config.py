@@ -33,4 +33,4 @@ def show(
     console(as_json).print(table)
     if as_json:
         origins = {key: origin for key, _, origin in resolved.rows()}
-        print_json({"settings": resolved.settings.model_dump(mode="json"), "origins": origins})
+        print_json({"settings": resolved.shown(), "origins": origins})

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.output import JsonFlag, console, print_json
+from jobs.output import JsonFlag, complain, console, print_json
 
 
 def train(
@@ -74,11 +74,9 @@ def train(
         result = _train_here(starting, settings, folder, as_json, steps)
         if result.stopped_by is not None:
             if _is_main():
-                sys.stderr.write(
-                    f"gavt: stopped by {result.stopped_by} after step {result.step}; "
-                    "the same command goes on from there\n"
+                complain(
+                    f"stopped by {result.stopped_by} after step {result.step}; the same command goes on from there"
                 )
-                sys.stderr.flush()
             raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
         if _is_main():
             console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
@@ -100,7 +98,7 @@ def _newest(run: str) -> str | None:
     try:
         return storage.read_text(latest) if storage.exists(latest) else ""
     except StorageError as error:
-        sys.stderr.write(f"gavt: {error}\n")
+        complain(str(error))
         return None
 
 
@@ -109,8 +107,7 @@ def _say_crash(failure: Any, left: int | None) -> None:
     then = (
         "giving up" if left is None else f"starting again, {left} restart{'s' if left > 1 else ''} left with this one"
     )
-    sys.stderr.write(f"gavt: {failure}; {then}\n")
-    sys.stderr.flush()
+    complain(f"{failure}; {then}")
 
 
 def _note_crash(run: str, failure: Any, left: int | None) -> None:
@@ -122,7 +119,7 @@ def _note_crash(run: str, failure: Any, left: int | None) -> None:
     try:
         note_crash(run, rank=failure.rank, reason=str(failure), restarts_left=left or 0)
     except StorageError as error:  # a storage that is away is no reason not to start again
-        sys.stderr.write(f"gavt: {error}\n")
+        complain(str(error))
 
 
 def _dry_run_here(starting: Any, settings: Any, steps: int, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import av
 from cluster import storage
 from cluster.errors import StorageError, UserError
 from cluster.isolation import Isolated, ProcessLost
+from cluster.masking import mask_url, mask_urls
 from cluster.pace import LocalPace, Pace
 from cluster.scratch import scratch_folder
 from pipeline.errors import MediaError
@@ -141,6 +142,7 @@ def _videos(
                     continue
                 attempts += earlier.entry(row.video).attempts
             source = next(sources)
+            row = replace(row, source=mask_url(row.source))  # as it is recorded from here on
             if source.problem is not None or source.place is None:
                 problem = source.problem or MediaError(Reason.UNREACHABLE, "nothing came")
                 yield [], _failed(row, problem.reason, str(problem), attempts)
@@ -212,7 +214,7 @@ def _failed(row: VideoRow, reason: str, message: str, attempts: int) -> InputEnt
         source=row.source,
         status="failed",
         reason=str(reason),
-        message=message,
+        message=mask_urls(message),
         attempts=attempts,
         samples=0,
     )

@@ -5,11 +5,14 @@ OUT/plan.json                   written after them: {"version": 1, "hash": …, 
                                 "rows_hash": …, "videos": …, "shards": …, "fingerprint": …, "parts": [{…}, …]}
 
 A plan is written and read a part at a time, so that a list of any length needs the memory of one part.
+
+No plan keeps the secrets of its sources (`cluster.masking`): where some had any, the list is needed again to make what
+is missing. What is masked does not count for whether a plan is the same, so the list may have fresh signatures then.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from itertools import islice, zip_longest
 from typing import Any, Literal, Protocol
@@ -17,6 +20,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from cluster import storage
+from cluster.masking import mask_url
 from pipeline.errors import ManifestError, ShardSetError
 from pipeline.prepare.fetch.fetched import check_fetchable
 from pipeline.prepare.fetch.sources import YOUTUBE, YOUTUBE_8M
@@ -49,6 +53,7 @@ class Plan(BaseModel):
     Attributes:
         hash: of settings and rows; shard sets with the same hash have the same bytes.
         fingerprint: of the lists that the rows came from. As long as it is the same, nobody has to read them again.
+        masked: how many of the sources had secrets, which are not in the plan.
     """
 
     version: Literal[1] = 1
@@ -60,6 +65,7 @@ class Plan(BaseModel):
     shards: int
     fingerprint: str
     parts: list[PlanPart]
+    masked: int = 0
 
 
 class Rows(Protocol):
@@ -121,6 +127,8 @@ def hashes_agree(plan: Plan) -> bool:
 def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[int, list[VideoRow]]]:
     """(number, rows) of the shards of these numbers, which must ascend; reads the plan a part at a time.
 
+    Sources are as the plan has them, without secrets: `rows_to_make` gives the true ones.
+
     Raises:
         ShardSetError: a part of the plan is missing or not what the plan says.
     """
@@ -136,6 +144,38 @@ def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[i
                 yield number, [_row_of(values) for values in json.loads(lines[number - first])]
                 number = next(wanted, None)
         first += part.shards
+
+
+def rows_to_make(
+    out: str, plan: Plan, numbers: Sequence[int], rows: Rows | None
+) -> Iterator[tuple[int, list[VideoRow]]]:
+    """`shard_rows` with true sources, which come from the list again where the plan has not all of them.
+
+    Raises:
+        ShardSetError: a part of the plan is missing or not what the plan says; sources had secrets, and there is no
+            list, or another one.
+    """
+    if not plan.masked or not numbers:
+        return shard_rows(out, plan, numbers)
+    if rows is None:
+        raise ShardSetError(
+            f"{out}: the URLs of {plan.masked} videos hold names, passwords or keys, which no plan keeps: expected the "
+            "list again, found none; the same command with the list makes what is missing"
+        )
+    return _with_true_sources(out, plan, numbers, rows)
+
+
+def _with_true_sources(
+    out: str, plan: Plan, numbers: Sequence[int], rows: Rows
+) -> Iterator[tuple[int, list[VideoRow]]]:
+    size = int(plan.settings["rows_per_shard"])
+    listed, first = iter(rows), 0
+    for number, planned in shard_rows(out, plan, numbers):
+        found = list(islice(listed, number * size - first, number * size - first + len(planned)))
+        first = number * size + len(found)
+        if [_values_of_row(row) for row in found] != [_values_of_row(row) for row in planned]:
+            raise ShardSetError(f"{out}: the list changed while its videos were prepared")
+        yield number, found
 
 
 def _read_part(out: str, part: PlanPart) -> list[bytes]:
@@ -158,11 +198,18 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
     fingerprint = rows.fingerprint()
     values = _values_of(settings)
     parts: list[PlanPart] = []
-    videos = 0
-    lines = _lines(_checked(rows, settings), settings.rows_per_shard)
+    videos = masked = 0
+
+    def counted() -> Iterator[VideoRow]:
+        nonlocal videos, masked
+        for row in _checked(rows, settings):
+            videos += 1
+            masked += mask_url(row.source) != row.source
+            yield row
+
+    lines = _lines(counted(), settings.rows_per_shard)
     while block := list(islice(lines, _SHARDS_PER_PART)):
         content = b"".join(line for _, line in block)
-        videos += sum(count for count, _ in block)
         name = f"{_FOLDER}shards-{len(parts) * _SHARDS_PER_PART:06d}.jsonl"
         digest = hashlib.sha256(content).hexdigest()
         storage.write_bytes(storage.join(out, name), content)
@@ -180,6 +227,7 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
         shards=sum(part.shards for part in parts),
         fingerprint=fingerprint,
         parts=parts,
+        masked=masked,
     )
     storage.write_text(storage.join(out, NAME), plan.model_dump_json())
     return plan
@@ -206,7 +254,7 @@ def _lines(rows: Iterable[VideoRow], size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _values_of_row(row: VideoRow) -> dict[str, Any]:
-    values: dict[str, Any] = {"video": row.video, "source": row.source}
+    values: dict[str, Any] = {"video": row.video, "source": mask_url(row.source)}
     for name, default in _DEFAULTS.items():
         value = getattr(row, name)
         if value != default:

@@ -24,7 +24,7 @@ from pipeline.prepare.dataset import Dataset, finish_dataset, read_dataset
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import Kind, kind_of
 from pipeline.prepare.ledger import InputEntry
-from pipeline.prepare.plan import LOCK, Plan, Rows, read_plan, settle_plan, shard_rows
+from pipeline.prepare.plan import LOCK, Plan, Rows, read_plan, rows_to_make, settle_plan
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.shard import done_shards, finish_replacements, read_indexes, shard_name
 
@@ -90,7 +90,8 @@ def prepare(
     """Make the shard set at `out` from the videos, or what is missing of it.
 
     Args:
-        rows: the videos; None goes on with the plan that is there, and with its settings but for their limits.
+        rows: the videos; None goes on with the plan that is there, and with its settings but for their limits. A plan
+            whose sources had secrets needs them again.
         out: folder or prefix of the shard set.
         settings: the recipe.
         workers: where the shards are made: `on_ray(pool)` or `in_this_process`.
@@ -122,10 +123,11 @@ def prepare(
         missing = set(range(plan.shards)) - set(done)
         if not missing and not again and _says_done(names):
             return read_dataset(out)
+        to_make = rows_to_make(out, plan, sorted(missing | again.keys()), rows)
         storage.remove(storage.join(out, dataset_file.NAME))  # nobody must read what is being made
         tasks = (
             ShardTask(number, shard, out, settings, fetch or FetchSettings(), retry if number in again else frozenset())
-            for number, shard in shard_rows(out, plan, sorted(missing | again.keys()))
+            for number, shard in to_make
         )
         to_do = plan.videos - _videos_in(plan, done) + again.total()
         begin = Progress(total=plan.videos, found=plan.videos - to_do, to_do=to_do)

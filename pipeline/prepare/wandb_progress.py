@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import sys
 import time
 from typing import Any
 
 from cluster import storage
+from cluster.masking import holds_secrets
 from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import resolve_mode
 from pipeline.errors import ShardSetError
@@ -45,7 +47,8 @@ class WandbProgress:
                 job_type="prepare",
                 config=config | {"out": out},
                 mode=mode,
-                settings=wandb.Settings(silent=True, console="off"),
+                # its notes about the machine hold the command line
+                settings=wandb.Settings(silent=True, console="off", x_disable_meta=holds_secrets(sys.argv)),
             )
         except wandb.errors.Error as error:
             place = f"{os.environ.get('WANDB_ENTITY') or 'the default entity'}/{project}"

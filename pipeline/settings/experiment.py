@@ -23,7 +23,8 @@ class ExperimentSettings(Settings):
     """Everything random follows from it."""
     synth: SynthSettings = SynthSettings()
     prepare: PrepareSettings = PrepareSettings()
-    fetch: FetchSettings = FetchSettings()
+    fetch: FetchSettings = Field(default=FetchSettings(), exclude=True)
+    """Never recorded: it holds what is nobody else's business, and nothing of it decides what comes out."""
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
     model: GavtSettings = GavtSettings()

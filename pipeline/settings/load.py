@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from cluster import storage
 from cluster.errors import StorageError
+from cluster.masking import mask_urls, mask_value
 from pipeline.errors import SettingsError
 from pipeline.settings.explain import Key, did_you_mean, explain, models_at
 from pipeline.settings.yaml_text import dump_yaml, parse_yaml
@@ -35,10 +36,18 @@ class Resolved(Generic[S]):
     origins: dict[Key, str] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[str, Any, str]]:
-        """(dotted key, value, origin) of every value, defaults included."""
-        for key, value in _leaves(self.settings.model_dump(mode="json"), ()):
+        """(dotted key, value, origin) of every value as it may be shown, defaults included."""
+        for key, value in _leaves(self.shown(), ()):
             origin = next((self.origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.origins), "default")
             yield ".".join(key), value, origin
+
+    def shown(self) -> dict[str, Any]:
+        """All values as they may be shown: those that are never recorded too, without their secrets."""
+        recorded = self.settings.model_dump(mode="json")
+        return {
+            name: _masked(getattr(self.settings, name).model_dump(mode="json")) if field.exclude else recorded[name]
+            for name, field in type(self.settings).model_fields.items()
+        }
 
 
 def load_settings(path: str | os.PathLike[str] | None, kind: type[S], overrides: Sequence[str] = ()) -> Resolved[S]:
@@ -53,7 +62,7 @@ def load_settings(path: str | os.PathLike[str] | None, kind: type[S], overrides:
         _read(os.fspath(path), values, origins, chain=())
     for override in overrides:
         key, value = _parse_override(override)
-        origin = f"override {override!r}"
+        origin = f"override {_masked_override(override, kind)!r}"
         _check_override(kind, key, override)
         _set(values, key, value)
         _mark(origins, key, value, origin)
@@ -163,6 +172,26 @@ def _set(values: dict[str, Any], key: Key, value: Any) -> None:
             inner = values[name] = {}
         values = inner
     values[key[-1]] = value
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: mask_value(str(key), inner) if _is_leaf(inner) else _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    return mask_urls(value) if isinstance(value, str) else value
+
+
+def _is_leaf(value: Any) -> bool:
+    return not isinstance(value, dict | list)
+
+
+def _masked_override(override: str, kind: type[BaseModel]) -> str:
+    name, equals, text = override.partition("=")
+    section = kind.model_fields.get(name.partition(".")[0])
+    if section is None or not section.exclude:
+        return override
+    return f"{name}{equals}{mask_value(name.rpartition('.')[2], text)}"
 
 
 def _leaves(value: Any, key: Key) -> Iterator[tuple[Key, Any]]:

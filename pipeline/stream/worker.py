@@ -23,6 +23,7 @@ from queue import SimpleQueue
 
 from cluster import storage
 from cluster.errors import UserError
+from cluster.terminal import PrintableFormatter
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
 
@@ -218,7 +219,9 @@ def main() -> None:
     _end_with(int(sys.argv[3]))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    said = logging.StreamHandler()
+    said.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[said], level=logging.WARNING)
     for url in sys.argv[4:]:
         threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
     Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()

@@ -12,11 +12,13 @@ for a run that has ended or gone on since it was killed, as it sends a file that
 import glob
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cluster.masking import holds_secrets
 from cluster.storage.plain_errors import said_plainly
 from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import resolve_mode
@@ -125,7 +127,7 @@ class WandbSink:
                     finish_timeout_raises=catch_up,
                     x_file_stream_retry_max=_RETRIES,
                     x_disable_stats=catch_up,
-                    x_disable_meta=catch_up,
+                    x_disable_meta=catch_up or holds_secrets(sys.argv),  # they hold the command line
                 ),
             )
         except wandb.errors.Error as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cluster.masking import mask_url
 from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.inspect.preview import playable_clip, playable_sound, small_picture
 from pipeline.prepare.inspect.spectrogram import draw_spectrogram
@@ -94,7 +95,7 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
         sound=sound,
         spectrogram=_address("image/jpeg", draw_spectrogram(audio, rate_hz)),
         marks=_marks(metadata, seconds),
-        source=metadata.source,
+        source=mask_url(metadata.source),
         times=_times(metadata, seconds),
         labels=metadata.labels,
         split=metadata.split,

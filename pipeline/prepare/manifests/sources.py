@@ -5,6 +5,7 @@ import os
 import re
 
 from cluster import storage
+from cluster.masking import mask_url
 
 _YOUTUBE_URL = re.compile(
     r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"
@@ -50,6 +51,7 @@ def plain_name(source: str) -> str:
 
 
 def hashed_names(source: str) -> tuple[str, str]:
-    """The file's own name with a piece of a hash of the whole path, and with a longer piece."""
-    name, digest = plain_name(source), hashlib.sha256(source.encode()).hexdigest()
+    """The file's own name with a piece of a hash of the whole path, and with a longer piece. Secrets don't count, so
+    that a URL with a fresh signature has the same name."""
+    name, digest = plain_name(source), hashlib.sha256(mask_url(source).encode()).hexdigest()
     return f"{name}-{digest[:8]}", f"{name}-{digest[:24]}"

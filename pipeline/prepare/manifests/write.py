@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.masking import mask_url
 from cluster.scratch import scratch_folder
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.own_row import COLUMNS
@@ -36,8 +37,18 @@ def write_list(rows: Iterable[VideoRow], out: str) -> int:
         )
     with scratch_folder("gavt-list-") as folder:
         path = folder / f"list{suffix}"
-        count = writers[suffix](rows, path)
+        secrets = 0
+
+        def seen() -> Iterator[VideoRow]:
+            nonlocal secrets
+            for row in rows:
+                secrets += mask_url(row.source) != row.source
+                yield row
+
+        count = writers[suffix](seen(), path)
         storage.upload(path, out)
+        if secrets and not storage.is_remote(out):
+            os.chmod(out.removeprefix("file://"), 0o600)  # a list keeps what its sources need
     return count
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cluster.masking import mask_urls
 from pipeline.errors import ManifestError
 
 _LONGEST_SHOWN = 60
@@ -16,6 +17,6 @@ class NoVideosError(ManifestError):
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: on one line, and cut where it is long."""
-    text = repr(value)
+    """A value as messages show it: on one line, without the secrets of URLs, and cut where it is long."""
+    text = mask_urls(repr(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]}...{text[-1]}"
