@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.samples.clip_frames import open_media, zero_of
+from pipeline.samples.flac import read_header
 from pipeline.samples.sound_frames import FILTER_S, SoundFrames, SoundPart, as_int16, at_rate
 
 _MOST_MISSING_S = 10  # longer holes are wrong times; silence in their place could fill the memory
@@ -46,6 +47,35 @@ def sound_in(container: "av.container.InputContainer", kind: str) -> "av.audio.s
     if not sounds or sounds[0].codec_context is None or not sounds[0].codec_context.sample_rate:
         raise ValueError(f"expected {kind} with sound, found none in it that can be decoded")
     return sounds[0]
+
+
+def measure_sound(content: bytes, kind: str) -> tuple[int, int]:
+    """Rate (Hz) and samples of the sound of a file in memory, without decoding it.
+
+    Only FLAC's header is believed, where it knows; else the packets say how long it is: headers of what came through a
+    pipe know nothing, and those of MP3 guess.
+
+    Raises:
+        ValueError: no sound in it, or it can't be read.
+    """
+    header = read_header(content)
+    if header is not None and header.rate_hz and header.samples:
+        return header.rate_hz, header.samples
+    container = open_media(content, kind)
+    stream = sound_in(container, kind)
+    rate_hz = int(stream.codec_context.sample_rate)
+    begin, end = stream.start_time, 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                start = end if packet.pts is None else packet.pts
+                begin = start if begin is None else begin
+                end = max(end, start + (packet.duration or 0))
+    except (av.FFmpegError, IndexError) as error:  # IndexError: a track that appears in the middle of a damaged file
+        raise ValueError(f"expected {kind} with sound: {error}") from error
+    if end <= (begin or 0):
+        raise ValueError(f"expected {kind} with sound, found no samples in it")
+    return rate_hz, round((end - (begin or 0)) * stream.time_base * rate_hz)
 
 
 def decode_sound(content: bytes, kind: str, channels: int) -> Sound:

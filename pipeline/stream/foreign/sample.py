@@ -5,10 +5,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.json_text import parse_json
-from pipeline.samples.clip_frames import open_media
-from pipeline.samples.flac import read_header
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.samples.sound import sound_in
+from pipeline.samples.sound import measure_sound
 from pipeline.stream.foreign.naming import Kind, kind_of, split_name
 from pipeline.stream.members import Sample, contents
 
@@ -68,7 +66,10 @@ def _own_metadata(parts: dict[str, bytes]) -> SampleMetadata | None:
 
 
 def _describe(key: str, tar: str, parts: dict[str, bytes], is_clip: bool, sound: bytes, kind: str) -> SampleMetadata:
-    rate_hz, samples = _measure(sound, kind, key)
+    try:
+        rate_hz, samples = measure_sound(sound, kind)
+    except ValueError as error:
+        raise ValueError(f"{key}: its sound can't be read: {error}") from error
     return SampleMetadata(
         layout="clip" if is_clip else "frame",
         video=key,
@@ -79,25 +80,6 @@ def _describe(key: str, tar: str, parts: dict[str, bytes], is_clip: bool, sound:
         audio_samples=samples,
         labels=_labels_of(parts),
     )
-
-
-def _measure(sound: bytes, kind: str, key: str) -> tuple[int, int]:
-    """Rate (Hz) and samples of a sound, as far as its header tells.
-
-    Raises:
-        ValueError: no sound.
-    """
-    header = read_header(sound)
-    if header is not None and header.rate_hz:
-        return header.rate_hz, header.samples
-    try:
-        container = open_media(sound, kind)
-        stream = sound_in(container, kind)
-    except ValueError as error:
-        raise ValueError(f"{key}: its sound can't be read: {error}") from error
-    rate_hz = int(stream.codec_context.sample_rate)
-    seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
-    return rate_hz, round(seconds * rate_hz)
 
 
 def _labels_of(parts: dict[str, bytes]) -> list[str]:
