@@ -28,6 +28,7 @@ def compare(
 ) -> None:
     """Compare the curves of runs step by step. Exit code 1 where a loss lies outside the tolerance, where with a
     tolerance one run has steps or curves that another lacks, and where there is nothing to compare."""
+    from cluster import storage
     from pipeline.errors import RunError
     from pipeline.train.compare import compare_curves, differing_settings, read_run
 
@@ -35,6 +36,8 @@ def compare(
         raise RunError(f"gavt compare: expected two runs or more, found {len(runs)}")
     if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
         raise RunError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
+    if plot is not None:
+        storage.check_file_writable(plot)
     read = [read_run(run) for run in runs]
     found = {run.url: compare_curves(read[0], run, tolerance or 0.0) for run in read[1:]}
     settings = differing_settings(read)

@@ -45,12 +45,16 @@ def evaluate(
     settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
     target = out or run_folder(found.url)
     with _Bars(as_json) as bars:
-        result = evaluate_checkpoint(
-            checkpoint, data, validation or settings.data.validation, target, settings.evaluate, bars.show
+
+        def show(result: "Evaluation") -> None:
+            bars.stop()
+            _print(result, target, as_json)
+            if as_json:
+                print_json({**result, "out": target})
+
+        evaluate_checkpoint(
+            checkpoint, data, validation or settings.data.validation, target, settings.evaluate, bars.show, show
         )
-    _print(result, target, as_json)
-    if as_json:
-        print_json({**result, "out": target})
 
 
 class _Bars:
@@ -68,6 +72,10 @@ class _Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bars off the screen."""
         self._progress.stop()
 
     def show(self, doing: str, done: int, total: int) -> None:

@@ -51,12 +51,13 @@ def inspect(
     from pipeline.prepare.inspect.contents import SHEET, read_contents
     from pipeline.prepare.inspect.summary import summarise
 
+    target = (html or (SHEET if storage.is_remote(shards) else storage.join(shards, SHEET))) if page else None
     contents = read_contents(shards)
+    if target is not None:
+        storage.check_file_writable(target)
     summary = summarise(contents, None if every else samples, seed)
     _show(screen, summary)
-    target = None
-    if page:
-        target = html or (SHEET if storage.is_remote(shards) else storage.join(shards, SHEET))
+    if target is not None:
         write_sheet(contents, summary, target, cards, seed)
         screen.print(f"page of samples: {target}", soft_wrap=True)
     if as_json:

@@ -68,6 +68,7 @@ def evaluate(
     out: str,
     settings: EvaluateSettings,
     progress: Progress = lambda doing, done, total: None,
+    on_result: Callable[[Evaluation], None] = lambda result: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on a shard set and write into `out`:
 
@@ -77,12 +78,15 @@ def evaluate(
     Args:
         checkpoint: a run folder, a folder of checkpoints or one checkpoint.
         validation: shard set that chooses the readout and the saliency and gives the mean box.
+        on_result: told of the figures before they are written, which may fail after all.
 
     Raises:
         CheckpointError: no checkpoint there.
         ShardSetError: a shard set that is missing, unfinished or doesn't fit the model.
         SettingsError: a head or layer that the model doesn't have.
+        StorageError: `out` can't be written to, said before anything is evaluated.
     """
+    storage.check_writable(out)
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
     samples = _open(data, trained, settings, device)
@@ -125,6 +129,7 @@ def evaluate(
         validation=validation,
         validation_pointing=dict(choice.pointing),
     )
+    on_result(result)
     storage.write_text(storage.join(out, EVALUATION), json.dumps(result, indent=2, allow_nan=False) + "\n")
     examples.write(storage.join(out, EXAMPLES), choice.readout)
     return result

@@ -43,6 +43,7 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
         return
     if group.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", group.world_size)):
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
+    group.on_main(lambda: storage.check_writable(run))  # else the first checkpoint is what finds it out
     folder = group.on_main(lambda: own_local_folder(run))
     with _held_by_main(folder, group):
         sent: Sent = {}

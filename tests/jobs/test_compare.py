@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from unprivileged import read_only
 
 
 @pytest.fixture
@@ -78,6 +79,15 @@ def test_the_curves_are_drawn(write_run, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_place_where_no_curves_can_be_drawn_is_said_first(write_run, tmp_path, capsys):
+    (tmp_path / "kept").mkdir()
+    with read_only(tmp_path / "kept"):
+        assert compare(write_run("a", [1.0]), write_run("b", [1.0]), "--plot", str(tmp_path / "kept/c.png")) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"gavt: {tmp_path}/kept: not allowed to write to it")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -87,7 +97,7 @@ def test_the_curves_are_drawn(write_run, tmp_path):
         (["{a}", "{empty}"], "expected records of training, found none"),
         (["{a}", "{torn}"], "line 1: expected a JSON object with a step and numbers, found 'nothing'"),
         (["{a}", "{words}"], 'line 1: expected a JSON object with a step and numbers, found \'{"step": 2'),
-        (["{a}", "{a}", "--plot", "{words}/metrics.jsonl/c.png"], "c.png: expected a place that can be written to, fo"),
+        (["{a}", "{a}", "--plot", "{words}/metrics.jsonl/c.png"], "metrics.jsonl: expected a folder, or room for one"),
     ],
 )
 def test_wrong_input_is_exit_code_2_and_a_sentence(write_run, tmp_path, capsys, words, message):

@@ -1,6 +1,7 @@
 """gavt evaluate, localize and report from the command line."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from unprivileged import read_only
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from small_video import write_video
@@ -71,6 +73,63 @@ def test_localize_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> N
     assert code == 0
     assert result["moments"] == 3
     assert all(Path(result[name]).stat().st_size for name in ("overlay", "strip", "maps"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate --checkpoint {0}/run --data {0}/shards",
+        "evaluate --checkpoint {0}/run --data {0}/shards --json",
+        "localize {0}/video.mp4 --checkpoint {0}/run --out {0}/run/new --json",
+        "report {0}/run",
+        "report {0}/run --out {0}/run/new/page.html --json",
+        "inspect {0}/run/shards",
+        "inspect {0}/shards --html {0}/run/page.html",
+        "checkpoint export {0}/run --out {0}/run/new --json",
+    ],
+)
+def test_a_place_that_can_not_be_written_to_is_said_before_the_work(
+    world: Path, say: Say, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    (world / "run/shards").exists() or shutil.copytree(world / "shards", world / "run/shards")
+    for place in (
+        "pipeline.evaluate.localisation.load_trained",
+        "pipeline.evaluate.localize.localize.load_trained",
+        "pipeline.evaluate.report.report._render",
+        "pipeline.prepare.inspect.summary.summarise",
+        "cluster.storage.sha256",
+    ):
+        monkeypatch.setattr(place, work)
+    with read_only(world / "run"):
+        code, out, err = say(*words.format(world).split())
+    assert (code, out.strip()) == (2, "")
+    (sentence,) = err.strip().splitlines()
+    assert sentence.startswith(f"gavt: {world}/run")
+    assert "not allowed to write to it" in sentence
+
+
+def test_figures_are_shown_though_they_can_not_be_written_in_the_end(world: Path, say: Say, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json/in-the-way").mkdir(parents=True)
+    words = (
+        "--checkpoint",
+        world / "run",
+        "--data",
+        world / "shards",
+        "--out",
+        tmp_path,
+        "-s",
+        "evaluate.readouts=[attention]",
+    )
+    code, out, err = say("evaluate", *words)
+    assert code == 2
+    assert "centre disc" in out
+    assert err.splitlines()[-1].startswith(f"gavt: {tmp_path}/evaluation.json: can't write it")
+    code, out, _ = say("evaluate", *words, "--json")
+    assert code == 2
+    assert json.loads(out.splitlines()[-1])["samples"] == 8
 
 
 def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def localize(
         MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
         CheckpointError: no checkpoint there.
         SettingsError: no such readout, or one whose maps don't lie over the frame.
+        StorageError: `out` can't be written to, said before the work.
     """
+    storage.check_writable(out)
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
     name = _choose_readout(readout, trained.url)

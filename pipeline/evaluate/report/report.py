@@ -38,14 +38,16 @@ def write_report(run: str, out: str | None = None) -> str:
 
     Raises:
         RunError: there is no run, or a file of it is damaged.
+        StorageError: the page can't be written.
     """
     folder = run_folder(run)
     if not any(storage.exists(storage.join(folder, name)) for name in (CONFIG, "metrics.jsonl", EVALUATION)):
         raise RunError(
             f"{folder}: expected a run folder with config.yaml, metrics.jsonl or evaluation.json, found none"
         )
-    page = _render(folder)
     target = out or storage.join(folder, REPORT)
+    storage.check_file_writable(target)
+    page = _render(folder)
     storage.write_text(target, page)
     return target
 

@@ -35,6 +35,7 @@ def write_list(rows: Iterable[VideoRow], out: str) -> int:
         raise ManifestError(
             f"--out {out}: expected a name that ends with {', '.join(writers)}, found {suffix or 'none'}"
         )
+    storage.check_file_writable(out)
     with scratch_folder("gavt-list-") as folder:
         path = folder / f"list{suffix}"
         secrets = 0

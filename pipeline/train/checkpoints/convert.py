@@ -36,7 +36,7 @@ from pipeline.train.checkpoints.layout import (
     rank_file,
     step_folder,
 )
-from pipeline.train.checkpoints.places import new_folder, verified_copy
+from pipeline.train.checkpoints.places import check_new_folder, new_folder, verified_copy
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.weights_file import write_weights
@@ -64,6 +64,7 @@ def convert(url: str, out: str) -> Converted:
     settings = saved_settings(checkpoint)
     if not checkpoint.has(rank_file(0)):
         raise CheckpointError(f"{checkpoint.url}: expected a checkpoint to go on from, found an export: weights alone")
+    check_new_folder(out)  # before all that is read
     with verified_copy(checkpoint) as source, new_folder(out) as run:
         saved = SavedState(source, checkpoint.manifest["world_size"])
         target = step_folder(run / "checkpoints", checkpoint.step)

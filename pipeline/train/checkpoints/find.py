@@ -76,6 +76,8 @@ def problems(checkpoint: Checkpoint) -> Iterator[str]:
     """A sentence for every file of a checkpoint, local or on storage, that is missing or is not what was saved."""
     if not checkpoint.intact:
         yield damaged(storage.join(checkpoint.url, MANIFEST))
+    if not checkpoint.manifest["files"]:
+        yield f"{storage.join(checkpoint.url, MANIFEST)}: expected files of the checkpoint, found none"
     with ThreadPoolExecutor(_READERS) as readers:
         found = readers.map(lambda entry: _problem(checkpoint.url, entry), checkpoint.manifest["files"])
         yield from (problem for problem in found if problem is not None)

@@ -97,8 +97,6 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
         manifest = parse_json(content)
         if not {"step", "files", "settings", "world_size", "state"} <= manifest.keys():
             raise ValueError("expected step, files, settings, world_size and state")
-        if not manifest["files"]:
-            raise ValueError("expected files of the checkpoint, found none")
         for entry in manifest["files"]:
             if (found := storage.why_not_below(entry["name"])) is not None:
                 raise ValueError(f"expected files below the checkpoint's folder, found {found}: {entry['name']!r}")

@@ -35,16 +35,28 @@ def verified_copy(checkpoint: Checkpoint) -> Iterator[Path]:
         yield folder
 
 
+def check_new_folder(url: str) -> None:
+    """Make sure that nothing is in a folder (path or URL) yet, and that something can be.
+
+    Raises:
+        CheckpointError: something is there already.
+        StorageError: nothing can be written there.
+    """
+    if storage.list_files(url):
+        raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
+    storage.check_writable(url)
+
+
 @contextmanager
 def new_folder(url: str) -> Iterator[Path]:
     """A local folder whose files are at `url` (path or URL) when the block ends well, the manifests last; else a local
     `url` is left as it was.
 
     Raises:
-        CheckpointError: something is there already, or nothing can be written there.
+        CheckpointError: something is there already.
+        StorageError: nothing can be written there.
     """
-    if storage.list_files(url):
-        raise CheckpointError(f"{url}: expected an empty folder or none, found files in it")
+    check_new_folder(url)
     if not storage.is_remote(url):
         folder = path_of(url)
         try:

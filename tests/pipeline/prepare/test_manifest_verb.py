@@ -7,6 +7,7 @@ import pytest
 
 from cluster import storage
 from jobs import cli
+from unprivileged import read_only
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -144,6 +145,15 @@ def test_check_of_a_list_without_rows_is_no_success(capsys, tmp_path: Path) -> N
     code, _, err = run(capsys, "check", put(tmp_path / "m.txt", ""))
     assert code == 2
     assert err.startswith(f"gavt: {tmp_path}/m.txt: ")
+
+
+def test_a_place_where_no_list_can_be_written_is_said_before_lists_are_read(capsys, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    path = put(tmp_path / "m.jsonl", '{"source": "a.mp4"}\n{}\n')
+    with read_only(tmp_path / "kept"):
+        code, out, err = run(capsys, "convert", path, "--out", tmp_path / "kept/o.csv")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"gavt: {tmp_path}/kept: not allowed to write to it")
 
 
 def test_a_list_that_can_not_be_read_at_all_is_one_sentence(capsys, tmp_path: Path) -> None:

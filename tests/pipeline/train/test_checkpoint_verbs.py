@@ -21,6 +21,7 @@ from pipeline.train.load import load_trained
 from pipeline.train.loop import train
 from pipeline.train.remote_run import fetch_run, publish_run
 from tiny_training import curve
+from unprivileged import read_only
 
 SETTINGS = ["model.dropout=0", "train.ema_decay=0.9"]
 
@@ -77,6 +78,12 @@ def test_verify_of_torn_checkpoints_alone_is_no_success(run, capsys):
         manifest.unlink()
     said = gavt(capsys, "verify", run, code=2)
     assert said.err.endswith(f"{run}: expected a checkpoint to verify, found torn ones only\n")
+
+
+def test_verify_of_a_checkpoint_that_names_no_files_is_no_success(run, capsys):
+    manifest = run / "checkpoints/step-0000000012/manifest.json"
+    manifest.write_text(manifest_text(json.loads(manifest.read_text()) | {"files": []}))
+    assert "expected files of the checkpoint, found none" in gavt(capsys, "verify", run, code=2).out
 
 
 def test_verify_names_what_is_damaged(run, capsys):
@@ -160,7 +167,19 @@ def test_what_cannot_be_exported_or_converted_leaves_nothing_behind(run, tmp_pat
 def test_a_place_that_can_not_be_written_to_is_refused(run, tmp_path, capsys, verb, out):
     (tmp_path / "file").touch()
     said = gavt(capsys, verb, run, "--out", tmp_path / out, code=2).err
-    assert f"gavt: {tmp_path / out}: expected a folder that can be written to, found: " in said
+    found = f"expected a folder, or room for one, found that {tmp_path}/file is a file"
+    assert f"gavt: {tmp_path / out}: {found}" in said
+
+
+def test_a_read_only_place_is_said_before_the_checkpoint_is_read(run, tmp_path, capsys, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr("pipeline.train.checkpoints.convert.verified_copy", work)
+    (tmp_path / "kept").mkdir()
+    with read_only(tmp_path / "kept"):
+        said = gavt(capsys, "convert", run, "--out", tmp_path / "kept/new", code=2).err
+    assert said.startswith(f"gavt: {tmp_path}/kept/new: not allowed to write to it")
 
 
 @pytest.mark.parametrize("latest", ["step-0000000012", "", None])

@@ -13,6 +13,7 @@ from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 from pipeline.train.sync import sync_run
+from unprivileged import read_only
 from wandb_server import WandbServer
 
 OUTSIDE = {
@@ -209,6 +210,19 @@ def test_the_id_that_a_new_run_is_given_is_its_own_and_no_id_of_another(online, 
     assert steps(online, run) == [2, 4, 6, 8]
     with pytest.raises(RunError, match="expected a wandb run of its own, found that chosen in team/gavt has records"):
         logged(tmp_path / "other", 0, 4)
+
+
+def test_a_run_folder_that_may_not_be_written_to_is_not_synced_and_nothing_is_sent(online, tmp_path, capsys):
+    run = tmp_path / "run"
+    logged(run, 0, 4, mode="offline")
+    online.history.clear()
+    wandb.teardown()
+    with read_only(run), pytest.raises(SystemExit, match="2"):
+        main(["sync", str(run), "--json"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"gavt: {run}: not allowed to write to it")
+    assert not online.history
 
 
 def test_wandb_is_off_where_its_older_variable_says_so(monkeypatch):
