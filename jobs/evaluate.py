@@ -8,7 +8,8 @@ from rich.table import Table
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.localisation import Evaluation
+    from pipeline.evaluate.alignment import MmaResult
+    from pipeline.evaluate.result import Evaluation
 
 _FIGURES = {
     "pointing": "pointing",
@@ -85,6 +86,8 @@ class _Bars:
 
 
 def _print(result: "Evaluation", target: str, as_json: bool) -> None:
+    from pipeline.evaluate.sentences import how_judged
+
     screen = console(as_json)
     table = Table("row", *_FIGURES.values(), "made by", box=None, pad_edge=False)
     for column in table.columns[1:-1]:
@@ -96,15 +99,28 @@ def _print(result: "Evaluation", target: str, as_json: bool) -> None:
         kind = row["kind"]
         figures = [_percent(row[name]) for name in _FIGURES]  # type: ignore[literal-required]  # names of Row's keys
         table.add_row(row["name"], *figures, row["readout"] or "", style=_STYLES[kind])
+    if result["label_aided"]:
+        screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
     screen.print(table)
-    mma = result["mma"]
-    ceiling = "unknown" if mma["ceiling"] is None else f"{_percent(mma['ceiling'])} %"
-    screen.print(
-        f"multi-modal alignment: {_percent(mma['accuracy'])} % of {mma['pairs']} pairs right, ceiling {ceiling}"
-    )
+    screen.print(_alignment(result["mma"]))
+    for sentence in how_judged(result):
+        screen.print(sentence, soft_wrap=True)
     if result["note"]:
-        screen.print(result["note"])
+        screen.print(result["note"], soft_wrap=True)
+    for sentence in result["warnings"]:
+        screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
     screen.print(f"step {result['step']}, {result['located']} of {result['samples']} samples with boxes → {target}")
+
+
+def _alignment(mma: "MmaResult") -> Table:
+    """Multi-modal alignment, with what the model makes of no sound."""
+    table = Table("multi-modal alignment", "", "", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    ceiling = "unknown" if mma["ceiling"] is None else f"{_percent(mma['ceiling'])} %"
+    table.add_row("pairs told right", _percent(mma["accuracy"]), f"of {mma['pairs']}; ceiling {ceiling}, guessing 50 %")
+    table.add_row("silence called a match", _percent(mma["silence"]), "Eq. 7 takes it for no match", style="cyan")
+    table.add_row("noise called a match", _percent(mma["noise"]), "as loud as the sound", style="cyan")
+    return table
 
 
 def _percent(value: float | None) -> str:

@@ -43,6 +43,8 @@ def localize(
 
         result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, show)
     screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
+    if result["not_finite"]:
+        screen.print(f"warning: {result['not_finite']} maps are not finite (NaN or infinite) and show no heat")
     for name in (result["overlay"], result["strip"], result["maps"]):
         screen.print(f"  {name}")
     if as_json:

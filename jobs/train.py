@@ -81,7 +81,8 @@ def train(
         if _is_main():
             console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
             if as_json:
-                print_json({"run": folder, "step": result.step, "last": result.last})
+                aided = settings.task.label_aided
+                print_json({"run": folder, "step": result.step, "last": result.last, "label_aided": aided})
 
 
 def _is_main() -> bool:
@@ -167,6 +168,8 @@ def _train_here(
         leaving.callback(group.leave)
         starting.have_met()
         with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
+            if group.is_main and settings.task.label_aided:
+                line.console.print(settings.task.label_aided)
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
             result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell)

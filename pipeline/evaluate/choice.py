@@ -60,9 +60,10 @@ def choose(
         truths.extend(here)
         for name in candidates:
             maps = build_readout(name, settings)(task_model, batch.frames, batch.waveform)
-            hits[name].extend(_hits(maps.cpu().numpy(), here))
+            hits[name].extend(_hits(maps.cpu().numpy(), here, settings.align_corners))
         for method in settings.saliency:
-            hits[method].extend(_hits(saliency(method, batch.middle.float() / 255).cpu().numpy(), here))
+            salient = saliency(method, batch.middle.float() / 255).cpu().numpy()
+            hits[method].extend(_hits(salient, here, settings.align_corners))
     if not truths:
         return Choice(fallback, settings.saliency[0], None, {})
     pointing = {name: float(np.mean(values)) for name, values in hits.items()}
@@ -74,5 +75,7 @@ def choose(
     )
 
 
-def _hits(maps: Map, truths: Sequence[Mask]) -> list[bool]:
-    return [points_at(resize_map(heat, len(truth)), truth) for heat, truth in zip(maps, truths, strict=True)]
+def _hits(maps: Map, truths: Sequence[Mask], align_corners: bool) -> list[bool]:
+    return [
+        points_at(resize_map(heat, len(truth), align_corners), truth) for heat, truth in zip(maps, truths, strict=True)
+    ]

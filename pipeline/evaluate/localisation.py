@@ -1,64 +1,43 @@
 """Everything `gavt evaluate` finds out about a checkpoint."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, TypedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from cluster import storage
-from pipeline.evaluate.alignment import MmaResult, evaluate_alignment
+from pipeline.evaluate.alignment import evaluate_alignment
 from pipeline.evaluate.baselines.centre import centre_disc
 from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.choice import Choice, choose
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.examples import EXAMPLES, Examples
-from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Map
-from pipeline.evaluate.metrics.scores import Row, SampleScore, average, score_map
+from pipeline.evaluate.other_sounds import choose_other_sounds
 from pipeline.evaluate.readouts.build import build_readout, points_into_frame
+from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
+from pipeline.evaluate.result import (
+    CENTRE,
+    EVALUATION,
+    MEAN_BOX,
+    ORACLE,
+    SALIENCY,
+    SHUFFLED,
+    UNTRAINED,
+    Evaluation,
+)
 from pipeline.evaluate.samples import Batch, EvaluationSamples
+from pipeline.evaluate.scoreboard import Scoreboard
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
+from pipeline.evaluate.warnings import warnings_of
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.load import Trained, load_trained, untrained
 
-EVALUATION = "evaluation.json"
-MODEL, CENTRE, MEAN_BOX, SALIENCY = "model", "centre disc", "mean box", "image saliency"
-UNTRAINED, SHUFFLED, ORACLE = "untrained network", "shuffled audio", "oracle ceiling"
-SOUND_BLIND = (CENTRE, MEAN_BOX, SALIENCY)
-"""Rows that never hear anything."""
-
 Progress = Callable[[str, int, int], None]
 """Told (what is being done, samples done since the last call, samples in all)."""
-
-
-class EvaluationRow(Row):
-    """A row with what it is; `readout` says which readout (or saliency) stands behind it."""
-
-    kind: Literal["readout", "model", "control", "ceiling"]
-    readout: str | None
-
-
-class Evaluation(TypedDict):
-    """The content of `evaluation.json`.
-
-    `located` counts the samples with boxes, on which rows are judged; where it is 0 the rows have no figures and `note`
-    says why. `validation_pointing` is what the choice of `model_readout` rests on.
-    """
-
-    mma: MmaResult
-    rows: list[EvaluationRow]
-    model_readout: str
-    samples: int
-    located: int
-    note: str | None
-    checkpoint: str
-    step: int
-    data: str
-    validation: str | None
-    validation_pointing: dict[str, float]
 
 
 def evaluate(
@@ -98,14 +77,6 @@ def evaluate(
         return lambda done: progress(doing, done, total)
 
     choice = choose(model, choosing, settings, advance("choosing on the validation split", len(choosing or ())))
-    board = _Scoreboard()
-    examples = Examples(settings.examples, settings.map_size)
-    seen = advance("localising", len(samples))
-    fresh = untrained(trained.settings, device, settings.seed)
-    for start in range(0, len(samples), settings.batch_size):
-        batch = samples.read(range(start, min(start + settings.batch_size, len(samples))))
-        _score_batch(board, examples, batch, samples.other_sounds(start, batch), model, fresh, choice, settings)
-        seen(len(batch.keys))
     mma = evaluate_alignment(
         model,
         samples,
@@ -115,14 +86,26 @@ def evaluate(
         settings.batch_size,
         advance("aligning", len(samples)),
     )
-    located = len(board.groups)
+    judge = _Judge(trained, choice, settings, samples)
+    seen = advance("localising", len(samples))
+    for start in range(0, len(samples), settings.batch_size):
+        places = range(start, min(start + settings.batch_size, len(samples)))
+        judge.see(places, samples.read(places))
+        seen(len(places))
+    board, located = judge.board, len(judge.board.groups)
+    rows = board.rows(choice, settings)
     result = Evaluation(
         mma=mma,
-        rows=_rows(board, choice, settings),
+        rows=rows,
         model_readout=choice.readout,
         samples=len(samples),
         located=located,
         note=None if located else f"{data} has no boxes, so only multi-modal alignment could be judged",
+        warnings=warnings_of(samples, choosing, rows, mma, board.empty_truths, judge.without_other_sound),
+        label_aided=trained.settings.task.label_aided,
+        geometry=settings.judged_geometry,
+        alignment_geometry=settings.shown_geometry,
+        align_corners=settings.align_corners,
         checkpoint=trained.url,
         step=trained.step,
         data=data,
@@ -131,91 +114,82 @@ def evaluate(
     )
     on_result(result)
     storage.write_text(storage.join(out, EVALUATION), json.dumps(result, indent=2, allow_nan=False) + "\n")
-    examples.write(storage.join(out, EXAMPLES), choice.readout)
+    judge.examples.write(storage.join(out, EXAMPLES), choice.readout)
     return result
 
 
-class _Scoreboard:
-    """Scores of each row on each located sample, and the samples' groups."""
-
-    def __init__(self) -> None:
-        self.scores: dict[str, list[SampleScore]] = {}
-        self.groups: list[str | None] = []
-
-    def add(self, row: str, maps: Iterable[Map], truths: Sequence[Mask]) -> None:
-        scores = self.scores.setdefault(row, [])
-        scores.extend(score_map(heat, truth) for heat, truth in zip(maps, truths, strict=True))
-
-
 def _open(url: str, trained: Trained, settings: EvaluateSettings, device: torch.device) -> EvaluationSamples:
-    return EvaluationSamples(url, trained.settings.features, settings.map_size, settings.max_samples, device)
+    return EvaluationSamples(url, trained.settings.features, settings, device)
 
 
-def _score_batch(
-    board: _Scoreboard,
-    examples: Examples,
-    batch: Batch,
-    other_sounds: torch.Tensor | None,
-    model: TaskModel,
-    fresh: TaskModel,
-    choice: Choice,
-    settings: EvaluateSettings,
-) -> None:
-    """Score every row on the located samples of a batch, and keep examples."""
+class _Judge:
+    """Scores every row on the located samples of each batch, and keeps examples.
 
-    def read(name: ReadoutName, task_model: TaskModel, waveform: torch.Tensor) -> Map:
-        maps: Map = build_readout(name, settings)(task_model, batch.frames, waveform).cpu().numpy()
-        return maps
+    Attributes:
+        without_other_sound: located samples for which no sound could be found that does not belong to their image; the
+            row `shuffled audio` is left out where there are any, for rows are judged on the same samples.
+    """
 
-    places = [place for place, truth in enumerate(batch.truths) if truth is not None]
-    if not places:
-        if len(examples) < examples.limit:
-            examples.add(batch, read(choice.readout, model, batch.waveform))
-        return
-    if other_sounds is not None:
-        other_sounds = other_sounds[places]
-    batch = batch.select(places)
-    truths = [truth for truth in batch.truths if truth is not None]
-    grid = model.model.tokens.visual_grid
-    board.groups.extend(metadata.group for metadata in batch.metadata)
-    for name in dict.fromkeys((*settings.readouts, choice.readout)):
-        if points_into_frame(name, settings):
-            maps = read(name, model, batch.waveform)
-            board.add(name, maps, truths)
-            if name == choice.readout:
-                examples.add(batch, maps)
-                grid = (maps.shape[1], maps.shape[2])
-    board.add(CENTRE, _repeat(centre_disc(settings.map_size), len(truths)), truths)
-    if choice.mean_box is not None:
-        board.add(MEAN_BOX, _repeat(choice.mean_box, len(truths)), truths)
-    board.add(SALIENCY, saliency(choice.saliency, batch.middle.float() / 255).cpu().numpy(), truths)
-    board.add(UNTRAINED, read(choice.readout, fresh, batch.waveform), truths)
-    if other_sounds is not None:
-        board.add(SHUFFLED, read(choice.readout, model, other_sounds), truths)
-    board.add(ORACLE, (oracle_map(truth, grid) for truth in truths), truths)
+    def __init__(
+        self, trained: Trained, choice: Choice, settings: EvaluateSettings, samples: EvaluationSamples
+    ) -> None:
+        self.board = Scoreboard(settings.align_corners)
+        self.examples = Examples(settings.examples, settings.map_size)
+        self.model = trained.task_model
+        self.fresh = untrained(trained.settings, samples.device, settings.seed)
+        self.choice, self.settings, self.samples = choice, settings, samples
+        metadata = [known.metadata for known in samples.known()]
+        self.other_sounds = choose_other_sounds(metadata)
+        self.without_other_sound = sum(
+            other is None and one.boxes is not None for other, one in zip(self.other_sounds, metadata, strict=True)
+        )
+
+    def see(self, places: range, batch: Batch) -> None:
+        """Score a batch of samples, which lie at these places of the shard set."""
+        located = [number for number, truth in enumerate(batch.truths) if truth is not None]
+        if not located:
+            if len(self.examples) < self.examples.limit:
+                self.examples.add(batch, self._read(self.choice.readout, self.model, batch)[0])
+            return
+        batch = batch.select(located)
+        truths = [truth for truth in batch.truths if truth is not None]
+        self.board.begin((metadata.group for metadata in batch.metadata), truths)
+        grid = self._score_readouts(batch)
+        size, readout = self.settings.map_size, self.choice.readout
+        self.board.add(CENTRE, _repeat(centre_disc(size), len(truths)), truths)
+        if self.choice.mean_box is not None:
+            self.board.add(MEAN_BOX, _repeat(self.choice.mean_box, len(truths)), truths)
+        salient = saliency(self.choice.saliency, batch.middle.float() / 255)
+        self.board.add(SALIENCY, salient.cpu().numpy(), truths)
+        maps, attribution = self._read(readout, self.fresh, batch)
+        self.board.add(UNTRAINED, maps, truths, attribution)
+        if not self.without_other_sound:
+            others = [other for number in located if (other := self.other_sounds[places[number]]) is not None]
+            unlike = replace(batch, waveform=self.samples.sounds(others))
+            maps, attribution = self._read(readout, self.model, unlike)
+            self.board.add(SHUFFLED, maps, truths, attribution)
+        self.board.add(ORACLE, (oracle_map(truth, grid) for truth in truths), truths)
+
+    def _score_readouts(self, batch: Batch) -> tuple[int, int]:
+        """Score all readouts; gives the grid of the chosen one's maps."""
+        truths = [truth for truth in batch.truths if truth is not None]
+        grid = self.model.model.tokens.visual_grid
+        for name in dict.fromkeys((*self.settings.readouts, self.choice.readout)):
+            if points_into_frame(name, self.settings):
+                maps, attribution = self._read(name, self.model, batch)
+                self.board.add(name, maps, truths, attribution)
+                if name == self.choice.readout:
+                    self.examples.add(batch, maps)
+                    grid = (maps.shape[1], maps.shape[2])
+        return grid
+
+    def _read(self, name: ReadoutName, model: TaskModel, batch: Batch) -> tuple[Map, Attribution | None]:
+        readout = build_readout(name, self.settings)
+        if isinstance(readout, IntegratedGradientsReadout):
+            attribution = readout.attribute(model, batch.frames, batch.waveform)
+            return attribution.maps.cpu().numpy(), attribution
+        return readout(model, batch.frames, batch.waveform).cpu().numpy(), None
 
 
 def _repeat(heat: Map, times: int) -> Iterator[Map]:
     return (np.asarray(heat) for _ in range(times))
-
-
-def _rows(board: _Scoreboard, choice: Choice, settings: EvaluateSettings) -> list[EvaluationRow]:
-    def row(
-        name: str,
-        kind: Literal["readout", "model", "control", "ceiling"],
-        scores_of: str | None = None,
-        readout: str | None = None,
-    ) -> EvaluationRow:
-        scores = board.scores.get(scores_of or name, [])
-        return {**average(name, scores, board.groups), "kind": kind, "readout": readout}
-
-    return [
-        *(row(name, "readout") for name in settings.readouts),
-        row(MODEL, "model", choice.readout, choice.readout),
-        row(CENTRE, "control"),
-        row(MEAN_BOX, "control"),
-        row(SALIENCY, "control", readout=choice.saliency),
-        row(UNTRAINED, "control", readout=choice.readout),
-        row(SHUFFLED, "control", readout=choice.readout),
-        row(ORACLE, "ceiling"),
-    ]

@@ -1,7 +1,8 @@
 """Samples of a shard set, in batches, with the truth about where they sound."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,22 +10,25 @@ from torch import Tensor
 
 from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.decode import DecodedSample, decode_sample
+from pipeline.stream.members import Sample
 from pipeline.stream.read_plan import decode_spec
 from pipeline.stream.shard_set import ShardSet
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the model sees them, without augmentation: the centre square and all of the sound.
+    """Samples as the model sees them, without augmentation: a square of each frame and all of the sound.
 
     Attributes:
         keys, metadata: one a sample.
         pixels: uint8 [B, T, 3, K, K].
         waveform: [B, C, S] in −1..1.
-        truths: mask [S, S] of the boxes of what sounds; None where nobody knows, or where it lies outside the square.
+        truths: mask [S, S] of the boxes of what sounds; None where nobody knows. It is empty where they have no area or
+            lie outside the square.
     """
 
     keys: list[str]
@@ -55,17 +59,28 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class KnownSample:
+    """What is remembered of a sample that was read.
+
+    Attributes:
+        contents: a hash of its pictures and its sound.
+    """
+
+    metadata: SampleMetadata
+    contents: bytes
+
+
 class EvaluationSamples:
     """The samples of a shard set that are evaluated, in its own order."""
 
-    def __init__(
-        self, url: str, features: FeatureSettings, map_size: int, limit: int | None, device: torch.device
-    ) -> None:
+    def __init__(self, url: str, features: FeatureSettings, settings: EvaluateSettings, device: torch.device) -> None:
         self.shards = ShardSet.open(url)
         self.spec = decode_spec(features, augment=False)
-        self.map_size = map_size
+        self.settings = settings
         self.device = device
-        self.count = len(self.shards) if limit is None else min(limit, len(self.shards))
+        self.count = min(settings.max_samples or len(self.shards), len(self.shards))
+        self._known: dict[int, KnownSample] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -75,52 +90,57 @@ class EvaluationSamples:
         for start in range(0, self.count, size):
             yield self.read(range(start, min(start + size, self.count)))
 
-    def read(self, indices: Sequence[int]) -> Batch:
+    def read(self, indices: Sequence[int], judged: bool = True) -> Batch:
         """The samples at these places of the shard set.
+
+        Args:
+            judged: frames with boxes get the geometry that maps are judged in; else all get the other one.
 
         Raises:
             ShardSetError: one of them can't be decoded, or does not fit what the model was trained on.
         """
-        decoded = [self._decode(index) for index in indices]
+        decoded = [self._decode(index, judged) for index in indices]
         return Batch(
             [sample.key for sample in decoded],
             [sample.metadata for sample in decoded],
             torch.from_numpy(np.stack([sample.frames for sample in decoded])).to(self.device),
-            torch.stack([_waveform(sample) for sample in decoded]).to(self.device),
+            self._waveforms(decoded),
             [self._truth(sample) for sample in decoded],
         )
 
-    def other_sounds(self, start: int, batch: Batch) -> Tensor | None:
-        """Waveforms [B, C, S] of other samples for a batch that begins at place `start`: each sample gets the sound of
-        the one half the set away, or of the next behind it that doesn't share its group. None where all samples are of
-        one group.
-        """
-        sounds = []
-        for place, metadata in enumerate(batch.metadata):
-            index = start + place
-            for step in range(self.count):
-                partner = self._decode((index + self.count // 2 + step) % self.count)
-                same_group = metadata.group is not None and partner.metadata.group == metadata.group
-                if partner.key != batch.keys[place] and not same_group:
-                    break
-            else:
-                return None
-            sounds.append(_waveform(partner))
-        return torch.stack(sounds).to(self.device)
+    def sounds(self, indices: Sequence[int]) -> Tensor:
+        """Only the waveforms [B, C, S] of the samples at these places."""
+        return self._waveforms([self._decode(index, judged=False) for index in indices])
 
-    def _decode(self, index: int) -> DecodedSample:
+    def known(self) -> list[KnownSample]:
+        """What is known of each sample; those that were not decoded before are read for it."""
+        for index in range(self.count):
+            if index not in self._known:
+                self._remember(index, self.shards.read(index))
+        return [self._known[index] for index in range(self.count)]
+
+    def _remember(self, index: int, sample: Sample) -> None:
+        contents = hashlib.blake2b(digest_size=16)
+        for part in (*sample.images, sample.clip or b"", sample.audio):
+            contents.update(part)
+        self._known[index] = KnownSample(sample.metadata, contents.digest())
+
+    def _decode(self, index: int, judged: bool) -> DecodedSample:
+        sample = self.shards.read(index)
+        if index not in self._known:
+            self._remember(index, sample)
+        located = judged and sample.metadata.boxes is not None
+        geometry = self.settings.judged_geometry if located else self.settings.shown_geometry
         try:
-            return decode_sample(self.shards.read(index), self.spec)
+            return decode_sample(sample, replace(self.spec, geometry=geometry))
         except ValueError as error:
             raise ShardSetError(f"{self.shards.url}: {error}") from error
 
     def _truth(self, sample: DecodedSample) -> Mask | None:
-        if not sample.metadata.boxes:
-            return None
-        mask = draw_boxes(crop_boxes(sample.metadata.boxes, sample.square), self.map_size)
-        return mask if mask.any() else None
+        boxes = sample.metadata.boxes
+        return None if boxes is None else draw_boxes(crop_boxes(boxes, sample.square), self.settings.map_size)
 
-
-def _waveform(sample: DecodedSample) -> Tensor:
-    """[C, S] in −1..1."""
-    return torch.from_numpy(sample.audio).float() / 32768
+    def _waveforms(self, decoded: Sequence[DecodedSample]) -> Tensor:
+        """[B, C, S] in −1..1."""
+        audio = np.stack([sample.audio for sample in decoded])
+        return torch.from_numpy(audio).to(self.device).float() / 32768

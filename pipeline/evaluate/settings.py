@@ -5,6 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from pipeline.errors import SettingsError
+from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
 Direction = Literal["audio_to_visual", "visual_to_audio", "both"]
@@ -45,6 +46,16 @@ class AttentionSettings(Settings):
     """Added to both sides of Eq. 7 before the logarithm of their ratio; small beside 1/tokens."""
 
 
+class IntegratedGradientsSettings(Settings):
+    """How exactly the readout `integrated_gradients` integrates."""
+
+    residue: float = Field(default=0.05, gt=0)
+    """Steps are doubled until the attributions of a sample add up to the difference between its logit and that of the
+    blurred frame, to within this share of the difference."""
+    most_steps: int = Field(default=128, ge=8)
+    """Not more steps than this, each a pass forward and back; what does not add up by then is counted and told."""
+
+
 class EvaluateSettings(Settings):
     """What is read out of a trained model, and how it is judged."""
 
@@ -62,14 +73,23 @@ class EvaluateSettings(Settings):
         min_length=1,
     )
     """Ways to make a map, a row each; the best on the validation split becomes the row `model`. `region_occlusion` and
-    `occlusion` (single tokens) run the encoder once for each visual token; `integrated_gradients` runs the model eight
-    times, the others once or twice."""
+    `occlusion` (single tokens) run the encoder once for each visual token; `integrated_gradients` runs the model 9 to
+    `integrated_gradients.most_steps` + 1 times, the others once or twice."""
     saliency: tuple[SaliencyName, ...] = Field(
         default=("spectral_residual", "frequency_tuned", "centre_surround"), min_length=1
     )
     """Ways to tell what stands out of the frame without hearing anything; the best on the validation split becomes the
     row `image saliency`."""
     attention: AttentionSettings = AttentionSettings()
+    integrated_gradients: IntegratedGradientsSettings = IntegratedGradientsSettings()
+    geometry: Geometry | None = None
+    """How frames become the model's square: `squash` (the whole frame, its sides scaled apart), `letterbox` (the whole
+    frame between black bars) or `centre` (the centre square; boxes are cut to it). Unless given, frames with boxes are
+    squashed, as the public evaluators of VGG-SS and Flickr-SoundNet do, and all others are cut as in training: those of
+    multi-modal alignment, of data without boxes, and of `gavt localize`."""
+    align_corners: bool = False
+    """How maps are resized to `map_size`. Off, as the code of VGG-SS (LVS) does; EZ-VSL and what builds on it have it
+    on, which moves cIoU_adap of 7×7 maps by some points."""
     batch_size: int = Field(default=32, gt=0)
     map_size: int = Field(default=224, ge=16)
     """Height and width in pixels at which maps are judged; published figures use 224."""
@@ -80,6 +100,16 @@ class EvaluateSettings(Settings):
     """Evaluate at most so many samples of each split; all by default."""
     seed: int = Field(default=0, ge=0)
     """Draws the noise of Eq. 7, the pairs of multi-modal alignment and the weights of the untrained network."""
+
+    @property
+    def judged_geometry(self) -> Geometry:
+        """Of frames with boxes."""
+        return self.geometry or "squash"
+
+    @property
+    def shown_geometry(self) -> Geometry:
+        """Of all other frames: as in training unless told otherwise."""
+        return self.geometry or "centre"
 
 
 def readout_name(text: str, place: str) -> ReadoutName:

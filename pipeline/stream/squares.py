@@ -70,25 +70,29 @@ def square_of_image(content: bytes, cut: Cut, target: Pixels) -> Box:
             image = ImageOps.exif_transpose(image)
         image.load()
         pixels = image if image.mode == "RGB" else image.convert("RGB")
-    width, height = pixels.size
-    if cut.geometry == "centre":  # from the picture as it is, so that no pixel outside the square bleeds in
-        side = min(width, height)
-        left, top = cut.offsets(width, height, side)
-        box = box_of(left, top, side, width, height)
-        if (side, side) != (size, size) or side != max(width, height):
-            within = (left, top, left + side, top + side)
-            pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=within)
-    else:
-        columns, rows = cut.scaled(width, height, size)
-        left, top = cut.offsets(columns, rows, size)
-        box = box_of(left, top, size, columns, rows)
-        pixels = pixels.resize((columns, rows), Image.Resampling.BILINEAR)
-        if (columns, rows) != (size, size):
-            pixels = pixels.crop((left, top, left + size, top + size))  # what lies outside becomes black
+    pixels, box = cut_square(pixels, cut, size)
     for band, name in enumerate("RGB"):
         # each colour by itself takes a third of the time of all, turned round
         target[band] = np.frombuffer(pixels.tobytes("raw", name), np.uint8).reshape(size, size)
     return box
+
+
+def cut_square(pixels: Image.Image, cut: Cut, size: int) -> tuple[Image.Image, Box]:
+    """An upright RGB picture as a square of `size` pixels, and the square's box as of `square_of_image`."""
+    width, height = pixels.size
+    if cut.geometry == "centre":  # from the picture as it is, so that no pixel outside the square bleeds in
+        side = min(width, height)
+        left, top = cut.offsets(width, height, side)
+        if (side, side) != (size, size) or side != max(width, height):
+            within = (left, top, left + side, top + side)
+            pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=within)
+        return pixels, box_of(left, top, side, width, height)
+    columns, rows = cut.scaled(width, height, size)
+    left, top = cut.offsets(columns, rows, size)
+    pixels = pixels.resize((columns, rows), Image.Resampling.BILINEAR)
+    if (columns, rows) != (size, size):
+        pixels = pixels.crop((left, top, left + size, top + size))  # what lies outside becomes black
+    return pixels, box_of(left, top, size, columns, rows)
 
 
 def square_of_frame(

@@ -19,4 +19,11 @@ class MmaSettings(Settings):
     own and with another's, which costs only the encoder again and learns from half the samples."""
     negatives: Literal["any", "unlike"] = "any"
     """`any`: the other frame is any of the group (the paper). `unlike`: never one that is known to show everything that
-    sounds (`visible`, else `labels`, of the sample)."""
+    sounds (`visible`, else `labels`, of the sample); what comes of it is then label-aided."""
+
+    @property
+    def label_aided(self) -> str | None:
+        """What must stand beside every figure of a model that was trained so; None where no label was looked at."""
+        if self.negatives == "any":
+            return None
+        return f"label-aided: class names chose the mismatched pairs of training (task.negatives={self.negatives})"

@@ -58,10 +58,10 @@ class MapGrid:
         device, settings = self._group.device, self._settings
         if self._batch is None:
             assert settings.data.validation is not None
-            size = settings.evaluate.map_size
-            samples = EvaluationSamples(settings.data.validation, settings.features, size, None, device)
+            whole = settings.evaluate.model_copy(update={"max_samples": None})
+            samples = EvaluationSamples(settings.data.validation, settings.features, whole, device)
             shown = min(_SAMPLES, len(samples))
-            self._batch = samples.read([len(samples) * place // shown for place in range(shown)])
+            self._batch = samples.read([len(samples) * place // shown for place in range(shown)], judged=False)
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
         readout = build_readout(DEFAULT_READOUT, settings.evaluate)

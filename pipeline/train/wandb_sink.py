@@ -157,6 +157,8 @@ class WandbSink:
         tell(_where(resolved, address, chosen_id, home))
         wandb_run.define_metric(STEP)
         wandb_run.define_metric("*", step_metric=STEP)
+        if settings.task.label_aided is not None:
+            wandb_run.summary["label_aided"] = settings.task.label_aided
         if resolved == "online":
             last_step = int(wandb_run.starting_step) - 1
             _mark_sent(folder)  # the records in them come from metrics.jsonl now

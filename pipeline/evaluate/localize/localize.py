@@ -10,11 +10,11 @@ from cluster import storage
 from cluster.scratch import scratch_folder
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.device import pick_device
-from pipeline.evaluate.localisation import EVALUATION
 from pipeline.evaluate.localize.overlay_video import write_overlay_video
 from pipeline.evaluate.localize.strip import draw_strip
 from pipeline.evaluate.localize.track import MapTrack, make_track
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, points_into_frame
+from pipeline.evaluate.result import EVALUATION
 from pipeline.evaluate.run_places import run_folder
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, readout_name
 from pipeline.train.load import load_trained
@@ -25,12 +25,14 @@ Progress = Callable[[str, float, float], None]
 
 
 class Localized(TypedDict):
-    """What was written: full paths, and how the maps were made."""
+    """What was written: full paths, and how the maps were made. `not_finite` counts the maps with NaN or infinite
+    values, which show no heat."""
 
     overlay: str
     strip: str
     maps: str
     moments: int
+    not_finite: int
     readout: str
     checkpoint: str
     step: int
@@ -50,7 +52,8 @@ def localize(
         overlay.mp4    the video with its sound and the heat map over it (H.264, AAC)
         strip.png      up to eight moments side by side
         maps.npz       maps [T, h, w] float32, times_s [T], match [T] (probability that sound and frame belong
-                       together), square [4] (the part of the upright frame under the maps, x1 y1 x2 y2 in 0–1), readout
+                       together), square [4] (where in the upright frame the maps lie, x1 y1 x2 y2 in 0–1, beyond it
+                       where evaluate.geometry=letterbox has bars), readout
 
     Args:
         source: a video file, local or s3://.
@@ -80,6 +83,7 @@ def localize(
             build_readout(name, settings),
             every_s,
             device,
+            settings.shown_geometry,
             lambda done, total: progress("mapping", done, total),
         )
         with scratch_folder("gavt-localize-") as scratch:
@@ -95,6 +99,7 @@ def localize(
         strip=storage.join(out, STRIP),
         maps=storage.join(out, MAPS),
         moments=len(track.times_s),
+        not_finite=track.not_finite,
         readout=name,
         checkpoint=trained.url,
         step=trained.step,

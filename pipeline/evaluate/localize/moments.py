@@ -13,9 +13,10 @@ from torch import Tensor
 from pipeline.evaluate.localize.shown import shown
 from pipeline.evaluate.localize.video_stream import Picture, Pixels
 from pipeline.features.frame_times import FrameTimes
-from pipeline.features.settings import FeatureSettings
+from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.prepare.video_file import VideoFile
 from pipeline.samples.metadata import Box
+from pipeline.stream.squares import Cut, cut_square
 
 _ROWS = 480
 """Height at which frames are handed to the model's crop, as in the paper's stored frames."""
@@ -61,7 +62,7 @@ class Moment:
     Attributes:
         time_s: seconds from the video's zero; the middle frame is on screen then.
         frames: T squares, uint8 [3, K, K] each.
-        square: the part of the upright middle frame that the model sees, `[x1, y1, x2, y2]` in 0–1.
+        square: what of the upright middle frame the model sees, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
     """
 
     time_s: Fraction
@@ -77,7 +78,9 @@ class _Square:
     box: Box
 
 
-def moments_of(video: VideoFile, wanted: Sequence[Fraction], places: FramePlaces, size: int) -> Iterator[Moment]:
+def moments_of(
+    video: VideoFile, wanted: Sequence[Fraction], places: FramePlaces, size: int, geometry: Geometry = "centre"
+) -> Iterator[Moment]:
     """Each wanted moment (s from the video's zero, rising) until the video is over, in one pass.
 
     Where a frame would lie before the first picture or behind the last, it is that one. Only the squares that a later
@@ -85,6 +88,7 @@ def moments_of(video: VideoFile, wanted: Sequence[Fraction], places: FramePlaces
 
     Args:
         size: K, side of the squares in pixels.
+        geometry: how a picture becomes its square.
     """
     due = sorted((time + offset, place) for place, offset in enumerate(places.offsets_s) for time in wanted)
     waiting: list[deque[_Square]] = [deque() for _ in places.offsets_s]
@@ -94,20 +98,14 @@ def moments_of(video: VideoFile, wanted: Sequence[Fraction], places: FramePlaces
         if over and place == places.middle:
             continue  # no map of a moment without a picture; what others still need comes after it
         if latest is None or latest[0] is not picture:
-            latest = (picture, _square(picture.pixels(_ROWS), size))
+            latest = (picture, _square(picture.pixels(_ROWS), size, geometry))
         waiting[place].append(latest[1])
         if all(waiting):
             squares = [queue.popleft() for queue in waiting]
             yield Moment(next(times), [one.pixels for one in squares], squares[places.middle].box)
 
 
-def _square(pixels: Pixels, size: int) -> _Square:
-    """The centre square, scaled as samples of a shard are."""
-    height, width = pixels.shape[:2]
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    image = Image.fromarray(pixels).resize(
-        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-    )
-    box = (left / width, top / height, (left + side) / width, (top + side) / height)
+def _square(pixels: Pixels, size: int, geometry: Geometry) -> _Square:
+    """The square that the model sees, as samples of a shard become one."""
+    image, box = cut_square(Image.fromarray(pixels), Cut(geometry), size)
     return _Square(torch.from_numpy(np.array(image).transpose(2, 0, 1).copy()), box)

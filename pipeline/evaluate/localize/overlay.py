@@ -21,20 +21,22 @@ def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0) -> P
     Args:
         pixels: RGB [H, W, 3].
         heat: [h, w] in 0–1; 0 lets the frame through.
-        square: the part of the frame that the map covers, `[x1, y1, x2, y2]` in 0–1; it gets a thin light border where
-            the frame is larger.
+        square: where in the frame the map lies, `[x1, y1, x2, y2]` in 0–1; it gets a thin light border where the frame
+            is larger. What lies beyond the frame is left out.
         strength: 0–1, opacity of everything.
     """
     height, width = pixels.shape[:2]
     left, right = round(square[0] * width), round(square[2] * width)
     top, bottom = round(square[1] * height), round(square[3] * height)
-    level = (resize_map(heat, (bottom - top, right - left)).clip(0, 1) * 255).astype(np.uint8)
+    whole = resize_map(heat, (bottom - top, right - left))
+    inside = whole[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    level = (inside.clip(0, 1) * 255).astype(np.uint8)
     # in whole 256ths: 255 · 256 still fits into uint16, and tables are several times faster than floats
     opacity = np.arange(256, dtype=np.float32) / 255 * (_STRONGEST * strength)
     kept = np.rint((1 - opacity) * 256).astype(np.uint16)
     added = np.floor(_COLOURS * (opacity * 256)[:, None]).astype(np.uint16)
     drawn: Pixels = pixels.copy()
-    part = drawn[top:bottom, left:right]
+    part = drawn[max(top, 0) : bottom, max(left, 0) : right]
     part[:] = (part * np.take(kept, level)[..., None] + np.take(added, level, axis=0)) >> 8
     _draw_border(drawn, left, top, right, bottom)
     return drawn

@@ -14,7 +14,7 @@ from pipeline.errors import MediaError
 from pipeline.evaluate.localize.moments import FramePlaces, moments_of
 from pipeline.evaluate.metrics.resize import Map
 from pipeline.evaluate.readouts.readout import Readout
-from pipeline.features.settings import FeatureSettings
+from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.prepare.audio import read_windows
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
@@ -35,7 +35,7 @@ class MapTrack:
         times_s: [T] seconds from the video's zero, rising.
         maps: [T, h, w] as the readout gives them.
         match: [T] probability that sound and frame belong together, as the model sees it.
-        square: the part of the upright frame that the maps lie over, `[x1, y1, x2, y2]` in 0–1.
+        square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -57,8 +57,13 @@ class MapTrack:
         return blended
 
     def match_at(self, time_s: float) -> float:
-        """The probability of a match at any time."""
-        return float(np.interp(time_s, self.times_s, self.match))
+        """The probability of a match at any time; none where the model's answer is not finite."""
+        return float(np.interp(time_s, self.times_s, np.nan_to_num(self.match)))
+
+    @property
+    def not_finite(self) -> int:
+        """Maps with NaN or infinite values."""
+        return int((~np.isfinite(self.maps).all(axis=(1, 2))).sum())
 
 
 def make_track(
@@ -68,6 +73,7 @@ def make_track(
     readout: Readout,
     every_s: float,
     device: torch.device,
+    geometry: Geometry,
     advance: Callable[[float, float], None],
 ) -> MapTrack:
     """Maps every `every_s` seconds, each from the frame then displayed, the model's other frames around it, and the
@@ -92,7 +98,7 @@ def make_track(
         duration = pictures_from.duration_s
         step = Fraction(every_s).limit_denominator(1000)
         wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
-        for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size), _AT_ONCE):
+        for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size, geometry), _AT_ONCE):
             windows = read_windows(sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe)
             pairs = zip(shown, windows, strict=True)
             heard = [(moment, window) for moment, window in pairs if not isinstance(window, Reason)]
@@ -123,7 +129,9 @@ def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
 
 def unit_range(heat: Map) -> Map:
     """A map scaled for the eye: its median and all below become 0, so that half of the picture stays clear, its maximum
-    1; one that says the same everywhere becomes 0."""
+    1; one that says the same everywhere, or is not finite, becomes 0."""
+    if not np.isfinite(heat).all():
+        return np.zeros_like(heat)
     low, high = float(np.median(heat)), float(heat.max())
     scaled: Map = ((heat - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(heat)
     return scaled

@@ -2,7 +2,9 @@
 
 Those threshold a map at `sort(flat)[N // 2]` and count what is above, which is the upper half of the area as long as no
 two values are equal. Maps with many equal values (zeros above all) would get a smaller area by it, or all of it, and
-another score for no better map; here the predicted area is always exactly the upper half, see `area.highest`.
+another score for no better map; here the predicted area is always exactly the upper half, see `area.highest`. For
+cIoU_adap the code of IS3 counts what is above `sort(flat)[N − area]`, one pixel less than the truth has; here it is as
+many. A truth without any area (a box of VGG-SS without one) is a failure here as there.
 """
 
 import itertools
@@ -19,7 +21,10 @@ SUCCESS = 0.5
 
 
 def consensus_iou(predicted: Mask, truth: npt.NDArray[np.generic]) -> float:
-    """`Σ(P·G) / (ΣG + Σ P·[G == 0])` of one sample; `truth` is a mask, or weights in 0–1 where annotators disagree."""
+    """`Σ(P·G) / (ΣG + Σ P·[G == 0])` of one sample; `truth` is a mask, or weights in 0–1 where annotators disagree.
+    Zero where the truth is empty."""
+    if not truth.any():
+        return 0.0
     if truth.dtype == np.bool_:
         inside = int(np.count_nonzero(np.logical_and(predicted, truth)))
         union = int(np.count_nonzero(truth)) + int(np.count_nonzero(predicted)) - inside

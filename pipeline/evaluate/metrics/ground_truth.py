@@ -11,11 +11,11 @@ Mask = npt.NDArray[np.bool_]
 
 
 def crop_boxes(boxes: Sequence[Box], square: Box) -> list[Box]:
-    """Boxes of the upright image, in 0–1 of the part `square` of it that the model sees; those outside fall away.
+    """Boxes of the upright image, in 0–1 of the square that the model sees; those outside it or without area fall away.
 
     Args:
         boxes: `[x1, y1, x2, y2]` in 0–1 of the upright image.
-        square: the part that the model sees, in the same units.
+        square: where the square lies, in the same units; beyond 0–1 where it has bars.
     """
     left, top, right, bottom = square
     width, height = right - left, bottom - top

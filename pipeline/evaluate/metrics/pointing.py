@@ -9,5 +9,5 @@ from pipeline.evaluate.metrics.ground_truth import Mask
 
 def points_at(heat: npt.NDArray[np.floating], truth: Mask) -> bool:
     """Whether the maximum of the map [S, S] lies inside the truth [S, S] (the pointing game of Zhang et al. 2016,
-    without its tolerance)."""
-    return bool(truth[highest_pixel(heat)])
+    without its tolerance). A map that is not finite points nowhere."""
+    return bool(np.isfinite(heat).all() and truth[highest_pixel(heat)])

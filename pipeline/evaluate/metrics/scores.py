@@ -19,7 +19,7 @@ class Row(TypedDict):
 
     `pointing` is the share of maps whose maximum lies on what sounds; `ciou`, `auc` take the upper half of the area
     as predicted, `ciou_adap` as much area as the truth has; `iiou`, `iiou_adap` are those two over all sounds of an
-    image.
+    image. `not_finite` counts the maps with NaN or infinite values, each of them a failure in all figures.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Row(TypedDict):
     ciou_adap: float | None
     iiou: float | None
     iiou_adap: float | None
+    not_finite: int
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,21 @@ class SampleScore:
     pointing: bool
     ciou: float
     ciou_adap: float
+    finite: bool = True
 
 
-def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
-    """Judge one map [h, w] at the size of its truth [S, S], which must not be empty."""
-    resized = heat if heat.shape == truth.shape else resize_map(heat, (truth.shape[0], truth.shape[1]))
+def score_map(heat: npt.NDArray[np.floating], truth: Mask, align_corners: bool = False) -> SampleScore:
+    """Judge one map [h, w] at the size of its truth [S, S]. A failure in all respects: a map that is not finite, and
+    any map of a truth that is empty."""
+    if not np.isfinite(heat).all():
+        return SampleScore(pointing=False, ciou=0.0, ciou_adap=0.0, finite=False)
+    resized = heat if heat.shape == truth.shape else resize_map(heat, (truth.shape[0], truth.shape[1]), align_corners)
     return SampleScore(points_at(resized, truth), half_area_ciou(resized, truth), adaptive_ciou(resized, truth))
 
 
 def empty_row(name: str) -> Row:
     """A row without figures."""
-    return Row(name=name, pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None)
+    return Row(name=name, pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None, not_finite=0)
 
 
 def score_row(
@@ -62,7 +67,7 @@ def score_row(
     Args:
         name: name of the row.
         maps: [h, w] each; taken one at a time, resized bilinearly to the truth's size.
-        truths: [S, S] each, none of them empty.
+        truths: [S, S] each.
         groups: for `iiou`, the image that samples share.
     """
     return average(name, [score_map(heat, truth) for heat, truth in zip(maps, truths, strict=True)], groups)
@@ -82,4 +87,5 @@ def average(name: str, scores: Sequence[SampleScore], groups: Sequence[str | Non
         ciou_adap=success_rate(adaptive),
         iiou=interactive_iou(cious, groups),
         iiou_adap=interactive_iou(adaptive, groups),
+        not_finite=sum(not score.finite for score in scores),
     )

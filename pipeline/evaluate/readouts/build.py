@@ -30,7 +30,7 @@ def build_readout(name: ReadoutName, settings: EvaluateSettings) -> Readout:
         case "gradient_weighted":
             return GradientWeightedReadout()
         case "integrated_gradients":
-            return IntegratedGradientsReadout()
+            return IntegratedGradientsReadout(settings.integrated_gradients)
         case "occlusion":
             return OcclusionReadout(name, radius=0)
         case "region_occlusion":

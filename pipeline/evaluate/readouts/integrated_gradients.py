@@ -1,23 +1,51 @@
 """Which pixels the answer rests on, by gradients along a path from a blurred frame to the frame."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.evaluate.blur import gaussian_blur
+from pipeline.evaluate.settings import IntegratedGradientsSettings
 from pipeline.tasks.mma import TaskModel
 
-_STEPS = 8
+_FIRST_STEPS = 8
 _BARE_SIGMA = 0.19
 """Blur of the frame that shows no objects, as a share of its side: what is smaller is gone."""
 _OBJECT_SIGMA = 0.08
 """Blur of the map, as a share of its side: single pixels say little, their sum over an object much."""
 _FINEST_GRID = 32
+_ROUNDING = 1e-3
+"""Logits by which sums of float32 may miss a difference of nearly nothing."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Maps with how well they add up.
+
+    Attributes:
+        maps: [B, g, g], in logits.
+        steps: [B] into how many the path was cut.
+        difference: [B] the logit of the frame less that of the blurred frame.
+        residue: [B] by how much the attributions miss the difference, in logits.
+        missed: [B] whether that is more than was allowed.
+    """
+
+    maps: Tensor
+    steps: Tensor
+    difference: Tensor
+    residue: Tensor
+    missed: Tensor
 
 
 class IntegratedGradientsReadout:
     """Integrated gradients (Sundararajan, Taly and Yan 2017) of the match logit with respect to the frame's pixels,
     from the same frame strongly blurred; summed over colours and smoothed.
+
+    Attributions of all pixels add up to the difference between the two frames' logits (completeness) once the path is
+    cut finely enough. Eight steps may miss it by most of it, so their number is doubled for each sample by itself until
+    its sum is near enough, or there are as many as allowed.
 
     A convolutional embedder may gather what it knows of an object in one token beside it. Maps over tokens then point
     past the object; going back to the pixels undoes that.
@@ -25,17 +53,69 @@ class IntegratedGradientsReadout:
 
     name = "integrated_gradients"
 
-    @torch.enable_grad()
+    def __init__(self, settings: IntegratedGradientsSettings) -> None:
+        self.settings = settings
+
     def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
         """Maps [B, g, g] with g at most 32, in logits; finer than the visual tokens."""
+        return self.attribute(task_model, frames, waveform).maps
+
+    def attribute(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Attribution:
+        """The maps, and how well they add up. Not more samples than those of the batch go through the model at once.
+
+        The integral is the trapezoidal rule's, whose points are still of use when the steps are halved.
+        """
         side = frames.shape[-1]
         bare = gaussian_blur(frames.flatten(0, 1), _BARE_SIGMA * side).view_as(frames)
-        total = torch.zeros_like(frames)
-        for step in range(_STEPS):
-            between = (bare + (frames - bare) * ((step + 0.5) / _STEPS)).requires_grad_()
-            logit = task_model.match_logit(task_model.model.encode(between, waveform).tokens)
-            (gradient,) = torch.autograd.grad(logit.sum(), between)
-            total += gradient
-        shares = ((frames - bare) * total / _STEPS)[:, frames.shape[1] // 2].sum(dim=1)
+        path = _Path(task_model, bare, frames, waveform)
+        everyone = torch.arange(len(frames), device=frames.device)
+        ends = path.add(everyone, [0.0, 1.0], weight=0.5)
+        difference = ends[1] - ends[0]
+        allowed = self.settings.residue * difference.abs() + _ROUNDING
+        steps = torch.full_like(everyone, _FIRST_STEPS)
+        path.add(everyone, [step / _FIRST_STEPS for step in range(1, _FIRST_STEPS)])
+        count, missed = _FIRST_STEPS, everyone
+        while True:
+            residue = (path.attributions(steps).flatten(1).sum(1) - difference).abs()
+            missed = missed[residue[missed] > allowed[missed]]  # never a sample that is not finite: no step mends it
+            if not len(missed) or 2 * count > self.settings.most_steps:
+                break
+            count *= 2
+            path.add(missed, [step / count for step in range(1, count, 2)])
+            steps[missed] = count
+        shares = path.attributions(steps)[:, frames.shape[1] // 2].sum(dim=1)
         smooth = gaussian_blur(shares[:, None], _OBJECT_SIGMA * side)
-        return functional.adaptive_avg_pool2d(smooth, min(side, _FINEST_GRID))[:, 0]
+        maps = functional.adaptive_avg_pool2d(smooth, min(side, _FINEST_GRID))[:, 0]
+        return Attribution(maps, steps, difference, residue, residue > allowed)
+
+
+class _Path:
+    """Gradients of the match logit, summed over points of the straight line from `bare` to `frames`."""
+
+    def __init__(self, task_model: TaskModel, bare: Tensor, frames: Tensor, waveform: Tensor) -> None:
+        self.task_model, self.bare, self.frames = task_model, bare, frames
+        self.gradients = torch.zeros_like(frames)
+        with torch.no_grad():
+            self.sound = task_model.model.embed_sound(waveform)
+
+    @torch.enable_grad()
+    def add(self, samples: Tensor, places: list[float], weight: float = 1.0) -> Tensor:
+        """Add the gradients of some samples at places in 0–1 of the line; gives the logits there, [places, samples]."""
+        model = self.task_model.model
+        which = samples.repeat(len(places))
+        along = torch.tensor(places, device=samples.device).repeat_interleave(len(samples))
+        logits = []
+        at_once = len(self.frames)
+        for some, place in zip(torch.split(which, at_once), torch.split(along, at_once), strict=True):
+            bare, frames = self.bare[some], self.frames[some]
+            between = (bare + (frames - bare) * place.view(-1, 1, 1, 1, 1)).requires_grad_()
+            tokens, _ = model.encoder(model.fuse(model.embed_frames(between), self.sound[some]))
+            logit = self.task_model.match_logit(tokens)
+            (gradient,) = torch.autograd.grad(logit.sum(), between)
+            self.gradients.index_add_(0, some, gradient, alpha=weight)
+            logits.append(logit.detach())
+        return torch.cat(logits).view(len(places), len(samples))
+
+    def attributions(self, steps: Tensor) -> Tensor:
+        """[B, T, 3, H, W] once the line of each sample is cut into so many steps."""
+        return (self.frames - self.bare) * self.gradients / steps.view(-1, 1, 1, 1, 1)

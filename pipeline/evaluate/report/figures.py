@@ -1,10 +1,10 @@
 """The evaluation's figures, put into words, tiles and groups of rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.evaluate.localisation import MODEL, ORACLE, SOUND_BLIND
+from pipeline.evaluate.result import MODEL, ORACLE, SOUND_BLIND
 
 FIGURES = {
     "pointing": "pointing",
@@ -41,8 +41,14 @@ class Tile:
     mark: float | None = None
 
 
-def make_tiles(evaluation: Evaluation | None, records: Sequence[Mapping[str, Any]]) -> list[Tile]:
-    """The key figures that the run has so far."""
+def make_tiles(
+    evaluation: Evaluation | None, records: Sequence[Mapping[str, Any]], label_aided: bool = False
+) -> list[Tile]:
+    """The key figures that the run has so far.
+
+    Args:
+        label_aided: training looked at labels, which is said at each figure.
+    """
     tiles = []
     if evaluation is not None:
         tiles += [tile for tile in (_mma_tile(evaluation), *_pointing_tiles(evaluation)) if tile is not None]
@@ -58,6 +64,8 @@ def make_tiles(evaluation: Evaluation | None, records: Sequence[Mapping[str, Any
                 0.5,
             )
         )
+    if label_aided:
+        tiles = [replace(tile, label=f"{tile.label}, label-aided") for tile in tiles]
     if records and len(tiles) < 4:
         tiles.append(Tile("steps", f"{records[-1]['step']:,}", "of training"))
     return tiles
@@ -69,13 +77,17 @@ def mma_sentence(evaluation: Evaluation | None) -> str | None:
         return None
     mma = evaluation["mma"]
     text = f"Multi-modal alignment: {percent(mma['accuracy'])} of {mma['pairs']:,} pairs right (guessing: 50 %)."
+    prior = (
+        f"Silence is called a match in {percent(mma['silence'])} of cases, noise as loud as the sound in "
+        f"{percent(mma['noise'])}."
+    )
     if mma["ceiling"] is None:
-        return f"{text} The ceiling is unknown, because the data doesn't say what is visible."
+        return f"{text} The ceiling is unknown, because the data doesn't say what is visible. {prior}"
     share = mma["accuracy"] / mma["ceiling"]
     return (
         f"{text} Someone who recognises every visible and every sounding instrument could reach "
         f"{percent(mma['ceiling'])}: the other mismatched frames happen to show all that sounds. "
-        f"The model reaches {percent(share)} of that."
+        f"The model reaches {percent(share)} of that. {prior}"
     )
 
 

@@ -37,8 +37,8 @@ class Card:
     hit: bool | None
 
 
-def make_cards(examples: Mapping[str, npt.NDArray[np.generic]]) -> list[Card]:
-    """Cards of the samples in `evaluation_maps.npz`."""
+def make_cards(examples: Mapping[str, npt.NDArray[np.generic]], align_corners: bool) -> list[Card]:
+    """Cards of the samples in `evaluation_maps.npz`; `align_corners` as in the evaluation."""
     cards = []
     for place, key in enumerate(examples["keys"]):
         frame = np.array(Image.fromarray(np.asarray(examples["frames"][place], dtype=np.uint8)).resize((_SIDE, _SIDE)))
@@ -53,7 +53,7 @@ def make_cards(examples: Mapping[str, npt.NDArray[np.generic]]) -> list[Card]:
                 frame=_as_address(frame),
                 heat=_as_address(lay_heat(frame, unit_range(heat), _WHOLE)),
                 truth=_as_address(_show_truth(frame, truth)) if known else None,
-                hit=points_at(resize_map(heat, truth.shape[0]), truth) if known else None,
+                hit=points_at(resize_map(heat, truth.shape[0], align_corners), truth) if known else None,
             )
         )
     return cards

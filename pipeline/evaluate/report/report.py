@@ -11,12 +11,13 @@ import numpy.typing as npt
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
 from pipeline.evaluate.examples import EXAMPLES
-from pipeline.evaluate.localisation import EVALUATION
 from pipeline.evaluate.report.curves import draw_curve
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
 from pipeline.evaluate.report.gallery import make_cards
+from pipeline.evaluate.result import EVALUATION
 from pipeline.evaluate.run_places import CONFIG, run_folder
+from pipeline.evaluate.sentences import how_judged
 from pipeline.pages import render_page
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import Resolved, load_settings
@@ -70,6 +71,7 @@ def _render(folder: str) -> str:
         missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
     elif evaluation.get("note"):
         missing.append(f"{evaluation['note']}.")
+    label_aided = settings.task.label_aided if settings else evaluation["label_aided"] if evaluation else None
     facts = facts_of_run(records, events, _manifest(folder), evaluation)
     return render_page(
         "pipeline.evaluate.report",
@@ -78,7 +80,7 @@ def _render(folder: str) -> str:
         folder=folder,
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         missing=missing,
-        tiles=make_tiles(evaluation, records),
+        tiles=make_tiles(evaluation, records, label_aided is not None),
         curves=[
             (caption, svg)
             for caption, svg in (
@@ -88,11 +90,14 @@ def _render(folder: str) -> str:
             if svg is not None
         ],
         mma=mma_sentence(evaluation),
+        label_aided=label_aided,
+        warnings=evaluation["warnings"] if evaluation else [],
+        how=how_judged(evaluation) if evaluation else [],
         evaluation=evaluation,
         groups=grouped_rows(evaluation),
         figures=FIGURES,
         best=best_figures(evaluation),
-        cards=make_cards(_examples(storage.join(folder, EXAMPLES))),
+        cards=make_cards(_examples(storage.join(folder, EXAMPLES)), bool(evaluation and evaluation["align_corners"])),
         facts=facts,
         settings=_settings_rows(settings),
     )

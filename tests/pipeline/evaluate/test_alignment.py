@@ -6,6 +6,7 @@ from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.alignment import MmaResult, Pair, alignment_ceiling, evaluate_alignment
 from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.settings import MmaSettings
@@ -27,7 +28,7 @@ def sample(labels: list[str], visible: list[str] | None) -> SampleMetadata:
 
 def align(url: str, task: MmaSettings) -> tuple[MmaResult, int]:
     settings = tiny_experiment()
-    samples = EvaluationSamples(url, settings.features, 224, None, torch.device("cpu"))
+    samples = EvaluationSamples(url, settings.features, EvaluateSettings(), torch.device("cpu"))
     seen: list[int] = []
     result = evaluate_alignment(untrained(settings, "cpu", 0), samples, task, DataSettings(), 0, 16, seen.append)
     return result, sum(seen)
@@ -84,6 +85,19 @@ def test_negatives_that_never_show_the_sound_can_all_be_told(located_shards: str
     assert 0 < result["pairs"] <= 24
 
 
+def test_silence_and_noise_are_shown_with_every_frame(located_shards: str) -> None:
+    """A head that says match to all calls silence one, and one that says so to none does not."""
+    settings = tiny_experiment()
+    samples = EvaluationSamples(located_shards, settings.features, EvaluateSettings(), torch.device("cpu"))
+    model = untrained(settings, "cpu", 0)
+    for bias, share, accuracy in ((50.0, 1.0, 0.5), (-50.0, 0.0, 0.5), (float("nan"), 0.0, 0.0)):
+        with torch.no_grad():
+            model.head.bias.copy_(torch.tensor([-bias, bias]))
+        result = evaluate_alignment(model, samples, MmaSettings(), DataSettings(), 0, 16, lambda done: None)
+        assert (result["silence"], result["noise"], result["accuracy"]) == (share, share, accuracy)
+        assert result["not_finite"] == (0 if accuracy else 24 + 12 + 12)
+
+
 def test_the_same_seed_gives_the_same_pairs(located_shards: str) -> None:
     assert align(located_shards, MmaSettings(group=4)) == align(located_shards, MmaSettings(group=4))
 
@@ -91,4 +105,4 @@ def test_the_same_seed_gives_the_same_pairs(located_shards: str) -> None:
 def test_a_single_sample_gives_no_pairs(tmp_path_factory: pytest.TempPathFactory) -> None:
     url = write_shards(tmp_path_factory.mktemp("single") / "shards", located_rows(1))
     result, _ = align(url, MmaSettings())
-    assert result == {"accuracy": None, "ceiling": None, "pairs": 0}
+    assert (result["accuracy"], result["ceiling"], result["pairs"]) == (None, None, 0)

@@ -1,22 +1,29 @@
 """The rows that ignore the sound, and the ceiling."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from tiny_run import located_rows, tiny_experiment, write_shards
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_run import tiny_experiment, write_shards
 
 from pipeline.evaluate.baselines.centre import centre_disc
 from pipeline.evaluate.baselines.mean_box import mean_box
 from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.metrics.area import highest_pixel
-from pipeline.evaluate.metrics.ground_truth import draw_boxes
-from pipeline.evaluate.samples import EvaluationSamples
-from pipeline.evaluate.settings import SaliencyName
+from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes
+from pipeline.evaluate.other_sounds import choose_other_sounds
+from pipeline.evaluate.samples import Batch, EvaluationSamples
+from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
+from pipeline.samples.metadata import SampleMetadata
 
 
-def open_samples(url: str, limit: int | None = None) -> EvaluationSamples:
-    return EvaluationSamples(url, tiny_experiment().features, 224, limit, torch.device("cpu"))
+def open_samples(url: str, **settings: object) -> EvaluationSamples:
+    chosen = EvaluateSettings.model_validate(settings)
+    return EvaluationSamples(url, tiny_experiment().features, chosen, torch.device("cpu"))
 
 
 def test_the_centre_disc_falls_with_the_distance_from_the_centre() -> None:
@@ -52,36 +59,104 @@ def test_the_oracle_is_the_truth_seen_through_the_grid_of_tokens() -> None:
     np.testing.assert_allclose(whole, np.ones((3, 3)), rtol=1e-6)
 
 
-def test_boxes_are_judged_on_the_square_that_the_model_sees(located_shards: str) -> None:
-    batch = open_samples(located_shards).read([0])
+def orange_place(batch: Batch) -> tuple[float, float]:
+    """Row and column of the middle of what is orange in the first frame, in 0–224."""
+    orange = (batch.middle[0, 0] > 180).numpy()
+    row, column = (np.argwhere(orange).mean(0) + 0.5) / len(orange) * 224
+    return float(row), float(column)
+
+
+def middle_of(truth: Mask) -> tuple[float, float]:
+    row, column = np.argwhere(truth).mean(0) + 0.5
+    return float(row), float(column)
+
+
+@pytest.mark.parametrize("geometry", [None, "squash", "letterbox", "centre"])
+@pytest.mark.parametrize("size", [(160, 90), (90, 160), (64, 64)])
+def test_boxes_lie_on_what_they_are_around_in_every_geometry(
+    geometry: str | None, size: tuple[int, int], tmp_path: Path
+) -> None:
+    url = write_shards(tmp_path / "shards", [{"boxes": [[0.4, 0.35, 0.7, 0.65]], "labels": ["drum"]}], size=size)
+    batch = open_samples(url, geometry=geometry).read([0])
     truth = batch.truths[0]
     assert truth is not None
-    # frames are 60×40: the square is the middle two thirds of the width, and the box begins at 0.25 of it all
-    rows, columns = np.where(truth)
-    assert (rows.min(), rows.max() + 1) == (int(0.2 * 224), int(0.6 * 224))
-    assert columns.min() == int((0.25 - 1 / 6) * 1.5 * 224)
-    orange = (batch.frames[0, 0, 0] > 0.7).numpy()
-    row, column = np.argwhere(orange).mean(0) / 32 * 224
-    assert truth[int(row), int(column)]
+    assert middle_of(truth) == pytest.approx(orange_place(batch), abs=4)
 
 
-def test_shuffled_audio_gives_each_sample_another_image_s_sound(located_shards: str) -> None:
-    samples = open_samples(located_shards)
-    batch = samples.read(range(12))
-    others = samples.other_sounds(0, batch)
-    assert others is not None
-    for place in range(12):
-        owner = [i for i in range(12) if torch.allclose(others[place], batch.waveform[i], atol=1e-6)]
-        assert len(owner) == 1
-        assert batch.metadata[owner[0]].group != batch.metadata[place].group
+def test_the_geometries_map_a_box_as_they_map_the_frame(tmp_path: Path) -> None:
+    url = write_shards(tmp_path / "shards", [{"boxes": [[0.25, 0.2, 0.5, 0.6]], "labels": ["drum"]}], size=(160, 80))
+
+    def corners(geometry: str) -> list[int]:
+        truth = open_samples(url, geometry=geometry).read([0]).truths[0]
+        assert truth is not None
+        rows, columns = np.where(truth)
+        return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+    assert corners("squash") == [56, 44, 112, 134]
+    assert corners("letterbox") == [56, 56 + 22, 112, 56 + 67]  # half as high, between bars of a quarter
+    assert corners("centre") == [0, 44, 112, 134]  # twice as wide around the middle
 
 
-def test_there_is_no_shuffled_audio_among_samples_of_one_image(tmp_path_factory: pytest.TempPathFactory) -> None:
-    url = write_shards(tmp_path_factory.mktemp("one") / "shards", located_rows(2))
-    samples = open_samples(url)
-    assert samples.other_sounds(0, samples.read([0, 1])) is None
+def test_frames_with_boxes_are_squashed_and_others_seen_as_in_training_unless_told_otherwise(tmp_path: Path) -> None:
+    rows = [{"boxes": [[0.0, 0.0, 1.0, 1.0]], "labels": ["drum"]}, {"labels": ["drum"]}]
+    url = write_shards(tmp_path / "shards", rows)
+    batches = {
+        geometry: open_samples(url, geometry=geometry).read([0, 1]).pixels
+        for geometry in (None, "squash", "centre", "letterbox")
+    }
+    assert torch.equal(batches[None][0], batches["squash"][0])
+    assert torch.equal(batches[None][1], batches["centre"][1])
+    assert torch.equal(open_samples(url).read([0], judged=False).pixels[0], batches["centre"][0])
+    assert not torch.equal(batches["squash"][1], batches["letterbox"][1])
+
+
+def test_a_box_outside_the_centre_square_or_without_area_is_an_empty_truth(tmp_path: Path) -> None:
+    rows = [{"boxes": boxes} for boxes in ([[0.0, 0.1, 0.1, 0.9]], [[0.2, 1.0, 0.7, 1.0]], [])]
+    url = write_shards(tmp_path / "shards", [*rows, {"boxes": None}])
+    truths = open_samples(url, geometry="centre").read([0, 1, 2, 3]).truths
+    assert [None if truth is None else bool(truth.any()) for truth in truths] == [False, False, False, None]
+    squashed = open_samples(url).read([0, 1]).truths
+    assert [truth is not None and bool(truth.any()) for truth in squashed] == [True, False]
+
+
+def known(video: str, labels: list[str], group: str | None = None) -> SampleMetadata:
+    return SampleMetadata(
+        video=video,
+        source=f"{video}.mp4",
+        frame_times_s=[0.0],
+        audio_start_s=0.0,
+        audio_rate_hz=8000,
+        audio_samples=1,
+        labels=labels,
+        group=group,
+    )
+
+
+def test_shuffled_audio_shares_neither_class_nor_video_nor_image() -> None:
+    samples = [
+        known("a", ["violin"], "image-1"),
+        known("b", ["drum"], "image-1"),
+        known("c", ["drum"]),
+        known("c", ["flute"]),
+        known("d", ["violin", "flute"]),
+        known("e", []),
+    ]
+    # the first two share an image with violin and drum; half the set away from the first lies another of video c
+    assert choose_other_sounds(samples) == [3, 5, 5, 0, 1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sets(st.sampled_from("xyz"), max_size=2)), min_size=1, max_size=12))
+def test_an_other_sound_is_found_wherever_there_is_one(drawn: list[tuple[int, set[str]]]) -> None:
+    samples = [known(f"v{video}", sorted(labels)) for video, labels in drawn]
+
+    def strange(one: SampleMetadata, other: SampleMetadata) -> bool:
+        return one.video != other.video and not set(one.labels) & set(other.labels)
+
+    for one, place in zip(samples, choose_other_sounds(samples), strict=True):
+        assert (place is not None) == any(strange(one, other) for other in samples)
+        assert place is None or strange(one, samples[place])
 
 
 def test_a_limit_takes_the_first_samples(located_shards: str) -> None:
-    samples = open_samples(located_shards, limit=5)
+    samples = open_samples(located_shards, max_samples=5)
     assert [len(batch.keys) for batch in samples.batches(3)] == [3, 2]

@@ -1,16 +1,19 @@
 """A whole evaluation of a small run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_run import tiny_experiment, write_run, write_shards
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
 from pipeline.evaluate.localisation import evaluate
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT
+from pipeline.evaluate.result import Evaluation, EvaluationRow
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
+from pipeline.tasks.settings import MmaSettings
 
 CONTROLS = ["centre disc", "mean box", "image saliency", "untrained network", "shuffled audio", "oracle ceiling"]
 FIGURES = ("pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap")
@@ -37,9 +40,12 @@ def test_every_row_is_there_with_all_its_figures(
     pointing = result["validation_pointing"]
     assert pointing[chosen] == max(pointing[name] for name in settings.readouts)
     assert {**rows["model"], "name": chosen, "kind": "readout", "readout": None} == rows[chosen]
+    for name in ("integrated_gradients", "untrained network" if chosen == "integrated_gradients" else "model"):
+        assert (rows[name]["completeness"] is not None) == (rows[name]["readout"] in (None, "integrated_gradients"))
     assert rows["model"]["readout"] == rows["shuffled audio"]["readout"] == chosen
     assert (result["samples"], result["located"], result["step"], result["note"]) == (12, 12, 30, None)
     assert result["mma"]["pairs"] == 24
+    assert result["warnings"] == []
 
 
 def test_examples_are_kept_for_the_report(run: str, located_shards: str, tmp_path: Path) -> None:
@@ -93,7 +99,9 @@ def test_samples_without_groups_have_no_iiou(run: str, tmp_path: Path) -> None:
     rows = [{"labels": ["drum"], "boxes": [[0.4, 0.2, 0.6, 0.6]]} for _ in range(4)]
     url = write_shards(tmp_path / "shards", [*rows, {"labels": ["drum"], "boxes": []}])
     result = evaluate(run, url, None, str(tmp_path), EvaluateSettings(readouts=("attention",)))
-    assert (result["samples"], result["located"]) == (5, 4)
+    assert (result["samples"], result["located"]) == (5, 5)
+    assert {row["name"]: row for row in result["rows"]}["centre disc"]["pointing"] == 0.8
+    assert "the boxes of 1 samples have no area" in result["warnings"][0]
     assert all(row["iiou"] is None and row["iiou_adap"] is None for row in result["rows"])
 
 
@@ -107,6 +115,80 @@ def test_maps_over_the_spectrogram_have_no_figures(run: str, located_shards: str
     assert rows["gradient_weighted"]["pointing"] is not None
     assert result["model_readout"] == "gradient_weighted"
     assert result["samples"] == 4
+
+
+def test_the_geometry_and_the_resize_are_told_and_change_figures(
+    run: str, located_shards: str, validation_shards: str, tmp_path: Path
+) -> None:
+    def judged(**settings: object) -> Evaluation:
+        chosen = EvaluateSettings.model_validate({"readouts": ["token_gradient"], **settings})
+        return evaluate(run, located_shards, validation_shards, str(tmp_path), chosen)
+
+    default, centre = judged(), judged(geometry="centre")
+    told = [(one["geometry"], one["alignment_geometry"], one["align_corners"]) for one in (default, centre)]
+    assert told == [("squash", "centre", False), ("centre", "centre", False)]
+    assert judged(geometry="squash")["rows"] == default["rows"]
+    assert judged(geometry="letterbox")["alignment_geometry"] == "letterbox"
+
+    def row(result: Evaluation, name: str) -> EvaluationRow:
+        return next(one for one in result["rows"] if one["name"] == name)
+
+    for name in ("centre disc", "mean box", "oracle ceiling"):  # they are judged as the model's maps are
+        assert row(default, name) != row(centre, name)
+    corners = judged(align_corners=True)
+    assert corners["align_corners"]
+    assert row(corners, "token_gradient") != row(default, "token_gradient")
+    assert row(corners, "centre disc") == row(default, "centre disc")  # drawn at full size
+
+
+def test_maps_that_are_not_finite_are_failures_and_counted(
+    located_shards: str, validation_shards: str, tmp_path: Path
+) -> None:
+    spoilt = write_run(tmp_path / "run", tiny_experiment(), spoil=True)
+    result = evaluate(spoilt, located_shards, validation_shards, str(tmp_path), EvaluateSettings(batch_size=5))
+    rows = {row["name"]: row for row in result["rows"]}
+    for name in ("token_gradient", "gradient_weighted", "integrated_gradients", "region_occlusion"):
+        assert rows[name]["not_finite"] == 12
+        assert (rows[name]["pointing"], rows[name]["ciou_adap"]) == (0, 0)
+        assert f"12 maps of {name} are not finite (NaN or infinite): they count as failures" in result["warnings"]
+    assert rows["attention"]["not_finite"] == rows["centre disc"]["not_finite"] == 0
+    assert result["mma"]["accuracy"] == 0
+    assert result["mma"]["not_finite"] == 24 + 2 * 12
+    assert rows["integrated_gradients"]["completeness"] is None
+
+
+def test_a_validation_split_that_is_judged_too_is_said(
+    run: str, located_shards: str, validation_shards: str, tmp_path: Path
+) -> None:
+    few = EvaluateSettings(readouts=("attention",), max_samples=6)
+    copied = str(shutil.copytree(located_shards, tmp_path / "copied"))
+    for other, shared in ((located_shards, 6), (copied, 6), (validation_shards, 0)):
+        warnings = evaluate(run, located_shards, other, str(tmp_path), few)["warnings"]
+        expected = f"{shared} of 6 samples are also in the validation split"
+        assert [expected in sentence for sentence in warnings] == [True] * (shared > 0)
+    same_videos = [{**row, "video": f"video-0-{number}"} for number, row in enumerate(located_rows(6))]
+    for number, row in enumerate(same_videos):
+        row["source"] = f"world-0/sample-{number:04d}.mp4" if number < 2 else f"elsewhere/{number}.mp4"
+    others = write_shards(tmp_path / "others", same_videos, seed=9)  # other frames and sounds of two of the videos
+    (sentence,) = evaluate(run, located_shards, others, str(tmp_path), few)["warnings"]
+    assert sentence.startswith("2 of 6 samples")
+
+
+def test_shuffled_audio_is_left_out_where_all_sound_alike(run: str, tmp_path: Path) -> None:
+    rows = [{"labels": ["drum"], "boxes": [[0.4, 0.2, 0.6, 0.6]]} for _ in range(3)]
+    url = write_shards(tmp_path / "shards", rows)
+    result = evaluate(run, url, None, str(tmp_path), EvaluateSettings(readouts=("attention",)))
+    assert {row["name"]: row for row in result["rows"]}["shuffled audio"]["pointing"] is None
+    assert "shuffled audio was left out: for 3 samples" in result["warnings"][0]
+
+
+@pytest.mark.parametrize("negatives", ["any", "unlike"])
+def test_what_labels_helped_with_is_said(negatives: str, located_shards: str, tmp_path: Path) -> None:
+    task = MmaSettings.model_validate({"negatives": negatives})
+    helped = write_run(tmp_path / "run", tiny_experiment().model_copy(update={"task": task}))
+    result = evaluate(helped, located_shards, None, str(tmp_path), EvaluateSettings(readouts=("attention",)))
+    assert (result["label_aided"] is not None) == (negatives == "unlike")
+    assert result["label_aided"] is None or result["label_aided"].startswith("label-aided: class names chose")
 
 
 def test_wrong_inputs_are_said(run: str, located_shards: str, tmp_path: Path) -> None:

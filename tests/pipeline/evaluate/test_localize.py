@@ -6,16 +6,22 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_video import frame_times, picture_size, sound_span, turn, write_video
 from tiny_run import tiny_experiment, write_run
+from torch import Tensor
+from torch.nn import functional
 
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.localize.localize import Localized, localize
 from pipeline.evaluate.localize.overlay import lay_heat
-from pipeline.evaluate.localize.track import MapTrack
+from pipeline.evaluate.localize.track import MapTrack, make_track
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
+from pipeline.features.settings import Geometry
+from pipeline.tasks.mma import TaskModel
+from pipeline.train.load import load_trained
 
 SETTINGS = EvaluateSettings()
 
@@ -140,6 +146,50 @@ def test_a_model_of_three_frames_follows_a_video(tmp_path: Path) -> None:
     assert maps["maps"].shape == (6, 32, 32)
     with Image.open(result["strip"]) as strip:
         assert strip.size == (6 * 96 + 5 * 8, 64 + 28)
+
+
+@pytest.mark.parametrize("geometry", [None, "centre", "squash", "letterbox"])
+@pytest.mark.parametrize("size", [(160, 90), (90, 160)])
+def test_heat_lies_where_its_place_is_seen_in_every_geometry(
+    geometry: Geometry | None, size: tuple[int, int], run: str, tmp_path: Path
+) -> None:
+    """A readout that points at what is red is drawn over the red corner, as far as the model sees it."""
+
+    class Red:
+        name = "red"
+
+        def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+            return functional.avg_pool2d((frames[:, 0, 0] - frames[:, 0, 1]).clamp(min=0), 2)
+
+    trained = load_trained(run, "cpu")
+    video = write_video(tmp_path / "in.mp4", size=size, times_s=[0.0, 0.5, 1.0])
+    chosen = EvaluateSettings(geometry=geometry).shown_geometry
+    track = make_track(
+        str(video),
+        trained.task_model,
+        trained.settings.features,
+        Red(),
+        0.5,
+        torch.device("cpu"),
+        chosen,
+        lambda done, total: None,
+    )
+    width, height = size
+    grey = np.full((height, width, 3), 100, dtype=np.uint8)
+    drawn = lay_heat(grey, track.heat(0.0), track.square).astype(int)
+    hot = np.argwhere(np.ptp(drawn, axis=2) > 30)  # the border is grey
+    left, top = (max(one - other, 0) // 2 if chosen == "centre" else 0 for one, other in (size, size[::-1]))
+    expected = (top + height // 4) / 2, (left + width // 4) / 2  # the middle of what is seen of the red corner
+    assert hot.mean(0) == pytest.approx(expected, abs=4)
+    assert (hot.max(0) < (height // 4 + 10, width // 4 + 10)).all()
+
+
+def test_maps_that_are_not_finite_show_no_heat_and_are_counted(tmp_path: Path) -> None:
+    spoilt = write_run(tmp_path / "run", tiny_experiment(), spoil=True)
+    video = write_video(tmp_path / "in.mp4", times_s=[0.0, 0.5, 1.0])
+    result = run_on(video, spoilt, tmp_path / "out")
+    assert result["not_finite"] == result["moments"] == 3
+    assert frame_times(result["overlay"]) == pytest.approx([0.0, 0.5, 1.0], abs=0.001)
 
 
 def test_maps_blend_between_their_moments() -> None:

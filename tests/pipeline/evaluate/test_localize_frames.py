@@ -17,7 +17,7 @@ from barcode_video import clicks, read_barcode, write_video
 from pipeline.evaluate.localize import moments
 from pipeline.evaluate.localize.moments import FramePlaces, moments_of
 from pipeline.evaluate.localize.track import make_track
-from pipeline.features.settings import FeatureSettings
+from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.prepare.video_file import open_video
 
 FPS, SECONDS, LAST = 25, 12, 12 * 25 - 1
@@ -59,7 +59,7 @@ def follow(video: Path, every_s: float = 0.5, **features: Any) -> tuple[list[flo
     """The times of the moments and what was given for them."""
     settings = FeatureSettings(frame_size=140, audio_rate_hz=RATE_HZ, audio_samples=SAMPLES, **features)
     spy: Any = Spy()
-    track = make_track(str(video), spy, settings, spy, every_s, torch.device("cpu"), lambda done, total: None)
+    track = make_track(str(video), spy, settings, spy, every_s, torch.device("cpu"), "centre", lambda done, total: None)
     return track.times_s.tolist(), spy
 
 
@@ -105,8 +105,8 @@ def test_only_squares_that_are_still_needed_are_kept(video: Path, monkeypatch: p
     made: list[weakref.ref[object]] = []
     square_of = moments._square
 
-    def remember(pixels: npt.NDArray[np.uint8], size: int) -> Any:
-        square = square_of(pixels, size)
+    def remember(pixels: npt.NDArray[np.uint8], size: int, geometry: Geometry) -> Any:
+        square = square_of(pixels, size, geometry)
         made.append(weakref.ref(square))
         return square
 

@@ -13,8 +13,13 @@ from pipeline.evaluate.readouts.build import build_readout, points_into_frame
 from pipeline.evaluate.readouts.gradient_weighted import rollout
 from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
 from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
-from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, ReadoutName, readout_name
-from pipeline.models.gavt import Encoded
+from pipeline.evaluate.settings import (
+    AttentionSettings,
+    EvaluateSettings,
+    IntegratedGradientsSettings,
+    ReadoutName,
+    readout_name,
+)
 from pipeline.models.layout import TokenLayout
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.load import untrained
@@ -147,18 +152,85 @@ def test_integrated_gradients_find_the_pixels_that_the_answer_rests_on() -> None
             super().__init__()
             self.model = self
 
-        def encode(self, frames: Tensor, waveform: Tensor) -> Encoded:
-            return Encoded(frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None], None)
+        def embed_sound(self, waveform: Tensor) -> Tensor:
+            return waveform
+
+        def embed_frames(self, frames: Tensor) -> Tensor:
+            return frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None]
+
+        def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
+            return visual
+
+        def encoder(self, embedded: Tensor) -> tuple[Tensor, None]:
+            return embedded, None
 
         def match_logit(self, tokens: Tensor) -> Tensor:
             return tokens[:, 0, 0]
 
-    maps = IntegratedGradientsReadout()(cast("TaskModel", RedPlace()), frames, torch.zeros(2, 1, 8))
+    maps = IntegratedGradientsReadout(IntegratedGradientsSettings())(
+        cast("TaskModel", RedPlace()), frames, torch.zeros(2, 1, 8)
+    )
     assert maps.shape == (2, 32, 32)
     for heat in maps:
         row, column = divmod(int(heat.argmax()), 32)
         assert 4 <= row < 10
         assert 20 <= column < 26
+
+
+def test_integrated_gradients_are_cut_finely_until_they_add_up() -> None:
+    """The logit jumps along the path of the second sample, which takes many steps; the first is nearly straight."""
+    generator = torch.Generator().manual_seed(5)
+    frames = torch.rand(2, 2, 3, 32, 32, generator=generator)
+
+    class Jump(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = self
+
+        def embed_sound(self, waveform: Tensor) -> Tensor:
+            return waveform
+
+        def embed_frames(self, frames: Tensor) -> Tensor:
+            return frames.flatten(1)[:, :, None]
+
+        def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
+            return torch.cat([visual, audio], dim=1)
+
+        def encoder(self, embedded: Tensor) -> tuple[Tensor, None]:
+            return embedded, None
+
+        def match_logit(self, tokens: Tensor) -> Tensor:
+            contrast = tokens[:, :-1, 0].std(1)
+            return torch.sigmoid(tokens[:, -1, 0] * (contrast - 0.2)) * 9
+
+    slopes = torch.tensor([1.0, 300.0]).view(2, 1, 1)
+    jump = cast("TaskModel", Jump())
+    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(jump, frames, slopes)
+    assert found.steps[0] == 8
+    assert 8 < found.steps[1] <= 128
+    assert not found.missed.any()
+    assert (found.residue <= 0.02 * found.difference.abs() + 1e-3).all()
+    alone = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(
+        jump, frames[1:], slopes[1:]
+    )
+    assert alone.steps[0] == found.steps[1]
+    torch.testing.assert_close(alone.maps, found.maps[1:], rtol=1e-3, atol=1e-5)
+    bounded = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02, most_steps=8)).attribute(
+        jump, frames, slopes
+    )
+    assert bounded.steps.tolist() == [8, 8]
+    assert bounded.missed.tolist() == [False, True]
+    assert bounded.residue[1] > 0.02 * bounded.difference[1].abs()
+
+
+def test_what_no_step_can_mend_is_not_cut_finer(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
+    frames = inputs[0].clone()
+    frames[1] = float("nan")
+    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=1e-6)).attribute(
+        task_model, frames, inputs[1]
+    )
+    assert found.steps[1] == 8
+    assert found.residue.isfinite().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", get_args(ReadoutName))

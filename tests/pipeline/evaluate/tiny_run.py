@@ -52,8 +52,14 @@ def tiny_experiment(data: str | None = None, validation: str | None = None) -> E
     )
 
 
-def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> str:
-    """A shard set of one shard; each row gives sample metadata to override."""
+def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0, size: tuple[int, int] = (60, 40)) -> str:
+    """A shard set of one shard; each row gives sample metadata to override.
+
+    Args:
+        seed: of pixels and sound; videos of another seed are others.
+        size: width and height of the frames: the square matters where they differ.
+    """
+    width, height = size
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     tar, places = io.BytesIO(), []
@@ -62,8 +68,8 @@ def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> str
             key = f"sample-{number:04d}"
             metadata = SampleMetadata.model_validate(
                 {
-                    "video": key,
-                    "source": f"{key}.mp4",
+                    "video": f"video-{seed}-{number}",
+                    "source": f"world-{seed}/{key}.mp4",
                     "frame_times_s": [1.0],
                     "audio_start_s": 0.5,
                     "audio_rate_hz": RATE_HZ,
@@ -71,9 +77,10 @@ def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> str
                     **row,
                 }
             )
-            pixels = rng.integers(0, 80, (40, 60, 3), dtype=np.uint8)  # wider than high: the square crop matters
+            pixels = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
             for x1, y1, x2, y2 in metadata.boxes or []:
-                pixels[int(y1 * 40) : int(y2 * 40), int(x1 * 60) : int(x2 * 60)] = (250, 120, 20)
+                rows_of, columns_of = slice(int(y1 * height), int(y2 * height)), slice(int(x1 * width), int(x2 * width))
+                pixels[rows_of, columns_of] = (250, 120, 20)
             jpeg = io.BytesIO()
             Image.fromarray(pixels).save(jpeg, "JPEG", quality=95)
             audio = rng.integers(-8000, 8000, (1, SAMPLES), dtype=np.int16)
@@ -105,11 +112,17 @@ def located_rows(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_run(folder: Path, settings: ExperimentSettings, step: int = 30) -> str:
-    """A run folder with one checkpoint of random weights."""
+def write_run(folder: Path, settings: ExperimentSettings, step: int = 30, spoil: bool = False) -> str:
+    """A run folder with one checkpoint of random weights; `spoil` makes the head's no numbers."""
     checkpoint = folder / "checkpoints" / f"step-{step:010d}"
     checkpoint.mkdir(parents=True)
-    save_file(untrained(settings, "cpu", 1).state_dict(), checkpoint / "model.safetensors")
+    weights = checkpoint / "model.safetensors"
+    state = untrained(settings, "cpu", 1).state_dict()
+    save_file(
+        {name: value * float("nan") if spoil and "head" in name else value for name, value in state.items()}, weights
+    )
+    listed = {"name": weights.name, "bytes": weights.stat().st_size}
+    listed["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     manifest = {
         "version": 1,
         "step": step,
@@ -117,7 +130,7 @@ def write_run(folder: Path, settings: ExperimentSettings, step: int = 30) -> str
         "state": {},
         "settings": settings.model_dump(mode="json"),
         "versions": {"gavt": "0.1.0", "torch": "2.14.1", "deepspeed": "0.19.8"},
-        "files": [],
+        "files": [listed],
     }
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
     (folder / "checkpoints" / "latest").write_text(checkpoint.name)
