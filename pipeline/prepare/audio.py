@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile, packets_of, tick_of
+from pipeline.prepare.track_extent import packets_of, tick_of
+from pipeline.prepare.video_file import VideoFile
 from pipeline.samples.sound_frames import FILTER_S, SoundFrames, as_int16, at_rate
 
 _PREROLL_S = Fraction(1, 2)  # decoders need some audio before the first right sample: Opus 80 ms, MP3 its bit reservoir

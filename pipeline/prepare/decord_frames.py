@@ -32,7 +32,9 @@ def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, av.VideoFr
             if len(reader) != len(ticks):
                 return []
             pictures = reader.get_batch([ticks.index(tick) for tick in wanted]).asnumpy()
-        except (decord.DECORDError, av.FFmpegError):
+        except MemoryError:
+            raise
+        except Exception:  # of any kind: PyAV decodes it, or says why not
             return []
         del reader  # else it goes on decoding, unheard
     if complaints.count:
@@ -58,7 +60,7 @@ def _clip(stream: av.VideoStream, packets: Sequence[av.Packet]) -> io.BytesIO:
             piece.stream = copy
             piece.time_base = Fraction(1, _RATE)
             piece.pts, piece.dts, piece.duration = rank[index] + delay, index, 1
-            piece.is_keyframe = packet.is_keyframe
+            piece.is_keyframe = index == 0
             container.mux(piece)
     buffer.seek(0)
     return buffer

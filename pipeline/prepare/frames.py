@@ -13,6 +13,7 @@ from pipeline.prepare.packets import find_runs
 from pipeline.prepare.pyav_frames import Look, decode_with_pyav, look_at, look_of
 from pipeline.prepare.trust import decord_is_sure
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.upright import Display
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,12 +25,12 @@ class Frame:
     Attributes:
         time_s: its true presentation time, seconds from the video's zero.
         image: as decoded, before rotation and pixel aspect.
-        look: how it is to be turned and stretched for display.
+        display: how it is to be turned and stretched for display.
     """
 
     time_s: Fraction
     image: av.VideoFrame
-    look: Look
+    display: Display
 
     @property
     def pixels(self) -> Pixels:
@@ -50,11 +51,12 @@ def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tupl
     Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. None stands for a
     frame that can't be decoded whole. Times at which no frame is displayed are left out.
     """
-    look: Look | None = None
     for run in find_runs(video, times_s):
         by_decord: list[tuple[int, av.VideoFrame]] = []
-        if len(run.packets) > 1:  # PyAV has to decode the keyframe for its look, so a keyframe alone stays its own
-            look = look or look_at(video, run)
+        look: Look | None = None
+        # PyAV has to decode the first picture for its look, so a picture alone stays its own
+        if len(run.packets) > 1 and run.begins_whole:
+            look = look_at(video, run)
             if look is not None and decord_is_sure(video, run, look):
                 by_decord = decode_with_decord(video, run)
         moments = sorted(run.wanted)
@@ -62,6 +64,6 @@ def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tupl
             frame: Frame | None = None
             if image is not None:
                 shown = look if by_decord and look is not None else look_of(video, image)
-                frame = Frame(image.pts * video.tick_s - video.zero, image, shown)
+                frame = Frame(image.pts * video.tick_s - video.zero, image, shown.display)
             while moments and run.wanted[moments[0]] == target:
                 yield moments.pop(0) - video.zero, frame

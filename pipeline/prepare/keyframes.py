@@ -1,6 +1,7 @@
 """Frame choice: the nearest keyframe where one lies close enough to a wanted time, the exact frame elsewhere.
 
-A keyframe costs its own decoding, any other frame that of all from the keyframe before it.
+A keyframe is a picture that is whole by itself, whatever the container flags: a recovery point of a gradual refresh is
+none. It costs its own decoding, any other frame that of all from the keyframe before it.
 """
 
 import bisect
@@ -11,9 +12,10 @@ from fractions import Fraction
 from av.stream import Discard
 
 from pipeline.prepare.frames import Frame, read_moments
-from pipeline.prepare.packets import from_keyframe, presentation_time
+from pipeline.prepare.packets import presentation_time, timed_packets
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.start_points import StartPoints
 
 _BEFORE_S = 1  # some demuxers land behind the time that they are sent to
 
@@ -100,11 +102,13 @@ def _keyframes(video: VideoFile, first_s: Fraction, last_s: Fraction) -> Iterato
         return
     with _without_sound(video):
         video.seek(max(earliest, low - int(_BEFORE_S / video.tick_s)))
-        for packet in from_keyframe(video):
+        starts = StartPoints(video.video.codec_context)
+        for number, packet in enumerate(timed_packets(video)):
             tick = presentation_time(packet) or 0
             if (packet.dts if packet.dts is not None else tick) > high:
                 break
-            if not packet.is_keyframe or packet.is_discard or packet.is_corrupt:
+            starts.add(packet, tick)
+            if not starts.is_whole_picture(number) or packet.is_discard or packet.is_corrupt:
                 continue
             time = tick * video.tick_s - video.zero
             if first_s <= time <= last_s and tick >= earliest:

@@ -9,21 +9,27 @@ from typing import NamedTuple
 
 import av
 
-from pipeline.prepare.video_file import VideoFile, packets_of
+from pipeline.prepare.track_extent import packets_of
+from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.start_points import StartPoints
 
 _MOST_REORDERED = 17  # H.264 and H.265 hold back at most 16 frames
 
 
 @dataclass
 class Run:
-    """Packets from a keyframe to the last one that is needed, in decoding order, and the times wanted from them.
+    """Packets from a start point to the last one that is needed, in decoding order, and the times wanted from them.
 
     Attributes:
         packets: everything that the wanted frames depend on, and nothing behind them.
+        begins_whole: whether the first packet is a whole picture; pictures of a gradual refresh are it only later.
+        starts: how many start points are among the packets.
         wanted: wanted time (s on the container's clock) → presentation time (ticks) of the frame displayed then.
     """
 
     packets: list[av.Packet]
+    begins_whole: bool = True
+    starts: int = 1
     wanted: dict[Fraction, int] = field(default_factory=dict)
 
 
@@ -31,52 +37,30 @@ def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Run]:
     """The runs that hold the frames displayed at `times_s` (s from the video's zero, in order).
 
     A frame is displayed from its own presentation time until the next one's. Times at which no frame is displayed any
-    more, because the file breaks off, are left out. Times between the same two keyframes share a run, so nothing is
-    read or decoded twice; only one run is held in memory at a time.
+    more, because the file breaks off, are left out, and those that no start point lies before. Times between the same
+    two start points share a run, so nothing is read or decoded twice; only one run is held in memory at a time.
     """
     waiting = deque(time + video.zero for time in times_s)
     while waiting:
         passage = _passage_to(video, int(waiting[0] // video.tick_s))
         run: Run | None = None
-        keyframe: int | None = None
+        start: int | None = None
         while waiting and passage is not None:
             tick = int(waiting[0] // video.tick_s)
-            place = passage.place_of(tick, keyframe)
+            place = passage.place_of(tick, start)
             if place is None:
                 break
             moment = waiting.popleft()
             if passage.breaks_off(tick, place):
                 continue
-            packets = passage.packets[place.first : place.last + 1]
-            if run is None:
-                run, keyframe = Run(packets), place.first
-            elif len(packets) > len(run.packets):
-                run.packets = packets
+            if run is None or place.last - place.first >= len(run.packets):
+                start = place.first
+                run = passage.run(place, run)
             run.wanted[moment] = place.target
         if run is not None:
             yield run
         elif passage is None:
             waiting.popleft()
-
-
-def packets_before(video: VideoFile, run: Run) -> list[av.Packet]:
-    """The packets from the keyframe before a run up to it, in decoding order; none where it is the first."""
-    first = run.packets[0]
-    begin = presentation_time(first)
-    tick = min(time for time in (first.pts, first.dts) if time is not None)
-    # some demuxers land on the run's own keyframe again
-    for back_s in (0, 1, 4, 16):
-        video.seek(tick - 1 - int(back_s / video.tick_s))
-        packets: list[av.Packet] = []
-        for packet in from_keyframe(video):
-            if presentation_time(packet) == begin:
-                break
-            if None not in (packet.dts, first.dts) and packet.dts > first.dts:
-                return []
-            packets.append(packet)
-        if packets:
-            return packets[max(index for index, packet in enumerate(packets) if packet.is_keyframe) :]
-    return []
 
 
 def presentation_time(packet: av.Packet) -> int | None:
@@ -111,32 +95,38 @@ class _Place(NamedTuple):
 
 
 class _Passage:
-    """Packets read one after the other from the keyframe that the container stands at, as far as they are needed."""
+    """Packets read one after the other from where the container stands, as far as they are needed."""
 
     def __init__(self, video: VideoFile) -> None:
         self.packets: list[av.Packet] = []
         self._video = video
-        self._source = from_keyframe(video)
+        self._source = timed_packets(video)
+        self._starts = StartPoints(video.video.codec_context)
         self._times: list[int] = []
         self._shown: list[tuple[int, int]] = []
-        self._keyframes: list[tuple[int, int]] = []
         self._last_dts: int | None = None
 
-    def place_of(self, tick: int, keyframe: int | None = None) -> _Place | None:
-        """The frame displayed at `tick`; None if no packet is displayed by then, or it needs another keyframe than the
-        packet number `keyframe`."""
-        if not self._read_until(tick, keyframe):
+    def place_of(self, tick: int, start: int | None = None) -> _Place | None:
+        """The frame displayed at `tick`; None if no packet is displayed by then, or it needs another start point than
+        the packet number `start`."""
+        if not self._read_until(tick, start):
             return None
         found = bisect.bisect_left(self._shown, (tick + 1, 0)) - 1
         if found < 0:
             return None
         target, last = self._shown[found]
+        first = self._starts.start_for(last, target)
         if self._video.hides_order:
-            return _Place(0, min(last + _MOST_REORDERED, len(self.packets)) - 1, target)
-        for first in range(last, -1, -1):
-            if self.packets[first].is_keyframe and (presentation_time(self.packets[first]) or 0) <= target:
-                return _Place(first, last, target) if keyframe in (None, first) else None
-        return None
+            first = self._starts.start_for(0, presentation_time(self.packets[0]) or 0)
+            last = min(last + _MOST_REORDERED, len(self.packets)) - 1
+        return _Place(first, last, target) if first is not None and start in (None, first) else None
+
+    def run(self, place: _Place, shorter: Run | None) -> Run:
+        """The run that ends at a place, with the wanted times of a shorter one from the same start point."""
+        packets = self.packets[place.first : place.last + 1]
+        begins_whole = self._starts.is_whole_picture(place.first)
+        starts = self._starts.starts_in(place.first, place.last)
+        return Run(packets, begins_whole, starts, shorter.wanted if shorter is not None else {})
 
     def breaks_off(self, tick: int, place: _Place) -> bool:
         """Whether the file ends with the frame at `place`, long before `tick`."""
@@ -146,12 +136,12 @@ class _Passage:
         lasts_s = max((self.packets[place.last].duration or 0) * base, self._video.frame_s)
         return tick * base > place.target * base + lasts_s + self._video.frame_s
 
-    def _read_until(self, tick: int, keyframe: int | None) -> bool:
-        """Read until nothing that follows can be displayed by `tick`; False as soon as a keyframe behind packet number
-        `keyframe` is."""
+    def _read_until(self, tick: int, start: int | None) -> bool:
+        """Read until nothing that follows can be displayed by `tick`; False as soon as pictures by then are whole from
+        a start point behind packet number `start`."""
         while True:
-            last_keyframe = self._keyframes[-1] if self._keyframes and not self._video.hides_order else (0, 0)
-            if keyframe is not None and last_keyframe[0] <= tick and last_keyframe[1] > keyframe:
+            newest = self._starts.newest if not self._video.hides_order else None
+            if start is not None and newest is not None and newest.time <= tick and newest.start > start:
                 return False
             if len(self._times) - bisect.bisect_right(self._times, tick) >= _MOST_REORDERED:
                 return True
@@ -163,22 +153,19 @@ class _Passage:
             time, number = presentation_time(packet) or 0, len(self.packets)
             if _is_shown(packet):
                 bisect.insort(self._shown, (time, number))
-            if packet.is_keyframe:
-                self._keyframes.append((time, number))
+            self._starts.add(packet, time)
             bisect.insort(self._times, time)
             self.packets.append(packet)
             if packet.dts is not None:
                 self._last_dts = packet.dts
 
 
-def from_keyframe(video: VideoFile) -> Iterator[av.Packet]:
-    """Packets of the video track with a time, from the first keyframe behind where the container stands."""
-    begun = False
+def timed_packets(video: VideoFile) -> Iterator[av.Packet]:
+    """Packets of the video track that have a time, from where the container stands."""
     for packet in packets_of(video.container, video.video):
-        begun = begun or packet.is_keyframe
         if video.has_no_times:
             packet.pts = None
-        if begun and packet.size and presentation_time(packet) is not None:
+        if packet.size and presentation_time(packet) is not None:
             yield packet
 
 

@@ -3,40 +3,33 @@
 import io
 
 import av
+import numpy as np
 from av.video.reformatter import Interpolation
 from PIL import Image
 
 from pipeline.prepare.frames import Frame, as_array
-from pipeline.prepare.pyav_frames import Look
+from pipeline.samples.upright import Display
 
-_TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 _SMALL = {"yuv420p": "yuv420p", "yuvj420p": "yuvj420p", "yuv420p10le": "yuv420p"}
 # without the last two, pixels would depend on the processor
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
-def stored_size(width: int, rows: int, look: Look, height: int) -> tuple[int, int]:
+def stored_size(width: int, rows: int, display: Display, height: int) -> tuple[int, int]:
     """Width and height to which a decoded frame of `width` × `rows` pixels is scaled before it is turned upright, so
     that it is then at most `height` pixels high, with square pixels, and never enlarged."""
-    wide, high = float(width), float(rows)
-    if look.pixel_aspect > 1:
-        high /= float(look.pixel_aspect)
-    else:
-        wide *= float(look.pixel_aspect)
-    scale = min(1.0, height / (wide if look.rotation in (90, 270) else high))
-    return max(1, round(wide * scale)), max(1, round(high * scale))
+    wide, high = display.scaled_size(width, rows, height)
+    return max(1, round(wide)), max(1, round(high))
 
 
 def encode_picture(frame: Frame, height: int, quality: int) -> bytes:
     """JPEG of a frame as it is to be seen, at most `height` pixels high, never enlarged.
 
-    Pixels that are not square are squeezed along their longer side, so nothing is made up. Colours without a tag count
-    as BT.601, as everywhere in FFmpeg.
+    Colours without a tag count as BT.601, as everywhere in FFmpeg.
     """
-    size = stored_size(frame.image.width, frame.image.height, frame.look, height)
-    image = Image.fromarray(as_array(_scaled(frame.image, size)))
-    if frame.look.rotation:
-        image = image.transpose(_TURNS[frame.look.rotation])
+    size = stored_size(frame.image.width, frame.image.height, frame.display, height)
+    pixels = frame.display.upright(as_array(_scaled(frame.image, size)))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", optimize=False, progressive=False)
     return buffer.getvalue()

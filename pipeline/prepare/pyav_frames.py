@@ -3,43 +3,37 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 
-from pipeline.prepare.packets import Run, packets_before, presentation_time
+from pipeline.prepare.packets import Run, presentation_time
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.upright import Display, display_of
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a frame is to be shown.
+    """What a frame looks like before it is made upright.
 
     Attributes:
-        rotation: counter-clockwise degrees, a multiple of 90, that make it upright.
-        pixel_aspect: width of a pixel over its height.
+        display: how it is to be turned and stretched for display.
     """
 
-    rotation: int
-    pixel_aspect: Fraction
+    display: Display
     interlaced: bool
     pixel_format: str
 
 
 def look_at(video: VideoFile, run: Run) -> Look | None:
-    """How the run's frames are to be shown, from its first keyframe; None if that can't be decoded."""
-    frame = next(_decoded(video, run.packets[:1], 0), None)
+    """What the run's frames look like, from its first picture; None if that can't be decoded."""
+    frame = next(_decoded(video, run.packets[:1]), None)
     return look_of(video, frame) if frame is not None else None
 
 
 def look_of(video: VideoFile, frame: av.VideoFrame) -> Look:
-    """How a frame that PyAV decoded is to be shown."""
-    return Look(
-        rotation=round(frame.rotation / 90) * 90 % 360,
-        pixel_aspect=Fraction(video.video.sample_aspect_ratio or 1) or Fraction(1),
-        interlaced=bool(frame.interlaced_frame),
-        pixel_format=frame.format.name,
-    )
+    """What a frame looks like that PyAV decoded just now."""
+    display = display_of(frame, video.pixel_aspects.of(frame))
+    return Look(display, bool(frame.interlaced_frame), frame.format.name)
 
 
 def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.VideoFrame | None]]:
@@ -48,29 +42,18 @@ def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.Video
     None stands for a damaged frame. One whose nearest whole predecessor lies at most two frames before it is replaced
     by that one.
     """
-    wanted = sorted(set(run.wanted.values()))
-    done = 0
-    for target, frame in _displayed(video, run.packets, 0, wanted):
-        if frame is None or frame.pts != target:
-            break
-        yield target, frame
-        done += 1
-    if done == len(wanted):
-        return
-    # H.264 with open GOPs or gradual refresh may need what lies before the keyframe
-    before = packets_before(video, run)
     most_behind = int(2 * video.frame_s / video.tick_s)
-    for target, frame in _displayed(video, [*before, *run.packets], len(before), wanted[done:]):
+    for target, frame in _displayed(video, run.packets, sorted(set(run.wanted.values()))):
         yield target, frame if frame is not None and (frame.pts or 0) >= target - most_behind else None
 
 
 def _displayed(
-    video: VideoFile, packets: Sequence[av.Packet], begin: int, wanted: Sequence[int]
+    video: VideoFile, packets: Sequence[av.Packet], wanted: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(wanted tick, frame displayed then) in order; None where none was decoded, or a damaged one."""
     waiting = list(wanted)
     shown: av.VideoFrame | None = None
-    for frame in _decoded(video, packets, begin):
+    for frame in _decoded(video, packets):
         if frame.pts is None:
             continue
         while waiting and waiting[0] < frame.pts:
@@ -80,13 +63,13 @@ def _displayed(
         yield tick, shown
 
 
-def _decoded(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iterator[av.VideoFrame]:
-    """Frames of the packets in order of presentation, up to the first error behind packet `begin`.
+def _decoded(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.VideoFrame]:
+    """Frames of the packets in order of presentation, up to the first error.
 
     FFmpeg patches damaged pictures and goes on with them, and only its log says so. What is decoded later may build on
     them.
     """
-    frames = _until_error(video, packets, begin)
+    frames = _until_error(video, packets)
     if not video.has_no_times:
         yield from frames
         return
@@ -96,12 +79,13 @@ def _decoded(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iter
         yield frame
 
 
-def _until_error(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> Iterator[av.VideoFrame]:
+def _until_error(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.VideoFrame]:
     codec = video.video.codec_context
     codec.flush_buffers()
     spoilt: int | None = None
     with _counting_errors():
-        for number, packet in enumerate(packets):
+        for packet in packets:
+            video.pixel_aspects.see(packet)
             before, _ = av.logging.get_last_error()
             try:
                 frames = codec.decode(packet)
@@ -110,7 +94,7 @@ def _until_error(video: VideoFile, packets: Sequence[av.Packet], begin: int) -> 
                 failed = True
             else:
                 failed = av.logging.get_last_error()[0] > before
-            if failed and number >= begin:
+            if failed:
                 spoilt = presentation_time(packet)
                 yield from (frame for frame in frames if frame.pts != spoilt)
                 break

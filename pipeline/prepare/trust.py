@@ -7,7 +7,8 @@ that follows from their times. Where any of this is unsure, PyAV decodes and eve
 - hidden frames (VP8), AV1 (PyAV can't copy it into the clip that decord gets), and codecs that were not tested
 - packets without times, with equal times, cut by an edit list, or marked damaged
 - packets that change the codec's parameters, since decord's clip has only one set of them
-- interlaced pictures, rotated ones, and pixel formats other than 8 bit 4:2:0
+- interlaced pictures, ones that aren't upright as they are, and pixel formats other than 8 bit 4:2:0
+- runs that begin in a gradual refresh, or with more than one start point in them
 
 Where FFmpeg inside decord complains while it decodes, or can't be heard, PyAV decodes too: decord hands out damaged
 frames as if they were whole.
@@ -32,15 +33,14 @@ def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
     """Whether decord's frame n of `run` is its n-th in the order of presentation."""
     if not can_be_heard or video.video.codec_context.name not in _CODECS:
         return False
-    if look.rotation or look.interlaced or look.pixel_format not in _PIXELS:
+    if look.display.moves_pixels or look.interlaced or look.pixel_format not in _PIXELS:
         return False
     if any(packet.pts is None or packet.is_discard or packet.is_corrupt for packet in run.packets):
         return False
     if any(packet.has_sidedata("new_extradata") for packet in run.packets):
         return False
     times: list[int] = [packet.pts for packet in run.packets if packet.pts is not None]
-    keyframes = sum(packet.is_keyframe for packet in run.packets)
-    if keyframes != 1 or len(set(times)) != len(times) or times[0] != min(times):
+    if not run.begins_whole or run.starts != 1 or len(set(times)) != len(times) or times[0] != min(times):
         return False
     frame_bytes = int(video.video.width) * int(video.video.height) * 3
     # where its reader's thread is slower than its decoder's, decord holds all frames of the run: 1.6 GB were seen

@@ -14,9 +14,9 @@ from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
 from pipeline.prepare.reasons import Reason
+from pipeline.prepare.track_extent import picture_end, picture_start, seek, tick_of
 from pipeline.samples.open_media import open_container
-
-_TAIL_S = 5  # how far before the end the last video packet is searched for where only the container has a length
+from pipeline.samples.upright import PixelAspects
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class VideoFile:
         zero: time (s) on the container's clock that counts as 0: the first presentation time of its tracks, after edit
             lists.
         duration_s: length (s) of the video track from `zero` to the end of its last frame.
+        picture_start_s: when the first picture is displayed that can be decoded (s from `zero`); sound may begin before
+            it.
     """
 
     container: InputContainer
@@ -34,6 +36,8 @@ class VideoFile:
     audio: av.AudioStream
     zero: Fraction
     duration_s: Fraction
+    picture_start_s: Fraction
+    pixel_aspects: PixelAspects
 
     @property
     def tick_s(self) -> Fraction:
@@ -57,17 +61,9 @@ class VideoFile:
         order than they are displayed in, and no presentation times."""
         return self.has_no_times and bool(self.video.codec_context.has_b_frames)
 
-    @property
-    def picture_start_s(self) -> Fraction:
-        """When the first frame is displayed (s from the video's zero); sound may begin before it."""
-        return int(self.video.start_time or 0) * self.tick_s - self.zero
-
     def seek(self, tick: int) -> None:
         """Stand at the keyframe before `tick` of the video track's clock, or at its first where there is none."""
-        try:
-            self.container.seek(tick, stream=self.video)
-        except av.FFmpegError:  # AVI refuses to seek to before its first frame
-            self.container.seek(int(self.video.start_time or 0), stream=self.video)
+        seek(self.container, self.video, tick)
 
 
 @contextmanager
@@ -93,10 +89,12 @@ def open_video(source: str) -> Iterator[VideoFile]:
             stream.codec_context.thread_count = 1
         starts = [stream.start_time * tick_of(stream) for stream in (video, audio) if stream.start_time is not None]
         zero = min(starts, default=Fraction(0))
-        end = _video_end(container, video)
+        pixel_aspects = PixelAspects(video)
+        end = picture_end(container, video)
         if end <= zero:
             raise MediaError(Reason.DAMAGED, "its video track has no frames")
-        yield VideoFile(container, video, audio, zero, end - zero)
+        begin = picture_start(container, video)
+        yield VideoFile(container, video, audio, zero, end - zero, begin - zero, pixel_aspects)
 
 
 @contextmanager
@@ -159,47 +157,3 @@ def _open_remote(source: str) -> IO[bytes]:
         raise MediaError(Reason.UNREADABLE, "it is empty")
     handle.seek(0)
     return handle
-
-
-def packets_of(container: InputContainer, stream: av.VideoStream | av.AudioStream) -> Iterator[av.Packet]:
-    """Packets of a track from where the container stands, then an empty one."""
-    while True:
-        try:
-            yield from container.demux(stream)
-        except IndexError:  # a track that begins in the middle of a damaged MPEG-TS: PyAV knows none but the first ones
-            continue
-        return
-
-
-def tick_of(stream: av.VideoStream | av.AudioStream) -> Fraction:
-    """Length (s) of one tick of a track's clock."""
-    return Fraction(stream.time_base or Fraction(1, 1000))
-
-
-def _video_end(container: InputContainer, video: av.VideoStream) -> Fraction:
-    """Time (s) on the container's clock at which the last frame ends."""
-    start = int(video.start_time or 0) * tick_of(video)
-    if video.duration:
-        return start + int(video.duration) * tick_of(video)
-    # Matroska, WebM and others know only the length of the whole file, which its audio may outlast
-    if container.duration:
-        file_end = Fraction(container.duration + (container.start_time or 0), av.time_base)
-        try:
-            container.seek(int(max(start, file_end - _TAIL_S) / tick_of(video)), stream=video)
-            end = _last_packet_end(container, video)
-        except av.FFmpegError:
-            end = None
-        if end is not None:
-            return end
-    container.seek(int(start / tick_of(video)), stream=video)
-    return _last_packet_end(container, video) or start
-
-
-def _last_packet_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
-    frame = 1 / Fraction(video.average_rate or 25)
-    ends: list[Fraction] = [
-        packet.pts * tick_of(video) + (packet.duration * tick_of(video) if packet.duration else frame)
-        for packet in packets_of(container, video)
-        if packet.pts is not None
-    ]
-    return max(ends, default=None)

@@ -1,28 +1,25 @@
 """Single frames out of a clip, decoding no more than they need.
 
-A decoder can start where nothing later refers to anything earlier: at an IDR picture of H.264 or H.265, a keyframe of
-VP8 or VP9, and the beginning. The clips that `ClipEncoder` writes have such a place every second. Other keyframes don't
-count: pictures behind an open GOP's refer to those before it, and a decoder that starts there shows wrong ones.
+A decoder starts at the last place from which the wanted frame is whole, as `pipeline.samples.start_points` finds it.
+The clips that `ClipEncoder` writes have such a place every second.
 """
 
 import io
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 
 from pipeline.samples.clip import CHECKED
 from pipeline.samples.open_media import open_container
+from pipeline.samples.start_points import StartPoints
+from pipeline.samples.upright import Display, PixelAspects, display_of
 
 _MP4_KINDS = ("mp4", "m4v", "mov", "m4a")
 # all is in the header of MP4, so nothing needs to be decoded to find it, which would take 3 ms
 _MP4_QUICKLY = {"probesize": "32", "skip_frame": "all"}
-_SLICES = {"h264": range(1, 6), "hevc": range(0, 32)}
-_IDR = {"h264": (5,), "hevc": (19, 20)}
-_RESETTING = ("vp8", "vp9")
-_START_CODE = re.compile(b"\x00\x00\x01")
 
 
 def open_media(content: bytes, kind: str) -> "av.container.InputContainer":
@@ -58,7 +55,7 @@ class ClipFrames:
         decoded: how many frames were decoded so far.
 
     Raises:
-        ValueError: the bytes are no video, or its frames have no presentation times.
+        ValueError: the bytes are no video, or its frames have no presentation times, or times that start again.
     """
 
     def __init__(self, content: bytes, kind: str = "mp4") -> None:
@@ -82,24 +79,30 @@ class ClipFrames:
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
             raise ValueError(f"expected {kind} whose frames have presentation times, found {len(shown)} frames without")
-        self._pts = sorted(packet.pts for packet in shown)
+        times = [packet.dts for packet in self._packets if packet.dts is not None]
+        if any(later < earlier for earlier, later in pairwise(times)) or len({p.pts for p in shown}) < len(shown):
+            raise ValueError(f"expected {kind} with one clock, found times in it that start again")
         tick, zero = stream.time_base, zero_of(self._container)
+        starts = StartPoints(self._context)
+        for packet in self._packets:
+            starts.add(packet, packet.pts or 0)
+        places = {packet.pts: number for number, packet in enumerate(self._packets) if not packet.is_discard}
+        self._pts = sorted(places)
+        self._starts = [starts.start_for(places[pts], pts) for pts in self._pts]
+        self._aspects = PixelAspects(stream)
         self.times_s = [float(pts * tick - zero) for pts in self._pts]
         last = max(shown, key=lambda packet: packet.pts)
         rate = stream.average_rate
         lasts = float(last.duration * tick) if last.duration else float(1 / rate) if rate else 0.0
         self.end_s = self.times_s[-1] + lasts
-        self._starts = [0, *(n for n, packet in enumerate(self._packets) if n and self._begins_anew(packet))]
-        self._start_pts = [self._packets[start].pts for start in self._starts]
         self._next = 0
 
     def __len__(self) -> int:
         return len(self._pts)
 
-    @property
-    def pixel_aspect(self) -> Fraction:
-        """How many times as wide as high a pixel is shown; 1 where the file doesn't say."""
-        return Fraction(self._stream.sample_aspect_ratio or 1)
+    def display_of(self, frame: av.VideoFrame) -> Display:
+        """How a frame that was decoded last is to be shown."""
+        return display_of(frame, self._aspects.of(frame))
 
     def shown_at(self, time_s: float) -> int:
         """Number of the frame that is shown at a time (s from the file's zero); the first also before it."""
@@ -120,7 +123,10 @@ class ClipFrames:
                 raise ValueError(f"expected a clip of {index + 1} frames or more, found {len(self._pts)}")
             wanted = self._pts[index]
             if frame is None or frame.pts != wanted:
-                start = self._starts[max(0, bisect_right(self._start_pts, wanted) - 1)]
+                start = self._starts[index]
+                if start is None:
+                    time_s = self.times_s[index]
+                    raise ValueError(f"expected a whole clip, found no keyframe that the one at {time_s:.3f} s needs")
                 if not begun or start >= self._next:
                     run, begun = self._decode_from(start), True
                 frame = next((found for found in run if found.pts == wanted), None)
@@ -134,6 +140,8 @@ class ClipFrames:
         self._next = start
         for packet in [*self._packets[start:], None]:
             self._next += 1
+            if packet is not None:
+                self._aspects.see(packet)
             try:
                 frames = self._context.decode(packet)
             except av.FFmpegError as error:
@@ -143,32 +151,3 @@ class ClipFrames:
                 if frame.is_corrupt:
                     raise ValueError(f"expected a whole clip, found a damaged frame at {frame.time} s")
                 yield frame
-
-    def _begins_anew(self, packet: av.Packet) -> bool:
-        """Whether nothing from this packet on refers to anything before it."""
-        codec = self._context.name
-        if not packet.is_keyframe:
-            return False
-        if codec not in _IDR:
-            return codec in _RESETTING
-        kind = next((kind for kind in self._unit_kinds(bytes(packet), codec) if kind in _SLICES[codec]), None)
-        return kind in _IDR[codec]
-
-    def _unit_kinds(self, content: bytes, codec: str) -> Iterator[int]:
-        """The kind of each NAL unit in a packet, whether lengths or start codes lie between them."""
-        extra = self._context.extradata or b""
-        width_at = 4 if codec == "h264" else 21
-        if extra[:1] == b"\x01" and len(extra) > width_at:
-            width = (extra[width_at] & 3) + 1
-            at = 0
-            while at + width < len(content):
-                yield _unit_kind(content[at + width], codec)
-                at += width + int.from_bytes(content[at : at + width], "big")
-        else:
-            for code in _START_CODE.finditer(content):
-                if code.end() < len(content):
-                    yield _unit_kind(content[code.end()], codec)
-
-
-def _unit_kind(first: int, codec: str) -> int:
-    return first & 31 if codec == "h264" else first >> 1 & 63

@@ -146,7 +146,7 @@ def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float,
             if frame is before:
                 frames[number] = frames[number - 1]
             else:
-                square = square_of_frame(frame, cut, frames[number], clip.pixel_aspect, scaler)
+                square = square_of_frame(frame, cut, frames[number], clip.display_of(frame), scaler)
             before = frame
     except ValueError as error:
         raise ValueError(f"{key}: its clip can't be decoded: {error}") from error

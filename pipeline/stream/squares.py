@@ -1,7 +1,6 @@
 """A picture as a square, scaled: [3, K, K], each colour for itself."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -13,12 +12,12 @@ from pipeline.features.settings import Geometry
 from pipeline.samples.clip import convert
 from pipeline.samples.metadata import Box
 from pipeline.samples.open_picture import open_picture
+from pipeline.samples.upright import Display
 
 Pixels = npt.NDArray[np.uint8]
 
 _KINDS = ("JPEG", "PNG", "WEBP")
 _PLANES = {0: 2, 1: 0, 2: 1}  # gbrp keeps green first
-_ROTATED_RIGHT = (90, 270)
 
 
 @dataclass(frozen=True)
@@ -96,27 +95,26 @@ def cut_square(pixels: Image.Image, cut: Cut, size: int) -> tuple[Image.Image, B
 
 
 def square_of_frame(
-    frame: av.VideoFrame, cut: Cut, target: Pixels, pixel_aspect: Fraction, scaler: VideoReformatter
+    frame: av.VideoFrame, cut: Cut, target: Pixels, display: Display, scaler: VideoReformatter
 ) -> Box:
     """Put a video frame as a square into `target` [3, K, K]; arguments and result as of `square_of_image`.
 
     Args:
-        pixel_aspect: how many times as wide as high a pixel is shown.
+        display: how the frame is to be shown.
         scaler: the same for all frames of a clip.
     """
     size = target.shape[1]
-    turned = frame.rotation % 360
-    width, height = float(frame.width * pixel_aspect), float(frame.height)
+    width, height = map(float, display.square_size(frame.width, frame.height))
     columns, rows = cut.scaled(width, height, size)
     planes = convert(frame, columns, rows, "gbrp", Interpolation.BILINEAR, scaler).planes
-    upright = (rows, columns) if turned in _ROTATED_RIGHT else (columns, rows)
+    upright = (rows, columns) if display.sideways else (columns, rows)
     left, top = cut.offsets(*upright, size)
     to_rows, from_rows = _overlap(top, upright[1], size)
     to_columns, from_columns = _overlap(left, upright[0], size)
     for band, plane in _PLANES.items():
         pixels = np.frombuffer(planes[plane], np.uint8).reshape(rows, planes[plane].line_size)[:, :columns]
-        if turned:
-            pixels = np.rot90(pixels, turned // 90)
+        if display.moves_pixels:
+            pixels = display.upright(pixels)
         if cut.geometry == "letterbox":
             target[band] = 0
         target[band][to_rows, to_columns] = pixels[from_rows, from_columns]

@@ -1,5 +1,6 @@
 """A video's frames one after the other, upright, at the size they are drawn at; nothing is kept."""
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,7 +9,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.prepare.packets import presentation_time
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.start_points import StartPoints
+from pipeline.samples.upright import Display, display_of
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,52 +27,53 @@ class Picture:
 
     time_s: Fraction
     frame: av.VideoFrame
-    pixel_aspect: Fraction
+    display: Display
 
     def pixels(self, most_rows: int) -> Pixels:
         """RGB [H, W, 3], upright, with square pixels, scaled down to `most_rows` rows; both sides even, as H.264 with
         4:2:0 colour asks for."""
-        turns = round(self.frame.rotation / 90) % 4
-        width, height = drawn_size(
-            self.frame.width, self.frame.height, self.pixel_aspect, sideways=turns % 2 == 1, most_rows=most_rows
-        )
-        if turns % 2:
-            width, height = height, width
+        sides = self.display.scaled_size(self.frame.width, self.frame.height, most_rows)
+        width, height = map(_even, sides)
         image = self.frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns))
-
-
-def drawn_size(width: int, height: int, pixel_aspect: Fraction, sideways: bool, most_rows: int) -> tuple[int, int]:
-    """Even width and height of the upright picture for a coded frame of `width`×`height`."""
-    shown_width, shown_height = Fraction(width) * pixel_aspect, Fraction(height)
-    if sideways:
-        shown_width, shown_height = shown_height, shown_width
-    scale = min(Fraction(1), Fraction(most_rows) / shown_height)
-    return _even(shown_width * scale), _even(shown_height * scale)
+        return np.ascontiguousarray(self.display.upright(image))
 
 
 def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.AudioFrame]:
     """Pictures (and audio frames where `sound`) in the order of the file, from its beginning. What can't be decoded is
-    left out; pictures come in the order of presentation, those without a time not at all."""
+    left out, and what refers to pictures before the file's first; pictures come in the order of presentation, those
+    without a time not at all."""
     streams: list[av.VideoStream | av.AudioStream] = [video.video, video.audio] if sound else [video.video]
     video.video.codec_context.thread_count = 0  # one video at a time: use the cores there are
-    # opening may have looked for the end
-    video.container.seek(min(video.video.start_time or 0, 0), stream=video.video)
+    video.seek(min(int(video.video.start_time or 0), 0))  # opening may have looked for the end
+    starts = StartPoints(video.video.codec_context)
+    begun = False
+    ticks: list[int] = []
     for packet in video.container.demux(streams):
+        if packet.stream is video.video and packet.size:
+            if video.has_no_times and packet.dts is not None:
+                packet.pts = None
+                heapq.heappush(ticks, packet.dts)
+            if not begun:
+                starts.add(packet, presentation_time(packet) or 0)
+            video.pixel_aspects.see(packet)
         try:
             decoded = packet.stream.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:
+            if packet.stream is video.video and ticks:
+                ticks.remove(packet.dts)
+                heapq.heapify(ticks)
             continue  # a hole in a damaged file: the picture before it stays on screen
         for frame in decoded:
             if isinstance(frame, av.AudioFrame):
                 yield frame
-            elif frame.pts is not None:
+                continue
+            if ticks:
+                frame.pts = heapq.heappop(ticks)
+            begun = begun or starts.begun_by(frame)
+            if begun and frame.pts is not None:
                 time_base = Fraction(frame.time_base or video.video.time_base)
-                yield Picture(frame.pts * time_base - video.zero, frame, _pixel_aspect(video))
-
-
-def _pixel_aspect(video: VideoFile) -> Fraction:
-    return Fraction(video.video.sample_aspect_ratio or 1) or Fraction(1)
+                display = display_of(frame, video.pixel_aspects.of(frame))
+                yield Picture(frame.pts * time_base - video.zero, frame, display)
 
 
 def _even(length: Fraction) -> int:

@@ -109,13 +109,12 @@ def _encode(
 
 def _upright(frame: Frame, height: int) -> av.VideoFrame:
     """The frame as it is to be seen: square pixels, at most `height` of them high."""
-    width, rows = stored_size(frame.image.width, frame.image.height, frame.look, height)
-    kind = "rgb24" if frame.look.rotation else "yuv420p"
-    image = convert(frame.image, width, rows, kind)
-    if not frame.look.rotation:
+    width, rows = stored_size(frame.image.width, frame.image.height, frame.display, height)
+    moves = frame.display.moves_pixels
+    image = convert(frame.image, width, rows, "rgb24" if moves else "yuv420p")
+    if not moves:
         return image
-    turned = np.ascontiguousarray(np.rot90(as_array(image), frame.look.rotation // 90))
-    return av.VideoFrame.from_ndarray(turned, format="rgb24")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.display.upright(as_array(image))), format="rgb24")
 
 
 def _even(side: int) -> int:

@@ -17,8 +17,8 @@ from pipeline.errors import MediaError
 from pipeline.prepare import frames as frames_module
 from pipeline.prepare.frames import Frame
 from pipeline.prepare.picture import encode_picture
-from pipeline.prepare.pyav_frames import Look
 from pipeline.prepare.video_file import open_video
+from pipeline.samples.upright import Display
 
 TIMES = [Fraction(33, 100) + step * Fraction(61, 100) for step in range(26)]
 UNEVEN = np.cumsum(np.random.default_rng(0).integers(15, 90, 300)).tolist()
@@ -115,27 +115,27 @@ def size_of(jpeg: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("shape", "look", "size"),
+    ("shape", "display", "size"),
     [
-        ((1080, 1920), Look(0, Fraction(1), False, "yuv420p"), (853, 480)),
-        ((240, 426), Look(0, Fraction(1), False, "yuv420p"), (426, 240)),
-        ((1080, 1920), Look(90, Fraction(1), False, "yuv420p"), (270, 480)),
-        ((576, 720), Look(0, Fraction(16, 11), False, "yuv420p"), (720, 396)),
-        ((576, 720), Look(0, Fraction(8, 9), False, "yuv420p"), (533, 480)),
+        ((1080, 1920), Display(0, pixel_aspect=Fraction(1)), (853, 480)),
+        ((240, 426), Display(0, pixel_aspect=Fraction(1)), (426, 240)),
+        ((1080, 1920), Display(1, pixel_aspect=Fraction(1)), (270, 480)),
+        ((576, 720), Display(0, pixel_aspect=Fraction(16, 11)), (720, 396)),
+        ((576, 720), Display(0, pixel_aspect=Fraction(8, 9)), (533, 480)),
     ],
 )
 def test_pictures_are_upright_with_square_pixels_and_never_enlarged(
-    shape: tuple[int, int], look: Look, size: tuple[int, int]
+    shape: tuple[int, int], display: Display, size: tuple[int, int]
 ) -> None:
     image = av.VideoFrame.from_ndarray(np.zeros((*shape, 3), np.uint8), format="rgb24")
-    assert size_of(encode_picture(Frame(Fraction(0), image, look), 480, 90)) == size
+    assert size_of(encode_picture(Frame(Fraction(0), image, display), 480, 90)) == size
 
 
 def test_a_rotated_video_comes_out_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 2, rotation=90)
     with open_video(str(path)) as video:
         frame = next(read_frames(video, [Fraction(1)]))
-    assert frame.look.rotation == 90
+    assert frame.display == Display(turns=1)
     assert size_of(encode_picture(frame, 480, 90)) == (160, 280)
 
 
