@@ -94,9 +94,7 @@ def cut_square(pixels: Image.Image, cut: Cut, size: int) -> tuple[Image.Image, B
     return pixels, box_of(left, top, size, columns, rows)
 
 
-def square_of_frame(
-    frame: av.VideoFrame, cut: Cut, target: Pixels, display: Display, scaler: VideoReformatter
-) -> Box:
+def square_of_frame(frame: av.VideoFrame, cut: Cut, target: Pixels, display: Display, scaler: VideoReformatter) -> Box:
     """Put a video frame as a square into `target` [3, K, K]; arguments and result as of `square_of_image`.
 
     Args:

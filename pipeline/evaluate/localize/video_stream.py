@@ -59,7 +59,7 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
         try:
             decoded = packet.stream.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:
-            if packet.stream is video.video and ticks:
+            if packet.stream is video.video and packet.dts in ticks:
                 ticks.remove(packet.dts)
                 heapq.heapify(ticks)
             continue  # a hole in a damaged file: the picture before it stays on screen
