@@ -111,7 +111,7 @@ class _Job:
             "WORLD_SIZE": str(processes),
             "LOCAL_WORLD_SIZE": str(processes),
             "MASTER_ADDR": "127.0.0.1",
-            STARTED: str(time.time()),
+            STARTED: str(time.monotonic()),
         }
         self._environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         self._children: list[subprocess.Popen[bytes]] = []

@@ -71,7 +71,7 @@ def _said(event: dict[str, Any]) -> str | None:
             return "; ".join([f"goes on after step {step}", *words])
         case "data" | "average":
             return f"goes on with a change: {event['change']}"
-        case "wandb":
+        case "wandb" | "clock":
             return str(event["said"])
         case "rollback":
             return f"step {step}: {event['reason']}; the weights of step {event['checkpoint']} again"

@@ -79,7 +79,7 @@ def train(
         SettingsError: batch, processes and pairing group don't fit together, or no training data is named.
         ShardSetError: the training data is missing or damaged.
     """
-    clock = RunClock(time.time())
+    clock = RunClock()
     with ExitStack() as stack:
         if signals is None:
             signals = stack.enter_context(stop_signals())
@@ -250,6 +250,7 @@ class _Training:
             "interval": asdict(self.interval),
             "cursor": self.data.cursor(),
             "useful_s": self.clock.useful_s,
+            "elapsed_s": self.clock.elapsed_s,
             "bad_steps": self.bad.state(),
         }
 
@@ -281,17 +282,26 @@ class _Training:
         self.group.on_main(lambda: self.log.begin(step))
         changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
         words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
-        startup_s = round(time.time() - self.clock.started, 3)
-        if self.log.started is None:  # useful time before that was another run's, of which this one branches off
-            self.clock.useful_s = 0.0
-        self.log.event("resume" if step else "start", step=step, startup_s=startup_s, **words)
-        self.clock.started = self.log.started or self.clock.started
+        clock_said = self._go_on_counting()
+        self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
+        if clock_said is not None:
+            self.log.event("clock", step=step, said=clock_said)
         for said in self.log.notes:
             self.log.event("wandb", step=step, said=said)
         for change in self.data.changes:
             self.log.event("data", step=step, change=change)
         self._note_average(step)
         return step
+
+    def _go_on_counting(self) -> str | None:
+        """Have the clock go on where the run stopped; what is wrong with it, in a sentence."""
+        checkpoint, started = self.checkpoint, self.log.started
+        if started is None:  # useful time before that was another run's, of which this one branches off
+            self.clock.useful_s = 0.0
+            return None
+        if checkpoint is not None and "elapsed_s" in checkpoint.manifest["state"]:
+            return self.clock.go_on(checkpoint.manifest["state"]["elapsed_s"], checkpoint.manifest["time"])
+        return self.clock.go_on(0.0, started)
 
     def _note_average(self, step: int) -> None:
         if self.trainee.average_change is not None:

@@ -76,12 +76,11 @@ def duration(seconds: float) -> str:
 
 
 def _seconds_running(events: Sequence[Mapping[str, Any]]) -> float:
-    """Time from each start or resume to the last event before the next one; pauses don't count."""
-    total, begun, last = 0.0, None, 0.0
+    """Time from each start or resume to the last event before the next one; neither pauses count, nor a clock that was
+    set back in between."""
+    total, last = 0.0, None
     for event in events:
-        if event.get("event") in {"start", "resume"}:
-            if begun is not None:
-                total += last - begun
-            begun = event["time"]
+        if last is not None and event.get("event") not in {"start", "resume"}:
+            total += max(0.0, event["time"] - last)
         last = event["time"]
-    return total + (last - begun if begun is not None else 0.0)
+    return total

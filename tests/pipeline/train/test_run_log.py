@@ -22,6 +22,7 @@ from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.convert import convert
 from pipeline.train.checkpoints.host_copy import HostCopy
+from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.loop import train
 from pipeline.train.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.run_clock import RunClock
@@ -124,11 +125,45 @@ def test_a_run_that_branches_off_counts_its_own_useful_time(command, group, tmp_
 
 
 def test_goodput_is_useful_time_over_wall_time(monkeypatch):
-    clock = RunClock(started=1000.0)
+    clock = RunClock(began=1000.0)
     clock.add(30.0)
     clock.add(15.0)
-    monkeypatch.setattr("time.time", lambda: 1060.0)
+    monkeypatch.setattr("time.monotonic", lambda: 1060.0)
     assert clock.goodput() == 0.75
+
+
+@pytest.mark.parametrize("jump_s", [-86400.0, -3.0, 0.0, 3.0, 86400.0])
+def test_goodput_stays_a_share_whatever_the_clock_is_set_to(monkeypatch, jump_s):
+    times = {"monotonic": 1000.0, "day": 5000.0}
+    monkeypatch.setattr("time.monotonic", lambda: times["monotonic"])
+    monkeypatch.setattr("time.time", lambda: times["day"])
+    first = RunClock(began=1000.0)
+    first.add(30.0)
+    times["monotonic"] += 60.0
+    times["day"] += 60.0 + jump_s  # within a process it changes nothing
+    assert (first.goodput(), first.elapsed_s) == (0.5, 60.0)
+    left_at = times["day"]
+    times["day"] += 40.0 + jump_s  # and between two processes it is a pause, or none
+    second = RunClock(useful_s=first.useful_s, began=1060.0)
+    said = second.go_on(first.elapsed_s, left_at)
+    assert second.goodput() == 30.0 / (60.0 + max(0.0, 40.0 + jump_s))
+    assert (said is not None) == (jump_s == -86400.0)
+
+
+def test_a_run_whose_times_lie_ahead_goes_on_with_a_goodput_and_says_so(run, command, group, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    shutil.copytree(run, tmp_path / "run")
+    manifest = max((tmp_path / "run/checkpoints").glob("step-*/manifest.json"))
+    state = json.loads(manifest.read_text())
+    manifest.write_text(manifest_text(state | {"time": state["time"] + 86400}))
+    events = read_records(tmp_path / "run/events.jsonl")
+    lines = [json.dumps(event | {"time": event["time"] + 86400}) + "\n" for event in events]
+    (tmp_path / "run/events.jsonl").write_text("".join(lines))
+    settings = load_settings(str(command.config), ExperimentSettings, ["train.steps=14"]).settings
+    result = train(settings, str(tmp_path / "run"), group, lambda record: None)
+    assert 0 < result.last["goodput"] <= 1
+    (said,) = [event["said"] for event in read_records(tmp_path / "run/events.jsonl") if event["event"] == "clock"]
+    assert said.startswith("by this machine's clock the run was left 86")
 
 
 @pytest.mark.parametrize("peak", [1e12, None])

@@ -193,7 +193,7 @@ def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocatio
     assert not time_is_up(None)
     assert time_is_up(end_time(0.0))
     assert not time_is_up(end_time(3600.0))
-    monkeypatch.setenv(STARTED, str(time.time() - 5000))  # a launcher that has started this process again
+    monkeypatch.setenv(STARTED, str(time.monotonic() - 5000))  # a launcher that has started this process again
     assert time_is_up(end_time(3600.0))
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 90))  # too little for a checkpoint and the rest
     assert time_is_up(end_time(None))
