@@ -185,6 +185,16 @@ def resident_mb(pid: int) -> float | None:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def private_mb() -> float | None:
+    """Memory of this process that it shares with no other and with no file, in MB; None where there is no /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return None
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def peak_resident_mb(pid: int) -> float:
     """Most resident memory that a process had so far, in MB; Linux only."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

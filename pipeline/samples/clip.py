@@ -16,12 +16,13 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from pipeline.samples.open_media import open_container
+from pipeline.samples.open_picture import MOST_PIXELS
 
 Pixels = npt.NDArray[np.uint8]
 # without these two, pixels would depend on the processor
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-CHECKED = {"err_detect": "crccheck+bitstream+buffer+explode"}
-"""Options of a decoder that tells of damage instead of guessing pixels."""
+CHECKED = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(MOST_PIXELS)}
+"""Options of a decoder that tells of damage instead of guessing pixels, and makes none of absurd size."""
 
 
 class ClipEncoder:

@@ -14,6 +14,11 @@ _LAYOUTS = {1: "mono", 2: "stereo"}
 _CHECKED = {"err_detect": "crccheck+explode"}
 
 
+MOST_SAMPLES = 1 << 26
+"""Of a sound that is decoded as a whole, all channels together: 25 minutes at 44.1 kHz, 270 MB as float32. A file of a
+megabyte may claim, and unpack to, thousands of hours."""
+
+
 class FlacHeader(NamedTuple):
     """What a FLAC file says of itself; `samples` (a channel) is 0 where it doesn't know."""
 
@@ -53,6 +58,16 @@ def read_header(content: bytes) -> FlacHeader | None:
     return FlacHeader(fields >> 44, (fields >> 41 & 7) + 1, (fields >> 36 & 31) + 1, fields & (1 << 36) - 1)
 
 
+def check_length(samples: int, channels: int) -> None:
+    """See that a sound of so many samples a channel may be decoded as a whole.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if samples * channels > MOST_SAMPLES:
+        raise ValueError(f"expected at most {MOST_SAMPLES:,} samples of sound, found {samples * channels:,}")
+
+
 def decode_flac(content: bytes) -> tuple[npt.NDArray[np.int16], int]:
     """Audio [C, S] as int16, and its rate in Hz.
 
@@ -60,6 +75,8 @@ def decode_flac(content: bytes) -> tuple[npt.NDArray[np.int16], int]:
         ValueError: the bytes are not whole FLAC audio.
     """
     header = read_header(content)
+    if header is not None:
+        check_length(header.samples, header.channels)
     pieces, channels, rate_hz = None, 0, 0
     if header is not None and header.bits == 16 and header.samples:
         channels, rate_hz = header.channels, header.rate_hz
@@ -103,7 +120,13 @@ def _decode_with_parser(content: bytes) -> tuple[list[memoryview], int, int]:
             stream = container.streams.audio[0]
             stream.codec_context.options = _CHECKED
             channels, rate_hz = stream.codec_context.channels, stream.codec_context.sample_rate
-            return [_samples_of(frame, channels) for frame in container.decode(stream)], channels, rate_hz
+            pieces: list[memoryview] = []
+            length = 0
+            for frame in container.decode(stream):
+                length += frame.samples
+                check_length(length, channels)
+                pieces.append(_samples_of(frame, channels))
+            return pieces, channels, rate_hz
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"expected FLAC audio: {error}") from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.samples.clip_frames import open_media, zero_of
-from pipeline.samples.flac import read_header
+from pipeline.samples.flac import check_length, read_header
 from pipeline.samples.sound_frames import FILTER_S, SoundFrames, SoundPart, as_int16, at_rate
 
 _MOST_MISSING_S = 10  # longer holes are wrong times; silence in their place could fill the memory
@@ -90,12 +90,18 @@ def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
     """
     container = open_media(content, kind)
     stream = sound_in(container, kind)
+    rate_hz, width = stream.codec_context.sample_rate, stream.codec_context.channels
+    if stream.duration:
+        check_length(round(stream.duration * stream.time_base * rate_hz), width)
     stream.codec_context.thread_count = 1
     stream.codec_context.skip_frame = "DEFAULT"
     tick_s = Fraction(stream.time_base or Fraction(1, stream.codec_context.sample_rate))
     frames = SoundFrames(channels, tick_s, container.format.name)
     try:
+        length = 0
         for frame in _frames_of(container, stream, frames):
+            length += frame.samples
+            check_length(length, frame.layout.nb_channels)
             if frame.is_corrupt:
                 raise ValueError(f"expected whole {kind}, found damaged sound at {frame.time} s")
             expected_s = frames.end_s

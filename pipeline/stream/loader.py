@@ -60,7 +60,9 @@ class Loader:
         self._reader: SampleReader | None = None
         self._pool, self._owns_pool = pool, pool is None
         if pool is None and plan.data.workers:
-            self._pool = WorkerPool(plan.data.workers, plan.data.deadline_s, (one.url for one in plan.sets))
+            self._pool = WorkerPool(
+                plan.data.workers, plan.data.deadline_s, (one.url for one in plan.sets), plan.data.worker_memory_mb
+            )
         if self._pool is not None:
             self._stream, self._slots = self._pool.open(plan, plan.data.prefetch + _LENT, batch_samples)
             self._free = list(range(len(self._slots)))

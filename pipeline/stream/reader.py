@@ -1,7 +1,8 @@
 """Reading the samples at given positions: a pure function of the plan, without torch."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from pipeline.stream.read_plan import Pick, ReadPlan
 from pipeline.stream.shard_bytes import Content, ShardBytes
 from pipeline.stream.shard_set import Place
 
+_NONE_CRASHED: Mapping[int, str] = MappingProxyType({})
 Positions = range | Numbers
 """Global positions of samples."""
 
@@ -78,7 +80,7 @@ class Chunk:
     """Samples whose bytes were asked for."""
 
     positions: Positions
-    crashed: Collection[int]
+    crashed: Mapping[int, str]
     picks: list[Pick]
     places: list[Place | ShardSetError]
     wait: Callable[[], list[Content]]
@@ -96,11 +98,11 @@ class SampleReader:
         self.bytes = ShardBytes(None if plan.cache is None else plan.cache.open())
         self._say_waiting: Callable[[bool], None] = lambda _: None
 
-    def begin(self, positions: Positions, crashed: Collection[int] = ()) -> Chunk:
+    def begin(self, positions: Positions, crashed: Mapping[int, str] = _NONE_CRASHED) -> Chunk:
         """Ask for the bytes of the samples at global positions.
 
         Args:
-            crashed: positions whose sample ends the process that decodes it.
+            crashed: positions whose sample ends the process that decodes it, and how, as a sentence.
 
         Raises:
             UnreachableError: the storage does not answer.
@@ -124,7 +126,7 @@ class SampleReader:
         notes = []
         for at, (position, pick, place) in enumerate(zip(chunk.positions, chunk.picks, chunk.places, strict=True)):
             content = None if isinstance(place, ShardSetError) else next(contents)
-            notes.append(self._one(int(position), pick, place, content, position in chunk.crashed, arrays, at))
+            notes.append(self._one(int(position), pick, place, content, chunk.crashed.get(int(position)), arrays, at))
         return notes
 
     def read(self, positions: Positions, arrays: Arrays) -> list[Note]:
@@ -154,7 +156,7 @@ class SampleReader:
         pick: Pick,
         place: Place | ShardSetError,
         content: Content | None,
-        crashed: bool,
+        crashed: str | None,
         arrays: Arrays,
         at: int,
     ) -> Note:
@@ -167,8 +169,8 @@ class SampleReader:
             arrays.draws[at] = draw_augmentation(plan.augment, keyed_generator(plan.seed, "augment", position))
         for attempt in range(1, plan.data.max_bad_in_a_row + 1):
             try:
-                if crashed and attempt == 1:
-                    raise ValueError("decoding it ends the process")
+                if crashed is not None and attempt == 1:
+                    raise ValueError(crashed)
                 sample = self._parse(pick, place, content)
                 decoded = decode_sample(sample, plan.spec, square, moment)
                 break

@@ -60,5 +60,8 @@ class DataSettings(Settings):
     deadline_s: float = Field(default=120.0, gt=0)
     """A worker process that takes longer to decode a handful of samples is replaced, and what it was at is tried by
     itself."""
+    worker_memory_mb: int = Field(default=4000, ge=500)
+    """Most memory (MB) of a worker process, batches not counted. One that takes more is replaced, and a sample that
+    makes it take so much counts as bad. Raise it for clips of hundreds of MB: a worker holds those that come next."""
     allow_change: bool = False
     """Go on although the shard set is another than when the run was saved: its order is a new one then."""

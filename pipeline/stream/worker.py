@@ -1,4 +1,4 @@
-"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS PARENT`.
+"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS PARENT MB`.
 
 It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
 torch here: a worker starts in half a second and takes little memory.
@@ -15,20 +15,26 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from queue import SimpleQueue
 
 from cluster import storage
 from cluster.errors import UserError
+from cluster.isolation import private_mb
 from cluster.terminal import PrintableFormatter
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
 
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
+TOO_MUCH_MEMORY = 87
+"""The code with which a worker ends that took more memory than it may."""
+_LOOK_EVERY_S = 0.05  # at the memory; decoding fills some GB a second
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Task:
     """Put the samples at `positions` into a slot, from its sample `offset` on.
 
     Attributes:
-        crashed: positions whose sample ended a worker before.
+        crashed: positions whose sample ended a worker before, and how, as a sentence.
     """
 
     number: int
@@ -54,7 +60,7 @@ class Task:
     slot: int
     offset: int
     positions: Positions
-    crashed: frozenset[int] = frozenset()
+    crashed: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,15 +110,18 @@ class Failed:
 
 
 class Worker:
-    """The threads of the process: one takes messages and asks for bytes, one decodes, one looks ahead, one watches.
+    """The threads of the process: one takes messages and asks for bytes, one decodes, one looks ahead, one watches, one
+    watches the memory.
 
     Args:
         alive_s: between two signs of life.
+        memory_mb: most memory of the process.
     """
 
-    def __init__(self, connection: Connection, alive_s: float) -> None:
+    def __init__(self, connection: Connection, alive_s: float, memory_mb: float) -> None:
         self._connection = connection
         self._alive_s = alive_s
+        self._memory_mb = memory_mb
         self._sending = threading.Lock()
         self._readers: dict[int, SampleReader] = {}
         self._slots: dict[int, list[Arrays]] = {}
@@ -122,7 +131,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until the parent is gone."""
-        for target in (self._listen, self._look_ahead, self._watch):
+        for target in (self._listen, self._look_ahead, self._watch, self._watch_memory):
             threading.Thread(target=target, daemon=True).start()
         self._send(Ready())
         try:
@@ -154,6 +163,13 @@ class Worker:
         while not parent.poll(self._alive_s * 1000):
             self._send(Alive())
         os._exit(0)
+
+    def _watch_memory(self) -> None:
+        """End the process before it takes what others need; whoever started it finds out which sample that was."""
+        while (own_mb := private_mb()) is not None:
+            if own_mb > self._memory_mb:
+                os._exit(TOO_MUCH_MEMORY)
+            time.sleep(_LOOK_EVERY_S)
 
     def _listen(self) -> None:
         """Take messages, also while something decodes or hangs, so that the parent's end is noticed at once."""
@@ -222,9 +238,9 @@ def main() -> None:
     said = logging.StreamHandler()
     said.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[said], level=logging.WARNING)
-    for url in sys.argv[4:]:
+    for url in sys.argv[5:]:
         threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
-    Worker(Connection(int(sys.argv[1])), float(sys.argv[2])).run()
+    Worker(Connection(int(sys.argv[1])), float(sys.argv[2]), float(sys.argv[4])).run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from cluster.errors import WorkerPoolError
 from pipeline.errors import ShardSetError
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Note, Positions
-from pipeline.stream.worker import Ahead, Decoding, Done, Failed, Open, Ready, Task, Waiting
+from pipeline.stream.worker import TOO_MUCH_MEMORY, Ahead, Decoding, Done, Failed, Open, Ready, Task, Waiting
 from pipeline.stream.worker_process import Heard, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -57,10 +57,14 @@ class WorkerPool:
         urls: of what will be read, as far as it is known; its clients get ready while the processes start.
         deadline_s: longest time to decode a task, after which its process is replaced; so is one that gives no sign of
             life for as long, because it was stopped, say.
+        memory_mb: most memory of a process, after which it is replaced.
     """
 
-    def __init__(self, workers: int, deadline_s: float, urls: Iterable[str] = ()) -> None:
+    def __init__(
+        self, workers: int, deadline_s: float, urls: Iterable[str] = (), memory_mb: float = float("inf")
+    ) -> None:
         self._deadline_s = deadline_s
+        self._memory_mb = memory_mb
         self._urls = sorted({url.partition("://")[0] + "://" for url in urls if storage.is_remote(url)})
         self._streams: list[_Stream] = []
         self._jobs: dict[int, _Job] = {}
@@ -226,21 +230,22 @@ class WorkerPool:
         self._failed_starts += not one.ready and (hung or code != -signal.SIGKILL)  # a kill says nothing
         self._ends += 1
         if self._failed_starts >= _STARTS or self._ends >= _ENDS:
-            raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {_fate(code)}")
+            raise WorkerPoolError(f"loader processes don't stay alive; the last ended with {self._fate(code)}")
         if not hung:
-            _log.warning("a loader process ended (%s); another does its work", _fate(code))
+            _log.warning("a loader process ended (%s); another does its work", self._fate(code))
         fresh = self._start()
         self._processes[self._processes.index(one)] = fresh
         for stream in self._streams:
             fresh.say(stream.message, stream.handle)
         for task in one.tasks.values():
             if task.number == one.decoding:
-                for part in self._once_more(task, killed=code == -signal.SIGKILL and not hung):
+                how = f"takes longer than {self._deadline_s:g} s" if hung else f"ends the process ({self._fate(code)})"
+                for part in self._once_more(task, f"decoding it {how}", killed=code == -signal.SIGKILL and not hung):
                     self._give(fresh, part)
             else:
                 self._give(fresh, task)
 
-    def _once_more(self, task: Task, killed: bool) -> list[Task]:
+    def _once_more(self, task: Task, how: str, killed: bool) -> list[Task]:
         """The task that a process was at when it ended, whole or sample by sample."""
         crashes, kills = self._lost.pop(task.number, (0, 0))
         crashes, kills = crashes + (not killed), kills + killed
@@ -251,7 +256,7 @@ class WorkerPool:
             if task.crashed:
                 place = int(task.positions[0])
                 raise ShardSetError(f"position {place}: what stands in for its sample ends the process too")
-            return [replace(task, crashed=frozenset(map(int, task.positions)))]
+            return [replace(task, crashed={int(position): how for position in task.positions})]
         job = self._job_of.pop(task.number)
         parts = []
         for at, position in enumerate(map(int, task.positions)):
@@ -261,7 +266,7 @@ class WorkerPool:
         return parts
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._urls)
+        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._memory_mb, self._urls)
 
     def _give(self, one: WorkerProcess, task: Task) -> None:
         one.tasks[task.number] = task
@@ -271,6 +276,7 @@ class WorkerPool:
         self._next += 1
         return self._next
 
-
-def _fate(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"code {code}"
+    def _fate(self, code: int) -> str:
+        if code == TOO_MUCH_MEMORY:
+            return f"it took more than {self._memory_mb:g} MB of memory, data.worker_memory_mb"
+        return f"signal {-code}" if code < 0 else f"code {code}"

@@ -27,6 +27,7 @@ class WorkerProcess:
     Args:
         heard: where its messages are put, all but the signs of life.
         alive_s: between two signs of life.
+        memory_mb: most memory that it may take, after which it ends by itself.
         urls: of what it will read.
 
     Attributes:
@@ -37,7 +38,7 @@ class WorkerProcess:
         moved: whether it was heard since this was last set to False.
     """
 
-    def __init__(self, heard: Heard, alive_s: float, urls: Sequence[str]) -> None:
+    def __init__(self, heard: Heard, alive_s: float, memory_mb: float, urls: Sequence[str]) -> None:
         self.tasks: OrderedDict[int, Task] = OrderedDict()
         self.ready = False
         self.decoding: int | None = None
@@ -50,7 +51,7 @@ class WorkerProcess:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
             # one core each; and what is killed must be the worker where memory runs out
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            words = [theirs.fileno(), alive_s, os.getpid(), *urls]
+            words = [theirs.fileno(), alive_s, os.getpid(), memory_mb, *urls]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.stream.worker", *map(str, words)],
                 pass_fds=[theirs.fileno()],

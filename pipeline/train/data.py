@@ -120,7 +120,9 @@ def open_data(
     with ExitStack() as stack:
         pool = None
         if data.workers:  # they start while the shard sets are opened
-            pool = stack.enter_context(WorkerPool(data.workers, data.deadline_s, (one.url for one in sources)))
+            pool = stack.enter_context(
+                WorkerPool(data.workers, data.deadline_s, (one.url for one in sources), data.worker_memory_mb)
+            )
 
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)

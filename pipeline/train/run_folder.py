@@ -45,6 +45,7 @@ _FREE_KEYS = {
     ("data", "prefetch"),
     ("data", "cache"),
     ("data", "deadline_s"),
+    ("data", "worker_memory_mb"),
     ("data", "max_bad_rate"),
     ("data", "allow_change"),
     ("train", "log_every"),

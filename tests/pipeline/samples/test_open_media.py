@@ -18,8 +18,9 @@ from pipeline.prepare.inspect.cards import make_card
 from pipeline.prepare.inspect.choose import Chosen
 from pipeline.prepare.shard import SampleEntry
 from pipeline.prepare.video_file import open_video
+from pipeline.samples.clip import CHECKED
 from pipeline.samples.clip_frames import ClipFrames
-from pipeline.samples.flac import encode_flac
+from pipeline.samples.flac import MOST_SAMPLES, decode_flac, encode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.open_picture import MOST_PIXELS, open_picture
 from pipeline.samples.sound import decode_sound
@@ -150,3 +151,37 @@ def test_a_small_file_that_claims_a_huge_picture_is_refused_before_a_pixel_is_de
     assert len(bomb) < 100_000
     with pytest.raises(ValueError, match="pixels"), open_picture(bomb, ["PNG"]) as image:
         image.load()
+
+
+def test_a_sound_whose_header_claims_hours_is_refused_before_it_is_decoded() -> None:
+    flac = bytearray(encode_flac(np.zeros((1, 8000), np.int16), 8000))
+    flac[21:26] = (int.from_bytes(flac[21:26], "big") & ~((1 << 36) - 1) | (MOST_SAMPLES + 1)).to_bytes(5, "big")
+    with pytest.raises(ValueError, match="expected at most 67,108,864 samples"):
+        decode_flac(bytes(flac))
+
+
+def test_a_sound_that_is_longer_than_its_header_says_is_refused_while_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.samples.flac.MOST_SAMPLES", 20_000)
+    flac = bytearray(encode_flac(np.zeros((1, 40_000), np.int16), 8000))
+    flac[21:26] = (int.from_bytes(flac[21:26], "big") & ~((1 << 36) - 1)).to_bytes(5, "big")  # 0: not known
+    with pytest.raises(ValueError, match="expected at most 20,000 samples"):
+        decode_flac(bytes(flac))
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="wav") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 40_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        for piece in (frame, None):
+            container.mux(stream.encode(piece))
+    with pytest.raises(ValueError, match="expected at most 20,000 samples"):
+        decode_sound(buffer.getvalue(), "wav", 1)
+
+
+def test_a_clip_of_absurd_size_is_refused_by_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clip = video(tmp_path / "a.mp4").read_bytes()
+    assert len(list(ClipFrames(clip).decode([0]))) == 1
+    monkeypatch.setitem(CHECKED, "max_pixels", "1000")
+    with pytest.raises(ValueError, match="expected"):
+        list(ClipFrames(clip).decode([0]))

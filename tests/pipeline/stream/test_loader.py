@@ -224,7 +224,8 @@ def test_killed_workers_are_replaced_and_nothing_changes(shards, expected):
 
 @pytest.fixture
 def deadly(tmp_path, monkeypatch):
-    """Sounds that hold `DEADLY` end the worker that decodes them, those with `SLEEPY` never end."""
+    """Sounds that hold `DEADLY` end the worker that decodes them, those with `SLEEPY` never end, and those with
+    `HUNGRY` take 3 GB."""
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(
         textwrap.dedent("""
@@ -238,6 +239,8 @@ def deadly(tmp_path, monkeypatch):
                     os.kill(os.getpid(), signal.SIGSEGV)
                 if b"SLEEPY" in sample.audio:
                     time.sleep(1000)
+                if b"HUNGRY" in sample.audio:
+                    hoard = [os.urandom(1 << 20) * 16 for _ in range(200)]
                 return real(sample, *words, **more)
 
             decode.decode_sample = watched
@@ -246,13 +249,23 @@ def deadly(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "hook")
 
 
-@pytest.mark.parametrize("marker", [b"DEADLY", b"SLEEPY"])
-def test_a_sample_that_ends_or_stops_its_process_is_replaced_like_a_damaged_one(tmp_path, deadly, marker):
+@pytest.mark.parametrize(
+    ("marker", "why"),
+    [
+        (b"DEADLY", "decoding it ends the process (signal 11)"),
+        (b"SLEEPY", "decoding it takes longer than 1 s"),
+        (b"HUNGRY", "took more than 500 MB of memory, data.worker_memory_mb"),
+    ],
+)
+def test_a_sample_that_ends_stops_or_fills_its_process_is_replaced_like_a_damaged_one(
+    tmp_path, deadly, marker, why, caplog
+):
     folder, other = write_shard_set(tmp_path / "a", samples=37), tmp_path / "b"
     shutil.copytree(folder, other)
     damage(folder, 3, marker)
     damage(other, 3)
-    found = read_steps(folder, workers=1, deadline_s=1)
+    found = read_steps(folder, workers=1, deadline_s=30 if marker == b"HUNGRY" else 1, worker_memory_mb=500)
+    assert why in caplog.text
     assert_same(found, read_steps(other))
     assert sum(batch.replaced for batch in found) > 0
 
