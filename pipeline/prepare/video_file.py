@@ -13,6 +13,8 @@ from av.container import InputContainer
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
+from pipeline.prepare.manifests.sources import is_file_url, path_of_file_url
+from pipeline.prepare.manifests.wrong import WrongRow
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.track_extent import picture_end, picture_start, seek, tick_of
 from pipeline.samples.open_media import open_container
@@ -123,7 +125,10 @@ def _opened(source: str) -> Iterator[InputContainer]:
 
 
 def _checked(source: str) -> str:
-    path = os.path.abspath(source.removeprefix("file://"))
+    try:
+        path = os.path.abspath(path_of_file_url(source) if is_file_url(source) else source)
+    except WrongRow as error:
+        raise MediaError(Reason.UNREADABLE, str(error)) from None
     if not os.path.lexists(path):
         raise MediaError(Reason.MISSING, "no such file")
     if os.path.isdir(path):

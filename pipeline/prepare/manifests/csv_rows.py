@@ -9,9 +9,7 @@ from pipeline.prepare.manifests.list_file import ListFile
 from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 
-def csv_rows(
-    file: ListFile, *, skip_spaces: bool = False, many_lines: bool = False, delimiter: str = ","
-) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(file: ListFile, *, skip_spaces: bool = False, many_lines: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Line and cells of each row that is not empty.
 
     Args:
@@ -23,7 +21,7 @@ def csv_rows(
     """
     with file.open_text() as text:
         lines = _Lines(text, many_lines)
-        reader = csv.reader(lines, strict=True, skipinitialspace=skip_spaces, delimiter=delimiter)
+        reader = csv.reader(lines, strict=True, skipinitialspace=skip_spaces, delimiter=file.delimiter)
         while True:
             lines.begin_row()
             try:

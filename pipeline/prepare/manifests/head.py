@@ -4,12 +4,16 @@ import csv
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pipeline.prepare.manifests.text import open_text
 
 _CHARACTERS = 1 << 16
 _LINES = 20
+_DELIMITERS = (",", ";", "\t", "|")
+_KNOWN_NAMES = frozenset(("source", "video", "youtube_id", "ytid", "vid"))
+"""Columns by which the lists that have a header are known."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,22 @@ class Head:
         """The first line; empty if the file is."""
         return self.lines[0] if self.lines else ""
 
-    @property
+    @cached_property
+    def delimiter(self) -> str:
+        """What separates cells: a comma unless the header has known names, or each line as many cells, only with a
+        semicolon, a tab or a bar."""
+        lines = [line for line in self.lines if not line.startswith("#")]
+        for delimiter in _DELIMITERS:
+            if lines and _KNOWN_NAMES & {plain_column(cell) for cell in _cells(lines[0], delimiter)}:
+                return delimiter
+        counts = {delimiter: {len(_cells(line, delimiter)) for line in lines} for delimiter in _DELIMITERS}
+        even = [delimiter for delimiter in _DELIMITERS if len(counts[delimiter]) == 1 and counts[delimiter] != {1}]
+        return even[0] if "," in even or len(even) == 1 else ","
+
+    @cached_property
     def rows(self) -> list[list[str]]:
         """Cells of the first lines that are no comments, as CSV."""
-        lines = [line for line in self.lines if not line.startswith("#")]
-        return [_cells(line) for line in lines]
+        return [_cells(line, self.delimiter) for line in self.lines if not line.startswith("#")]
 
     @property
     def cells(self) -> list[str]:
@@ -74,5 +89,10 @@ def read_head(url: str) -> Head:
     return Head(name, tuple(lines[:_LINES]), start.lstrip())
 
 
-def _cells(line: str) -> list[str]:
-    return next(csv.reader([line], skipinitialspace=True), [])
+def plain_column(name: str) -> str:
+    """A column's name as it is compared: `Video ID ` is `video_id`."""
+    return "_".join(name.strip().lower().replace("-", " ").split())
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], skipinitialspace=delimiter != "\t", delimiter=delimiter), [])

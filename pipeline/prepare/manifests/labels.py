@@ -55,5 +55,6 @@ def check_utf8(text: str) -> None:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         byte = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"half a character (\\u{code:04x})"
+        hint = "; save the list as UTF-8" if 0xDC80 <= code <= 0xDCFF else ""
         around = text[max(0, error.start - 20) : error.start + 20]
-        raise WrongRow(f"expected UTF-8 text, found {byte} in {shown(around)}") from None
+        raise WrongRow(f"expected UTF-8 text, found {byte} in {shown(around)}{hint}") from None

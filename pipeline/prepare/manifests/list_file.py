@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import Enum
+from functools import cached_property
 from io import TextIOWrapper
 
 from cluster import storage
+from pipeline.prepare.manifests.head import read_head
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.row import VideoRow
@@ -50,6 +52,11 @@ class ListFile:
         self.url, self.options, self.labels = url, options, labels
         self._template, self._on_wrong = template, on_wrong
         self._unit = ":"
+
+    @cached_property
+    def delimiter(self) -> str:
+        """What separates the cells of its rows."""
+        return read_head(self.url).delimiter
 
     @property
     def has_template(self) -> bool:

@@ -7,6 +7,7 @@ from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.formats.folder import VIDEO_SUFFIXES
 from pipeline.prepare.manifests.formats.registry import Format, format_named, format_of
 from pipeline.prepare.manifests.sources import absolute_source, is_downloaded
+from pipeline.prepare.manifests.wrong import WrongRow
 
 _LIST_SUFFIXES = (
     ".csv",
@@ -25,8 +26,15 @@ _LIST_SUFFIXES = (
 
 
 def absolute_place(source: str) -> str:
-    """A source as an absolute path or URL; relative paths are relative to the working folder."""
-    return absolute_source(source, f"{os.getcwd()}/") if source else source
+    """A source as an absolute path or URL; relative paths are relative to the working folder.
+
+    Raises:
+        ManifestError: a `file://` address of another machine.
+    """
+    try:
+        return absolute_source(source, f"{os.getcwd()}/") if source else source
+    except WrongRow as error:
+        raise ManifestError(str(error)) from None
 
 
 def format_at(place: str, chosen: str | None) -> Format | None:

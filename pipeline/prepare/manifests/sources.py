@@ -3,25 +3,36 @@
 import hashlib
 import os
 import re
+from urllib.parse import unquote
 
 from cluster import storage
 from cluster.masking import mask_url
+from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 _YOUTUBE_URL = re.compile(
     r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"
     r"([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])"
 )
+_FILE_URL = re.compile("file:/", re.IGNORECASE).match
 _ID = re.compile(r"(?:youtube|youtube8m):[A-Za-z0-9_-]+").fullmatch
 _PLAIN = re.compile(r"-*[A-Za-z0-9_][A-Za-z0-9_-]*").fullmatch
 
 
 def absolute_source(text: str, file: str) -> str:
-    """A source in the list `file` as an absolute path or URL; addresses of YouTube pages become `youtube:ID`."""
+    """A source in the list `file` as an absolute path or URL; addresses of YouTube pages become `youtube:ID`.
+
+    Raises:
+        WrongRow: a `file://` address of another machine.
+    """
     if text[0] == "/":
         return text
+    if is_file_url(text):
+        return path_of_file_url(text)
     if "://" in text:
-        match = _YOUTUBE_URL.match(text)
-        return f"youtube:{match[1]}" if match else text.removeprefix("file://")
+        kind, rest = text.split("://", 1)
+        url = f"{kind.lower()}://{rest}"
+        match = _YOUTUBE_URL.match(url)
+        return f"youtube:{match[1]}" if match else url
     if _ID(text):
         return text
     folder = file.rpartition("/")[0]
@@ -29,6 +40,29 @@ def absolute_source(text: str, file: str) -> str:
         kind, place = folder.split("://", 1)
         return f"{kind}://{os.path.normpath(f'{place}/{text}')}"
     return os.path.normpath(f"{folder}/{text}")
+
+
+def is_file_url(text: str) -> bool:
+    """Whether it is an address such as `file:///data/a%20b.mp4`."""
+    return _FILE_URL(text) is not None
+
+
+def path_of_file_url(url: str) -> str:
+    """The path of a `file:` address (RFC 8089), whose `%20` stands for a space.
+
+    Raises:
+        WrongRow: it is on another machine.
+    """
+    rest = url.split(":", 1)[1]
+    if not rest.startswith("//"):
+        return unquote(rest, errors="surrogateescape")
+    host, slash, path = rest[2:].partition("/")
+    if host.lower() not in ("", "localhost") or not slash:
+        raise WrongRow(
+            f"expected a file on this machine, file:///…, found host {shown(host)} in {shown(url)}; a path that is "
+            "relative to the list stands there without file://"
+        )
+    return unquote(f"/{path}", errors="surrogateescape")
 
 
 def is_downloaded(source: str) -> bool:

@@ -6,6 +6,7 @@ import string
 
 from cluster import storage
 from pipeline.errors import ManifestError
+from pipeline.prepare.manifests.sources import absolute_source
 from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 FIELDS = ("video", "youtube", "split", "label", "start", "end")
@@ -44,7 +45,10 @@ class SourceTemplate:
             raise ManifestError(
                 f"--source {text!r}: expected {{video}} or {{youtube}} in it, found {fields or 'no fields'}"
             )
-        place = text.removeprefix("file://")
+        try:
+            place = absolute_source(text, f"{os.getcwd()}/") if text else text
+        except WrongRow as error:
+            raise ManifestError(f"--source {text!r}: {error}") from None
         self._text = place if storage.is_remote(place) else os.path.abspath(place)
         self.has_start, self.has_video = "start" in fields, "video" in fields
         try:

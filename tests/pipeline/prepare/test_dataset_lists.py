@@ -389,7 +389,7 @@ def test_a_wrong_row_is_named_with_file_and_line(tmp_path: Path, form: str, cont
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["violin,a.mp4\n", "a.mp4,violin\n", "a.mp4,b.mp4\n", "name,url\nx,https://h/a.mp4\n"])
+@pytest.mark.parametrize("text", ["violin,a.mp4\n", "a.mp4,violin\n", "a.mp4,b.mp4\n"])
 def test_a_csv_of_nobodys_form_is_not_guessed_at(tmp_path: Path, text: str) -> None:
     with pytest.raises(ManifestError, match="expected a list in a known format"):
         rows_of(put(tmp_path / "m.csv", text))

@@ -1,4 +1,5 @@
-"""gavt's own list as CSV with a header: `source` and any of the keys of `own_row`.
+"""gavt's own list as CSV with a header: `source` and any of the keys of `own_row`; commas, semicolons, tabs or bars
+separate its cells.
 
 Several labels or visible things in a cell are separated by `;` or written as a JSON list; boxes and labels of segments
 are JSON. An empty cell is no value. A cell that is a JSON string stands for that string, so that spaces at its ends
@@ -13,28 +14,38 @@ from typing import Any
 from cluster.json_text import parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
-from pipeline.prepare.manifests.head import Head
+from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import COLUMNS, own_row
 from pipeline.prepare.manifests.values import number
 from pipeline.prepare.manifests.wrong import WrongRow, shown
 
+_OTHER_NAMES = {
+    **dict.fromkeys(("path", "file", "filename", "file_name", "filepath", "file_path", "video_path", "url"), "source"),
+    **dict.fromkeys(("video_id", "id", "name"), "video"),
+    **dict.fromkeys(("label", "class", "category"), "labels"),
+    **dict.fromkeys(("start", "start_time", "begin"), "start_s"),
+    **dict.fromkeys(("end", "end_time"), "end_s"),
+}
+"""What others call these columns."""
+
 
 def looks_like(head: Head) -> bool:
-    """A header with a source, or one of known columns only."""
-    cells = {cell.strip() for cell in head.cells}
-    return "source" in cells or ("video" in cells and cells <= set(COLUMNS))
+    """A header with a source, or one of known columns only; or one that nothing but the names is wrong with."""
+    cells = {plain_column(cell) for cell in head.cells}
+    meant = {_OTHER_NAMES.get(cell, cell) for cell in cells}
+    return "source" in cells or ({"source", "video"} & meant != set() and meant <= set(COLUMNS))
 
 
 def read(file: ListFile) -> Iterator[Draft]:
-    """Rows of a CSV list.
+    """Rows of a CSV list; it does not matter whether columns are written `Source` or `source`.
 
     Raises:
         ManifestError: a wrong header.
     """
     rows = csv_rows(file, many_lines=True)
     line, header = next(rows, (1, []))
-    header = [name.strip() for name in header]
+    header = [plain_column(name) for name in header]
     _check_header(header, file, line)
     parsers: list[tuple[str, Callable[[str, str], Any]]] = [(name, _PARSERS[name]) for name in header]
     for line, cells in rows:
@@ -61,7 +72,8 @@ def _check_header(header: list[str], file: ListFile, line: int) -> None:
     place = file.place(line)
     for name in header:
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, n=1)
+            other = _OTHER_NAMES.get(name)
+            near = difflib.get_close_matches(name, COLUMNS, n=1) if other is None else [other]
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ManifestError(f"{place}: expected columns out of {', '.join(COLUMNS)}, found {name!r}{hint}")
     if "source" not in header and not (file.has_template and "video" in header):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
-from pipeline.prepare.manifests.head import Head
+from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.values import cut_name, text_range, youtube_id
 from pipeline.prepare.manifests.wrong import WrongRow
@@ -19,7 +19,7 @@ _NEEDED = ("youtube_id", "time_start", "time_end")
 
 def looks_like(head: Head) -> bool:
     """Its header."""
-    return set(_NEEDED) <= set(head.cells)
+    return set(_NEEDED) <= {plain_column(cell) for cell in head.cells}
 
 
 def read(file: ListFile) -> Iterator[Draft]:
@@ -30,7 +30,7 @@ def read(file: ListFile) -> Iterator[Draft]:
     """
     rows = csv_rows(file)
     line, header = next(rows, (1, []))
-    header = [name.strip() for name in header]
+    header = [plain_column(name) for name in header]
     if not set(_NEEDED) <= set(header):
         raise ManifestError(
             f"{file.place(line)}: expected columns {', '.join(_NEEDED)}, found {', '.join(header) or 'none'}"

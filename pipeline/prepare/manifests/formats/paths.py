@@ -7,7 +7,7 @@ of YouTube pages are understood.
 import re
 from collections.abc import Iterator
 
-from pipeline.prepare.manifests.formats.folder import is_video
+from pipeline.prepare.manifests.formats.folder import VIDEO_SUFFIXES, is_video
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
@@ -15,10 +15,13 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import is_youtube_id
-from pipeline.prepare.manifests.wrong import WrongRow
+from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 _SUFFIXES = (".txt", ".lst", ".list", ".csv", "")
-_URL = re.compile(r"[a-z0-9]+://\S|youtube(8m)?:[A-Za-z0-9_-]+$").match
+_URL = re.compile(r"(?i:[a-z0-9]+://\S|file:/)|youtube(8m)?:[A-Za-z0-9_-]+$").match
+
+
+_MORE_BEHIND = re.compile(rf"(.*?[.](?:{'|'.join(suffix[1:] for suffix in VIDEO_SUFFIXES)}))\s*[\s,;|]\s*(\S.*)", re.I)
 
 
 def looks_like(head: Head) -> bool:
@@ -48,8 +51,18 @@ def read(file: ListFile) -> Iterator[Draft]:
                     yield line, Naming.OWN, file.row_of_id(text, text, (), split)
                     continue
                 check_utf8(text)
+                _check_alone(text)
                 source = file.source(text)
             except WrongRow as error:
                 file.wrong(line, error)
                 continue
             yield line, Naming.FILE, VideoRow(plain_name(source), source)
+
+
+def _check_alone(text: str) -> None:
+    more = None if is_video(text) or _URL(text) else _MORE_BEHIND.fullmatch(text)
+    if more is not None:
+        raise WrongRow(
+            f"expected a path alone in its line, found {shown(more[2])} behind {shown(more[1])}; a list with more than "
+            "paths needs a header, such as source,labels"
+        )

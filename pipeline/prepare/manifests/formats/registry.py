@@ -93,6 +93,10 @@ def format_of(url: str) -> Format:
         ManifestError: it is in none that is known, or it can't be read.
     """
     head = read_head(url)
+    if "\0" in head.start[:4] and not parquet.looks_like(head):
+        raise ManifestError(
+            f"{url}: expected text, found zero bytes: UTF-16 without a byte-order mark, or no text; save it as UTF-8"
+        )
     for form in FORMATS:
         if form.looks_like(head):
             return form
@@ -101,5 +105,11 @@ def format_of(url: str) -> Format:
     known = ", ".join(sorted(_BY_NAME))
     raise ManifestError(
         f"{url}: expected a list in a known format ({known}; --format chooses one), "
-        f"found first line {shown(head.first)}"
+        f"found first line {shown(head.first)}{_hint(head)}"
     )
+
+
+def _hint(head: Head) -> str:
+    if len(head.cells) < 2:
+        return ""
+    return "; a table of your own needs a header with a column named source, such as source,labels"
