@@ -69,7 +69,7 @@ def _said(event: dict[str, Any]) -> str | None:
             changed = event.get("changed", {})
             words = [f"{name} {_plain(one['from'])} → {_plain(one['to'])}" for name, one in changed.items()]
             return "; ".join([f"goes on after step {step}", *words])
-        case "data" | "average":
+        case "data" | "average" | "micro_batch":
             return f"goes on with a change: {event['change']}"
         case "wandb" | "clock":
             return str(event["said"])

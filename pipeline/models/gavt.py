@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import SettingsError
 from pipeline.features.float32 import Float32Buffers
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
@@ -122,8 +121,6 @@ def _aligned_frames(settings: GavtSettings, features: FeatureSettings, times: in
     """For each of so many times of the audio grid the frame nearest to its middle; None where none are aligned."""
     if settings.audio_alignment == "whole":
         return None
-    if features.frames == 1:
-        raise SettingsError("model.audio_alignment: frames needs features.frames of 2 or more, found 1")
     sound_s = features.audio_samples / features.audio_rate_hz
     shown = FrameTimes(features.frames, features.frame_rate_hz, sound_s)
     return tuple(shown.nearest(((time + 0.5) / times - 0.5) * sound_s) for time in range(times))

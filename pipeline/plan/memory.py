@@ -42,7 +42,8 @@ class Engine:
 
     Attributes:
         number_bytes: of a parameter: 4 in fp32, 2 in bf16 and fp16.
-        accumulates: whether gradients are summed over several micro-batches.
+        accumulates: whether gradients are summed over several micro-batches; in fp32 then, whatever the precision.
+        reduce_bytes: of a number of the gradients that processes add up.
         averages: whether an average of the weights is kept (train.ema_decay).
         zero: DeepSpeed's section `zero_optimization`.
         on_gpu: reduces beside the backward pass, with two buckets.
@@ -53,9 +54,15 @@ class Engine:
     number_bytes: int
     world_size: int
     accumulates: bool
+    reduce_bytes: int
     averages: bool
     zero: dict[str, Any]
     on_gpu: bool
+
+    @property
+    def sum_bytes(self) -> int:
+        """Of a number of a step's gradient."""
+        return 4 if self.accumulates else self.number_bytes
 
 
 @dataclass(frozen=True)
@@ -97,18 +104,23 @@ def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     count, size = model.total, engine.number_bytes
     parameters = count * size + model.buffer_bytes
     optimizer = _states(engine) * count
-    gradients = count * size
+    gradients = count * engine.sum_bytes
+    flat = engine.sum_bytes + (engine.reduce_bytes if engine.reduce_bytes > engine.sum_bytes else 0)
+    # their norm is taken of copies in the model's precision, where they are not what the optimiser steps with
+    copies = 0 if size == 4 else size if engine.accumulates else 4
     live, held, _ = trace.at_peak(samples, keeps_gradients=not engine.accumulates)
     return [
         Memory(parameters, gradients if engine.accumulates else held, optimizer, 0, live),
-        Memory(parameters, gradients, optimizer, min(count, _FLAT_BUCKET) * size, 0),
-        Memory(parameters, gradients, optimizer, 0 if size == 4 else 4 * count, 0),
+        Memory(parameters, gradients, optimizer, min(count, _FLAT_BUCKET) * flat, 0),
+        Memory(parameters, gradients, optimizer, copies * count, 0),
     ]
 
 
 def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Optimiser states are shared out, and the flat master copy of the parameters too. Gradients go
     through a bucket into a flat part of their own; at stage 1 without overlap they pile up first."""
+    if engine.sum_bytes > engine.number_bytes:
+        return _zero_1_and_2_summing(engine, model, trace, samples)
     count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
     parameters = count * size + model.buffer_bytes
     bucket = engine.zero["reduce_bucket_size"] * size * (2 if engine.on_gpu else 1)
@@ -126,13 +138,38 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
         ]
     optimizer = _states(engine) * part
     one = engine.zero["reduce_bucket_size"] * size
-    copy = one if engine.world_size > 1 else 0.0  # what is reduced is flattened again
+    # what is reduced is flattened again, and widened
+    copy = one if engine.world_size > 1 else 0.0
+    copy += engine.zero["reduce_bucket_size"] * 4 if engine.reduce_bytes > size else 0.0
     kept = own if count > engine.zero["reduce_bucket_size"] else 0.0  # parts of earlier buckets
     return [
         Memory(parameters, held + before, optimizer, work, live),
         Memory(parameters, kept + before, optimizer, bucket + copy, 0),
         Memory(parameters, own + before, optimizer, bucket, 0),
         Memory(parameters, own, optimizer, own + (0 if size == 4 else 4 * part), 0),
+    ]
+
+
+def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+    """The same where gradients in 16 bit are summed in fp32: at stage 1 whole on every process until the last
+    micro-batch, then through a bucket in fp32; at stage 2 in the process's own part from the first."""
+    size, part = engine.number_bytes, model.total / engine.world_size
+    parameters = model.total * size + model.buffer_bytes
+    whole = 4 * model.total if engine.stage == 1 else 0.0
+    own = 4 * part
+    staged = engine.zero["reduce_bucket_size"] * (4 if engine.stage == 1 else size)
+    bucket = staged * (2 if engine.on_gpu else 1)
+    # what is reduced is flattened again, at stage 2 in any case, and widened there for other processes
+    copy = staged if engine.world_size > 1 or engine.stage == 2 else 0.0
+    copy += engine.zero["reduce_bucket_size"] * 4 if engine.stage == 2 and engine.world_size > 1 else 0.0
+    live, _, work = trace.at_peak(samples, False, bucket)
+    optimizer, host, largest = _states(engine) * part, 0.0, 0.0
+    if engine.offload == "cpu":
+        largest = max(model.parameters) * size
+        optimizer, host = 0.0, part * (12 + 4 + size + _average(engine)) + largest
+    return [
+        Memory(parameters, whole or own, optimizer, work + largest, live, host),
+        Memory(parameters, own + max(0.0, whole - staged), optimizer, bucket + copy + largest, 0, host),
     ]
 
 
@@ -147,23 +184,26 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
     gathered = 0.0 if alone else min(count, small + most_live) * float(size)
     arriving = 0.0 if alone else min(count, engine.zero.get("stage3_prefetch_bucket_size", _PREFETCH)) * float(size)
     bucket = engine.zero["reduce_bucket_size"] * size
-    own = part * size
+    own, summed = part * size, part * engine.sum_bytes
+    wide = max(size, engine.reduce_bytes, engine.sum_bytes)
+    reducing = bucket + 2 * engine.zero["reduce_bucket_size"] * wide
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
     if engine.offload != "none":
         states = part * (12 + 4 + _average(engine))
         on_disk = engine.offload == "nvme"
-        host = own * 2 + (0.0 if on_disk else states)
+        host = own + summed + (0.0 if on_disk else states)
         disk = states if on_disk else 0.0  # parameters stay in host memory
         return [
             Memory(gathered + model.buffer_bytes, 0, 0, bucket + arriving, live, host, disk),
-            Memory(gathered + model.buffer_bytes, 0, 0, 3 * bucket, 0, host, disk),
+            Memory(gathered + model.buffer_bytes, 0, 0, reducing, 0, host, disk),
         ]
     optimizer = _states(engine) * part
+    widened = 4 * part if engine.sum_bytes < 4 else 0.0
     return [
-        Memory(own + gathered + model.buffer_bytes, own, optimizer, bucket + arriving, live),
+        Memory(own + gathered + model.buffer_bytes, summed, optimizer, bucket + arriving, live),
         # a bucket is put in order of processes, and reduced into another
-        Memory(own + small * size + model.buffer_bytes, own, optimizer, 3 * bucket, 0),
-        Memory(own + small * size + model.buffer_bytes, own, optimizer, bucket + own + (size < 4) * 4 * part, 0),
+        Memory(own + small * size + model.buffer_bytes, summed, optimizer, reducing, 0),
+        Memory(own + small * size + model.buffer_bytes, summed, optimizer, bucket + summed + widened, 0),
     ]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.errors import SettingsError
 from pipeline.models.flops import SampleFlops, training_flops
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
@@ -15,6 +14,7 @@ from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import task_model
 from pipeline.tasks.mma import TaskModel
+from pipeline.train.accumulation import accumulates, sum_settings
 from pipeline.train.engine import deepspeed_settings, micro_batch_of
 from pipeline.train.settings import TrainSettings
 
@@ -187,16 +187,8 @@ def own_way(settings: ExperimentSettings, where: Machines) -> Way:
 
 def _own(settings: ExperimentSettings, ways: Iterable[Way]) -> Way:
     train = settings.train
-    if train.compile and train.zero_stage == 3:
-        raise SettingsError("train.compile: expected train.zero_stage 0, 1 or 2 beside it, found 3")
     own = (train.zero_stage, train.offload, train.activation_checkpointing)
-    for way in ways:
-        if (way.stage, way.offload, way.checkpointing) == own:
-            return way
-    beside = f"train.zero_stage = {train.zero_stage}"
-    if train.ema_decay is not None and train.zero_stage == 3:
-        beside = "train.ema_decay"
-    raise SettingsError(f"train.offload: {train.offload} is not possible with {beside}")
+    return next(way for way in ways if (way.stage, way.offload, way.checkpointing) == own)
 
 
 def _share_recomputed(mode: Mode) -> float:
@@ -224,12 +216,14 @@ def engine_of(
 ) -> Engine:
     """DeepSpeed as training would set it up."""
     changed = train.model_copy(update={"zero_stage": stage, "offload": offload})
+    sums = sum_settings(changed, micro_batch, where.gpus)
     return Engine(
         stage=stage,
         offload=offload,
         number_bytes=4 if train.precision == "fp32" else 2,
         world_size=where.gpus,
-        accumulates=train.batch_size > micro_batch * where.gpus,
+        accumulates=accumulates(train, micro_batch, where.gpus),
+        reduce_bytes=4 if train.precision == "fp32" or "communication_data_type" in sums else 2,
         averages=train.ema_decay is not None,
         zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total)["zero_optimization"],
         on_gpu=where.on_gpu,

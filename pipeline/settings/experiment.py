@@ -1,6 +1,6 @@
 """All settings of an experiment: one YAML file, a section a part."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
@@ -31,3 +31,14 @@ class ExperimentSettings(Settings):
     task: MmaSettings = MmaSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "ExperimentSettings":
+        micro_batch, group = self.train.micro_batch, self.task.group
+        if micro_batch is not None and micro_batch % group:
+            raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
+        if self.train.maps_every is not None and self.data.validation is None:
+            raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
+        if self.model.audio_alignment == "frames" and self.features.frames == 1:
+            raise ValueError("features.frames of 2 or more for model.audio_alignment = frames, found 1")
+        return self

@@ -44,7 +44,7 @@ def explain(error: ValidationError, kind: type[BaseModel], origins: Mapping[Key,
     expected = " or ".join(dict.fromkeys(map(_expected, problems)))
     # settings that don't go together say themselves what was found
     ending = "" if problem["type"] == "value_error" and isinstance(found, dict) else f", found {found!r}"
-    return f"{origin}: {name}: expected {expected}{ending}"
+    return ": ".join(filter(None, (origin, name, f"expected {expected}{ending}")))
 
 
 def models_at(kind: type[BaseModel], key: Key) -> list[type[BaseModel]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import SettingsError, ShardSetError
+from pipeline.errors import ShardSetError
 from pipeline.features.settings import AugmentSettings, FeatureSettings
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.decode import DecodeSpec, canvas_size
@@ -127,22 +127,16 @@ def plan_reading(
     """Open the shard sets and say what is read from them.
 
     Args:
-        source: a shard set, or several.
+        source: a shard set, or several of different names.
         history, position: of a run that goes on: the weights so far, and where it goes on.
         nodes: that share the work.
         moved: called, from any thread, whenever what takes long has come further: the first index of others' tars.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
-        SettingsError: two have the same name.
     """
     sources = [ShardSource(url=source)] if isinstance(source, str) else list(source)
-    if not sources:
-        raise SettingsError("data.train: expected at least one shard set, found an empty list")
     names = [one.name or one.url for one in sources] if len(sources) > 1 else [""]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SettingsError(f"data.train: two shard sets are called {min(twice)!r}; give one another name")
     sets = [ShardSet.open(one.url, moved) for one in sources]
     sizes = {name: len(one) for name, one in zip(names, sets, strict=True)}
     weights = {name: one.weight for name, one in zip(names, sources, strict=True)}

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
@@ -65,3 +65,14 @@ class DataSettings(Settings):
     makes it take so much counts as bad. Raise it for clips of hundreds of MB: a worker holds those that come next."""
     allow_change: bool = False
     """Go on although the shard set is another than when the run was saved: its order is a new one then."""
+
+    @model_validator(mode="after")
+    def _sets_have_names(self) -> "DataSettings":
+        if isinstance(self.train, list):
+            names = [source.name or source.url for source in self.train]
+            twice = {name for name in names if names.count(name) > 1}
+            if not names:
+                raise ValueError("at least one shard set to train on, found an empty list")
+            if twice:
+                raise ValueError(f"shard sets to train on with a name each, found two that are called {min(twice)!r}")
+        return self

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
+from pipeline.train.accumulation import accumulates, finish_sums, sum_settings, zero_1_keeps_its_optimizer
 from pipeline.train.file_operations import load_file_operations
 from pipeline.train.offload import check_offload, engine_sections, offload_settings
 from pipeline.train.optimizer import build_optimizer
@@ -31,7 +32,7 @@ def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
         raise SettingsError(
             f"train.batch_size: expected a multiple of the {world_size} processes, found {settings.batch_size}"
         )
-    micro = settings.micro_batch or settings.batch_size // world_size
+    micro = settings.batch_at_once(world_size)
     if settings.batch_size % (micro * world_size):
         raise SettingsError(
             f"train.micro_batch: expected a divisor of train.batch_size / processes = "
@@ -42,6 +43,20 @@ def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
             f"task.group: expected a divisor of the micro-batch of {micro} samples a process, found {group}"
         )
     return micro
+
+
+def check_machine(settings: TrainSettings, group: ProcessGroup) -> None:
+    """Refuse what this process's machine can't do.
+
+    Raises:
+        SettingsError: its device can't compute in the precision that is asked for, or as of `check_offload`.
+    """
+    on_cpu = group.device.type == "cpu"
+    if settings.precision == "fp16" and on_cpu and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
+    if settings.precision == "bf16" and not on_cpu and not torch.cuda.is_bf16_supported():
+        raise SettingsError("train.precision: this GPU can't compute in bf16; use fp16 or fp32")
+    check_offload(settings)
 
 
 def compute_repeatably() -> None:
@@ -55,13 +70,11 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
     """Wrap a model in a DeepSpeed engine with its optimiser.
 
     Raises:
-        SettingsError: the device can't compute in the precision that is asked for, or settings don't go together.
+        SettingsError: as of `check_machine`.
     """
-    if settings.precision == "fp16" and group.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
-        raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
-    check_offload(settings)
+    check_machine(settings, group)
     if settings.compile:
-        compile_blocks(model, settings)
+        compile_blocks(model)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     with quiet_deepspeed():
@@ -80,15 +93,18 @@ def build_engine(model: nn.Module, settings: TrainSettings, micro_batch: int, gr
             load_file_operations()
         _import_unused_optimizer()
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        engine, *_ = deepspeed.initialize(
-            model=model,
-            optimizer=build_optimizer(model, settings),
-            config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
-            dist_init_required=False,
-        )
+        with zero_1_keeps_its_optimizer():
+            engine, *_ = deepspeed.initialize(
+                model=model,
+                optimizer=build_optimizer(model, settings),
+                config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
+                dist_init_required=False,
+            )
     if settings.zero_stage == 0 and settings.precision != "fp32":
         # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
         engine.optimizer.optimizer.state.clear()
+    if settings.precision != "fp32" and accumulates(settings, micro_batch, group.world_size):
+        finish_sums(engine)
     if settings.precision == "fp32" and settings.offload == "none":
         _step_parameters_themselves(engine)
     scaler = getattr(engine.optimizer, "loss_scaler", None)
@@ -121,14 +137,8 @@ def searches_scale(engine: Any, settings: TrainSettings) -> bool:
     return settings.precision == "fp16" and float(engine.optimizer.loss_scale) > 1
 
 
-def compile_blocks(model: nn.Module, settings: TrainSettings) -> None:
-    """Compile each block where it stands; the parameters keep their names.
-
-    Raises:
-        SettingsError: under ZeRO-3, whose parameters come and go in hooks that can't be compiled.
-    """
-    if settings.zero_stage == 3:
-        raise SettingsError("train.compile: expected train.zero_stage 0, 1 or 2 beside it, found 3")
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each block where it stands; the parameters keep their names."""
     found = blocks(model)
     # blocks of one class share their code, and each shape of them is compiled for training and for evaluation; beyond
     # the limit torch would leave the others as they are
@@ -174,6 +184,7 @@ def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: in
             **offload_settings(settings),
         },
         **engine_sections(settings),
+        **sum_settings(settings, micro_batch, world_size),
         "bf16": {"enabled": settings.precision == "bf16", "check_grad_overflow": True},
         # a scale of 2^16 at first, halved by every step that overflows and doubled after 1000 that don't
         "fp16": {"enabled": settings.precision == "fp16", "initial_scale_power": 16, "hysteresis": 1},

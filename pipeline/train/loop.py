@@ -9,16 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
+from pipeline.tasks.example import task_model
 from pipeline.train.checkpoints import Checkpoint
-from pipeline.train.checkpoints.restore import changes
+from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine import compute_repeatably, full_weights, micro_batch_of, searches_scale
+from pipeline.train.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
@@ -31,6 +34,7 @@ from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.remote_run import run_place
+from pipeline.train.resume_changes import micro_batch_change, told_changes
 from pipeline.train.run_clock import RunClock
 from pipeline.train.run_folder import log_to, settings_before, write_config
 from pipeline.train.run_log import RunLog
@@ -84,6 +88,7 @@ def train(
         if signals is None:
             signals = stack.enter_context(stop_signals())
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
+        check_machine(settings.train, group)
         compute_repeatably()
         folder, publish = stack.enter_context(run_place(run, group, settings.train))
         before = group.on_main(lambda: settings_before(folder, settings))
@@ -107,6 +112,8 @@ def train(
 def _checked_micro_batch(settings: ExperimentSettings, group: ProcessGroup) -> int:
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
+    with torch.device("meta"):  # which says whether the model's input fits
+        task_model(settings)
     return micro_batch_of(settings.train, group.world_size, settings.task.group)
 
 
@@ -280,14 +287,15 @@ class _Training:
             self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
         self.group.on_main(lambda: self.log.begin(step))
-        changed = {} if checkpoint is None else changes(checkpoint, self.settings, self.group.world_size)
-        words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
+        words, change = self._changes(checkpoint)
         clock_said = self._go_on_counting()
         self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
         if clock_said is not None:
             self.log.event("clock", step=step, said=clock_said)
         for said in self.log.notes:
             self.log.event("wandb", step=step, said=said)
+        if change is not None:
+            self.log.event("micro_batch", step=step, change=change)
         for change in self.data.changes:
             self.log.event("data", step=step, change=change)
         self._note_average(step)
@@ -302,6 +310,19 @@ class _Training:
         if checkpoint is not None and "elapsed_s" in checkpoint.manifest["state"]:
             return self.clock.go_on(checkpoint.manifest["state"]["elapsed_s"], checkpoint.manifest["time"])
         return self.clock.go_on(0.0, started)
+
+    def _changes(self, checkpoint: Checkpoint | None) -> tuple[dict[str, Any], str | None]:
+        """What is computed otherwise than when the checkpoint was saved: for the event, and a sentence where the losses
+        change with it."""
+        world = self.group.world_size
+        if checkpoint is None:
+            return {"world_size": world}, None
+        before, processes = saved_settings(checkpoint), checkpoint.manifest["world_size"]
+        pairs = [("world_size", processes, world)] if processes != world else []
+        pairs += told_changes(before, self.settings)
+        changed = {name: {"from": old, "to": new} for name, old, new in pairs}
+        words = {"world_size": world} | ({"changed": changed} if changed else {})
+        return words, micro_batch_change(before, processes, self.settings, world)
 
     def _note_average(self, step: int) -> None:
         if self.trainee.average_change is not None:

@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.errors import SettingsError
 from pipeline.evaluate.localize.overlay import lay_heat
 from pipeline.evaluate.localize.track import unit_range
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
@@ -37,14 +36,6 @@ class MapGrid:
     """
 
     def __init__(self, settings: ExperimentSettings, run: Path, group: ProcessGroup) -> None:
-        """
-        Raises:
-            SettingsError: there is no validation set to take samples from.
-        """
-        if settings.data.validation is None:
-            raise SettingsError(
-                "data.validation: expected a shard set whose samples train.maps_every draws, found none"
-            )
         self._settings, self._run, self._group = settings, run, group
         self._batch: Batch | None = None
 

@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from cluster import storage
 from cluster.file_lock import open_lock_file, try_lock
@@ -28,53 +27,13 @@ from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 from pipeline.train.checkpoints import read_manifest
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.resume_changes import forbidden_changes
 from pipeline.train.schedule import learning_rate_at
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
 _NO_RUN = {"manifest.json": "a checkpoint or an export", "latest": "checkpoints", "dataset.json": "a shard set"}
 """What lies in a folder that is no run's, and what that is."""
-_FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
-"""Sections that may differ when a run goes on."""
-_FREE_KEYS = {
-    ("data", "train"),  # another place of the same data, or other weights; the cursor says if its order is another
-    ("data", "mix"),
-    ("data", "temperature"),
-    ("data", "validation"),
-    ("data", "workers"),
-    ("data", "prefetch"),
-    ("data", "cache"),
-    ("data", "deadline_s"),
-    ("data", "worker_memory_mb"),
-    ("data", "max_bad_rate"),
-    ("data", "allow_change"),
-    ("train", "log_every"),
-    ("train", "validate_every"),
-    ("train", "validation_samples"),
-    ("train", "checkpoint_every"),
-    ("train", "keep_last"),
-    ("train", "keep_every"),
-    ("train", "background_saving"),
-    ("train", "time_limit_s"),
-    ("train", "health"),
-    ("train", "wandb"),
-    ("train", "tensorboard"),
-    ("train", "maps_every"),
-    # a run may become longer, as long as the learning rates of the steps that are done stay the same
-    ("train", "steps"),
-    ("train", "schedule"),
-    ("train", "decay_steps"),
-    ("train", "final_rate"),
-    ("train", "ema_decay"),  # an average begins with the weights that are there, or goes
-    # how it is computed; the resumed run says what changed
-    ("train", "micro_batch"),
-    ("train", "precision"),
-    ("train", "zero_stage"),
-    ("train", "offload"),
-    ("train", "offload_folder"),
-    ("train", "activation_checkpointing"),
-    ("train", "compile"),
-}
 
 
 @contextmanager
@@ -111,7 +70,7 @@ def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSet
     before = _settings_there(folder)
     if before is None:
         return None
-    for place, old, new in _differences(before.model_dump(mode="json"), settings.model_dump(mode="json"), ()):
+    for place, old, new in forbidden_changes(before, settings):
         raise RunError(
             f"{folder}: this run has {place} = {old!r}, the command says {new!r}; "
             f"go on with the same settings, or choose another --run"
@@ -181,13 +140,3 @@ def log_to(file: Path) -> Iterator[None]:
         for logger in loggers:
             logger.removeHandler(handler)
         handler.close()
-
-
-def _differences(before: Any, now: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Any, Any]]:
-    if before == now or place in _FREE_KEYS or (len(place) == 1 and place[0] in _FREE):
-        return
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in before.keys() | now.keys():
-            yield from _differences(before.get(name), now.get(name), (*place, name))
-    else:
-        yield ".".join(place), before, now

@@ -110,6 +110,10 @@ class TrainSettings(Settings):
     maps_every: int | None = Field(default=None, gt=0)
     """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""
 
+    def batch_at_once(self, processes: int) -> int:
+        """Samples that each of so many processes handles at once."""
+        return self.micro_batch or self.batch_size // processes
+
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainSettings":
         if self.schedule == "wsd" and not self.decay_steps:
@@ -121,4 +125,24 @@ class TrainSettings(Settings):
                 f"warmup_steps + decay_steps of at most steps = {self.steps}, "
                 f"found {self.warmup_steps} + {self.decay_steps}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "TrainSettings":
+        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+            raise ValueError(f"a micro_batch that divides batch_size = {self.batch_size}, found {self.micro_batch}")
+        if self.compile and self.zero_stage == 3:  # whose parameters come and go in hooks that can't be compiled
+            raise ValueError("zero_stage 0, 1 or 2 for compile = true, found 3")
+        if self.offload == "cpu" and self.zero_stage == 0:
+            raise ValueError("zero_stage 1, 2 or 3 for offload = cpu, found 0")
+        if self.offload == "nvme":
+            if self.zero_stage != 3:
+                raise ValueError(f"zero_stage 3 for offload = nvme, found {self.zero_stage}")
+            if self.offload_folder is None:
+                raise ValueError("an offload_folder on a fast local disk for offload = nvme, found none")
+            if self.ema_decay is not None:
+                raise ValueError(
+                    f"no ema_decay for offload = nvme, as no average is kept of weights that lie in files, "
+                    f"found {self.ema_decay:g}"
+                )
         return self

@@ -9,8 +9,8 @@ from jobs.train_line import TrainLine
 
 EVENTS = [
     (
-        {"event": "resume", "step": 4, "changed": {"zero_stage": {"from": 1, "to": 3}}},
-        "goes on after step 4; zero_stage 1 → 3\n",
+        {"event": "resume", "step": 4, "changed": {"train.zero_stage": {"from": 1, "to": 3}}},
+        "goes on after step 4; train.zero_stage 1 → 3\n",
     ),
     ({"event": "data", "step": 4, "change": "the weights are other ones"}, "the weights are other ones\n"),
     (

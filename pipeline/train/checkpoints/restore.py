@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.train.checkpoints.fragments import MOMENTS, base_optimizer, fragments, refresh
 from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.saved_state import SavedState
@@ -62,15 +61,6 @@ def load_engine(checkpoint: Checkpoint, engine: Any, averages: Sequence[Tensor] 
     if partitioned:
         engine.optimizer.checkpoint_event_epilogue()
     _set_counters(engine, manifest["engine"])
-
-
-def changes(checkpoint: Checkpoint, settings: ExperimentSettings, world_size: int) -> dict[str, dict[str, Any]]:
-    """What is computed otherwise than when the checkpoint was saved: by name, from what to what."""
-    before = checkpoint.manifest["settings"]["train"]
-    now = settings.train.model_dump(mode="json")
-    pairs = {"world_size": (checkpoint.manifest["world_size"], world_size)}
-    pairs |= {name: (before[name], now[name]) for name in ("zero_stage", "precision", "offload", "ema_decay")}
-    return {name: {"from": old, "to": new} for name, (old, new) in pairs.items() if old != new}
 
 
 def _set_counters(engine: Any, saved: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@ import pytest
 import torch
 from tiny_gavt import inputs, tiny
 
-from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps
 from pipeline.evaluate.readouts.build import build_readout
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
@@ -82,13 +81,6 @@ def test_whole_sound_has_no_position_in_time_of_a_frame():
         before = model.embed(frames, waveform)[:, model.tokens.audio]
         model.frame_positions.add_(1)
         assert torch.equal(model.embed(frames, waveform)[:, model.tokens.audio], before)
-
-
-def test_alignment_of_a_single_frame_is_refused():
-    with pytest.raises(
-        SettingsError, match="model.audio_alignment: frames needs features.frames of 2 or more, found 1"
-    ):
-        tiny(audio_alignment="frames")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import SettingsError, ShardSetError
+from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
@@ -146,8 +146,6 @@ def test_several_sets_are_mixed_by_weight_and_each_sample_comes_once_an_epoch(tm
     keys = [key for batch in batches for key in batch.keys]
     assert keys == [f"video{pick.sample}-000" for pick in picks]
     assert {pick.set for pick in picks} == {0, 1}
-    with pytest.raises(SettingsError, match="two shard sets are called"):
-        plan_of([ShardSource(url=str(small)), ShardSource(url=str(small))])
 
 
 def damage(folder: Path, sample: int, marker: bytes | None = None) -> str:

@@ -62,7 +62,11 @@ def test_an_average_that_is_switched_on_starts_from_the_weights_and_one_that_is_
     assert not list((tmp_path / "checkpoints" / "step-0000000005").glob("ema*"))
     assert [(event["step"], event["change"]) for event in events(tmp_path, "average")] == [(2, STARTS), (4, DROPPED)]
     changed = [event.get("changed") for event in events(tmp_path, "resume")]
-    assert changed == [{"ema_decay": {"from": None, "to": 0.5}}, {"ema_decay": {"from": 0.5, "to": None}}]
+    steps = [{"train.steps": {"from": 2, "to": 4}}, {"train.steps": {"from": 4, "to": 5}}]
+    assert changed == [
+        steps[0] | {"train.ema_decay": {"from": None, "to": 0.5}},
+        steps[1] | {"train.ema_decay": {"from": 0.5, "to": None}},
+    ]
 
 
 @pytest.mark.slow

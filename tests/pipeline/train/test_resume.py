@@ -127,7 +127,7 @@ def test_two_processes_go_on_exactly_and_one_goes_on_where_two_were_killed(comma
     command.finish(alone, *words, "train.zero_stage=3")
     resume = [json.loads(line) for line in (alone / "events.jsonl").read_text().splitlines()]
     (changed,) = [event["changed"] for event in resume if event["event"] == "resume"]
-    assert changed == {"world_size": {"from": 2, "to": 1}, "zero_stage": {"from": 2, "to": 3}}
+    assert changed == {"world_size": {"from": 2, "to": 1}, "train.zero_stage": {"from": 2, "to": 3}}
     losses = [[row[1] for row in curve(run)] for run in (alone, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 

@@ -15,7 +15,6 @@ from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
 from logged_run import log_steps, logged_run
 from pipeline.code_version import code_version
-from pipeline.errors import SettingsError
 from pipeline.models.flops import training_flops
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -207,12 +206,6 @@ def test_maps_are_drawn_where_the_records_say(run):
     pictures = [np.array(Image.open(run / record["maps"])) for record in records]
     assert pictures[0].shape == pictures[1].shape
     assert not np.array_equal(*pictures)  # another model by then
-
-
-def test_maps_without_a_validation_set_are_refused(command, group, tmp_path):
-    settings = load_settings(str(command.config), ExperimentSettings, [*WORDS, "data.validation=null"]).settings
-    with pytest.raises(SettingsError, match=r"data\.validation: expected a shard set whose samples train\.maps_every"):
-        train(settings, str(tmp_path), group, lambda record: None)
 
 
 def test_a_torn_last_line_is_dropped_and_hides_nothing_after_it(tmp_path):
