@@ -14,7 +14,8 @@ def check_offload(settings: TrainSettings) -> None:
     """Refuse what this machine can't do, and make the folder for files.
 
     Raises:
-        SettingsError: it can't write files beside computing (libaio), or not in that folder.
+        SettingsError: it can't write files beside computing (libaio).
+        StorageError: the folder can't be made.
     """
     if settings.offload != "nvme":
         return
