@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.free_port import free_port
@@ -113,7 +114,7 @@ class _Job:
             "MASTER_ADDR": "127.0.0.1",
             STARTED: str(time.monotonic()),
         }
-        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
         self._children: list[subprocess.Popen[bytes]] = []
         self.signalled = 0
         self._signalled_at = 0.0

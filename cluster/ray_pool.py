@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,12 @@ from typing import Any, Generic, Literal, TypeVar
 
 import ray
 import ray.exceptions
+from ray._private import ray_constants
 
+from cluster.cores import usable_cores
 from cluster.errors import WorkerPoolError
 from cluster.os_errors import why
-from cluster.scratch import scratch_folder
+from cluster.scratch import scratch_folder, temporary_place
 
 I = TypeVar("I")  # noqa: E741  the item
 R = TypeVar("R")
@@ -34,6 +36,10 @@ _COUNT_EVERY_S = 5.0
 _TASK_MEMORY_BYTES = 500_000_000  # reserved on a cluster for each task, which others' jobs share
 _CONNECT_S = 10.0
 _PREFIX = "gavt-ray-"
+_TOKEN = secrets.token_hex(32)
+"""Of the Ray that this process starts, which reads it once. Without one Ray leaves a token in ~/.ray, after which this
+user's other clusters refuse each other."""
+_LONGEST_PLACE = 20  # bytes: with what Ray appends, a socket's path stays below the 107 bytes that a system allows
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class RayPool:
         self._address = address
         self._wanted = workers
         self._folder: Path | None = None
+        self._credentials: dict[str, str] = {}
         self._cleanup = ExitStack()
         self._count_at = 0.0
         self._task_memory = None if address is None else _TASK_MEMORY_BYTES
@@ -77,7 +84,8 @@ class RayPool:
 
     @property
     def folder(self) -> Path | None:
-        """Local folder that is removed with the pool, for the workers' scratch; None on another machine's cluster."""
+        """Local folder that is removed with the pool, for the workers' scratch, which only this user may enter; None on
+        another machine's cluster."""
         return self._folder
 
     def __enter__(self) -> "RayPool":
@@ -114,7 +122,7 @@ class RayPool:
         Raises:
             Exception: whatever the function raised; the other tasks are ended.
         """
-        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1, memory=self._task_memory)(function)
+        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1, memory=self._task_memory)(_run)
         source = iter(items)
         again: deque[tuple[I, int]] = deque()
         running: dict[Any, tuple[I, int]] = {}
@@ -133,7 +141,7 @@ class RayPool:
                         except StopIteration:
                             exhausted = True
                             break
-                    running[task.remote(item)] = (item, attempt)
+                    running[task.remote(function, self._credentials, item)] = (item, attempt)
                 if not running:
                     return
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=_SIGNS_OF_LIFE_S)
@@ -177,45 +185,42 @@ class RayPool:
             raise
 
     def _start_local(self) -> None:
-        cpus = os.cpu_count() or 1
-        if hasattr(os, "sched_getaffinity"):
-            cpus = len(os.sched_getaffinity(0))
-        self.workers = self._wanted or cpus
-        # Ray's sockets lie in this folder, and a socket's path may not be longer than about 100 characters
-        base = "/tmp" if os.access("/tmp", os.W_OK) else None
-        self._folder = self._cleanup.enter_context(scratch_folder(_PREFIX, base))
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # without one Ray leaves a token in ~/.ray, after which this user's other clusters refuse each other
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        self.workers = self._wanted or usable_cores()
+        self._folder = self._cleanup.enter_context(scratch_folder("gavt-shards-"))
+        # Ray lets everybody write to its folder, so it gets one in a folder that only this user may enter
+        files = self._cleanup.enter_context(scratch_folder(_PREFIX, _place_of_sockets())) / "ray"
         try:
-            ray.init(
-                address="local",
-                num_cpus=self.workers,
-                num_gpus=0,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=str(self._folder),
-            )
+            with _for_this_user_alone():
+                ray.init(
+                    address="local",
+                    num_cpus=self.workers,
+                    num_gpus=0,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(files),
+                )
         except (RuntimeError, OSError, ValueError) as error:
-            raise WorkerPoolError(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
+            raise WorkerPoolError(
+                f"Ray did not start on this machine, with its files in {files.parent.parent}: "
+                f"{' '.join(str(error).split())}; where that place is at fault, name another one of at most "
+                f"{_LONGEST_PLACE} letters by TMPDIR"
+            ) from error
 
     def _connect(self, address: str) -> None:
         _check_reachable(address)
-        credentials = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GAVT_STORAGE_"))}
+        # not by Ray's runtime environment, which stands in log files that everybody on a node may read
+        self._credentials = {
+            name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GAVT_STORAGE_"))
+        }
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": credentials} if credentials else None,
-            )
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             text = " ".join(str(error).split())
             raise WorkerPoolError(
-                f"--ray-address {address}: expected a running Ray cluster, found none: {text}"
+                f"--ray-address {address}: expected a running Ray cluster that takes this command's token, if it asks "
+                f"for one (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH), found none: {text}"
             ) from error
         self.workers = self._wanted or int(ray.cluster_resources().get("CPU", 1))
 
@@ -223,6 +228,44 @@ class RayPool:
         ray.shutdown()
         self._folder = None
         self._cleanup.close()
+
+
+def _run(function: Callable[[I], Iterator[R]], credentials: dict[str, str], item: I) -> Iterator[R]:
+    """What a worker does with an item, in an environment with these variables."""
+    os.environ.update(credentials)
+    yield from function(item)
+
+
+def _place_of_sockets() -> Path:
+    """Where Ray's files lie: in the place of temporary files if its name is short, as a socket's path has to be."""
+    place = temporary_place()
+    return place if len(os.fsencode(place)) <= _LONGEST_PLACE else Path("/tmp")
+
+
+@contextmanager
+def _for_this_user_alone() -> Iterator[None]:
+    """Have a Ray that is started in the block refuse whoever has no token, and listen on loopback addresses only.
+
+    Ray takes an address of the network even where it is told to take 127.0.0.1, unless it believes that this system's
+    clusters have one node, as on macOS.
+    """
+    several, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    before = dict(os.environ)
+    os.environ.pop("RAY_AUTH_MODE", None)  # Ray itself then sets it, here and in what it has read of it
+    os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+    os.environ.update(
+        RAY_AUTH_TOKEN=_TOKEN,
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+        RAY_USAGE_STATS_ENABLED=before.get("RAY_USAGE_STATS_ENABLED", "0"),
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=before.get("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+    )
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = several
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            del os.environ[name]
+        os.environ.update((name, value) for name, value in before.items() if name.startswith("RAY_"))
 
 
 def _first_line(error: Exception) -> str:

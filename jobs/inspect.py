@@ -1,6 +1,5 @@
 """`gavt inspect`: what is in a shard set, a page of its samples, and whether it is whole."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cluster.cores import usable_cores
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def inspect(
     """Show what is in a shard set, with a page of samples; --verify checks that it is whole (exit code 2 if not)."""
     screen = console(as_json)
     if verify:
-        _verify(shards, os.cpu_count() or 1 if workers is None else workers, screen, as_json)
+        _verify(shards, usable_cores() if workers is None else workers, screen, as_json)
         return
     from cluster import storage
     from pipeline.prepare.inspect.contact_sheet import write_sheet

@@ -1,6 +1,5 @@
 """`gavt synth`: render a synthetic world of videos with exact ground truth."""
 
-import os
 import time
 from dataclasses import asdict
 from typing import Annotated
@@ -9,6 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cluster.cores import usable_cores
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 
@@ -48,7 +48,7 @@ def synth(
             settings.synth,
             out,
             settings.seed,
-            workers or len(os.sched_getaffinity(0)),
+            workers or usable_cores(),
             lambda scenes: bar.advance(task, scenes),
         )
     seconds = time.monotonic() - start

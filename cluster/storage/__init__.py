@@ -10,7 +10,7 @@ from cluster.storage.below import check_names, local_places, name_below, why_not
 from cluster.storage.copying import download, local_copy, upload
 from cluster.storage.filesystems import get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, size
-from cluster.storage.location import Location, is_remote, join
+from cluster.storage.location import Location, absolute, is_remote, join
 from cluster.storage.many import read_each, read_many, read_parts
 from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
@@ -24,6 +24,7 @@ __all__ = [
     "FileInfo",
     "FileVersion",
     "Location",
+    "absolute",
     "check_file_writable",
     "check_names",
     "check_writable",

@@ -21,6 +21,11 @@ def join(base: Location, *parts: str) -> str:
     return "/".join([os.fspath(base).rstrip("/") or "/", *parts]).replace("//", "/", 1 if base == "/" else 0)
 
 
+def absolute(url: Location) -> str:
+    """A path as an absolute one, for processes that have another working folder; a URL of other storage as it is."""
+    return os.fspath(url) if is_remote(url) else os.path.abspath(path_of(url))
+
+
 def path_of(url: Location) -> Path:
     """The path of a local file, whose URL may be `file://…` or begin with `~`, which shells leave as it is behind a
     `=`."""

@@ -3,11 +3,12 @@
     python -m jobs.local.ray_cluster start [ROOT] [--nodes N] [--cpus N]     prints the address
     python -m jobs.local.ray_cluster stop [ROOT]
 
-Any number can run side by side: ports are free ones and everything else lies in ROOT, whose path must be short, since
-Ray's sockets lie in it:
+Any number can run side by side: ports are free ones of loopback addresses and everything else lies in ROOT, which only
+its user may enter and whose path must be short, since Ray's sockets lie in it:
 
     ROOT/home              the home folder of the daemons
-    ROOT/session_*         Ray's own files
+    ROOT/ray/session_*     Ray's own files, which it lets everybody write to
+    ROOT/token             what a driver must know
     ROOT/node-0.out …      what the daemons print
     ROOT/cluster.json      address and process ids; written when the nodes are there
 """
@@ -15,6 +16,7 @@ Ray's sockets lie in it:
 import argparse
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -27,12 +29,19 @@ from pathlib import Path
 import psutil
 
 from cluster.errors import UserError
+from cluster.private_folder import private_folder
 
 START_TIMEOUT_S = 90.0
 _STORE_BYTES = 80_000_000
+_RAY = """
+from ray._private import services
+services.get_node_ip_address = lambda address=None: "127.0.0.1"  # whatever it is told, it takes one of the network
+from ray.scripts.scripts import main
+main()
+"""
 # a node that was killed is given up after a few seconds instead of a minute; one that is only slow is not
 _SETTINGS = {
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -61,26 +70,29 @@ class RayCluster:
         self.address = f"127.0.0.1:{self._port}"
         self._nodes: dict[int, int] = {}
         self._started = 0
-        (root / "home").mkdir(parents=True, exist_ok=True)
+        (private_folder(root) / "home").mkdir(exist_ok=True)
+        (root / "token").write_text(secrets.token_hex(32))
 
     def environment(self) -> dict[str, str]:
         """Variables for a driver: it must agree with the daemons on how they trust each other."""
-        return {**_SETTINGS, "HOME": str(self.root / "home")}
+        own = {"HOME": str(self.root / "home"), "RAY_AUTH_TOKEN_PATH": str(self.root / "token")}
+        return {**_SETTINGS, **own, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # for the same reason as in `_RAY`
 
     def start_node(self) -> int:
         """Start the head, or one more node; gives its number when it is in the cluster."""
         number = self._started
         self._started += 1
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        command = [sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats"]
         command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
         if number == 0:
-            command += ["--head", f"--port={self._port}", f"--temp-dir={self.root}", "--include-dashboard=false"]
-            command += [f"--ray-client-server-port={_free_port()}"]
+            command += ["--head", f"--port={self._port}", f"--ray-client-server-port={_free_port()}"]
+            command += [f"--temp-dir={self.root / 'ray'}", "--include-dashboard=false"]
         else:
             command += [f"--address={self.address}"]
         # the daemons' workers import this program by the path of the checkout
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | self.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = self._environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # with which a second node is refused
         with (self.root / f"node-{number}.out").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -103,6 +115,11 @@ class RayCluster:
         for pid in reversed(self._nodes.values()):
             _kill_session(pid)
 
+    def _environment(self) -> dict[str, str]:
+        environment = os.environ | self.environment()
+        environment.pop("RAY_AUTH_TOKEN", None)  # another cluster's would win over the file
+        return environment
+
     def _wait_for(self, nodes: int, process: "subprocess.Popen[bytes]", number: int) -> None:
         code = (
             "import ray, sys; from ray._private.state import GlobalState; "
@@ -116,7 +133,7 @@ class RayCluster:
             if process.poll() is not None:
                 break
             asked = subprocess.run(
-                [sys.executable, "-c", code], env=os.environ | self.environment(), capture_output=True, text=True
+                [sys.executable, "-c", code], env=self._environment(), capture_output=True, text=True
             )
             if asked.returncode == 0 and int(asked.stdout or 0) >= nodes:
                 return

@@ -217,7 +217,9 @@ def on_ray(pool: RayPool) -> Workers:
         for task in tasks:
             if pace is None and any(kind_of(row.source) is not Kind.PLACE for row in task.rows):
                 pace = RayPace()
-            yield replace(task, scratch=pool.folder, pace=pace or task.pace)
+            # the workers have another working folder
+            out, fetch = storage.absolute(task.out), task.fetch.with_absolute_paths()
+            yield replace(task, out=out, fetch=fetch, scratch=pool.folder, pace=pace or task.pace)
 
     return make
 

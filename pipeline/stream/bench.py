@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from cluster import storage
+from cluster.cores import usable_cores
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
 from pipeline.samples.flac import decode_flac
@@ -107,7 +108,7 @@ def bench(
     Raises:
         ShardSetError: there is no such shard set, or its samples can't be used.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     plan = plan_reading(url, features, data, seed, augment)
     position, stages_ms, sample_bytes = _time_stages(plan, seconds)
     runs = []

@@ -1,14 +1,18 @@
 """The pool gives every item's results, whatever happens to its workers."""
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
 
 from cluster.errors import WorkerPoolError
 from cluster.ray_pool import RayPool, Step
@@ -101,3 +105,45 @@ def test_a_cluster_that_is_not_there_is_one_sentence(address: str, sentence: str
     code = f"from cluster.ray_pool import RayPool\nwith RayPool({address!r}): pass"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.strip().endswith(sentence)
+
+
+def listening(name: str) -> Iterator[list[str]]:
+    """Addresses on which anything listens that the pool's process has started, Ray's own parts included."""
+    parent = psutil.Process(int(name))
+    ports = [port for process in [parent, *parent.children(recursive=True)] for port in process.net_connections("inet")]
+    yield [port.laddr.ip.removeprefix("::ffff:") for port in ports if port.status == psutil.CONN_LISTEN]
+
+
+def test_nothing_of_it_listens_on_an_address_that_other_machines_reach(pool: RayPool) -> None:
+    steps = [step.value for step in pool.map_unordered(listening, [str(os.getpid())]) if step.state == "value"]
+    assert len(steps[0] or []) > 3
+    assert {address for address in steps[0] or [] if not address.startswith("127.")} <= {"::1"}
+
+
+def test_who_has_another_token_is_refused(pool: RayPool) -> None:
+    address = ray.get_runtime_context().gcs_address
+    code = f"from cluster.ray_pool import RayPool\nwith RayPool({address!r}): pass"
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode != 0
+    sentence = f"--ray-address {address}: expected a running Ray cluster that takes this command's token"
+    assert sentence in ended.stderr.strip().splitlines()[-1]
+
+
+def test_other_users_can_enter_neither_rays_folder_nor_the_scratch_of_the_workers(pool: RayPool) -> None:
+    assert pool.folder is not None
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert stat.S_IMODE(session.parent.stat().st_mode) == 0o777  # Ray's own doing
+    for folder in (pool.folder, session.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert pool.folder not in session.parents
+    assert session.parent.parent not in pool.folder.parents
+    if os.geteuid() == 0 and (setpriv := shutil.which("setpriv")):  # as somebody else, who tries to swap what is there
+        as_other = [setpriv, "--reuid", "54321", "--regid", "54321", "--clear-groups", "sh", "-c"]
+        for folder in (pool.folder, session):
+            swap = f"ls {folder}; mv {folder} {folder}.away; touch {folder}/planted"
+            assert subprocess.run([*as_other, swap], capture_output=True).stdout == b""
+            assert folder.is_dir()
+            assert not (folder / "planted").exists()

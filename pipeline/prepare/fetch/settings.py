@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from cluster import storage
 from pipeline.settings.base import Settings
 
 
@@ -50,3 +51,8 @@ class FetchSettings(Settings):
     """What comes before the id in a source `youtube:ID`."""
     youtube8m_url: str = "http://data.yt8m.org/2/j/i"
     """Where YouTube-8M says which video a source `youtube8m:ABCD` is."""
+
+    def with_absolute_paths(self) -> "FetchSettings":
+        """The same for a process that has another working folder."""
+        paths = {name: path for name in ("store", "cookies") if (path := getattr(self, name)) is not None}
+        return self.model_copy(update={name: storage.absolute(path) for name, path in paths.items()})
