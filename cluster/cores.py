@@ -19,7 +19,7 @@ def usable_cores() -> int:
 def _quotas() -> Iterator[float]:
     """CPU time (s) a second that each cgroup above this process allows, of version 1 and 2; none where none does."""
     try:
-        lines = _OF_THIS_PROCESS.read_text().splitlines()
+        lines = _OF_THIS_PROCESS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
@@ -42,7 +42,7 @@ def _up_from(root: Path, path: str) -> Iterator[Path]:
 
 def _words(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="utf-8").split()
     except OSError:
         return []
 

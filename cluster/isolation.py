@@ -179,7 +179,7 @@ class Isolated(Generic[P, R]):
 def resident_mb(pid: int) -> float | None:
     """Resident memory of a process in MB; None where there is no /proc."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     except (OSError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -197,7 +197,7 @@ def private_mb() -> float | None:
 
 def peak_resident_mb(pid: int) -> float:
     """Most resident memory that a process had so far, in MB; Linux only."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise ValueError(f"/proc/{pid}/status tells no VmHWM")
@@ -228,7 +228,7 @@ def serve() -> None:
 def _be_first_to_go() -> None:
     """Where memory runs out, the kernel ends this process rather than the one that watches it."""
     with suppress(OSError):  # no Linux, or not allowed: then as before
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
 
 def _take_calls(calls: "SimpleQueue[Any]") -> None:

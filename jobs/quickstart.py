@@ -49,7 +49,7 @@ def quickstart(
     shown = " · ".join(f"{name} {_clock(time_s)}" for name, time_s in seconds.items())
     console(as_json).print(f"\ndone in {_clock(total)}: {shown}\n{out / 'report.html'}", soft_wrap=True)
     if as_json:
-        evaluation = json.loads((out / "evaluation.json").read_text())
+        evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
         print_json({"seconds": seconds, "report": str(out / "report.html"), "evaluation": evaluation})
 
 
@@ -70,7 +70,7 @@ def _run(words: tuple[str, ...], as_json: bool) -> None:
 
 
 def _first_video(world: Path) -> str:
-    row = json.loads((world / "test.jsonl").read_text().splitlines()[0])
+    row = json.loads((world / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])
     return str(world / row["source"])
 
 

@@ -52,7 +52,7 @@ class Unread:
 def work_goes_on_unread() -> Iterator[None]:
     """A block in which work doesn't end because its output can't be written."""
     before = sys.stdout, sys.stderr
-    with open(os.devnull, "w") as nowhere:  # where the process was started with a stream closed
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # where the process was started with a stream closed
         sys.stdout, sys.stderr = (cast(TextIO, Unread(stream or nowhere)) for stream in before)
         try:
             yield

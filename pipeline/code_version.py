@@ -25,7 +25,9 @@ def code_version() -> dict[str, Any]:
 
 def _git(folder: Path, *words: str) -> str | None:
     try:
-        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, timeout=_TIMEOUT_S, encoding="utf-8", errors="replace"
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -71,7 +71,7 @@ class RayCluster:
         self._nodes: dict[int, int] = {}
         self._started = 0
         (private_folder(root) / "home").mkdir(exist_ok=True)
-        (root / "token").write_text(secrets.token_hex(32))
+        (root / "token").write_text(secrets.token_hex(32), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
         """Variables for a driver: it must agree with the daemons on how they trust each other."""
@@ -99,7 +99,9 @@ class RayCluster:
             )
         self._nodes[number] = process.pid
         self._wait_for(len(self._nodes), process, number)
-        (self.root / "cluster.json").write_text(json.dumps({"address": self.address, "nodes": self._nodes}))
+        (self.root / "cluster.json").write_text(
+            json.dumps({"address": self.address, "nodes": self._nodes}), encoding="utf-8"
+        )
         return number
 
     def kill_node(self, number: int) -> None:
@@ -133,12 +135,16 @@ class RayCluster:
             if process.poll() is not None:
                 break
             asked = subprocess.run(
-                [sys.executable, "-c", code], env=self._environment(), capture_output=True, text=True
+                [sys.executable, "-c", code],
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
             )
             if asked.returncode == 0 and int(asked.stdout or 0) >= nodes:
                 return
             time.sleep(0.3)
-        said = (self.root / f"node-{number}.out").read_text(errors="replace").strip().splitlines()
+        said = (self.root / f"node-{number}.out").read_text(errors="replace", encoding="utf-8").strip().splitlines()
         self.stop()
         raise RayClusterError(f"Ray node {number} did not start on this machine: {' '.join(said[-3:]) or 'no word'}")
 
@@ -187,7 +193,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         if given.action == "stop":
-            running = json.loads((given.root / "cluster.json").read_text())
+            running = json.loads((given.root / "cluster.json").read_text(encoding="utf-8"))
             for pid in running["nodes"].values():
                 _kill_session(pid)
             shutil.rmtree(given.root)

@@ -144,7 +144,7 @@ def start(root: str | os.PathLike[str], port: int | None = None) -> S3Server:
     except BaseException:
         stop(folder)
         raise
-    (folder / "server.json").write_text(json.dumps(asdict(server)) + "\n")
+    (folder / "server.json").write_text(json.dumps(asdict(server)) + "\n", encoding="utf-8")
     return server
 
 
@@ -160,7 +160,9 @@ def stop(root: str | os.PathLike[str]) -> None:
 def _start_daemons(folder: Path, port: int, mon_port: int) -> None:
     cluster, osd, keyring = str(uuid.uuid4()), str(uuid.uuid4()), str(folder / "keyring")
     configuration = folder / "ceph.conf"
-    configuration.write_text(_CONFIGURATION.format(cluster=cluster, root=folder, port=port, mon_port=mon_port))
+    configuration.write_text(
+        _CONFIGURATION.format(cluster=cluster, root=folder, port=port, mon_port=mon_port), encoding="utf-8"
+    )
     with_conf = ("-c", str(configuration))
     monmap, address = str(folder / "monmap"), f"[v2:127.0.0.1:{mon_port}]"
 
@@ -188,7 +190,13 @@ def _call(configuration: Path, *words: str) -> None:
     environment = {**os.environ, "CEPH_CONF": str(configuration)}
     try:
         done = subprocess.run(
-            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_TIMEOUT_S
+            words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT_S,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         raise S3ServerError(
@@ -219,8 +227,8 @@ def _running(folder: Path) -> dict[str, int]:
     for name in STOP_ORDER:
         file = folder / "run" / f"{name}.pid"
         try:
-            process = int(file.read_text())
-            command = Path(f"/proc/{process}/cmdline").read_text()
+            process = int(file.read_text(encoding="utf-8"))
+            command = Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8")
         except (OSError, ValueError):
             continue  # it never ran, or has ended
         if str(folder / "ceph.conf") in command:  # and not another process that got the number since
@@ -245,7 +253,7 @@ def _end(process: int) -> None:
 def _alive(process: int) -> bool:
     try:
         # a daemon's zombie is reaped by whatever adopted it, maybe late
-        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
         return False
 

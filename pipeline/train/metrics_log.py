@@ -82,7 +82,7 @@ def read_records(file: Path) -> list[Record]:
     if not file.exists():
         return []
     records = []
-    for line in file.read_text(errors="replace").splitlines():
+    for line in file.read_text(errors="replace", encoding="utf-8").splitlines():
         try:
             entry = parse_json(line)
         except ValueError:
@@ -94,7 +94,7 @@ def read_records(file: Path) -> list[Record]:
 
 def _append(file: Path, entry: Mapping[str, Any]) -> None:
     try:
-        with file.open("a") as lines:
+        with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(entry) + "\n")
     except OSError as error:
         raise StorageError(f"{file}: can't be written: {why(error)}") from error
@@ -102,7 +102,7 @@ def _append(file: Path, entry: Mapping[str, Any]) -> None:
 
 def _write_lines(file: Path, entries: list[dict[str, Any]]) -> None:
     part = file.with_suffix(".part")
-    part.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
     _sync(part)
     part.replace(file)
 

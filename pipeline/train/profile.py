@@ -85,7 +85,7 @@ class StepProfiler:
         recording.export_chrome_trace(str(self._folder / "trace.json.gz"))
         title = f"steps {self._first + 1} to {min(self._last + 1, self._steps)}, {self._group.device.type} time"
         table = most_expensive(recording, self._group.device.type == "cuda", title)
-        (self._folder / "table.txt").write_text(table)
+        (self._folder / "table.txt").write_text(table, encoding="utf-8")
         asked.say(table)
 
 

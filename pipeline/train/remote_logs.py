@@ -35,7 +35,7 @@ def _goes_on(events: Path, published: str) -> bool:
     if not events.exists():
         return False
     before = storage.read_text(published) if storage.exists(published) else ""
-    return events.read_text().startswith(before)
+    return events.read_text(encoding="utf-8").startswith(before)
 
 
 def local_folder(run: str) -> Path:

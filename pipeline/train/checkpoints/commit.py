@@ -42,7 +42,7 @@ def make_whole(save: Save, world_size: int) -> list[Written] | None:
         file = save.target / rank_file(rank)
         if not _comes(file, save):
             return None
-        files += [Written(**entry) for entry in json.loads(file.read_text())["files"]]
+        files += [Written(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["files"]]
     files += write_all_weights(SavedState(save.target, world_size))
     known = {file.name for file in files}
     for file in sorted(save.target.rglob("*")):

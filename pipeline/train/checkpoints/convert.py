@@ -81,10 +81,12 @@ def convert(url: str, out: str) -> Converted:
                 kinds = rows[name]["kinds"]
                 assert isinstance(kinds, dict)
                 kinds[kind] = [_FILES[kind], [name], 0]
-        (target / rank_file(0)).write_text(json.dumps({"files": [], "fragments": list(rows.values())}))
+        (target / rank_file(0)).write_text(
+            json.dumps({"files": [], "fragments": list(rows.values())}), encoding="utf-8"
+        )
         files = described(target)
         manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [asdict(file) for file in files]}
-        (run / "config.yaml").write_text(dump_settings(settings))
+        (run / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
         storage.write_text(target / MANIFEST, manifest_text(manifest))
         storage.write_text(target.parent / LATEST, target.name)
     return Converted(checkpoint.url, out, checkpoint.step, sum(file.bytes for file in files))

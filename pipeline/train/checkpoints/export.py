@@ -77,10 +77,10 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
             shutil.copyfile(file, folder / WEIGHTS)
         if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
             raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
-        (folder / "config.yaml").write_text(dump_settings(settings))
+        (folder / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
         words = {"name": settings.name, "step": checkpoint.step, "what": what, "folder": out, "file": WEIGHTS}
-        (folder / "README.md").write_text(_README.format(**words))
+        (folder / "README.md").write_text(_README.format(**words), encoding="utf-8")
         files = described(folder)
         kept = {key: checkpoint.manifest[key] for key in ("step", "world_size", "settings", "versions")}
         manifest = kept | {"weights": "average" if average else "raw", "state": {}}

@@ -63,7 +63,7 @@ class SavedState:
         self._pieces: dict[tuple[str, str], list[_Piece]] = defaultdict(list)
         self._files: dict[str, Mapping[str, Any]] = {}
         for rank in range(world_size):
-            for row in json.loads((folder / rank_file(rank)).read_text())["fragments"]:
+            for row in json.loads((folder / rank_file(rank)).read_text(encoding="utf-8"))["fragments"]:
                 self.shapes[row["name"]] = tuple(row["shape"])
                 self.dtypes[row["name"]] = getattr(torch, row["dtype"])
                 for kind, (file, path, offset) in row["kinds"].items():

@@ -79,5 +79,5 @@ class StateTaker:
             "state": dict(state),
             "settings": self._settings.model_dump(mode="json"),
             "versions": {name: version(name) for name in ("gavt", "torch", "deepspeed")},
-            "wandb_run_id": run_id.read_text().strip() if run_id.exists() else None,
+            "wandb_run_id": run_id.read_text(encoding="utf-8").strip() if run_id.exists() else None,
         }

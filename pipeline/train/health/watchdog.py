@@ -126,7 +126,7 @@ class Watchdog:
         try:
             EventLog(self._run / "events.jsonl").write("hang", **details)
         finally:  # for which the others wait
-            self._alarm.write_text(json.dumps(details))
+            self._alarm.write_text(json.dumps(details), encoding="utf-8")
 
     def _follow(self) -> None:
         """Another process has raised the alarm: write stacks, and let it write its report."""
@@ -136,7 +136,7 @@ class Watchdog:
             time.sleep(self._look_s / 4)
 
     def _dump_stacks(self) -> None:
-        with self._stacks(self._group.rank).open("w") as file:
+        with self._stacks(self._group.rank).open("w", encoding="utf-8") as file:
             _, step, phase = self._place
             file.write(f"rank {self._group.rank}, step {step}, {phase}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             file.flush()
@@ -155,6 +155,6 @@ class Watchdog:
 
     def _read_place(self, rank: int) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):  # it never came so far as to write one
-            place: dict[str, Any] = json.loads(self._heartbeat(rank).read_text())
+            place: dict[str, Any] = json.loads(self._heartbeat(rank).read_text(encoding="utf-8"))
             return place
         return {"beats": -1, "step": 0, "phase": "not started", "written": 0.0}
