@@ -1,7 +1,7 @@
 """Exit codes by which a job tells its launcher, a scheduler or a script what to do next."""
 
 RESTART = 75
-"""Saved and left as it was asked to (SIGTERM, SIGUSR2, time limit): the same command goes on from there."""
+"""Saved and left as it was asked to (SIGTERM, SIGUSR2, SIGHUP, time limit): the same command goes on from there."""
 HUNG = 76
 """Ended itself because it hung: the same command goes on from its last checkpoint. `launch_local` says RESTART."""
 WRONG_INPUT = 2

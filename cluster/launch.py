@@ -14,6 +14,7 @@ from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.free_port import free_port
+from cluster.stop_signals import heeded_signals
 from cluster.time_limit import STARTED
 
 _PR_SET_PDEATHSIG = 1
@@ -66,8 +67,8 @@ def launch_local(
 ) -> int:
     """Run `command` as a job of several processes on this machine and wait for it.
 
-    SIGTERM, SIGINT and SIGUSR2 are passed on; a second one kills the processes. When one process fails, the others are
-    ended. When this process is killed, they die with it.
+    SIGTERM, SIGINT, SIGUSR2 and SIGHUP are passed on; a second one kills the processes. When one process fails, the
+    others are ended. When this process is killed, they die with it.
 
     Args:
         restarts: how often all processes are started again after one crashed or hung without progress in between.
@@ -186,14 +187,13 @@ class _Job:
 
 
 class _PassingOn:
-    """A block in which SIGTERM, SIGINT and SIGUSR2 go to a handler."""
+    """A block in which the signals that ask to leave go to a handler."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
         self._handler = handler
 
     def __enter__(self) -> None:
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-        self._before = {number: signal.signal(number, self._handler) for number in numbers}
+        self._before = {number: signal.signal(number, self._handler) for number in heeded_signals()}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from cluster.stop_signals import heeded_signals
 from jobs.list_options import FormatOption, SkipWrongOption, SourceOption, SplitOption
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
@@ -143,7 +144,7 @@ def _workers(stack: ExitStack, address: str | None, workers: int | None, local: 
 
 @contextmanager
 def _interruptible() -> "Iterator[Callable[[Progress], None]]":
-    """SIGTERM as Ctrl-C: both end the work in order, and the same command goes on later.
+    """SIGTERM and a terminal that is gone as Ctrl-C: all end the work in order, and the same command goes on later.
 
     Gives a function to call now and then: an interrupt that came in the middle of a library's callback was swallowed
     there, and is raised once more. Python would print where it was swallowed, which helps nobody.
@@ -165,7 +166,8 @@ def _interruptible() -> "Iterator[Callable[[Progress], None]]":
         if swallowed.exc_type is not KeyboardInterrupt:
             say_swallowed(swallowed)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [number for number in heeded_signals() if number != signal.SIGUSR2]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     sys.unraisablehook = say_all_else
     try:
         yield check

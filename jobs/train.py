@@ -37,8 +37,8 @@ def train(
 ) -> None:
     """Train a model; the same command again goes on from the last checkpoint.
 
-    Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2 or its time limit. So does 76 of a process
-    that hung, where none of --nproc and --restarts is given, which make it 75.
+    Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2, SIGHUP or its time limit. So does 76 of a
+    process that hung, where none of --nproc and --restarts is given, which make it 75.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from pipeline.train.stop_signals import StartUp
@@ -157,10 +157,10 @@ def _train_here(
     starting: Any, settings: Any, folder: str, as_json: bool, steps: tuple[int, int] | tuple[()] | None
 ) -> Any:
     from cluster.process_group import join_process_group
+    from cluster.stop_signals import STOP_SIGNALS
     from jobs.train_line import TrainLine
     from pipeline.train.loop import train as train_loop
     from pipeline.train.profile import ProfileRequest
-    from pipeline.train.stop_signals import NUMBERS
 
     with ExitStack() as leaving, starting.heard():
         # the watchdog, which says more, comes before the time limit of collectives
@@ -173,6 +173,6 @@ def _train_here(
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
             result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell)
-        for number in NUMBERS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it
         return result

@@ -26,6 +26,7 @@ from queue import SimpleQueue
 from cluster import storage
 from cluster.errors import UserError
 from cluster.isolation import private_mb
+from cluster.stop_signals import STOP_SIGNALS
 from cluster.terminal import PrintableFormatter
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
@@ -233,7 +234,7 @@ def _end_with(parent: int) -> None:
 def main() -> None:
     """The process."""
     _end_with(int(sys.argv[3]))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # they mean the trainer, which ends its workers
+    for number in STOP_SIGNALS:  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     said = logging.StreamHandler()
     said.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))

@@ -6,13 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from cluster.errors import UserError
 from cluster.exit_codes import INTERRUPTED, RESTART
+from cluster.stop_signals import STOP_SIGNALS, heeded_signals
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _SAME_S = 0.5
 _PATIENCE_S = 10.0
 """What processes that have met get, until all know that they shall leave; schedulers give 30 s and more."""
@@ -54,7 +54,7 @@ class StopSignals:
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Note SIGTERM, SIGINT and SIGUSR2 (preemption) instead of dying: the run saves a checkpoint first."""
+    """Note the signals that ask to leave instead of dying: the run saves a checkpoint first."""
     signals = StopSignals()
     with _handled_by(signals.note):
         yield signals
@@ -136,7 +136,7 @@ class StartUp:
                 if not content:
                     return
                 number, now = content[0], time.monotonic()
-                if number not in NUMBERS or self.signals.started.is_set():
+                if number not in STOP_SIGNALS or self.signals.started.is_set():
                     continue
                 if not self._met or (first and now > at + _SAME_S):
                     self._leave(number)
@@ -164,7 +164,8 @@ class StartUp:
             return
         if self._says:
             what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-            os.write(2, f"gavt: {what} before the first step; the same command goes on\n".encode())
+            with suppress(OSError):  # of a terminal that is gone
+                os.write(2, f"gavt: {what} before the first step; the same command goes on\n".encode())
             if not self._alone:
                 time.sleep(_SAME_S)  # the others meet at this process, and shall get their signal while it is there
         os._exit(INTERRUPTED if number == signal.SIGINT else RESTART)
@@ -172,7 +173,7 @@ class StartUp:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in NUMBERS}
+    before = {number: signal.signal(number, handler) for number in heeded_signals()}
     try:
         yield
     finally:

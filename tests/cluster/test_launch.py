@@ -79,13 +79,14 @@ def start_launcher(folder, script):
     return process
 
 
-def test_a_signal_is_passed_on_and_nothing_starts_again(tmp_path):
+@pytest.mark.parametrize("name", ["SIGUSR2", "SIGHUP"])
+def test_a_signal_is_passed_on_and_nothing_starts_again(tmp_path, name):
     script = (
-        f"signal.signal(signal.SIGUSR2, lambda *_: sys.exit({RESTART})); (folder / f'ready-{{rank}}').touch()\n"
+        f"signal.signal(signal.{name}, lambda *_: sys.exit({RESTART})); (folder / f'ready-{{rank}}').touch()\n"
         "time.sleep(600)"
     )
     process = start_launcher(tmp_path, script)
-    process.send_signal(signal.SIGUSR2)
+    process.send_signal(getattr(signal, name))
     assert process.wait(60) == RESTART
     assert len((tmp_path / "starts-0").read_text().split()) == 1
 

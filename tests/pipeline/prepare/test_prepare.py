@@ -150,7 +150,9 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(
     assert content_of(tmp_path / "out") == content_of(undisturbed)
 
 
-@pytest.mark.parametrize(("number", "where"), [(signal.SIGTERM, []), (signal.SIGINT, ["--local"])])
+@pytest.mark.parametrize(
+    ("number", "where"), [(signal.SIGTERM, []), (signal.SIGINT, ["--local"]), (signal.SIGHUP, ["--local"])]
+)
 def test_asked_to_stop_it_ends_in_order_and_says_how_to_go_on(
     number: int, where: list[str], videos: Path, tmp_path: Path
 ) -> None:

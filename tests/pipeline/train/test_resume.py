@@ -1,7 +1,13 @@
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
+import subprocess
+import sys
+import termios
 import time
 
 import pytest
@@ -14,7 +20,7 @@ from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.loop import train
-from pipeline.train.metrics_log import EventLog
+from pipeline.train.metrics_log import EventLog, read_records
 from pipeline.train.remote_logs import local_folder, note_crash
 from pipeline.train.remote_run import fetch_run, run_place
 from pipeline.train.settings import TrainSettings
@@ -72,6 +78,36 @@ def test_sigterm_saves_a_checkpoint_and_the_run_goes_on_exactly(command, undistu
     assert "the same command goes on from there" in err
     command.finish(run)
     assert_same_run(run, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["--nproc", "2"]])
+def test_a_run_whose_terminal_is_gone_saves_a_checkpoint_and_leaves_for_a_restart(command, tmp_path, words):
+    run = tmp_path / "run"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", "train", str(command.config), "--run", str(run), "train.steps=5000", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    os.set_blocking(ours, False)
+
+    def has_recorded():
+        with contextlib.suppress(BlockingIOError):  # read, else it waits for a reader
+            os.read(ours, 65536)
+        return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0
+
+    wait_for(has_recorded, process)
+    os.close(ours)
+    assert process.wait(120) == RESTART
+    stop = read_records(run / "events.jsonl")[-1]
+    assert (stop["event"], stop["reason"]) == ("stop", "SIGHUP")
+    assert (run / f"checkpoints/step-{stop['step']:010d}/manifest.json").exists()
 
 
 def test_torn_and_damaged_checkpoints_are_never_resumed_from(command, group, undisturbed, tmp_path, monkeypatch):

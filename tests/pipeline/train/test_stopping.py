@@ -45,7 +45,21 @@ def test_the_first_signal_asks_a_repetition_is_the_same_and_a_second_one_ends_at
     assert process.wait(20) == -signal.SIGUSR2
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2"])
+def test_a_hangup_asks_to_save_too_unless_the_program_was_started_to_survive_it():
+    for command, asked in (([], signal.SIGHUP), (["nohup"], signal.SIGTERM)):
+        words = [*command, sys.executable, "-c", NOTES_SIGNALS]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == f"asked {asked.value}\n"
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR2", "SIGHUP"])
 def test_a_signal_while_the_program_starts_asks_for_a_restart_too(name):
     script = (
         "import os, signal, sys, time, pipeline.settings.load as load\n"
@@ -166,7 +180,7 @@ def test_a_signal_while_the_program_ends_does_not_make_a_failure_of_it():
         "from jobs.cli import main\n"
         "result = types.SimpleNamespace(step=1, stopped_by=None, last={})\n"
         "sys.modules['pipeline.train.loop'] = types.SimpleNamespace(train=lambda *words: result)\n"
-        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP):\n"
         "    atexit.register(os.kill, os.getpid(), number)\n"
         "main(['train', 'configs/experiments/gavt_c.yaml', '--run', 'run'])\n"
     )

@@ -1,0 +1,12 @@
+"""Which signals ask a program to save and leave."""
+
+import signal
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
+"""Of schedulers and people; SIGUSR2 is preemption, SIGHUP a terminal or connection that is gone."""
+
+
+def heeded_signals() -> tuple[signal.Signals, ...]:
+    """Those that this process is to heed: all, but SIGHUP where who started it had it ignored, as nohup does."""
+    ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return tuple(number for number in STOP_SIGNALS if number != signal.SIGHUP or not ignores_hangup)
