@@ -3,18 +3,25 @@
 import json
 from typing import Any
 
+MOST_TEXT = 1 << 30
+"""Characters of a text: objects take ten times the memory of what they are written as."""
 MOST_DEPTH = 100
 """Levels of lists and objects within each other. What is deeper ends in errors of recursion wherever it is shown,
 compared or written again."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, most: int = MOST_TEXT) -> Any:
     """What a JSON text holds.
 
+    Args:
+        most: characters or bytes that it may have.
+
     Raises:
-        json.JSONDecodeError: it is no JSON, is no UTF-8, has a number of thousands of digits, or lists and objects more
-            than `MOST_DEPTH` within each other.
+        json.JSONDecodeError: it is no JSON, is no UTF-8, is too long, has a number of thousands of digits, or lists and
+            objects more than `MOST_DEPTH` within each other.
     """
+    if len(text) > most:
+        raise _error(f"more than {most:,} characters")
     try:
         content = json.loads(text)
     except json.JSONDecodeError:

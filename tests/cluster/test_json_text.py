@@ -29,6 +29,11 @@ def test_what_is_nested_too_deep_is_no_json(text: str, levels: int) -> None:
         parse_json(text * levels + "[0]" + closing * levels)
 
 
+def test_what_is_longer_than_it_may_be_is_refused_before_it_is_read() -> None:
+    with pytest.raises(json.JSONDecodeError, match="more than 5 characters"):
+        parse_json("[1, 2]", most=5)
+
+
 def test_as_many_levels_as_are_allowed_are_read() -> None:
     assert parse_json("[" * MOST_DEPTH + "]" * MOST_DEPTH)
 

@@ -123,6 +123,7 @@ async def _call(task: dict[str, Any], deadline_s: float, look: Callable[[], None
                 return {"fate": "broken", "message": f"took longer than {deadline_s:.0f} s"}
             look()
         said = answered.result()
+        look()
         if not said:
             last = (await complaints).decode(errors="replace").strip().rpartition("\n")[2]
             return {"fate": "broken", "message": f"its process ended without an answer: {last[-300:]}"}

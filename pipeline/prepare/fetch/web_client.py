@@ -163,8 +163,9 @@ def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
 
 def _as_written(url: str) -> URL:
     """The URL without another quoting than its own where it has one, since signatures are made over it."""
+    quoted = url.isascii() and url.isprintable() and not set(url) & set(' "<>\\^`{|}')
     try:
-        address = URL(url, encoded=url.isascii() and not set(url) & set(' "<>\\^`{|}'))
+        address = URL(url, encoded=quoted)
         if not address.host or not address.port:  # a wrong port is noticed only when it is asked for
             raise ValueError("no host")
         address.host.encode("idna")  # as it will be looked up

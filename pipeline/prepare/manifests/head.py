@@ -95,4 +95,7 @@ def plain_column(name: str) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], skipinitialspace=delimiter != "\t", delimiter=delimiter), [])
+    try:
+        return next(csv.reader([line], skipinitialspace=delimiter != "\t", delimiter=delimiter), [])
+    except csv.Error:  # such as a zero byte, for older versions of Python
+        return []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.json_text import parse_json
+from cluster.json_text import MOST_TEXT, parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
@@ -18,7 +18,7 @@ def entries(file: ListFile) -> Iterator[tuple[int, dict[str, Any]]]:
         ManifestError: the file is something else.
     """
     with file.open_text() as lines:
-        text = lines.read()
+        text = lines.read(MOST_TEXT + 1)
     try:
         content = parse_json(text)
     except json.JSONDecodeError as error:

@@ -13,6 +13,7 @@ from pipeline.stream.members import Sample, contents
 _LABELS = ("labels", "label", "class", "cls", "category", "categories")
 _LABEL_FILES = ("cls", "txt")
 _MOST_LABEL = 200
+_MOST_JSON = 1 << 24
 
 
 def read_foreign(content: bytes, key: str, tar: str = "") -> Sample:
@@ -85,7 +86,7 @@ def _describe(key: str, tar: str, parts: dict[str, bytes], is_clip: bool, sound:
 def _labels_of(parts: dict[str, bytes]) -> list[str]:
     found: list[str] = []
     try:
-        known: Any = parse_json(parts.get("json", b"{}"))
+        known: Any = parse_json(parts.get("json", b"{}"), _MOST_JSON)
     except ValueError:
         known = {}
     if isinstance(known, dict):

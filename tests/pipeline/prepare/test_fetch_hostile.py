@@ -76,6 +76,7 @@ ODD = {
     "a redirect to an odd host": (moved(b"http://xn--\xff\xfe..\x80/x"), "missing", "URL"),
     "a redirect to a host that is too long": (moved(b"http://" + b"a" * 300 + b".com/x"), "missing", "URL"),
     "a redirect to a file": (moved(b"file:///etc/passwd"), "missing", "not on the web"),
+    "a redirect with control characters": (moved(b"/a\x0f\x0b\x7f.mp4"), "missing", "answered 404"),
     "redirects without end": (moved(b"/odd.mp4"), "unreachable", "more than 10 redirects"),
     "bytes that are no gzip": (
         answer(b"not packed at all", b"Content-Encoding: gzip"),

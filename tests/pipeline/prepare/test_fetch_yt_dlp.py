@@ -100,6 +100,14 @@ def test_why_a_film_cannot_be_had_is_said(
     assert "report this issue" not in str(found)
 
 
+def test_a_video_of_a_page_that_is_larger_than_the_limit_is_given_up(server: FileServer, scratch: Path) -> None:
+    for bytes_per_s in (None, 120_000.0):  # there at once, and given up on the way
+        server.next("/film.mp4", Fault(), Fault(bytes_per_s=bytes_per_s))
+        found = fetch(f"{server.url}/page.html", QUICK.model_copy(update={"max_gb": 0.0001}), scratch)
+        assert isinstance(found, MediaError)
+        assert found.reason == Reason.TOO_LARGE
+
+
 def test_a_page_without_a_video_is_unreadable(server: FileServer, scratch: Path) -> None:
     found = fetch(f"{server.url}/empty.html", QUICK, scratch)
     assert isinstance(found, MediaError)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.json_text import parse_json
+from cluster.json_text import MOST_TEXT, parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
@@ -31,7 +31,7 @@ def read(file: ListFile) -> Iterator[Draft]:
         ManifestError: the file is no such JSON.
     """
     with file.open_text() as lines:
-        text = lines.read()
+        text = lines.read(MOST_TEXT + 1)
     videos = _videos(text, file)
     strings, split = _Strings(text), split_of(file.url)
     strings.line_of("videos")
