@@ -27,6 +27,9 @@ def simulate(
     ] = None,
     shards: Annotated[int, typer.Option("--shards", min=1, help="Without a shard set: how many shards.")] = 10_000,
     samples_per_shard: Annotated[int, typer.Option("--samples-per-shard", min=1, help="Their samples.")] = 1000,
+    videos_per_shard: Annotated[
+        int | None, typer.Option("--videos-per-shard", min=1, help="Of so many videos, for data.samples_per_video=1.")
+    ] = None,
     sample_kb: Annotated[
         float, typer.Option("--sample-kb", min=0.001, callback=finite, help="Size of a sample in kB.")
     ] = 120.0,
@@ -47,6 +50,7 @@ def simulate(
     as_json: JsonFlag = False,
 ) -> None:
     """Say how well a planned job shuffles, what its nodes download and what their caches save, without reading data."""
+    from pipeline.errors import SettingsError
     from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.stream.simulate.advice import advise
@@ -55,10 +59,17 @@ def simulate(
     from pipeline.stream.simulate.simulation import simulate as go_through
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    if shard_set is None:
-        sizes = ShardSizes.imagined(shards, samples_per_shard, max(1, round(sample_kb * 1000)))
+    by_video = settings.data.samples_per_video == 1
+    if shard_set is not None:
+        sizes = ShardSizes.of(shard_set, by_video)
+    elif by_video and not 1 <= (videos_per_shard or 0) <= samples_per_shard:
+        raise SettingsError(
+            f"--videos-per-shard: expected 1 to {samples_per_shard} (--samples-per-shard) beside "
+            f"data.samples_per_video = 1, found {videos_per_shard or 'none'}"
+        )
     else:
-        sizes = ShardSizes.of(shard_set)
+        shown = videos_per_shard if by_video else None
+        sizes = ShardSizes.imagined(shards, samples_per_shard, max(1, round(sample_kb * 1000)), shown)
     size = settings.train.batch_size if batch_size is None else batch_size
     job = Job(nodes, ranks, size, settings.data, epochs, settings.seed, samples_per_s)
     forecast = go_through(sizes, job)
@@ -106,7 +117,8 @@ def bench(
 def _facts(job: "Job", forecast: "Forecast") -> Table:
     quality = forecast.quality
     table = Table("planned", "", box=None, pad_edge=False, show_header=False)
-    table.add_row("shard set", f"{forecast.samples} samples, {_bytes(forecast.set_bytes)}")
+    shown = "" if forecast.shown == forecast.samples else f", of which an epoch shows {forecast.shown}"
+    table.add_row("shard set", f"{forecast.samples} samples, {_bytes(forecast.set_bytes)}{shown}")
     ranks = job.nodes * job.ranks_per_node
     table.add_row(
         "job", f"{job.nodes} nodes × {job.ranks_per_node} ranks, {job.batch_size // ranks} samples a rank a step"

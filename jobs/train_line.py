@@ -7,11 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+_TOLD_DIFFERENCE = 0.05
+
 
 class TrainLine:
     """Step, loss, accuracy, samples/s, model FLOPs utilisation where it is known, share of time waiting for data,
-    remaining time; skipped steps and bad samples, and after a restart goodput. Where there is no terminal, a line of
-    text every tenth of the run and at each validation."""
+    remaining time; where matches and mismatches are not told equally well the balanced accuracy; skipped steps, samples
+    without a partner and bad samples, and after a restart goodput. Where there is no terminal, a line of text every
+    tenth of the run and at each validation."""
 
     def __init__(self, console: Console, steps: int, folder: str, shown: bool) -> None:
         self.console, self.steps, self.folder, self.shown = console, steps, folder, shown
@@ -47,8 +50,7 @@ class TrainLine:
     def update(self, record: dict[str, Any]) -> None:
         """Show a step's numbers."""
         if "validation/accuracy" in record:
-            accuracy = record["validation/accuracy"]
-            self.validation = f" · validation {'no number' if accuracy is None else f'{accuracy:.3f}'}"
+            self.validation = f" · validation {_accuracy(record, 'validation/')}"
         numbers = self.validation.removeprefix(" · ")
         if "loss" in record:
             numbers = (
@@ -73,6 +75,8 @@ def _said(event: dict[str, Any]) -> str | None:
             return f"goes on with a change: {event['change']}"
         case "wandb" | "clock":
             return str(event["said"])
+        case "unpaired":
+            return f"step {step}: {event['reason']}"
         case "rollback":
             return f"step {step}: {event['reason']}; the weights of step {event['checkpoint']} again"
         case _:
@@ -85,8 +89,16 @@ def _plain(value: Any) -> str:
 
 def _learning(record: dict[str, Any]) -> str:
     if record["loss"] is None:
-        return "all steps skipped"
-    return f"loss {record['loss']:.4f} · accuracy {record['accuracy']:.3f}"
+        return "all steps skipped" if record.get("skipped_steps") else "no pair that counts"
+    return f"loss {record['loss']:.4f} · accuracy {_accuracy(record)}"
+
+
+def _accuracy(record: dict[str, Any], prefix: str = "") -> str:
+    accuracy, balanced = record[f"{prefix}accuracy"], record.get(f"{prefix}balanced_accuracy")
+    if accuracy is None:
+        return "no number"
+    differs = balanced is not None and abs(accuracy - balanced) > _TOLD_DIFFERENCE
+    return f"{accuracy:.3f}{f' (balanced {balanced:.3f})' if differs else ''}"
 
 
 def _rate(record: dict[str, Any]) -> str:
@@ -103,6 +115,8 @@ def _trouble(record: dict[str, Any]) -> str:
     words = f" · goodput {record['goodput']:.0%}" if "event/resume" in record else ""
     if bad := record.get("event/bad_step"):
         words += f" · {bad} bad steps"
+    if unpaired := record.get("unpaired_samples"):
+        words += f" · {unpaired:.0f} samples without a partner"
     if replaced := record["replaced_samples"]:
         words += f" · {replaced:.0f} bad samples replaced"
     return words

@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,26 +39,39 @@ MODEL = {
 }
 
 
-def write_shard_set(folder: Path, samples: int, samples_per_shard: int = 8, seed: int = 0) -> Path:
-    """A finished shard set of `samples` samples in `folder`, as `gavt prepare` would leave it."""
+def write_shard_set(
+    folder: Path,
+    samples: int,
+    samples_per_shard: int = 8,
+    seed: int = 0,
+    samples_per_video: int = 1,
+    labels: tuple[str, ...] = ("low", "high"),
+) -> Path:
+    """A finished shard set of `samples` samples in `folder`, as `gavt prepare` would leave it. All samples of a video
+    have its label; no video lies in two shards."""
+    assert samples_per_shard % samples_per_video == 0
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
     for number, first in enumerate(range(0, samples, samples_per_shard)):
         name = f"shard-{number:06d}"
-        content, places = _tar([_sample(i, seed) for i in range(first, min(first + samples_per_shard, samples))])
+        numbers = range(first, min(first + samples_per_shard, samples))
+        content, places = _tar([_sample(i, seed, i // samples_per_video, labels) for i in numbers])
+        videos = Counter(f"video{i // samples_per_video}" for i in numbers)
+        inputs = [{"video": v, "source": f"{v}.mp4", "status": "ok", "samples": n} for v, n in videos.items()]
         (folder / f"{name}.tar").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": []}
+        shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": inputs}
         (folder / f"{name}.json").write_text(json.dumps(shard))
-        shards.append({"name": f"{name}.tar", "samples": len(places), "bytes": len(content), "sha256": digest})
+        sizes = {"samples": len(places), "videos": len(videos), "bytes": len(content)}
+        shards.append({"name": f"{name}.tar", "sha256": digest} | sizes)
     dataset = {"version": 1, "samples": samples, "layouts": ["frame"], "shards": shards}
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
 
 
-def _sample(index: int, seed: int) -> dict[str, bytes]:
+def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> dict[str, bytes]:
     random = np.random.default_rng([seed, index])
-    label = ("low", "high")[index % 2]
+    label = labels[video % len(labels)]
     size, (x, y) = 16, random.integers(0, 32, 2)
     pixels = random.integers(100, 140, (48, 48, 3)).astype(np.uint8)
     pixels[y : y + size, x : x + size] = COLOURS[label]
@@ -66,8 +80,8 @@ def _sample(index: int, seed: int) -> dict[str, bytes]:
     time_s = np.arange(AUDIO_SAMPLES) / RATE_HZ
     tone = np.sin(2 * np.pi * TONES_HZ[label] * time_s + random.uniform(0, 6)) * 8000
     metadata = SampleMetadata(
-        video=f"video{index}",
-        source=f"video{index}.mp4",
+        video=f"video{video}",
+        source=f"video{video}.mp4",
         frame_times_s=[0.2],
         audio_start_s=0.0,
         audio_rate_hz=RATE_HZ,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from cluster import storage
 from pipeline.settings.experiment import ExperimentSettings
+from pipeline.stream.read_plan import shown_per_shard, shows_one_of_each_video
+from pipeline.stream.settings import DataSettings, ShardSource
 from pipeline.stream.shard_set import ShardSet
 
 
@@ -12,8 +14,8 @@ class DataNeed:
     """Samples and shards.
 
     Attributes:
-        samples: of the training data; None where it can't be read.
-        samples_per_shard: mean; None where it isn't known.
+        samples: of the training data that an epoch shows; None where it can't be read.
+        samples_per_shard: of these, mean; None where it isn't known.
         shards_per_s: that all GPUs together use up; likewise.
         epochs: times that the run goes through the data; likewise.
     """
@@ -30,13 +32,13 @@ def data_need(
     """From data.train where it is there, else from the number that was given.
 
     Raises:
-        ShardSetError: the shard set's totals are damaged.
+        ShardSetError: the shard set's totals are damaged, or don't say what an epoch shows.
     """
     train = settings.data.train
-    urls = [] if train is None else [train] if isinstance(train, str) else [source.url for source in train]
+    sources = [] if train is None else [ShardSource(url=train)] if isinstance(train, str) else train
     samples = shards = 0
-    for url in urls:
-        found = _sizes(url)
+    for source in sources:
+        found = _sizes(source, settings.data)
         if found is None:
             samples = shards = 0
             break
@@ -51,9 +53,10 @@ def data_need(
     )
 
 
-def _sizes(url: str) -> tuple[int, int] | None:
-    """Samples and shards of a set; None where none is finished (tars of others are not counted through for a plan)."""
-    if not storage.exists(storage.join(url, "dataset.json")):
+def _sizes(source: ShardSource, data: DataSettings) -> tuple[int, int] | None:
+    """Samples an epoch and shards of a set; None where none is finished (tars of others are not counted through for a
+    plan)."""
+    if not storage.exists(storage.join(source.url, "dataset.json")):
         return None
-    found = ShardSet.open(url)
-    return len(found), len(found.shards)
+    shown = shown_per_shard(ShardSet.open(source.url), shows_one_of_each_video(source, data))
+    return sum(shown), len(shown)

@@ -16,10 +16,15 @@ NAME = "dataset.json"
 
 
 class ShardEntry(BaseModel):
-    """A shard in `dataset.json`."""
+    """A shard in `dataset.json`.
+
+    Attributes:
+        videos: that gave samples; None in totals that were written before this was noted.
+    """
 
     name: str
     samples: int
+    videos: int | None = None
     bytes: int
     sha256: str
 
@@ -78,6 +83,7 @@ def finish_dataset(out: str, plan: Plan) -> Dataset:
                     ShardEntry(
                         name=f"{shard_name(number)}.tar",
                         samples=len(index.samples),
+                        videos=sum(entry.samples > 0 for entry in index.inputs),
                         bytes=index.bytes,
                         sha256=index.sha256,
                     )

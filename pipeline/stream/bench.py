@@ -181,7 +181,7 @@ def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float],
             with watch("order"):
                 picks = plan.picks(positions)
             with watch("index"):
-                found = [plan.sets[pick.set].places([pick.sample])[0] for pick in picks]
+                found = plan.places(picks)
             places = [place for place in found if isinstance(place, Place)]
             with watch("read"):
                 contents = data.begin(places)()

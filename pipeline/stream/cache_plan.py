@@ -44,7 +44,8 @@ def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSett
     max_bytes = int(data.cache.gigabytes * 1e9)
     if not remote or not max_bytes:
         return None
-    needed = sum(bytes_at_hand(order, one.mean_sample_bytes(), nodes) for one, order in remote)
+    # where an epoch shows one sample of each video, the others lie between them all the same
+    needed = sum(bytes_at_hand(order, one.mean_sample_bytes() * len(one) / len(order), nodes) for one, order in remote)
     if needed > max_bytes:
         _log.warning(
             "data.cache.gigabytes = %g is too little for the samples that are shuffled among themselves (%.3g GB on a "
@@ -59,7 +60,11 @@ def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSett
 
 
 def bytes_at_hand(order: Order, sample_bytes: float, nodes: int) -> int:
-    """Bytes of the blocks that one of `nodes` nodes reads at a time."""
+    """Bytes of the blocks that one of `nodes` nodes reads at a time.
+
+    Args:
+        sample_bytes: of the shards, for each sample that an epoch shows.
+    """
     lanes = -(-order.lanes // nodes)
     block = min(order.block_samples, len(order) / order.lanes)
     return int(min(lanes * block, len(order)) * sample_bytes * _MARGIN)

@@ -12,8 +12,9 @@ from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.decode import DecodeSpec, canvas_size
 from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
 from pipeline.stream.order import RUN, Numbers, Order
+from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.settings import DataSettings, ShardSource
-from pipeline.stream.shard_set import ShardSet
+from pipeline.stream.shard_set import Place, ShardSet
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,17 @@ class Pick:
 
     Attributes:
         set: number of the shard set.
-        sample: its place in the set's own order.
+        sample: its place in the set's own order; that of its video among the videos, where an epoch shows one sample of
+            each.
         epoch, position: of that set.
+        share: 0–1, which of the video's samples it is; None where `sample` says it.
     """
 
     set: int
     sample: int
     epoch: int
     position: int
+    share: float | None = None
 
 
 class ReadPlan:
@@ -38,6 +42,8 @@ class ReadPlan:
     Attributes:
         sets, orders: of each shard set that is mixed.
         augment: how to draw augmentations; none for evaluation.
+        by_video: of each set, whether an epoch shows one sample of each video, drawn by seed, epoch and video, instead
+            of all samples.
         cache: how the node keeps remote shards; None where it does not.
     """
 
@@ -50,6 +56,7 @@ class ReadPlan:
         augment: AugmentSettings | None,
         seed: int,
         cache: CachePlan | None = None,
+        by_video: Sequence[bool] | None = None,
     ) -> None:
         self.sets = list(sets)
         self.mixture = mixture
@@ -57,21 +64,22 @@ class ReadPlan:
         self.spec = spec
         self.augment = augment
         self.seed = seed
+        self.by_video = [False] * len(self.sets) if by_video is None else list(by_video)
         alone = len(self.sets) == 1
         self.orders = [
-            Order(one.samples_per_shard(), seed, data.block_samples, data.lanes, "" if alone else name)
-            for one, name in zip(self.sets, mixture.names, strict=True)
+            order_of(shown_per_shard(one, drawn), len(one), seed, data, "" if alone else name)
+            for one, drawn, name in zip(self.sets, self.by_video, mixture.names, strict=True)
         ]
         self.cache = cache
         for one, order in zip(self.sets, self.orders, strict=True):
             one.keep_places(2 * order.lanes * data.block_samples)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        words = (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed, self.cache)
+        words = (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed, self.cache, self.by_video)
         return (ReadPlan, words)
 
     def __len__(self) -> int:
-        """Samples of all sets together."""
+        """Samples that an epoch of each set shows, all together."""
         return sum(len(order) for order in self.orders)
 
     def lanes_of(self, positions: Numbers) -> npt.NDArray[np.float64]:
@@ -96,13 +104,39 @@ class ReadPlan:
                 now = epochs == epoch
                 samples = order.samples_at(epoch, places[now])
                 for at, place, sample in zip(mine[now].tolist(), places[now].tolist(), samples.tolist(), strict=True):
-                    found[at] = Pick(number, sample, epoch, place)
+                    found[at] = self._pick(number, sample, epoch, place)
         return [pick for pick in found if pick is not None]
 
     def stand_in(self, pick: Pick, attempt: int) -> Pick:
         """What is shown where a sample is bad: see `Order.stand_in`."""
         sample = self.orders[pick.set].stand_in(pick.epoch, pick.position, attempt)
-        return Pick(pick.set, sample, pick.epoch, pick.position)
+        return self._pick(pick.set, sample, pick.epoch, pick.position)
+
+    def _pick(self, number: int, sample: int, epoch: int, position: int) -> Pick:
+        if not self.by_video[number]:
+            return Pick(number, sample, epoch, position)
+        generator = keyed_generator(self.seed, f"of-video{self.orders[number].name}", epoch, sample)
+        return Pick(number, sample, epoch, position, float(generator.random()))
+
+    def places(self, picks: Sequence[Pick]) -> list[Place | ShardSetError]:
+        """Where samples lie; an error where a shard's index is damaged or gone.
+
+        Raises:
+            UnreachableError: the storage does not answer.
+        """
+        found: list[Place | ShardSetError | None] = [None] * len(picks)
+        for number, one in enumerate(self.sets):
+            mine = [at for at, pick in enumerate(picks) if pick.set == number]
+            if not mine:
+                continue
+            samples = [picks[at].sample for at in mine]
+            if self.by_video[number]:
+                places = one.places_in_videos(samples, [picks[at].share or 0.0 for at in mine])
+            else:
+                places = one.places(samples)
+            for at, place in zip(mine, places, strict=True):
+                found[at] = place
+        return [place for place in found if place is not None]
 
     def fingerprints(self) -> dict[str, str]:
         """Of each set's order, by the set's name."""
@@ -128,6 +162,7 @@ def plan_reading(
 
     Args:
         source: a shard set, or several of different names.
+        augment: as in training; else samples are as they are, and an epoch shows all of them.
         history, position: of a run that goes on: the weights so far, and where it goes on.
         nodes: that share the work.
         moved: called, from any thread, whenever what takes long has come further: the first index of others' tars.
@@ -138,14 +173,37 @@ def plan_reading(
     sources = [ShardSource(url=source)] if isinstance(source, str) else list(source)
     names = [one.name or one.url for one in sources] if len(sources) > 1 else [""]
     sets = [ShardSet.open(one.url, moved) for one in sources]
-    sizes = {name: len(one) for name, one in zip(names, sets, strict=True)}
+    by_video = [augment and shows_one_of_each_video(one, data) for one in sources]
+    shown = [sum(shown_per_shard(one, drawn)) for one, drawn in zip(sets, by_video, strict=True)]
+    sizes = dict(zip(names, shown, strict=True))
     weights = {name: one.weight for name, one in zip(names, sources, strict=True)}
     shares = shares_of(sizes, weights, data.mix, data.temperature)
     mixture = Mixture.resume(shares, seed, history, position) if history else Mixture.start(shares, seed)
     drawn = features.augment if augment else None
-    plan = ReadPlan(sets, mixture, data, decode_spec(features, augment), drawn, seed)
+    plan = ReadPlan(sets, mixture, data, decode_spec(features, augment), drawn, seed, by_video=by_video)
     plan.cache = plan_cache(sets, plan.orders, data, nodes)
     return plan
+
+
+def shows_one_of_each_video(source: ShardSource, data: DataSettings) -> bool:
+    """Whether an epoch of training shows one sample of each video of a set."""
+    return (source.samples_per_video or data.samples_per_video) == 1
+
+
+def shown_per_shard(shards: ShardSet, by_video: bool) -> list[int]:
+    """How many samples of each shard an epoch shows.
+
+    Raises:
+        ShardSetError: it shows one of each video, and which samples are of one is not known.
+    """
+    return shards.videos_per_shard() if by_video else shards.samples_per_shard()
+
+
+def order_of(shown: Sequence[int] | Numbers, stored: int, seed: int, data: DataSettings, name: str = "") -> Order:
+    """The order of what an epoch shows of each shard, of `stored` samples in all: where it shows one of each video, a
+    block is of as many videos as have about `block_samples` samples."""
+    block = max(1, data.block_samples * int(np.sum(shown)) // stored)
+    return Order(shown, seed, block, data.lanes, name)
 
 
 def decode_spec(features: FeatureSettings, augment: bool) -> DecodeSpec:

@@ -108,7 +108,7 @@ class SampleReader:
             UnreachableError: the storage does not answer.
         """
         picks = self.plan.picks(positions)
-        places = self._places(picks)
+        places = self.plan.places(picks)
         return Chunk(positions, crashed, picks, places, self.bytes.begin(_known(places)))
 
     def finish(self, chunk: Chunk, arrays: Arrays, say_waiting: Callable[[bool], None] = lambda _: None) -> list[Note]:
@@ -135,20 +135,11 @@ class SampleReader:
 
     def prefetch(self, positions: Positions) -> None:
         """Begin to bring the samples of later positions near; what is wrong is said when they are read."""
-        self.bytes.prefetch(_known(self._places(self.plan.picks(positions))))
+        self.bytes.prefetch(_known(self.plan.places(self.plan.picks(positions))))
 
     def close(self) -> None:
         """Give back files and threads."""
         self.bytes.close()
-
-    def _places(self, picks: list[Pick]) -> list[Place | ShardSetError]:
-        found: list[Place | ShardSetError | None] = [None] * len(picks)
-        for number, one in enumerate(self.plan.sets):
-            mine = [at for at, pick in enumerate(picks) if pick.set == number]
-            if mine:
-                for at, place in zip(mine, one.places([picks[at].sample for at in mine]), strict=True):
-                    found[at] = place
-        return [place for place in found if place is not None]
 
     def _one(
         self,
@@ -195,7 +186,7 @@ class SampleReader:
     def _fetch(self, pick: Pick) -> tuple[Place | ShardSetError, Content | None]:
         """Where a sample lies, and its bytes, at once."""
         self._say_waiting(True)
-        place = self._places([pick])[0]
+        place = self.plan.places([pick])[0]
         content = None if isinstance(place, ShardSetError) else self.bytes.begin([place])()[0]
         self._say_waiting(False)
         return place, content

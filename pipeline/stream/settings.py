@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
+SamplesPerVideo = Literal["all", 1]
+
 
 class ShardSource(Settings):
     """One of several shard sets that are mixed."""
@@ -17,6 +19,8 @@ class ShardSource(Settings):
     name: str | None = None
     """What the set is called where it may move: its order and how far it was read hang on the name. The URL unless
     given."""
+    samples_per_video: SamplesPerVideo | None = None
+    """`data.samples_per_video` unless given."""
 
 
 class CacheSettings(Settings):
@@ -43,8 +47,14 @@ class DataSettings(Settings):
     temperature)."""
     temperature: float = Field(default=1.0, gt=0)
     """1 is the share by size, more is more even."""
+    samples_per_video: SamplesPerVideo = "all"
+    """What an epoch of training shows of a video: `all` of its samples, or `1` of them, drawn anew by seed, epoch and
+    video (G-AVT thesis, section 4.3: a random frame a video). With `1` an epoch has as many samples as there are
+    videos; where shards hold 17 samples of each, a remote set's cache downloads all of them for the one that is shown,
+    unless with `data.cache.gigabytes=0` each is asked for by itself. Validation always shows all. Shards must be
+    `gavt prepare`'s: tars that others wrote don't say which samples are of one video."""
     block_samples: int = Field(default=24_000, gt=0)
-    """Samples are shuffled among about this many; a lane of a remote set keeps that much in the cache."""
+    """Stored samples are shuffled among about this many; a lane of a remote set keeps that much in the cache."""
     lanes: int = Field(default=8, gt=0)
     """Places of an epoch that are read side by side. Not fewer than nodes, or several nodes fetch the same shards; sets
     of fewer than `lanes` · `block_samples` samples have fewer."""

@@ -1,9 +1,7 @@
 """What is in a shard set, and where each sample lies."""
 
 import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster import storage
-from cluster.errors import StorageError, UnreachableError
-from cluster.json_text import parse_json
+from cluster.errors import StorageError
 from pipeline.errors import ShardSetError
 from pipeline.samples.damage import errors_are_damage
 from pipeline.stream.foreign.index import open_foreign
 from pipeline.stream.foreign.sample import read_foreign
 from pipeline.stream.members import Sample, read_sample
+from pipeline.stream.shard_index import ShardIndex, ShardIndexes
 
 _KEPT_SAMPLES = 400_000
 _LOOKED_AT = 16  # shards, to find one whose index is whole
@@ -38,19 +36,6 @@ class Place:
     crc32: int | None
 
 
-@dataclass(frozen=True)
-class _Places:
-    """The places of a shard's samples, as arrays: a shard set may have 100 million."""
-
-    keys: npt.NDArray[np.bytes_]
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    crc32s: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-
 class ShardSet:
     """A finished shard set (`dataset.json` is there), or tars that others wrote with webdataset.
 
@@ -62,6 +47,7 @@ class ShardSet:
         indexes: where the JSON files lie that say where samples are; `url` unless given.
         kept_samples: of about how many samples the places are remembered.
         contents: changes with any byte of the shards; None where nothing says so without reading them.
+        videos: of each shard, how many videos gave it samples; None where that isn't known.
     """
 
     def __init__(
@@ -71,20 +57,22 @@ class ShardSet:
         indexes: str | None = None,
         kept_samples: int = _KEPT_SAMPLES,
         contents: str | None = None,
+        videos: Sequence[int] | None = None,
     ) -> None:
         self.url = url
         self.contents = contents
         self.shards = list(shards)
         self.indexes = url if indexes is None else indexes
         self.is_foreign = indexes is not None
-        self._first = np.concatenate([[0], np.cumsum([samples for _, samples in self.shards])]).astype(np.int64)
-        self._kept_samples = kept_samples
-        self._places: OrderedDict[int, _Places | ShardSetError] = OrderedDict()
-        self._lock = threading.Lock()
+        self._videos = None if videos is None else list(videos)
+        self._first = _starts(samples for _, samples in self.shards)
+        self._first_video = _starts(self._videos or ())
+        urls = [storage.join(self.indexes, name.removesuffix(".tar") + ".json") for name, _ in self.shards]
+        self._indexes = ShardIndexes(urls, self.samples_per_shard(), kept_samples)
 
     def __reduce__(self) -> tuple[Any, ...]:
         indexes = self.indexes if self.is_foreign else None
-        return (ShardSet, (self.url, self.shards, indexes, self._kept_samples, self.contents))
+        return (ShardSet, (self.url, self.shards, indexes, self._indexes.kept_samples, self.contents, self._videos))
 
     @classmethod
     def open(cls, url: str, moved: Callable[[], None] = lambda: None) -> "ShardSet":
@@ -107,22 +95,39 @@ class ShardSet:
         dataset = _read_json(dataset_url)
         try:
             shards = [(shard["name"], int(shard["samples"])) for shard in dataset["shards"]]
+            videos = [int(shard["videos"]) for shard in dataset["shards"] if "videos" in shard]
         except (KeyError, TypeError, ValueError) as error:
             raise ShardSetError(f"{dataset_url}: expected a list of shards with their samples: {error!r}") from None
         if not sum(samples for _, samples in shards):
             raise ShardSetError(f"{url}: this shard set holds no samples")
-        return cls(url, shards, contents=_contents_of(dataset["shards"]))
+        known = videos if len(videos) == len(shards) else None
+        return cls(url, shards, contents=_contents_of(dataset["shards"]), videos=known)
 
     def __len__(self) -> int:
         return int(self._first[-1])
 
     def keep_places(self, samples: int) -> None:
         """Remember the places of at least so many samples, for they are read side by side."""
-        self._kept_samples = max(self._kept_samples, samples)
+        self._indexes.kept_samples = max(self._indexes.kept_samples, samples)
 
     def samples_per_shard(self) -> list[int]:
         """Samples of each shard, in order."""
         return [samples for _, samples in self.shards]
+
+    def videos_per_shard(self) -> list[int]:
+        """Of each shard, in order, how many videos gave it samples.
+
+        Raises:
+            ShardSetError: nobody has noted it.
+        """
+        if self._videos is None:
+            where = "tars that others wrote don't say" if self.is_foreign else "its dataset.json doesn't say"
+            again = "" if self.is_foreign else f", or remove it and run gavt prepare --out {self.url} again"
+            raise ShardSetError(
+                f"{self.url}: expected to know which samples are of one video, for samples_per_video = 1, but {where}; "
+                f"set data.samples_per_video=all{again}"
+            )
+        return self._videos
 
     def mean_sample_bytes(self) -> float:
         """Bytes of a sample in its tar, about: those of one shard.
@@ -133,7 +138,7 @@ class ShardSet:
         by_size = sorted(range(len(self.shards)), key=lambda number: -self.shards[number][1])
         problem = ShardSetError(f"{self.url}: expected shards, found none")
         for shard in by_size[:_LOOKED_AT]:
-            places = self._known([shard])[shard]
+            places = self._indexes.of([shard])[shard]
             if not isinstance(places, ShardSetError):
                 return float(places.lengths.mean())
             problem = places
@@ -150,25 +155,51 @@ class ShardSet:
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(int(wanted.max()))
-        shards = np.searchsorted(self._first, wanted, side="right") - 1
-        known = self._known(dict.fromkeys(shards.tolist()))
+        return [
+            index if isinstance(index, ShardSetError) else self._place(shard, index, inside)
+            for shard, index, inside in self._indexes_of(wanted, self._first)
+        ]
+
+    def places_in_videos(self, videos: Sequence[int], shares: Sequence[float]) -> list[Place | ShardSetError]:
+        """Where one sample of each video lies, as `places` says it.
+
+        Args:
+            videos: numbers of videos that gave samples, counted over all shards in order.
+            shares: 0–1, which of each video's samples.
+
+        Raises:
+            UnreachableError: the storage does not answer.
+        """
         found: list[Place | ShardSetError] = []
-        for shard, inside in zip(shards.tolist(), (wanted - self._first[shards]).tolist(), strict=True):
-            places = known[shard]
-            if isinstance(places, ShardSetError):
-                found.append(places)
+        wanted = np.asarray(videos, dtype=np.int64)
+        for (shard, index, inside), share in zip(self._indexes_of(wanted, self._first_video), shares, strict=True):
+            if isinstance(index, ShardSetError):
+                found.append(index)
                 continue
-            crc32 = int(places.crc32s[inside])
-            found.append(
-                Place(
-                    storage.join(self.url, self.shards[shard][0]),
-                    bytes(places.keys[inside]).decode(),
-                    int(places.starts[inside]),
-                    int(places.lengths[inside]),
-                    None if crc32 < 0 else crc32,
-                )
-            )
+            try:
+                found.append(self._place(shard, index, index.sample_of(inside, share)))
+            except ValueError as error:
+                found.append(ShardSetError(f"{storage.join(self.url, self.shards[shard][0])}: its index: {error}"))
         return found
+
+    def _indexes_of(
+        self, wanted: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, ShardIndex | ShardSetError, int]]:
+        """(shard, its index, place in it) of what is counted over all shards in order, each beginning with `first`."""
+        shards = np.searchsorted(first, wanted, side="right") - 1
+        known = self._indexes.of(dict.fromkeys(shards.tolist()))
+        for shard, inside in zip(shards.tolist(), (wanted - first[shards]).tolist(), strict=True):
+            yield shard, known[shard], inside
+
+    def _place(self, shard: int, index: ShardIndex, inside: int) -> Place:
+        crc32 = int(index.crc32s[inside])
+        return Place(
+            storage.join(self.url, self.shards[shard][0]),
+            bytes(index.keys[inside]).decode(),
+            int(index.starts[inside]),
+            int(index.lengths[inside]),
+            None if crc32 < 0 else crc32,
+        )
 
     def read(self, index: int) -> Sample:
         """The sample at `index` of the shard set's own order.
@@ -197,51 +228,10 @@ class ShardSet:
             return read_foreign(content, place.key, place.url)
         return read_sample(content, place.key, place.crc32)
 
-    def _known(self, shards: Iterable[int]) -> dict[int, _Places | ShardSetError]:
-        with self._lock:
-            known = {shard: self._places[shard] for shard in shards if shard in self._places}
-            for shard in known:
-                self._places.move_to_end(shard)
-        missing = [shard for shard in shards if shard not in known]
-        if not missing:
-            return known
-        read = dict(zip(missing, self._read_indexes(missing), strict=True))
-        with self._lock:
-            self._places.update(read)
-            kept = sum(0 if isinstance(places, ShardSetError) else len(places) for places in self._places.values())
-            while kept > self._kept_samples and len(self._places) > len(read):
-                _, oldest = self._places.popitem(last=False)
-                kept -= 0 if isinstance(oldest, ShardSetError) else len(oldest)
-        return known | read
 
-    def _read_indexes(self, shards: Sequence[int]) -> list[_Places | ShardSetError]:
-        urls = [storage.join(self.indexes, self.shards[shard][0].removesuffix(".tar") + ".json") for shard in shards]
-        contents = list(storage.read_each(urls))
-        for content in contents:
-            if isinstance(content, UnreachableError):
-                raise content
-        return [
-            self._parse_index(shard, url, content) for shard, url, content in zip(shards, urls, contents, strict=True)
-        ]
-
-    def _parse_index(self, shard: int, url: str, content: bytes | StorageError) -> _Places | ShardSetError:
-        if isinstance(content, StorageError):
-            return ShardSetError(str(content))
-        try:
-            samples = parse_json(content)["samples"]
-            places = _Places(
-                np.array([sample["key"].encode() for sample in samples], dtype=np.bytes_),
-                np.array([sample["offset"] for sample in samples], dtype=np.int64),
-                np.array([sample["bytes"] for sample in samples], dtype=np.int64),
-                np.array([sample.get("crc32", -1) for sample in samples], dtype=np.int64),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return ShardSetError(f"{url}: expected the places of the shard's samples: {error!r}")
-        if len(places) != self.shards[shard][1]:
-            return ShardSetError(
-                f"{url}: expected {self.shards[shard][1]} samples as when the shard set was opened, found {len(places)}"
-            )
-        return places
+def _starts(counts: Iterable[int]) -> npt.NDArray[np.int64]:
+    """[N + 1] where each of N stretches of these lengths begins, and the end."""
+    return np.concatenate([[0], np.cumsum(list(counts))]).astype(np.int64)
 
 
 def _contents_of(shards: Sequence[dict[str, Any]]) -> str | None:

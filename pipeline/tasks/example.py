@@ -25,4 +25,5 @@ def example_batch(
     repeats = 2 if settings.task.pairs == "both" else 1
     sound = torch.arange(samples, device=device).repeat(repeats)
     match = torch.arange(samples * repeats, device=device) % 2
-    return frames, waveform, Pairs((sound + 1 - match) % samples, sound, match)
+    counted = torch.ones_like(match, dtype=torch.bool)
+    return frames, waveform, Pairs((sound + 1 - match) % samples, sound, match, counted)

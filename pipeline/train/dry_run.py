@@ -131,7 +131,7 @@ def _metadata(settings: ExperimentSettings, position: int) -> str:
     features = settings.features
     return SampleMetadata(
         video=f"noise{position}",
-        source="noise",
+        source=f"noise{position}",
         frame_times_s=[0.0] * features.frames,
         audio_start_s=0.0,
         audio_rate_hz=features.audio_rate_hz,

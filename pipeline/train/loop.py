@@ -24,6 +24,7 @@ from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
 from pipeline.train.feed import Feed
 from pipeline.train.health.bad_steps import BadSteps
+from pipeline.train.health.mismatches import Mismatches, check_validation
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
@@ -79,8 +80,10 @@ def train(
         on_event: called on the main process with each event of the run (see `events.jsonl`).
 
     Raises:
-        RunError: the run folder is in use or has other settings, or the loss is no longer a number.
-        SettingsError: batch, processes and pairing group don't fit together, or no training data is named.
+        RunError: the run folder is in use or has other settings, the loss is no longer a number, or no mismatch can be
+            made of the training data.
+        SettingsError: batch, processes and pairing group don't fit together, no training data is named, or no mismatch
+            can be made of the validation data.
         ShardSetError: the training data is missing or damaged.
     """
     clock = RunClock()
@@ -100,6 +103,7 @@ def train(
             with open_data(
                 settings, micro_batch, group, checkpoint, moved=lambda: watchdog.beat("opening the data", done)
             ) as data:
+                group.on_main(partial(check_validation, data.validation, settings))
                 run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
                 run_log.on_event = on_event
                 training = _Training(
@@ -141,6 +145,7 @@ class _Training:
         self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
+        self.mismatches = Mismatches(settings.task)
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.utilisation = Utilisation(settings, group)
         self.maps = MapGrid(settings, run, group) if settings.train.maps_every else None
@@ -195,6 +200,9 @@ class _Training:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
+        few = self.mismatches.add(sums, settings.batch_size, last=step + 1 == settings.steps)
+        if few is not None:
+            self.log.event("unpaired", step=step + 1, reason=few)
         if sums.applied:
             self.trainee.count_applied()
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited

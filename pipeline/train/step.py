@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cluster.process_group import ProcessGroup
 from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.mma import draw_pairs
+from pipeline.tasks.mma import PairNumbers, draw_pairs
 from pipeline.train.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
 from pipeline.train.feed import Feed
 from pipeline.train.health.own_time import OwnTime
@@ -55,8 +55,8 @@ class Stepper:
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
         buffers = keep_buffers(engine.module)
-        sums = torch.zeros(2, dtype=torch.float64, device=group.device)
-        self._shown, shown, replaced = [], 0, 0
+        sums = torch.zeros(3, dtype=torch.float64, device=group.device)
+        self._shown, shown, replaced = [], PairNumbers(0, 0, 0), 0
         for micro_step in range(self._accumulated):
             self._watchdog.beat("reading data", step)
             with self._own.reading():
@@ -64,16 +64,16 @@ class Stepper:
             self._watchdog.beat("forward and backward", step)
             frames, waveform = batch.on_device(group.device, settings.features.frame_size)
             pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
+            shown = PairNumbers(*map(sum, zip(shown, pairs.numbers(), strict=True)))
             pairs = pairs.to(group.device)
             with self._own.forward():
                 loss, right = engine(frames, waveform, pairs)
-            sums += torch.stack([loss.detach().double() * len(pairs), right.double()])
-            shown += len(pairs)
+            sums += torch.cat([loss.detach().double()[None] * len(pairs), right.double()])
             replaced += batch.replaced
             bad = ~loss.detach().isfinite()
             self._shown.append((list(zip(batch.positions, batch.keys, strict=True)), bad))
             if spike_above is not None and micro_step == self._accumulated - 1:
-                bad = bad | self._is_spike(sums, shown, spike_above)
+                bad = bad | self._is_spike(sums, shown.pairs, spike_above)
             # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
             engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
             engine.step()
@@ -84,7 +84,7 @@ class Stepper:
         self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
             has_data = self._feed.has_more()
-        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced, shown)
+        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced, *shown)
         self._watchdog.beat("end of the step", step)
         return exchange(group, flags, sums)
 

@@ -9,18 +9,18 @@ from cluster.process_group import ProcessGroup
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
-from pipeline.tasks.mma import draw_pairs
+from pipeline.tasks.mma import balanced_accuracy, draw_pairs
 
 
 @torch.no_grad()
 def validate(
     engine: Any, loader: Loader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
 ) -> dict[str, float | None]:
-    """Mean loss and accuracy over the validation samples, None where the loss is no finite number, for then no answer
-    is one; every process must call it and gets the same."""
+    """Mean loss, accuracy and what it hangs on over the validation samples, None where the loss is no finite number,
+    for then no answer is one; every process must call it and gets the same."""
     engine.eval()
-    samples = min(len(loader.plan), settings.train.validation_samples)
-    loss_sum = correct = count = 0.0
+    samples = validated_samples(loader, settings)
+    sums = [0.0] * 5
     # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
     rounds = math.ceil(math.ceil(samples / micro_batch) / group.world_size)
     batches = loader.batches(shares_of_validation(samples, micro_batch, group.rank, group.world_size))
@@ -32,13 +32,21 @@ def validate(
         pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata, "validation")
         loss, right = engine(frames, waveform, pairs.to(group.device))
         if fresh is not None:
-            loss_sum += float(loss) * len(pairs)
-            correct += float(right)
-            count += len(pairs)
+            numbers = pairs.numbers()
+            found = [float(loss) * len(pairs), *right.tolist(), numbers.pairs, numbers.mismatches]
+            sums = [before + now for before, now in zip(sums, found, strict=True)]
     engine.train()
-    loss_sum, correct, count = group.sum([loss_sum, correct, count])
-    finite = math.isfinite(loss_sum)
+    loss_sum, correct, correct_mismatches, count, mismatches = group.sum(sums)
+    finite = math.isfinite(loss_sum) and count > 0
+    balanced = balanced_accuracy(correct, correct_mismatches, count, mismatches)
     return {
         "validation/loss": loss_sum / count if finite else None,
         "validation/accuracy": correct / count if finite else None,
+        "validation/balanced_accuracy": balanced if finite else None,
+        "validation/mismatch_share": mismatches / count if count else None,
     }
+
+
+def validated_samples(loader: Loader, settings: ExperimentSettings) -> int:
+    """How many samples of the validation set are used: its first ones."""
+    return min(len(loader.plan), settings.train.validation_samples)

@@ -48,7 +48,7 @@ def measure(samples: int, rounds: int) -> list[Result]:
     frames = torch.rand(samples, features.frames, 3, features.frame_size, features.frame_size, device=device)
     waveform = torch.rand(samples, 1, features.audio_samples, device=device) - 0.5
     each = torch.arange(samples, device=device)
-    pairs = Pairs(each, each, torch.ones_like(each))
+    pairs = Pairs(each, each, torch.ones_like(each), torch.ones_like(each, dtype=torch.bool))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)  # so that they are there from the beginning, and not counted
 

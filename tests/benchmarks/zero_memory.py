@@ -66,7 +66,7 @@ def _count(stage: int, precision: str) -> int:
     engine = build_engine(untrained(settings, "cpu", 0), settings.train, 1, group)
     size = settings.features.frame_size
     frames, waveform = torch.rand(1, 1, 3, size, size), torch.rand(1, 1, settings.features.audio_samples)
-    loss, _ = engine(frames, waveform, Pairs(torch.tensor([0, 0]), torch.tensor([0, 0]), torch.tensor([0, 1])))
+    loss, _ = engine(frames, waveform, Pairs(*map(torch.tensor, ([0, 0], [0, 0], [0, 1], [True, True]))))
     engine.backward(loss)
     engine.step()
     parameters = list(engine.module.parameters())

@@ -32,6 +32,8 @@ def totals_disagree(contents: Contents, shards: Sequence[ShardFound]) -> Iterato
             yield Problem(name, None, f"{entry.name}: expected the SHA-256 of the shard's JSON, found another")
         if entry.samples != shard.samples:
             yield Problem(name, None, f"{entry.name}: expected {shard.samples} samples, found {entry.samples}")
+        if entry.videos is not None and entry.videos != shard.videos:
+            yield Problem(name, None, f"{entry.name}: expected {shard.videos} videos, found {entry.videos}")
         if shard.tar_sha256 is not None and entry.bytes != shard.bytes:
             yield Problem(name, None, f"{entry.name}: expected {shard.bytes} bytes, found {entry.bytes}")
     if dataset.samples != sum(entry.samples for entry in dataset.shards):

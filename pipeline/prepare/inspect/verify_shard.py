@@ -45,6 +45,7 @@ class ShardFound:
         problems: at most 20; `more` says how many there are besides.
         tar_sha256: of the tar as it is; None where there is none.
         index_sha256: what the shard's JSON says that it is.
+        videos: how many gave it samples.
         inputs: how many videos it tells of.
         inputs_sha256: of their lines, as they must be in the ledger.
         videos_sha256: of their ids, as they must be in the plan.
@@ -56,6 +57,7 @@ class ShardFound:
     more: int = 0
     bytes: int = 0
     samples: int = 0
+    videos: int = 0
     tar_sha256: str | None = None
     index_sha256: str | None = None
     inputs: int = 0
@@ -107,6 +109,7 @@ def _problems(url: str, name: str, settings: dict[str, Any] | None, found: Shard
         found.inputs_sha256 = digest_of_lines(index.inputs)
         found.videos_sha256 = digest_of_ids([entry.video for entry in index.inputs])
         found.samples = len(index.samples)
+        found.videos = sum(entry.samples > 0 for entry in index.inputs)
         found.reasons.update(entry.reason for entry in index.inputs if entry.reason)
         yield from (Problem(f"{name}.json", key, what) for key, what in _index(index))
     try:

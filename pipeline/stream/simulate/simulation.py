@@ -9,6 +9,8 @@ from cluster.node_cache import EXTENT_BYTES
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.stream.cache_plan import bytes_at_hand
 from pipeline.stream.order import RUN, Numbers, Order
+from pipeline.stream.randomness import keyed_generator
+from pipeline.stream.read_plan import order_of
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.simulate.cache_model import CacheModel
 from pipeline.stream.simulate.node import Extents, Node, NodeEpoch
@@ -78,6 +80,7 @@ class Forecast:
     """What a job will read.
 
     Attributes:
+        samples, shown: stored in all, and shown in an epoch.
         lanes: of the order; fewer than asked for where the set is small.
         nodes_per_shard: how many nodes read each shard, in the mean.
         node_set_bytes: of all extents that a node reads in an epoch.
@@ -89,6 +92,7 @@ class Forecast:
     """
 
     samples: int
+    shown: int
     set_bytes: int
     lanes: int
     quality: ShuffleQuality
@@ -118,20 +122,21 @@ def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> F
         )
     if not len(sizes):
         raise ShardSetError("expected shards with samples, found none")
-    order = Order(sizes.samples, job.seed, job.data.block_samples, job.data.lanes)
+    order = order_of(sizes.shown, len(sizes), job.seed, job.data)
     quality = shuffle_quality(order)
     set_bytes = int(sizes.bytes.sum())
-    samples = len(sizes)
+    samples, shown = len(sizes), len(order)
     part, scale, scaled = _scale_shards(sizes, job)
     if scale > 1:
-        order = Order(part.samples, job.seed, job.data.block_samples, job.data.lanes)
+        order = order_of(part.shown, len(part), job.seed, job.data)
     nodes = _choose_nodes(part, job, scaled)
     needed, ring = _plan_cache(order, part, job)
     walked = _walk(part, Extents(part, extent_bytes), order, job, nodes, scale, ring)
-    epochs = [_mean(number, epochs, job, samples, scale, ring > 0) for number, epochs in enumerate(walked)]
+    epochs = [_mean(number, epochs, job, shown, scale, ring > 0) for number, epochs in enumerate(walked)]
     first = walked[0]
     return Forecast(
         samples=samples,
+        shown=shown,
         set_bytes=set_bytes,
         lanes=order.lanes,
         quality=quality,
@@ -162,26 +167,28 @@ def _walk(
         piece = max(1, _PIECE // job.batch_size) * job.batch_size
         for start in range(0, len(order), piece):
             positions = np.arange(start, min(start + piece, len(order)))
-            samples = order.samples_at(epoch, range(start, start + len(positions)))
+            shown = order.samples_at(epoch, range(start, start + len(positions)))
+            shards = order.shard_of(shown)
+            samples = sizes.stored(shown, shards, keyed_generator(job.seed, "simulate", epoch, start))
             whose = job.node_of(positions, order)
             for node, reader in zip(nodes.tolist(), readers, strict=True):
-                mine = samples[whose == node]
-                if len(mine):
-                    reader.read(mine, order.shard_of(mine))
+                mine = whose == node
+                if mine.any():
+                    reader.read(samples[mine], shards[mine])
         found.append([reader.end_epoch() for reader in readers])
     return found
 
 
 def _plan_cache(order: Order, sizes: ShardSizes, job: Job) -> tuple[int, int]:
     """What a node needs at hand, and what of its cache extents pass through, as `plan_cache` has it."""
-    needed = bytes_at_hand(order, sizes.bytes.sum() / len(sizes), job.nodes)
+    needed = bytes_at_hand(order, sizes.bytes.sum() / len(order), job.nodes)
     most = int(job.data.cache.gigabytes * 1e9)
     return needed, max(needed, most // 4) if needed <= most else 0
 
 
 def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[str]]:
     """One shard in so many, where even one node would read too much."""
-    reads = len(sizes) * job.epochs // job.nodes
+    reads = int(sizes.shown.sum()) * job.epochs // job.nodes
     least = _LEAST_BLOCKS * job.data.lanes * job.data.block_samples
     scale = min(-(-reads // _MOST_READS), max(1, len(sizes) // least))
     if scale == 1:
@@ -190,17 +197,17 @@ def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[st
 
 
 def _choose_nodes(sizes: ShardSizes, job: Job, scaled: list[str]) -> Numbers:
-    reads = len(sizes) * job.epochs / job.nodes
+    reads = sizes.shown.sum() * job.epochs / job.nodes
     count = max(1, min(job.nodes, int(_MOST_READS / reads)))
     if count < job.nodes:
         scaled.append(f"{count} of {job.nodes} nodes stand for all")
     return np.unique(np.linspace(0, job.nodes - 1, count).astype(np.int64))
 
 
-def _mean(number: int, epochs: list[NodeEpoch], job: Job, samples: int, scale: int, cached: bool) -> EpochForecast:
+def _mean(number: int, epochs: list[NodeEpoch], job: Job, shown: int, scale: int, cached: bool) -> EpochForecast:
     fetched, amount = (scale * mean(getattr(epoch, name) for epoch in epochs) for name in ("fetched", "fetched_bytes"))
     reads = mean(epoch.reads for epoch in epochs)
-    seconds = samples / job.samples_per_s
+    seconds = shown / job.samples_per_s
     return EpochForecast(
         epoch=number,
         cache_hits=1 - fetched / scale / reads if cached else 0.0,

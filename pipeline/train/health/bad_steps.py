@@ -56,7 +56,7 @@ class BadSteps:
         self.in_row = 0 if reason is None else self.in_row + 1
         if self.settings.spike_factor is None:
             self.losses = []  # where it is switched on again, old ones are no measure
-        elif reason is None and sums.applied:
+        elif reason is None and sums.applied and sums.pairs:
             self.losses = [*self.losses, sums.loss / sums.pairs][-self.settings.spike_window :]
         return reason
 

@@ -5,7 +5,7 @@ step, whether some process was asked to stop or its time is up, whether the step
 """
 
 import signal
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class Flags:
         own_s: seconds of the step in which it did not wait for other processes.
         replaced: samples that stood in for bad ones.
         pairs: pairs that it has judged.
+        mismatches: of these, pairs of a frame and a sound that don't belong together.
+        left_out: samples that could have no partner, and so are in no pair that counts.
     """
 
     has_data: bool
@@ -34,6 +36,8 @@ class Flags:
     own_s: float
     replaced: int
     pairs: int
+    mismatches: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,12 @@ class StepSums:
     """What all processes know of a step.
 
     Attributes:
-        loss: sum over all pairs of the step.
-        correct: pairs that were judged rightly.
-        pairs: pairs shown.
+        loss: sum over all pairs of the step that count.
+        correct: of these, how many were judged rightly.
+        correct_mismatches: of the mismatches.
+        pairs: how many count.
+        mismatches: of these.
+        left_out: samples in no pair that counts.
         replaced: samples shown in the place of bad ones.
         has_data: whether every process has data for the next step.
         stop: number of the signal by which some process was asked to stop; 0 for none.
@@ -54,7 +61,10 @@ class StepSums:
 
     loss: float
     correct: float
+    correct_mismatches: float
     pairs: float
+    mismatches: float
+    left_out: float
     replaced: float
     has_data: bool
     stop: int
@@ -74,16 +84,21 @@ def exchange(group: ProcessGroup, flags: Flags, sums: Tensor) -> StepSums:
     """Send this process's numbers and get the sums; every process must call it. It is the step's one wait for the GPU.
 
     Args:
-        sums: [2] on the device, in double precision: loss summed over the pairs, and pairs judged rightly.
+        sums: [3] on the device, in double precision: loss summed over the pairs, pairs judged rightly, and of these the
+            mismatches.
     """
-    words = [flags.has_data, flags.stop, flags.time_up, flags.applied, flags.own_s, flags.replaced, flags.pairs]
+    words = astuple(flags)
     mine = torch.tensor([float(word) for word in words], dtype=torch.float64).to(sums.device, non_blocking=True)
     rows = group.gather(torch.cat([sums, mine]))
-    loss, correct, has_data, stop, time_up, applied, own_s, replaced, pairs = zip(*rows, strict=True)
+    loss, correct, correct_mismatches, *others = zip(*rows, strict=True)
+    has_data, stop, time_up, applied, own_s, replaced, pairs, mismatches, left_out = others
     return StepSums(
         loss=sum(loss),
         correct=sum(correct),
+        correct_mismatches=sum(correct_mismatches),
         pairs=sum(pairs),
+        mismatches=sum(mismatches),
+        left_out=sum(left_out),
         replaced=sum(replaced),
         has_data=all(has_data),
         stop=int(max(stop)),

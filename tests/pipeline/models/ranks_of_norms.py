@@ -67,7 +67,8 @@ def two_steps(
     set_checkpointing(task_model, mode)
     frames, waveform = (one[share] for one in inputs(8))
     first = torch.arange(len(frames))
-    pairs = Pairs(first, torch.where(first % 4 < 2, first, first ^ 1), (first % 4 < 2).long())
+    matches = first % 4 < 2
+    pairs = Pairs(first, torch.where(matches, first, first ^ 1), matches.long(), torch.ones_like(matches))
     losses = []
     for _ in range(2):
         loss, _ = task_model(frames, waveform, pairs)

@@ -9,7 +9,7 @@ from pipeline.models.norms import FrozenBatchNorm2d
 from pipeline.models.settings import ConvNextEmbedderSettings, ResNetEmbedderSettings, VitEmbedderSettings
 from pipeline.tasks.mma import Pairs, TaskModel
 
-PAIRS = Pairs(torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0]))
+PAIRS = Pairs(*map(torch.tensor, ([0, 1, 0], [0, 1, 1], [1, 1, 0], [True] * 3)))
 
 
 @pytest.mark.parametrize("kind", EMBEDDERS)

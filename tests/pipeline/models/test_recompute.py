@@ -10,7 +10,7 @@ from pipeline.models.norms import BatchNorm2d
 from pipeline.models.recompute import Stages, set_checkpointing
 from pipeline.tasks.mma import Pairs, TaskModel
 
-PAIRS = Pairs(torch.tensor([0, 1, 2, 3, 0]), torch.tensor([0, 1, 2, 3, 1]), torch.tensor([1, 1, 1, 1, 0]))
+PAIRS = Pairs(*map(torch.tensor, ([0, 1, 2, 3, 0], [0, 1, 2, 3, 1], [1, 1, 1, 1, 0], [True] * 5)))
 
 
 def two_steps(task_model, dtype=torch.float32):

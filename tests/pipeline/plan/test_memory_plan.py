@@ -75,6 +75,26 @@ def test_the_data_that_is_there_is_counted(tiny, traced, tmp_path):
     assert data.epochs == 850 * 64 / 16
 
 
+def test_an_epoch_of_one_sample_of_each_video_is_counted_by_videos(tiny, traced, tmp_path):
+    shards = write_shard_set(tmp_path / "shards", 32, samples_per_video=4)
+    settings = read(tiny, f"data.train={shards}", "data.samples_per_video=1")
+    data = make_plan(settings, gpus(samples_per_s=10.0), traced=traced).data
+    assert (data.samples, data.samples_per_shard, data.shards_per_s) == (8, 2, 5.0)
+    assert data.epochs == 850 * 64 / 8
+
+
+@pytest.mark.parametrize(
+    ("letter", "batch", "optimizer", "decay"),
+    [("a", 6, "adam", 0.0), ("b", 32, "adamw", 0.01), ("c", 64, "adamw", 0.01)],
+)
+def test_the_thesis_experiments_have_their_hundred_epochs_and_hours(letter, batch, optimizer, decay):
+    settings = read(f"configs/experiments/gavt_{letter}.yaml")
+    train, videos = settings.train, 149_067 - 14_908
+    assert settings.data.samples_per_video == 1
+    assert (train.batch_size, train.optimizer, train.weight_decay) == (batch, optimizer, decay)
+    assert 100 * videos <= train.steps * batch < 100 * videos + batch
+
+
 def test_less_is_held_the_more_is_recomputed_and_the_more_is_shared_out(plan, tiny, traced):
     at = {(way.stage, way.offload, way.checkpointing): way for way in plan.ways}
     for stage in (0, 1, 2, 3):

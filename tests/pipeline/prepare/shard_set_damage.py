@@ -75,6 +75,10 @@ def other_totals(folder: Path) -> None:
     rewrite(folder / "dataset.json", lambda totals: totals["shards"][1].update(samples=1))
 
 
+def other_videos_in_the_totals(folder: Path) -> None:
+    rewrite(folder / "dataset.json", lambda totals: totals["shards"][1].update(videos=9))
+
+
 def another_hash_in_the_totals(folder: Path) -> None:
     rewrite(folder / "dataset.json", lambda totals: totals["shards"][1].update(sha256="0" * 64))
 
@@ -132,6 +136,7 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     a_replacement_left_behind: "shard-000000.tar.new: left by a replacement that was killed",
     a_part_left_behind: ".shard-000000.tar.abc.part: part of a file",
     other_totals: "dataset.json: shard-000001.tar: expected 6 samples, found 1",
+    other_videos_in_the_totals: "dataset.json: shard-000001.tar: expected 2 videos, found 9",
     another_hash_in_the_totals: "dataset.json: shard-000001.tar: expected the SHA-256 of the shard's JSON",
     another_plan: "dataset.json: expected the hash of plan.json",
     other_reasons: "dataset.json: expected 1 failed videos as the shards have",

@@ -84,6 +84,7 @@ def test_a_shard_set_is_what_its_contract_says(undisturbed: Path) -> None:
         assert entry["sha256"] == index["sha256"] == hashlib.sha256(tar).hexdigest()
         assert entry["bytes"] == index["bytes"] == len(tar)
         assert entry["samples"] == len(index["samples"])
+        assert entry["videos"] == sum(one["samples"] > 0 for one in index["inputs"])
         for sample in index["samples"]:
             assert re.fullmatch(r"[A-Za-z0-9_-]+", sample["key"])
             # one range of bytes holds the whole sample

@@ -344,7 +344,7 @@ def test_places_are_remembered_for_as_many_samples_as_asked(tmp_path):
     few = ShardSet(shards.url, shards.shards, kept_samples=16)
     for index in (0, 39, 8, 20, 1):
         assert few.read(index).key == shards.read(index).key == f"video{index}-000"
-    assert len(few._places) <= 3
+    assert len(few._indexes) <= 3
 
 
 def test_batches_that_are_kept_stay_what_they_were(shards, expected):

@@ -153,7 +153,7 @@ def test_sizes_of_a_real_shard_set(tmp_path: Path) -> None:
 
 def test_an_empty_shard_set_is_one_sentence() -> None:
     with pytest.raises(ShardSetError, match="expected shards with samples"):
-        simulate(ShardSizes(np.array([0]), np.array([10_240])), job())
+        simulate(ShardSizes(np.array([0]), np.array([10_240]), np.array([0])), job())
 
 
 def test_the_ring_drops_the_oldest_and_keeps_what_came_first() -> None:

@@ -1,18 +1,22 @@
+import pytest
 import torch
+from torch import Tensor, nn
 
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.mma import draw_pairs, shows_all
+from pipeline.tasks.mma import Pairs, TaskModel, balanced_accuracy, draw_pairs, shows_all
 from pipeline.tasks.settings import MmaSettings
 
 
-def sample(labels: list[str], visible: list[str] | None = None) -> SampleMetadata:
+def sample(
+    labels: list[str], visible: list[str] | None = None, video: str = "v", source: str = "", group: str | None = None
+) -> SampleMetadata:
     return SampleMetadata(
-        video="v", source="v", frame_times_s=[0], audio_start_s=0, audio_rate_hz=1, audio_samples=1,
-        labels=labels, visible=visible,
+        video=video, source=source or f"{video}.mp4", frame_times_s=[0], audio_start_s=0, audio_rate_hz=1,
+        audio_samples=1, labels=labels, visible=visible, group=group,
     )  # fmt: skip
 
 
-SAMPLES = [sample([chr(97 + i % 4)]) for i in range(64)]
+SAMPLES = [sample([chr(97 + i % 4)], video=f"v{i}") for i in range(64)]
 
 
 def test_partners_come_from_the_samples_own_group():
@@ -66,3 +70,110 @@ def test_pairs_do_not_depend_on_the_order_of_the_groups_in_a_batch():
     whole = draw_pairs(MmaSettings(), 5, range(64), SAMPLES)
     turned = draw_pairs(MmaSettings(), 5, [*range(32, 64), *range(32)], SAMPLES[32:] + SAMPLES[:32])
     assert torch.equal((turned.frame + 32) % 64, torch.cat([whole.frame[32:], whole.frame[:32]]))
+
+
+@pytest.mark.parametrize("pairs", ["one", "both"])
+@pytest.mark.parametrize("videos", [1, 2, 3, 5])
+def test_no_sample_is_its_own_negative_nor_is_another_of_its_video(videos, pairs):
+    """Small sets and the borders of epochs have one sample several times in a group, or several of one video."""
+    samples = [sample(["x"], video=f"v{i % videos}") for i in range(256)]
+    drawn = draw_pairs(MmaSettings(pairs=pairs), 0, range(256), samples)
+    for frame, sound, match in zip(drawn.frame.tolist(), drawn.sound.tolist(), drawn.match.tolist(), strict=True):
+        assert match == (frame == sound)
+        assert match or samples[frame].video != samples[sound].video
+    numbers = drawn.numbers()
+    if videos == 1:
+        assert numbers == (0, 0, 256)
+    else:
+        assert numbers.left_out == 0
+        assert 0.4 < numbers.mismatches / numbers.pairs < 0.6
+
+
+@pytest.mark.parametrize("alike", [{"source": "a.mp4"}, {"group": "g"}])
+def test_parts_of_one_file_and_sounds_of_one_image_are_no_negatives_of_each_other(alike):
+    samples = [sample(["x"], video=f"v{i}", **(alike if i % 8 < 6 else {})) for i in range(64)]
+    drawn = draw_pairs(MmaSettings(pairs="both"), 0, range(64), samples)
+    pairs = zip(drawn.frame.tolist(), drawn.sound.tolist(), strict=True)
+    others = [(frame, sound) for frame, sound in pairs if frame != sound]
+    assert len(others) == 64
+    assert not any(frame % 8 < 6 and sound % 8 < 6 for frame, sound in others)
+
+
+def test_addresses_whose_secrets_were_taken_out_may_be_of_several_videos():
+    samples = [sample(["x"], video=f"v{i}", source="https://host/get?token=***") for i in range(64)]
+    assert draw_pairs(MmaSettings(), 0, range(64), samples).numbers().left_out == 0
+
+
+def test_a_sample_without_a_partner_is_left_out_as_a_match_too():
+    alone = [sample(["x"], video="v", group=None) for _ in range(8)]
+    drawn = draw_pairs(MmaSettings(), 1, range(16), [*SAMPLES[:8], *alone])
+    assert drawn.counted.tolist() == [True] * 8 + [False] * 8
+    assert drawn.numbers().left_out == 8
+    drawn = draw_pairs(MmaSettings(pairs="both"), 1, range(16), [*SAMPLES[:8], *alone])
+    assert drawn.numbers() == (16, 8, 8)
+
+
+def test_one_label_leaves_no_pair_where_negatives_must_be_unlike():
+    samples = [sample(["low"], video=f"v{i}") for i in range(64)]
+    assert draw_pairs(MmaSettings(negatives="unlike"), 0, range(64), samples).numbers() == (0, 0, 64)
+
+
+class Answers(TaskModel):
+    """A task model whose logits are given."""
+
+    def __init__(self, logits: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.given = nn.Parameter(logits)
+        self.model = self
+        self.encoder = lambda pairs: (pairs, None)
+
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        return frames
+
+    def embed_sound(self, waveform: Tensor) -> Tensor:
+        return waveform
+
+    def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
+        return visual
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        return self.given[tokens]
+
+
+def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_over_micro_batches():
+    """Some micro-batches leave out all of their samples, others none; a mean of their means would weigh them alike."""
+    samples = [sample(["x"], video=f"v{i if i < 20 else 20}") for i in range(64)]
+    gradients, losses = [], []
+    for size in (64, 16, 8):
+        answers = Answers(torch.randn(64, 2, generator=torch.Generator().manual_seed(1)))
+        total = torch.zeros(())
+        for start in range(0, 64, size):
+            places = torch.arange(start, start + size)
+            pairs = draw_pairs(MmaSettings(), 3, places.tolist(), samples[start : start + size])
+            loss, _ = answers(places, places, pairs)
+            (loss * size / 64).backward()
+            total += loss.detach() * size / 64
+        gradients.append(answers.given.grad)
+        losses.append(total)
+    assert gradients[0][:24].any()
+    assert not gradients[0][24:].any()
+    for gradient, loss in zip(gradients[1:], losses[1:], strict=True):
+        torch.testing.assert_close(gradient, gradients[0])
+        torch.testing.assert_close(loss, losses[0])
+
+
+def test_pairs_that_are_left_out_count_in_neither_loss_nor_accuracy():
+    logits = torch.tensor([[0.0, 4.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]])
+    each = torch.arange(4)
+    match, counted = torch.tensor([1, 0, 0, 0]), torch.tensor([True, True, True, False])
+    loss, right = Answers(logits)(each, each, Pairs(each, each, match, counted))
+    expected = torch.nn.functional.cross_entropy(logits[:3], match[:3], reduction="sum") / 4
+    torch.testing.assert_close(loss, expected)
+    assert right.tolist() == [2, 1]
+
+
+def test_balanced_accuracy_says_a_half_of_whoever_always_says_match():
+    assert balanced_accuracy(right=90, right_mismatches=0, pairs=100, mismatches=10) == 0.5
+    assert balanced_accuracy(right=95, right_mismatches=5, pairs=100, mismatches=10) == 0.75
+    assert balanced_accuracy(right=100, right_mismatches=0, pairs=100, mismatches=0) is None
+    assert balanced_accuracy(right=0, right_mismatches=0, pairs=0, mismatches=0) is None

@@ -170,7 +170,7 @@ def test_offload_to_files_computes_what_offload_to_memory_does(group, precision,
 def test_compiled_blocks_compute_what_plain_ones_do(group, tiny, precision):
     losses = []
     frames, waveform = torch.rand(8, 1, 3, 32, 32), torch.rand(8, 1, 4095) - 0.5
-    pairs = Pairs(torch.arange(8), torch.arange(8), torch.tensor([0, 1] * 4))
+    pairs = Pairs(torch.arange(8), torch.arange(8), torch.tensor([0, 1] * 4), torch.ones(8, dtype=torch.bool))
     for compiled in (False, True):
         model = untrained(tiny, "cpu", 0).train()
         for module in model.modules():

@@ -261,7 +261,7 @@ def test_a_signal_before_the_first_step_leaves_without_a_save(command, group, tm
 
 
 def sums(loss=0.7, applied=True):
-    return StepSums(loss * 10, 5, 10, 0, True, 0, False, applied, (1.0,))
+    return StepSums(loss * 10, 5, 2, 10, 5, 0, 0, True, 0, False, applied, (1.0,))
 
 
 def test_rollbacks_count_for_as_long_as_the_settings_say():
