@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -11,13 +12,15 @@ class RawServer:
 
     Args:
         address: of this machine, where it listens.
+        pause_s: between any two bytes; 0 sends all at once.
 
     Attributes:
         answers: by path.
         asked: paths that were asked for, in order.
     """
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", pause_s: float = 0) -> None:
+        self._pause_s = pause_s
         self.answers: dict[str, bytes] = {}
         self.asked: list[str] = []
         self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -54,7 +57,11 @@ class RawServer:
                 request += piece
             path = request.split(b" ", 2)[1].decode("latin-1")
             self.asked.append(path)
-            connection.sendall(self.answers.get(path, answer(b"", status=b"404 Not Found")))
+            content = self.answers.get(path, answer(b"", status=b"404 Not Found"))
+            pieces = [bytes([byte]) for byte in content] if self._pause_s else [content]
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(self._pause_s)
 
 
 def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK", length: bytes | None = None) -> bytes:

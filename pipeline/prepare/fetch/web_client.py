@@ -85,7 +85,8 @@ class WebClient:
             target = _as_written(url)
             session = self._session(target, most)
             await patience.turn(url)
-            async with session.get(target, headers=headers, allow_redirects=False) as answer:
+            limits = self._limits(patience)
+            async with session.get(target, headers=headers, allow_redirects=False, timeout=limits) as answer:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                     _check(answer)
                     yield answer
@@ -94,6 +95,13 @@ class WebClient:
             if most is None:
                 most = Inside.LOOPBACK if self.settings.internal_redirects else await inside_of(target.host or "")
         raise MediaError(Reason.UNREACHABLE, f"more than {_MOST_REDIRECTS} redirects, the last to {url}")
+
+    def _limits(self, patience: Patience) -> aiohttp.ClientTimeout:
+        """How long an answer may take: a second between any two bytes of its headers would never end."""
+        stall = self.settings.stall_s
+        return aiohttp.ClientTimeout(
+            total=max(0.0, patience.left_s) + 1, sock_connect=min(stall, _CONNECT_S), sock_read=stall
+        )
 
     def _session(self, target: URL, most: Inside | None) -> aiohttp.ClientSession:
         """The session for a request whose connection may go so far inside; None is as far as the list says."""
@@ -104,10 +112,8 @@ class WebClient:
         if _is_proxied(target):  # then a connection is made to the proxy, which lies where it lies
             most = Inside.LOOPBACK
         if most not in self._sessions:
-            stall = self.settings.stall_s
             self._sessions[most] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=BoundedResolver(most)),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(stall, _CONNECT_S), sock_read=stall),
                 headers={
                     "User-Agent": self.settings.user_agent or f"gavt/{version('gavt')}",
                     "Accept-Encoding": "identity",  # a range of a packed answer would be a range of the packed bytes

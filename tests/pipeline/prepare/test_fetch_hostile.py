@@ -253,9 +253,10 @@ def test_a_page_leads_yt_dlp_to_no_address_further_inside_than_its_own(
     socket.create_connection(("localhost", server.port)).close()
 
 
-def test_a_server_that_sends_a_byte_a_second_is_given_up_in_time(scratch: Path) -> None:
+def test_headers_that_come_a_byte_at_a_time_end_with_the_patience_for_the_video(scratch: Path) -> None:
     begun = time.monotonic()
-    with RawServer() as slow:
-        slow.answers["/a.mp4"] = answer(b"x", length=b"1000")
-        assert outcomes([f"{slow.url}/a.mp4"], scratch)[0][0] == "unreachable"
+    with RawServer(pause_s=0.3) as slow:
+        slow.answers["/a.mp4"] = answer(b"x", b"X: " + b"x" * 1000)
+        settings = QUICK.model_copy(update={"patience_s": 1.5})
+        assert outcomes([f"{slow.url}/a.mp4"], scratch, settings)[0][0] == "unreachable"
     assert time.monotonic() - begun < 20
