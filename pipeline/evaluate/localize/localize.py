@@ -52,8 +52,9 @@ def localize(
         overlay.mp4    the video with its sound and the heat map over it (H.264, AAC)
         strip.png      up to eight moments side by side
         maps.npz       maps [T, h, w] float32, times_s [T], match [T] (probability that sound and frame belong
-                       together), square [4] (where in the upright frame the maps lie, x1 y1 x2 y2 in 0–1, beyond it
-                       where evaluate.geometry=letterbox has bars), readout
+                       together), sound_s [N, 2] (begin and end of each stretch of sound: where there is none, there
+                       is no map, and the overlay shows the frame alone), square [4] (where in the upright frame the
+                       maps lie, x1 y1 x2 y2 in 0–1, beyond it where evaluate.geometry=letterbox has bars), readout
 
     Args:
         source: a video file, local or s3://.
@@ -125,6 +126,7 @@ def _as_npz(track: MapTrack, readout: str) -> bytes:
         maps=track.maps.astype(np.float32),
         times_s=track.times_s,
         match=track.match,
+        sound_s=np.array(track.sound_s),
         square=np.array(track.square),
         readout=np.array(readout),
     )

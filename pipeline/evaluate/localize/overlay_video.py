@@ -21,7 +21,7 @@ _FAINTEST = 0.25
 
 def write_overlay_video(source: str, track: MapTrack, target: Path, advance: Callable[[float, float], None]) -> None:
     """Write `target`: every frame of the source at its own time, at most 720 rows high, with the map of that time; heat
-    is fainter where the model doubts that sound and frame belong together.
+    is fainter where the model doubts that sound and frame belong together, and where there is no sound there is none.
 
     Memory does not grow with the length of the video.
     """
@@ -94,5 +94,8 @@ class _Writer:
         self.out.mux(self.sound.encode(frame))
 
     def _with_heat(self, pixels: Pixels, time_s: float) -> Pixels:
+        heat = self.track.heat(time_s)
+        if heat is None:
+            return pixels
         strength = _FAINTEST + (1 - _FAINTEST) * self.track.match_at(time_s)
-        return lay_heat(pixels, self.track.heat(time_s), self.track.square, strength)
+        return lay_heat(pixels, heat, self.track.square, strength)

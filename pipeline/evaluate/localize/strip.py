@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.evaluate.localize.overlay import lay_heat
 from pipeline.evaluate.localize.shown import displayed
 from pipeline.evaluate.localize.track import MapTrack
+from pipeline.evaluate.localize.video_stream import Pixels
 from pipeline.prepare.video_file import open_video
 
 _MOST_FRAMES = 8
@@ -21,10 +22,7 @@ def draw_strip(source: str, track: MapTrack) -> bytes:
     chosen = np.unique(np.linspace(0, len(track.times_s) - 1, count).round().astype(int))
     times = [track.times_s[index] for index in chosen]
     with open_video(source) as video:
-        frames = [
-            (float(time), lay_heat(pixels, track.heat(float(time)), track.square))
-            for time, pixels in displayed(video, times, _ROWS)
-        ]
+        frames = [(float(time), _drawn(pixels, float(time), track)) for time, pixels in displayed(video, times, _ROWS)]
     width = sum(pixels.shape[1] for _, pixels in frames) + _GAP * (len(frames) - 1)
     height = max(pixels.shape[0] for _, pixels in frames)
     strip = Image.new("RGB", (width, height + _CAPTION), _PAPER)
@@ -38,3 +36,8 @@ def draw_strip(source: str, track: MapTrack) -> bytes:
     buffer = io.BytesIO()
     strip.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def _drawn(pixels: Pixels, time_s: float, track: MapTrack) -> Pixels:
+    heat = track.heat(time_s)
+    return pixels if heat is None else lay_heat(pixels, heat, track.square)

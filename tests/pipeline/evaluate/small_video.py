@@ -15,8 +15,10 @@ def write_video(
     times_s: Sequence[float] | None = None,
     sound_s: float | None = 3.0,
     sound_from_s: float = 0.0,
+    silent_s: tuple[float, float] | None = None,
 ) -> Path:
-    """A video whose picture brightens with time; `size` is width and height."""
+    """A video whose picture brightens with time; `size` is width and height, and in `silent_s` nothing is in the audio
+    track."""
     times = [number / 10 for number in range(30)] if times_s is None else times_s
     width, height = size
     odd = width % 2 or height % 2
@@ -37,8 +39,9 @@ def write_video(
             frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 16_000, round(sound_from_s * 16_000)
             frame.time_base = Fraction(1, 16_000)
-            out.mux(audio.encode(frame))
-            out.mux(audio.encode(None))
+            for packet in [*audio.encode(frame), *audio.encode(None)]:
+                if silent_s is None or not silent_s[0] <= packet.pts * packet.time_base < silent_s[1]:
+                    out.mux(packet)
     return file
 
 

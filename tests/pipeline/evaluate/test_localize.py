@@ -194,11 +194,46 @@ def test_maps_that_are_not_finite_show_no_heat_and_are_counted(tmp_path: Path) -
 
 def test_maps_blend_between_their_moments() -> None:
     maps = np.array([[[0.0, 2.0]], [[5.0, 1.0]]], dtype=np.float32)  # scaled: 0 1, then 1 0
-    track = MapTrack(np.array([1.0, 2.0]), maps, np.array([0.2, 0.6]), (0.0, 0.0, 1.0, 1.0))
-    assert track.heat(0.0).tolist() == [[0.0, 1.0]]
+    square = (0.0, 0.0, 1.0, 1.0)
+    track = MapTrack(np.array([1.0, 2.0]), maps, np.array([0.2, 0.6]), square, [(0.0, 9.0)], 1.0)
+    assert track.heat(0.5).tolist() == [[0.0, 1.0]]
     assert track.heat(1.25).tolist() == [[0.25, 0.75]]
-    assert track.heat(9.0).tolist() == [[1.0, 0.0]]
+    assert track.heat(2.9).tolist() == [[1.0, 0.0]]
     assert track.match_at(1.5) == pytest.approx(0.4)
+    assert track.heat(4.0) is None  # of a stretch that the model could not be given
+    split = MapTrack(np.array([1.0, 2.0]), maps, np.array([0.2, 0.6]), square, [(0.0, 1.2), (1.6, 2.3)], 1.0)
+    assert split.heat(1.2).tolist() == [[0.0, 1.0]]
+    assert split.heat(1.4) is None
+    assert split.match_at(1.4) == 0.0
+    assert split.heat(1.6).tolist() == [[1.0, 0.0]]
+    assert split.heat(2.5) is None
+
+
+def drawn_at(file: str) -> list[float]:
+    """Times of the frames of an overlay that are coloured: the pictures are grey but for a corner."""
+    with av.open(file) as container:
+        frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    return [time for time, pixels in frames if np.ptp(pixels[24:, 24:].astype(int), axis=2).max() > 40]
+
+
+def test_there_is_no_heat_where_there_is_no_sound(run: str, tmp_path: Path) -> None:
+    times = [number / 10 for number in range(60)]
+    cases = {
+        "ends.mp4": write_video(tmp_path / "ends.mp4", times_s=times, sound_s=2.0),
+        "begins.mkv": write_video(tmp_path / "begins.mkv", times_s=times, sound_from_s=3.0, sound_s=3.0),
+        "hole.mkv": write_video(tmp_path / "hole.mkv", times_s=times, sound_s=6.0, silent_s=(2.0, 4.0)),
+    }
+    sounds = {"ends.mp4": [(0, 2)], "begins.mkv": [(3, 6)], "hole.mkv": [(0, 2), (4, 6)]}
+    for name, video in cases.items():
+        result = run_on(video, run, tmp_path / f"out of {name}")
+        maps = np.load(result["maps"])
+        assert maps["sound_s"].tolist() == [pytest.approx(span, abs=0.1) for span in sounds[name]], name
+        spans = [(begin - 0.1, end + 0.1) for begin, end in maps["sound_s"]]
+        assert all(any(begin <= time <= end for begin, end in spans) for time in maps["times_s"]), name
+        assert len(maps["times_s"]) >= 4, name
+        coloured = drawn_at(result["overlay"])
+        assert all(any(begin <= time <= end for begin, end in spans) for time in coloured), name
+        assert len(coloured) >= 5, name
 
 
 def test_heat_colours_only_the_square_and_lets_cold_places_through() -> None:
