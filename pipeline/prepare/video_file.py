@@ -15,6 +15,7 @@ from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
 from pipeline.prepare.manifests.sources import is_file_url, path_of_file_url
 from pipeline.prepare.manifests.wrong import WrongRow
+from pipeline.prepare.one_clock import with_one_clock
 from pipeline.prepare.reasons import Reason
 from pipeline.prepare.track_extent import picture_end, picture_start, seek, tick_of
 from pipeline.samples.open_media import open_container
@@ -87,16 +88,22 @@ def open_video(source: str) -> Iterator[VideoFile]:
         for stream in (video, audio):
             if stream.codec_context is None:
                 raise MediaError(Reason.UNREADABLE, f"no decoder is known for its {stream.type} track")
-            # one thread a worker: more buy latency, not throughput
-            stream.codec_context.thread_count = 1
-        starts = [stream.start_time * tick_of(stream) for stream in (video, audio) if stream.start_time is not None]
-        zero = min(starts, default=Fraction(0))
-        pixel_aspects = PixelAspects(video)
-        end = picture_end(container, video)
-        if end <= zero:
-            raise MediaError(Reason.DAMAGED, "its video track has no frames")
-        begin = picture_start(container, video)
-        yield VideoFile(container, video, audio, zero, end - zero, begin - zero, pixel_aspects)
+        with with_one_clock(container, video, audio) as (container, video, audio):
+            yield _survey(container, video, audio)
+
+
+def _survey(container: InputContainer, video: av.VideoStream, audio: av.AudioStream) -> VideoFile:
+    for stream in (video, audio):
+        # one thread a worker: more buy latency, not throughput
+        stream.codec_context.thread_count = 1
+    starts = [stream.start_time * tick_of(stream) for stream in (video, audio) if stream.start_time is not None]
+    zero = min(starts, default=Fraction(0))
+    pixel_aspects = PixelAspects(video)
+    end = picture_end(container, video)
+    if end <= zero:
+        raise MediaError(Reason.DAMAGED, "its video track has no frames")
+    begin = picture_start(container, video)
+    return VideoFile(container, video, audio, zero, end - zero, begin - zero, pixel_aspects)
 
 
 @contextmanager
