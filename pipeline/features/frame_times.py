@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+_ROUNDING = 1e-3  # of a segment: a sound is cut to whole samples
+
 
 @dataclass(frozen=True)
 class FrameTimes:
@@ -31,3 +33,29 @@ class FrameTimes:
         """The frame nearest to a time (s) counted from the sound's middle; of two as near, the later."""
         share = int((offset_s / self.span_s + 0.5) * self.frames // 1)
         return min(max(share, 0), self.frames - 1)
+
+    def in_segments(self, segments: int, length_s: float) -> tuple[list[int], float]:
+        """Which of the equal segments of a sound are on screen at the frames' moments, and when (s from where it
+        begins) the middle of the model's sound must lie for that: where the segments' own middles, which their images
+        show, come nearest to the moments.
+
+        Without that, one frame of an even number of segments would lie half a segment beside the sound's middle.
+
+        Raises:
+            ValueError: the moments reach beyond the segments.
+        """
+        each_s = length_s / segments
+        if self.span_s > length_s + each_s:
+            raise ValueError(f"expected {self.span_s:.2f} s of segments or more, found {length_s:.2f} s")
+        moments = [length_s / 2 + offset for offset in self.offsets_s]
+        fits = []
+        for begin in (0.0, -0.5, 0.5):  # as they are, or moved by up to half a segment
+            shift = begin * each_s
+            chosen = [min(max(int((moment + shift) / each_s), 0), segments - 1) for moment in moments]
+            late = [(segment + 0.5) * each_s - moment for segment, moment in zip(chosen, moments, strict=True)]
+            middle = (max(late) + min(late)) / 2
+            off = (max(late) - min(late)) / 2
+            if abs(middle) <= (0.5 + _ROUNDING) * each_s:
+                fits.append((round(off / each_s, 2), abs(round(middle / each_s, 2)), -middle, chosen))
+        _, _, early, chosen = min(fits)
+        return chosen, length_s / 2 - early

@@ -27,10 +27,10 @@ class DecodeSpec:
     """What a sample is decoded to.
 
     Attributes:
-        frames: T. Layout `frame` has one; of `segments` T evenly spread ones are taken; of `clip` any number.
+        frames: T. Layout `frame` has one; `segments` and `clip` give what is on screen at T moments.
         frame_size: K, the side of the square in pixels.
-        frame_rate_hz: of layout `clip`: how many frames a second, around the middle of the sound; None spreads them
-            over it.
+        frame_rate_hz: of layouts `clip` and `segments`: how many frames a second, around the middle of the sound; None
+            spreads them over it.
         audio_rate_hz, audio_samples: the sound's rate and length S.
         channels: C, 1 or 2.
         geometry: how the upright image becomes the square.
@@ -79,7 +79,8 @@ def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, momen
     Args:
         place: of geometry `centre`: where the square lies along the longer side of the image, 0–1.
         moment: of layout `clip`: where the sound lies in what the clip has more than is asked for, 0–1. Of other
-            layouts always the middle is taken, where the frames are.
+            layouts always the middle is taken, where the frames are; of `segments` so that they lie at their moments,
+            with up to half a segment of silence at the end where the sound doesn't reach as far.
 
     Raises:
         ValueError: an image, clip or sound that can't be decoded, or less of it than asked for, or another rate.
@@ -88,7 +89,8 @@ def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, momen
         return _decode_clip(sample, sample.clip, spec, place, moment)
     if not sample.images:
         raise ValueError(f"{sample.key}: no image in it")
-    chosen = _spread(len(sample.images), spec.frames, sample.key)
+    sound = _decode_sound(sample, spec)
+    chosen, middle_s = _segments_of(sample, spec, sound.length / spec.audio_rate_hz)
     frames: Pixels = np.empty((spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8)
     square: Box = (0.0, 0.0, 1.0, 1.0)
     for target, index in zip(frames, chosen, strict=True):
@@ -96,9 +98,7 @@ def decode_sample(sample: Sample, spec: DecodeSpec, place: float = CENTRE, momen
             square = square_of_image(sample.images[index], Cut(spec.geometry, place), target)
         except ValueError as error:
             raise ValueError(f"{sample.key}: an image in it can't be decoded: {error}") from error
-    sound = _decode_sound(sample, spec)
-    start_s = sound.begin_s + (sound.length - spec.audio_samples) // 2 / spec.audio_rate_hz
-    audio, audio_start_s = sound.cut(start_s)
+    audio, audio_start_s = sound.cut_around(sound.begin_s + middle_s)
     times = sample.metadata.frame_times_s
     taken = [times[index] for index in chosen] if len(times) == len(sample.images) else []
     began_s = sample.metadata.audio_start_s - sound.begin_s
@@ -110,11 +110,17 @@ def canvas_size(frame_size: int, resize_minimum: float) -> int:
     return math.ceil(frame_size / resize_minimum)
 
 
-def _spread(there: int, wanted: int, key: str) -> list[int]:
-    """The middles of `wanted` equal parts of what is there."""
-    if wanted > there:
-        raise ValueError(f"{key}: expected {wanted} images as the features ask for, found {there}")
-    return [(2 * part + 1) * there // (2 * wanted) for part in range(wanted)]
+def _segments_of(sample: Sample, spec: DecodeSpec, length_s: float) -> tuple[list[int], float]:
+    """Which images are shown, and the middle (s from where the sound begins) of the sound that belongs to them."""
+    there = len(sample.images)
+    if spec.frames > there:
+        raise ValueError(f"{sample.key}: expected {spec.frames} images as the features ask for, found {there}")
+    if there == 1:
+        return [0], length_s / 2
+    try:
+        return FrameTimes(spec.frames, spec.frame_rate_hz, spec.audio_s).in_segments(there, length_s)
+    except ValueError as error:
+        raise ValueError(f"{sample.key}: {error}") from error
 
 
 def _decode_clip(sample: Sample, content: bytes, spec: DecodeSpec, place: float, moment: float) -> DecodedSample:
@@ -181,6 +187,18 @@ class _Track:
             return _with_channels(self.ready[:, first : first + samples], self.spec.channels), begin_s
         assert self.own is not None
         return cut_at_rate(self.own, begin_s, samples, rate_hz), begin_s
+
+    def cut_around(self, middle_s: float) -> tuple[npt.NDArray[np.int16], float]:
+        """int16 [C, S] whose middle lies at `middle_s`, and its time; silence where there is no sound."""
+        rate_hz, samples = self.spec.audio_rate_hz, self.spec.audio_samples
+        first = math.floor((middle_s - self.begin_s) * rate_hz - samples / 2 + 1e-6)
+        audio, begin_s = self.cut(self.begin_s + first / rate_hz)
+        missing = first - round((begin_s - self.begin_s) * rate_hz)
+        if missing > 0:
+            audio = np.pad(audio[:, missing:], ((0, 0), (0, missing)))
+        elif missing < 0:
+            audio = np.pad(audio[:, :missing], ((0, 0), (-missing, 0)))
+        return audio, begin_s + missing / rate_hz
 
 
 def _decode_sound(sample: Sample, spec: DecodeSpec) -> _Track:

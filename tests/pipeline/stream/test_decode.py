@@ -234,12 +234,44 @@ def test_sound_that_does_not_fit_is_said(fields: dict[str, int]) -> None:
         decode_sample(sample_of(coded(picture(64, 64))), spec(**fields))
 
 
-@pytest.mark.parametrize(("there", "wanted", "chosen"), [(4, 4, [0, 1, 2, 3]), (10, 3, [1, 5, 8]), (5, 1, [2])])
-def test_segments_are_taken_evenly(there: int, wanted: int, chosen: list[int]) -> None:
+@pytest.mark.parametrize("rate_hz", [None, 1.0])
+@pytest.mark.parametrize("audio_s", [2.0, 3.5, 5.944, 6.0])
+@pytest.mark.parametrize(
+    ("there", "wanted"), [(6, 1), (6, 2), (6, 3), (6, 6), (10, 1), (10, 2), (10, 5), (5, 1), (7, 3)]
+)
+def test_segments_are_shown_at_their_moments_beside_the_sound(
+    there: int, wanted: int, audio_s: float, rate_hz: float | None
+) -> None:
+    """Segments of a second whose images show their number in grey; a click in the middle of each, the k-th k times."""
+    if there < 6 and audio_s > there:
+        return
     images = [coded(Image.new("RGB", (64, 64), (20 * place, 0, 0)), quality=95) for place in range(there)]
-    decoded = decode_sample(sample_of(*images), spec(frames=wanted))
-    assert [round(float(frame[0].mean()) / 20) for frame in decoded.frames] == chosen
-    assert decoded.frame_times_s == [2.0 + place for place in chosen]
+    sound = np.zeros((1, there * RATE), np.int16)
+    sound[0, RATE // 2 :: RATE] = 1000 * np.arange(1, there + 1)
+    sample = sample_of(*images, audio=encode_flac(sound, RATE))
+    decoded = decode_sample(sample, spec(frames=wanted, frame_rate_hz=rate_hz, audio_samples=round(audio_s * RATE)))
+    shown = [round(float(frame[0].mean()) / 20) for frame in decoded.frames]
+    span_s = wanted / rate_hz if rate_hz else audio_s
+    moments = [audio_s / 2 + ((frame + 0.5) / wanted - 0.5) * span_s for frame in range(wanted)]
+    # exact where the frames' distance is a whole number of segments, else the segment that is on screen then
+    whole = abs(span_s / wanted - round(span_s / wanted)) < 0.05 or wanted == 1
+    for number, moment in zip(shown, moments, strict=True):
+        heard = [place / RATE for place in np.flatnonzero(decoded.audio[0] == 1000 * (number + 1))]
+        middle = decoded_middle(number, decoded)
+        assert heard == pytest.approx([middle] if 0 <= middle < audio_s - 1 / RATE else heard, abs=2 / RATE)
+        assert abs(middle - moment) <= (0.05 if whole else 0.501)
+    assert decoded.frame_times_s == [2.0 + number for number in shown]
+
+
+def decoded_middle(number: int, decoded: DecodedSample) -> float:
+    """When (s behind the beginning of the decoded sound) the middle of a segment of a second lies."""
+    return number + 0.5 - (decoded.audio_start_s - 1.0)
+
+
+def test_moments_beyond_the_segments_are_said() -> None:
+    images = [coded(picture(64, 64))] * 3
+    with pytest.raises(ValueError, match=r"k: expected 6\.00 s of segments or more, found 1\.81 s"):
+        decode_sample(sample_of(*images), spec(frames=3, frame_rate_hz=0.5))
 
 
 def test_more_frames_than_there_are_is_said() -> None:
