@@ -65,13 +65,21 @@ class _Stretch:
         return Reason.DAMAGED if failed else Reason.TOO_SHORT
 
 
-def read_windows(video: VideoFile, centres_s: Sequence[Fraction], settings: PrepareSettings) -> list[Window | Reason]:
+def read_windows(
+    video: VideoFile,
+    centres_s: Sequence[Fraction],
+    settings: PrepareSettings,
+    asked_by: str = "prepare.audio_samples",
+) -> list[Window | Reason]:
     """A window of `settings.audio_samples` around each of `centres_s` (s from the video's zero, in order).
 
     A window that would reach over an end of the audio track is shifted inside. Windows that overlap or lie close are
     decoded and resampled together, so each part of the track is decoded once. In a window's place stands `too_short`
     where it would have to lie beside its centre, because the track begins after it or ends before it, or where the
     track has a hole; `damaged` where something in it could not be decoded.
+
+    Args:
+        asked_by: the setting that the length of a window comes from, for whom it is too long.
 
     Raises:
         MediaError: `too_short` where the track is shorter than a window, `unreadable` where nothing decodes its kind.
@@ -80,13 +88,13 @@ def read_windows(video: VideoFile, centres_s: Sequence[Fraction], settings: Prep
     begin, end = sound_extent(video)
     windows: list[Window | Reason] = []
     for centres in _groups([centre + video.zero for centre in centres_s], length):
-        _check_length(end - begin, settings)
+        _check_length(end - begin, settings, asked_by)
         starts = [_inside(centre - length / 2, begin, end - length) for centre in centres]
         stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, settings)
         if stretch.audio.size and stretch.end_s < starts[-1] + length - Fraction(1, stretch.rate_hz):
             # the track ends before its header says so: these windows move once more
             end = stretch.end_s
-            _check_length(end - begin, settings)
+            _check_length(end - begin, settings, asked_by)
             starts = [_inside(start, begin, end - length) for start in starts]
             stretch = _decode(video, starts[0] - FILTER_S, end, settings)
         windows += _cut(video, stretch, list(zip(centres, starts, strict=True)), settings)
@@ -117,11 +125,11 @@ def read_sections(
     return sections
 
 
-def _check_length(found_s: Fraction, settings: PrepareSettings) -> None:
+def _check_length(found_s: Fraction, settings: PrepareSettings, asked_by: str) -> None:
     wanted = Fraction(settings.audio_samples - _ROUNDING, settings.audio_rate_hz)
     if found_s < wanted:
-        expected = f"expected {settings.window_s:.2f} s of audio or more, found {float(found_s):.2f} s"
-        raise MediaError(Reason.TOO_SHORT, expected)
+        expected = f"expected {settings.window_s:.2f} s of audio or more, as {asked_by} asks"
+        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(found_s):.2f} s")
 
 
 def sound_extent(video: VideoFile) -> tuple[Fraction, Fraction]:

@@ -32,6 +32,10 @@ from pipeline.prepare.video_samples import prepare_video
 _MOST_CRASHES = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
 _MOST_KILLS = 3  # and somebody who kills processes at random rarely meets the same video three times
 _TELL_EVERY_S = 1.0
+_LIMITS = {
+    "timeout": ", which prepare.limits.deadline_s and deadline_s_per_gb allow",
+    "memory": ", which prepare.limits.memory_mb allows",
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def decode_row(
             kills += error.fate == "killed"
             if (error.fate == "crash" and crashes < _MOST_CRASHES) or (error.fate == "killed" and kills < _MOST_KILLS):
                 continue
-            reason, message = Reason.MEMORY if error.fate == "killed" else Reason(error.fate), str(error)
+            reason = Reason.MEMORY if error.fate == "killed" else Reason(error.fate)
+            message = f"{error}{_LIMITS.get(error.fate, '')}"
         except UserError:
             raise  # not this video's fault
         except av.FFmpegError as error:

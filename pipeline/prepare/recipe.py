@@ -27,7 +27,8 @@ def part_of(row: VideoRow, duration_s: Fraction, settings: PrepareSettings) -> P
     """The part of a video of `duration_s` seconds that its row is about, as far as it is there.
 
     Raises:
-        MediaError: `too_short` where nothing of it is there, or less than `settings.min_clip_s`.
+        MediaError: `too_short` where nothing of it is there, less than `settings.min_clip_s`, or not its annotated
+            frame.
     """
     start = max(Fraction(0), exact(row.start_s or 0.0))
     end = duration_s if row.end_s is None else min(duration_s, exact(row.end_s))
@@ -36,12 +37,16 @@ def part_of(row: VideoRow, duration_s: Fraction, settings: PrepareSettings) -> P
             f"expected a video that reaches {float(start):g} s, where its row begins, found {float(duration_s):.2f} s"
         )
         raise MediaError(Reason.TOO_SHORT, found)
-    if end - start < settings.min_clip_s:
+    if settings.min_clip_s is not None and end - start < settings.min_clip_s:
         whole = (
             "" if (row.start_s is None and row.end_s is None) else f" in its row's part of {float(duration_s):.2f} s"
         )
-        found = f"expected {settings.min_clip_s:g} s or more, found {float(max(Fraction(0), end - start)):.2f} s{whole}"
+        asked = f"expected {settings.min_clip_s:g} s or more, as prepare.min_clip_s asks"
+        found = f"{asked}, found {float(max(Fraction(0), end - start)):.2f} s{whole}"
         raise MediaError(Reason.TOO_SHORT, found)
+    if row.frame_s is not None and exact(row.frame_s) >= duration_s:
+        expected = f"expected a video that reaches {row.frame_s:g} s, where its annotated frame is"
+        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(duration_s):.2f} s")
     return Part(start, end)
 
 

@@ -1,4 +1,5 @@
-"""What is taken out of each video; the defaults are section 4.3 of the G-AVT thesis (paper 000)."""
+"""What is taken out of each video; the defaults are section 4.3 of the G-AVT thesis (paper 000), but take short videos
+too."""
 
 from typing import Literal
 
@@ -50,8 +51,9 @@ class PrepareSettings(Settings):
     """Segments a sample (layout `segments`)."""
     segment_s: float = Field(default=1.0, gt=0)
     """Length (s) of a segment."""
-    min_clip_s: float = Field(default=15.0, gt=0)
-    """Videos shorter than this (s) give no samples."""
+    min_clip_s: float | None = Field(default=None, gt=0)
+    """Videos, or parts of them that rows are about, that are shorter than this (s) give no samples. Null takes all that
+    is long enough for one sample. The thesis takes 15 s."""
     max_clip_s: float = Field(default=90.0, gt=0)
     """Length (s) of the part taken from the middle; a shorter video is taken whole."""
     frame_rate_hz: float = Field(default=0.2, gt=0, le=60)
@@ -76,7 +78,7 @@ class PrepareSettings(Settings):
 
     @model_validator(mode="after")
     def _clip_lengths_in_order(self) -> "PrepareSettings":
-        if self.min_clip_s > self.max_clip_s:
+        if self.min_clip_s is not None and self.min_clip_s > self.max_clip_s:
             raise ValueError(f"min_clip_s ≤ max_clip_s, found {self.min_clip_s} > {self.max_clip_s}")
         return self
 

@@ -123,7 +123,9 @@ def make_track(
         step = Fraction(every_s).limit_denominator(1000)
         wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
         for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size, geometry), _AT_ONCE):
-            windows = read_windows(sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe)
+            windows = read_windows(
+                sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe, "features.audio_samples"
+            )
             pairs = zip(shown, windows, strict=True)
             heard = [
                 (moment, window)

@@ -56,8 +56,10 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
             left_out[Reason.DAMAGED.value] += 1
             continue
         content, times = clip
+        end_s = stretch.start_s + frames / fps
+        located = row.frame_s is None or stretch.start_s <= exact(row.frame_s) < end_s
         files = {
-            "json": describe("clip", row, times, stretch.window, settings.audio_rate_hz, settings.clip_fps),
+            "json": describe("clip", row, times, stretch.window, settings.audio_rate_hz, settings.clip_fps, located),
             "mp4": content,
             "flac": encode_flac(stretch.window.audio, settings.audio_rate_hz),
         }
@@ -84,8 +86,8 @@ def _several(part: Part, fps: Fraction, video: VideoFile, settings: PrepareSetti
     taken = middle_of(with_picture(part, video), settings)
     spare = taken.duration_s - (frames - Fraction(1, 2)) / fps
     if spare < 0:
-        found = f"expected a clip of {settings.clip_s:g} s or more, found {float(taken.duration_s):.2f} s"
-        raise MediaError(Reason.TOO_SHORT, found)
+        asked = f"expected a clip of {settings.clip_s:g} s or more, as prepare.clip_s asks"
+        raise MediaError(Reason.TOO_SHORT, f"{asked}, found {float(taken.duration_s):.2f} s")
     return [taken.start_s + number * length for number in range(math.floor(spare / length) + 1)], frames
 
 

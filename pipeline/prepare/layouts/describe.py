@@ -16,8 +16,13 @@ def describe(
     window: Window,
     audio_rate_hz: int,
     fps: float | None = None,
+    located: bool = True,
 ) -> bytes:
-    """The JSON of a sample with frames at `frame_times_s` and the audio of `window`."""
+    """The JSON of a sample with frames at `frame_times_s` and the audio of `window`.
+
+    Args:
+        located: the row's boxes, if it has any, are of what is shown.
+    """
     metadata = SampleMetadata(
         layout=layout,
         video=row.video,
@@ -29,7 +34,7 @@ def describe(
         audio_samples=window.audio.shape[1],
         labels=list(row.labels),
         split=row.split,
-        boxes=None if row.boxes is None else list(row.boxes),
+        boxes=list(row.boxes) if located and row.boxes is not None else None,
         segment_labels=None if row.segment_labels is None else [list(labels) for labels in row.segment_labels],
         visible=None if row.visible is None else list(row.visible),
         group=row.group,

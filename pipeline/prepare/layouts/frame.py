@@ -17,6 +17,9 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_file import VideoFile
 from pipeline.samples.flac import encode_flac
 
+_MOST_MISSING_S = Fraction(1, 4)
+"""The picture often ends a little before the sound."""
+
 
 def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> PreparedVideo:
     """The wanted frames of a video and the audio around each.
@@ -24,10 +27,15 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     Raises:
         MediaError: it gave no sample at all, with the reason.
     """
-    times = wanted_times(part_of(row, video.duration_s, settings), settings)
+    _check_length(video.duration_s, settings)
+    part = part_of(row, video.duration_s, settings)
+    if row.frame_s is None:
+        times, snap_s, reach_s = wanted_times(part, settings), exact(settings.snap_s), period_s(settings) / 2
+    else:
+        times, snap_s, reach_s = [exact(row.frame_s)], Fraction(0), Fraction(0)
     left_out: Counter[str] = Counter()
     pictures: dict[Fraction, bytes] = {}
-    for chosen in choose_frames(video, times, exact(settings.snap_s), period_s(settings) / 2):
+    for chosen in choose_frames(video, times, snap_s, reach_s):
         if isinstance(chosen, Reason):
             left_out[chosen.value] += 1
         else:
@@ -53,6 +61,14 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     return PreparedVideo(samples, dict(sorted(left_out.items())))
 
 
+def _check_length(duration_s: Fraction, settings: PrepareSettings) -> None:
+    """The picture of a video lasts as long as the sound of a sample, whatever its row is about, unless `min_clip_s`
+    says how long it is."""
+    if settings.min_clip_s is None and duration_s < exact(settings.window_s) - _MOST_MISSING_S:
+        expected = f"expected {settings.window_s:.2f} s of picture or more, as prepare.audio_samples asks"
+        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(duration_s):.2f} s")
+
+
 def _nothing_left(
     left_out: Mapping[str, int], moments: Sequence[Fraction], unheard: bool, settings: PrepareSettings
 ) -> MediaError:
@@ -67,7 +83,9 @@ def _nothing_left(
     if left_out.get(Reason.DAMAGED.value):
         return MediaError(Reason.DAMAGED, f"none of its {sum(left_out.values())} wanted frames could be decoded")
     if left_out.get(Reason.SILENT.value):
-        return MediaError(Reason.SILENT, f"the audio around all frames is below {settings.silence_dbfs:g} dB")
+        return MediaError(
+            Reason.SILENT, f"the audio around all frames is below prepare.silence_dbfs, {settings.silence_dbfs:g} dB"
+        )
     if unheard:
         frames = f"its frames, from {float(moments[0]):.2f} to {float(moments[-1]):.2f} s"
         found = "none: its audio begins later, ends before or has a hole there"

@@ -54,7 +54,9 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
             left_out[Reason.DAMAGED.value] += 1
         else:
             key = f"{key_of(row.video)}_{stretch.number:04d}"
-            encoded.append(_encode(row, key, pictures, stretch.window, settings))
+            middle_s = stretch.start_s + Fraction(2 * (settings.segments // 2) + 1, 2) * segment
+            located = row.frame_s is None or abs(exact(row.frame_s) - middle_s) <= video.frame_s / 2
+            encoded.append(_encode(row, key, pictures, stretch.window, settings, located))
     if not encoded:
         raise nothing_left(left_out, settings)
     return PreparedVideo(encoded, dict(sorted(left_out.items())))
@@ -83,7 +85,8 @@ def _spare(part: Part, segment: Fraction, settings: PrepareSettings) -> Fraction
     """How much longer (s) the part is than it must be for one sample."""
     enough = (settings.segments - Fraction(1, 2)) * segment
     if part.duration_s < enough:
-        found = f"expected {float(enough):g} s or more, found {float(part.duration_s):.2f} s"
+        asked = f"expected {float(enough):g} s or more, as prepare.segments of prepare.segment_s ask"
+        found = f"{asked}, found {float(part.duration_s):.2f} s"
         raise MediaError(Reason.TOO_SHORT, found)
     return part.duration_s - enough
 
@@ -103,13 +106,19 @@ def _pictures(
 
 
 def _encode(
-    row: VideoRow, key: str, pictures: Sequence[tuple[Fraction, bytes]], window: Window, settings: PrepareSettings
+    row: VideoRow,
+    key: str,
+    pictures: Sequence[tuple[Fraction, bytes]],
+    window: Window,
+    settings: PrepareSettings,
+    located: bool,
 ) -> EncodedSample:
+    times = [time for time, _ in pictures]
     digits = max(2, len(str(len(pictures) - 1)))
     return EncodedSample(
         key,
         {
-            "json": describe("segments", row, [time for time, _ in pictures], window, settings.audio_rate_hz),
+            "json": describe("segments", row, times, window, settings.audio_rate_hz, located=located),
             **{f"{place:0{digits}}.jpg": picture for place, (_, picture) in enumerate(pictures)},
             "flac": encode_flac(window.audio, settings.audio_rate_hz),
         },

@@ -51,4 +51,6 @@ def nothing_left(left_out: Mapping[str, int], settings: PrepareSettings) -> Medi
         return MediaError(
             Reason.TOO_SHORT, f"its audio ends before, begins later or has a hole in each of {count} stretches"
         )
-    return MediaError(Reason.SILENT, f"the audio of all {count} stretches is below {settings.silence_dbfs:g} dB")
+    return MediaError(
+        Reason.SILENT, f"the audio of all {count} stretches is below prepare.silence_dbfs, {settings.silence_dbfs:g} dB"
+    )

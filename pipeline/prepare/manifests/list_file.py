@@ -104,6 +104,7 @@ class ListFile:
         names_part: bool = True,
         segment_labels: tuple[tuple[str, ...], ...] | None = None,
         boxes: tuple[tuple[float, float, float, float], ...] | None = None,
+        frame_s: float | None = None,
     ) -> VideoRow:
         """A row of a video that the list names by an id.
 
@@ -125,5 +126,7 @@ class ListFile:
         else:
             source = self._template.fill(video, youtube, split, labels, start_s, end_s)
             if self._template.has_start or (self._template.has_video and names_part):
+                if frame_s is not None:
+                    frame_s -= start_s or 0.0
                 start_s = end_s = None
-        return VideoRow(video, source, labels, split, start_s, end_s, segment_labels, boxes)
+        return VideoRow(video, source, labels, split, start_s, end_s, segment_labels, boxes, frame_s=frame_s)

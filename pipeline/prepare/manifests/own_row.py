@@ -22,6 +22,7 @@ KEYS = (
     "boxes",
     "visible",
     "group",
+    "frame_s",
     "extra",
 )
 """What a row may hold. `extra` is for whatever else somebody wants to keep there; it is not read."""
@@ -57,11 +58,14 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
     elif start_s is not None or end_s is not None:
         start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")
         check_range(start_s, end_s)
+    frame_s = seconds(get("frame_s"), "frame_s")
+    if frame_s is not None and not (start_s or 0.0) <= frame_s <= (_MOST_SECONDS if end_s is None else end_s):
+        raise WrongRow(f"frame_s: expected a moment between start_s and end_s, found {frame_s:g}")
     if source is not None:
         source = source if source[0] == "/" else file.source(source)
     elif video is not None and file.has_template:
-        filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False)
-        source, start_s, end_s = filled.source, filled.start_s, filled.end_s
+        filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False, frame_s=frame_s)
+        source, start_s, end_s, frame_s = filled.source, filled.start_s, filled.end_s, filled.frame_s
     else:
         raise WrongRow("source: expected a value, found none")
     segments, boxes, visible = get("segment_labels"), get("boxes"), get("visible")
@@ -76,6 +80,7 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         None if boxes is None else _boxes(boxes),
         None if visible is None else file.labels.checked(visible, "visible"),
         group,
+        frame_s,
     )
     return Naming.FILE if video is None else Naming.OWN, row
 

@@ -16,6 +16,8 @@ class VideoRow:
         start_s, end_s: the part (s from the video's zero) that the row is about; None is the beginning and the end.
         segment_labels: what sounds in each segment of that part.
         boxes: boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image.
+        frame_s: the moment (s from the video's zero) that was annotated: the frame displayed then is the one that is
+            taken, and boxes are of that frame only. None where boxes hold throughout.
         visible: everything that is seen, sounding or not.
         group: videos with the same image and different sounds share a group.
     """
@@ -30,3 +32,4 @@ class VideoRow:
     boxes: tuple[Box, ...] | None = None
     visible: tuple[str, ...] | None = None
     group: str | None = None
+    frame_s: float | None = None

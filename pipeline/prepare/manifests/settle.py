@@ -13,6 +13,7 @@ from pipeline.prepare.manifests.sources import hashed_names
 from pipeline.prepare.manifests.unique import DigestTable, Places, as_numbers, digests_of
 
 _RANGE = struct.Struct("<xdd").pack
+_MOMENT = struct.Struct("<xd").pack
 
 Settled = tuple[int, Naming, VideoRow]
 """A row with its place counted over all lists."""
@@ -21,8 +22,8 @@ Settled = tuple[int, Naming, VideoRow]
 class Settler:
     """Gives each row an id and drops rows that come again.
 
-    A row comes again when an earlier one has the same source and the same range, or the same id of the list's own. Rows
-    with labels of segments are examples of their labels: they come again only with the same labels.
+    A row comes again when an earlier one has the same source, range and annotated moment, or the same id of the list's
+    own. Rows with labels of segments are examples of their labels: they come again only with the same labels.
     """
 
     def __init__(self, name_of: Callable[[int], str], on_repeated: Callable[[str], None]) -> None:
@@ -100,6 +101,8 @@ def _key(row: VideoRow) -> bytes:
     key = row.source.encode()
     if start is not None or end is not None:
         key += _RANGE(-1.0 if start is None else start, -1.0 if end is None else end)
+    if row.frame_s is not None:
+        key += _MOMENT(row.frame_s)
     return key if row.segment_labels is None else b"\0".join((key, *map(str.encode, row.labels)))
 
 

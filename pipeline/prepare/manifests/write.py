@@ -83,7 +83,7 @@ def _write_parquet(rows: Iterable[VideoRow], path: Path) -> int:
     types = {
         **dict.fromkeys(("source", "video", "split", "group"), pa.string()),
         **dict.fromkeys(("labels", "visible"), strings),
-        **dict.fromkeys(("start_s", "end_s"), pa.float64()),
+        **dict.fromkeys(("start_s", "end_s", "frame_s"), pa.float64()),
         "segment_labels": pa.list_(strings),
         "boxes": pa.list_(pa.list_(pa.float64())),
     }
@@ -108,6 +108,7 @@ def _values(row: VideoRow) -> dict[str, Any]:
         "boxes": None if row.boxes is None else [list(box) for box in row.boxes],
         "visible": None if row.visible is None else list(row.visible),
         "group": row.group,
+        "frame_s": row.frame_s,
     }
 
 

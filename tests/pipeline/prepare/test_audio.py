@@ -111,7 +111,7 @@ def test_a_track_shorter_than_a_window_is_too_short(tmp_path: Path) -> None:
     with open_video(str(path)) as video, pytest.raises(MediaError) as caught:
         read_windows(video, [Fraction(2)], PrepareSettings())
     assert caught.value.reason == "too_short"
-    assert "expected 5.94 s of audio or more, found 5.0" in str(caught.value)
+    assert "expected 5.94 s of audio or more, as prepare.audio_samples asks, found 5.0" in str(caught.value)
 
 
 def test_two_channels_are_kept_where_they_are_wanted(tmp_path: Path) -> None:

@@ -283,7 +283,9 @@ def test_only_the_middle_of_a_long_video_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_video_shorter_than_a_clip_is_too_short(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"expected a clip of 4\.2 s or more, found 3\.0") as caught:
+    with pytest.raises(
+        MediaError, match=r"expected a clip of 4\.2 s or more, as prepare\.clip_s asks, found 3\.0"
+    ) as caught:
         clips_of(write_video(tmp_path / "a.mp4", 3), CLIPS.model_copy(update={"clip_s": 4.2}))
     assert caught.value.reason == "too_short"
 

@@ -121,6 +121,7 @@ WHOLE = {
     "boxes": [[0.1, 0.2, 0.3, 0.4]],
     "visible": ["violin", "drum"],
     "group": "test_1",
+    "frame_s": 11,
     "extra": {"any": 1},
 }
 
@@ -139,6 +140,7 @@ def test_what_a_jsonl_row_knows_is_kept(tmp_path: Path) -> None:
         boxes=((0.1, 0.2, 0.3, 0.4),),
         visible=("violin", "drum"),
         group="test_1",
+        frame_s=11.0,
     )
     assert bare == VideoRow("2", f"{tmp_path}/2.mp4", boxes=())
 
@@ -318,6 +320,11 @@ WRONG = [
         "m.jsonl:1: end_s: expected a time after start_s (9 s), found 8",
     ),
     ("m.jsonl", '{"source": "a", "end_s": 0}\n', "m.jsonl:1: end_s: expected a time after start_s (0 s), found 0"),
+    (
+        "m.jsonl",
+        '{"source": "a", "start_s": 1, "frame_s": 0.5}\n',
+        "m.jsonl:1: frame_s: expected a moment between start_s",
+    ),
     ("m.jsonl", '{"source": "a", "boxes": [[1, 2]]}\n', "m.jsonl:1: boxes.0: expected four numbers, found [1, 2]"),
     ("m.jsonl", '{"source": "a", "boxes": [[0, 0, 1, "1"]]}\n', "m.jsonl:1: boxes.0: expected four numbers"),
     ("m.jsonl", '{"source": "a", "boxes": [[0.5, 0, 0.4, 1]]}\n', "m.jsonl:1: boxes.0: expected corners"),

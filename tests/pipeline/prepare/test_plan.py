@@ -18,7 +18,7 @@ ROWS = [
     VideoRow("a", "/videos/a.mp4", labels=("violin", "flöte"), split="train"),
     VideoRow("b", "youtube:bbbbbbbbbbb", start_s=1.5, end_s=11.5, segment_labels=(("dog",), ())),
     VideoRow("c", "s3://bucket/c.mp4", boxes=((0.1, 0.2, 0.3, 0.4),), visible=("drum",), group="g"),
-    VideoRow("d", "/videos/d.mp4"),
+    VideoRow("d", "/videos/d.mp4", frame_s=5.25),
     VideoRow("e", "/videos/e.mp4"),
 ]
 

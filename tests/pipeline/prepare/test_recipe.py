@@ -13,7 +13,7 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 
-THESIS = PrepareSettings()
+THESIS = load_settings("configs/data/music200k.yaml", ExperimentSettings).settings.prepare
 
 
 def test_the_thesis_17_frames_of_90_s() -> None:
@@ -36,8 +36,16 @@ def test_a_limit_of_frames_chooses_evenly() -> None:
     assert [float(time) for time in times] == [12.5, 42.5, 72.5]
 
 
-def test_the_data_file_says_what_the_defaults_are() -> None:
-    assert load_settings("configs/data/music200k.yaml", ExperimentSettings).settings.prepare == THESIS
+def test_the_defaults_are_the_thesis_but_for_short_videos() -> None:
+    assert THESIS.min_clip_s == 15
+    assert PrepareSettings() == THESIS.model_copy(update={"min_clip_s": None})
+    assert part_of(VideoRow("v", "v.mp4"), Fraction(1, 10), PrepareSettings()) == Part(Fraction(0), Fraction(1, 10))
+
+
+@pytest.mark.parametrize("version", ["a", "b", "c"])
+def test_the_thesis_experiments_keep_its_limits(version: str) -> None:
+    settings = load_settings(f"configs/experiments/gavt_{version}.yaml", ExperimentSettings).settings
+    assert settings.prepare == THESIS
 
 
 def test_clip_lengths_in_the_wrong_order_are_refused() -> None:
@@ -63,8 +71,8 @@ def test_a_row_with_a_range_gives_that_part_as_far_as_it_is_there() -> None:
     ("start_s", "end_s", "message"),
     [
         (120, 130, "expected a video that reaches 120 s, where its row begins, found 100.00 s"),
-        (95, 110, "expected 15 s or more, found 5.00 s in its row's part of 100.00 s"),
-        (None, 10, "expected 15 s or more, found 10.00 s in its row's part of 100.00 s"),
+        (95, 110, "expected 15 s or more, as prepare.min_clip_s asks, found 5.00 s in its row's part of 100.00 s"),
+        (None, 10, "expected 15 s or more, as prepare.min_clip_s asks, found 10.00 s in its row's part of 100.00 s"),
     ],
 )
 def test_a_part_that_is_not_there_is_too_short(start_s: float | None, end_s: float, message: str) -> None:

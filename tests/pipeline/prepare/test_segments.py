@@ -117,7 +117,9 @@ def test_a_file_that_lacks_less_than_half_a_segment_still_gives_a_sample(tmp_pat
 
 
 def test_a_file_that_lacks_half_a_segment_is_too_short(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"expected 3\.5 s or more, found 3\.4") as caught:
+    with pytest.raises(
+        MediaError, match=r"expected 3\.5 s or more, as prepare\.segments of prepare\.segment_s ask, found 3\.4"
+    ) as caught:
         segments_of(write_video(tmp_path / "a.mp4", 3.4))
     assert caught.value.reason == "too_short"
 

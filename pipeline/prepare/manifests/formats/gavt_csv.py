@@ -107,6 +107,6 @@ def _json(text: str, name: str) -> Any:
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
     **dict.fromkeys(("source", "video", "split", "group"), _plain),
     **dict.fromkeys(("labels", "visible"), _list),
-    **dict.fromkeys(("start_s", "end_s"), number),
+    **dict.fromkeys(("start_s", "end_s", "frame_s"), number),
     **dict.fromkeys(("boxes", "segment_labels"), _json),
 }

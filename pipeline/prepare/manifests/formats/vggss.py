@@ -2,8 +2,8 @@
 
     [{"file": "zpWuikVorYg_000032", "class": "elk bugling", "bbox": [[0.403125, 0.253125, 0.6, 0.75]]}, …]
 
-Boxes are corners in 0–1. A few have spoilt coordinates far below 0; they are cut to the image as the official
-evaluation does, and left out where no corner is left.
+Boxes are of the frame in the middle of the part, corners in 0–1. A few have spoilt coordinates far below 0; they are
+cut to the image as the official evaluation does, and left out where no corner is left.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,10 @@ def read(file: ListFile) -> Iterator[Draft]:
             if part is None:
                 raise WrongRow(f"file: expected a name such as zpWuikVorYg_000032, found {shown(name)}")
             labels, boxes = file.labels.of([text_of(entry, "class")]), _boxes(entry.get("bbox"))
-            row = file.row_of_id(name, part[0], labels, split, part[1], part[1] + PART_S, boxes=boxes)
+            start_s = part[1]
+            row = file.row_of_id(
+                name, part[0], labels, split, start_s, start_s + PART_S, boxes=boxes, frame_s=start_s + PART_S / 2
+            )
         except WrongRow as error:
             file.wrong(number, error)
             continue
