@@ -114,6 +114,8 @@ def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
             frames.add(frame)
     except (av.FFmpegError, IndexError) as error:  # IndexError: a track that appears in the middle of a damaged file
         raise ValueError(f"expected {kind} with sound: {error}") from error
+    if frames.first_tick is not None and frames.end_s is not None:  # holes take as much as sound
+        check_length(int((frames.end_s - frames.first_tick * tick_s) * rate_hz), channels)
     parts = frames.parts()
     if not parts:
         raise ValueError(f"expected {kind} with sound, found no samples in it")

@@ -179,6 +179,23 @@ def test_a_sound_that_is_longer_than_its_header_says_is_refused_while_it_is_deco
         decode_sound(buffer.getvalue(), "wav", 1)
 
 
+def test_a_sound_of_few_samples_and_many_holes_is_refused_before_the_holes_are_filled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for second in range(0, 30, 9):
+            frame = av.AudioFrame.from_ndarray(np.ones((1, 800), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 8000 * second
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert decode_sound(buffer.getvalue(), "mkv", 1).parts
+    monkeypatch.setattr("pipeline.samples.flac.MOST_SAMPLES", 200_000)
+    with pytest.raises(ValueError, match="expected at most 200,000 samples"):
+        decode_sound(buffer.getvalue(), "mkv", 1)
+
+
 def test_a_clip_of_absurd_size_is_refused_by_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clip = video(tmp_path / "a.mp4").read_bytes()
     assert len(list(ClipFrames(clip).decode([0]))) == 1
