@@ -50,7 +50,7 @@ class TrainLine:
     def update(self, record: dict[str, Any]) -> None:
         """Show a step's numbers."""
         if "validation/accuracy" in record:
-            self.validation = f" · validation {_accuracy(record, 'validation/')}"
+            self.validation = f" · validation {_accuracy(record, 'validation/')}{_ceiling(record)}"
         numbers = self.validation.removeprefix(" · ")
         if "loss" in record:
             numbers = (
@@ -91,6 +91,12 @@ def _learning(record: dict[str, Any]) -> str:
     if record["loss"] is None:
         return "all steps skipped" if record.get("skipped_steps") else "no pair that counts"
     return f"loss {record['loss']:.4f} · accuracy {_accuracy(record)}"
+
+
+def _ceiling(record: dict[str, Any]) -> str:
+    """Where nobody could tell all of the pairs."""
+    ceiling = record.get("validation/ceiling", 1.0)
+    return f" of at most {ceiling:.3f}" if ceiling < 1 else ""
 
 
 def _accuracy(record: dict[str, Any], prefix: str = "") -> str:

@@ -1,18 +1,17 @@
 """Multi-modal alignment on held-out pairs, and how well anybody could do on them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TypedDict
 
 import torch
 
 from pipeline.evaluate.readouts.attention import noise_like
 from pipeline.evaluate.samples import EvaluationSamples
-from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.order import Order
 from pipeline.stream.settings import DataSettings
-from pipeline.tasks.mma import TaskModel, draw_partners, shows_all
+from pipeline.tasks.ceiling import CeilingCounts, Pair
+from pipeline.tasks.mma import TaskModel, draw_partners
 from pipeline.tasks.settings import MmaSettings
 
 
@@ -28,15 +27,6 @@ class MmaResult(TypedDict):
     silence: float | None
     noise: float | None
     not_finite: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A sound shown with a frame."""
-
-    frame: SampleMetadata
-    sound: SampleMetadata
-    match: bool
 
 
 def evaluate_alignment(
@@ -80,7 +70,7 @@ def evaluate_alignment(
     right = answers.match["matched"] + answers.no_match["mismatched"]
     return MmaResult(
         accuracy=right / len(pairs) if pairs else None,
-        ceiling=alignment_ceiling(pairs),
+        ceiling=CeilingCounts.of(pairs).ceiling(),
         pairs=len(pairs),
         silence=answers.match["silence"] / len(places) if places else None,
         noise=answers.match["noise"] / len(places) if places else None,
@@ -101,23 +91,6 @@ class _Answers:
         self.match[kind] += int((finite & (logits > 0)).sum())
         self.no_match[kind] += int((finite & (logits <= 0)).sum())
         self.not_finite += int((~finite).sum())
-
-
-def alignment_ceiling(pairs: Sequence[Pair]) -> float | None:
-    """Accuracy of an observer who recognises every visible and every sounding instrument, on exactly these pairs.
-
-    It can only ask whether the frame shows all that sounds, and answers what is more frequent among the pairs with the
-    same answer: a mismatched frame that happens to show every sounding instrument can't be told from a matched one.
-
-    Returns:
-        None where what is visible or what sounds isn't known of every pair, or without pairs.
-    """
-    if not pairs or any(pair.frame.visible is None or not pair.sound.labels for pair in pairs):
-        return None
-    counts = {(shown, match): 0 for shown in (True, False) for match in (True, False)}
-    for pair in pairs:
-        counts[shows_all(pair.frame, pair.sound), pair.match] += 1
-    return sum(max(counts[shown, True], counts[shown, False]) for shown in (True, False)) / len(pairs)
 
 
 @torch.no_grad()

@@ -4,26 +4,12 @@ import pytest
 import torch
 from tiny_run import located_rows, tiny_experiment, write_shards
 
-from pipeline.evaluate.alignment import MmaResult, Pair, alignment_ceiling, evaluate_alignment
+from pipeline.evaluate.alignment import MmaResult, evaluate_alignment
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.settings import MmaSettings
 from pipeline.train.load import untrained
-
-
-def sample(labels: list[str], visible: list[str] | None) -> SampleMetadata:
-    return SampleMetadata(
-        video="v",
-        source="v.mp4",
-        frame_times_s=[0.0],
-        audio_start_s=0.0,
-        audio_rate_hz=8000,
-        audio_samples=1,
-        labels=labels,
-        visible=visible,
-    )
 
 
 def align(url: str, task: MmaSettings) -> tuple[MmaResult, int]:
@@ -32,41 +18,6 @@ def align(url: str, task: MmaSettings) -> tuple[MmaResult, int]:
     seen: list[int] = []
     result = evaluate_alignment(untrained(settings, "cpu", 0), samples, task, DataSettings(), 0, 16, seen.append)
     return result, sum(seen)
-
-
-def test_the_ceiling_is_what_an_observer_of_all_instruments_reaches() -> None:
-    violin, both, drum = (
-        sample(["violin"], ["violin"]),
-        sample(["violin"], ["violin", "drum"]),
-        sample(["drum"], ["drum"]),
-    )
-    pairs = [
-        Pair(violin, violin, True),
-        Pair(drum, violin, False),
-        Pair(drum, drum, True),
-        Pair(both, drum, False),  # shows the drum too: can't be told from a matched pair
-    ]
-    assert alignment_ceiling(pairs) == 0.75
-    assert alignment_ceiling(pairs[:3]) == 1.0
-
-
-def test_matched_frames_that_hide_their_sound_lower_the_ceiling() -> None:
-    hidden = sample(["violin"], ["drum"])
-    shown = sample(["violin"], ["violin"])
-    pairs = [
-        Pair(hidden, hidden, True),
-        Pair(hidden, shown, False),
-        Pair(hidden, shown, False),
-        Pair(shown, shown, True),
-    ]
-    assert alignment_ceiling(pairs) == 0.75
-
-
-def test_the_ceiling_is_unknown_where_nobody_says_what_is_visible() -> None:
-    known, unknown = sample(["violin"], ["violin"]), sample(["violin"], None)
-    assert alignment_ceiling([Pair(known, known, True), Pair(unknown, known, False)]) is None
-    assert alignment_ceiling([Pair(known, sample([], ["violin"]), True)]) is None
-    assert alignment_ceiling([]) is None
 
 
 def test_each_sound_comes_once_with_its_frame_and_once_with_another(located_shards: str) -> None:

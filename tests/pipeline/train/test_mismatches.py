@@ -1,9 +1,12 @@
 """Training and validation data of which few or no mismatches can be made."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from jobs.train_line import TrainLine
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -70,6 +73,17 @@ def test_how_many_samples_have_no_partner_is_recorded_and_said_where_they_are_mo
     (event,) = [event for event in events if event["event"] == "unpaired"]
     assert event["step"] == 32
     assert "of the first 256 samples are in no pair that counts" in event["reason"]
+
+
+def test_the_ceiling_stands_beside_the_accuracy_where_frames_are_known_to_show_what_sounds_in_mismatches(
+    command, group, tmp_path
+):
+    said = io.StringIO()
+    last = run_here(command, group, tmp_path, "train.steps=1").last
+    assert 0.5 < last["validation/ceiling"] < 1  # half of the other frames have the sound's label
+    with TrainLine(Console(file=said, width=200), 1, str(tmp_path), shown=True) as line:
+        line.update(last)
+    assert f" of at most {last['validation/ceiling']:.3f}" in said.getvalue()
 
 
 def test_samples_that_are_left_out_give_the_same_curve_on_any_ranks_and_micro_batches(command, group, sets, tmp_path):
