@@ -23,6 +23,16 @@ SourceOption = Annotated[
     ),
 ]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
+SplitShareOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split-share",
+        help="Hold a share of the videos out, such as validation=0.1; repeatable. The rest is train. All rows of a "
+        "video go to the same split, the same one every time; --split then chooses one of them.",
+        show_default=False,
+    ),
+]
+SplitSeedOption = Annotated[int, typer.Option("--split-seed", help="Another seed holds other videos out.")]
 SkipWrongOption = Annotated[
     bool, typer.Option("--skip-wrong", help="Leave wrong rows out and report them, instead of ending at the first.")
 ]

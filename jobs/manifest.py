@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.list_options import FormatOption, ListsArgument, SkipWrongOption, SourceOption, SplitOption
+from jobs.list_options import (
+    FormatOption,
+    ListsArgument,
+    SkipWrongOption,
+    SourceOption,
+    SplitOption,
+    SplitSeedOption,
+    SplitShareOption,
+)
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
@@ -25,14 +33,17 @@ def info(
     list_format: FormatOption = None,
     source: SourceOption = None,
     split: SplitOption = None,
+    split_share: SplitShareOption = None,
+    split_seed: SplitSeedOption = 0,
     skip_wrong: SkipWrongOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print what is in lists: rows, splits, labels, ranges, and where the videos are."""
-    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
     from pipeline.prepare.manifests.summary import summarise
 
-    options = ListOptions(list_format, source, split, skip_wrong, need_places=False)
+    shares = SplitShares.parse(split_share or [], split_seed)
+    options = ListOptions(list_format, source, split, skip_wrong, need_places=False, split_share=shares)
     videos = VideoList(sources, options)
     summary = summarise(videos)
     console(as_json).print(_table(videos, summary))
@@ -52,15 +63,18 @@ def convert(
     list_format: FormatOption = None,
     source: SourceOption = None,
     split: SplitOption = None,
+    split_share: SplitShareOption = None,
+    split_seed: SplitSeedOption = 0,
     skip_wrong: SkipWrongOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write lists as one list of gavt's own form, with absolute sources and everything that is known of the rows."""
-    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
     from pipeline.prepare.manifests.write import write_list
 
     screen = console(as_json)
-    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong))
+    shares = SplitShares.parse(split_share or [], split_seed)
+    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong, split_share=shares))
     rows = write_list(videos, out)
     for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
         if noted.count:
@@ -79,12 +93,14 @@ def check(
     list_format: FormatOption = None,
     source: SourceOption = None,
     split: SplitOption = None,
+    split_share: SplitShareOption = None,
+    split_seed: SplitSeedOption = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Print all wrong and repeated rows with file and line. Exit code 2 if rows are wrong or files are missing."""
     from pipeline.errors import ManifestError
     from pipeline.prepare.manifests.presence import is_asked_for, missing
-    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
     from pipeline.prepare.manifests.wrong import NoVideosError
 
     screen = console(as_json)
@@ -92,7 +108,8 @@ def check(
     def show(kind: str, sentence: str) -> None:
         screen.print(f"{kind}: {sentence}", style="yellow", soft_wrap=True)
 
-    options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files)
+    shares = SplitShares.parse(split_share or [], split_seed)
+    options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files, split_share=shares)
     videos = VideoList(sources, options, show)
     rows, asked, gone = 0, 0, 0
 
@@ -134,6 +151,8 @@ def _table(videos: "VideoList", summary: "Summary") -> Table:
             table.add_row(kind, noted.examples[0], str(noted.count), style="yellow")
     for kind, count in summary.kinds.most_common():
         table.add_row("videos", kind, str(count))
+    if videos.split_share is not None:
+        table.add_row("split share", videos.split_share, "")
     for split, count in sorted(summary.splits.items(), key=lambda entry: -entry[1]):
         table.add_row("split", split or "none", str(count))
     if summary.ranges:
@@ -156,6 +175,7 @@ def _figures(videos: "VideoList", summary: "Summary") -> dict[str, Any]:
         "wrong": videos.wrong.count,
         "repeated": videos.repeated.count,
         "kinds": dict(summary.kinds.most_common()),
+        "split_share": videos.split_share,
         "splits": {split or "": count for split, count in summary.splits.most_common()},
         "ranges": summary.ranges,
         "range_s": summary.range_s,

@@ -15,7 +15,14 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from cluster.stop_signals import heeded_signals
-from jobs.list_options import FormatOption, SkipWrongOption, SourceOption, SplitOption
+from jobs.list_options import (
+    FormatOption,
+    SkipWrongOption,
+    SourceOption,
+    SplitOption,
+    SplitSeedOption,
+    SplitShareOption,
+)
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
@@ -45,6 +52,8 @@ def prepare(
     list_format: FormatOption = None,
     source: SourceOption = None,
     split: SplitOption = None,
+    split_share: SplitShareOption = None,
+    split_seed: SplitSeedOption = 0,
     skip_wrong: SkipWrongOption = False,
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
@@ -76,7 +85,7 @@ def prepare(
 ) -> None:
     """Turn videos into shards. Interrupted and started again, it does only what is missing."""
     from pipeline.prepare.ledger import reasons_to_retry
-    from pipeline.prepare.manifests.read import ListOptions, VideoList
+    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
     from pipeline.prepare.prepare import prepare as make
     from pipeline.prepare.wandb_progress import WandbProgress
     from pipeline.settings.experiment import ExperimentSettings
@@ -84,7 +93,8 @@ def prepare(
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
-    options = ListOptions(format=list_format, source=source, split=split, skip_wrong=skip_wrong)
+    shares = SplitShares.parse(split_share or [], split_seed)
+    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares)
     videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
     begun = time.monotonic()

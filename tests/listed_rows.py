@@ -12,6 +12,7 @@ class ListedRows:
     """`pipeline.prepare.plan.Rows` over a list."""
 
     rows: Sequence[VideoRow]
+    split_share: str | None = None
 
     def __iter__(self) -> Iterator[VideoRow]:
         return iter(self.rows)

@@ -2,7 +2,8 @@
 
 OUT/plan/shards-000000.jsonl    a line a shard: its rows, as a JSON list
 OUT/plan.json                   written after them: {"version": 1, "hash": …, "settings": {…}, "settings_hash": …,
-                                "rows_hash": …, "videos": …, "shards": …, "fingerprint": …, "parts": [{…}, …]}
+                                "rows_hash": …, "videos": …, "shards": …, "fingerprint": …, "split_share": …,
+                                "parts": [{…}, …]}
 
 A plan is written and read a part at a time, so that a list of any length needs the memory of one part.
 
@@ -53,6 +54,7 @@ class Plan(BaseModel):
     Attributes:
         hash: of settings and rows; shard sets with the same hash have the same bytes.
         fingerprint: of the lists that the rows came from. As long as it is the same, nobody has to read them again.
+        split_share: what was held out of them, such as `validation=0.1 seed=0`; None where nothing was.
         masked: how many of the sources had secrets, which are not in the plan.
     """
 
@@ -64,12 +66,20 @@ class Plan(BaseModel):
     videos: int
     shards: int
     fingerprint: str
+    split_share: str | None = None
     parts: list[PlanPart]
     masked: int = 0
 
 
 class Rows(Protocol):
-    """The videos of a plan: iterated anew each time."""
+    """The videos of a plan: iterated anew each time.
+
+    Attributes:
+        split_share: what is held out of them, in words.
+    """
+
+    @property
+    def split_share(self) -> str | None: ...
 
     def __iter__(self) -> Iterator[VideoRow]:
         """The rows in order, their ids unique."""
@@ -90,6 +100,9 @@ def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
         _check_empty(out)
         return _write_plan(out, rows, settings)
     difference = _settings_difference(there, settings)
+    if difference is None and there.split_share != rows.split_share:
+        before, now = there.split_share or "not given", rows.split_share or "not given"
+        difference = f"--split-share was {before} and is now {now}"
     if difference is None and there.fingerprint != rows.fingerprint():
         difference = _rows_difference(out, there, rows, settings)
     if difference is not None:
@@ -226,6 +239,7 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
         videos=videos,
         shards=sum(part.shards for part in parts),
         fingerprint=fingerprint,
+        split_share=rows.split_share,
         parts=parts,
         masked=masked,
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipeline.prepare.manifests.split_share import SplitShares
+
 
 @dataclass(frozen=True)
 class ListOptions:
@@ -15,6 +17,7 @@ class ListOptions:
             for a list whose ids are those of the parts (`glLQrEijrKg_000300`), the row is about the whole file; else
             start and end stay. None: `youtube:ID`, which is downloaded.
         split: keep only rows of this split.
+        split_share: what is held out of rows without a split and of `train`; drawn before `split` is looked at.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
         need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for
             looking at lists only: its source then is `unknown:ID`.
@@ -25,3 +28,4 @@ class ListOptions:
     split: str | None = None
     skip_wrong: bool = False
     need_places: bool = True
+    split_share: SplitShares | None = None

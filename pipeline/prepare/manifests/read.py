@@ -4,7 +4,7 @@ s3://."""
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from pipeline.errors import ManifestError
@@ -17,10 +17,11 @@ from pipeline.prepare.manifests.places import absolute_place, format_at
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.settle import Settled, Settler
 from pipeline.prepare.manifests.sources import plain_name
+from pipeline.prepare.manifests.split_share import REST, SplitShares
 from pipeline.prepare.manifests.template import SourceTemplate
-from pipeline.prepare.manifests.wrong import NoVideosError
+from pipeline.prepare.manifests.wrong import NoVideosError, WrongRow
 
-__all__ = ["ListOptions", "Noted", "VideoList"]
+__all__ = ["ListOptions", "Noted", "SplitShares", "VideoList"]
 
 _BATCH = 8192
 _MOST_EXAMPLES = 20
@@ -85,6 +86,11 @@ class VideoList:
         """Absolute path or URL of each source, and the name of the format that it is read as."""
         return [(place, form.name if form else "video") for place, form in self._places]
 
+    @property
+    def split_share(self) -> str | None:
+        """What is held out of the rows, as the plan records it."""
+        return None if self._options.split_share is None else str(self._options.split_share)
+
     def fingerprint(self) -> str:
         """SHA-256 that changes when a row may have changed: over the options, the lists' content (and that of files
         that belong to them, such as vocabularies) and the names and sizes in folders. No row is read."""
@@ -100,6 +106,7 @@ class VideoList:
         """
         self.repeated, self.wrong = Noted(), Noted()
         passed_over: Counter[str | None] = Counter()
+        divided = 0
         files: list[ListFile] = []
         begins: list[int] = []
 
@@ -108,13 +115,18 @@ class VideoList:
             return files[at].place(place - begins[at])
 
         def drafts() -> Iterator[Settled]:
+            nonlocal divided
             labels, split, begin, line = Labels(), self._options.split, 0, 0
+            shares = self._options.split_share
             for place, form in self._places:
                 file = ListFile(place, self._options, self._template, labels, self._on_wrong)
                 files.append(file)
                 begins.append(begin)
                 rows = iter([_single(place)]) if form is None else form.read(file)
                 for line, naming, row in rows:
+                    if shares is not None and self._is_divided(row, file, line):
+                        divided += 1
+                        row = replace(row, split=shares.split_of(row, naming is Naming.PART))
                     if split is not None and row.split != split:
                         passed_over[row.split] += 1
                     else:
@@ -127,8 +139,18 @@ class VideoList:
             kept = settler.settle(batch)
             count += len(kept)
             yield from kept
+        if self._options.split_share is not None and not divided and (count or passed_over):
+            names = ", ".join(place for place, _ in self._places)
+            raise ManifestError(f"{names}: expected rows without a split or of {REST} for --split-share, found none")
         if not count:
             raise NoVideosError(self._nothing(passed_over))
+
+    def _is_divided(self, row: VideoRow, file: ListFile, line: int) -> bool:
+        assert self._options.split_share is not None
+        try:
+            return self._options.split_share.divides(row)
+        except WrongRow as error:  # of the whole list, not of this row
+            raise ManifestError(f"{file.place(line)}: {error}") from None
 
     def _on_wrong(self, sentence: str) -> None:
         if not self._options.skip_wrong:

@@ -17,6 +17,11 @@ _NAMES = {
 }
 
 
+def plain_split(name: str) -> str:
+    """One name for all ways to write a split: `val` for `Validation`."""
+    return _NAMES.get(name.lower(), name)
+
+
 def split_of(url: str) -> str | None:
     """The split in a file's name (`MUSIC200k-train.csv`, `eval_segments.csv`); None where it names none, or two."""
     words = re.split(r"[^a-z]+", os.path.basename(url).lower())

@@ -40,6 +40,7 @@ def test_info_counts_rows_splits_labels_and_ranges(capsys, vggsound: Path) -> No
         "wrong": 0,
         "repeated": 0,
         "kinds": {"youtube": 3},
+        "split_share": None,
         "splits": {"test": 2, "train": 1},
         "ranges": 3,
         "range_s": 30.0,
