@@ -42,6 +42,7 @@ def _run(words: list[str]) -> None:
     if logging.lastResort is not None:  # what shows the warnings of all parts
         logging.lastResort.setFormatter(PrintableFormatter())
 
+    logging.raiseExceptions = False  # a log, of wandb say, on a full disk is no reason for tracebacks on the screen
     debug = "--debug" in words
     try:
         app([word for word in words if word != "--debug"], prog_name="gavt")

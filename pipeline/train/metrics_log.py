@@ -101,10 +101,12 @@ def _append(file: Path, entry: Mapping[str, Any]) -> None:
 
 
 def _write_lines(file: Path, entries: list[dict[str, Any]]) -> None:
-    part = file.with_suffix(".part")
-    part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    _sync(part)
-    part.replace(file)
+    """Replace a file's lines.
+
+    Raises:
+        StorageError: they can't be written, as on a full disk; the file is as it was.
+    """
+    storage.write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def _sync(file: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from cluster import storage
 from cluster.file_lock import open_lock_file, try_lock
 from cluster.os_errors import why
+from cluster.storage.plain_errors import said_plainly
 from pipeline.errors import CheckpointError, RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
@@ -126,9 +127,14 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to(file: Path) -> Iterator[None]:
-    """Send the log of this process, and of the storage that it uses, to a file too as long as the block lasts."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(file)
+    """Send the log of this process, and of the storage that it uses, to a file too as long as the block lasts.
+
+    Raises:
+        StorageError: it can't be opened.
+    """
+    with said_plainly("write", file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("pipeline", "cluster")]
     for logger in loggers:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.storage.plain_errors import said_plainly
 from pipeline.train.metrics_log import Record
 from pipeline.train.sinks import MAPS
 
@@ -32,9 +33,10 @@ class TensorboardSink:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        for file in self._folder.glob(_FILES):
-            file.unlink()
-        self._writer = EventFileWriter(str(self._folder))
+        with said_plainly("write", self._folder):
+            for file in self._folder.glob(_FILES):
+                file.unlink()
+            self._writer = EventFileWriter(str(self._folder))
         # tells a TensorBoard that has the old file open to forget it
         self._writer.add_event(Event(session_log=SessionLog(status=SessionLog.START), step=0, wall_time=time.time()))
         for record in records:

@@ -1,12 +1,12 @@
 """Whether a place can be written to is known before the work."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cluster import storage
 from cluster.errors import ForbiddenError, StorageError
+from full_disk import fill
 from unprivileged import read_only
 
 
@@ -34,12 +34,6 @@ def test_a_file_in_the_way_is_a_sentence(tmp_path: Path) -> None:
         storage.check_writable(tmp_path / "file/below")
     with pytest.raises(StorageError, match="expected the name of a file to write, found a folder"):
         storage.check_file_writable(tmp_path)
-
-
-def fill(disk: Path) -> None:
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-        while True:
-            filler.write(bytes(4096))
 
 
 def test_a_full_disk_is_a_sentence(small_disk: Path) -> None:

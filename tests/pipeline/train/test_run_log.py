@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
+from full_disk import fill
 from logged_run import log_steps, logged_run
 from pipeline.code_version import code_version
 from pipeline.models.flops import training_flops
@@ -233,6 +234,17 @@ def test_records_that_cannot_be_written_end_a_run_with_a_sentence_and_its_log_wi
     (tmp_path / "log").symlink_to("/dev/full")
     with log_to(tmp_path / "log"):
         logging.getLogger("pipeline").info("lost")
+
+
+def test_a_run_that_goes_on_where_the_disk_is_full_ends_with_a_sentence_and_keeps_its_records(small_disk):
+    log = logged_run(small_disk / "run", wandb={"mode": "disabled"}, tensorboard=True)
+    log_steps(log, 0, 4)
+    log.finish()
+    before = {file.name: file.read_bytes() for file in (small_disk / "run").glob("*.jsonl")}
+    fill(small_disk)
+    with pytest.raises(StorageError, match="metrics.jsonl: can't write it: .*No space left on device"):
+        logged_run(small_disk / "run", wandb={"mode": "disabled"}, tensorboard=True).begin(4)
+    assert {file.name: file.read_bytes() for file in (small_disk / "run").glob("*.jsonl")} == before
 
 
 def test_lines_that_are_no_records_are_dropped(tmp_path):
