@@ -116,14 +116,15 @@ def _relative_to(path: str, base: str) -> str:
 
 
 def _missing(path: str, chain: tuple[str, ...]) -> str | None:
-    if storage.is_remote(path) or Path(path).is_file():
+    # os.path: a path that can't be one, too long for one, is no file either
+    if storage.is_remote(path) or os.path.isfile(path):
         return None
     wanted_by = f" (a base of {chain[-1]})" if chain else ""
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return f"{path}{wanted_by}: expected a settings file, found a folder"
     # what was meant lies beside it or one folder below: whoever looks further may look through a whole disk
     folder = Path(path).parent
-    files = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")] if folder.is_dir() else []
+    files = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")] if os.path.isdir(folder) else []
     nearest = did_you_mean(Path(path).name, [str(file.relative_to(folder)) for file in files if file != Path(path)])
     return f"{path}{wanted_by}: no such settings file{nearest}"
 

@@ -7,11 +7,19 @@ from typing import Any
 import yaml
 
 _MOST_VALUES = 100_000
+_MOST_DEPTH = 100
+_TOO_DEEP = "parts within parts, too deep to read"
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.1, which asks for a point and a sign in 1.0e+6, with the numbers of YAML 1.2 too."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """A `[` or `{`; each costs as much time as there are around it."""
+        if self.flow_level >= _MOST_DEPTH:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; of a key that is there twice, one value would be lost without a word."""
@@ -49,7 +57,7 @@ def parse_yaml(text: str) -> Any:
         _count(node, {})
         return loader.construct_document(node)
     except RecursionError:
-        raise yaml.YAMLError("parts within parts, too deep to read") from None
+        raise yaml.YAMLError(_TOO_DEEP) from None
     except (ValueError, OverflowError) as error:  # such as a month 13, or a number of thousands of digits
         raise yaml.YAMLError(f"a value that can't be read ({error})") from None
     finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -21,10 +22,15 @@ from cluster.pace import LocalPace
 from pipeline.errors import SettingsError
 from pipeline.prepare.fetch.fetched import fetched
 from pipeline.prepare.fetch.settings import FetchSettings
+from pipeline.prepare.inspect.cards import make_card
+from pipeline.prepare.inspect.choose import Chosen
+from pipeline.prepare.inspect.facts import HEAD_BYTES, read_facts
 from pipeline.prepare.inspect.tar_run import read_members
+from pipeline.prepare.inspect.verify_sample import problems_of
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.reasons import Reason
+from pipeline.prepare.shard import SampleEntry
 from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.settings.experiment import ExperimentSettings
@@ -97,11 +103,15 @@ def tars() -> list[bytes]:
 
 
 def check_member(content: bytes) -> None:
-    """A sample with these bytes as one of its files, whose kind the first byte tells, decodes or is bad."""
+    """A sample with these bytes as one of its files, whose kind the first byte tells, decodes or is bad, and `gavt
+    inspect` shows it or says what is wrong with it."""
     if not content:
         return
     kind, data = MEMBERS[content[0] % len(MEMBERS)], content[1:]
     parts = {"jpg": _picture("JPEG"), "flac": _flac(), kind: data}
+    own = {"json": _metadata("clip" if kind == "mp4" else "frame"), **parts}
+    if kind == "mp4":
+        del own["jpg"]
     if kind in ("png", "webp"):
         del parts["jpg"]
     elif kind in ("mp3", "wav", "ogg"):
@@ -114,15 +124,18 @@ def check_member(content: bytes) -> None:
             decode_sample(read(tar, "k"), SPEC)
         except ValueError as error:
             check_sentence(error)
+    if kind in ("jpg", "flac", "mp4", "json"):
+        sample = tar_of({f"k.{name}": file for name, file in own.items()})[: -2 * BLOCK]
+        entry = SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)
+        assert make_card(Chosen("a.tar", entry), sample).key == "k"
+        assert read_facts(Chosen("a.tar", entry), sample[:HEAD_BYTES])
+        assert all(map(str, problems_of(sample, entry, {"frame_height": 480})))
 
 
 def members() -> list[bytes]:
     """A small file of each kind, behind the byte that tells it."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        metadata = SampleMetadata(
-            video="v", source="v", frame_times_s=[0.3], audio_start_s=0.0, audio_rate_hz=11025, audio_samples=6000
-        )
         files = {
             "jpg": _picture("JPEG"),
             "png": _picture("PNG"),
@@ -137,10 +150,26 @@ def members() -> list[bytes]:
             ).read_bytes(),
             "ts": write_video(place / "a.ts", 1, size=(64, 64)).read_bytes(),
             "avi": write_video(place / "a.avi", 1, size=(64, 64), codec="mpeg4", audio_codec="libmp3lame").read_bytes(),
-            "json": metadata.model_dump_json().encode(),
+            "json": _metadata("frame"),
             "cls": b"violin",
         }
     return [bytes([MEMBERS.index(kind)]) + content for kind, content in files.items()]
+
+
+@cache
+def _metadata(layout: Literal["frame", "clip"]) -> bytes:
+    times = [0.3] if layout == "frame" else [number / 25 for number in range(25)]
+    metadata = SampleMetadata(
+        layout=layout,
+        video="v",
+        source="v",
+        frame_times_s=times,
+        fps=25.0,
+        audio_start_s=0.0,
+        audio_rate_hz=11025,
+        audio_samples=6000,
+    )
+    return metadata.model_dump_json().encode()
 
 
 @cache

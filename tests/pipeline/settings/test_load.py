@@ -93,8 +93,11 @@ def laughs(opening: str, closing: str) -> str:
     [
         ("train:\n  steps: 3\nseed: 1\ntrain:\n  batch_size: 2\n", "a.yaml:4: .*found the key 'train' a second time"),
         ("train: &a\n  health: *a\n", "a.yaml:1: .*found an alias of a part within that part"),
-        ("[" * 2000, "a.yaml: .*too deep to read"),
+        ("[" * 100_000, "a.yaml:1: .*too deep to read"),
+        ("- " * 2000, "a.yaml: .*too deep to read"),
         ("name: a\0b\n", "a.yaml: expected YAML, found unacceptable character"),
+        (f"base: {'a' * 5000}\n", "no such settings file"),
+        (f"base: {'a/' * 5000}b\n", "no such settings file"),
         ("name: 2024-13-45\n", "a.yaml: expected YAML, found a value that can't be read"),
         (f"seed: {'9' * 5000}\n", "a.yaml: expected YAML, found a value that can't be read"),
         (laughs("[", "]"), "a.yaml:6: expected YAML, found more than 100,000 values"),
