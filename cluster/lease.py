@@ -4,16 +4,19 @@ No clocks are compared: a holder is alive as long as its file keeps changing whi
 """
 
 import json
+import os
 import secrets
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import psutil
 
 from cluster import storage
+from cluster.boot import UNKNOWN, boot_id
 from cluster.errors import LeaseError, MissingFileError, StorageError
 from cluster.json_text import parse_json
 
@@ -27,7 +30,8 @@ class Lease:
     """The right to write somewhere, for the time of a `with` block; it goes with the process that holds it.
 
     What a killed process left is taken over: at once on the same machine, where nobody has that process any more, else
-    after the file was watched for 15 s without a change.
+    after the file was watched for 15 s without a change. Two containers of one machine are two machines in this: each
+    counts its processes anew, and has the other's numbers for others.
 
     Args:
         url: the file, local or on object storage.
@@ -50,6 +54,9 @@ class Lease:
     def __enter__(self) -> "Lease":
         if not storage.create(self._url, self._content()):
             holder = self._holder()
+            if holder is None:  # gone, or made a moment ago and still empty (`storage.create`)
+                time.sleep(_SETTLE_S)
+                holder = self._holder()
             if holder is not None and not _is_dead_here(holder):
                 self._watch(holder)
             storage.write_bytes(self._url, self._content())
@@ -116,25 +123,29 @@ class Lease:
         )
 
     def _content(self) -> bytes:
-        process = psutil.Process()
-        return json.dumps(
-            {
-                "token": self._token,
-                "host": socket.gethostname(),
-                "pid": process.pid,
-                "process_started": process.create_time(),
-                "beats": self._beats,
-            }
-        ).encode()
+        return json.dumps({"token": self._token, **_this_process(), "beats": self._beats}).encode()
 
 
 def _name(holder: dict[str, Any]) -> str:
     return f"process {holder.get('pid')} on {holder.get('host')}"
 
 
+def _this_process() -> dict[str, Any]:
+    """What tells this process from all others; `processes` says among which ones its number counts, None where nobody
+    knows: such a holder is alive as long as its file changes."""
+    found: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "processes": None}
+    with suppress(OSError, psutil.Error):
+        # else /proc shows the processes of another container, or nobody can tell machines of one name apart
+        if os.readlink("/proc/self") == str(os.getpid()) and boot_id() != UNKNOWN:
+            found["processes"] = f"{boot_id()} {os.stat('/proc/self/ns/pid').st_ino}"
+            found["process_started"] = psutil.Process().create_time()
+    return found
+
+
 def _is_dead_here(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
-    if holder.get("host") != socket.gethostname():
+    """Whether the holder was one of the processes that this one sees, and is no more."""
+    here = _this_process()
+    if here["processes"] is None or any(holder.get(name) != here[name] for name in ("host", "processes")):
         return False
     try:
         process = psutil.Process(int(holder["pid"]))

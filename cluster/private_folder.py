@@ -37,6 +37,14 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def is_private(path: Path) -> bool:
+    """Whether a folder is there that only this user can change."""
+    try:
+        return _why_not_private(path.lstat()) is None
+    except OSError:
+        return False
+
+
 def open_own(path: str | os.PathLike[str], flags: int) -> int:
     """Open a plain file of this user (made with mode 0600 where `flags` say so), as `os.open`; a link is not followed.
 

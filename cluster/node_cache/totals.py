@@ -3,8 +3,8 @@
 import os
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+
+from cluster.boot import boot_id
 
 _LINE = 160
 
@@ -21,14 +21,14 @@ class Totals:
 def read_totals(account: int) -> Totals | None:
     """What the open file says; None where that is nothing, damaged, or of before the machine was started."""
     words = os.pread(account, _LINE, 0).decode("ascii", "replace").split()
-    if len(words) == 5 and words[4] == _check(words[:4]) and words[3] == _boot():
+    if len(words) == 5 and words[4] == _check(words[:4]) and words[3] == boot_id():
         return Totals(int(words[0]), int(words[1]), int(words[2]))
     return None
 
 
 def write_totals(account: int, totals: Totals) -> None:
     """Have the open file say it."""
-    words = [str(max(0, totals.used)), str(max(0, totals.kept)), str(totals.head), _boot()]
+    words = [str(max(0, totals.used)), str(max(0, totals.kept)), str(totals.head), boot_id()]
     os.pwrite(account, " ".join([*words, _check(words)]).ljust(_LINE - 1).encode() + b"\n", 0)
 
 
@@ -39,12 +39,3 @@ def forget_totals(account: int) -> None:
 
 def _check(words: list[str]) -> str:
     return f"{zlib.crc32(' '.join(words).encode()):08x}"
-
-
-@lru_cache(maxsize=1)
-def _boot() -> str:
-    """What tells one start of the machine from another."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return "unknown"

@@ -12,6 +12,7 @@ from cluster.errors import (
     StorageError,
     UnreachableError,
 )
+from cluster.os_errors import OF_THE_MACHINE
 from cluster.storage.location import Location, is_s3
 
 _LIBRARIES = {"botocore", "aiobotocore", "aiohttp"}
@@ -35,6 +36,8 @@ def said_plainly(action: str, url: Location) -> Iterator[None]:
     except Exception as error:
         if is_s3(url) and _is_precondition_failed(error):
             raise ChangedFileError(changed(url)) from None
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise UnreachableError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in _LIBRARIES:
             raise StorageError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
         raise

@@ -1,6 +1,8 @@
 """The bytes of samples, fetched ahead of their use: from local disk, or object storage through the node's cache."""
 
+import errno
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -9,11 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from cluster import storage
 from cluster.errors import ChangedFileError, MissingFileError, StorageError, UnreachableError
 from cluster.node_cache import NodeCache
+from cluster.os_errors import OF_THE_MACHINE, why
 from pipeline.stream.shard_set import Place
 
 _CHUNKS = 4
 _HEADS = 16
-_OPEN_FILES = 256
+_MOST_OPEN = 256
+_SHARE_OPEN = 4  # of the files that a process may have open, one in so many may be a shard
+_ONCE_MORE = {errno.EMFILE, errno.ENFILE, errno.ESTALE}
+"""What may be well when the shards that are open are closed and this one is opened anew."""
 
 Content = bytes | StorageError
 
@@ -138,11 +144,16 @@ def _unless_unreachable(contents: list[Content]) -> list[Content]:
 
 
 class _OpenFiles:
-    """Local shards, the last few kept open."""
+    """Local shards, the last few kept open: as many as the process's limit of open files (`ulimit -n`) leaves room for.
+
+    Raises (`read`): UnreachableError: what is no fault of the shard, such as too many open files or a disk that fails.
+    """
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = _MOST_OPEN if limit < 0 else max(1, min(_MOST_OPEN, limit // _SHARE_OPEN))
 
     def expect(self, places: Sequence[Place]) -> None:
         """Have the kernel read ahead."""
@@ -156,11 +167,20 @@ class _OpenFiles:
     def read(self, place: Place) -> Content:
         try:
             with self._lock:
+                try:
+                    return os.pread(self._file(place.url), place.length, place.start)
+                except OSError as error:
+                    if error.errno not in _ONCE_MORE:
+                        raise
+            self.close()
+            with self._lock:
                 return os.pread(self._file(place.url), place.length, place.start)
         except FileNotFoundError:
             return MissingFileError(f"{place.url}: no such file")
         except OSError as error:
-            return StorageError(f"{place.url}: can't read it: {error.strerror}")
+            if error.errno in OF_THE_MACHINE:
+                raise UnreachableError(f"{place.url}: can't read it: {why(error)}") from error
+            return StorageError(f"{place.url}: can't read it: {why(error)}")
 
     def close(self, url: str | None = None) -> None:
         with self._lock:
@@ -173,7 +193,7 @@ class _OpenFiles:
         file = self._open.get(url)
         if file is None:
             file = self._open[url] = os.open(url.removeprefix("file://"), os.O_RDONLY | os.O_CLOEXEC)
-            if len(self._open) > _OPEN_FILES:
+            if len(self._open) > self._most:
                 os.close(self._open.popitem(last=False)[1])
         else:
             self._open.move_to_end(url)

@@ -19,6 +19,8 @@ from cluster.errors import StorageError, UnreachableError
 from cluster.json_text import parse_json
 from pipeline.errors import ShardSetError
 
+_LARGEST = 2**63 - 1  # bytes of a tar whose size an index does not say
+
 
 @dataclass(frozen=True)
 class ShardIndex:
@@ -54,17 +56,23 @@ def parse_index(content: bytes) -> ShardIndex:
     """The index from the shard's JSON.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is none.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: it is none, or a place lies outside the tar.
     """
     index = parse_json(content)
     samples = index["samples"]
-    return ShardIndex(
+    found = ShardIndex(
         np.array([sample["key"].encode() for sample in samples], dtype=np.bytes_),
         np.array([sample["offset"] for sample in samples], dtype=np.int64),
         np.array([sample["bytes"] for sample in samples], dtype=np.int64),
         np.array([sample.get("crc32", -1) for sample in samples], dtype=np.int64),
         _video_ends(index.get("inputs", []), len(samples)),
     )
+    end = int(index.get("size", index.get("bytes", _LARGEST)))  # of a tar that others wrote, or of our own
+    outside = (found.starts < 0) | (found.lengths < 0) | (found.starts > end - found.lengths)
+    if outside.any():
+        start, length = found.starts[outside][0], found.lengths[outside][0]
+        raise ValueError(f"expected places inside the tar's {end} bytes, found {length} bytes at byte {start}")
+    return found
 
 
 def _video_ends(inputs: list[dict[str, Any]], samples: int) -> npt.NDArray[np.int64] | None:
@@ -127,7 +135,7 @@ class ShardIndexes:
         url, samples = self._urls[shard], self._samples[shard]
         try:
             index = parse_index(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             return ShardSetError(f"{url}: expected the places of the shard's samples: {error!r}")
         if len(index) != samples:
             return ShardSetError(

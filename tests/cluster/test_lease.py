@@ -85,3 +85,48 @@ def test_one_who_lost_it_is_told_and_does_not_remove_the_others(url: str) -> Non
                 mine.check()
                 time.sleep(0.05)
     assert storage.exists(url)
+
+
+def in_another_container(*command: str) -> list[str]:
+    """A command as another container of this machine runs it: same host name, its own numbers of processes."""
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no namespace of processes can be made here")
+    return [*unshare, *command]
+
+
+def test_a_living_holder_in_another_container_of_this_machine_keeps_it(tmp_path: Path) -> None:
+    url = f"{tmp_path}/prepare.lock"
+    command = in_another_container(sys.executable, "-c", HOLD, url)
+    holder = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        pid = json.loads(storage.read_bytes(url))["pid"]
+        refused = rf"another gavt prepare works on it \(process {pid} on {socket.gethostname()}\)"
+        with pytest.raises(LeaseError, match=refused), Lease(url, "gavt prepare"):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_holder_that_died_in_another_container_is_followed_once_it_gives_no_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{tmp_path}/prepare.lock"
+    command = in_another_container(sys.executable, "-c", HOLD, url)
+    holder = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.kill()
+    holder.wait()
+    monkeypatch.setattr(lease_module, "_PATIENCE_S", 1.0)
+    with Lease(url, "gavt prepare") as mine:
+        mine.check()
+
+
+def test_a_file_that_stays_empty_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "prepare.lock").touch()  # made by one that was killed before it wrote
+    with Lease(f"{tmp_path}/prepare.lock", "gavt prepare") as mine:
+        mine.check()

@@ -150,7 +150,7 @@ def test_a_start_of_the_machine_makes_what_was_written_last_doubtful(
     stored = sorted(files(tmp_path / "cache"))
     for path in stored[:30]:
         os.utime(path, (time.time() - 3600,) * 2)
-    monkeypatch.setattr("cluster.node_cache.totals._boot", lambda: "another")
+    monkeypatch.setattr("cluster.node_cache.totals.boot_id", lambda: "another")
     caches()
     assert sorted(files(tmp_path / "cache")) == stored[:30]
     assert bytes_on_account(tmp_path / "cache")[0] == bytes_on_disk(tmp_path / "cache")

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from yarl import URL
 
+from cluster.scratch import scratch_folder
 from pipeline.errors import MediaError
 from pipeline.prepare.fetch.addresses import inside_of
 from pipeline.prepare.fetch.patience import PassingError
@@ -43,7 +43,8 @@ async def download_page(client: WebClient, url: str, folder: Path) -> Path:
 
     async def attempt() -> Path:
         await patience.turn(url)
-        with tempfile.TemporaryDirectory(prefix="cookies-", dir=folder) as private:
+        # not below `folder`, which may be a store that others read, and keep what a killed process left in it
+        with scratch_folder("gavt-cookies-") as private:
             options = _options(client.settings, folder, private)
             task = {"url": url, "options": options, "inside": await _inside(client.settings, url)}
             answer = await _call(task, patience.left_s, lambda: _check_size(folder, client.settings))
@@ -57,7 +58,7 @@ async def download_page(client: WebClient, url: str, folder: Path) -> Path:
     return await patience.over(url, attempt, lambda: _bytes_below(folder))
 
 
-def _options(settings: FetchSettings, folder: Path, private: str) -> dict[str, Any]:
+def _options(settings: FetchSettings, folder: Path, private: Path) -> dict[str, Any]:
     low = f"[height<=?{settings.max_height}]"
     merges = shutil.which("ffmpeg") is not None
     options: dict[str, Any] = {
@@ -79,7 +80,7 @@ def _options(settings: FetchSettings, folder: Path, private: str) -> dict[str, A
     }
     if settings.cookies is not None:
         # yt-dlp writes its cookies back at the end, and others read the same file
-        options["cookiefile"] = shutil.copy(settings.cookies, f"{private}/cookies.txt")
+        options["cookiefile"] = str(shutil.copy(settings.cookies, private / "cookies.txt"))
     if settings.user_agent is not None:
         options["http_headers"] = {"User-Agent": settings.user_agent}
     return options | settings.yt_dlp_options

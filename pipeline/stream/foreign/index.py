@@ -10,17 +10,21 @@ Where nothing may be written there, the index lies in the node cache's folder.
 import hashlib
 import logging
 import random
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from cluster import node_cache, storage
 from cluster.errors import MissingFileError, StorageError, UnreachableError
+from cluster.private_folder import is_own, is_private, private_folder
 from cluster.storage import FileVersion
+from cluster.storage.location import path_of
 from pipeline.errors import ShardSetError
 from pipeline.stream.foreign.scan import TarIndex, compressed, scan_tar
 
@@ -121,19 +125,49 @@ def _find_or_make(
 ) -> tuple[str, list[_TarSummary]]:
     """The folder of the index, and the summary of each tar."""
     beside = storage.join(url, INDEX_FOLDER)
-    cached = str(node_cache.default_folder() / "foreign" / hashlib.sha256(url.encode()).hexdigest()[:24])
-    for folder in (beside, cached):
-        known = _still_right(folder, versions)
+    folders = _cache_folders(url)  # in a place whose name others can guess: only one of this user's own is believed
+    cached = str(folders[-1])
+    planted = _leads_where_another_wants(beside)
+    for folder, believed in ((beside, not planted), (cached, all(map(is_private, folders)))):
+        known = _still_right(folder, versions) if believed else {}
         if len(known) == len(versions):
             return folder, [known[name] for name in versions]
     try:
+        if planted:
+            raise _UnwritableError(f"{beside}: a link that another user has made")
         return beside, _complete(url, beside, versions, moved)
     except _UnwritableError as error:
         _log.warning("%s: the index of its tars lies in %s, since it can't lie beside them: %s", url, cached, error)
     try:
+        _make_private(folders)
         return cached, _complete(url, cached, versions, moved)
     except _UnwritableError as error:
         raise ShardSetError(f"{url}: the index of its tars can be written nowhere: {error}") from None
+
+
+def _cache_folders(url: str) -> list[Path]:
+    """Where the index lies in the node cache's folder, below the folders that lead there."""
+    cache = node_cache.default_folder()
+    return [cache, cache / "foreign", cache / "foreign" / hashlib.sha256(url.encode()).hexdigest()[:24]]
+
+
+def _make_private(folders: Sequence[Path]) -> None:
+    try:
+        for folder in folders:
+            private_folder(folder)
+    except (StorageError, OSError) as error:
+        raise _UnwritableError(str(error)) from error
+
+
+def _leads_where_another_wants(folder: str) -> bool:
+    """Whether a local folder is a link of another user."""
+    if storage.is_remote(folder):
+        return False
+    try:
+        status = path_of(folder).lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(status.st_mode) and not is_own(status)
 
 
 def _still_right(folder: str, versions: Mapping[str, FileVersion]) -> dict[str, _TarSummary]:

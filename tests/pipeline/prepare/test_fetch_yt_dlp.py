@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -70,6 +71,31 @@ def test_a_page_gives_its_video_with_cookies_and_limits_passed_on(
     assert film.headers["cookie"] == "session=secret"
     assert film.headers["user-agent"] == "a browser"
     assert cookies.read_text() == text
+
+
+def test_cookies_lie_where_only_this_user_reads_them_and_not_in_a_store(
+    server: FileServer, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\tsecret\n")
+    seen: list[Path] = []
+
+    def look(task: Any, *more: Any) -> Any:
+        assert [
+            path for path in (tmp_path / "store").rglob("*") if path.is_file() and b"secret" in path.read_bytes()
+        ] == []
+        seen.append(Path(task["options"]["cookiefile"]))
+        assert stat.S_IMODE(seen[-1].parent.stat().st_mode) == 0o700
+        return call(task, *more)
+
+    call = page_video._call
+    monkeypatch.setattr(page_video, "_call", look)
+    settings = QUICK.model_copy(update={"cookies": str(cookies), "store": str(tmp_path / "store")})
+    assert fetch(f"{server.url}/page.html", settings, scratch) == CONTENT
+    assert seen
+    assert not any(path.parent.exists() for path in seen)
 
 
 def test_a_download_that_was_cut_off_is_gone_on_with(server: FileServer, scratch: Path) -> None:

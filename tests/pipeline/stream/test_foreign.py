@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,7 @@ from pipeline.stream.foreign.naming import split_name
 from pipeline.stream.foreign.sample import read_foreign
 from pipeline.stream.foreign.scan import scan_tar
 from pipeline.stream.members import Sample, read_sample
+from pipeline.stream.shard_set import ShardSet
 from tiny_shards import write_shard_set
 
 SPEC = DecodeSpec(1, 32, None, 11025, 4000, 1)
@@ -280,6 +282,66 @@ def test_where_nothing_may_be_written_the_index_lies_in_the_cache(
     seen = scans(monkeypatch)
     assert [one.key for one in read_all(str(tmp_path / "one"))] == ["s0003"]
     assert not seen
+
+
+@pytest.mark.parametrize("planted", ["link", "open to others", "another's"])
+def test_an_index_in_a_cache_that_others_can_change_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("GAVT_CACHE", str(cache))
+    write_tar(tmp_path / "data/a.tar", [sample(1)])
+    (tmp_path / "data/gavt-index").write_text("a file where the folder should be")
+    index = open_foreign(str(tmp_path / "data"))
+    assert index is not None
+    assert index.indexes.startswith(str(cache))
+    if planted == "link":
+        cache.rename(tmp_path / "theirs")
+        cache.symlink_to(tmp_path / "theirs")
+    elif planted == "open to others":
+        (cache / "foreign").chmod(0o777)
+    elif os.geteuid() == 0:
+        os.chown(index.indexes, 54_321, 54_321)
+    else:
+        pytest.skip("only root can give folders to another user")
+    seen = scans(monkeypatch)
+    with pytest.raises(ShardSetError, match="expected a folder that only this user can change"):
+        open_foreign(str(tmp_path / "data"))
+    assert not seen
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_an_index_beside_the_tars_is_not_written_through_a_link_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAVT_CACHE", str(tmp_path / "cache"))
+    write_tar(tmp_path / "data/a.tar", [sample(1)])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "data/gavt-index").symlink_to(tmp_path / "home")
+    os.chown(tmp_path / "data/gavt-index", 54_321, 54_321, follow_symlinks=False)
+    index = open_foreign(str(tmp_path / "data"))
+    assert index is not None
+    assert index.indexes.startswith(str(tmp_path / "cache"))
+    assert list((tmp_path / "home").iterdir()) == []
+    os.chown(tmp_path / "data/gavt-index", os.geteuid(), os.getegid(), follow_symlinks=False)
+    write_tar(tmp_path / "data/b.tar", [sample(2)])
+    assert len(list(read_all(str(tmp_path / "data")))) == 2
+    assert (tmp_path / "home" / "b.json").exists()  # one's own link leads where one wants
+
+
+@pytest.mark.parametrize(
+    "place", [{"offset": -512}, {"bytes": 10**12}, {"offset": 10**6}, {"bytes": -1}, {"offset": 10**30}]
+)
+def test_places_outside_the_tar_are_refused(tmp_path: Path, place: dict[str, int]) -> None:
+    write_tar(tmp_path / "a.tar", [sample(1), sample(2)])
+    shards = ShardSet.open(str(tmp_path))
+    file = tmp_path / "gavt-index/a.json"
+    content = json.loads(file.read_text())
+    content["samples"][1] |= place
+    file.write_text(json.dumps(content))
+    (found,) = shards.places([1])
+    assert isinstance(found, ShardSetError)
+    assert str(found).startswith(f"{file}: expected ")
 
 
 def test_two_processes_may_make_the_index_at_once(tmp_path: Path) -> None:
