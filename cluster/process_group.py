@@ -8,14 +8,16 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import HashStore, Store
 
+from cluster.beside import beside
 from cluster.errors import LaunchError, UserError
+from cluster.meeting_point import meet
 from cluster.process_end import skip_teardown
 
 T = TypeVar("T")
@@ -117,9 +119,8 @@ class ProcessGroup:
             return make(moved)
         steps: SimpleQueue[None] = SimpleQueue()
         made: Future[T] = Future()
-        if self.is_main:
-            # daemonic: where another process is lost, this one must not wait for the end
-            Thread(target=_fulfil, args=(made, lambda: make(lambda: steps.put(None))), daemon=True).start()
+        if self.is_main:  # which must not wait for the end where another process is lost
+            made = beside(lambda: make(lambda: steps.put(None)))
         done, seen = False, 0
         while not done:
             if self.is_main:
@@ -148,13 +149,6 @@ def _number(name: str, default: str) -> int:
     return int(text)
 
 
-def _fulfil(future: Future[T], make: Callable[[], T]) -> None:
-    try:
-        future.set_result(make())
-    except BaseException as error:
-        future.set_exception(error)
-
-
 def check_address(host: str, patience_s: float = 60.0) -> None:
     """Find the machine of the main process by its name, which may be new; torch would ask for it for an hour.
 
@@ -179,7 +173,8 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     a job of one process where there are none.
 
     Raises:
-        LaunchError: only some of the variables are set, they are no numbers of processes, or no machine has that name.
+        LaunchError: only some of the variables are set, they are no numbers of processes, no machine has that name, or
+            as of `meet`.
     """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     given = [name for name in names if name in os.environ]
@@ -189,7 +184,7 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
-    rank, world_size, _ = _number("RANK", "0"), _number("WORLD_SIZE", "1"), _number("MASTER_PORT", "0")
+    rank, world_size, port = _number("RANK", "0"), _number("WORLD_SIZE", "1"), _number("MASTER_PORT", "0")
     if rank >= world_size:  # which the others would not miss, and this one would wait for
         raise LaunchError(f"RANK: expected less than WORLD_SIZE = {world_size}, found {rank}")
     if given:
@@ -204,7 +199,9 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     found = dist.is_initialized()
     if not found:
         # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
-        store = None if given else dist.HashStore()  # type: ignore[attr-defined]  # torch doesn't declare it
+        store: Store = HashStore()
+        if given:
+            store = meet(os.environ["MASTER_ADDR"], port, rank, world_size, timeout_s)
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,

@@ -159,8 +159,8 @@ def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, s
     own = 4 * part
     staged = engine.zero["reduce_bucket_size"] * (4 if engine.stage == 1 else size)
     bucket = staged * (2 if engine.on_gpu else 1)
-    # what is reduced is flattened again, at stage 2 in any case, and widened there for other processes
-    copy = staged if engine.world_size > 1 or engine.stage == 2 else 0.0
+    # what is reduced is flattened again, and at stage 2 widened for other processes
+    copy = staged
     copy += engine.zero["reduce_bucket_size"] * 4 if engine.stage == 2 and engine.world_size > 1 else 0.0
     live, _, work = trace.at_peak(samples, False, bucket)
     optimizer, host, largest = _states(engine) * part, 0.0, 0.0
@@ -185,8 +185,10 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
     arriving = 0.0 if alone else min(count, engine.zero.get("stage3_prefetch_bucket_size", _PREFETCH)) * float(size)
     bucket = engine.zero["reduce_bucket_size"] * size
     own, summed = part * size, part * engine.sum_bytes
-    wide = max(size, engine.reduce_bytes, engine.sum_bytes)
-    reducing = bucket + 2 * engine.zero["reduce_bucket_size"] * wide
+    sent = engine.reduce_bytes if engine.reduce_bytes > size else 0
+    # a bucket is put in order of processes, and reduced into another; each step is a copy where it is widened
+    steps = size + (2 * sent if sent else max(size, engine.sum_bytes))
+    reducing = bucket + engine.zero["reduce_bucket_size"] * steps
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
     if engine.offload != "none":
         states = part * (12 + 4 + _average(engine))
@@ -201,7 +203,6 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
     widened = 4 * part if engine.sum_bytes < 4 else 0.0
     return [
         Memory(own + gathered + model.buffer_bytes, summed, optimizer, bucket + arriving, live),
-        # a bucket is put in order of processes, and reduced into another
         Memory(own + small * size + model.buffer_bytes, summed, optimizer, reducing, 0),
         Memory(own + small * size + model.buffer_bytes, summed, optimizer, bucket + summed + widened, 0),
     ]
