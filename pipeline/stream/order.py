@@ -4,7 +4,8 @@ The shards, shuffled once, are cut into *lanes* of equal numbers of samples. A p
 consecutive ones; runs go through the lanes in turn, so that a batch holds samples from everywhere, while a node that
 always takes the same part of the batch reads few lanes. Each epoch the shards of a lane are shuffled anew and cut into
 *blocks* of about `block_samples`; the samples of a block are shuffled among themselves. What must be kept at hand is a
-block a lane, and going on at any position costs the same.
+block a lane, and going on at any position costs the same. Where an epoch shows one sample of each video, the order is
+one of videos, and `ReadPlan` draws the sample.
 """
 
 import hashlib

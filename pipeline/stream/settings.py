@@ -51,10 +51,11 @@ class DataSettings(Settings):
     """What an epoch of training shows of a video: `all` of its samples, or `1` of them, drawn anew by seed, epoch and
     video (G-AVT thesis, section 4.3: a random frame a video). With `1` an epoch has as many samples as there are
     videos; where shards hold 17 samples of each, a remote set's cache downloads all of them for the one that is shown,
-    unless with `data.cache.gigabytes=0` each is asked for by itself. Validation always shows all. Shards must be
-    `gavt prepare`'s: tars that others wrote don't say which samples are of one video."""
+    unless with `data.cache.gigabytes=0` each is asked for by itself. Validation always shows all. A video is a row of
+    the list that `gavt prepare` went through; tars that others wrote don't say which samples are of one."""
     block_samples: int = Field(default=24_000, gt=0)
-    """Stored samples are shuffled among about this many; a lane of a remote set keeps that much in the cache."""
+    """Samples are shuffled among about this many, counted as they are stored; a lane of a remote set keeps that much in
+    the cache."""
     lanes: int = Field(default=8, gt=0)
     """Places of an epoch that are read side by side. Not fewer than nodes, or several nodes fetch the same shards; sets
     of fewer than `lanes` · `block_samples` samples have fewer."""

@@ -122,7 +122,7 @@ class ShardSet:
         """
         if self._videos is None:
             where = "tars that others wrote don't say" if self.is_foreign else "its dataset.json doesn't say"
-            again = "" if self.is_foreign else f", or remove it and run gavt prepare --out {self.url} again"
+            again = "" if self.is_foreign else f", or remove that file and run gavt prepare --out {self.url} again"
             raise ShardSetError(
                 f"{self.url}: expected to know which samples are of one video, for samples_per_video = 1, but {where}; "
                 f"set data.samples_per_video=all{again}"

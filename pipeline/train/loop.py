@@ -200,7 +200,8 @@ class _Training:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
-        few = self.mismatches.add(sums, settings.batch_size, last=step + 1 == settings.steps)
+        whole = self.checkpoint is None and step + 1 == settings.steps
+        few = self.mismatches.add(sums, settings.batch_size, whole)
         if few is not None:
             self.log.event("unpaired", step=step + 1, reason=few)
         if sums.applied:

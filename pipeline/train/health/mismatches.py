@@ -27,8 +27,11 @@ class Mismatches:
     mismatches: float = 0.0
     left_out: float = 0.0
 
-    def add(self, sums: StepSums, samples: int, last: bool) -> str | None:
+    def add(self, sums: StepSums, samples: int, whole: bool) -> str | None:
         """Count a step.
+
+        Args:
+            whole: that was the whole run, since it is so short.
 
         Returns:
             A sentence, once, where many samples have no partner.
@@ -40,9 +43,11 @@ class Mismatches:
         self.samples += samples
         self.mismatches += sums.mismatches
         self.left_out += sums.left_out
-        if judged or (self.samples < _JUDGED_AFTER and not last):
+        enough = self.samples >= _JUDGED_AFTER
+        if judged or not (enough or whole):
             return None
-        if not self.mismatches:
+        # of few samples, coins may fall on one side
+        if not self.mismatches and (enough or self.left_out == self.samples):
             raise RunError(_sentence("data.train", f"the first {self.samples} samples", self.task))
         if self.left_out <= _MANY * self.samples:
             return None
@@ -57,7 +62,7 @@ def check_validation(loader: Loader | None, settings: ExperimentSettings) -> Non
     mostly.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: one of the two is missing.
     """
     if loader is None:
         return
@@ -70,9 +75,12 @@ def check_validation(loader: Loader | None, settings: ExperimentSettings) -> Non
         if 0 < mismatches < pairs:
             return
     which = f"its {'first ' if samples < len(loader.plan) else ''}{samples} sample{'s' * (samples > 1)}"
-    if mismatches:
-        raise SettingsError(f"data.validation: expected a match among {which}, found {pairs} mismatches and no other")
-    raise SettingsError(_sentence("data.validation", which, settings.task))
+    if not pairs:
+        raise SettingsError(_sentence("data.validation", which, settings.task))
+    raise SettingsError(
+        f"data.validation: expected matches and mismatches among {which}, found {pairs} "
+        f"{'mismatches' if mismatches else 'matches'} alone; take more samples"
+    )
 
 
 def _sentence(setting: str, which: str, task: MmaSettings) -> str:

@@ -10,6 +10,9 @@ from jobs.train_line import TrainLine
 from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.settings import MmaSettings
+from pipeline.train.health.mismatches import Mismatches
+from pipeline.train.health.step_flags import StepSums
 from pipeline.train.loop import train
 from tiny_shards import write_shard_set
 
@@ -50,6 +53,21 @@ def test_data_without_any_mismatch_is_no_success_but_refused(command, group, set
     assert not (tmp_path / "checkpoints").exists()  # so the same folder may be used with other data
     with pytest.raises(RunError, match="none among the first 16 samples"):
         run_here(command, group, tmp_path / "short", *words, "train.steps=1")
+
+
+def step_sums(pairs: float, mismatches: float, left_out: float) -> StepSums:
+    return StepSums(0.7 * pairs, 0, 0, pairs, mismatches, left_out, 0, True, 0, False, True, (1.0,))
+
+
+def test_a_few_samples_whose_coins_all_say_match_are_no_reason_to_refuse():
+    assert Mismatches(MmaSettings()).add(step_sums(4, 0, 0), 4, whole=True) is None
+    assert Mismatches(MmaSettings()).add(step_sums(0, 0, 4), 4, whole=False) is None  # the last steps of a longer run
+    with pytest.raises(RunError, match="none among the first 4 samples"):
+        Mismatches(MmaSettings()).add(step_sums(0, 0, 4), 4, whole=True)
+    seen = Mismatches(MmaSettings())
+    seen.add(step_sums(250, 0, 5), 255, whole=False)
+    with pytest.raises(RunError, match="none among the first 256 samples"):
+        seen.add(step_sums(1, 0, 0), 1, whole=False)
 
 
 @pytest.mark.parametrize("name", ["one video", "one label", "one sample"])
