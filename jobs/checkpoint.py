@@ -23,10 +23,13 @@ def checkpoint() -> None:
 
 @app.command("ls")
 def ls(place: Place, as_json: JsonFlag = False) -> None:
-    """The checkpoints of a run: step, time, size, what saved them, whole, torn or with a damaged manifest."""
-    from pipeline.train.checkpoints.listing import list_checkpoints
+    """The checkpoints of a run: step, time, size, what saved them; whole, torn or damaged; which one `latest` names,
+    and from which one a run would go on where that is another."""
+    from pipeline.train.checkpoints.listing import latest_name, list_checkpoints
 
-    rows = [_row(listed) for listed in list_checkpoints(place)]
+    found = list_checkpoints(place)
+    goes_on = next((listed.url for listed in reversed(found) if listed.whole), None)
+    rows = [_row(listed, listed.url == goes_on) for listed in found]
     table = Table("step", "saved (UTC)", "size", "processes", "ZeRO", "precision", "state", box=None, pad_edge=False)
     for column in (0, 2, 3, 4):
         table.columns[column].justify = "right"
@@ -34,10 +37,14 @@ def ls(place: Place, as_json: JsonFlag = False) -> None:
         told = ("step", "saved", "size", "world_size", "zero_stage", "precision")
         words = ["–" if row[name] is None else str(row[name]) for name in told]
         state = row["state"] + (", latest" if row["latest"] else "")
+        state += ", a run goes on from here" if row["resume"] and not row["latest"] else ""
         table.add_row(*words, state, style=None if row["whole"] else "dim")
-    console(as_json).print(table)
+    screen, latest = console(as_json), latest_name(place)
+    screen.print(table)
+    if latest is not None and not any(row["latest"] for row in rows):
+        screen.print(f"{place}: latest names {latest or 'nothing'}, which is not there", style="yellow", soft_wrap=True)
     if as_json:
-        print_json({"checkpoints": rows})
+        print_json({"checkpoints": rows, "latest": latest})
 
 
 @app.command("verify")
@@ -109,7 +116,7 @@ def export(
         print_json(asdict(result))
 
 
-def _row(listed: "Listed") -> dict[str, Any]:
+def _row(listed: "Listed", resume: bool) -> dict[str, Any]:
     manifest = listed.checkpoint.manifest if listed.checkpoint is not None else {}
     saved = manifest.get("time")
     step = listed.url.rstrip("/").rpartition("/")[2].removeprefix("step-")
@@ -123,14 +130,15 @@ def _row(listed: "Listed") -> dict[str, Any]:
         "world_size": manifest.get("world_size"),
         "zero_stage": manifest.get("zero_stage"),
         "precision": manifest.get("precision"),
-        "whole": listed.checkpoint is not None and listed.damage is None,
+        "whole": listed.whole,
         "state": _state(listed),
         "latest": listed.latest,
+        "resume": resume,
     }
 
 
 def _state(listed: "Listed") -> str:
-    if listed.damage is not None:
+    if listed.damage is not None or listed.lacking is not None:
         return "damaged: never resumed from"
     return "whole" if listed.checkpoint is not None else "torn: never resumed from"
 

@@ -19,6 +19,8 @@ class Listed:
         checkpoint: None for a save that never finished, from which nothing is ever read, and where the manifest can't
             be read.
         damage: what is wrong with the manifest; None for nothing.
+        lacking: the first file that is missing or of another size than was saved, as a sentence; None for none.
+            Whether their content is what was saved, `find.problems` says.
     """
 
     url: str
@@ -26,6 +28,21 @@ class Listed:
     latest: bool
     checkpoint: Checkpoint | None
     damage: str | None = None
+    lacking: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether a run could go on from it, as far as is known without reading its files."""
+        return self.checkpoint is not None and self.damage is None and self.lacking is None
+
+
+def latest_name(url: str) -> str | None:
+    """What the file `latest` of a run folder, or of a folder of checkpoints, names; None where there is none."""
+    for folder in (storage.join(url, "checkpoints"), url):
+        latest = storage.join(folder, LATEST)
+        if storage.exists(latest):
+            return storage.read_text(latest).strip()
+    return None
 
 
 def list_checkpoints(url: str) -> list[Listed]:
@@ -36,28 +53,43 @@ def list_checkpoints(url: str) -> list[Listed]:
         CheckpointError: none there.
     """
     for folder in (storage.join(url, "checkpoints"), url):
-        sizes: dict[str, int] = {}
-        for file in storage.list_files(folder):
-            name, _, rest = storage.name_below(folder, file).partition("/")
-            if name.startswith("step-") and rest:
-                sizes[name] = sizes.get(name, 0) + file.size
+        sizes: dict[str, dict[str, int]] = {}
+        for name, size in _files_below(folder):
+            step, _, rest = name.partition("/")
+            if step.startswith("step-") and rest:
+                sizes.setdefault(step, {})[rest] = size
         if sizes:
-            latest = storage.join(folder, LATEST)
-            newest = storage.read_text(latest).strip() if storage.exists(latest) else None
+            newest = latest_name(folder)
             urls = {storage.join(folder, name): name == newest for name in sorted(sizes)}
             return _listed(urls, [sizes[name] for name in sorted(sizes)])
     if storage.exists(storage.join(url, MANIFEST)):
-        return _listed({url: False}, [sum(file.size for file in storage.list_files(url))])
+        return _listed({url: False}, [dict(_files_below(url))])
     raise CheckpointError(f"{url}: expected a run folder or a checkpoint, found none")
 
 
-def _listed(urls: dict[str, bool], sizes: list[int]) -> list[Listed]:
-    """What is in folders, of which one may be the latest; many manifests are read at a time."""
+def _files_below(folder: str) -> list[tuple[str, int]]:
+    """Name below the folder, and size, of each file in it."""
+    return [(storage.name_below(folder, file), file.size) for file in storage.list_files(folder)]
+
+
+def _listed(urls: dict[str, bool], sizes: list[dict[str, int]]) -> list[Listed]:
+    """What is in folders with files of these sizes, of which one may be the latest; many manifests are read at a
+    time."""
     manifests = storage.read_each(storage.join(url, MANIFEST) for url in urls)
-    return [
-        Listed(url, size, latest, *_checkpoint(url, content))
-        for (url, latest), size, content in zip(urls.items(), sizes, manifests, strict=True)
-    ]
+    listed = []
+    for (url, latest), files, content in zip(urls.items(), sizes, manifests, strict=True):
+        checkpoint, damage = _checkpoint(url, content)
+        lacking = None if checkpoint is None else _lacking(checkpoint, files)
+        listed.append(Listed(url, sum(files.values()), latest, checkpoint, damage, lacking))
+    return listed
+
+
+def _lacking(checkpoint: Checkpoint, sizes: dict[str, int]) -> str | None:
+    for entry in checkpoint.manifest["files"]:
+        file, size = storage.join(checkpoint.url, entry["name"]), sizes.get(entry["name"])
+        if size != entry["bytes"]:
+            return f"{file}: missing from its checkpoint" if size is None else damaged(file)
+    return None
 
 
 def _checkpoint(url: str, content: bytes | StorageError) -> tuple[Checkpoint | None, str | None]:

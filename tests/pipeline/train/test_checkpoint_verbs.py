@@ -73,6 +73,25 @@ def test_ls_tells_whole_and_torn_checkpoints(run, capsys):
     )
 
 
+def test_ls_marks_the_latest_and_the_one_from_which_a_run_would_go_on(run, capsys):
+    def marks():
+        rows = answer(capsys, "ls", run)["checkpoints"]
+        return [(row["step"], row["latest"], row["resume"], row["state"]) for row in rows]
+
+    whole, damaged = "whole", "damaged: never resumed from"
+    assert marks() == [(8, False, False, whole), (12, True, True, whole)]
+    assert "goes on from here" not in gavt(capsys, "ls", run).out
+    model = run / "checkpoints/step-0000000012/model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+    assert marks() == [(8, False, True, whole), (12, True, False, damaged)]
+    said = gavt(capsys, "ls", run).out
+    assert "whole, a run goes on from here" in said
+    assert "damaged: never resumed from, latest" in said
+    shutil.rmtree(run / "checkpoints/step-0000000012")
+    assert marks() == [(8, False, True, whole)]
+    assert f"{run}: latest names step-0000000012, which is not there" in gavt(capsys, "ls", run).out
+
+
 def test_verify_of_torn_checkpoints_alone_is_no_success(run, capsys):
     for manifest in run.glob("checkpoints/step-*/manifest.json"):
         manifest.unlink()
