@@ -61,6 +61,14 @@ def test_a_secret_is_gone_whatever_surrounds_it(password: str, value: str, name:
     assert "QQ" not in mask_urls(f"can't read {url.split('&' + path)[0] if path else url}: gone")
 
 
+def test_urls_in_messages_are_masked_between_quotes_and_with_quotes_in_them() -> None:
+    assert (
+        mask_urls("found 'http://me:it's@h/a', or http://h/?key=b c")
+        == "found 'http://***@h/a', or http://h/?key=*** c"
+    )
+    assert mask_urls('{"a": "http://me:pass@h/a", "b": "c@d"}') == '{"a": "http://***@h/a", "b": "c@d"}'
+
+
 def test_values_that_are_called_like_secrets_are_masked() -> None:
     assert mask_value("password", "x") == mask_value("Authorization", "x") == mask_value("Cookie", "x") == "***"
     assert mask_value("proxy", "socks5://u:p@h:1") == "socks5://***@h:1"

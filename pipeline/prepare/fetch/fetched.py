@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from cluster.errors import StorageError, UserError
-from cluster.masking import mask_urls
+from cluster.masking import mask_url, mask_urls
 from cluster.os_errors import why
 from cluster.pace import Pace
 from pipeline.errors import MediaError
@@ -160,7 +160,9 @@ class _Downloads:
         try:
             return Fetched(row, self._places[row.source].result())
         except MediaError as error:
-            return Fetched(row, None, MediaError(error.reason, mask_urls(str(error))))
+            # as a whole first: spaces and quotes in it are where a URL in a text ends
+            said = str(error).replace(row.source, mask_url(row.source))
+            return Fetched(row, None, MediaError(error.reason, mask_urls(said)))
         except UserError:
             raise  # not this row's fault
         except OSError as error:

@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 
-import av
 from pydantic import ValidationError
 
 from pipeline.prepare.inspect.choose import Chosen
@@ -52,8 +51,8 @@ def _size_of(picture: bytes, is_clip: bool) -> tuple[int, int] | None:
         if not is_clip:
             with open_picture(picture) as image:
                 return image.size
-        with open_container(io.BytesIO(picture), format="mp4") as container:
+        with errors_are_damage(), open_container(io.BytesIO(picture), format="mp4") as container:
             video = container.streams.video[0]
             return int(video.width), int(video.height)
-    except (ValueError, av.FFmpegError, IndexError):
+    except ValueError:
         return None

@@ -2,13 +2,22 @@
 
 import struct
 import zlib
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from cluster.errors import StorageError
+from pipeline.prepare.inspect.cards import make_card
+from pipeline.prepare.inspect.choose import Chosen
+from pipeline.prepare.inspect.facts import Facts, read_facts
+from pipeline.prepare.inspect.verify_sample import problems_of
+from pipeline.prepare.shard import SampleEntry
+from pipeline.samples.clip import ClipEncoder
 from pipeline.samples.damage import errors_are_damage
 from pipeline.samples.flac import encode_flac
+from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.decode import DecodeSpec, decode_sample
 from pipeline.stream.foreign.sample import read_foreign
 from pipeline.stream.members import Sample
@@ -46,3 +55,27 @@ def test_a_decoder_that_raises_what_nobody_expects_says_that_the_sample_is_bad(m
     monkeypatch.setattr("pipeline.stream.decode.square_of_image", fail)
     with pytest.raises(ValueError, match=r"error: unpack requires a buffer of 4 bytes"):
         decode_sample(sample, DecodeSpec(1, 32, None, 8000, 4000, 1))
+
+
+def test_a_clip_of_a_codec_that_nobody_knows_has_no_size_and_a_problem() -> None:
+    encoder = ClipEncoder(32, 32, Fraction(5), 28)
+    encoder.add(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8)))
+    clip = encoder.finish().replace(b"avc1", b"zzzz")
+    metadata = SampleMetadata(
+        layout="clip",
+        video="v",
+        source="v",
+        frame_times_s=[0.0],
+        fps=5.0,
+        audio_start_s=0.0,
+        audio_rate_hz=8000,
+        audio_samples=1600,
+    )
+    sound = encode_flac(np.zeros((1, 1600), np.int16), 8000)
+    sample = tar_of({"k.json": metadata.model_dump_json().encode(), "k.mp4": clip, "k.flac": sound})[:-1024]
+    entry = SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)
+    facts = read_facts(Chosen("a.tar", entry), sample)
+    assert isinstance(facts, Facts)
+    assert facts.size is None
+    assert make_card(Chosen("a.tar", entry), sample).problem
+    assert list(problems_of(sample, entry, None))
