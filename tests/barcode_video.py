@@ -1,7 +1,7 @@
 """Videos whose frames carry their own number as a bar code and whose audio clicks at known times."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,8 +60,12 @@ def write_video(
     pixel_aspect: Fraction | None = None,
     container_options: dict[str, str] | None = None,
     frames_per_second_clock: bool = False,
+    first_number: int = 0,
+    coded_as: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]] = lambda picture: picture,
 ) -> Path:
     """Write a video with a frame a number, in `fps` frames a second, or at `frame_times` (ticks of 1/1000 s).
+
+    `coded_as` makes of each picture [H, W, 3] the one that is stored.
 
     The encoder's clock counts milliseconds, or frames, which AVI needs, where every tick is a frame.
     """
@@ -75,7 +79,8 @@ def write_video(
             if codec == "libx264":  # whose macroblock tree writes other bytes now and then, see pipeline.samples.clip
                 chosen["x264-params"] += ":mbtree=0"
             video = container.add_stream(codec, rate=fps, options=chosen)
-            video.width, video.height, video.pix_fmt, video.gop_size = *size, "yuv420p", gop
+            height, width = coded_as(barcode(0, *size)).shape[:2]
+            video.width, video.height, video.pix_fmt, video.gop_size = width, height, "yuv420p", gop
             video.codec_context.time_base = Fraction(1, fps if frames_per_second_clock else 1000)
             if pixel_aspect is not None:
                 video.codec_context.sample_aspect_ratio = pixel_aspect
@@ -83,9 +88,12 @@ def write_video(
                 video.set_display_rotation(rotation)
         if audio_codec is not None:
             sound = container.add_stream(audio_codec, rate=rate_hz, layout="mono")
+            if audio_codec == "wmav2":  # has no default
+                sound.bit_rate = 96000
         if video is not None:
             for number, tick in enumerate(ticks):
-                frame = av.VideoFrame.from_ndarray(barcode(number, *size), format="rgb24")
+                picture = coded_as(barcode(first_number + number, *size))
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 frame.pts, frame.time_base = tick + round(start_s * 1000), Fraction(1, 1000)
                 if frames_per_second_clock:
                     frame.pts, frame.time_base = number, Fraction(1, fps)
@@ -94,7 +102,7 @@ def write_video(
         if sound is not None:
             piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout="mono")
             piece.sample_rate, piece.pts, piece.time_base = RATE_HZ, round(start_s * RATE_HZ), Fraction(1, RATE_HZ)
-            kind = "fltp" if audio_codec in ("aac", "libmp3lame") else "s16"
+            kind = "fltp" if audio_codec in ("aac", "libmp3lame", "wmav2") else "s16"
             resampler = av.AudioResampler(kind, "mono", rate_hz, frame_size=sound.frame_size)
             for item in (piece, None):
                 for part in resampler.resample(item):
@@ -118,4 +126,8 @@ def _fast(codec: str, gop: int) -> dict[str, str]:
         "libsvtav1": {"preset": "8", "crf": "12", "svtav1-params": f"keyint={gop}"},
         "mpeg4": {"b": "3M", "bf": "2"},
         "mpeg2video": {"b": "4M"},
+        "mpeg1video": {"b": "4M"},
+        "h263": {"b": "3M"},
+        "wmv2": {"b": "3M"},
+        "msmpeg4": {"b": "3M"},
     }.get(codec, {})

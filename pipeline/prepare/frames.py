@@ -55,7 +55,7 @@ def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tupl
         by_decord: list[tuple[int, av.VideoFrame]] = []
         look: Look | None = None
         # PyAV has to decode the first picture for its look, so a picture alone stays its own
-        if len(run.packets) > 1 and run.begins_whole:
+        if len(run.packets) > 1 and not run.refresh:
             look = look_at(video, run)
             if look is not None and decord_is_sure(video, run, look):
                 by_decord = decode_with_decord(video, run)

@@ -22,13 +22,13 @@ class Run:
 
     Attributes:
         packets: everything that the wanted frames depend on, and nothing behind them.
-        begins_whole: whether the first packet is a whole picture; pictures of a gradual refresh are it only later.
+        refresh: how many packets at the beginning aren't whole pictures yet, but replace one bit by bit.
         starts: how many start points are among the packets.
         wanted: wanted time (s on the container's clock) → presentation time (ticks) of the frame displayed then.
     """
 
     packets: list[av.Packet]
-    begins_whole: bool = True
+    refresh: int = 0
     starts: int = 1
     wanted: dict[Fraction, int] = field(default_factory=dict)
 
@@ -124,9 +124,9 @@ class _Passage:
     def run(self, place: _Place, shorter: Run | None) -> Run:
         """The run that ends at a place, with the wanted times of a shorter one from the same start point."""
         packets = self.packets[place.first : place.last + 1]
-        begins_whole = self._starts.is_whole_picture(place.first)
+        refresh = self._starts.refresh_of(place.first)
         starts = self._starts.starts_in(place.first, place.last)
-        return Run(packets, begins_whole, starts, shorter.wanted if shorter is not None else {})
+        return Run(packets, refresh, starts, shorter.wanted if shorter is not None else {})
 
     def breaks_off(self, tick: int, place: _Place) -> bool:
         """Whether the file ends with the frame at `place`, long before `tick`."""

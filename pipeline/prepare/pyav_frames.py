@@ -11,6 +11,9 @@ from pipeline.prepare.video_file import VideoFile
 from pipeline.samples.upright import Display, display_of
 
 
+_MISSING = "Missing reference picture"  # FFmpeg's words
+
+
 @dataclass(frozen=True)
 class Look:
     """What a frame looks like before it is made upright.
@@ -43,17 +46,17 @@ def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.Video
     by that one.
     """
     most_behind = int(2 * video.frame_s / video.tick_s)
-    for target, frame in _displayed(video, run.packets, sorted(set(run.wanted.values()))):
+    for target, frame in _displayed(video, run, sorted(set(run.wanted.values()))):
         yield target, frame if frame is not None and (frame.pts or 0) >= target - most_behind else None
 
 
 def _displayed(
-    video: VideoFile, packets: Sequence[av.Packet], wanted: Sequence[int]
+    video: VideoFile, run: Run, wanted: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(wanted tick, frame displayed then) in order; None where none was decoded, or a damaged one."""
     waiting = list(wanted)
     shown: av.VideoFrame | None = None
-    for frame in _decoded(video, packets):
+    for frame in _decoded(video, run.packets, run.refresh):
         if frame.pts is None:
             continue
         while waiting and waiting[0] < frame.pts:
@@ -63,13 +66,13 @@ def _displayed(
         yield tick, shown
 
 
-def _decoded(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.VideoFrame]:
+def _decoded(video: VideoFile, packets: Sequence[av.Packet], refresh: int = 0) -> Iterator[av.VideoFrame]:
     """Frames of the packets in order of presentation, up to the first error.
 
     FFmpeg patches damaged pictures and goes on with them, and only its log says so. What is decoded later may build on
-    them.
+    them. Only in the first `refresh` packets pictures may refer to what isn't there.
     """
-    frames = _until_error(video, packets)
+    frames = _until_error(video, packets, refresh)
     if not video.has_no_times:
         yield from frames
         return
@@ -79,12 +82,12 @@ def _decoded(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.Vide
         yield frame
 
 
-def _until_error(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.VideoFrame]:
+def _until_error(video: VideoFile, packets: Sequence[av.Packet], refresh: int) -> Iterator[av.VideoFrame]:
     codec = video.video.codec_context
     codec.flush_buffers()
     spoilt: int | None = None
     with _counting_errors():
-        for packet in packets:
+        for number, packet in enumerate(packets):
             video.pixel_aspects.see(packet)
             before, _ = av.logging.get_last_error()
             try:
@@ -93,7 +96,8 @@ def _until_error(video: VideoFile, packets: Sequence[av.Packet]) -> Iterator[av.
                 frames = []
                 failed = True
             else:
-                failed = av.logging.get_last_error()[0] > before
+                count, said = av.logging.get_last_error()
+                failed = count > before and not (number < refresh and said is not None and _MISSING in said[2])
             if failed:
                 spoilt = presentation_time(packet)
                 yield from (frame for frame in frames if frame.pts != spoilt)

@@ -40,7 +40,7 @@ def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
     if any(packet.has_sidedata("new_extradata") for packet in run.packets):
         return False
     times: list[int] = [packet.pts for packet in run.packets if packet.pts is not None]
-    if not run.begins_whole or run.starts != 1 or len(set(times)) != len(times) or times[0] != min(times):
+    if run.refresh or run.starts != 1 or len(set(times)) != len(times) or times[0] != min(times):
         return False
     frame_bytes = int(video.video.width) * int(video.video.height) * 3
     # where its reader's thread is slower than its decoder's, decord holds all frames of the run: 1.6 GB were seen

@@ -8,7 +8,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 import av
 
@@ -87,8 +87,13 @@ class ClipFrames:
         for packet in self._packets:
             starts.add(packet, packet.pts or 0)
         places = {packet.pts: number for number, packet in enumerate(self._packets) if not packet.is_discard}
-        self._pts = sorted(places)
-        self._starts = [starts.start_for(places[pts], pts) for pts in self._pts]
+        # not from a gradual refresh: a decoder that tells of damage complains there
+        begins = {pts: starts.start_for(places[pts], pts, gradual=False) for pts in sorted(places)}
+        # first pictures that refer to what was cut off are none
+        self._pts = list(dropwhile(lambda pts: begins[pts] is None, begins))
+        if not self._pts:
+            raise ValueError(f"expected {kind} with a keyframe, found none in it")
+        self._starts = [begins[pts] for pts in self._pts]
         self._aspects = PixelAspects(stream)
         self.times_s = [float(pts * tick - zero) for pts in self._pts]
         last = max(shown, key=lambda packet: packet.pts)

@@ -12,6 +12,7 @@ from pipeline.samples.clip_frames import open_media, zero_of
 from pipeline.samples.flac import check_length, read_header
 from pipeline.samples.sound_frames import FILTER_S, SoundFrames, SoundPart, as_int16, at_rate
 
+_MOST_BACK_S = 0.2  # sound over other sound: the file's clock starts again
 _MOST_MISSING_S = 10  # longer holes are wrong times; silence in their place could fill the memory
 
 
@@ -107,9 +108,9 @@ def decode_sound(content: bytes, kind: str, channels: int) -> Sound:
             expected_s = frames.end_s
             if frame.pts is not None and expected_s is not None:
                 missing_s = frame.pts * tick_s - expected_s
-                if abs(missing_s) > _MOST_MISSING_S:
+                if not -_MOST_BACK_S <= missing_s <= _MOST_MISSING_S:
                     raise ValueError(
-                        f"expected whole {kind}, found sound {float(missing_s):.0f} s from where it belongs"
+                        f"expected whole {kind}, found sound {float(missing_s):.1f} s from where it belongs"
                     )
             frames.add(frame)
     except (av.FFmpegError, IndexError) as error:  # IndexError: a track that appears in the middle of a damaged file

@@ -72,13 +72,22 @@ class StartPoints:
             if self._name is None:
                 self._unsure[number] = packet
 
-    def start_for(self, number: int, time: int) -> int | None:
+    def start_for(self, number: int, time: int, *, gradual: bool = True) -> int | None:
         """Number of the last packet from which packet `number`, displayed at `time`, can be decoded; None if there is
-        none."""
+        none.
+
+        Args:
+            gradual: whether it may begin a gradual refresh.
+        """
         for whole in reversed(self._wholes):
-            if whole.number <= number and whole.time <= time and self._is_sure(whole.start):
+            fits = whole.number <= number and whole.time <= time and (gradual or whole.number == whole.start)
+            if fits and self._is_sure(whole.start):
                 return whole.start
         return None
+
+    def refresh_of(self, start: int) -> int:
+        """How many packets from a start point on aren't whole pictures yet."""
+        return next((whole.number - start for whole in self._wholes if whole.start == start), 0)
 
     def starts_in(self, first: int, last: int) -> int:
         """How many packets from `first` to `last` pictures can be decoded from."""

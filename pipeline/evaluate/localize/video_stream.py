@@ -43,7 +43,8 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
     left out, and what refers to pictures before the file's first; pictures come in the order of presentation, those
     without a time not at all."""
     streams: list[av.VideoStream | av.AudioStream] = [video.video, video.audio] if sound else [video.video]
-    video.video.codec_context.thread_count = 0  # one video at a time: use the cores there are
+    if not video.video.codec_context.is_open:  # one that was tried on a first picture keeps its one thread
+        video.video.codec_context.thread_count = 0  # one video at a time: use the cores there are
     video.seek(min(int(video.video.start_time or 0), 0))  # opening may have looked for the end
     starts = StartPoints(video.video.codec_context)
     begun = False
