@@ -11,6 +11,7 @@ import av
 
 from pipeline.prepare.track_extent import packets_of
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.bitstream import is_shown
 from pipeline.samples.start_points import StartPoints
 
 _MOST_REORDERED = 17  # H.264 and H.265 hold back at most 16 frames
@@ -100,6 +101,7 @@ class _Passage:
     def __init__(self, video: VideoFile) -> None:
         self.packets: list[av.Packet] = []
         self._video = video
+        self._codec = video.video.codec_context.name
         self._source = timed_packets(video)
         self._starts = StartPoints(video.video.codec_context)
         self._times: list[int] = []
@@ -151,7 +153,7 @@ class _Passage:
             if packet is None:
                 return True
             time, number = presentation_time(packet) or 0, len(self.packets)
-            if _is_shown(packet):
+            if is_shown(packet, self._codec):
                 bisect.insort(self._shown, (time, number))
             self._starts.add(packet, time)
             bisect.insort(self._times, time)
@@ -167,10 +169,3 @@ def timed_packets(video: VideoFile) -> Iterator[av.Packet]:
             packet.pts = None
         if packet.size and presentation_time(packet) is not None:
             yield packet
-
-
-def _is_shown(packet: av.Packet) -> bool:
-    if packet.is_discard:  # outside the edit list
-        return False
-    # VP8 puts hidden reference frames into packets of their own; bit 4 of the first byte is its show_frame flag
-    return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)

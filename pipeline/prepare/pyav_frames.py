@@ -10,7 +10,6 @@ from pipeline.prepare.packets import Run, presentation_time
 from pipeline.prepare.video_file import VideoFile
 from pipeline.samples.upright import Display, display_of
 
-
 _MISSING = "Missing reference picture"  # FFmpeg's words
 
 
@@ -50,9 +49,7 @@ def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.Video
         yield target, frame if frame is not None and (frame.pts or 0) >= target - most_behind else None
 
 
-def _displayed(
-    video: VideoFile, run: Run, wanted: Sequence[int]
-) -> Iterator[tuple[int, av.VideoFrame | None]]:
+def _displayed(video: VideoFile, run: Run, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(wanted tick, frame displayed then) in order; None where none was decoded, or a damaged one."""
     waiting = list(wanted)
     shown: av.VideoFrame | None = None

@@ -94,6 +94,14 @@ def is_slice(kind: int, codec: str) -> bool:
     return kind < 32 if codec == "hevc" else kind < 12
 
 
+def is_shown(packet: av.Packet, codec: str) -> bool:
+    """Whether a packet's picture is displayed: not cut off by an edit list, nor a hidden reference of VP8."""
+    if packet.is_discard:
+        return False
+    # VP8 puts hidden reference frames into packets of their own; bit 4 of the first byte is its show_frame flag
+    return codec != "vp8" or bool(memoryview(packet)[0] & 0x10)
+
+
 class Bits:
     """Bits of a header, read one after the other; behind its end there are zeros."""
 

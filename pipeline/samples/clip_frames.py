@@ -12,6 +12,7 @@ from itertools import dropwhile, pairwise
 
 import av
 
+from pipeline.samples.bitstream import is_shown
 from pipeline.samples.clip import CHECKED
 from pipeline.samples.open_media import open_container
 from pipeline.samples.start_points import StartPoints
@@ -76,31 +77,42 @@ class ClipFrames:
             IndexError,
         ) as error:  # IndexError: a track that appears in the middle of a damaged file
             raise ValueError(f"expected {kind}: {error}") from error
-        shown = [packet for packet in self._packets if not packet.is_discard]
+        # AVI keeps no presentation times: its n-th frame is displayed at the n-th tick
+        self._counts = self._container.format.name == "avi"
+        for packet in self._packets if self._counts else ():
+            packet.pts = packet.dts
+        shown = [packet for packet in self._packets if is_shown(packet, self._context.name)]
         if not shown or any(packet.pts is None for packet in shown):
             raise ValueError(f"expected {kind} whose frames have presentation times, found {len(shown)} frames without")
         times = [packet.dts for packet in self._packets if packet.dts is not None]
         if any(later < earlier for earlier, later in pairwise(times)) or len({p.pts for p in shown}) < len(shown):
             raise ValueError(f"expected {kind} with one clock, found times in it that start again")
-        tick, zero = stream.time_base, zero_of(self._container)
-        starts = StartPoints(self._context)
-        for packet in self._packets:
-            starts.add(packet, packet.pts or 0)
-        places = {packet.pts: number for number, packet in enumerate(self._packets) if not packet.is_discard}
-        # not from a gradual refresh: a decoder that tells of damage complains there
-        begins = {pts: starts.start_for(places[pts], pts, gradual=False) for pts in sorted(places)}
+        self._aspects = PixelAspects(stream)
+        begins = self._find_starts()
         # first pictures that refer to what was cut off are none
         self._pts = list(dropwhile(lambda pts: begins[pts] is None, begins))
         if not self._pts:
             raise ValueError(f"expected {kind} with a keyframe, found none in it")
         self._starts = [begins[pts] for pts in self._pts]
-        self._aspects = PixelAspects(stream)
+        tick, zero = stream.time_base, zero_of(self._container)
         self.times_s = [float(pts * tick - zero) for pts in self._pts]
         last = max(shown, key=lambda packet: packet.pts)
         rate = stream.average_rate
         lasts = float(last.duration * tick) if last.duration else float(1 / rate) if rate else 0.0
         self.end_s = self.times_s[-1] + lasts
         self._next = 0
+
+    def _find_starts(self) -> dict[int, int | None]:
+        """Presentation time of each frame that is shown, in order → number of the packet from which it is decoded."""
+        starts = StartPoints(self._context)
+        for packet in self._packets:
+            starts.add(packet, packet.pts or 0)
+        shown = [(packet.pts, n) for n, packet in enumerate(self._packets) if is_shown(packet, self._context.name)]
+        if self._counts and self._context.has_b_frames:  # only counting from the first on tells when each is displayed
+            first = starts.start_for(0, self._packets[0].pts or 0, gradual=False)
+            return {pts: first for pts, _ in sorted(shown)}
+        # not from a gradual refresh: a decoder that tells of damage complains there
+        return {pts: starts.start_for(n, pts, gradual=False) for pts, n in sorted(shown)}
 
     def __len__(self) -> int:
         return len(self._pts)
@@ -143,6 +155,7 @@ class ClipFrames:
         """Frames from a packet on, in the order of presentation."""
         self._context.flush_buffers()
         self._next = start
+        ticks = (packet.pts for packet in self._packets[start:])
         for packet in [*self._packets[start:], None]:
             self._next += 1
             if packet is not None:
@@ -155,4 +168,6 @@ class ClipFrames:
                 self.decoded += 1
                 if frame.is_corrupt:
                     raise ValueError(f"expected a whole clip, found a damaged frame at {frame.time} s")
+                if self._counts:
+                    frame.pts = next(ticks)
                 yield frame

@@ -33,8 +33,8 @@ def run() -> list[Result]:
         folder = Path(name)
         videos = [write_youtube_like(folder / f"{seed}.mp4", seed) for seed in range(2)]
         return [
-            _compare("the recipe", videos, _prepare, lambda video: _recipe_by_ffmpeg(video, folder)),
-            _compare("every frame", videos, _read_all, _all_by_ffmpeg),
+            _compare("the recipe", videos, prepare_exactly, lambda video: _recipe_by_ffmpeg(video, folder)),
+            _compare("every frame", videos, read_every_frame, _all_by_ffmpeg),
         ]
 
 
@@ -51,7 +51,8 @@ def _compare(name: str, videos: list[Path], ours: Callable[[Path], None], theirs
     return Result(f"exact_mode, {name}", gavt / peer, "", LIMIT, gavt / peer <= LIMIT, words)
 
 
-def _prepare(video: Path) -> None:
+def prepare_exactly(video: Path) -> None:
+    """The recipe with exact frames."""
     prepared = prepare_video(VideoRow(video="video", source=str(video)), SETTINGS)
     if len(prepared.samples) != 17:
         raise RuntimeError(f"expected 17 samples of {video}, found {len(prepared.samples)}")
@@ -64,7 +65,8 @@ def _recipe_by_ffmpeg(video: Path, folder: Path) -> None:
     ffmpeg(*part, *pictures, str(folder / "%04d.jpg"), *audio, str(folder / "audio.flac"))
 
 
-def _read_all(video: Path) -> None:
+def read_every_frame(video: Path) -> None:
+    """Each frame of the range as an RGB array."""
     begin, length = RANGE_S
     times = [begin + Fraction(2 * number + 1, 2 * FPS) for number in range(length * FPS)]
     with open_video(str(video)) as opened:

@@ -1,7 +1,5 @@
 """Kinds of video whose container says what isn't so: made of ordinary ones by patching and joining their bytes."""
 
-import struct
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
-
 from barcode_kinds import CLICKS_S, FPS, SECONDS
+
 from barcode_video import RATE_HZ, clicks, write_video
+from media_patches import remux, set_matrix
 
 Pixels = npt.NDArray[np.uint8]
 SOUND = clicks(SECONDS, CLICKS_S)
@@ -28,23 +26,18 @@ class OddKind:
     Attributes:
         write: writes one into a folder.
         refused: whether nothing in it can be told to be right, so that it must be refused.
+        own_only: whether `gavt prepare` reads it, and foreign shards refuse it.
         usual: whether it is tested always.
     """
 
     name: str
     write: Callable[[Path], Path]
     refused: bool = False
+    own_only: bool = False
     usual: bool = False
 
     def __str__(self) -> str:
         return self.name
-
-
-def remux(out: Path, *words: str) -> Path:
-    """FFmpeg without decoding."""
-    begin = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y"]
-    subprocess.run([*begin, *words, "-c", "copy", str(out)], check=True, timeout=60)
-    return out
 
 
 def _plain(name: str, **how: Any) -> Callable[[Path], Path]:
@@ -112,20 +105,12 @@ def _joined(name: str, *sizes: tuple[int, int], **how: Any) -> Callable[[Path], 
 
 def _only_sound_starts_again(folder: Path) -> Path:
     one, other = (_part(folder / f"{begin}.ts", begin, begin + 4) for begin in (0, 4))
-    late = remux(folder / "late.ts", "-itsoffset", "4", "-i", str(other), "-i", str(other), "-map", "0:v", "-map", "1:a")
+    late = remux(
+        folder / "late.ts", "-itsoffset", "4", "-i", str(other), "-i", str(other), "-map", "0:v", "-map", "1:a"
+    )
     out = folder / "sound.ts"
     out.write_bytes(one.read_bytes() + late.read_bytes())
     return out
-
-
-def set_matrix(path: Path, a: float, b: float, c: float, d: float) -> Path:
-    """Write the display matrix of an MP4's first track, which is its picture."""
-    content = bytearray(path.read_bytes())
-    place = content.index(b"tkhd") + 4 + 40
-    numbers = [round(number * 65536) for number in (a, b, 0, c, d, 0, 0, 0)]
-    content[place : place + 36] = struct.pack(">9i", *numbers, 1 << 30)
-    path.write_bytes(content)
-    return path
 
 
 # display matrix, and how a picture has to be stored so that the matrix makes it upright
@@ -164,7 +149,9 @@ def _aspect_changes(folder: Path) -> Path:
 
 
 def _without_its_first_keyframe(folder: Path) -> Path:
-    path = write_video(folder / "whole.mp4", SECONDS, audio=SOUND, options={"x264-params": f"{_X264.format(30)}:bframes=0"})
+    path = write_video(
+        folder / "whole.mp4", SECONDS, audio=SOUND, options={"x264-params": f"{_X264.format(30)}:bframes=0"}
+    )
     out = folder / "beheaded.mp4"
     with av.open(str(path)) as source, av.open(str(out), "w") as target:
         copies = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
@@ -205,21 +192,29 @@ ODD_KINDS = [
     OddKind("H.265, all flagged, mp4", _all_flagged("f.mp4", codec="libx265")),
     OddKind("H.265, all flagged, mkv", _all_flagged("f.mkv", codec="libx265")),
     OddKind("MPEG-4, all flagged, mp4", _all_flagged("f.mp4", codec="mpeg4"), usual=True),
-    OddKind("MPEG-2, all flagged, mp4", _all_flagged("f.mp4", codec="mpeg2video", options={"bf": "2"}, frames_per_second_clock=True)),
+    OddKind(
+        "MPEG-2, all flagged, mp4",
+        _all_flagged("f.mp4", codec="mpeg2video", options={"bf": "2"}, frames_per_second_clock=True),
+    ),
     OddKind("MPEG-1, all flagged, mkv", _all_flagged("f.mkv", codec="mpeg1video", frames_per_second_clock=True)),
     OddKind("H.263, all flagged, mov", _all_flagged("f.mov", codec="h263", size=(352, 288))),
     OddKind("AV1, all flagged, mp4", _all_flagged("f.mp4", codec="libsvtav1")),
     OddKind("VP9, all flagged, mp4", _all_flagged("f.mp4", codec="libvpx-vp9")),
-    OddKind("WMV 8, all flagged, asf", _all_flagged("f.asf", codec="wmv2", audio_codec="wmav2"), usual=True),
+    OddKind(
+        "WMV 8, all flagged, asf", _all_flagged("f.asf", codec="wmv2", audio_codec="wmav2"), own_only=True, usual=True
+    ),
     OddKind("MS-MPEG-4, all flagged, mkv", _all_flagged("f.mkv", codec="msmpeg4")),
     OddKind("H.264, only the first flagged, mkv", _only_the_first_flagged),
     OddKind("MPEG-4, cut between keyframes, all flagged, mkv", _mpeg_4_cut_between_keyframes),
-    OddKind("clock starts again, H.264, ts", _joined("j.ts", SIZE, SIZE), usual=True),
-    OddKind("clock starts again twice, other sizes, ts", _joined("j.ts", SIZE, SMALL, SIZE)),
-    OddKind("clock starts again, MPEG-2, vob", _joined("j.vob", SIZE, SIZE, codec="mpeg2video", audio_codec="mp2", frames_per_second_clock=True)),
+    OddKind("clock starts again, H.264, ts", _joined("j.ts", SIZE, SIZE), own_only=True, usual=True),
+    OddKind("clock starts again twice, other sizes, ts", _joined("j.ts", SIZE, SMALL, SIZE), own_only=True),
+    OddKind(
+        "clock starts again, MPEG-2, vob",
+        _joined("j.vob", SIZE, SIZE, codec="mpeg2video", audio_codec="mp2", frames_per_second_clock=True),
+    ),
     OddKind("clock of the sound alone starts again, ts", _only_sound_starts_again, refused=True),
     *(OddKind(f"display matrix {name}, mp4", _mirrored(name), usual=name == "hflip") for name in MIRRORS),
-    OddKind("display matrix hflip, edit list, mp4", _mirrored("hflip", cut=True)),
+    OddKind("display matrix hflip, edit list, mp4", _mirrored("hflip", cut=True), own_only=True),
     OddKind("display matrix of zeros, mp4", _flat_matrix),
     OddKind("pixel aspect changes, ts", _aspect_changes),
     OddKind("first sample no keyframe, mp4", _without_its_first_keyframe),

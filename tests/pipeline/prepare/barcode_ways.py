@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from barcode_kinds import CLICKS_S, FPS, bursts
 from PIL import Image
 
-from barcode_kinds import CLICKS_S, FPS, bursts
 from barcode_video import read_barcode
 from pipeline.errors import MediaError
 from pipeline.evaluate.localize.shown import shown
@@ -25,12 +25,18 @@ from pipeline.samples.clip import decode_clip
 from pipeline.samples.flac import decode_flac
 from pipeline.stream.decode import DecodeSpec, decode_sample
 from pipeline.stream.foreign.sample import read_foreign
-from pipeline.stream.members import Sample, read_sample
+from pipeline.stream.members import Sample
 
 Pixels = npt.NDArray[np.uint8]
 RATE_HZ = 11025
 MOST_OFF_S = 0.5 / FPS
-_COMMON = {"min_clip_s": 1, "audio_rate_hz": RATE_HZ, "audio_samples": RATE_HZ, "jpeg_quality": 90, "silence_dbfs": None}
+_COMMON = {
+    "min_clip_s": 1,
+    "audio_rate_hz": RATE_HZ,
+    "audio_samples": RATE_HZ,
+    "jpeg_quality": 90,
+    "silence_dbfs": None,
+}
 SETTINGS = {
     "exact": PrepareSettings(frame_choice="exact", frame_rate_hz=1.3, **_COMMON),
     "keyframe": PrepareSettings(frame_choice="keyframe", frame_rate_hz=1.3, keyframe_within_s=0.35, **_COMMON),

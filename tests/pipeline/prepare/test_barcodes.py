@@ -1,17 +1,18 @@
 """No wrong frame, time or sound: codec × GOP × B-frames × container, by frames that carry their number."""
 
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from barcode_kinds import SNAP_S, TIMES, Kind, judge, kinds
+from barcode_odd_kinds import ODD_KINDS, OddKind
+from barcode_ways import judge_ways
 from PIL import Image
 from reading import read_frames
 
 from barcode_video import read_barcode, write_video
+from media_patches import remux
 from pipeline.prepare.frames import Frame
 from pipeline.prepare.keyframes import choose_frames
 from pipeline.prepare.reasons import Reason
@@ -25,6 +26,24 @@ def test_frames_are_those_of_their_times_and_clicks_fall_on_theirs(kind: Kind, t
     expect_right(kind.write(tmp_path), TIMES)
 
 
+_EVERYWHERE = [
+    *(pytest.param(kind, id=str(kind), marks=pytest.mark.slow) for kind in kinds()),
+    *(pytest.param(kind, id=str(kind), marks=() if kind.usual else pytest.mark.slow) for kind in ODD_KINDS),
+]
+
+
+@pytest.mark.parametrize("kind", _EVERYWHERE)
+def test_no_way_shows_a_frame_that_is_not_of_its_time_or_beside_other_sound(
+    kind: Kind | OddKind, tmp_path: Path
+) -> None:
+    outcomes = judge_ways(kind.write(tmp_path))
+    assert {way: outcome.wrong for way, outcome in outcomes.items()} == dict.fromkeys(outcomes, 0)
+    for way, outcome in outcomes.items():
+        refused = isinstance(kind, OddKind) and (kind.refused or (kind.own_only and way == "foreign clip"))
+        assert (outcome.right == 0) == refused, (way, outcome)
+        assert outcome.said or not refused or way == "localize"
+
+
 H264 = Kind("H.264", "closed", True, "mp4", "libx264", {}, True)
 EARLY = [time for time in TIMES if time < 6]
 
@@ -32,12 +51,6 @@ EARLY = [time for time in TIMES if time < 6]
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return H264.write(tmp_path_factory.mktemp("plain"))
-
-
-def remux(out: Path, *words: str) -> Path:
-    begin = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
-    subprocess.run([*begin, *words, "-c", "copy", str(out)], check=True, timeout=60)
-    return out
 
 
 def expect_right(path: Path, times: list[Fraction] = EARLY, late_s: float = 0.0) -> None:
