@@ -9,10 +9,11 @@ from pipeline.evaluate.baselines.mean_box import mean_box
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.pointing import points_at
-from pipeline.evaluate.metrics.resize import Map, resize_map
+from pipeline.evaluate.metrics.resize import Map, resize_seen
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, points_into_frame
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, SaliencyName
+from pipeline.samples.metadata import Box
 from pipeline.tasks.mma import TaskModel
 
 
@@ -60,10 +61,10 @@ def choose(
         truths.extend(here)
         for name in candidates:
             maps = build_readout(name, settings)(task_model, batch.frames, batch.waveform)
-            hits[name].extend(_hits(maps.cpu().numpy(), here, settings.align_corners))
+            hits[name].extend(_hits(maps.cpu().numpy(), batch.squares, here, settings.align_corners))
         for method in settings.saliency:
             salient = saliency(method, batch.middle.float() / 255).cpu().numpy()
-            hits[method].extend(_hits(salient, here, settings.align_corners))
+            hits[method].extend(_hits(salient, batch.squares, here, settings.align_corners))
     if not truths:
         return Choice(fallback, settings.saliency[0], None, {})
     pointing = {name: float(np.mean(values)) for name, values in hits.items()}
@@ -75,7 +76,8 @@ def choose(
     )
 
 
-def _hits(maps: Map, truths: Sequence[Mask], align_corners: bool) -> list[bool]:
+def _hits(maps: Map, squares: Sequence[Box], truths: Sequence[Mask], align_corners: bool) -> list[bool]:
     return [
-        points_at(resize_map(heat, len(truth), align_corners), truth) for heat, truth in zip(maps, truths, strict=True)
+        points_at(resize_seen(heat, square, len(truth), align_corners), truth)
+        for heat, square, truth in zip(maps, squares, truths, strict=True)
     ]

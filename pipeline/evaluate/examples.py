@@ -2,7 +2,8 @@
 
 frames    uint8 [n, K, K, 3]     what the model saw
 maps      float32 [n, h, w]      of the readout of the row `model`
-truths    bool [n, S, S]         what sounds; all false where nobody knows
+truths    bool [n, S, S]         what sounds, as it lies in the frames above; all false where nobody knows
+hits      int8 [n]               1 where the map's maximum lies on what sounds, 0 where not, −1 where nobody knows
 keys      str [n]
 labels    str [n]                what sounds, joined by ", "
 silent    str [n]                what is visible and silent, joined by ", "; empty where nobody knows
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from cluster import storage
-from pipeline.evaluate.metrics.resize import Map
+from pipeline.evaluate.metrics.pointing import points_at
+from pipeline.evaluate.metrics.resize import Map, resize_seen
 from pipeline.evaluate.samples import Batch
 
 EXAMPLES = "evaluation_maps.npz"
@@ -28,6 +30,7 @@ class Examples:
 
     limit: int
     map_size: int
+    align_corners: bool
     _columns: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, batch: Batch, maps: Map) -> None:
@@ -35,12 +38,14 @@ class Examples:
         room = max(self.limit - len(self), 0)
         unknown = np.zeros((self.map_size, self.map_size), dtype=np.bool_)
         for place, metadata in enumerate(batch.metadata[:room]):
-            truth = batch.truths[place]
+            truth, drawn = batch.truths[place], batch.truth_in_square(place)
+            seen = resize_seen(maps[place], batch.squares[place], self.map_size, self.align_corners)
             silent = [name for name in metadata.visible or [] if name not in metadata.labels]
             row = {
                 "frames": batch.middle[place].permute(1, 2, 0).cpu().numpy(),
                 "maps": maps[place],
-                "truths": unknown if truth is None else truth,
+                "truths": unknown if drawn is None else drawn,
+                "hits": np.int8(-1 if truth is None else points_at(seen, truth)),
                 "keys": batch.keys[place],
                 "labels": ", ".join(metadata.labels),
                 "silent": ", ".join(silent),

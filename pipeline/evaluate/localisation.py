@@ -1,10 +1,9 @@
 """Everything `gavt evaluate` finds out about a checkpoint."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from cluster import storage
@@ -134,7 +133,7 @@ class _Judge:
         self, trained: Trained, choice: Choice, settings: EvaluateSettings, samples: EvaluationSamples
     ) -> None:
         self.board = Scoreboard(settings.align_corners)
-        self.examples = Examples(settings.examples, settings.map_size)
+        self.examples = Examples(settings.examples, settings.map_size, settings.align_corners)
         self.model = trained.task_model
         self.fresh = untrained(trained.settings, samples.device, settings.seed)
         self.choice, self.settings, self.samples = choice, settings, samples
@@ -152,32 +151,27 @@ class _Judge:
                 self.examples.add(batch, self._read(self.choice.readout, self.model, batch)[0])
             return
         batch = batch.select(located)
-        truths = [truth for truth in batch.truths if truth is not None]
-        self.board.begin((metadata.group for metadata in batch.metadata), truths)
+        self.board.begin(batch)
         grid = self._score_readouts(batch)
-        size, readout = self.settings.map_size, self.choice.readout
-        self.board.add(CENTRE, _repeat(centre_disc(size), len(truths)), truths)
+        self.board.add_same(CENTRE, centre_disc(self.settings.map_size))
         if self.choice.mean_box is not None:
-            self.board.add(MEAN_BOX, _repeat(self.choice.mean_box, len(truths)), truths)
-        salient = saliency(self.choice.saliency, batch.middle.float() / 255)
-        self.board.add(SALIENCY, salient.cpu().numpy(), truths)
-        maps, attribution = self._read(readout, self.fresh, batch)
-        self.board.add(UNTRAINED, maps, truths, attribution)
+            self.board.add_same(MEAN_BOX, self.choice.mean_box)
+        self.board.add(SALIENCY, saliency(self.choice.saliency, batch.middle.float() / 255).cpu().numpy())
+        self.board.add(UNTRAINED, *self._read(self.choice.readout, self.fresh, batch))
         if not self.without_other_sound:
             others = [other for number in located if (other := self.other_sounds[places[number]]) is not None]
             unlike = replace(batch, waveform=self.samples.sounds(others))
-            maps, attribution = self._read(readout, self.model, unlike)
-            self.board.add(SHUFFLED, maps, truths, attribution)
-        self.board.add(ORACLE, (oracle_map(truth, grid) for truth in truths), truths)
+            self.board.add(SHUFFLED, *self._read(self.choice.readout, self.model, unlike))
+        truths = [batch.truth_in_square(place) for place in range(len(located))]
+        self.board.add(ORACLE, (oracle_map(truth, grid) for truth in truths if truth is not None))
 
     def _score_readouts(self, batch: Batch) -> tuple[int, int]:
         """Score all readouts; gives the grid of the chosen one's maps."""
-        truths = [truth for truth in batch.truths if truth is not None]
         grid = self.model.model.tokens.visual_grid
         for name in dict.fromkeys((*self.settings.readouts, self.choice.readout)):
             if points_into_frame(name, self.settings):
                 maps, attribution = self._read(name, self.model, batch)
-                self.board.add(name, maps, truths, attribution)
+                self.board.add(name, maps, attribution)
                 if name == self.choice.readout:
                     self.examples.add(batch, maps)
                     grid = (maps.shape[1], maps.shape[2])
@@ -189,7 +183,3 @@ class _Judge:
             attribution = readout.attribute(model, batch.frames, batch.waveform)
             return attribution.maps.cpu().numpy(), attribution
         return readout(model, batch.frames, batch.waveform).cpu().numpy(), None
-
-
-def _repeat(heat: Map, times: int) -> Iterator[Map]:
-    return (np.asarray(heat) for _ in range(times))

@@ -12,7 +12,7 @@ from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
-from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.stream.decode import DecodedSample, decode_sample
 from pipeline.stream.members import Sample
 from pipeline.stream.read_plan import decode_spec
@@ -27,14 +27,16 @@ class Batch:
         keys, metadata: one a sample.
         pixels: uint8 [B, T, 3, K, K].
         waveform: [B, C, S] in −1..1.
-        truths: mask [S, S] of the boxes of what sounds; None where nobody knows. It is empty where they have no area or
-            lie outside the square.
+        squares: where the model's square lies in the upright frame, `[x1, y1, x2, y2]` in 0–1; beyond where bars are.
+        truths: mask [S, S] of the boxes of what sounds, over what of the frame the model sees; None where nobody knows.
+            It is empty where they have no area or lie outside the square.
     """
 
     keys: list[str]
     metadata: list[SampleMetadata]
     pixels: Tensor
     waveform: Tensor
+    squares: list[Box]
     truths: list[Mask | None]
 
     @property
@@ -47,6 +49,11 @@ class Batch:
         """The frames that maps and boxes are of, uint8 [B, 3, K, K]: the middle ones."""
         return self.pixels[:, self.pixels.shape[1] // 2]
 
+    def truth_in_square(self, place: int) -> Mask | None:
+        """The truth of a sample over all of the model's square, with its bars: as its frame and its maps lie."""
+        truth, boxes = self.truths[place], self.metadata[place].boxes
+        return None if truth is None else draw_boxes(crop_boxes(boxes or [], self.squares[place]), len(truth))
+
     def select(self, places: Sequence[int]) -> "Batch":
         """Only the samples at these places."""
         index = torch.tensor(list(places), dtype=torch.long, device=self.pixels.device)
@@ -55,6 +62,7 @@ class Batch:
             [self.metadata[place] for place in places],
             self.pixels[index],
             self.waveform[index],
+            [self.squares[place] for place in places],
             [self.truths[place] for place in places],
         )
 
@@ -105,6 +113,7 @@ class EvaluationSamples:
             [sample.metadata for sample in decoded],
             torch.from_numpy(np.stack([sample.frames for sample in decoded])).to(self.device),
             self._waveforms(decoded),
+            [sample.square for sample in decoded],
             [self._truth(sample) for sample in decoded],
         )
 
@@ -137,8 +146,11 @@ class EvaluationSamples:
             raise ShardSetError(f"{self.shards.url}: {error}") from error
 
     def _truth(self, sample: DecodedSample) -> Mask | None:
-        boxes = sample.metadata.boxes
-        return None if boxes is None else draw_boxes(crop_boxes(boxes, sample.square), self.settings.map_size)
+        if sample.metadata.boxes is None:
+            return None
+        left, top, right, bottom = sample.square
+        seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
+        return draw_boxes(crop_boxes(sample.metadata.boxes, seen), self.settings.map_size)
 
     def _waveforms(self, decoded: Sequence[DecodedSample]) -> Tensor:
         """[B, C, S] in −1..1."""

@@ -1,12 +1,12 @@
 """Scores of all rows, sample by sample, and the rows that come of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 
 from pipeline.evaluate.choice import Choice
 from pipeline.evaluate.metrics.ground_truth import Mask
-from pipeline.evaluate.metrics.resize import Map
+from pipeline.evaluate.metrics.resize import Map, resize_seen
 from pipeline.evaluate.metrics.scores import SampleScore, average, score_map
 from pipeline.evaluate.readouts.integrated_gradients import Attribution
 from pipeline.evaluate.result import (
@@ -21,7 +21,9 @@ from pipeline.evaluate.result import (
     EvaluationRow,
     Kind,
 )
+from pipeline.evaluate.samples import Batch
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.samples.metadata import Box
 
 
 class Scoreboard:
@@ -33,20 +35,30 @@ class Scoreboard:
         self.groups: list[str | None] = []
         self.empty_truths = 0
         self._attributions: dict[str, list[Attribution]] = {}
+        self._squares: list[Box] = []
+        self._truths: list[Mask] = []
 
-    def begin(self, groups: Iterable[str | None], truths: Sequence[Mask]) -> None:
-        """Samples that every row is then judged on."""
-        self.groups.extend(groups)
-        self.empty_truths += sum(not truth.any() for truth in truths)
+    def begin(self, batch: Batch) -> None:
+        """Begin with located samples, on which every row is then judged."""
+        self.groups.extend(metadata.group for metadata in batch.metadata)
+        self._squares = batch.squares
+        self._truths = [truth for truth in batch.truths if truth is not None]
+        self.empty_truths += sum(not truth.any() for truth in self._truths)
 
-    def add(
-        self, row: str, maps: Iterable[Map], truths: Sequence[Mask], attribution: Attribution | None = None
-    ) -> None:
-        """Judge the maps of a row, one a sample."""
-        scores = self.scores.setdefault(row, [])
-        scores.extend(score_map(heat, truth, self.align_corners) for heat, truth in zip(maps, truths, strict=True))
+    def add(self, row: str, maps: Iterable[Map], attribution: Attribution | None = None) -> None:
+        """Judge the maps [h, w] of a row, which lie over the squares that the model sees, one a sample."""
+        judged = zip(maps, self._squares, self._truths, strict=True)
+        self._score(row, (resize_seen(heat, square, len(truth), self.align_corners) for heat, square, truth in judged))
         if attribution is not None:
             self._attributions.setdefault(row, []).append(attribution)
+
+    def add_same(self, row: str, heat: Map) -> None:
+        """Judge one map [S, S] on all samples; it lies over what of each frame the model sees."""
+        self._score(row, (heat for _ in self._truths))
+
+    def _score(self, row: str, maps: Iterable[Map]) -> None:
+        scores = self.scores.setdefault(row, [])
+        scores.extend(score_map(heat, truth) for heat, truth in zip(maps, self._truths, strict=True))
 
     def rows(self, choice: Choice, settings: EvaluateSettings) -> list[EvaluationRow]:
         """The table, top to bottom."""

@@ -7,7 +7,7 @@ from pipeline.features.settings import Geometry
 
 _GEOMETRIES: dict[Geometry, str] = {
     "squash": "the whole frame, squashed to a square",
-    "letterbox": "the whole frame between black bars",
+    "letterbox": "the whole frame, seen between black bars",
     "centre": "the centre square of the frame, boxes cut to it",
 }
 

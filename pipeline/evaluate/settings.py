@@ -84,9 +84,9 @@ class EvaluateSettings(Settings):
     integrated_gradients: IntegratedGradientsSettings = IntegratedGradientsSettings()
     geometry: Geometry | None = None
     """How frames become the model's square: `squash` (the whole frame, its sides scaled apart), `letterbox` (the whole
-    frame between black bars) or `centre` (the centre square; boxes are cut to it). Unless given, frames with boxes are
-    squashed, as the public evaluators of VGG-SS and Flickr-SoundNet do, and all others are cut as in training: those of
-    multi-modal alignment, of data without boxes, and of `gavt localize`."""
+    frame between black bars, which are not judged) or `centre` (the centre square; boxes are cut to it). Unless given,
+    frames with boxes are squashed, as the public evaluators of VGG-SS and Flickr-SoundNet do, and all others are cut as
+    in training: those of multi-modal alignment, of data without boxes, and of `gavt localize`."""
     align_corners: bool = False
     """How maps are resized to `map_size`. Off, as the code of VGG-SS (LVS) does; EZ-VSL and what builds on it have it
     on, which moves cIoU_adap of 7×7 maps by some points."""

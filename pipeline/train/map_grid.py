@@ -75,7 +75,7 @@ def draw_grid(batch: Batch, heat: npt.NDArray[np.float32]) -> Image.Image:
         top = _GAP + (place // _COLUMNS) * height
         pixels = batch.middle[place].permute(1, 2, 0).cpu().numpy()
         frame = np.array(Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-        truth = batch.truths[place]
+        truth = batch.truth_in_square(place)
         page.paste(Image.fromarray(frame if truth is None else _outline(frame, truth)), (left, top))
         page.paste(Image.fromarray(lay_heat(frame, unit_range(heat[place]), _WHOLE)), (left + _SIDE + _SPLIT, top))
         caption = ", ".join(batch.metadata[place].labels) or batch.keys[place]

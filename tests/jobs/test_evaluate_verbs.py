@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from pipeline.tasks.settings import MmaSettings
 from unprivileged import read_only
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
@@ -46,14 +47,39 @@ def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: 
     few = ("--set", "evaluate.readouts=[attention, class_token]")
     code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few)
     assert code == 0
-    for word in ("class_token", "centre disc", "shuffled audio", "oracle ceiling", "multi-modal alignment"):
+    rows = ("class_token", "centre disc", "shuffled audio", "oracle ceiling", "multi-modal alignment")
+    how = (
+        "silence called a match",
+        "noise called a match",
+        "the whole frame, squashed to a square (evaluate.geometry=squash), resized with align_corners off",
+        "alignment is judged on the centre square of the frame; training saw square crops",
+        "warning: 8 of 8 samples are also in the validation split",  # the run's own is what is judged here
+    )
+    for word in (*rows, *how):
         assert word in out
+    assert "label-aided" not in out
     code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few, "--json")
     result = json.loads(out.splitlines()[-1])
     assert code == 0
     assert result["out"] == str(world / "run")  # by default beside the checkpoint
     assert result["validation"] == str(world / "shards")  # by default the run's own
     assert (world / "run" / "evaluation.json").exists()
+
+
+def test_label_aided_figures_are_called_so_in_table_json_and_page(world: Path, say: Say, tmp_path: Path) -> None:
+    task = MmaSettings(negatives="unlike")
+    shards = str(world / "shards")
+    run = write_run(tmp_path / "run", tiny_experiment(shards, None).model_copy(update={"task": task}))
+    words = ("evaluate", "--checkpoint", run, "--data", shards, "-s", "evaluate.readouts=[class_token]", "--json")
+    code, out, err = say(*words)
+    assert code == 0
+    assert "label-aided: class names chose" in err
+    assert json.loads(out.splitlines()[-1])["label_aided"].startswith("label-aided: class names chose")
+    assert say("report", run)[0] == 0
+    page = Path(run, "report.html").read_text()
+    assert "<b>Label-aided</b>: class names chose" in page
+    assert "pointing accuracy, label-aided" in page
+    assert "Silence is called a match in" in page
 
 
 def test_localize_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """All measures of one way to make maps: a row of the evaluation's table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -11,7 +11,6 @@ from pipeline.evaluate.metrics.ciou import adaptive_ciou, area_under_curve, half
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.pointing import points_at
-from pipeline.evaluate.metrics.resize import resize_map
 
 
 class Row(TypedDict):
@@ -42,35 +41,17 @@ class SampleScore:
     finite: bool = True
 
 
-def score_map(heat: npt.NDArray[np.floating], truth: Mask, align_corners: bool = False) -> SampleScore:
-    """Judge one map [h, w] at the size of its truth [S, S]. A failure in all respects: a map that is not finite, and
-    any map of a truth that is empty."""
+def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
+    """Judge one map by its truth, [S, S] both. A failure in all respects: a map that is not finite, and any map of a
+    truth that is empty."""
     if not np.isfinite(heat).all():
         return SampleScore(pointing=False, ciou=0.0, ciou_adap=0.0, finite=False)
-    resized = heat if heat.shape == truth.shape else resize_map(heat, (truth.shape[0], truth.shape[1]), align_corners)
-    return SampleScore(points_at(resized, truth), half_area_ciou(resized, truth), adaptive_ciou(resized, truth))
+    return SampleScore(points_at(heat, truth), half_area_ciou(heat, truth), adaptive_ciou(heat, truth))
 
 
 def empty_row(name: str) -> Row:
     """A row without figures."""
     return Row(name=name, pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None, not_finite=0)
-
-
-def score_row(
-    name: str,
-    maps: Iterable[npt.NDArray[np.floating]],
-    truths: Iterable[Mask],
-    groups: Sequence[str | None],
-) -> Row:
-    """Judge a map a sample and average.
-
-    Args:
-        name: name of the row.
-        maps: [h, w] each; taken one at a time, resized bilinearly to the truth's size.
-        truths: [S, S] each.
-        groups: for `iiou`, the image that samples share.
-    """
-    return average(name, [score_map(heat, truth) for heat, truth in zip(maps, truths, strict=True)], groups)
 
 
 def average(name: str, scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Row:

@@ -12,8 +12,6 @@ from PIL import Image
 from pipeline.evaluate.localize.overlay import lay_heat
 from pipeline.evaluate.localize.track import unit_range
 from pipeline.evaluate.localize.video_stream import Pixels
-from pipeline.evaluate.metrics.pointing import points_at
-from pipeline.evaluate.metrics.resize import resize_map
 
 _SIDE = 200
 _TRUTH = np.array([255, 255, 255], dtype=np.float32)
@@ -37,14 +35,14 @@ class Card:
     hit: bool | None
 
 
-def make_cards(examples: Mapping[str, npt.NDArray[np.generic]], align_corners: bool) -> list[Card]:
-    """Cards of the samples in `evaluation_maps.npz`; `align_corners` as in the evaluation."""
+def make_cards(examples: Mapping[str, npt.NDArray[np.generic]]) -> list[Card]:
+    """Cards of the samples in `evaluation_maps.npz`."""
     cards = []
     for place, key in enumerate(examples["keys"]):
         frame = np.array(Image.fromarray(np.asarray(examples["frames"][place], dtype=np.uint8)).resize((_SIDE, _SIDE)))
         heat = np.asarray(examples["maps"][place], dtype=np.float32)
         truth = np.asarray(examples["truths"][place], dtype=np.bool_)
-        known = bool(truth.any())
+        hit = int(examples["hits"][place])
         cards.append(
             Card(
                 key=str(key),
@@ -52,8 +50,8 @@ def make_cards(examples: Mapping[str, npt.NDArray[np.generic]], align_corners: b
                 silent=str(examples["silent"][place]),
                 frame=_as_address(frame),
                 heat=_as_address(lay_heat(frame, unit_range(heat), _WHOLE)),
-                truth=_as_address(_show_truth(frame, truth)) if known else None,
-                hit=points_at(resize_map(heat, truth.shape[0], align_corners), truth) if known else None,
+                truth=_as_address(_show_truth(frame, truth)) if hit >= 0 else None,
+                hit=hit == 1 if hit >= 0 else None,
             )
         )
     return cards

@@ -97,7 +97,7 @@ def _render(folder: str) -> str:
         groups=grouped_rows(evaluation),
         figures=FIGURES,
         best=best_figures(evaluation),
-        cards=make_cards(_examples(storage.join(folder, EXAMPLES)), bool(evaluation and evaluation["align_corners"])),
+        cards=make_cards(_examples(storage.join(folder, EXAMPLES))),
         facts=facts,
         settings=_settings_rows(settings),
     )

@@ -15,6 +15,7 @@ from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.metrics.area import highest_pixel
 from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes
+from pipeline.evaluate.metrics.resize import resize_seen
 from pipeline.evaluate.other_sounds import choose_other_sounds
 from pipeline.evaluate.samples import Batch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
@@ -80,7 +81,14 @@ def test_boxes_lie_on_what_they_are_around_in_every_geometry(
     batch = open_samples(url, geometry=geometry).read([0])
     truth = batch.truths[0]
     assert truth is not None
-    assert middle_of(truth) == pytest.approx(orange_place(batch), abs=4)
+    in_square = batch.truth_in_square(0)
+    assert in_square is not None
+    assert middle_of(in_square) == pytest.approx(orange_place(batch), abs=4)
+    # a map that shows what is orange lies, once it is judged, where the box is
+    orange = (batch.middle[0, 0] > 180).float().numpy()
+    judged = resize_seen(orange, batch.squares[0], 224)
+    assert judged.shape == truth.shape
+    assert middle_of(judged > 0.5) == pytest.approx(middle_of(truth), abs=6)
 
 
 def test_the_geometries_map_a_box_as_they_map_the_frame(tmp_path: Path) -> None:
@@ -93,8 +101,11 @@ def test_the_geometries_map_a_box_as_they_map_the_frame(tmp_path: Path) -> None:
         return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
     assert corners("squash") == [56, 44, 112, 134]
-    assert corners("letterbox") == [56, 56 + 22, 112, 56 + 67]  # half as high, between bars of a quarter
+    assert corners("letterbox") == [56, 44, 112, 134]  # bars are no area
     assert corners("centre") == [0, 44, 112, 134]  # twice as wide around the middle
+    in_square = open_samples(url, geometry="letterbox").read([0]).truth_in_square(0)
+    assert in_square is not None
+    assert np.flatnonzero(in_square.any(1))[[0, -1]].tolist() == [56 + 22, 56 + 66]  # half as high, between two bars
 
 
 def test_frames_with_boxes_are_squashed_and_others_seen_as_in_training_unless_told_otherwise(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_the_geometry_and_the_resize_are_told_and_change_figures(
         assert row(default, name) != row(centre, name)
     corners = judged(align_corners=True)
     assert corners["align_corners"]
-    assert row(corners, "token_gradient") != row(default, "token_gradient")
+    assert row(corners, "oracle ceiling") != row(default, "oracle ceiling")
     assert row(corners, "centre disc") == row(default, "centre disc")  # drawn at full size
 
 

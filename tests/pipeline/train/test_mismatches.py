@@ -109,7 +109,8 @@ def test_samples_that_are_left_out_give_the_same_curve_on_any_ranks_and_micro_ba
     words += ["train.validate_every=8", "train.checkpoint_every=8", *GROUP_NORM]
     run_here(command, group, tmp_path / "one", *words)
     run_here(command, group, tmp_path / "micro", *words, "train.micro_batch=8")
-    command.finish(tmp_path / "ranks", "--nproc", "2", *words, "train.micro_batch=8")
+    out, _ = command.finish(tmp_path / "ranks", "--nproc", "2", *words, "train.micro_batch=8")
+    assert out.count("label-aided: class names chose") == 1
     one = records(tmp_path / "one")
     assert sum(row.get("unpaired_samples", 0) for row in one) > 8
     for other in ("micro", "ranks"):

@@ -18,6 +18,7 @@ from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
 from pipeline.train.metrics_log import read_records
+from pipeline.train.run_log import RunLog
 from pipeline.train.sync import sync_run
 from wandb_server import WandbServer
 
@@ -91,7 +92,17 @@ def test_an_online_run_killed_and_gone_on_is_one_run_with_every_record_once(onli
     assert online.summary[name]["event/bad_step"] == 1
     assert online.config[name]["train"]["batch_size"] == 64
     assert online.config[name]["code"]["version"]
+    assert "label_aided" not in online.summary[name]
     assert online.alerts == ["run: bad_step"]
+
+
+def test_a_run_whose_negatives_are_chosen_by_class_names_says_so_in_its_summary(online, run):
+    settings = ExperimentSettings.model_validate({"name": "logged", "task": {"negatives": "unlike"}})
+    log = RunLog(settings, run, True)
+    log_steps(log, 0, 4)
+    log.finish()
+    (name,) = online.history
+    assert online.summary[name]["label_aided"].startswith("label-aided: class names chose")
 
 
 def test_offline_runs_killed_and_gone_on_are_synced_without_gaps_or_doubles(online, run, monkeypatch):
