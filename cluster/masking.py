@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 
 MASK = "***"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"<>]+")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"<>]+")  # a bound, else a long word takes for ever
 # names of S3's, CloudFront's, Google's, Azure's and Akamai's signed URLs, and of what programs call such values
 _SECRET = re.compile(
     r"sig$|signature|token|secret|passw|pwd|credential|auth(?!or(?!i))|jwt|hmac|hdnea|hdnts|session|policy|sas$|^cookies?$"

@@ -1,12 +1,37 @@
 """JSON that others wrote ends in what it holds or in one kind of error."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.json_text import MOST_DEPTH, parse_json
+
+REPOSITORY = Path(__file__).parents[2]
+_OF_OTHERS = (
+    "cluster",
+    "pipeline/stream",
+    "pipeline/samples",
+    "pipeline/prepare/manifests",
+    "pipeline/prepare/inspect",
+)
+
+
+def test_nobody_else_reads_json_of_others() -> None:
+    readers = {
+        str(file.relative_to(REPOSITORY))
+        for package in _OF_OTHERS
+        for file in (REPOSITORY / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("loads", "load")
+        and getattr(node.value, "id", "") == "json"
+    }
+    assert readers == {"cluster/json_text.py"}
+
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -1,5 +1,7 @@
 """What is recorded or shown of a URL has no name, password or key, and still says where something lies."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,15 @@ def test_urls_in_messages_are_masked_between_quotes_and_with_quotes_in_them() ->
         == "found 'http://***@h/a', or http://h/?key=*** c"
     )
     assert mask_urls('{"a": "http://me:pass@h/a", "b": "c@d"}') == '{"a": "http://***@h/a", "b": "c@d"}'
+
+
+def test_long_texts_are_masked_in_a_time_that_grows_as_they_do() -> None:
+    begun = time.perf_counter()
+    for text in ("a" * 1_000_000, "a://" * 250_000, "http://h/?" + "a&" * 500_000, "@" * 1_000_000):
+        mask_urls(text)
+        printable(text)
+    assert time.perf_counter() - begun < 20
+    assert mask_urls("a" * 1000 + "http://me:pass@h/") == "a" * 1000 + "http://***@h/"
 
 
 def test_values_that_are_called_like_secrets_are_masked() -> None:
