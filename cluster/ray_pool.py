@@ -39,6 +39,7 @@ _PREFIX = "gavt-ray-"
 _TOKEN = secrets.token_hex(32)
 """Of the Ray that this process starts, which reads it once. Without one Ray leaves a token in ~/.ray, after which this
 user's other clusters refuse each other."""
+_ROOM_BYTES = 20_000_000  # its logs, for a start
 _LONGEST_PLACE = 20  # bytes: with what Ray appends, a socket's path stays below the 107 bytes that a system allows
 
 
@@ -201,12 +202,8 @@ class RayPool:
                     logging_level=logging.ERROR,
                     _temp_dir=str(files),
                 )
-        except (RuntimeError, OSError, ValueError) as error:
-            raise WorkerPoolError(
-                f"Ray did not start on this machine, with its files in {files.parent.parent}: "
-                f"{' '.join(str(error).split())}; where that place is at fault, name another one of at most "
-                f"{_LONGEST_PLACE} letters by TMPDIR"
-            ) from error
+        except Exception as error:  # Ray raises that itself
+            raise WorkerPoolError(f"Ray did not start on this machine: {' '.join(str(error).split())}") from error
 
     def _connect(self, address: str) -> None:
         _check_reachable(address)
@@ -237,9 +234,28 @@ def _run(function: Callable[[I], Iterator[R]], credentials: dict[str, str], item
 
 
 def _place_of_sockets() -> Path:
-    """Where Ray's files lie: in the place of temporary files if its name is short, as a socket's path has to be."""
+    """Where Ray's files lie: in the place of temporary files if its name is short, as a socket's path has to be.
+
+    Raises:
+        WorkerPoolError: there is no room for them; Ray would wait for a minute, and not say why.
+    """
     place = temporary_place()
-    return place if len(os.fsencode(place)) <= _LONGEST_PLACE else Path("/tmp")
+    if len(os.fsencode(place)) > _LONGEST_PLACE:
+        place = Path("/tmp")
+    try:
+        disk = os.statvfs(place)
+    except OSError as error:
+        raise WorkerPoolError(_unusable(place, why(error))) from None
+    if (free := disk.f_bavail * disk.f_frsize) < _ROOM_BYTES:
+        raise WorkerPoolError(_unusable(place, f"{free / 1e6:.1f} MB free"))
+    return place
+
+
+def _unusable(place: Path, found: str) -> str:
+    return (
+        f"{place}: expected a folder with {_ROOM_BYTES / 1e6:.0f} MB of room for Ray's files, found {found}; make "
+        f"room, name another folder of at most {_LONGEST_PLACE} letters by TMPDIR, or work without Ray (--local)"
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from cluster.errors import UserError
+from cluster.os_errors import OF_THE_DISK, OF_THE_MACHINE, why
 from cluster.process_end import end_process
 from cluster.terminal import PrintableFormatter, printable
 from jobs.unread import work_goes_on_unread
@@ -51,6 +52,14 @@ def _run(words: list[str]) -> None:
             sys.stderr.write(printable(traceback.format_exc()))
         if not error.said_by_main:
             sys.stderr.write(printable(f"gavt: {error}\n"))
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in OF_THE_DISK | OF_THE_MACHINE:
+            raise
+        if debug:
+            sys.stderr.write(printable(traceback.format_exc()))
+        place = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(printable(f"gavt: {place}{why(error)}\n"))
         raise SystemExit(2) from None
     except SystemExit as left:
         # typer makes an exit code of an interrupt, without a word

@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.errors import MissingFileError, StorageError
 from cluster.os_errors import OF_THE_DISK
 from cluster.scratch import scratch_folder
+from cluster.storage.below import why_not_below
 from cluster.storage.filesystems import open_filesystem
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import replaced_when_done
@@ -55,6 +56,7 @@ def local_copy(url: Location) -> Iterator[Path]:
         yield path
         return
     with scratch_folder("gavt-copy-") as folder:
-        copy = folder / "copy" / os.fspath(url).rsplit("/", 1)[-1]
+        name = os.fspath(url).rsplit("/", 1)[-1]
+        copy = folder / "copy" / (name if why_not_below(name) is None else "file")
         download(url, copy)
         yield copy

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import ray
 
+from cluster import ray_pool
 from cluster.errors import WorkerPoolError
 from cluster.ray_pool import RayPool, Step
 
@@ -105,6 +107,28 @@ def test_a_cluster_that_is_not_there_is_one_sentence(address: str, sentence: str
     code = f"from cluster.ray_pool import RayPool\nwith RayPool({address!r}): pass"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.stderr.strip().endswith(sentence)
+
+
+def test_ray_without_room_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sockets' place is short: it is TMPDIR where that is, too."""
+    disk = Path(tempfile.mkdtemp(prefix="gv", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(disk))
+    assert ray_pool._place_of_sockets() == disk
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "with a long name"))
+    assert ray_pool._place_of_sockets() == Path("/tmp")
+    monkeypatch.setenv("TMPDIR", str(disk))
+    mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True)
+    try:
+        if mounting.returncode:
+            pytest.skip("a disk can't be mounted here")
+        with pytest.raises(WorkerPoolError, match=rf"^{disk}: expected .* 20 MB of room .* found 1\.0 MB free"):
+            ray_pool._place_of_sockets()
+    finally:
+        if not mounting.returncode:
+            subprocess.run(["umount", disk], check=True)
+        disk.rmdir()
+    with pytest.raises(WorkerPoolError, match=rf"^{disk}: .* found No such file or directory"):
+        ray_pool._place_of_sockets()
 
 
 def listening(name: str) -> Iterator[list[str]]:

@@ -22,6 +22,14 @@ def test_paths_and_urls_are_told_apart_and_joined() -> None:
     assert storage.join("/", "b") == "/b"
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "a\\..\\b", "n" * 300])
+def test_a_local_copy_can_be_made_whatever_the_file_is_called(s3_bucket: str, name: str) -> None:
+    storage.write_bytes(f"{s3_bucket}/x/{name}", b"content")
+    with storage.local_copy(f"{s3_bucket}/x/{name}") as copy:
+        assert copy.read_bytes() == b"content"
+    assert not copy.parent.exists()
+
+
 def test_what_is_written_is_read(folder: str) -> None:
     url = storage.join(folder, "new/file.bin")
     content = bytes(range(256)) * 40
