@@ -25,6 +25,7 @@ from pipeline.evaluate.result import (
     ORACLE,
     SALIENCY,
     SHUFFLED,
+    TRAINING_GEOMETRY,
     UNTRAINED,
     Evaluation,
 )
@@ -104,6 +105,7 @@ def evaluate(
         label_aided=trained.settings.task.label_aided,
         geometry=settings.judged_geometry,
         alignment_geometry=settings.shown_geometry,
+        training_geometry=TRAINING_GEOMETRY,
         align_corners=settings.align_corners,
         checkpoint=trained.url,
         step=trained.step,

@@ -9,6 +9,8 @@ from pipeline.features.settings import Geometry
 EVALUATION = "evaluation.json"
 MODEL, CENTRE, MEAN_BOX, SALIENCY = "model", "centre disc", "mean box", "image saliency"
 UNTRAINED, SHUFFLED, ORACLE = "untrained network", "shuffled audio", "oracle ceiling"
+TRAINING_GEOMETRY = "square crops"
+"""What training sees of its frames: squares of the shorter side, from anywhere along the longer one."""
 SOUND_BLIND = (CENTRE, MEAN_BOX, SALIENCY)
 """Rows that never hear anything."""
 Kind = Literal["readout", "model", "control", "ceiling"]
@@ -40,7 +42,7 @@ class EvaluationRow(Row):
 class Evaluation(TypedDict):
     """`located` counts the samples with boxes, on which rows are judged; where it is 0 the rows have no figures and
     `note` says why. `validation_pointing` is what the choice of `model_readout` rests on. Maps are judged in
-    `geometry`, pairs in `alignment_geometry`; training always saw square crops. `label_aided` says how training used
+    `geometry`, pairs in `alignment_geometry`, beside `training_geometry`. `label_aided` says how training used
     labels, where it did. `warnings` are sentences that belong beside the figures.
     """
 
@@ -54,6 +56,7 @@ class Evaluation(TypedDict):
     label_aided: str | None
     geometry: Geometry
     alignment_geometry: Geometry
+    training_geometry: str
     align_corners: bool
     checkpoint: str
     step: int

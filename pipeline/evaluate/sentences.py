@@ -22,7 +22,7 @@ def how_judged(evaluation: Mapping[str, Any]) -> list[str]:
             f"{'on' if evaluation['align_corners'] else 'off'}"
         )
     seen = _GEOMETRIES[other].removesuffix(", boxes cut to it")
-    said.append(f"alignment is judged on {seen}; training saw square crops")
+    said.append(f"alignment is judged on {seen}; training saw {evaluation['training_geometry']}")
     for row in evaluation["rows"]:
         if row["kind"] == "readout" and (found := row["completeness"]) is not None:
             said.append(
