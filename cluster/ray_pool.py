@@ -123,7 +123,8 @@ class RayPool:
         Raises:
             Exception: whatever the function raised; the other tasks are ended.
         """
-        task = ray.remote(max_retries=0, num_returns="streaming", num_cpus=1, memory=self._task_memory)(_run)
+        how = {"max_retries": 0, "num_returns": "streaming", "num_cpus": 1, "memory": self._task_memory}
+        task = ray.remote(**how)(_run).options(name=function.__name__)  # as Ray and `ps` call it
         source = iter(items)
         again: deque[tuple[I, int]] = deque()
         running: dict[Any, tuple[I, int]] = {}

@@ -80,6 +80,29 @@ def test_a_folder_of_another_user_is_done_without(
     assert files(tmp_path / "cache") == []
 
 
+@pytest.mark.parametrize("planted", ["link", "another's"])
+def test_bytes_that_somebody_else_has_put_into_the_cache_are_not_believed(
+    origin: str, tmp_path: Path, caches: Callable[..., NodeCache], planted: str
+) -> None:
+    cache, version = caches(), storage.version(origin)
+    read_all(cache, origin, version)
+    extents = [path for path in (tmp_path / "cache/sets").rglob("*") if path.suffix in (".kept", ".ring")]
+    assert extents
+    for extent in extents:
+        theirs = tmp_path / "theirs"
+        theirs.write_bytes(bytes(extent.stat().st_size))
+        extent.unlink()
+        if planted == "link":
+            extent.symlink_to(theirs)
+        elif os.geteuid() == 0:
+            theirs.rename(extent)
+            os.chown(extent, 54_321, 54_321)
+        else:
+            pytest.skip("only root can give files to another user")
+    read_all(cache, origin, version)  # which compares every byte
+    read_all(caches(), origin, version)
+
+
 def test_a_disk_that_runs_full_is_done_without(
     origin: str, tmp_path: Path, caches: Callable[..., NodeCache], caplog: pytest.LogCaptureFixture
 ) -> None:

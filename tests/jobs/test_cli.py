@@ -42,18 +42,12 @@ def test_config_show_prints_values_and_where_they_came_from(capsys):
     assert result["origins"]["model.width"].endswith("configs/models/gavt_c.yaml")
 
 
-@pytest.mark.parametrize(
-    ("code", "exit_code"), [(errno.ENOSPC, 2), (errno.EMFILE, 2), (errno.EIO, 2), (errno.ESRCH, None)]
-)
-def test_what_the_machine_refuses_is_a_sentence_wherever_it_happens(capsys, monkeypatch, tmp_path, code, exit_code):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.EIO])
+def test_what_the_machine_refuses_is_a_sentence_wherever_it_happens(capsys, monkeypatch, tmp_path, code):
     def refuse(*_, **__):
         raise OSError(code, os.strerror(code), str(tmp_path / "log"))
 
     monkeypatch.setattr("pipeline.settings.load.load_settings", refuse)
-    if exit_code is None:  # a bug of ours, say
-        with pytest.raises(OSError, match="No such process"):
-            cli.main(["config", "show", CONFIG])
-        return
     assert run_here(capsys, "config", "show", CONFIG)[::2] == (2, f"gavt: {tmp_path}/log: {os.strerror(code)}\n")
 
 
