@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from cluster.errors import UserError
+from cluster.home import usable_home
 from cluster.os_errors import OF_THE_DISK, OF_THE_MACHINE, why
 from cluster.process_end import end_process
 from cluster.terminal import PrintableFormatter, printable
@@ -46,7 +47,8 @@ def _run(words: list[str]) -> None:
     logging.raiseExceptions = False  # a log, of wandb say, on a full disk is no reason for tracebacks on the screen
     debug = "--debug" in words
     try:
-        app([word for word in words if word != "--debug"], prog_name="gavt")
+        with usable_home():
+            app([word for word in words if word != "--debug"], prog_name="gavt")
     except UserError as error:
         if debug:
             sys.stderr.write(printable(traceback.format_exc()))
