@@ -278,5 +278,5 @@ class WorkerPool:
 
     def _fate(self, code: int) -> str:
         if code == TOO_MUCH_MEMORY:
-            return f"it took more than {self._memory_mb:g} MB of memory, data.worker_memory_mb"
+            return f"more than {self._memory_mb:g} MB of memory taken, data.worker_memory_mb"
         return f"signal {-code}" if code < 0 else f"code {code}"

@@ -252,7 +252,7 @@ def deadly(tmp_path, monkeypatch):
     [
         (b"DEADLY", "decoding it ends the process (signal 11)"),
         (b"SLEEPY", "decoding it takes longer than 1 s"),
-        (b"HUNGRY", "took more than 500 MB of memory, data.worker_memory_mb"),
+        (b"HUNGRY", "more than 500 MB of memory taken, data.worker_memory_mb"),
     ],
 )
 def test_a_sample_that_ends_stops_or_fills_its_process_is_replaced_like_a_damaged_one(
