@@ -234,29 +234,34 @@ def _run(function: Callable[[I], Iterator[R]], credentials: dict[str, str], item
     yield from function(item)
 
 
-def _place_of_sockets() -> Path:
-    """Where Ray's files lie: in the place of temporary files if its name is short, as a socket's path has to be.
+def _place_of_sockets(usual: Path = Path("/tmp")) -> Path:
+    """Where Ray's files lie, sockets among them, whose path has to be short: the usual place, or where that can't be used
+    the place of temporary files, if its name is short enough.
 
     Raises:
         WorkerPoolError: there is no room for them; Ray would wait for a minute, and not say why.
     """
-    place = temporary_place()
-    if len(os.fsencode(place)) > _LONGEST_PLACE:
-        place = Path("/tmp")
+    own = temporary_place()
+    places = [usual, own] if len(os.fsencode(own)) <= _LONGEST_PLACE else [usual]
+    problems = {place: _why_unusable(place) for place in places}
+    usable = [place for place in places if problems[place] is None]
+    if usable:
+        return usable[0]
+    raise WorkerPoolError(
+        f"{usual}: expected a folder with {_ROOM_BYTES / 1e6:.0f} MB of room for Ray's files, found {problems[usual]}; "
+        f"make room, name another folder of at most {_LONGEST_PLACE} letters by TMPDIR, or work without Ray (--local)"
+    )
+
+
+def _why_unusable(place: Path) -> str | None:
     try:
         disk = os.statvfs(place)
     except OSError as error:
-        raise WorkerPoolError(_unusable(place, why(error))) from None
-    if (free := disk.f_bavail * disk.f_frsize) < _ROOM_BYTES:
-        raise WorkerPoolError(_unusable(place, f"{free / 1e6:.1f} MB free"))
-    return place
-
-
-def _unusable(place: Path, found: str) -> str:
-    return (
-        f"{place}: expected a folder with {_ROOM_BYTES / 1e6:.0f} MB of room for Ray's files, found {found}; make "
-        f"room, name another folder of at most {_LONGEST_PLACE} letters by TMPDIR, or work without Ray (--local)"
-    )
+        return why(error)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return "one that this user may not write to"
+    free = disk.f_bavail * disk.f_frsize
+    return None if free >= _ROOM_BYTES else f"{free / 1e6:.1f} MB free"
 
 
 @contextmanager
