@@ -235,8 +235,8 @@ def _run(function: Callable[[I], Iterator[R]], credentials: dict[str, str], item
 
 
 def _place_of_sockets(usual: Path = Path("/tmp")) -> Path:
-    """Where Ray's files lie, sockets among them, whose path has to be short: the usual place, or where that can't be used
-    the place of temporary files, if its name is short enough.
+    """Where Ray's files lie, sockets among them, whose path has to be short: the usual place, or the place of temporary
+    files where that one can't be used and this one's name is short enough.
 
     Raises:
         WorkerPoolError: there is no room for them; Ray would wait for a minute, and not say why.
