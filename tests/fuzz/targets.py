@@ -1,9 +1,11 @@
 """The places where bytes come in that nobody vouches for, each as a function of any bytes that keeps a promise."""
 
+import atexit
 import gzip
 import io
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -279,6 +281,7 @@ class _Server:
     def __init__(self) -> None:
         self.server = RawServer().__enter__()
         self.folder = Path(tempfile.mkdtemp(prefix="gavt-fuzz-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.number = 0
 
 
