@@ -41,7 +41,8 @@ def plan(
         ),
     ] = None,
     samples_per_shard: Annotated[
-        int | None, typer.Option("--samples-per-shard", min=1, help="Where data.train isn't there yet.")
+        int | None,
+        typer.Option("--samples-per-shard", min=1, help="That an epoch shows, where data.train isn't there yet."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
