@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.fragments import masters
-from pipeline.train.checkpoints.restore import changes, counters, load_engine
+from pipeline.train.checkpoints.restore import counters, load_engine
 from pipeline.train.engine import build_engine
 from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
@@ -112,16 +112,11 @@ def test_a_model_with_other_parameters_is_refused(group, checkpoints):
         load_engine(find_checkpoint(str(run)), engine)
 
 
-def test_a_manifest_tells_what_saved_it_and_what_changed_since(checkpoints):
+def test_a_manifest_tells_what_saved_it(checkpoints):
     run, *_ = checkpoints[3, "bf16"]
     found = find_checkpoint(str(run))
     assert {"world_size": 1, "zero_stage": 3, "precision": "bf16"}.items() <= found.manifest.items()
     assert {"torch", "deepspeed", "gavt"} == found.manifest["versions"].keys()
-    assert changes(found, settings_of(3, "bf16"), 1) == {}
-    assert changes(found, settings_of(1, "bf16"), 2) == {
-        "world_size": {"from": 1, "to": 2},
-        "zero_stage": {"from": 3, "to": 1},
-    }
 
 
 # what writes the files is compiled first
