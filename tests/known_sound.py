@@ -90,3 +90,21 @@ def remux(source: Path, target: Path, without: tuple[float, float] = (0, 0), lat
             packet.stream = streams[packet.stream.index]
             outside.mux(packet)
     return target
+
+
+def joined(
+    folder: Path, kinds: Sequence[tuple[int, int]], words: Sequence[str] = ("-c:a", "mp2", "-b:a", "160k")
+) -> Path:
+    """A transport stream whose sound has other channels and another rate in each third."""
+    whole = write_video(folder / "whole.mkv", [noise()], "-c:a", "pcm_s16le")
+    third = SECONDS // len(kinds)
+    content = b""
+    for number, (channels, rate_hz) in enumerate(kinds):
+        part = folder / f"{number}.ts"
+        coded = ("-c:v", "libx264", "-preset", "ultrafast", *words, "-ac", str(channels), "-ar", str(rate_hz))
+        place = ("-output_ts_offset", str(number * third), "-muxdelay", "0", "-muxpreload", "0")
+        ffmpeg("-ss", str(number * third), "-t", str(third), "-i", whole, *coded, *place, part)
+        content += part.read_bytes()
+    path = folder / "joined.ts"
+    path.write_bytes(content)
+    return path

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.samples.channels import LAYOUTS, Float, mix
+from pipeline.samples.sound_clock import SoundClock
 
 FILTER_S = Fraction(1, 20)
 """The resampling filter looks this far (s) to both sides, and less."""
-_JITTER_S = Fraction(3, 1000)  # containers that count in milliseconds round each frame's time
+JITTER_S = Fraction(3, 1000)
+"""Containers that count in milliseconds round times: a frame so near (s) to the end of the one before begins there."""
 _MOST_WAITING = 1 << 18
-# a time stands in front of several frames there, or of none, and FFmpeg counts on by the rate that the track began with
-_TIMES_COUNTED_ON = ("mpegts", "mpeg", "aac", "mp3", "ac3", "eac3", "dts")
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,7 @@ class SoundFrames:
 
     def __init__(self, channels: int, tick_s: Fraction, container_format: str) -> None:
         self._channels, self._tick_s = channels, tick_s
-        self._counts_on = container_format in _TIMES_COUNTED_ON
-        self._packet_end: int | None = None
-        self._gave_sound = False
-        self._counted: set[int] = set()
-        self._anchor_s, self._since = Fraction(0), 0
+        self._clock = SoundClock(tick_s, container_format)
         self._runs: list[_Run] = []
         self._kind: tuple[str, str, int] | None = None
         self._waiting = av.AudioFifo()
@@ -102,21 +98,11 @@ class SoundFrames:
     @property
     def end_s(self) -> Fraction | None:
         """When the frame that came last ends, on the container's clock."""
-        if not self._runs:
-            return None
-        run = self._runs[-1]
-        return run.ticks[-1] * self._tick_s + Fraction(run.lengths[-1], run.rate_hz)
+        return self._clock.end_s
 
     def expect(self, packet: av.Packet) -> None:
-        """Told of each packet before its frames: of one that begins where the one before ends the samples know better
-        where it lies."""
-        if not self._counts_on or packet.pts is None:
-            return
-        # behind a packet that gave nothing there is a hole, whose length only times know
-        if self._gave_sound and self._packet_end is not None and abs(packet.pts - self._packet_end) <= 1:
-            self._counted.add(packet.pts)
-        self._gave_sound = False
-        self._packet_end = packet.pts + (packet.duration or 0)
+        """Told of each packet before its frames."""
+        self._clock.expect(packet)
 
     def add(self, frame: av.AudioFrame) -> None:
         """The next frame; one without a time follows the one before, the first of them is at 0."""
@@ -127,19 +113,13 @@ class SoundFrames:
         if kind != self._kind or self._waiting.samples > _MOST_WAITING:
             self._mix()
             self._kind = kind
-        end_s = self.end_s
         if not self._runs or self._runs[-1].rate_hz != frame.sample_rate:
-            self._anchor_s, self._since = end_s or Fraction(0), 0
             self._runs.append(_Run(frame.sample_rate))
         run = self._runs[-1]
-        timed = frame.pts is not None and (end_s is None or frame.pts not in self._counted)
-        if timed:
-            self._anchor_s, self._since = frame.pts * self._tick_s, 0
+        tick, timed = self._clock.tick_of(frame)
+        run.ticks.append(tick)
         run.timed.append(timed)
-        run.ticks.append(round((self._anchor_s + Fraction(self._since, run.rate_hz)) / self._tick_s))
         run.lengths.append(frame.samples)
-        self._since += frame.samples
-        self._gave_sound = True
         frame.pts = None  # the mixer would fill holes by itself
         self._waiting.write(frame)
 
@@ -194,7 +174,7 @@ class SoundFrames:
         """Where each of these frames begins, in samples behind the time of the first."""
         tick, begin = self._tick_s, run.ticks[kept[0]]
         scale = run.rate_hz * tick.numerator
-        jitter = int(_JITTER_S * run.rate_hz)
+        jitter = int(JITTER_S * run.rate_hz)
 
         def exact(index: int) -> int:
             return ((run.ticks[index] - begin) * scale * 2 + tick.denominator) // (2 * tick.denominator)

@@ -5,11 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.evaluate.localize.overlay import lay_heat
 from pipeline.evaluate.localize.track import MapTrack
 from pipeline.evaluate.localize.video_stream import Picture, Pixels, demux_decoded
 from pipeline.prepare.video_file import VideoFile, open_video
+from pipeline.samples.channels import LAYOUTS, mix
+from pipeline.samples.sound_frames import JITTER_S
 
 _CLOCK = Fraction(1, 90_000)
 """Ticks of the written video: fine enough for any frame rate, also a variable one."""
@@ -48,11 +52,15 @@ class _Writer:
         self.pictures.options = {"preset": "veryfast", "crf": "20"}
         source = video.audio.codec_context
         sound_rate = source.sample_rate if source.sample_rate in _AAC_RATES_HZ else 48_000
-        self.sound = out.add_stream("aac", rate=sound_rate, layout="mono" if source.channels == 1 else "stereo")
+        self.channels = min(source.channels, 2)
+        self.sound = out.add_stream("aac", rate=sound_rate, layout=LAYOUTS[self.channels])
         self.sound.bit_rate = 128_000
         self.size: tuple[int, int] | None = None
         self.last_tick = -1
         self.waiting: list[av.AudioFrame] = []
+        self.resampler: av.AudioResampler | None = None
+        self.resampled_hz = 0
+        self.sound_end: int | None = None
 
     def write_picture(self, picture: Picture) -> None:
         tick = round(picture.time_s / _CLOCK)
@@ -74,8 +82,6 @@ class _Writer:
         self.out.mux(self.pictures.encode(frame))
 
     def write_sound(self, frame: av.AudioFrame) -> None:
-        if frame.pts is None:
-            return
         tick = Fraction(frame.time_base or self.video.audio.time_base)
         frame.pts -= round(self.video.zero / tick)
         if frame.pts * tick + Fraction(frame.samples, frame.sample_rate) <= 0:
@@ -87,11 +93,52 @@ class _Writer:
 
     def finish(self) -> None:
         if self.size is not None:
+            self._resample_from(0)
             self.out.mux(self.pictures.encode(None))
             self.out.mux(self.sound.encode(None))
 
     def _encode_sound(self, frame: av.AudioFrame) -> None:
+        """Whatever channels and rate the frame has, which may change on the way."""
+        mixed = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(mix(frame, self.channels)), format="fltp", layout=LAYOUTS[self.channels]
+        )
+        mixed.sample_rate, mixed.pts, mixed.time_base = frame.sample_rate, frame.pts, frame.time_base
+        if frame.sample_rate != self.resampled_hz:
+            self._resample_from(frame.sample_rate)
+        for piece in [mixed] if self.resampler is None else self.resampler.resample(mixed):
+            self._append(piece)
+
+    def _append(self, piece: av.AudioFrame) -> None:
+        """Sound at the written rate where its time says, without what of it lies over the sound before. The encoder
+        goes on without a hole, whatever times it is given, so holes are written as silence."""
+        own = piece.sample_rate
+        start = round(piece.pts * piece.time_base * own)
+        end = start if self.sound_end is None else self.sound_end
+        if abs(start - end) <= JITTER_S * own:
+            start = end
+        while end < start:
+            silence = np.zeros((self.channels, min(own, start - end)), np.float32)
+            self._encode(silence, end)
+            end += silence.shape[1]
+        rest = piece.to_ndarray()[:, end - start :]
+        if rest.shape[1]:
+            self._encode(rest, end)
+        self.sound_end = end + rest.shape[1]
+
+    def _encode(self, audio: npt.NDArray[np.float32], start: int) -> None:
+        layout, own = LAYOUTS[self.channels], self.sound.codec_context.sample_rate
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = own, start, Fraction(1, own)
         self.out.mux(self.sound.encode(frame))
+
+    def _resample_from(self, rate_hz: int) -> None:
+        """Get ready for frames of another rate; 0 where there are no more."""
+        for piece in self.resampler.resample(None) if self.resampler is not None else ():
+            self._append(piece)
+        own = self.sound.codec_context.sample_rate
+        kept = rate_hz in (0, own)
+        self.resampler = None if kept else av.AudioResampler("fltp", LAYOUTS[self.channels], own)
+        self.resampled_hz = rate_hz
 
     def _with_heat(self, pixels: Pixels, time_s: float) -> Pixels:
         heat = self.track.heat(time_s)

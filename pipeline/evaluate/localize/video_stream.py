@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.prepare.packets import presentation_time
+from pipeline.prepare.track_extent import tick_of
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.sound_clock import SoundClock
 from pipeline.samples.start_points import StartPoints
 from pipeline.samples.upright import Display, display_of
 
@@ -46,6 +48,7 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
     if not video.video.codec_context.is_open:  # one that was tried on a first picture keeps its one thread
         video.video.codec_context.thread_count = 0  # one video at a time: use the cores there are
     video.seek(min(int(video.video.start_time or 0), 0))  # opening may have looked for the end
+    clock = SoundClock(tick_of(video.audio), video.container.format.name)
     starts = StartPoints(video.video.codec_context)
     begun = False
     ticks: list[int] = []
@@ -57,6 +60,8 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
             if not begun:
                 starts.add(packet, presentation_time(packet) or 0)
             video.pixel_aspects.see(packet)
+        if packet.stream is video.audio:
+            clock.expect(packet)
         try:
             decoded = packet.stream.codec_context.decode(packet if packet.size else None)
         except av.FFmpegError:
@@ -66,7 +71,10 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
             continue  # a hole in a damaged file: the picture before it stays on screen
         for frame in decoded:
             if isinstance(frame, av.AudioFrame):
-                yield frame
+                if frame.pts is not None or clock.end_s is not None:
+                    frame.pts, _ = clock.tick_of(frame)
+                    frame.time_base = tick_of(video.audio)
+                    yield frame
                 continue
             if ticks:
                 frame.pts = heapq.heappop(ticks)

@@ -1,0 +1,51 @@
+"""When each frame of a track of sound begins, where the container does not tell for every one."""
+
+from fractions import Fraction
+
+import av
+
+# a time stands before several frames there, or before none, and FFmpeg counts on by the rate that the track began with
+_COUNTED_ON = ("mpegts", "mpeg", "aac", "mp3", "ac3", "eac3", "dts")
+
+
+class SoundClock:
+    """Tells the times of a track's frames, which come in decoding order.
+
+    Args:
+        tick_s: length (s) of a tick of the track's clock.
+        container_format: FFmpeg's name of the container's format.
+
+    Attributes:
+        end_s: when the frame that came last ends, on the container's clock; None before the first.
+    """
+
+    def __init__(self, tick_s: Fraction, container_format: str) -> None:
+        self.end_s: Fraction | None = None
+        self._tick_s, self._counts_on = tick_s, container_format in _COUNTED_ON
+        self._packet_end: int | None = None
+        self._gave_sound, self._rate_hz = False, 0
+        self._counted: set[int] = set()
+
+    def expect(self, packet: av.Packet) -> None:
+        """Told of each packet before its frames: of one that begins where the one before ends the samples know better
+        where it lies."""
+        if not self._counts_on or packet.pts is None:
+            return
+        # behind a packet that gave nothing there is a hole, whose length only times know
+        if self._gave_sound and self._packet_end is not None and abs(packet.pts - self._packet_end) <= 1:
+            self._counted.add(packet.pts)
+        self._gave_sound = False
+        self._packet_end = packet.pts + (packet.duration or 0)
+
+    def tick_of(self, frame: av.AudioFrame) -> tuple[int, bool]:
+        """Time of the next frame in ticks, and whether it has one of its own; one that has none begins where the one
+        before ends, the first of them at 0."""
+        # the decoder of MPEG audio gives the first frame of another rate the rate before, so that its length is wrong
+        known = self.end_s is not None and frame.pts in self._counted and frame.sample_rate == self._rate_hz
+        own = frame.pts is not None and not known
+        self._rate_hz = frame.sample_rate
+        self._counted.discard(frame.pts)
+        start_s = frame.pts * self._tick_s if own else self.end_s or Fraction(0)
+        self.end_s = start_s + Fraction(frame.samples, frame.sample_rate)
+        self._gave_sound = True
+        return round(start_s / self._tick_s), own
