@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.errors import UserError
+from cluster.private_folder import private_folder
 
 PACKAGES = ("radosgw", "ceph-mon", "ceph-osd", "ceph-mgr")
 """Debian packages that it needs (ceph-mgr is not run; ceph-osd's tools want its modules)."""
@@ -134,6 +135,7 @@ def start(root: str | os.PathLike[str], port: int | None = None) -> S3Server:
     if folder.exists() and any(folder.iterdir()) and not (folder / "ceph.conf").exists():
         raise S3ServerError(f"{folder}: expected an empty folder or an earlier server's, found other files")
     shutil.rmtree(folder, ignore_errors=True)
+    private_folder(folder)  # its keys lie in it
     for name in ("mon", "osd", "rgw", "run"):
         (folder / name).mkdir(parents=True)
     port = port or _free_port()
