@@ -21,6 +21,7 @@ from pipeline.prepare.fetch.addresses import inside_of
 from pipeline.prepare.fetch.patience import PassingError
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.web_client import WebClient
+from pipeline.prepare.fetch.web_file import check_size
 from pipeline.prepare.reasons import Reason
 
 _LOOK_EVERY_S = 1.0
@@ -47,7 +48,7 @@ async def download_page(client: WebClient, url: str, folder: Path) -> Path:
         with scratch_folder("gavt-cookies-") as private:
             options = _options(client.settings, folder, private)
             task = {"url": url, "options": options, "inside": await _inside(client.settings, url)}
-            answer = await _call(task, patience.left_s, lambda: _check_size(folder, client.settings))
+            answer = await _call(task, patience.left_s, lambda: check_size(_bytes_below(folder), client.settings))
         if "path" in answer:
             return Path(answer["path"])
         fate, message = answer["fate"], answer["message"]
@@ -89,12 +90,6 @@ def _options(settings: FetchSettings, folder: Path, private: Path) -> dict[str, 
 async def _inside(settings: FetchSettings, url: str) -> int | None:
     """How far inside a network what belongs to the page may lie; None is anywhere."""
     return None if settings.internal_redirects else int(await inside_of(URL(url).host or ""))
-
-
-def _check_size(folder: Path, settings: FetchSettings) -> None:
-    if (size := _bytes_below(folder)) > settings.max_gb * 1e9:
-        found = f"expected at most {settings.max_gb:g} GB (fetch.max_gb), found {size / 1e9:.3g} GB or more"
-        raise MediaError(Reason.TOO_LARGE, found)
 
 
 async def _call(task: dict[str, Any], deadline_s: float, look: Callable[[], None]) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def _attempt(client: WebClient, url: str, part: PartialFile, patience: Pat
             async with client.ask(url, patience, part.wish()) as answer:
                 _check_kind(url, answer)
                 part.accept(answer.status, answer.headers)
-                _check_size(part.size or 0, client.settings)
+                check_size(part.size or 0, client.settings)
                 await _receive(client, answer, part, patience)
         except NoSuchRangeError:
             part.restart()
@@ -66,7 +66,7 @@ async def _receive(client: WebClient, answer: aiohttp.ClientResponse, part: Part
             for content in _unpacked(piece, unpack):
                 file.write(content)
                 there += len(content)
-                _check_size(there, settings)
+                check_size(there, settings)
             came += len(piece)
             if time.monotonic() - since > settings.stall_s:
                 if came < slowest:
@@ -94,7 +94,12 @@ def _unpacked(piece: bytes, unpack: Any) -> Iterator[bytes]:
         more = bool(piece) or len(content) == _UNPACKED_AT_ONCE
 
 
-def _check_size(size: int, settings: FetchSettings) -> None:
+def check_size(size: int, settings: FetchSettings) -> None:
+    """See that a download of so many bytes may be kept.
+
+    Raises:
+        MediaError: `too_large`.
+    """
     if size > settings.max_gb * 1e9:
         found = f"expected at most {settings.max_gb:g} GB (fetch.max_gb), found {size / 1e9:.3g} GB or more"
         raise MediaError(Reason.TOO_LARGE, found)
