@@ -130,7 +130,8 @@ def test_a_track_may_change_its_channels_and_its_rate(kinds: list[tuple[int, int
             # the thirds lie up to 13 ms apart, as their encoders placed them
             assert likeness > (0.4 if any(abs(middle - change) < 1.1 for change in (4, 8)) else 0.8)
         assert shifts[0] == pytest.approx(0, abs=0.012)  # mp2 hides its delay of 10 ms
-        assert shifts[1] == pytest.approx(shifts[0], abs=0.001 if middle in (2, 6, 10) else 0.012)
+        # read from the beginning on, holes of up to 3 ms between the thirds close
+        assert shifts[1] == pytest.approx(shifts[0], abs=0.0035 if middle in (2, 6, 10) else 0.012)
 
 
 def test_sound_may_begin_before_the_picture(tmp_path: Path) -> None:
