@@ -4,6 +4,7 @@ in them."""
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import StorageError
@@ -35,6 +36,18 @@ def private_folder(path: Path) -> Path:
             "place"
         )
     return path
+
+
+def make_private(folder: str) -> None:
+    """Make a folder and those above it that are missing, all of them for this user alone, whatever the umask says."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_private(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
 
 
 def is_private(path: Path) -> bool:

@@ -22,10 +22,17 @@ _YOUNG_S = 60  # a process takes its lock a moment after it made the folder
 
 
 def temporary_place() -> Path:
-    """Where temporary files belong: what `TMPDIR` (or `TEMP`, or `TMP`) names, else the system's place. Python itself
-    would go elsewhere in silence, at worst into the working folder, where that one can't be written."""
+    """Where temporary files belong: what `TMPDIR` (or `TEMP`, or `TMP`) names, else the system's place. Where what is
+    named can't be used, Python would go elsewhere in silence.
+
+    Raises:
+        StorageError: nothing is named, and the system has no such place.
+    """
     named = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), None)
-    return Path(named or "/tmp").absolute()
+    try:
+        return Path(named or tempfile.gettempdir()).absolute()
+    except FileNotFoundError as error:
+        raise StorageError(f"no folder for temporary files, name one by TMPDIR: {why(error)}") from None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from cluster.node_cache.extent_files import STORED, names, rounded, unlink
 from cluster.node_cache.ring import MANY, Ring
 from cluster.node_cache.totals import Totals, forget_totals, read_totals, write_totals
 from cluster.node_cache.users import Users
-from cluster.private_folder import open_own, private_folder
+from cluster.private_folder import make_private, open_own, private_folder
 
 _FREE = 0.05  # of the disk, left to others
 _LOOK_S = 5.0  # between two looks at who lives
@@ -136,7 +136,7 @@ class CacheAccount:
         try:
             account = open_own(f"{self._folder}/account", flags)
         except FileNotFoundError:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            make_private(self._folder)
             account = open_own(f"{self._folder}/account", flags)
         try:
             if not lock_within(account, _LOCK_S):

@@ -4,7 +4,7 @@ import errno
 import os
 from contextlib import suppress
 
-from cluster.private_folder import open_own
+from cluster.private_folder import make_private, open_own
 
 STORED = (".kept", ".ring")
 """Endings of an extent that is there."""
@@ -40,7 +40,7 @@ def open_part(extent: str) -> int:
         with suppress(FileNotFoundError):
             return open_own(f"{extent}.part", os.O_RDWR | os.O_CREAT)
         with suppress(FileNotFoundError):
-            os.makedirs(extent.rpartition("/")[0], mode=0o700, exist_ok=True)
+            make_private(extent.rpartition("/")[0])
     raise FileNotFoundError(errno.ENOENT, "its folder vanishes again and again", extent)
 
 

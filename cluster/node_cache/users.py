@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from cluster.file_lock import try_lock
 from cluster.node_cache.extent_files import names
-from cluster.private_folder import open_own
+from cluster.private_folder import make_private, open_own
 
 
 class Users:
@@ -21,7 +21,7 @@ class Users:
 
     def join(self) -> None:
         """Make this process known."""
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        make_private(self._folder)
         self._path = f"{self._folder}/{os.getpid()}-{secrets.token_hex(4)}"
         self._file = open_own(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND)
         try_lock(self._file)

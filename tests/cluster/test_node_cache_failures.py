@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -78,6 +80,22 @@ def test_a_folder_of_another_user_is_done_without(
         f"{os.getuid()}); remove it, or choose another place; bytes come straight from where they lie"
     ]
     assert files(tmp_path / "cache") == []
+
+
+def test_a_cache_is_its_users_alone_whatever_the_umask_and_stays_in_use(origin: str, tmp_path: Path) -> None:
+    folder, version = tmp_path / "cache", storage.version(origin)
+    before = os.umask(0o002)
+    try:
+        for _ in range(3):
+            cache = NodeCache(folder, 10**9, EXTENT)
+            read_all(cache, origin, version)
+            assert cache.hits > 0
+            assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_dir()} == {0o700}
+            cache.close()
+            shutil.rmtree(folder / "sets")
+            shutil.rmtree(folder / "users")
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("planted", ["link", "another's"])
