@@ -1,6 +1,8 @@
-"""Reading wandb's offline files, also those of a process that was killed."""
+"""wandb's files of a run: reading them, also those of a process that was killed, and putting them right."""
 
+import glob
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,35 @@ def read_history(file: Path) -> Iterator[dict[str, Any]]:
         record.ParseFromString(content)
         if record.WhichOneof("record_type") == "history":
             yield {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+
+
+def mend_files(folder: Path) -> None:
+    """Put right what killed processes left; folders without a record go."""
+    for file in wandb_files(folder):
+        if not mend(file):
+            shutil.rmtree(file.parent)
+
+
+def mark_sent(folder: Path) -> None:
+    """Have `wandb sync` pass over the files that are there."""
+    for file in wandb_files(folder):
+        file.with_name(file.name + ".synced").touch()
+
+
+def wandb_files(folder: Path, run_id: str | None = None) -> list[Path]:
+    """wandb's file of each process of the run; of one wandb run alone where its id is given."""
+    name = "*" if run_id is None else glob.escape(run_id)
+    return [file for file in sorted(folder.glob(f"*run-*-{name}/*.wandb")) if not file.parent.is_symlink()]
+
+
+def last_step_in_files(folder: Path, run_id: str, step: str, exclude: Path) -> int:
+    """The last training step, logged as `step`, in the files of earlier processes of a wandb run; −1 where there is
+    none."""
+    last = -1
+    for file in wandb_files(folder, run_id):
+        if file.parent != exclude:
+            last = max([last, *(int(record[step]) for record in read_history(file) if step in record)])
+    return last
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, int]]:

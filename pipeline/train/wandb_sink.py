@@ -9,19 +9,17 @@ Offline files reach the server by `gavt sync` (see `pipeline.train.sync`), which
 for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
-import glob
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.masking import holds_secrets
 from cluster.storage.plain_errors import said_plainly
 from cluster.wandb_errors import wandb_problem
-from cluster.wandb_mode import resolve_mode
+from cluster.wandb_mode import Mode, resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
 from pipeline.settings.experiment import ExperimentSettings
@@ -37,7 +35,7 @@ from pipeline.train.wandb_address import (
     write_address,
     write_id,
 )
-from pipeline.train.wandb_file import mend, read_history
+from pipeline.train.wandb_file import last_step_in_files, mark_sent, mend_files
 
 STEP = "step"
 _ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop", "failed"})
@@ -100,42 +98,16 @@ class WandbSink:
         with said_plainly("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not catch_up:  # else a file may be one that training writes now
-                _mend_files(folder)
+                mend_files(folder)
         before, run_id = read_address(folder), read_id(folder)
         address = None
         try:
             own = wandb.setup(wandb.Settings(silent=True)).settings  # else it says where it found the key
             address = address_of(settings, own, before, tell)
             chosen_id = run_id or own.run_id or secrets.token_hex(4)
-            wandb_run = wandb.init(
-                id=chosen_id,
-                resume="allow" if resolved == "online" else None,
-                project=address.project,
-                entity=address.entity,
-                name=address.name,
-                group=address.group,
-                tags=address.tags,
-                notes=address.notes,
-                job_type=address.job_type,
-                dir=str(run),
-                config=settings.model_dump(mode="json") | {"code": code_version()},
-                mode=resolved,
-                settings=wandb.Settings(
-                    silent=True,
-                    console="off",
-                    finish_timeout=_FINISH_S,
-                    finish_timeout_raises=catch_up,
-                    x_file_stream_retry_max=_RETRIES,
-                    x_disable_stats=catch_up,
-                    x_disable_meta=catch_up or holds_secrets(sys.argv),  # they hold the command line
-                ),
-            )
+            wandb_run = _init(settings, address, chosen_id, run, resolved, catch_up)
         except wandb.errors.Error as error:
-            place = "the run" if address is None else address.place
-            names = "train.wandb.entity and train.wandb.project name another place"
-            if catch_up:
-                names = "gavt sync RUN --entity ENTITY --project PROJECT sends it to another place"
-            problem = wandb_problem(error, place, names)
+            problem = _problem(error, address, catch_up)
             if catch_up:
                 raise RunError(f"{home}: {problem}") from error
             if run_id is not None:
@@ -161,9 +133,9 @@ class WandbSink:
             wandb_run.summary["label_aided"] = settings.task.label_aided
         if resolved == "online":
             last_step = int(wandb_run.starting_step) - 1
-            _mark_sent(folder)  # the records in them come from metrics.jsonl now
+            mark_sent(folder)  # the records in them come from metrics.jsonl now
         else:
-            last_step = _last_step_in_files(folder, chosen_id, exclude=Path(wandb_run.dir).parent)
+            last_step = last_step_in_files(folder, chosen_id, STEP, exclude=Path(wandb_run.dir).parent)
         return WandbSink(wandb_run, run, last_step)
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
@@ -226,13 +198,49 @@ class WandbSink:
         self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
+def _init(
+    settings: ExperimentSettings, address: WandbAddress, run_id: str, run: Path, mode: Mode, catch_up: bool
+) -> Any:
+    """wandb's own run.
+
+    Raises:
+        wandb.errors.Error: wandb can't be reached, or does not take it.
+    """
+    import wandb
+
+    return wandb.init(
+        id=run_id,
+        resume="allow" if mode == "online" else None,
+        **asdict(address),
+        dir=str(run),
+        config=settings.model_dump(mode="json") | {"code": code_version()},
+        mode=mode,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            finish_timeout=_FINISH_S,
+            finish_timeout_raises=catch_up,
+            x_file_stream_retry_max=_RETRIES,
+            x_disable_stats=catch_up,
+            x_disable_meta=catch_up or holds_secrets(sys.argv),  # they hold the command line
+        ),
+    )
+
+
+def _problem(error: Exception, address: WandbAddress | None, catch_up: bool) -> str:
+    names = "train.wandb.entity and train.wandb.project name another place"
+    if catch_up:
+        names = "gavt sync RUN --entity ENTITY --project PROJECT sends it to another place"
+    return wandb_problem(error, "the run" if address is None else address.place, names)
+
+
 def _part_from_original(folder: Path, home: str, tell: Callable[[str], None]) -> None:
     """Give a copy of a run folder a wandb run of its own, else it would write into that of the original."""
     run_id = read_id(folder)
     if run_id is None or (original := original_of(home, run_id, read_address(folder))) is None:
         return
     with said_plainly("write", folder):
-        _mark_sent(folder)  # by the original
+        mark_sent(folder)  # by the original
     new_id = secrets.token_hex(4)
     write_id(folder, new_id)
     write_address(folder, None, home)
@@ -242,31 +250,3 @@ def _part_from_original(folder: Path, home: str, tell: Callable[[str], None]) ->
 def _where(mode: str, address: WandbAddress, run_id: str, home: str) -> str:
     sent = "" if mode == "online" else f"; gavt sync {home} sends it"
     return f"wandb {mode}: {address.place}, {address.name} ({run_id}){sent}"
-
-
-def _mend_files(folder: Path) -> None:
-    """Put right what killed processes left; folders without a record go."""
-    for file in _files(folder):
-        if not mend(file):
-            shutil.rmtree(file.parent)
-
-
-def _mark_sent(folder: Path) -> None:
-    """Have `wandb sync` pass over the files that are there."""
-    for file in _files(folder):
-        file.with_name(file.name + ".synced").touch()
-
-
-def _files(folder: Path, run_id: str | None = None) -> list[Path]:
-    """wandb's file of each process of the run; of one wandb run alone where its id is given."""
-    name = "*" if run_id is None else glob.escape(run_id)
-    return [file for file in sorted(folder.glob(f"*run-*-{name}/*.wandb")) if not file.parent.is_symlink()]
-
-
-def _last_step_in_files(folder: Path, run_id: str, exclude: Path) -> int:
-    """The last training step in the files of earlier processes of this wandb run; −1 where there is none."""
-    last = -1
-    for file in _files(folder, run_id):
-        if file.parent != exclude:
-            last = max([last, *(int(record[STEP]) for record in read_history(file) if STEP in record)])
-    return last
