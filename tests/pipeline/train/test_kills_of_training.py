@@ -12,10 +12,13 @@ import time
 
 import psutil
 import pytest
+from moments import has_loaded, has_met_others, has_touched, is_there, listens_to, wait_for
 
 from cluster.exit_codes import RESTART
 from tiny_training import curve
 
+STARTING = (is_there, listens_to(signal.SIGTERM), has_loaded("libtorch_cpu"), has_met_others)
+"""Moments of a start-up, in their order."""
 EACH = 16
 """Most steps between two kills; checkpoints come every 5."""
 
@@ -54,7 +57,7 @@ def wait_until(condition, process, seconds=300):
 def test_a_stopped_rank_is_named_and_the_run_goes_on_without_a_trace(command, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     command.finish(whole, "--nproc", "2")
-    process = command.start(run, "--nproc", "2", "--restarts", "1", "train.health.hang_s=30")
+    process = command.start(run, "--nproc", "2", "--restarts", "1", "train.health.hang_s=60")
     wait_until((run / "checkpoints" / "latest").exists, process)
     os.kill(ranks_of(process)[1].pid, signal.SIGSTOP)
     _, err = process.communicate(timeout=300)
@@ -104,15 +107,14 @@ def test_a_run_whose_ranks_are_killed_at_random_moments_equals_an_undisturbed_on
         old, begun = {one.pid for one in ranks.values()}, len(events(run, "start", "resume"))
         wait_until(lambda old=old: len([1 for one in ranks_of(process).values() if one.pid not in old]) == 2, process)
         ranks = ranks_of(process)
-        moment = "start-up" if draw.random() < 0.2 else "training"
+        moment, victim = "start-up" if draw.random() < 0.2 else "training", ranks[draw.choice((0, 1))]
         if moment == "start-up":
-            time.sleep(draw.uniform(0, 10))
+            wait_for(draw.choice([*STARTING, has_touched(run / "config.yaml")]), victim)
         else:
             wait_until(lambda begun=begun: len(events(run, "start", "resume")) > begun, process)
             goal = steps_in(run) + draw.randrange(1, EACH)
             wait_until(lambda goal=goal: steps_in(run) >= goal, process)
-            time.sleep(draw.uniform(0, 0.2))
-        os.kill(ranks[draw.choice((0, 1))].pid, signal.SIGKILL)
+        victim.kill()
         killed[moment] += 1
     assert process.wait(3600) == 0, "".join(said)
     took_s = time.monotonic() - started

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+from moments import has_loaded, has_met_others, has_touched, listens_to, wait_for
 
 from cluster.exit_codes import INTERRUPTED, RESTART
 from cluster.free_port import free_port
@@ -20,6 +22,7 @@ from pipeline.errors import RunError, ShardSetError
 from pipeline.train.feed import Feed
 from pipeline.train.loop import TrainResult
 
+STOPPING = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 NOTES_SIGNALS = """
 import sys, time
 from pipeline.train.stop_signals import stop_signals
@@ -136,7 +139,8 @@ def test_signals_at_random_moments_end_all_processes_for_a_restart_with_one_line
     line = re.compile(r"gavt: (stopped by SIG\w+|interrupted) (before the first step|after step \d+); the same .*\n")
     for attempt in range(int(os.environ.get("SIGNALS", "12"))):
         job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WANDB_MODE": "disabled"}
-        words = ["train", str(command.config), "--run", str(tmp_path / str(attempt)), "train.steps=100000"]
+        run = tmp_path / str(attempt)
+        words = ["train", str(command.config), "--run", str(run), "train.steps=100000"]
         ranks = [
             subprocess.Popen(
                 [sys.executable, "-m", "jobs.cli", *words],
@@ -148,8 +152,12 @@ def test_signals_at_random_moments_end_all_processes_for_a_restart_with_one_line
             for rank in range(2)
         ]
         try:
-            time.sleep(draw.uniform(1, 15))
-            number = draw.choice((signal.SIGTERM, signal.SIGUSR2, signal.SIGINT))
+            starting = (has_loaded("libtorch_cpu"), has_met_others, has_touched(run / "config.yaml"))
+            for process in ranks:
+                assert wait_for(listens_to(*STOPPING), psutil.Process(process.pid))
+            moment = draw.choice((*starting, has_touched(run / "events.jsonl"), has_touched(run / "metrics.jsonl")))
+            assert wait_for(moment, psutil.Process(ranks[0].pid))
+            number = draw.choice(STOPPING)
             for process in draw.sample(ranks, 2):  # a scheduler needs a moment for all
                 process.send_signal(number)
                 time.sleep(draw.choice((0, 0.05, 0.3)))
