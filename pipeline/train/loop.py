@@ -18,7 +18,6 @@ from pipeline.errors import RunError, SettingsError
 from pipeline.settings.experiment import ExperimentSettings
 from pipeline.tasks.example import task_model
 from pipeline.train.checkpoints import Checkpoint
-from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
@@ -35,7 +34,7 @@ from pipeline.train.memory import memory_in_use
 from pipeline.train.metrics_log import Record
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.remote_run import run_place
-from pipeline.train.resume_changes import micro_batch_change, told_changes
+from pipeline.train.resume_changes import changes_since
 from pipeline.train.run_clock import RunClock
 from pipeline.train.run_folder import log_to, settings_before, write_config
 from pipeline.train.run_log import RunLog
@@ -296,7 +295,8 @@ class _Training:
             self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
         self.group.on_main(lambda: self.log.begin(step))
-        words, change = self._changes(checkpoint)
+        changed, change = changes_since(checkpoint, self.settings, self.group.world_size)
+        words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
         clock_said = self._go_on_counting()
         self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
         if clock_said is not None:
@@ -319,19 +319,6 @@ class _Training:
         if checkpoint is not None and "elapsed_s" in checkpoint.manifest["state"]:
             return self.clock.go_on(checkpoint.manifest["state"]["elapsed_s"], checkpoint.manifest["time"])
         return self.clock.go_on(0.0, started)
-
-    def _changes(self, checkpoint: Checkpoint | None) -> tuple[dict[str, Any], str | None]:
-        """What is computed otherwise than when the checkpoint was saved: for the event, and a sentence where the losses
-        change with it."""
-        world = self.group.world_size
-        if checkpoint is None:
-            return {"world_size": world}, None
-        before, processes = saved_settings(checkpoint), checkpoint.manifest["world_size"]
-        pairs = [("world_size", processes, world)] if processes != world else []
-        pairs += told_changes(before, self.settings)
-        changed = {name: {"from": old, "to": new} for name, old, new in pairs}
-        words = {"world_size": world} | ({"changed": changed} if changed else {})
-        return words, micro_batch_change(before, processes, self.settings, world)
 
     def _note_average(self, step: int) -> None:
         if self.trainee.average_change is not None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints.saved_settings import saved_settings
 
 Change = tuple[str, Any, Any]
 """Dotted name of a setting, its value before and now."""
@@ -53,6 +55,20 @@ _FREE_KEYS = {
 def forbidden_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:
     """Settings that decide the result of the steps that are done."""
     return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"), (), free=False)
+
+
+def changes_since(
+    checkpoint: Checkpoint | None, now: ExperimentSettings, world_size: int
+) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """What is computed otherwise than when a checkpoint was saved: by name, from what to what; and a sentence where the
+    losses change with it (`micro_batch_change`)."""
+    if checkpoint is None:
+        return {}, None
+    before, processes = saved_settings(checkpoint), checkpoint.manifest["world_size"]
+    pairs = [("world_size", processes, world_size)] if processes != world_size else []
+    pairs += told_changes(before, now)
+    changed = {name: {"from": old, "to": new} for name, old, new in pairs}
+    return changed, micro_batch_change(before, processes, now, world_size)
 
 
 def told_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:

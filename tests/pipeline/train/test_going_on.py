@@ -17,6 +17,7 @@ from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.fragments import masters
 from pipeline.train.checkpoints.restore import counters, load_engine
 from pipeline.train.engine import build_engine
+from pipeline.train.resume_changes import changes_since
 from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
 
@@ -117,6 +118,9 @@ def test_a_manifest_tells_what_saved_it(checkpoints):
     found = find_checkpoint(str(run))
     assert {"world_size": 1, "zero_stage": 3, "precision": "bf16"}.items() <= found.manifest.items()
     assert {"torch", "deepspeed", "gavt"} == found.manifest["versions"].keys()
+    assert changes_since(found, settings_of(3, "bf16"), 1) == ({}, None)
+    changed, _ = changes_since(found, settings_of(1, "bf16"), 2)
+    assert changed == {"world_size": {"from": 1, "to": 2}, "train.zero_stage": {"from": 3, "to": 1}}
 
 
 # what writes the files is compiled first
