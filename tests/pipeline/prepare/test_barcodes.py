@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from barcode_kinds import SNAP_S, TIMES, Kind, judge, kinds
-from barcode_odd_kinds import ODD_KINDS, OddKind
+from barcode_odd_kinds import ODD_KINDS, SOUND, OddKind
 from barcode_ways import judge_ways
 from PIL import Image
 from reading import read_frames
@@ -108,7 +108,13 @@ def test_a_clock_of_odd_ticks(plain: Path, tmp_path: Path) -> None:
 def test_interlaced_mpeg_2(tmp_path: Path) -> None:
     options = {"flags": "+ildct+ilme", "bf": "2"}
     path = write_video(
-        tmp_path / "a.ts", 8, codec="mpeg2video", options=options, audio_codec="mp2", frames_per_second_clock=True
+        tmp_path / "a.ts",
+        8,
+        codec="mpeg2video",
+        options=options,
+        audio=SOUND,
+        audio_codec="mp2",
+        frames_per_second_clock=True,
     )
     expect_right(path)
 
