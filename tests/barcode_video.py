@@ -123,7 +123,7 @@ def _fast(codec: str, gop: int) -> dict[str, str]:
         },
         "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "b": "1M"},
         "libvpx": {"deadline": "realtime", "cpu-used": "8", "b": "2M", "auto-alt-ref": "1", "lag-in-frames": "16"},
-        "libsvtav1": {"preset": "8", "crf": "12", "svtav1-params": f"keyint={gop}"},
+        "libsvtav1": {"preset": "8", "crf": "12", "svtav1-params": f"keyint={gop}:enable-tf=0"},
         "mpeg4": {"b": "3M", "bf": "2"},
         "mpeg2video": {"b": "4M"},
         "mpeg1video": {"b": "4M"},

@@ -71,7 +71,8 @@ class VideoFile:
 
 @contextmanager
 def open_video(source: str) -> Iterator[VideoFile]:
-    """Open a video by path or URL; from object storage only the bytes that are needed are fetched.
+    """Open a video by path or URL; from object storage only the bytes that are needed are fetched, of formats whose
+    clock may start again all of them.
 
     Raises:
         MediaError: `missing`, `forbidden`, `unreadable`, `no_video`, `no_audio` or `damaged`.

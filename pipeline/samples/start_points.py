@@ -25,6 +25,7 @@ import av.video.frame
 from pipeline.samples.bitstream import Bits, is_slice, start_codes, units_of, without_emulation
 
 _IRAP = {"hevc": range(16, 22), "vvc": range(7, 10)}
+_IDR = {"hevc": range(19, 21), "vvc": range(7, 9)}
 _INTRA_SLICES = (2, 4, 7, 9)
 _SEI, _IDR_SLICE, _RECOVERY_POINT = 6, 5, 6
 _HEAD = 32  # bytes of a slice or a frame that hold what is looked for
@@ -32,11 +33,12 @@ _HEAD = 32  # bytes of a slice or a frame that hold what is looked for
 
 class Whole(NamedTuple):
     """Pictures from packet `number` on that are displayed at `time` or later are whole if decoding starts at packet
-    `start`."""
+    `start`; earlier ones too if it `resets` everything."""
 
     time: int
     number: int
     start: int
+    resets: bool = False
 
 
 class StartPoints:
@@ -68,7 +70,7 @@ class StartPoints:
         if self._name == "h264":
             self._add_h264(packet, time, number)
         elif self._begins(packet):
-            self._add_whole(time, number)
+            self._add_whole(time, number, resets=self._resets(packet))
             if self._name is None:
                 self._unsure[number] = packet
 
@@ -80,7 +82,8 @@ class StartPoints:
             gradual: whether it may begin a gradual refresh.
         """
         for whole in reversed(self._wholes):
-            fits = whole.number <= number and whole.time <= time and (gradual or whole.number == whole.start)
+            fits = whole.number <= number and (whole.time <= time or whole.resets)
+            fits = fits and (gradual or whole.number == whole.start)
             if fits and self._is_sure(whole.start):
                 return whole.start
         return None
@@ -106,20 +109,29 @@ class StartPoints:
         """Whether a frame is whole that came of decoding all packets from the first on, in one go."""
         if self._name is None:
             return _is_intra_frame(frame)
-        return frame.pts is not None and any(whole.time <= frame.pts for whole in self._wholes)
+        return frame.pts is not None and any(whole.time <= frame.pts or whole.resets for whole in self._wholes)
 
-    def _add_whole(self, time: int, number: int) -> None:
-        self._wholes.append(Whole(time, number, number))
+    def _add_whole(self, time: int, number: int, *, resets: bool) -> None:
+        self._wholes.append(Whole(time, number, number, resets))
         self._alone.add(number)
 
     def _begins(self, packet: av.Packet) -> bool:
         if self._name is None:
             return bool(packet.is_keyframe)
         if self._name in _IRAP:
-            units = units_of(packet, self._name, self._extradata)
-            return next((unit.kind in _IRAP[self._name] for unit in units if is_slice(unit.kind, self._name)), False)
+            return self._kind_of_picture(packet, self._name) in _IRAP[self._name]
         look = _LOOKS.get(self._name)
         return look is None or look(memoryview(packet))  # no look is needed where every picture is whole by itself
+
+    def _resets(self, packet: av.Packet) -> bool:
+        """Whether nothing behind a start point refers to anything before it, even what is displayed earlier."""
+        if self._name in _IDR:
+            return self._kind_of_picture(packet, self._name) in _IDR[self._name]
+        return self._name in ("vp8", "vp9", "av1", "libdav1d")
+
+    def _kind_of_picture(self, packet: av.Packet, codec: str) -> int | None:
+        units = units_of(packet, codec, self._extradata)
+        return next((unit.kind for unit in units if is_slice(unit.kind, codec)), None)
 
     def _is_sure(self, start: int) -> bool:
         if start in self._unsure:
@@ -132,7 +144,7 @@ class StartPoints:
             self._wholes += [Whole(time, number, start) for start, left in self._refreshing if left <= 0]
             self._refreshing = [(start, left - 1) for start, left in self._refreshing if left > 0]
         if picture.recovers_after == 0:
-            self._add_whole(time, number)
+            self._add_whole(time, number, resets=picture.is_idr)
         elif picture.recovers_after is not None:
             self._refreshing.append((number, picture.recovers_after - picture.is_reference))
 
@@ -144,10 +156,12 @@ class H264Picture(NamedTuple):
         is_reference: whether others may refer to it.
         recovers_after: after how many reference pictures, itself included, the next is whole; 0 if it is whole itself;
             None if nothing says so.
+        is_idr: whether everything before it is forgotten.
     """
 
     is_reference: bool
     recovers_after: int | None
+    is_idr: bool = False
 
 
 def look_at_h264(packet: av.Packet, extradata: bytes | None) -> H264Picture:
@@ -162,7 +176,7 @@ def look_at_h264(packet: av.Packet, extradata: bytes | None) -> H264Picture:
             recovery, exact = found or (recovery, exact)
         elif is_slice(unit.kind, "h264"):
             if unit.kind == _IDR_SLICE:
-                return H264Picture(True, 0)
+                return H264Picture(True, 0, is_idr=True)
             is_reference = is_reference or bool(unit.content[0] & 0x60)
             if recovery is None:
                 break

@@ -102,8 +102,9 @@ def _options(codec: str, gop: str, b_frames: bool) -> tuple[str, dict[str, str]]
         return None if open_gop else ("libvpx-vp9", lag)
     if codec == "MPEG-4":
         return "mpeg4", {"bf": str(between), **({} if open_gop else {"flags": "+cgop", "sc_threshold": "1000000000"})}
-    structure = f"keyint=30:irefresh-type={1 if open_gop else 2}:pred-struct={2 if b_frames else 1}"
-    return "libsvtav1", {"preset": "10", "svtav1-params": structure}
+    # without temporal filtering, which blends a frame with its neighbours
+    structure = f"keyint=30:irefresh-type={1 if open_gop else 2}:pred-struct={2 if b_frames else 1}:enable-tf=0"
+    return "libsvtav1", {"preset": "8", "crf": "1", "svtav1-params": structure}
 
 
 @dataclass

@@ -211,10 +211,11 @@ ODD_KINDS = [
     OddKind(
         "clock starts again, MPEG-2, vob",
         _joined("j.vob", SIZE, SIZE, codec="mpeg2video", audio_codec="mp2", frames_per_second_clock=True),
+        own_only=True,
     ),
     OddKind("clock of the sound alone starts again, ts", _only_sound_starts_again, refused=True),
     *(OddKind(f"display matrix {name}, mp4", _mirrored(name), usual=name == "hflip") for name in MIRRORS),
-    OddKind("display matrix hflip, edit list, mp4", _mirrored("hflip", cut=True), own_only=True),
+    OddKind("display matrix hflip, edit list, mp4", _mirrored("hflip", cut=True)),
     OddKind("display matrix of zeros, mp4", _flat_matrix),
     OddKind("pixel aspect changes, ts", _aspect_changes),
     OddKind("first sample no keyframe, mp4", _without_its_first_keyframe),
