@@ -13,6 +13,7 @@ from pipeline.prepare.packets import find_runs
 from pipeline.prepare.pyav_frames import Look, decode_with_pyav, look_at, look_of
 from pipeline.prepare.trust import decord_is_sure
 from pipeline.prepare.video_file import VideoFile
+from pipeline.samples.bitstream import sequence_header
 from pipeline.samples.upright import Display
 
 Pixels = npt.NDArray[np.uint8]
@@ -51,12 +52,17 @@ def read_moments(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[tupl
     Costs what the stretches from a keyframe to each wanted frame cost, however long the file is. None stands for a
     frame that can't be decoded whole. Times at which no frame is displayed are left out.
     """
+    codec = video.video.codec_context
+    looks: dict[bytes, Look | None] = {}  # a header of the sequence in the stream may change it
     for run in find_runs(video, times_s):
         by_decord: list[tuple[int, av.VideoFrame]] = []
         look: Look | None = None
         # PyAV has to decode the first picture for its look, so a picture alone stays its own
         if len(run.packets) > 1 and not run.refresh:
-            look = look_at(video, run)
+            header = sequence_header(run.packets[0], codec.name, codec.extradata)
+            if header not in looks:
+                looks[header] = look_at(video, run)
+            look = looks[header]
             if look is not None and decord_is_sure(video, run, look):
                 by_decord = decode_with_decord(video, run)
         moments = sorted(run.wanted)

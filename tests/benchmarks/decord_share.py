@@ -16,7 +16,7 @@ from _ffmpeg import cpu_s
 from _youtube_like import write_youtube_like
 from result import Result
 
-LIMIT = 1.05  # decord is there to save time: it may not cost any
+LIMIT = 1.3  # what it may cost, since each run is copied into a clip for it
 ROUNDS = 3
 
 
