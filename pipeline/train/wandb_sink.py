@@ -9,6 +9,7 @@ Offline files reach the server by `gavt sync` (see `pipeline.train.sync`), which
 for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
+import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -127,6 +128,8 @@ class WandbSink:
         write_id(folder, chosen_id)
         write_address(folder, address, str(before.get(FOLDER, home)) if catch_up else home)
         tell(_where(resolved, address, chosen_id, home))
+        if os.environ.get("WANDB_DIR"):
+            tell(f"WANDB_DIR={os.environ['WANDB_DIR']} is not followed: wandb's files lie in the run folder")
         wandb_run.define_metric(STEP)
         wandb_run.define_metric("*", step_metric=STEP)
         if settings.task.label_aided is not None:

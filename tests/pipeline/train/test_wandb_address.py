@@ -203,8 +203,10 @@ def test_an_offline_copy_has_all_records_in_its_own_wandb_run(online, tmp_path, 
 
 def test_the_id_that_a_new_run_is_given_is_its_own_and_no_id_of_another(online, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "chosen")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
     run = tmp_path / "run"
-    logged(run, 0, 4)
+    notes = logged(run, 0, 4)
+    assert notes[-1] == f"WANDB_DIR={tmp_path}/elsewhere is not followed: wandb's files lie in the run folder"
     assert (run / "wandb/run_id").read_text() == "chosen"
     logged(run, 4, 8)
     assert steps(online, run) == [2, 4, 6, 8]
