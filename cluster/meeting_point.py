@@ -113,8 +113,8 @@ def _await_listener(host: str, port: int, timeout_s: float) -> None:
             said = connection.recv(80)
         except TimeoutError:
             return
-        except OSError as error:
-            raise _stranger(host, port, error.strerror or str(error)) from None
+        except ConnectionError:
+            said = b""
     raise _stranger(host, port, f"it says {said!r}" if said else "it closes connections")
 
 

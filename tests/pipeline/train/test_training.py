@@ -187,7 +187,7 @@ def test_a_run_without_data_is_refused(command, group, tmp_path):
     ("settings", "world_size", "group_size", "message"),
     [
         ({"batch_size": 10}, 4, 2, "multiple of the 4 processes, found 10"),
-        ({"batch_size": 16, "micro_batch": 6}, 1, 2, "train.micro_batch: expected a divisor"),
+        ({"batch_size": 16, "micro_batch": 16}, 2, 2, "train.micro_batch: expected a divisor"),
         ({"batch_size": 16}, 4, 8, "task.group: expected a divisor of the micro-batch of 4"),
     ],
 )
