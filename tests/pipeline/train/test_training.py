@@ -107,7 +107,7 @@ def test_a_run_folder_in_use_is_refused(command, group, tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/run", "n" * 300])
 def test_a_place_that_can_be_no_run_folder_is_refused(command, group, tmp_path, place):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="expected a folder that can be made and written to, found: "):
+    with pytest.raises(RunError, match="expected a run folder that can be made and written to, found: "):
         run_here(command, group, tmp_path / place)
 
 
