@@ -11,6 +11,7 @@ LAYOUTS = {1: "mono", 2: "stereo"}
 """What FFmpeg calls so many channels."""
 _PROBE = 64
 _MOST_GUESSED = 8
+_MOST_PLANES = 2  # PyAV crashes on the planes of eight channels
 _UNNAMED = re.compile(r"\d+ channels").fullmatch
 
 Float = npt.NDArray[np.float32]
@@ -19,8 +20,10 @@ Float = npt.NDArray[np.float32]
 def mix(frame: av.AudioFrame, channels: int) -> Float:
     """float32 [channels, N] in −1..1 at the frame's own rate, from any sample format and channel layout."""
     own = frame.layout
-    pieces = av.AudioResampler("flt", own, frame.sample_rate).resample(frame)
-    audio = np.concatenate([piece.to_ndarray().reshape(-1, own.nb_channels) for piece in pieces]).T
+    planar = own.nb_channels <= _MOST_PLANES
+    pieces = av.AudioResampler("fltp" if planar else "flt", own, frame.sample_rate).resample(frame)
+    arrays = [piece.to_ndarray() for piece in pieces]
+    audio = np.concatenate([piece if planar else piece.reshape(-1, own.nb_channels).T for piece in arrays], axis=1)
     mixed: Float = mixing_weights(own.name, channels) @ audio
     return mixed
 

@@ -14,17 +14,22 @@ class SoundClock:
     Args:
         tick_s: length (s) of a tick of the track's clock.
         container_format: FFmpeg's name of the container's format.
-
-    Attributes:
-        end_s: when the frame that came last ends, on the container's clock; None before the first.
     """
 
     def __init__(self, tick_s: Fraction, container_format: str) -> None:
-        self.end_s: Fraction | None = None
         self._tick_s, self._counts_on = tick_s, container_format in _COUNTED_ON
         self._packet_end: int | None = None
-        self._gave_sound, self._rate_hz = False, 0
+        self._gave_sound = False
         self._counted: set[int] = set()
+        # frames are counted on from here, in whole numbers, since there are thousands of them
+        self._origin: int | Fraction = 0  # ticks
+        self._behind = 0  # samples
+        self._rate_hz = 0
+
+    @property
+    def end_s(self) -> Fraction | None:
+        """When the frame that came last ends, on the container's clock; None before the first."""
+        return self._end_tick() * self._tick_s if self._rate_hz else None
 
     def expect(self, packet: av.Packet) -> None:
         """Told of each packet before its frames: of one that begins where the one before ends the samples know better
@@ -40,12 +45,21 @@ class SoundClock:
     def tick_of(self, frame: av.AudioFrame) -> tuple[int, bool]:
         """Time of the next frame in ticks, and whether it has one of its own; one that has none begins where the one
         before ends, the first of them at 0."""
+        rate, pts = frame.sample_rate, frame.pts
         # the decoder of MPEG audio gives the first frame of another rate the rate before, so that its length is wrong
-        known = self.end_s is not None and frame.pts in self._counted and frame.sample_rate == self._rate_hz
-        own = frame.pts is not None and not known
-        self._rate_hz = frame.sample_rate
-        self._counted.discard(frame.pts)
-        start_s = frame.pts * self._tick_s if own else self.end_s or Fraction(0)
-        self.end_s = start_s + Fraction(frame.samples, frame.sample_rate)
+        own = pts is not None and not (pts in self._counted and rate == self._rate_hz)
+        self._counted.discard(pts)
+        if own:
+            self._origin, self._behind = pts, 0
+        elif rate != self._rate_hz:
+            self._origin, self._behind = self._end_tick(), 0
+        self._rate_hz = rate
+        tick = pts if own else round(self._end_tick())
+        self._behind += frame.samples
         self._gave_sound = True
-        return round(start_s / self._tick_s), own
+        return tick, own
+
+    def _end_tick(self) -> int | Fraction:
+        if not self._behind:
+            return self._origin
+        return self._origin + Fraction(self._behind * self._tick_s.denominator, self._rate_hz * self._tick_s.numerator)
