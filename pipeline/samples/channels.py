@@ -23,8 +23,9 @@ def mix(frame: av.AudioFrame, channels: int) -> Float:
     planar = own.nb_channels <= _MOST_PLANES
     pieces = av.AudioResampler("fltp" if planar else "flt", own, frame.sample_rate).resample(frame)
     arrays = [piece.to_ndarray() for piece in pieces]
-    audio = np.concatenate([piece if planar else piece.reshape(-1, own.nb_channels).T for piece in arrays], axis=1)
-    mixed: Float = mixing_weights(own.name, channels) @ audio
+    by_channel = [piece if planar else piece.reshape(-1, own.nb_channels).T for piece in arrays]
+    audio = by_channel[0] if len(by_channel) == 1 else np.concatenate(by_channel, axis=1)
+    mixed: Float = np.einsum("oc,cn->on", mixing_weights(own.name, channels), audio)  # `@` would wake BLAS' threads
     return mixed
 
 
