@@ -24,7 +24,10 @@ class Reason(str, Enum):
     """Shorter than `prepare.min_clip_s`, or than what one sample needs; or its audio is shorter than one window, or is
     not there where the frames are: it begins later, ends before or has a hole."""
     DAMAGED = "damaged"
-    """It opens, but no wanted frame with its audio could be decoded."""
+    """It opens, but no wanted frame with its audio could be decoded; or its parts can't be told from each other: clocks
+    that don't start again together, files behind each other."""
+    SHAPE_CHANGES = "shape_changes"
+    """Clips only: in the middle of each of them the picture becomes wider or narrower, so one clip can't show it."""
     TOO_LARGE = "too_large"
     """It is larger than `fetch.max_gb`, or unpacks to more."""
     TIMEOUT = "timeout"

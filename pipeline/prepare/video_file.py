@@ -13,6 +13,7 @@ from av.container import InputContainer
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
 from pipeline.errors import MediaError
+from pipeline.prepare.joined_files import next_file_in
 from pipeline.prepare.manifests.sources import is_file_url, path_of_file_url
 from pipeline.prepare.manifests.wrong import WrongRow
 from pipeline.prepare.one_clock import with_one_clock
@@ -113,9 +114,14 @@ def _opened(source: str) -> Iterator[InputContainer]:
     try:
         if storage.is_remote(source):
             handle = _open_remote(source)
+            _refuse_joined(handle)
+            handle.seek(0)
             container = open_container(handle)
         else:
-            container = open_container(_checked(source))
+            path = _checked(source)
+            with open(path, "rb") as file:
+                _refuse_joined(file)
+            container = open_container(path)
     except av.FFmpegError as error:
         raise MediaError(Reason.UNREADABLE, f"not a media file that FFmpeg can read: {error.strerror}") from error
     except StorageError as error:
@@ -130,6 +136,15 @@ def _opened(source: str) -> Iterator[InputContainer]:
     finally:
         if handle is not None:
             handle.close()
+
+
+def _refuse_joined(file: IO[bytes]) -> None:
+    second = next_file_in(file)
+    if second is not None:
+        raise MediaError(
+            Reason.DAMAGED,
+            f"it is several files joined end to end, and only one would be read; the second begins at byte {second}",
+        )
 
 
 def _checked(source: str) -> str:
@@ -168,5 +183,4 @@ def _open_remote(source: str) -> IO[bytes]:
         raise MediaError(Reason.UNREACHABLE, str(error)) from None
     if not handle.read(1):
         raise MediaError(Reason.UNREADABLE, "it is empty")
-    handle.seek(0)
     return handle

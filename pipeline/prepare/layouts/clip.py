@@ -52,8 +52,8 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     encoded = []
     for stretch in stretches:
         clip = _encode(islice(shown, frames), fps, settings)
-        if clip is None:
-            left_out[Reason.DAMAGED.value] += 1
+        if isinstance(clip, Reason):
+            left_out[clip.value] += 1
             continue
         content, times = clip
         end_s = stretch.start_s + frames / fps
@@ -93,20 +93,30 @@ def _several(part: Part, fps: Fraction, video: VideoFile, settings: PrepareSetti
 
 def _encode(
     frames: Iterator[Frame | None], fps: Fraction, settings: PrepareSettings
-) -> tuple[bytes, list[Fraction]] | None:
-    """MP4 of all `frames` and their true times; None if one of them is missing."""
+) -> tuple[bytes, list[Fraction]] | Reason:
+    """MP4 of all `frames` and their true times; `damaged` if one of them is missing, `shape_changes` if they don't have
+    all the same width for their height."""
     encoder: ClipEncoder | None = None
+    shape = (0, 0)
     times: list[Fraction] = []
     for frame in frames:
-        if frame is None:
-            deque(frames, maxlen=0)  # the next clip's frames follow
-            return None
-        image = _upright(frame, settings.frame_height)
-        if encoder is None:
+        image = None if frame is None else _upright(frame, settings.frame_height)
+        if image is not None and encoder is None:
+            shape = image.width, image.height
             encoder = ClipEncoder(_even(image.width), _even(image.height), fps, settings.clip_crf)
+        if frame is None or image is None or encoder is None or not _alike(shape, (image.width, image.height)):
+            deque(frames, maxlen=0)  # the next clip's frames follow
+            return Reason.DAMAGED if frame is None else Reason.SHAPE_CHANGES
         encoder.add(image)
         times.append(frame.time_s)
-    return None if encoder is None else (encoder.finish(), times)
+    return Reason.DAMAGED if encoder is None else (encoder.finish(), times)
+
+
+def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two pictures of these widths and heights differ in size alone: by no more than a pixel once one is scaled
+    to the other."""
+    (width, height), (wide, high) = sorted((one, other))
+    return abs(wide * height - width * high) <= wide + high
 
 
 def _upright(frame: Frame, height: int) -> av.VideoFrame:

@@ -47,6 +47,8 @@ def nothing_left(left_out: Mapping[str, int], settings: PrepareSettings) -> Medi
     count = sum(left_out.values())
     if left_out.get(Reason.DAMAGED.value):
         return MediaError(Reason.DAMAGED, f"none of its {count} stretches could be decoded with all frames and audio")
+    if left_out.get(Reason.SHAPE_CHANGES.value):
+        return MediaError(Reason.SHAPE_CHANGES, f"its picture changes its shape in the middle of {count} clips")
     if left_out.get(Reason.TOO_SHORT.value):
         return MediaError(
             Reason.TOO_SHORT, f"its audio ends before, begins later or has a hole in each of {count} stretches"

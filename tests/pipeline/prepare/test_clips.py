@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import webdataset
 from av.video.reformatter import ColorRange, Colorspace
+from barcode_odd_kinds import ODD_KINDS
 from test_audio import bursts
 
 from barcode_video import RATE_HZ, clicks, read_barcode, write_video
@@ -22,6 +23,7 @@ from pipeline.prepare.decord_library import decord
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, prepare
+from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.clip import ClipEncoder, convert, decode_clip
@@ -253,6 +255,21 @@ def test_clips_are_upright_with_square_pixels_and_even_sizes(
         assert (video.width, video.height) == stored
         assert video.codec_context.sample_aspect_ratio in (None, 0, 1)
         assert next(container.decode(video)).rotation == 0
+
+
+def test_a_clip_in_which_the_picture_changes_its_shape_is_left_out_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    path = next(kind for kind in ODD_KINDS if str(kind) == "pixel aspect changes, ts").write(tmp_path)  # at 4 s
+    prepared = clips_of(path, CLIPS.model_copy(update={"clip_s": 1.2, "frame_height": 240}))
+    assert prepared.left_out == {"shape_changes": 1}
+    sizes = []
+    for sample in prepared.samples:
+        with av.open(io.BytesIO(sample.files["mp4"])) as container:
+            sizes.append((container.streams.video[0].width, container.streams.video[0].height))
+    assert sizes == sorted(sizes, key=lambda size: -size[1])
+    assert len(set(sizes)) == 2
+    with pytest.raises(MediaError, match="changes its shape") as failed:
+        clips_of(path, CLIPS.model_copy(update={"clip_s": 7.0}))
+    assert failed.value.reason == Reason.SHAPE_CHANGES
 
 
 def test_the_same_video_gives_the_same_bytes(tmp_path: Path) -> None:
