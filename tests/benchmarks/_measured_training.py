@@ -13,6 +13,7 @@ import sys
 
 import torch
 
+from cluster.process_end import end_process
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
@@ -68,3 +69,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_process(0)
