@@ -56,6 +56,7 @@ def test_quickstart_goes_from_nothing_to_a_report_and_prints_every_command(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_quickstarts_model_hears_where_the_sound_comes_from(tmp_path):
     _, result = quickstart(tmp_path / "run")
     evaluation = result["evaluation"]

@@ -64,7 +64,8 @@ def test_2048_samples_have_the_same_gradient_in_micro_batches_of_2_as_at_once(gr
     for micro_batch in (2048, 2):
         train = TrainSettings(batch_size=2048, clip_norm=0.0, zero_stage=kind[0], precision=kind[1])
         engine = build_engine(untrained(settings, "cpu", 0).train(), train, micro_batch, group)
-        pairs = Pairs(*(torch.arange(micro_batch),) * 2, torch.tensor([0, 1] * (micro_batch // 2)))
+        every, match = torch.arange(micro_batch), torch.tensor([0, 1] * (micro_batch // 2))
+        pairs = Pairs(every, every, match, counted=torch.ones(micro_batch, dtype=torch.bool))
         for first in range(0, 2048, micro_batch):
             part = slice(first, first + micro_batch)
             loss, _ = engine(frames[part], waveform[part], pairs)
