@@ -1,0 +1,155 @@
+"""What every model is to the rest: inputs by name in, streams of tokens out.
+
+A model embeds each input for itself, gives the embedded tokens their places, and encodes all streams together. The cut
+between the three is what tasks and readouts need: tokens that are embedded once may be re-paired or mixed before the
+rest, and a readout may look at, change or leave out tokens just before they meet.
+
+    inputs ──embed──► tokens of each stream ──place──► tokens with positions ──encode──► tokens, attention
+                          └────────────────────── fuse ──────────────────────────┘
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from pipeline.features.float32 import Float32Buffers
+
+Inputs = dict[str, Tensor]
+"""By name of the field, a batch of each: `frames` [B, T, 3, H, W] in 0–1, `sound` [B, C, S] in −1..1, and others'."""
+Tokens = dict[str, Tensor]
+"""By name of the stream, its tokens [B, N, D]; D may differ between streams."""
+
+VISUAL, AUDIO = "visual", "audio"
+"""Streams of what is seen and heard, in every model that has them."""
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """How a stream's tokens lie, the last axis fastest.
+
+    Attributes:
+        axes: name and length of each, e.g. `(("time", 1), ("row", 8), ("column", 8))` for frames and
+            `(("frequency", 16), ("time", 16))` for a spectrogram.
+    """
+
+    axes: tuple[tuple[str, int], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(length for _, length in self.axes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.axes)
+
+    @property
+    def count(self) -> int:
+        """Tokens in all."""
+        return prod(self.shape)
+
+
+class Attention:
+    """What looked at what while a model encoded.
+
+    A model with one sequence of tokens gives `joint`; one whose streams look at each other gives the weights between
+    any two; what a model doesn't have is None.
+
+    Attributes:
+        joint: for each layer [B, heads, N, N] over the whole sequence (rows are queries); None in models without one.
+        slices: where each stream lies in that sequence.
+    """
+
+    def __init__(
+        self,
+        joint: Sequence[Tensor] | None = None,
+        slices: Mapping[str, slice] | None = None,
+        crossed: Mapping[tuple[str, str], Sequence[Tensor]] | None = None,
+    ) -> None:
+        """
+        Args:
+            crossed: by (queries, keys), for each layer that has it [B, heads, Nq, Nk].
+        """
+        self.joint, self.slices = joint, dict(slices or {})
+        self._crossed = dict(crossed or {})
+
+    def between(self, queries: str, keys: str) -> list[Tensor] | None:
+        """For each layer the weights [B, heads, Nq, Nk] with which one stream looks at another; None without any."""
+        if (queries, keys) in self._crossed:
+            return list(self._crossed[queries, keys])
+        if self.joint is None or queries not in self.slices or keys not in self.slices:
+            return None
+        return [layer[:, :, self.slices[queries], self.slices[keys]] for layer in self.joint]
+
+
+class Encoded(NamedTuple):
+    """What `AudioVisualModel.encode` gives: tokens of each stream, and its attention where that was asked for."""
+
+    tokens: Tokens
+    attention: Attention | None
+
+
+class AudioVisualModel(Float32Buffers):
+    """A model of any number of streams.
+
+    It is built on the meta device from its settings and those of the inputs; every module with parameters or buffers of
+    its own has `reset_parameters`. Blocks that may be recomputed or compiled lie in `pipeline.models.blocks.Blocks`.
+
+    Attributes:
+        grids: of each stream how its tokens lie.
+        widths: of each stream its D.
+    """
+
+    grids: Mapping[str, TokenGrid]
+    widths: Mapping[str, int]
+
+    @abstractmethod
+    def embed(self, inputs: Inputs) -> Tokens:
+        """Tokens of each input's own stream, before anything is known of the others: a sample's tokens of one stream
+        may be put beside another sample's of another. Of inputs that are not given there are no streams."""
+
+    @abstractmethod
+    def place(self, embedded: Tokens) -> Tokens:
+        """The tokens as they enter the encoder: with positions, types and norms, and with the streams that come from no
+        input, such as a class token."""
+
+    @abstractmethod
+    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+        """Let the streams see each other."""
+
+    def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
+        """Place and encode."""
+        return self.encode(self.place(embedded), attention)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What parameters and FLOPs are counted by: the children, unless a model knows better."""
+        return dict(self.named_children())
+
+
+def rows_of(tokens: Tokens, rows: Mapping[str, Tensor]) -> Tokens:
+    """Re-paired tokens: of each stream named in `rows` the samples [P] at these places, of others all as they are."""
+    return {name: stream[rows[name]] if name in rows else stream for name, stream in tokens.items()}
+
+
+class EmbedOnce:
+    """A model that embeds the same inputs once, however many tasks ask for it within a step; all else is the model's
+    own."""
+
+    def __init__(self, model: AudioVisualModel) -> None:
+        self._model = model
+        self._embedded: list[tuple[Inputs, Tokens]] = []
+
+    def embed(self, inputs: Inputs) -> Tokens:
+        """As of the model."""
+        for known, tokens in self._embedded:
+            if known is inputs:
+                return tokens
+        tokens = self._model.embed(inputs)
+        self._embedded.append((inputs, tokens))
+        return tokens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)

@@ -1,0 +1,81 @@
+"""The module of an objective, and what the engine trains: a model together with it."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs
+from pipeline.tasks.contract import DataWatch, Follow, Metadata, Purpose, ReadMetadata, TaskSettings
+
+Targets = dict[str, Tensor]
+"""What a micro-batch is trained towards; made on the host, used on the device. Not everything in it has B rows."""
+
+
+class Task(nn.Module):
+    """Heads, loss and metrics of an objective. The model is no part of it: it is handed over at each call.
+
+    A subclass is built as `Task(settings, model)`, on the meta device, where `model` tells its streams' widths.
+    """
+
+    settings: TaskSettings
+
+    @abstractmethod
+    def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
+        """Targets of the samples at global positions, on the CPU; a pure function of its arguments, so that it is the
+        same on any number of processes."""
+
+    @abstractmethod
+    def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss, a scalar whose mean over micro-batches of equal size is what the step descends, and the sums [K]
+        that `TaskSettings.sums` names. Nothing in it may hang on the values of tensors: it runs on the meta device
+        too."""
+
+    def begin_step(self, step: int) -> None:
+        """Step `step`, counted from 0, begins: a curriculum is a function of it."""
+
+    def after_step(self, model: AudioVisualModel, step: int, follow: Follow) -> None:
+        """The optimiser has changed the weights in step `step`: teachers follow."""
+
+    def teachers(self, model: AudioVisualModel) -> list[tuple[nn.Module, nn.Module]]:
+        """(teacher, student): parameters of teachers get no gradient, and begin as those of their student."""
+        return []
+
+    def score(self, encoded: Encoded) -> Tensor:
+        """[B] how sure the model is that the streams belong together, higher for surer; what readouts look into.
+
+        Raises:
+            NotImplementedError: the objective has no such answer (see `scores`).
+        """
+        raise NotImplementedError
+
+    scores: bool = False
+    """Whether there is a `score`."""
+
+    def data_watch(self) -> DataWatch | None:
+        """What looks at the training data of a new run."""
+        return None
+
+    def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
+        """Look at the validation set's first `samples` samples before a run begins.
+
+        Args:
+            whole: that is all that the set has.
+
+        Raises:
+            SettingsError: nothing can be judged by them.
+        """
+
+
+class System(nn.Module):
+    """What is trained, saved and loaded: a model and an objective."""
+
+    def __init__(self, model: AudioVisualModel, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Loss and sums, as of `Task.forward`."""
+        loss, sums = self.task(self.model, inputs, targets)
+        return loss, sums
