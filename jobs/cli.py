@@ -33,7 +33,7 @@ def _stopped_at_once(arguments: Sequence[str] | None) -> AbstractContextManager[
     processes begin at once."""
     if arguments is not None or sys.argv[1:2] != ["train"]:
         return nullcontext()
-    from pipeline.train.stop_signals import StartUp
+    from pipeline.train.run.stop_signals import StartUp
 
     return StartUp.of_this_process().noted()
 

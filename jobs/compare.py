@@ -12,7 +12,7 @@ from jobs.number_options import finite
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.train.compare import Comparison
+    from pipeline.train.records.compare import Comparison
 
 
 def compare(
@@ -30,7 +30,7 @@ def compare(
     tolerance one run has steps or curves that another lacks, and where there is nothing to compare."""
     from cluster import storage
     from pipeline.errors import RunError
-    from pipeline.train.compare import compare_curves, differing_settings, read_run
+    from pipeline.train.records.compare import compare_curves, differing_settings, read_run
 
     if len(runs) < 2:
         raise RunError(f"gavt compare: expected two runs or more, found {len(runs)}")
@@ -50,7 +50,7 @@ def compare(
     for name, values in settings.items():
         screen.print(f"{name}: {' | '.join(map(str, values))}")
     if plot is not None:
-        from pipeline.train.curves_figure import draw_curves
+        from pipeline.train.records.curves_figure import draw_curves
 
         draw_curves(read, [Path(run.rstrip("/")).name for run in runs], plot)
         screen.print(f"curves: {plot}")
@@ -79,7 +79,7 @@ def _table(found: "Mapping[str, Comparison]") -> Table:
 
 def _verdict(found: "Mapping[str, Comparison]", tolerance: float) -> str:
     """Why the runs are not alike."""
-    from pipeline.train.compare import JUDGED
+    from pipeline.train.records.compare import JUDGED
 
     rows = [row for comparison in found.values() for row in comparison.differences if row.curve in JUDGED]
     outside = [row for row in rows if row.outside_at is not None]

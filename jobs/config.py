@@ -23,7 +23,7 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Print the resolved settings with where each value came from."""
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
 
     resolved = load_settings(file, ExperimentSettings, [*(overrides or []), *(more or [])])

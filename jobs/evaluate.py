@@ -8,7 +8,7 @@ from rich.table import Table
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.alignment import MmaResult
+    from pipeline.evaluate.measures.alignment import MmaResult
     from pipeline.evaluate.result import Evaluation
 
 _FIGURES = {
@@ -36,9 +36,9 @@ def evaluate(
     as_json: JsonFlag = False,
 ) -> None:
     """Judge a checkpoint: alignment, and maps of where the sound comes from, beside rows that ignore the sound."""
-    from pipeline.evaluate.localisation import evaluate as evaluate_checkpoint
-    from pipeline.evaluate.run_places import config_of, run_folder
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.evaluate.evaluate import evaluate as evaluate_checkpoint
+    from pipeline.evaluate.run_files import config_of, run_folder
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.train.checkpoints import find_checkpoint
 

@@ -15,8 +15,8 @@ from cluster.cores import usable_cores
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.prepare.inspect.summary import Summary
-    from pipeline.prepare.inspect.verify import Checked, Verified
+    from pipeline.inspect.summary import Summary
+    from pipeline.inspect.verify import Checked, Verified
 
 _MOST_PROBLEMS_SHOWN = 20
 _MOST_IN_JSON = 1000
@@ -47,9 +47,9 @@ def inspect(
         _verify(shards, usable_cores() if workers is None else workers, screen, as_json)
         return
     from cluster import storage
-    from pipeline.prepare.inspect.contact_sheet import write_sheet
-    from pipeline.prepare.inspect.contents import SHEET, read_contents
-    from pipeline.prepare.inspect.summary import summarise
+    from pipeline.inspect.contact_sheet import write_sheet
+    from pipeline.inspect.contents import SHEET, read_contents
+    from pipeline.inspect.summary import summarise
 
     target = (html or (SHEET if storage.is_remote(shards) else storage.join(shards, SHEET))) if page else None
     contents = read_contents(shards)
@@ -65,7 +65,7 @@ def inspect(
 
 
 def _show(screen: Console, summary: "Summary") -> None:
-    from pipeline.prepare.inspect.words import figures_of, spread
+    from pipeline.inspect.figures import figures_of, spread
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value, beside in figures_of(summary):
@@ -95,7 +95,7 @@ def _show(screen: Console, summary: "Summary") -> None:
 
 def _verify(shards: str, workers: int, screen: Console, as_json: bool) -> None:
     from pipeline.errors import ShardSetError
-    from pipeline.prepare.inspect.verify import verify
+    from pipeline.inspect.verify import verify
 
     begun = time.monotonic()
     with _bar(screen) as show:

@@ -23,9 +23,9 @@ def localize(
     """Show where the sound of any video comes from."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pipeline.evaluate.localize.localize import localize as localize_video
-    from pipeline.evaluate.run_places import config_of
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.evaluate.overlay.localize import localize as localize_video
+    from pipeline.evaluate.run_files import config_of
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.train.checkpoints import find_checkpoint
 

@@ -101,7 +101,7 @@ def check(
     from pipeline.errors import ManifestError
     from pipeline.prepare.manifests.presence import is_asked_for, missing
     from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
-    from pipeline.prepare.manifests.wrong import NoVideosError
+    from pipeline.prepare.manifests.row_errors import NoVideosError
 
     screen = console(as_json)
 

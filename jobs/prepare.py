@@ -29,10 +29,10 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 if TYPE_CHECKING:
     from cluster.ray_pool import Step
     from pipeline.prepare.build import ShardTask
-    from pipeline.prepare.dataset import Dataset
-    from pipeline.prepare.ledger import InputEntry
     from pipeline.prepare.manifests.read import Noted
     from pipeline.prepare.prepare import Progress, Workers
+    from pipeline.shards.dataset import Dataset
+    from pipeline.shards.ledger import InputEntry
 
 _MOST_NOTED_SHOWN = 3
 _LINE_EVERY_S = 30.0
@@ -84,12 +84,12 @@ def prepare(
     as_json: JsonFlag = False,
 ) -> None:
     """Turn videos into shards. Interrupted and started again, it does only what is missing."""
-    from pipeline.prepare.ledger import reasons_to_retry
+    from pipeline.experiment import ExperimentSettings
     from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
     from pipeline.prepare.prepare import prepare as make
     from pipeline.prepare.wandb_progress import WandbProgress
-    from pipeline.settings.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
+    from pipeline.shards.ledger import reasons_to_retry
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])

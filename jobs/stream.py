@@ -51,7 +51,7 @@ def simulate(
 ) -> None:
     """Say how well a planned job shuffles, what its nodes download and what their caches save, without reading data."""
     from pipeline.errors import SettingsError
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.stream.simulate.advice import advise
     from pipeline.stream.simulate.shard_sizes import ShardSizes
@@ -96,7 +96,7 @@ def bench(
     as_json: JsonFlag = False,
 ) -> None:
     """Read a shard set as training would, and say how fast and where the time goes."""
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.stream.bench import bench as measure
     from pipeline.stream.bench import fitting_features

@@ -14,7 +14,7 @@ def sync(
     as_json: JsonFlag = False,
 ) -> None:
     """Send wandb those records of a run that it lacks: after offline training, or an outage of the server."""
-    from pipeline.train.sync import sync_run
+    from pipeline.train.run.sync import sync_run
 
     screen = console(as_json)
     sent = sync_run(run, entity, project, lambda sentence: screen.print(sentence, soft_wrap=True))

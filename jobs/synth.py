@@ -24,9 +24,9 @@ def synth(
     as_json: JsonFlag = False,
 ) -> None:
     """Render Timbre-Scenes: videos in which what sounds, and where, is known exactly. Goes on where it was stopped."""
-    from pipeline.prepare.synth.world import render_world, scene_count
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
+    from pipeline.worlds.world import render_world, scene_count
 
     given = list(overrides or [])
     given += [f"synth.difficulty={difficulty}"] if difficulty is not None else []

@@ -41,14 +41,14 @@ def train(
     process that hung, where none of --nproc and --restarts is given, which make it 75.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
-    from pipeline.train.stop_signals import StartUp
+    from pipeline.train.run.stop_signals import StartUp
 
     starting = StartUp.of_this_process()
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
         from cluster.launch import launch_local, launched
         from cluster.storage.location import is_remote, path_of
-        from pipeline.settings.experiment import ExperimentSettings
+        from pipeline.experiment import ExperimentSettings
         from pipeline.settings.load import load_settings
         from pipeline.train.profile_steps import profile_steps as chosen_steps
 
@@ -114,7 +114,7 @@ def _say_crash(failure: Any, left: int | None) -> None:
 def _note_crash(run: str, failure: Any, left: int | None) -> None:
     """Say it here and in the run's events."""
     from cluster.errors import StorageError
-    from pipeline.train.remote_logs import note_crash
+    from pipeline.train.run.remote_logs import note_crash
 
     _say_crash(failure, left)
     try:

@@ -27,7 +27,7 @@ class MediaError(UserError):
     """A video that can't be turned into samples.
 
     Attributes:
-        reason: one word of `pipeline.prepare.reasons`, for the ledger.
+        reason: one word of `pipeline.reasons`, for the ledger.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -76,7 +76,7 @@ def write_video(
         video = sound = None
         if codec is not None:
             chosen = {**_fast(codec, gop), **(options or {})}
-            if codec == "libx264":  # whose macroblock tree writes other bytes now and then, see pipeline.samples.clip
+            if codec == "libx264":  # whose macroblock tree writes other bytes now and then, see pipeline.video.clip
                 chosen["x264-params"] += ":mbtree=0"
             video = container.add_stream(codec, rate=fps, options=chosen)
             height, width = coded_as(barcode(0, *size)).shape[:2]

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.train.run_log import RunLog
+from pipeline.experiment import ExperimentSettings
+from pipeline.train.records.run_log import RunLog
 
 EVERY = 2
 

@@ -34,7 +34,7 @@ def train_all(config: Path, runs: Sequence[Sequence[str]], processes: int, limit
 
 
 def main() -> None:
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.train.loop import train
 

@@ -11,9 +11,9 @@ import torch
 from cluster.process_end import end_process
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.train.checkpoints import find_checkpoint
-from pipeline.train.checkpoints.fragments import masters
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine.fragments import masters
 from small_engine import WAYS, assert_equal, build, everything, settings_of, train
 
 

@@ -5,8 +5,8 @@ import itertools
 import torch
 from torch import nn
 
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.train.engine import build_engine
+from pipeline.experiment import ExperimentSettings
+from pipeline.train.engine.engine import build_engine
 
 WAYS = list(itertools.product((0, 1, 2, 3), ("fp32", "bf16")))
 """ZeRO stage and precision."""

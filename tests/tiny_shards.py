@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.sound.flac import encode_flac
 
 RATE_HZ = 11025
 AUDIO_SAMPLES = 4095

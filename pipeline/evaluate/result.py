@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from pipeline.evaluate.alignment import MmaResult
+from pipeline.evaluate.measures.alignment import MmaResult
 from pipeline.evaluate.metrics.scores import Row
 from pipeline.features.settings import Geometry
 

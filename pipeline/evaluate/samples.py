@@ -13,10 +13,10 @@ from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.samples.metadata import Box, SampleMetadata
+from pipeline.shards.members import Sample
+from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.decode import DecodedSample, decode_sample
-from pipeline.stream.members import Sample
 from pipeline.stream.read_plan import decode_spec
-from pipeline.stream.shard_set import ShardSet
 
 
 @dataclass(frozen=True)

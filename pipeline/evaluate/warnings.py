@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.evaluate.alignment import MmaResult
+from pipeline.evaluate.measures.alignment import MmaResult
 from pipeline.evaluate.result import MODEL, SHUFFLED, EvaluationRow
 from pipeline.evaluate.samples import EvaluationSamples
 

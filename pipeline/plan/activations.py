@@ -15,10 +15,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.dropout import drop_on_cpu
 from pipeline.models.encoder import attention_weights
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.example import example_batch
+from pipeline.train.example import example_batch
 
 _SAMPLES = (2, 3)
 """What is traced. Every tensor's size is a fixed part and one a sample, so two traces tell all sizes of batch; with one

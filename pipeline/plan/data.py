@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from cluster import storage
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
+from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.read_plan import shown_per_shard, shows_one_of_each_video
 from pipeline.stream.settings import DataSettings, ShardSource
-from pipeline.stream.shard_set import ShardSet
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.models.flops import SampleFlops, training_flops
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.example import task_model
 from pipeline.tasks.mma import TaskModel
-from pipeline.train.accumulation import accumulates, sum_settings
-from pipeline.train.engine import deepspeed_settings, micro_batch_of
+from pipeline.train.engine.accumulation import accumulates, sum_settings
+from pipeline.train.engine.engine import deepspeed_settings, micro_batch_of
+from pipeline.train.example import task_model
+from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.settings import TrainSettings
 
 CHECKPOINTING: tuple[Mode, ...] = ("none", 2, "full")

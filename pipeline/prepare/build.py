@@ -22,12 +22,12 @@ from pipeline.errors import MediaError
 from pipeline.prepare.fetch.fetched import fetched
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
-from pipeline.prepare.ledger import InputEntry
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import LimitSettings, PrepareSettings
-from pipeline.prepare.shard import SampleEntry, ShardIndex, publish_shard, read_indexes, replace_shard, shard_name
 from pipeline.prepare.video_samples import prepare_video
+from pipeline.reasons import Reason
+from pipeline.shards.ledger import InputEntry
+from pipeline.shards.shard_files import SampleEntry, ShardIndex, publish_shard, read_indexes, replace_shard, shard_name
 
 _MOST_CRASHES = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
 _MOST_KILLS = 3  # and somebody who kills processes at random rarely meets the same video three times

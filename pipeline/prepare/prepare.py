@@ -17,16 +17,16 @@ from cluster.lease import Lease
 from cluster.pace import LocalPace, RayPace
 from cluster.ray_pool import RayPool, Step
 from pipeline.errors import ShardSetError
-from pipeline.prepare import dataset as dataset_file
-from pipeline.prepare import ledger
 from pipeline.prepare.build import ShardTask, build_shard
-from pipeline.prepare.dataset import Dataset, finish_dataset, read_dataset
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import Kind, kind_of
-from pipeline.prepare.ledger import InputEntry
 from pipeline.prepare.plan import LOCK, Plan, Rows, read_plan, rows_to_make, settle_plan
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.shard import done_shards, finish_replacements, read_indexes, shard_name
+from pipeline.shards import dataset as dataset_file
+from pipeline.shards import ledger
+from pipeline.shards.dataset import Dataset, finish_dataset, read_dataset
+from pipeline.shards.ledger import InputEntry
+from pipeline.shards.shard_files import done_shards, finish_replacements, read_indexes, shard_name
 
 Workers = Callable[[Iterable[ShardTask]], Iterable[Step[ShardTask, list[InputEntry]]]]
 _FEW = 50  # videos before a failure rate means anything

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from pipeline.errors import MediaError
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.reasons import Reason
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pipeline.prepare.layouts import clip, frame, segments
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile, open_video
+from pipeline.video.video_file import VideoFile, open_video
 
 _MAKERS: dict[str, Callable[[VideoFile, VideoRow, PrepareSettings], PreparedVideo]] = {
     "frame": frame.make_samples,

@@ -15,15 +15,15 @@ from cluster import storage
 from cluster.cores import usable_cores
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
-from pipeline.samples.flac import decode_flac
-from pipeline.samples.sound import decode_sound
+from pipeline.shards.members import Sample
+from pipeline.shards.shard_set import Place, ShardSet
+from pipeline.sound.flac import decode_flac
+from pipeline.sound.sound import decode_sound
 from pipeline.stream.decode import decode_sample
 from pipeline.stream.loader import Loader
-from pipeline.stream.members import Sample
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.shard_bytes import ShardBytes
-from pipeline.stream.shard_set import Place, ShardSet
 
 STAGES = ("order", "index", "read", "check", "parse", "frames", "sound", "assemble")
 """Places of the samples in the order, of their bytes in the shards; bytes; checksum; tar and JSON; JPEG or video; FLAC;

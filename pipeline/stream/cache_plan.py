@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from cluster import node_cache, storage
 from cluster.node_cache import NodeCache
+from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.order import Order
 from pipeline.stream.settings import DataSettings
-from pipeline.stream.shard_set import ShardSet
 
 _log = logging.getLogger(__name__)
 _MARGIN = 1.6  # blocks end with a shard, some later than others: measured up to 1.48

@@ -11,13 +11,13 @@ from av.video.reformatter import VideoReformatter
 
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import Geometry
-from pipeline.samples.clip_frames import ClipFrames
-from pipeline.samples.damage import errors_are_damage
-from pipeline.samples.flac import decode_flac, read_header
 from pipeline.samples.metadata import Box, SampleMetadata
-from pipeline.samples.sound import Sound, cut_at_rate, decode_sound
-from pipeline.stream.members import Sample
+from pipeline.shards.members import Sample
+from pipeline.sound.flac import decode_flac, read_header
+from pipeline.sound.sound import Sound, cut_at_rate, decode_sound
 from pipeline.stream.squares import Cut, Pixels, square_of_frame, square_of_image
+from pipeline.video.clip_frames import ClipFrames
+from pipeline.video.damage import errors_are_damage
 
 CENTRE = 0.5
 

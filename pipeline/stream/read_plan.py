@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import AugmentSettings, FeatureSettings
+from pipeline.shards.shard_set import Place, ShardSet
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.decode import DecodeSpec, canvas_size
 from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
 from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.settings import DataSettings, ShardSource
-from pipeline.stream.shard_set import Place, ShardSet
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import numpy.typing as npt
 from pipeline.errors import ShardSetError
 from pipeline.features.draws import DRAWS, draw_augmentation
 from pipeline.samples.metadata import Box
+from pipeline.shards.members import Sample
+from pipeline.shards.shard_set import Place
 from pipeline.stream.decode import CENTRE, decode_sample
-from pipeline.stream.members import Sample
 from pipeline.stream.order import Numbers
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.read_plan import Pick, ReadPlan
 from pipeline.stream.shard_bytes import Content, ShardBytes
-from pipeline.stream.shard_set import Place
 
 _NONE_CRASHED: Mapping[int, str] = MappingProxyType({})
 Positions = range | Numbers

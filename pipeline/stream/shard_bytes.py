@@ -12,7 +12,7 @@ from cluster import storage
 from cluster.errors import ChangedFileError, MissingFileError, StorageError, UnreachableError
 from cluster.node_cache import NodeCache
 from cluster.os_errors import OF_THE_MACHINE, why
-from pipeline.stream.shard_set import Place
+from pipeline.shards.shard_set import Place
 
 _CHUNKS = 4
 _HEADS = 16

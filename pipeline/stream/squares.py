@@ -9,10 +9,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
 from pipeline.features.settings import Geometry
-from pipeline.samples.clip import convert
 from pipeline.samples.metadata import Box
-from pipeline.samples.open_picture import open_picture
-from pipeline.samples.upright import Display
+from pipeline.video.clip import convert
+from pipeline.video.open_picture import open_picture
+from pipeline.video.upright import Display
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import Stretch

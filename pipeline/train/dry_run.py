@@ -12,20 +12,20 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
+from pipeline.experiment import ExperimentSettings
 from pipeline.features.draws import draw_augmentation
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.decode import canvas_size
 from pipeline.stream.reader import Arrays, Note
-from pipeline.tasks.example import task_model
-from pipeline.train.ema import Ema
-from pipeline.train.engine import build_engine, compute_repeatably, micro_batch_of
-from pipeline.train.feed import Feed
+from pipeline.train.engine.ema import Ema
+from pipeline.train.engine.engine import build_engine, compute_repeatably, micro_batch_of
+from pipeline.train.engine.memory import memory_in_use
+from pipeline.train.example import task_model
 from pipeline.train.health.watchdog import Watchdog
-from pipeline.train.memory import memory_in_use
+from pipeline.train.micro_batches import Feed
 from pipeline.train.step import Asked, Stepper
 from pipeline.train.utilisation import Utilisation
 

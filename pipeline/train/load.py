@@ -8,13 +8,13 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from pipeline.errors import CheckpointError
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.example import task_model
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
 from pipeline.train.checkpoints.layout import damaged
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.example import task_model
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
-from pipeline.settings.experiment import ExperimentSettings
-from pipeline.tasks.example import task_model
+from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
-from pipeline.train.feed import Feed
+from pipeline.train.engine.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
+from pipeline.train.engine.memory import memory_in_use
+from pipeline.train.example import task_model
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.mismatches import Mismatches, check_validation
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
@@ -30,18 +30,18 @@ from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
 from pipeline.train.map_grid import MapGrid
-from pipeline.train.memory import memory_in_use
-from pipeline.train.metrics_log import Record
+from pipeline.train.micro_batches import Feed
 from pipeline.train.profile import ProfileRequest, StepProfiler
-from pipeline.train.remote_run import run_place
-from pipeline.train.resume_changes import changes_since
-from pipeline.train.run_clock import RunClock
-from pipeline.train.run_folder import log_to, settings_before, write_config
-from pipeline.train.run_log import RunLog
+from pipeline.train.records.metrics_log import Record
+from pipeline.train.records.run_log import RunLog
+from pipeline.train.run.remote_run import run_place
+from pipeline.train.run.resume_changes import changes_since
+from pipeline.train.run.run_clock import RunClock
+from pipeline.train.run.run_folder import log_to, settings_before, write_config
+from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import Asked, Stepper
-from pipeline.train.stop_signals import StopSignals, stop_signals
-from pipeline.train.trainee import Trainee
+from pipeline.train.training_state import Trainee
 from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import validate
 

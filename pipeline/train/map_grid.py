@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.evaluate.localize.overlay import lay_heat
-from pipeline.evaluate.localize.track import unit_range
+from pipeline.evaluate.overlay.overlay import lay_heat
+from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
 from pipeline.evaluate.samples import Batch, EvaluationSamples
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.train.load import untrained
-from pipeline.train.metrics_log import Record
-from pipeline.train.sinks import MAPS
+from pipeline.train.records.metrics_log import Record
+from pipeline.train.records.sinks import MAPS
 
 _SAMPLES, _COLUMNS = 8, 4
 _SIDE, _SPLIT, _GAP, _CAPTION = 160, 4, 14, 22

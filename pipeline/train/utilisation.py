@@ -1,9 +1,9 @@
 """Model FLOPs utilisation in a record."""
 
 from cluster.process_group import ProcessGroup
-from pipeline.models.flops import model_flops_utilization, training_flops
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.peak_flops import device_peak_flops
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.train.flops import model_flops_utilization, training_flops
 
 
 class Utilisation:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cluster.process_group import ProcessGroup
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.ceiling import CeilingCounts, counted_pairs

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.sound.flac import encode_flac
 
 RATE_HZ = 11025
 _LABELS = ("violin", "cello", "flute", "horn")

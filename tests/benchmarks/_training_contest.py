@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cluster.process_group import join_process_group
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.dropout import Dropout
 from pipeline.models.gavt import Gavt
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
 from pipeline.tasks.mma import TaskModel, draw_pairs
 from pipeline.train.loop import train

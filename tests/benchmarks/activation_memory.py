@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
 from pipeline.models.recompute import Mode, set_checkpointing
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma import Pairs, TaskModel
 from result import Result

@@ -10,11 +10,11 @@ import numpy as np
 
 from barcode_video import write_video
 from cluster.ray_pool import RayPool
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import on_ray, prepare
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import LimitSettings, PrepareSettings
+from pipeline.reasons import Reason
+from pipeline.shards.ledger import read_ledger
 from result import Result
 
 FILES = 300

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import exact_mode
-import pipeline.prepare.frames as frames_module
+import pipeline.video.frames as frames_module
 from _ffmpeg import cpu_s
 from _youtube_like import write_youtube_like
 from result import Result

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-from reading import read_frames
-
 from _ffmpeg import ONE_THREAD, cpu_s, ffmpeg
 from _youtube_like import FPS, write_youtube_like
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import open_video
 from pipeline.prepare.video_samples import prepare_video
+from pipeline.video.video_file import open_video
+from reading import read_frames
 from result import Result
 
 LIMIT = 1.15

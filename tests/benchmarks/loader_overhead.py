@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from _realistic_samples import write_realistic
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.gavt import Gavt
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader

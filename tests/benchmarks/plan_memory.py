@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pipeline.experiment import ExperimentSettings
 from pipeline.plan.machines import Machines
 from pipeline.plan.plan import own_way
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from result import Result
 

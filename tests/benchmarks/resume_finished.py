@@ -15,11 +15,11 @@ import s3fs
 
 from cluster import storage
 from jobs.local import s3
-from pipeline.prepare.dataset import Dataset, ShardEntry
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.plan import settle_plan
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.shard import shard_name
+from pipeline.shards.dataset import Dataset, ShardEntry
+from pipeline.shards.shard_files import shard_name
 from result import Result
 
 SHARDS = 10_000

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup, join_process_group
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.engine import build_engine
+from pipeline.train.engine.engine import build_engine
 from result import Result
 
 WIDTH = 1024

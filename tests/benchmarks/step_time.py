@@ -8,7 +8,7 @@ import torch
 
 from _realistic_samples import write_realistic
 from _training_contest import HandLoop, contest
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading

@@ -8,10 +8,10 @@ from pathlib import Path
 from _youtube_like import write_youtube_like
 from cluster.ray_pool import RayPool, Step
 from pipeline.prepare.build import ShardTask, build_shard
-from pipeline.prepare.ledger import InputEntry
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import Workers, on_ray
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards.ledger import InputEntry
 from result import Result
 
 SHARDS = 12

@@ -53,11 +53,11 @@ def _count(stage: int, precision: str) -> int:
     import torch
 
     from cluster.process_group import join_process_group
-    from pipeline.settings.experiment import ExperimentSettings
+    from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.tasks.mma import Pairs
-    from pipeline.train.checkpoints.fragments import base_optimizer, masters
-    from pipeline.train.engine import build_engine
+    from pipeline.train.engine.engine import build_engine
+    from pipeline.train.engine.fragments import base_optimizer, masters
     from pipeline.train.load import untrained
 
     words = [f"train.zero_stage={stage}", f"train.precision={precision}", f"train.batch_size={PROCESSES}"]

@@ -16,7 +16,7 @@ _OF_OTHERS = (
     "pipeline/stream",
     "pipeline/samples",
     "pipeline/prepare/manifests",
-    "pipeline/prepare/inspect",
+    "pipeline/inspect",
 )
 
 

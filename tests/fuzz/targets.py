@@ -22,26 +22,26 @@ from cluster.errors import UserError
 from cluster.json_text import parse_json
 from cluster.pace import LocalPace
 from pipeline.errors import SettingsError
+from pipeline.experiment import ExperimentSettings
+from pipeline.inspect.cards import make_card
+from pipeline.inspect.choose import Chosen
+from pipeline.inspect.facts import HEAD_BYTES, read_facts
+from pipeline.inspect.tar_run import read_members
+from pipeline.inspect.verify_sample import problems_of
 from pipeline.prepare.fetch.fetched import fetched
 from pipeline.prepare.fetch.settings import FetchSettings
-from pipeline.prepare.inspect.cards import make_card
-from pipeline.prepare.inspect.choose import Chosen
-from pipeline.prepare.inspect.facts import HEAD_BYTES, read_facts
-from pipeline.prepare.inspect.tar_run import read_members
-from pipeline.prepare.inspect.verify_sample import problems_of
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
-from pipeline.prepare.shard import SampleEntry
-from pipeline.samples.flac import encode_flac
+from pipeline.reasons import Reason
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
+from pipeline.shards.foreign.naming import split_name
+from pipeline.shards.foreign.sample import read_foreign
+from pipeline.shards.members import read_sample
+from pipeline.shards.shard_files import SampleEntry
+from pipeline.shards.tar_members import BLOCK, DamagedTarError, walk
+from pipeline.sound.flac import encode_flac
 from pipeline.stream.decode import DecodeSpec, decode_sample
-from pipeline.stream.foreign.naming import split_name
-from pipeline.stream.foreign.sample import read_foreign
-from pipeline.stream.members import read_sample
-from pipeline.stream.tar_members import BLOCK, DamagedTarError, walk
 from raw_http_server import RawServer, answer
 from raw_tar import binary_size, header, member, pax, tar_of
 

@@ -122,10 +122,10 @@ def test_a_place_that_can_not_be_written_to_is_said_before_the_work(
 
     (world / "run/shards").exists() or shutil.copytree(world / "shards", world / "run/shards")
     for place in (
-        "pipeline.evaluate.localisation.load_trained",
-        "pipeline.evaluate.localize.localize.load_trained",
+        "pipeline.evaluate.evaluate.load_trained",
+        "pipeline.evaluate.overlay.localize.load_trained",
         "pipeline.evaluate.report.report._render",
-        "pipeline.prepare.inspect.summary.summarise",
+        "pipeline.inspect.summary.summarise",
         "cluster.storage.sha256",
     ):
         monkeypatch.setattr(place, work)

@@ -17,7 +17,7 @@ from barcode_video import write_video
 from cluster import storage
 from jobs.local.ray_cluster import RayCluster
 from jobs.local.s3 import S3Server
-from pipeline.prepare.ledger import read_ledger
+from pipeline.shards.ledger import read_ledger
 
 WORDS = ["-s", "prepare.min_clip_s=1", "-s", "prepare.frame_rate_hz=1", "-s", "prepare.audio_samples=11025"]
 

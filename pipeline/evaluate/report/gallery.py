@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.evaluate.localize.overlay import lay_heat
-from pipeline.evaluate.localize.track import unit_range
-from pipeline.evaluate.localize.video_stream import Pixels
+from pipeline.evaluate.overlay.overlay import lay_heat
+from pipeline.evaluate.overlay.track import unit_range
+from pipeline.evaluate.overlay.video_stream import Pixels
 
 _SIDE = 200
 _TRUTH = np.array([255, 255, 255], dtype=np.float32)

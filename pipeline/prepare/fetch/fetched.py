@@ -28,7 +28,7 @@ from pipeline.prepare.fetch.web_client import WebClient
 from pipeline.prepare.fetch.web_file import IsPageError, download
 from pipeline.prepare.fetch.youtube8m import youtube_id
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()

@@ -22,7 +22,7 @@ from pipeline.prepare.fetch.patience import PassingError
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.web_client import WebClient
 from pipeline.prepare.fetch.web_file import check_size
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 _LOOK_EVERY_S = 1.0
 _FATES = {"missing": Reason.MISSING, "forbidden": Reason.FORBIDDEN, "unreadable": Reason.UNREADABLE}

@@ -13,7 +13,7 @@ from pipeline.errors import MediaError
 from pipeline.prepare.fetch.addresses import TooFarInsideError
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 60.0

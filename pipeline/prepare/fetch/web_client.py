@@ -22,7 +22,7 @@ from pipeline.prepare.fetch.bounded_resolver import BoundedResolver
 from pipeline.prepare.fetch.patience import PassingError, Patience
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 _CONNECT_S = 20.0
 _MOST_REDIRECTS = 10

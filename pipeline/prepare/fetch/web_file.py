@@ -13,7 +13,7 @@ from pipeline.prepare.fetch.patience import PassingError, Patience
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import host_of, names_a_media_file
 from pipeline.prepare.fetch.web_client import NoSuchRangeError, WebClient
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 _UNPACKED_AT_ONCE = 1 << 20
 _PAGES = {

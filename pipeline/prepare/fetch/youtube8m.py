@@ -5,7 +5,7 @@ import re
 from pipeline.errors import MediaError
 from pipeline.prepare.fetch.sources import YOUTUBE_8M
 from pipeline.prepare.fetch.web_client import WebClient
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 _MOST_ANSWER = 1 << 16
 _ID = re.compile(r"[A-Za-z0-9]{4}")

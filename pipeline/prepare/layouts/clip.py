@@ -18,19 +18,19 @@ import av
 import numpy as np
 
 from pipeline.errors import MediaError
-from pipeline.prepare.frames import Frame, as_array
 from pipeline.prepare.layouts.describe import describe
 from pipeline.prepare.layouts.displayed import displayed_at, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.picture import stored_size
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.recipe import Part, exact, middle_of, part_of
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile
-from pipeline.samples.clip import ClipEncoder, convert
-from pipeline.samples.flac import encode_flac
+from pipeline.reasons import Reason
+from pipeline.sound.flac import encode_flac
+from pipeline.video.clip import ClipEncoder, convert
+from pipeline.video.frames import Frame, as_array
+from pipeline.video.picture import stored_size
+from pipeline.video.video_file import VideoFile
 
 _MOST_MISSING_S = Fraction(1, 4)
 """Sound often begins a little after the picture and ends a little before it: so much (s) of a clip may be silence."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
-from pipeline.prepare.audio import Window
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.sound.audio import Window
 
 
 def describe(

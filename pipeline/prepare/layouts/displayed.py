@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from pipeline.prepare.frames import Frame, read_moments
 from pipeline.prepare.recipe import Part
-from pipeline.prepare.video_file import VideoFile
+from pipeline.video.frames import Frame, read_moments
+from pipeline.video.video_file import VideoFile
 
 
 def displayed_at(video: VideoFile, moments_s: Sequence[Fraction]) -> Iterator[Frame | None]:

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from pipeline.errors import MediaError
-from pipeline.prepare.audio import read_windows
-from pipeline.prepare.keyframes import choose_frames
 from pipeline.prepare.layouts.describe import describe
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of, level_dbfs
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.picture import encode_picture
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.recipe import exact, part_of, period_s, wanted_times
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile
-from pipeline.samples.flac import encode_flac
+from pipeline.reasons import Reason
+from pipeline.sound.audio import read_windows
+from pipeline.sound.flac import encode_flac
+from pipeline.video.keyframes import choose_frames
+from pipeline.video.picture import encode_picture
+from pipeline.video.video_file import VideoFile
 
 _MOST_MISSING_S = Fraction(1, 4)
 """The picture often ends a little before the sound."""

@@ -11,19 +11,19 @@ from fractions import Fraction
 from itertools import islice
 
 from pipeline.errors import MediaError
-from pipeline.prepare.audio import Window
 from pipeline.prepare.layouts.describe import describe
 from pipeline.prepare.layouts.displayed import displayed_at, with_picture
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
 from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.picture import encode_picture
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.recipe import Part, exact, middle_of, part_of
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile
-from pipeline.samples.flac import encode_flac
+from pipeline.reasons import Reason
+from pipeline.sound.audio import Window
+from pipeline.sound.flac import encode_flac
+from pipeline.video.picture import encode_picture
+from pipeline.video.video_file import VideoFile
 
 
 def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> PreparedVideo:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pipeline.errors import MediaError
-from pipeline.prepare.audio import Window, read_sections
 from pipeline.prepare.layouts.sample import level_dbfs
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.prepare.video_file import VideoFile
+from pipeline.reasons import Reason
+from pipeline.sound.audio import Window, read_sections
+from pipeline.video.video_file import VideoFile
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
-from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 
 
 def csv_rows(file: ListFile, *, skip_spaces: bool = False, many_lines: bool = False) -> Iterator[tuple[int, list[str]]]:

@@ -8,7 +8,7 @@ from cluster.json_text import MOST_TEXT, parse_json
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
-from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 
 
 def entries(file: ListFile) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 
 _MOST_KEPT = 100_000
 """Combinations that are remembered; lists with free text as labels have no end of them."""

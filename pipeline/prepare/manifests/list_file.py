@@ -11,10 +11,10 @@ from pipeline.prepare.manifests.head import read_head
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.sources import absolute_source
 from pipeline.prepare.manifests.template import SourceTemplate
 from pipeline.prepare.manifests.text import open_text
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 
 class Naming(Enum):

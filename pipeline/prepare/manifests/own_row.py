@@ -6,9 +6,9 @@ from typing import Any
 
 from pipeline.prepare.manifests.list_file import ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.values import check_range, finite_box, seconds
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 from pipeline.samples.metadata import Box
 
 KEYS = (

@@ -12,14 +12,14 @@ from pipeline.prepare.manifests.fingerprint import fingerprint_of
 from pipeline.prepare.manifests.formats.registry import Format
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.list_file import ListFile, Naming
+from pipeline.prepare.manifests.merge import Settled, Settler
 from pipeline.prepare.manifests.options import ListOptions
-from pipeline.prepare.manifests.places import absolute_place, format_at
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.settle import Settled, Settler
+from pipeline.prepare.manifests.row_errors import NoVideosError, WrongRow
+from pipeline.prepare.manifests.source_kind import absolute_place, format_at
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.split_share import REST, SplitShares
 from pipeline.prepare.manifests.template import SourceTemplate
-from pipeline.prepare.manifests.wrong import NoVideosError, WrongRow
 
 __all__ = ["ListOptions", "Noted", "SplitShares", "VideoList"]
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from cluster import storage
 from cluster.masking import mask_url
-from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 
 _YOUTUBE_URL = re.compile(
     r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"

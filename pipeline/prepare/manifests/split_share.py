@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.split_name import plain_split
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 REST = "train"
 """The split of what is not held out; rows that have it already are divided too."""

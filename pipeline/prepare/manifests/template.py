@@ -6,8 +6,8 @@ import string
 
 from cluster import storage
 from pipeline.errors import ManifestError
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.sources import absolute_source
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 FIELDS = ("video", "youtube", "split", "label", "start", "end")
 

@@ -5,8 +5,8 @@ import csv
 from cluster import storage
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.list_file import ListFile
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.text import open_text
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 NAME = "vocabulary.csv"
 

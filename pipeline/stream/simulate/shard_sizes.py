@@ -46,8 +46,8 @@ class ShardSizes:
         Raises:
             ShardSetError: there is none, or its totals are damaged, or don't say how many videos there are.
         """
+        from pipeline.shards.shard_set import ShardSet
         from pipeline.stream.read_plan import shown_per_shard
-        from pipeline.stream.shard_set import ShardSet
 
         found = ShardSet.open(url)
         sizes = {file.url.rsplit("/", 1)[-1]: file.size for file in storage.list_files(url)}

@@ -26,7 +26,6 @@ from pipeline.errors import CheckpointError
 from pipeline.settings.load import dump_settings
 from pipeline.train.checkpoints.export import described
 from pipeline.train.checkpoints.find import find_checkpoint
-from pipeline.train.checkpoints.fragments import EMA, MASTER, MOMENTS
 from pipeline.train.checkpoints.layout import (
     AVERAGE,
     LATEST,
@@ -36,10 +35,11 @@ from pipeline.train.checkpoints.layout import (
     rank_file,
     step_folder,
 )
-from pipeline.train.checkpoints.places import check_new_folder, new_folder, verified_copy
+from pipeline.train.checkpoints.local_folders import check_new_folder, new_folder, verified_copy
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.weights_file import write_weights
+from pipeline.train.engine.fragments import EMA, MASTER, MOMENTS
 
 _FILES = {MASTER: WEIGHTS, EMA: AVERAGE} | {kind: f"{kind}.safetensors" for kind in MOMENTS}
 

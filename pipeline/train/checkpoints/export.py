@@ -19,7 +19,7 @@ from pipeline.settings.load import dump_settings
 from pipeline.train.checkpoints.engine_files import Written
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint, manifest_text
-from pipeline.train.checkpoints.places import new_folder
+from pipeline.train.checkpoints.local_folders import new_folder
 from pipeline.train.checkpoints.saved_settings import saved_settings
 
 _README = """# {name}, step {step}

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.fragments import MOMENTS, base_optimizer, fragments, refresh
 from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.engine.fragments import MOMENTS, base_optimizer, fragments, refresh
 
 _COUNTERS = ("global_steps", "global_samples", "skipped_steps")
 _SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")

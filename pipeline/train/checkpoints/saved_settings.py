@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint, damaged
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.stream.loader import Loader
 from pipeline.tasks.mma import draw_pairs
 from pipeline.tasks.settings import MmaSettings

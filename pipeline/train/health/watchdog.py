@@ -25,7 +25,7 @@ from typing import Any
 
 from cluster.exit_codes import HUNG
 from cluster.process_group import ProcessGroup
-from pipeline.train.metrics_log import EventLog
+from pipeline.train.records.metrics_log import EventLog
 
 _LONGEST_LOOK_S = 15.0
 _LOOKS_TO_WAIT = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from _peers.decoding import decode_frame
 from _peers.job import Job
-from pipeline.samples.flac import decode_flac
+from pipeline.sound.flac import decode_flac
 
 Place = tuple[str, int, int]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.samples.flac import decode_flac
+from pipeline.sound.flac import decode_flac
 
 
 def decode_frame(content: bytes, size: int) -> npt.NDArray[np.uint8]:

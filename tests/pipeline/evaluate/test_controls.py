@@ -13,10 +13,10 @@ from pipeline.evaluate.baselines.centre import centre_disc
 from pipeline.evaluate.baselines.mean_box import mean_box
 from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
+from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.metrics.area import highest_pixel
 from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes
 from pipeline.evaluate.metrics.resize import resize_seen
-from pipeline.evaluate.other_sounds import choose_other_sounds
 from pipeline.evaluate.samples import Batch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
 from pipeline.samples.metadata import SampleMetadata

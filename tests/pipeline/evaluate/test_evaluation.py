@@ -9,7 +9,7 @@ import pytest
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
-from pipeline.evaluate.localisation import evaluate
+from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.result import Evaluation, EvaluationRow
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings

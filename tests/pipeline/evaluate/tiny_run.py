@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
+from pipeline.experiment import ExperimentSettings
 from pipeline.features.settings import AugmentSettings, FeatureSettings
 from pipeline.models.settings import ConvolutionEmbedderSettings, GavtSettings
-from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
+from pipeline.sound.flac import encode_flac
 from pipeline.train.load import untrained
 
 NAMES = ("violin", "drum", "flute", "piano")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline.models.norms import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
 from pipeline.tasks.mma import Pairs, TaskModel
-from pipeline.train.engine import keep_buffers, put_back_buffers
+from pipeline.train.engine.engine import keep_buffers, put_back_buffers
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 KINDS = {

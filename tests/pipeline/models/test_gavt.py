@@ -5,11 +5,11 @@ import torch
 from tiny_gavt import inputs, tiny
 
 from pipeline.errors import SettingsError
+from pipeline.experiment import ExperimentSettings
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
 from pipeline.models.gavt import Gavt
 from pipeline.models.settings import GavtSettings
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from tiny_shards import FEATURES, MODEL
 

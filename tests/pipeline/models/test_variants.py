@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.gavt import Gavt
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma import TaskModel
-from pipeline.train.engine import micro_batch_of
+from pipeline.train.engine.engine import micro_batch_of
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

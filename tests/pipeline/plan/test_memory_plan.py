@@ -10,14 +10,14 @@ import torch
 import yaml
 
 from jobs.cli import main
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
 from pipeline.plan.activations import trace_pass
 from pipeline.plan.advice import advise
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan, trace_model
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.tasks.example import example_batch, task_model
+from pipeline.train.example import example_batch, task_model
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 LARGE_BATCH = ("train.batch_size=4096", "train.micro_batch=4096")
@@ -199,7 +199,7 @@ def test_the_giant_is_planned_without_its_memory():
 import resource, torch
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import own_way
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 settings = load_settings({GIANT!r}, ExperimentSettings, ["task.group=8"]).settings
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

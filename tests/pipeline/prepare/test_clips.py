@@ -13,25 +13,25 @@ import numpy.typing as npt
 import pytest
 import webdataset
 from av.video.reformatter import ColorRange, Colorspace
-from barcode_odd_kinds import ODD_KINDS
 from test_audio import bursts
 
+from barcode_odd_kinds import ODD_KINDS
 from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import MediaError
-from pipeline.prepare.decord_library import decord
+from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, prepare
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from pipeline.samples.clip import ClipEncoder, convert, decode_clip
-from pipeline.samples.flac import decode_flac
+from pipeline.reasons import Reason
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.stream.shard_set import ShardSet
+from pipeline.shards.shard_set import ShardSet
+from pipeline.sound.flac import decode_flac
+from pipeline.video.clip import ClipEncoder, convert, decode_clip
+from pipeline.video.decord_library import decord
 
 CLIPS = PrepareSettings(layout="clip", clip_s=2.1, clip_fps=29.97, min_clip_s=2, audio_rate_hz=21000)
 UNEVEN = np.cumsum(np.random.default_rng(0).integers(15, 90, 112)).tolist()

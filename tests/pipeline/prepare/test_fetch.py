@@ -22,7 +22,7 @@ from pipeline.errors import MediaError, SettingsError
 from pipeline.prepare.fetch.fetched import Fetched, fetched
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 CONTENT = np.random.default_rng(0).bytes(700_001)
 QUICK = FetchSettings(attempts=3, stall_s=0.6, patience_s=30)

@@ -9,11 +9,11 @@ from barcode_video import write_video
 from cluster.ray_pool import RayPool
 from faulty_proxy import Fault, FileServer
 from pipeline.prepare.fetch.settings import FetchSettings
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import in_this_process, on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.stream.shard_set import ShardSet
+from pipeline.shards.ledger import read_ledger
+from pipeline.shards.shard_set import ShardSet
 
 SETTINGS = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=2, frame_choice="exact")
 RATE_HZ = 4.0

@@ -21,7 +21,7 @@ from pipeline.prepare.fetch.fetched import check_fetchable, fetched
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.yt_dlp_process import fate_of
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
+from pipeline.reasons import Reason
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 PAGE = b"<html><head><title>A film</title></head><body><video src='/film.mp4'></video></body></html>"

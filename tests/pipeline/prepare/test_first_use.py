@@ -17,15 +17,15 @@ from barcode_video import read_barcode, write_video
 from jobs.cli import main
 from listed_rows import ListedRows
 from pipeline.errors import MediaError
-from pipeline.prepare.ledger import read_ledger
+from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.shards.ledger import read_ledger
 
 IDS = ("---g-f_I2yQ", "glLQrEijrKg", "zpWuikVorYg")
 FPS = 25

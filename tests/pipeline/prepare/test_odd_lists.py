@@ -9,13 +9,13 @@ import pytest
 from barcode_video import write_video
 from listed_rows import ListedRows
 from pipeline.errors import ManifestError
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.presence import missing
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards.ledger import read_ledger
 
 SMALL = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025)
 

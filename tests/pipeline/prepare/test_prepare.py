@@ -27,15 +27,15 @@ from listed_rows import ListedRows
 from pipeline.errors import MediaError, ShardSetError
 from pipeline.prepare.build import decode_row
 from pipeline.prepare.layouts.sample import PreparedVideo, key_of
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import in_this_process, on_ray, prepare
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.settings import LimitSettings, PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from pipeline.samples.flac import decode_flac
+from pipeline.reasons import Reason
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.ledger import read_ledger
+from pipeline.sound.flac import decode_flac
 
 SMALL = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=2)
 WORDS = {

@@ -10,10 +10,10 @@ from cluster import storage
 from cluster.ray_pool import RayPool
 from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import in_this_process, on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards.ledger import read_ledger
 
 VIDEOS = 12
 SHARE = 0.1

@@ -11,10 +11,10 @@ from barcode_video import write_video
 from cluster import storage
 from cluster.ray_pool import RayPool
 from jobs.local.s3 import S3Server
-from pipeline.prepare.ledger import read_ledger
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards.ledger import read_ledger
 
 SETTINGS = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=2)
 

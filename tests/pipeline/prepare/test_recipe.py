@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import MediaError
+from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.reasons import Reason
 from pipeline.prepare.recipe import Part, part_of, wanted_times
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.reasons import Reason
 from pipeline.settings.load import load_settings
 
 THESIS = load_settings("configs/data/music200k.yaml", ExperimentSettings).settings.prepare

@@ -9,11 +9,11 @@ import pytest
 from barcode_video import write_video
 from cluster import storage
 from pipeline.errors import SettingsError
-from pipeline.prepare import shard as shard_module
-from pipeline.prepare.ledger import read_ledger, reasons_to_retry
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards import shard_files as shard_module
+from pipeline.shards.ledger import read_ledger, reasons_to_retry
 
 SETTINGS = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025, rows_per_shard=3)
 

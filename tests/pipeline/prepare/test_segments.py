@@ -13,16 +13,16 @@ from test_audio import bursts
 from barcode_video import RATE_HZ, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import ManifestError, MediaError
+from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.plan import settle_plan
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
-from pipeline.samples.flac import decode_flac
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.settings.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.stream.members import read_sample
+from pipeline.shards.members import read_sample
+from pipeline.sound.flac import decode_flac
 
 FOUR = PrepareSettings(layout="segments", segments=4, segment_s=1, min_clip_s=1)
 

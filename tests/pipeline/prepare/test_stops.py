@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from barcode_video import write_video
-from pipeline.train.wandb_file import read_history
+from pipeline.train.records.wandb_file import read_history
 
 WORDS = ["-s", "prepare.min_clip_s=1", "-s", "prepare.audio_samples=11025", "-s", "prepare.rows_per_shard=8"]
 

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from pipeline.errors import SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 
 

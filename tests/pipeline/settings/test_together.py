@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 
 NVME = ["train.offload=nvme", "train.zero_stage=3"]

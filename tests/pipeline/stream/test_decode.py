@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.features.settings import Geometry
-from pipeline.samples.flac import decode_flac, encode_flac
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.samples.sound import cut_at_rate, decode_sound
+from pipeline.shards.members import Sample
+from pipeline.sound.flac import decode_flac, encode_flac
+from pipeline.sound.sound import cut_at_rate, decode_sound
 from pipeline.stream.decode import DecodedSample, DecodeSpec, decode_sample
-from pipeline.stream.members import Sample
 
 RATE = 11025
 
@@ -354,6 +354,6 @@ def test_damaged_sound_of_others_is_refused() -> None:
 
 
 def test_decoding_needs_no_torch() -> None:
-    code = "import pipeline.stream.decode, pipeline.stream.foreign.sample, sys; print('torch' in sys.modules)"
+    code = "import pipeline.stream.decode, pipeline.shards.foreign.sample, sys; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"

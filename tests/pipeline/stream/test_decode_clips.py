@@ -16,12 +16,12 @@ from PIL import Image
 
 from barcode_video import barcode, clicks, read_barcode, write_video
 from pipeline.features.settings import Geometry
-from pipeline.samples.clip import ClipEncoder, decode_clip
-from pipeline.samples.clip_frames import ClipFrames
-from pipeline.samples.flac import encode_flac
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.members import Sample
+from pipeline.sound.flac import encode_flac
 from pipeline.stream.decode import DecodedSample, DecodeSpec, decode_sample
-from pipeline.stream.members import Sample
+from pipeline.video.clip import ClipEncoder, decode_clip
+from pipeline.video.clip_frames import ClipFrames
 
 FPS = Fraction(30000, 1001)
 RATE = 21000

@@ -14,11 +14,11 @@ import pytest
 from test_decode import coded, metadata, music, picture, sound_file
 
 from barcode_video import barcode, write_video
-from pipeline.samples.clip import ClipEncoder
-from pipeline.samples.flac import encode_flac
+from pipeline.shards.foreign.sample import read_foreign
+from pipeline.shards.members import Sample, read_sample
+from pipeline.sound.flac import encode_flac
 from pipeline.stream.decode import DecodeSpec, decode_sample
-from pipeline.stream.foreign.sample import read_foreign
-from pipeline.stream.members import Sample, read_sample
+from pipeline.video.clip import ClipEncoder
 
 SPEC = DecodeSpec(1, 64, None, 11025, 8000, 1)
 

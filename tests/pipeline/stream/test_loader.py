@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
+from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import DataSettings, ShardSource
-from pipeline.stream.shard_set import ShardSet
 from pipeline.stream.steps import shares_of_validation, steps_of
 from tiny_shards import FEATURES, write_shard_set
 

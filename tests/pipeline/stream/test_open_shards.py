@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import MissingFileError, StorageError, UnreachableError
+from pipeline.shards.shard_set import Place
 from pipeline.stream.shard_bytes import ShardBytes
-from pipeline.stream.shard_set import Place
 
 SHARDS = 120
 READ_ALL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), 4096))
 from pipeline.stream.shard_bytes import ShardBytes
-from pipeline.stream.shard_set import Place
+from pipeline.shards.shard_set import Place
 files = ShardBytes(None)
 for _ in range(2):
     contents = files.begin([Place(f"{sys.argv[1]}/{number}", "key", 0, 3, None) for number in range(120)])()

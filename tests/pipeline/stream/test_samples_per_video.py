@@ -14,12 +14,12 @@ from cluster.node_cache import NodeCache
 from cluster.process_group import ProcessGroup
 from jobs.cli import main
 from pipeline.errors import ShardSetError
+from pipeline.experiment import ExperimentSettings
 from pipeline.features.settings import FeatureSettings
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.shards.shard_set import Place, ShardSet
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, order_of, plan_reading
 from pipeline.stream.settings import CacheSettings, DataSettings, ShardSource
-from pipeline.stream.shard_set import Place, ShardSet
 from pipeline.stream.simulate.shard_sizes import ShardSizes
 from pipeline.stream.simulate.simulation import Job, simulate
 from pipeline.stream.steps import steps_of

@@ -9,11 +9,11 @@ from cluster import storage
 from cluster.node_cache import NodeCache
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import FeatureSettings
+from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.mixture import Mixture
 from pipeline.stream.order import Order
 from pipeline.stream.read_plan import ReadPlan, decode_spec
 from pipeline.stream.settings import CacheSettings, DataSettings
-from pipeline.stream.shard_set import ShardSet
 from pipeline.stream.simulate import simulation
 from pipeline.stream.simulate.advice import advise
 from pipeline.stream.simulate.cache_model import CacheModel

@@ -8,8 +8,8 @@ import torch
 from small_checkpoints import held, saver_of
 
 from cluster.process_group import ProcessGroup, join_process_group
-from pipeline.train.checkpoints.fragments import masters
 from pipeline.train.checkpoints.restore import counters
+from pipeline.train.engine.fragments import masters
 from small_engine import WAYS, build
 from tiny_training import Command
 

@@ -1,8 +1,8 @@
 """What an engine of the small model holds, and savers of its checkpoints."""
 
 from cluster.process_group import ProcessGroup
-from pipeline.train.checkpoints.fragments import fragments
 from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine.fragments import fragments
 from small_engine import settings_of
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from many_runs import train_all
-from pipeline.train.compare import compare_curves, read_run
+from pipeline.train.records.compare import compare_curves, read_run
 
 EXACT = ["model.dropout=0", "model.visual_embedder.norm=group", "model.audio_embedder.norm=group"]
 """Nothing in the model depends on the batch or on the process: dropout is drawn per process, and batch norm sees one

@@ -6,7 +6,7 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, ShardSetError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.data import TrainingData, open_data
 from tiny_shards import FEATURES, write_shard_set

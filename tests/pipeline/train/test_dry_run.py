@@ -11,10 +11,10 @@ import pytest
 from cluster.launch import Failure
 from jobs.cli import main
 from pipeline.errors import SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.dry_run import dry_run
-from pipeline.train.ema import Ema
+from pipeline.train.engine.ema import Ema
 from pipeline.train.loop import train
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.profile_steps import profile_steps

@@ -14,10 +14,10 @@ from torch import nn
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import find_checkpoint
-from pipeline.train.checkpoints.fragments import masters
 from pipeline.train.checkpoints.restore import counters, load_engine
-from pipeline.train.engine import build_engine
-from pipeline.train.resume_changes import changes_since
+from pipeline.train.engine.engine import build_engine
+from pipeline.train.engine.fragments import masters
+from pipeline.train.run.resume_changes import changes_since
 from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.loop import train
 from tiny_training import curve

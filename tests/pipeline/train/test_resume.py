@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 from cluster import storage
 from cluster.exit_codes import RESTART
 from pipeline.errors import RunError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.loop import train
-from pipeline.train.metrics_log import EventLog, read_records
-from pipeline.train.remote_logs import local_folder, note_crash
-from pipeline.train.remote_run import fetch_run, run_place
+from pipeline.train.records.metrics_log import EventLog, read_records
+from pipeline.train.records.wandb_file import read_history
+from pipeline.train.run.remote_logs import local_folder, note_crash
+from pipeline.train.run.remote_run import fetch_run, run_place
 from pipeline.train.settings import TrainSettings
-from pipeline.train.wandb_file import read_history
 from tiny_training import curve
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError, RunError, SettingsError
-from pipeline.settings.experiment import ExperimentSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.engine import micro_batch_of
+from pipeline.train.engine.engine import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
-from pipeline.train.run_folder import locked, settings_before, write_config
+from pipeline.train.run.run_folder import locked, settings_before, write_config
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.settings import TrainSettings
 from tiny_training import TRAIN, curve

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup, join_process_group
-from pipeline.train.checkpoints.fragments import base_optimizer, fragments, masters
-from pipeline.train.ema import Ema
-from pipeline.train.engine import build_engine, full_weights, step_was_applied
+from pipeline.train.engine.ema import Ema
+from pipeline.train.engine.engine import build_engine, full_weights, step_was_applied
+from pipeline.train.engine.fragments import base_optimizer, fragments, masters
 from pipeline.train.settings import TrainSettings
 
 MICRO_BATCHES = 1024

@@ -18,8 +18,8 @@ from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.values import is_youtube_id, number, youtube_id
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 SEGMENTS = 10
 _HEADER = ["Category", "VideoID", "Quality", "StartTime", "EndTime"]

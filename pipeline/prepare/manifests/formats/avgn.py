@@ -13,9 +13,9 @@ from typing import Any
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.json_list import entries, text_of
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import finite_box
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 from pipeline.samples.metadata import Box
 
 _SOLO = (("class", "bbox"),)

@@ -9,8 +9,8 @@ from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import plain_name
-from pipeline.prepare.manifests.wrong import WrongRow
 
 _NAMES = "3gp|avi|flv|m2ts|m4v|mkv|mov|mp4|mpeg|mpg|mts|mxf|ogv|ts|vob|webm|wmv"
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split("|"))

@@ -17,8 +17,8 @@ from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import COLUMNS, own_row
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.values import number
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 _OTHER_NAMES = {
     **dict.fromkeys(("path", "file", "filename", "file_name", "filepath", "file_path", "video_path", "url"), "source"),

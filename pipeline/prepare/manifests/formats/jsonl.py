@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import own_row
-from pipeline.prepare.manifests.wrong import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 
 
 def looks_like(head: Head) -> bool:

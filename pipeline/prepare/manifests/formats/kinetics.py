@@ -11,8 +11,8 @@ from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.values import cut_name, text_range, youtube_id
-from pipeline.prepare.manifests.wrong import WrongRow
 
 _NEEDED = ("youtube_id", "time_start", "time_end")
 

@@ -12,10 +12,10 @@ from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import is_youtube_id
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 _SUFFIXES = (".txt", ".lst", ".list", ".csv", "")
 _URL = re.compile(r"(?i:[a-z0-9]+://\S|file:/)|youtube(8m)?:[A-Za-z0-9_-]+$").match

@@ -25,7 +25,7 @@ from pipeline.prepare.manifests.formats import (
 )
 from pipeline.prepare.manifests.head import Head, read_head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
-from pipeline.prepare.manifests.wrong import shown
+from pipeline.prepare.manifests.row_errors import shown
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import check_range, cut_name, cut_video, is_youtube_id, number, youtube_id
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 PART_S = 10
 """Length (s) of all its parts."""

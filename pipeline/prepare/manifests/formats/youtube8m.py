@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
+from pipeline.prepare.manifests.row_errors import WrongRow, shown
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.vocabulary import NAME, Vocabulary
-from pipeline.prepare.manifests.wrong import WrongRow, shown
 
 COMPANIONS = (NAME,)
 _ID = re.compile(r"[A-Za-z0-9_-]{4}").fullmatch

@@ -1,0 +1,133 @@
+"""`gavt localize`: any video in, the same video with a heat map out."""
+
+import io
+from collections.abc import Callable
+from typing import TypedDict
+
+import numpy as np
+
+from cluster import storage
+from cluster.scratch import scratch_folder
+from pipeline.errors import CheckpointError, MediaError, SettingsError
+from pipeline.evaluate.device import pick_device
+from pipeline.evaluate.overlay.overlay_video import write_overlay_video
+from pipeline.evaluate.overlay.strip import draw_strip
+from pipeline.evaluate.overlay.track import MapTrack, make_track
+from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, points_into_frame
+from pipeline.evaluate.result import EVALUATION
+from pipeline.evaluate.run_files import run_folder
+from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, readout_name
+from pipeline.train.load import load_trained
+
+OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
+Progress = Callable[[str, float, float], None]
+"""Told (what is being done, seconds of video done, seconds in all)."""
+
+
+class Localized(TypedDict):
+    """What was written: full paths, and how the maps were made. `not_finite` counts the maps with NaN or infinite
+    values, which show no heat."""
+
+    overlay: str
+    strip: str
+    maps: str
+    moments: int
+    not_finite: int
+    readout: str
+    checkpoint: str
+    step: int
+
+
+def localize(
+    source: str,
+    checkpoint: str,
+    out: str,
+    settings: EvaluateSettings,
+    every_s: float = 0.5,
+    readout: str | None = None,
+    progress: Progress = lambda doing, done, total: None,
+) -> Localized:
+    """Show where a video's sound comes from. Writes into `out` (local or s3://):
+
+        overlay.mp4    the video with its sound and the heat map over it (H.264, AAC)
+        strip.png      up to eight moments side by side
+        maps.npz       maps [T, h, w] float32, times_s [T], match [T] (probability that sound and frame belong
+                       together), sound_s [N, 2] (begin and end of each stretch of sound: where there is none, there
+                       is no map, and the overlay shows the frame alone), square [4] (where in the upright frame the
+                       maps lie, x1 y1 x2 y2 in 0–1, beyond it where evaluate.geometry=letterbox has bars), readout
+
+    Args:
+        source: a video file, local or s3://.
+        every_s: seconds between two maps; between them they are blended.
+        readout: its name; by default the one that `gavt evaluate` chose for this run, else the gradient-weighted one.
+
+    Raises:
+        MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
+        CheckpointError: no checkpoint there.
+        SettingsError: no such readout, or one whose maps don't lie over the frame.
+        StorageError: `out` can't be written to, said before the work.
+    """
+    storage.check_writable(out)
+    device = pick_device(settings.device)
+    trained = load_trained(checkpoint, device)
+    name = _choose_readout(readout, trained.url)
+    if not points_into_frame(name, settings):
+        raise SettingsError(
+            f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
+            "spectrogram, found audio"
+        )
+    try:
+        track = make_track(
+            source,
+            trained.task_model,
+            trained.settings.features,
+            build_readout(name, settings),
+            every_s,
+            device,
+            settings.shown_geometry,
+            lambda done, total: progress("mapping", done, total),
+        )
+        with scratch_folder("gavt-localize-") as scratch:
+            film = scratch / OVERLAY
+            write_overlay_video(source, track, film, lambda done, total: progress("drawing", done, total))
+            storage.upload(film, storage.join(out, OVERLAY))
+        storage.write_bytes(storage.join(out, STRIP), draw_strip(source, track))
+    except MediaError as error:
+        raise MediaError(error.reason, f"{source}: {error}") from error
+    storage.write_bytes(storage.join(out, MAPS), _as_npz(track, name))
+    return Localized(
+        overlay=storage.join(out, OVERLAY),
+        strip=storage.join(out, STRIP),
+        maps=storage.join(out, MAPS),
+        moments=len(track.times_s),
+        not_finite=track.not_finite,
+        readout=name,
+        checkpoint=trained.url,
+        step=trained.step,
+    )
+
+
+def _choose_readout(asked: str | None, checkpoint_url: str) -> ReadoutName:
+    if asked is not None:
+        return readout_name(asked, "--readout")
+    evaluation = storage.join(run_folder(checkpoint_url), EVALUATION)
+    if not storage.exists(evaluation):
+        return DEFAULT_READOUT
+    chosen = storage.read_json(evaluation).get("model_readout")
+    if not isinstance(chosen, str):
+        raise CheckpointError(f"{evaluation}: expected the name of a readout at model_readout, found {chosen!r}")
+    return readout_name(chosen, f"{evaluation}: model_readout")
+
+
+def _as_npz(track: MapTrack, readout: str) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        maps=track.maps.astype(np.float32),
+        times_s=track.times_s,
+        match=track.match,
+        sound_s=np.array(track.sound_s),
+        square=np.array(track.square),
+        readout=np.array(readout),
+    )
+    return buffer.getvalue()

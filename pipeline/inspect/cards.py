@@ -1,0 +1,150 @@
+"""A sample as a card of the contact sheet: its pictures, its sound and what is known of it."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cluster.masking import mask_url
+from pipeline.inspect.choose import Chosen
+from pipeline.inspect.preview import playable_clip, playable_sound, small_picture
+from pipeline.inspect.spectrogram import draw_spectrogram
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.members import read_sample
+from pipeline.sound.flac import decode_flac
+from pipeline.video.clip import Pixels, decode_clip
+from pipeline.video.damage import errors_are_damage
+from pipeline.video.open_picture import open_picture
+
+_FRAME_ROWS, _STRIP_ROWS = 280, 110
+_STRIP_FRAMES = 6
+_MOST_SEGMENTS = 12
+_MOST_CLIP_S = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a card.
+
+    Attributes:
+        address: `data:` address.
+        caption: time, and what sounds then where it is known.
+    """
+
+    address: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A sample of the sheet; media are `data:` addresses.
+
+    Attributes:
+        pictures: one frame, or a strip of them.
+        clip: a small copy of the clip with its sound; None for other layouts.
+        sound: None for a clip, whose player has it.
+        marks: where the frames lie in the sound, in per cent of its length.
+        problem: what is wrong with the sample, which then has nothing else.
+    """
+
+    key: str
+    tar: str
+    layout: str = ""
+    pictures: Sequence[Picture] = ()
+    clip: str | None = None
+    sound: str | None = None
+    spectrogram: str | None = None
+    marks: Sequence[float] = ()
+    source: str = ""
+    times: str = ""
+    labels: Sequence[str] = ()
+    split: str | None = None
+    problem: str | None = None
+
+
+def make_card(chosen: Chosen, content: bytes) -> Card:
+    """The card of a sample from the bytes of its tar members."""
+    key = chosen.entry.key
+    try:
+        with errors_are_damage():
+            sample = read_sample(content, key)
+            audio, rate_hz = decode_flac(sample.audio)
+            frames = [_decode_jpeg(image) for image in sample.images]
+            frames = frames if sample.clip is None else list(decode_clip(sample.clip))
+    except ValueError as error:
+        return Card(key, chosen.tar, problem=str(error))
+    metadata = sample.metadata
+    if len(frames) != len(metadata.frame_times_s) or not frames:
+        return Card(key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}")
+    sound = clip = None
+    if sample.clip is None:
+        sound = _address(*playable_sound(sample.audio, audio, rate_hz))
+    else:
+        fps = metadata.fps or 25.0
+        shown = frames[: max(1, round(_MOST_CLIP_S * fps))]
+        heard = audio[:, : round(len(shown) / fps * rate_hz)]
+        clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
+    seconds = audio.shape[1] / rate_hz
+    return Card(
+        key=key,
+        tar=chosen.tar,
+        layout=metadata.layout,
+        pictures=_strip(frames, metadata),
+        clip=clip,
+        sound=sound,
+        spectrogram=_address("image/jpeg", draw_spectrogram(audio, rate_hz)),
+        marks=_marks(metadata, seconds),
+        source=mask_url(metadata.source),
+        times=_times(metadata, seconds),
+        labels=metadata.labels,
+        split=metadata.split,
+    )
+
+
+def _decode_jpeg(content: bytes) -> Pixels:
+    try:
+        with open_picture(content) as image:
+            return np.asarray(image.convert("RGB"))
+    except ValueError as error:
+        raise ValueError(f"an image in it can't be decoded: {error}") from error
+
+
+def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[Picture]:
+    """The frame of layout `frame`, or some frames evenly from first to last."""
+    most = _MOST_SEGMENTS if metadata.layout == "segments" else _STRIP_FRAMES
+    pictures = []
+    for place in _evenly(len(frames), most):
+        caption = f"{metadata.frame_times_s[place]:.2f} s"
+        if metadata.layout == "segments" and metadata.segment_labels is not None:
+            caption += f" · {', '.join(metadata.segment_labels[place]) or 'background'}"
+        rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
+        pictures.append(Picture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
+    return pictures
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    """At most `most` places of `count`, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
+
+
+def _marks(metadata: SampleMetadata, seconds: float) -> list[float]:
+    """Where the frames lie in the sound; a clip's lie everywhere."""
+    if metadata.layout == "clip":
+        return []
+    places = [100 * (time - metadata.audio_start_s) / seconds for time in metadata.frame_times_s]
+    return [round(place, 2) for place in places if 0 <= place <= 100]
+
+
+def _times(metadata: SampleMetadata, seconds: float) -> str:
+    start = metadata.audio_start_s
+    heard = f"sound {start:.2f}–{start + seconds:.2f} s, {metadata.audio_rate_hz:,} Hz"
+    if metadata.layout == "clip":
+        return f"{len(metadata.frame_times_s)} frames at {metadata.fps:g}/s · {heard}"
+    if metadata.layout == "segments":
+        return f"{len(metadata.frame_times_s)} segments · {heard}"
+    return f"frame at {metadata.frame_times_s[0]:.3f} s · {heard}"
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,1 @@
+"""The shard format: one writer, one reader."""

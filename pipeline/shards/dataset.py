@@ -1,0 +1,103 @@
+"""The end of a shard set: `ledger.jsonl`, a line a video, then `dataset.json`, the totals."""
+
+from collections import Counter
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from cluster import storage
+from cluster.scratch import scratch_folder
+from pipeline.errors import ShardSetError
+from pipeline.prepare.plan import Plan
+from pipeline.shards import ledger
+from pipeline.shards.shard_files import read_indexes, shard_name
+
+NAME = "dataset.json"
+
+
+class ShardEntry(BaseModel):
+    """A shard in `dataset.json`.
+
+    Attributes:
+        videos: that gave samples; None in totals that were written before this was noted.
+    """
+
+    name: str
+    samples: int
+    videos: int | None = None
+    bytes: int
+    sha256: str
+
+
+class Dataset(BaseModel):
+    """`dataset.json`.
+
+    Attributes:
+        reasons: how many videos failed for which reason.
+        examples: a failed video of each reason, as a sentence.
+    """
+
+    version: Literal[1] = 1
+    samples: int
+    videos: int
+    failed: int
+    layouts: list[str]
+    plan_hash: str
+    shards: list[ShardEntry]
+    reasons: dict[str, int]
+    examples: dict[str, str]
+
+
+def read_dataset(out: str) -> Dataset:
+    """The totals of a finished shard set.
+
+    Raises:
+        ShardSetError: something else has its name.
+    """
+    url = storage.join(out, NAME)
+    try:
+        return Dataset.model_validate_json(storage.read_bytes(url))
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise ShardSetError(f"{url}: expected the totals of a shard set, found something else ({problem})") from None
+
+
+def finish_dataset(out: str, plan: Plan) -> Dataset:
+    """Write `ledger.jsonl` and `dataset.json` from the JSON files of all shards of the plan."""
+    shards: list[ShardEntry] = []
+    reasons: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    videos = failed = 0
+    with scratch_folder("gavt-ledger-") as folder:
+        path = folder / ledger.NAME
+        with path.open("w", encoding="utf-8") as lines:
+            for number, index in enumerate(read_indexes(out, range(plan.shards))):
+                for entry in index.inputs:
+                    lines.write(f"{entry.model_dump_json()}\n")
+                    if entry.reason:
+                        reasons[entry.reason] += 1
+                        examples.setdefault(entry.reason, f"{entry.source}: {entry.message}")
+                videos += len(index.inputs)
+                failed += sum(entry.status == "failed" for entry in index.inputs)
+                shards.append(
+                    ShardEntry(
+                        name=f"{shard_name(number)}.tar",
+                        samples=len(index.samples),
+                        videos=sum(entry.samples > 0 for entry in index.inputs),
+                        bytes=index.bytes,
+                        sha256=index.sha256,
+                    )
+                )
+        storage.upload(path, storage.join(out, ledger.NAME))
+    dataset = Dataset(
+        samples=sum(shard.samples for shard in shards),
+        videos=videos,
+        failed=failed,
+        layouts=[str(plan.settings["layout"])],
+        plan_hash=plan.hash,
+        shards=shards,
+        reasons=dict(sorted(reasons.items())),
+        examples=dict(sorted(examples.items())),
+    )
+    storage.write_text(storage.join(out, NAME), dataset.model_dump_json())
+    return dataset

@@ -1,0 +1,1 @@
+"""Reading sound: windows of a video's audio track, FLAC."""

@@ -1,0 +1,177 @@
+"""Comparing the curves of runs: their records step by step, what only one of them has, and the settings in which they
+differ."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import storage
+from cluster.json_text import parse_json
+from pipeline.errors import RunError
+from pipeline.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.records.metrics_log import Record
+from pipeline.train.run.run_folder import CONFIG
+
+CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
+JUDGED = ("loss", "validation/loss")
+"""Curves that a tolerance is for."""
+_METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is compared: its folder, its records by step, its settings by dotted name."""
+
+    url: str
+    records: Mapping[int, Record]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CurveDifference:
+    """How one curve of a run differs from that of the first.
+
+    Attributes:
+        curve: name of the metric.
+        steps: at which both have it.
+        largest: largest relative difference, |a − b| / max(|a|, |b|); 0 where both are 0.
+        mean: of the relative differences.
+        largest_at: step of the largest.
+        parts_at: first step at which the values are not the same, or none.
+        outside_at: first step at which the difference is above the tolerance, or none.
+    """
+
+    curve: str
+    steps: int
+    largest: float
+    mean: float
+    largest_at: int
+    parts_at: int | None
+    outside_at: int | None
+
+
+def read_run(url: str) -> Run:
+    """A run folder (path or URL).
+
+    Raises:
+        RunError: it has no metrics.
+    """
+    metrics, config = storage.join(url, _METRICS), storage.join(url, CONFIG)
+    if not storage.exists(metrics):
+        raise RunError(f"{url}: expected a run folder with {_METRICS}, found none")
+    records: dict[int, Record] = {}
+    # what follows the last line's end was torn by a kill, or is being written
+    for number, line in enumerate(storage.read_text(metrics).split("\n")[:-1], 1):
+        try:
+            record = parse_json(line)
+            step = int(record["step"])
+            if any(not isinstance(record.get(curve), int | float | None) for curve in CURVES):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, OverflowError):
+            raise RunError(
+                f"{metrics}: line {number}: expected a JSON object with a step and numbers, found {line[:80]!r}"
+            ) from None
+        records[step] = records.get(step, {}) | record
+    if not records:
+        raise RunError(f"{metrics}: expected records of training, found none")
+    settings = load_settings(config, ExperimentSettings).settings.model_dump(mode="json")
+    return Run(url, records, dict(_flat(settings, "")))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside the first.
+
+    Attributes:
+        differences: of each curve that both have, at the steps that both have recorded.
+        lacking: a sentence for each thing that can't be compared, as only one of the two has it: a curve, steps of a
+            curve, or any loss at all. Where there is one the runs are not alike, however small the differences.
+    """
+
+    differences: list[CurveDifference]
+    lacking: list[str]
+
+    @property
+    def alike(self) -> bool:
+        """Whether nothing is lacking, and no loss lies outside the tolerance."""
+        judged = [row for row in self.differences if row.curve in JUDGED]
+        return not self.lacking and all(row.outside_at is None for row in judged)
+
+
+def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> Comparison:
+    """Compare a run with the first one."""
+    found = (_compare(curve, first, other, tolerance) for curve in CURVES)
+    differences = [difference for difference in found if difference is not None]
+    return Comparison(differences, list(_lacking(first, other, {row.curve for row in differences})))
+
+
+def _lacking(first: Run, other: Run, compared: set[str]) -> Iterator[str]:
+    for curve in CURVES:
+        has = {run.url: [step for step, record in run.records.items() if curve in record] for run in (first, other)}
+        for one, two in ((first, other), (other, first)):
+            steps = _only_in(has[one.url], has[two.url], curve, one, two)
+            if has[one.url] and not has[two.url]:
+                yield f"{two.url}: no {curve}, which {one.url} has at {_count(has[one.url])}"
+            elif steps:
+                yield f"{two.url}: no {curve} at {_count(steps)} that {one.url} has"
+    if "loss" not in compared:
+        yield f"{other.url}: no loss to compare with {first.url} at any step"
+
+
+def _only_in(has: Sequence[int], other_has: Sequence[int], curve: str, run: Run, other: Run) -> list[int]:
+    """Steps at which a run has a curve, and the other one has not though it would have recorded it."""
+    every, steps = "train.validate_every" if "/" in curve else "train.log_every", "train.steps"
+    alone = sorted(set(has) - set(other_has))
+    if all(run.settings[name] == other.settings[name] for name in (every, steps)):
+        return alone
+    return [step for step in alone if step % other.settings[every] == 0 or step == other.settings[steps]]
+
+
+def _count(steps: Sequence[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {min(steps)} to {max(steps)}"
+
+
+def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Settings that are not the same in all runs, each with its value in every run."""
+    names = sorted({name for run in runs for name in run.settings})
+    values = {name: [run.settings.get(name) for run in runs] for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def _compare(curve: str, first: Run, other: Run, tolerance: float) -> CurveDifference | None:
+    differences: dict[int, float] = {}
+    for step in sorted(first.records.keys() & other.records.keys()):
+        a, b = first.records[step].get(curve), other.records[step].get(curve)
+        if a is not None and b is not None:
+            differences[step] = _relative(a, b)
+        elif a is not b and curve in first.records[step] and curve in other.records[step]:
+            differences[step] = math.inf  # a number here, none there: that step was left out
+    if not differences:
+        return None
+    largest_at = max(differences, key=lambda step: differences[step])
+    return CurveDifference(
+        curve=curve,
+        steps=len(differences),
+        largest=differences[largest_at],
+        mean=sum(differences.values()) / len(differences),
+        largest_at=largest_at,
+        parts_at=next((step for step, difference in differences.items() if difference > 0), None),
+        outside_at=next((step for step, difference in differences.items() if difference > tolerance), None),
+    )
+
+
+def _relative(a: float, b: float) -> float:
+    if a == b:
+        return 0.0
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return 0.0 if math.isnan(a) and math.isnan(b) else math.inf
+    return abs(a - b) / max(abs(a), abs(b))
+
+
+def _flat(settings: Any, place: str) -> list[tuple[str, Any]]:
+    if isinstance(settings, dict) and settings:
+        pairs = [_flat(value, f"{place}.{name}" if place else name) for name, value in settings.items()]
+        return [pair for found in pairs for pair in found]
+    return [(place, settings)]

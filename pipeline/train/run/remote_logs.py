@@ -1,0 +1,55 @@
+"""What the launcher says of a run whose processes are gone; light to import, as it must not hold a restart up."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from cluster import storage
+from cluster.private_folder import private_folder
+from cluster.scratch import temporary_place
+from cluster.storage.plain_errors import said_plainly
+from pipeline.train.records.metrics_log import append_event
+
+
+def note_crash(run: str, **details: Any) -> None:
+    """Append the event `rank_failed` to a run (path or URL), and save what a remote run's processes left in its local
+    folder: logs, stacks and events."""
+    if storage.is_remote(run):
+        folder = own_local_folder(run)
+        if _goes_on(folder / "events.jsonl", storage.join(run, "events.jsonl")):
+            publish_logs(folder, run)
+    append_event(run, "rank_failed", **details)
+
+
+def publish_logs(folder: Path, run: str) -> None:
+    """Bring events, logs and stacks of a remote run's local folder to the run (URL)."""
+    for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
+        if file.exists():
+            storage.upload(file, storage.join(run, str(file.relative_to(folder))))
+
+
+def _goes_on(events: Path, published: str) -> bool:
+    """Whether a local file begins as the published one: it does not where the processes ended before they fetched it,
+    and it is what an earlier job left."""
+    if not events.exists():
+        return False
+    before = storage.read_text(published) if storage.exists(published) else ""
+    return events.read_text(encoding="utf-8").startswith(before)
+
+
+def local_folder(run: str) -> Path:
+    """Where a remote run works on each machine."""
+    name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
+    return temporary_place() / f"gavt-run-{os.getuid()}-{name}"
+
+
+def own_local_folder(run: str) -> Path:
+    """The `local_folder` of a run, which others can guess; made if need be.
+
+    Raises:
+        StorageError: somebody else has put something there, or it can't be made.
+    """
+    folder = local_folder(run)
+    with said_plainly("make", folder):
+        return private_folder(folder)

@@ -1,0 +1,109 @@
+"""What may differ when a run goes on, and what does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.experiment import ExperimentSettings
+from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints.saved_settings import saved_settings
+
+Change = tuple[str, Any, Any]
+"""Dotted name of a setting, its value before and now."""
+_FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
+"""Sections that may differ when a run goes on: training doesn't read them."""
+_FREE_KEYS = {
+    ("data", "train"),  # another place of the same data, or other weights; the cursor says if its order is another
+    ("data", "mix"),
+    ("data", "temperature"),
+    ("data", "validation"),
+    ("data", "workers"),
+    ("data", "prefetch"),
+    ("data", "cache"),
+    ("data", "deadline_s"),
+    ("data", "worker_memory_mb"),
+    ("data", "max_bad_rate"),
+    ("data", "allow_change"),
+    ("train", "log_every"),
+    ("train", "validate_every"),
+    ("train", "validation_samples"),
+    ("train", "checkpoint_every"),
+    ("train", "keep_last"),
+    ("train", "keep_every"),
+    ("train", "background_saving"),
+    ("train", "time_limit_s"),
+    ("train", "health"),
+    ("train", "wandb"),
+    ("train", "tensorboard"),
+    ("train", "maps_every"),
+    # a run may become longer, as long as the learning rates of the steps that are done stay the same
+    ("train", "steps"),
+    ("train", "schedule"),
+    ("train", "decay_steps"),
+    ("train", "final_rate"),
+    ("train", "ema_decay"),  # an average begins with the weights that are there, or goes
+    # how it is computed
+    ("train", "micro_batch"),
+    ("train", "precision"),
+    ("train", "zero_stage"),
+    ("train", "offload"),
+    ("train", "offload_folder"),
+    ("train", "activation_checkpointing"),
+    ("train", "compile"),
+}
+
+
+def forbidden_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:
+    """Settings that decide the result of the steps that are done."""
+    return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"), (), free=False)
+
+
+def changes_since(
+    checkpoint: Checkpoint | None, now: ExperimentSettings, world_size: int
+) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """What is computed otherwise than when a checkpoint was saved: by name, from what to what; and a sentence where the
+    losses change with it (`micro_batch_change`)."""
+    if checkpoint is None:
+        return {}, None
+    before, processes = saved_settings(checkpoint), checkpoint.manifest["world_size"]
+    pairs = [("world_size", processes, world_size)] if processes != world_size else []
+    pairs += told_changes(before, now)
+    changed = {name: {"from": old, "to": new} for name, old, new in pairs}
+    return changed, micro_batch_change(before, processes, now, world_size)
+
+
+def told_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:
+    """All others that training reads."""
+    return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"), (), free=True)
+
+
+def micro_batch_change(before: ExperimentSettings, processes: int, now: ExperimentSettings, world: int) -> str | None:
+    """A sentence where other samples are handled at once than before, on so many processes, and the model's losses
+    depend on it."""
+    old, new = before.train.batch_at_once(processes), now.train.batch_at_once(world)
+    embedders = (now.model.visual_embedder, now.model.audio_embedder)
+    norms = {getattr(embedder, "norm", None) for embedder in embedders}
+    parts = []
+    if ("batch" in norms and old != new) or ("sync_batch" in norms and old * processes != new * world):
+        parts.append("the statistics of batch norm")
+    draws = any(getattr(one, name, 0) > 0 for one in (now.model, *embedders) for name in ("dropout", "drop_path"))
+    if draws and (old, processes) != (new, world):
+        parts.append("what dropout draws")
+    if not parts:
+        return None
+    at_once = [
+        f"{size} samples at once on {count} process{'es' * (count > 1)}"
+        for size, count in ((new, world), (old, processes))
+    ]
+    return f"{' instead of '.join(at_once)}: {' and '.join(parts)} and so the losses from here on are other ones"
+
+
+def _differences(before: Any, now: Any, place: tuple[str, ...], free: bool, inside: bool = False) -> Iterator[Change]:
+    """Where settings differ, of those that are free or of the others; `inside` of free ones."""
+    inside = inside or place in _FREE_KEYS
+    if before == now or (inside and not free) or (len(place) == 1 and place[0] in _FREE):
+        return
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in dict.fromkeys((*before, *now)):
+            yield from _differences(before.get(name), now.get(name), (*place, name), free, inside)
+    elif inside == free:
+        yield ".".join(place), before, now

@@ -1,0 +1,85 @@
+"""What is trained: DeepSpeed's engine and, where it is asked for, the average of its weights."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from cluster.process_group import ProcessGroup
+from pipeline.experiment import ExperimentSettings
+from pipeline.models.build import build_on
+from pipeline.models.pretrained import load_pretrained
+from pipeline.models.recompute import set_checkpointing
+from pipeline.train.checkpoints import AVERAGE, Checkpoint
+from pipeline.train.checkpoints.restore import load_engine
+from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine.ema import Ema
+from pipeline.train.engine.engine import build_engine
+from pipeline.train.example import task_model
+from pipeline.train.records.metrics_log import Record
+
+
+class Trainee:
+    """The engine with the weights of a checkpoint, or with fresh ones.
+
+    Attributes:
+        engine: DeepSpeed's; another one after `go_back`.
+        ema: the average of its weights; None without `train.ema_decay`.
+        average_change: a sentence where the checkpoint has an average and this run keeps none, or the other way round.
+    """
+
+    def __init__(
+        self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
+    ) -> None:
+        self._settings, self._micro_batch, self._group = settings, micro_batch, group
+        self._build(checkpoint)
+
+    def _build(self, checkpoint: Checkpoint | None) -> None:
+        settings = self._settings
+        model = build_on(self._group.device, settings.seed, lambda: task_model(settings))
+        set_checkpointing(model, settings.train.activation_checkpointing)
+        if checkpoint is None:
+            load_pretrained(model)
+        self.engine: Any = build_engine(model, settings.train, self._micro_batch, self._group)
+        decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
+        self.ema = Ema(self.engine, decay) if decay is not None and saved else None
+        if checkpoint is not None:
+            load_engine(checkpoint, self.engine, None if self.ema is None else self.ema.average)
+        if decay is not None and self.ema is None:
+            self.ema = Ema(self.engine, decay)
+        self.average_change = _average_change(checkpoint, saved, decay)
+        self.engine.train()
+
+    def go_back(self, checkpoint: Checkpoint) -> None:
+        """Take the weights and optimiser states of a checkpoint; every process must call it."""
+        self.engine.destroy()
+        self.engine, self.ema = None, None  # its memory is needed for the next
+        self._build(checkpoint)  # under ZeRO-3 an engine that has saved can't load
+
+    def count_applied(self) -> None:
+        """The optimiser has changed the weights."""
+        if self.ema is not None:
+            self.ema.update(self.engine)
+
+    def record(self) -> Record:
+        """Norm of the last step's gradient before clipping, None where it was not finite; in fp16 the loss scale."""
+        norm = self.engine.get_global_grad_norm()
+        record: Record = {"grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None}
+        if self._settings.train.precision == "fp16":
+            record["loss_scale"] = float(self.engine.optimizer.loss_scale)
+        return record
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A block in which the model computes with the average of its weights, if there is one."""
+        return nullcontext() if self.ema is None else self.ema.in_place(self.engine)
+
+    def save(self, saver: Saver, step: int, state: dict[str, Any]) -> None:
+        """Save everything after `step` steps; every process must call it."""
+        saver.save(self.engine, step, state, None if self.ema is None else self.ema.average)
+
+
+def _average_change(checkpoint: Checkpoint | None, saved: bool, decay: float | None) -> str | None:
+    if checkpoint is None or saved == (decay is not None):
+        return None
+    if saved:
+        return "the average of the weights is dropped, as train.ema_decay asks for none any more"
+    return "the average of the weights starts from those of the checkpoint, which has none"

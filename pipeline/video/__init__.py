@@ -1,0 +1,1 @@
+"""Reading a video: packets, keyframes, frames."""

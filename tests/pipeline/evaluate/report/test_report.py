@@ -1,0 +1,174 @@
+"""The report: a page that needs nothing beside it and says what is missing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import RunError
+from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.report.curves import draw_curve
+from pipeline.evaluate.report.facts import duration, facts_of_run
+from pipeline.evaluate.report.report import write_report
+from pipeline.evaluate.settings import EvaluateSettings
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Page(HTMLParser):
+    """What of a page leads outside, and the text of it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.outside: list[str] = []
+        self.sections: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "srcset", "action", "poster", "data"}:
+                inside = value is None or value.startswith(("data:", "#"))
+                self.outside += [] if inside else [f"{tag} {name}={value}"]
+            if tag == "section" and name == "id" and value:
+                self.sections.append(value)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def write_records(run: str) -> None:
+    lines = []
+    for step in range(10, 310, 10):
+        accuracy = 0.5 + step / 700
+        record = {"step": step, "loss": 1 - accuracy, "accuracy": accuracy, "samples": step * 8, "epoch": step / 50}
+        record |= {"samples_per_s": 100.0, "mfu": 0.431, "goodput": 0.914, "memory_gib": 3.25}
+        if step % 100 == 0:
+            record |= {"validation/loss": 0.5, "validation/accuracy": accuracy - 0.02}
+        lines.append(json.dumps(record))
+    Path(run, "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 31')  # the last line is torn
+    times = [(0, "start"), (100, "checkpoint"), (500, "resume"), (560, "end")]
+    events = [json.dumps({"time": time, "event": event}) for time, event in times]
+    Path(run, "events.jsonl").write_text("\n".join(events))
+
+
+@pytest.fixture
+def whole_run(run: str, located_shards: str, validation_shards: str) -> str:
+    write_records(run)
+    evaluate(run, located_shards, validation_shards, run, EvaluateSettings(readouts=("attention", "class_token")))
+    return run
+
+
+def test_the_page_of_a_whole_run_has_everything_and_needs_nothing(whole_run: str) -> None:
+    html = Path(write_report(whole_run)).read_text()
+    page = Page(html)
+    assert page.outside == []
+    assert "@import" not in html
+    assert not re.findall(r"url\((?!#|data:)", html)
+    assert page.sections == ["curves", "evaluation", "gallery", "facts", "settings"]
+    for text in (
+        "alignment accuracy",
+        "shuffled audio",
+        "oracle ceiling",
+        "image saliency",
+        "300",
+        "2 min 40 s",
+        "43.1 %",
+        "91.4 %",
+    ):
+        assert text in page.text, text
+    assert html.count("<svg") == 2
+    assert html.count("data:image/jpeg") == 12 * 3
+    assert "features.frame_size" in page.text
+
+
+def test_a_run_without_evaluation_says_so(run: str) -> None:
+    write_records(run)
+    page = Page(Path(write_report(run)).read_text())
+    assert page.sections == ["missing", "curves", "facts", "settings"]
+    assert "gavt evaluate writes it" in page.text
+
+
+def test_a_run_that_has_just_begun_still_gives_a_page(run: str) -> None:
+    page = Page(Path(write_report(run)).read_text())
+    assert page.sections == ["missing", "facts", "settings"]
+    assert "there are no curves" in page.text
+
+
+def test_data_without_boxes_gives_a_page_without_a_table(run: str, unlabelled_shards: str) -> None:
+    evaluate(run, unlabelled_shards, None, run, EvaluateSettings())
+    page = Page(Path(write_report(run)).read_text())
+    assert "has no boxes" in page.text
+    assert "nobody knows" in page.text
+    assert "Controls" not in page.text
+
+
+def test_names_from_outside_are_shown_as_text(whole_run: str) -> None:
+    with np.load(Path(whole_run, "evaluation_maps.npz")) as examples:
+        arrays = dict(examples)
+    arrays["labels"][0] = "<img>"
+    np.savez(Path(whole_run, "evaluation_maps.npz"), **arrays)
+    assert "&lt;img&gt;" in Path(write_report(whole_run)).read_text()
+
+
+def test_the_page_goes_where_it_is_wanted(run: str, tmp_path: Path) -> None:
+    target = tmp_path / "pages" / "page.html"
+    assert write_report(run, str(target)) == str(target)
+    assert target.exists()
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="expected a run folder"):
+        write_report(str(tmp_path))
+
+
+def test_curves_are_left_out_where_nothing_was_measured() -> None:
+    assert draw_curve([], "loss", "loss") is None
+    assert draw_curve([{"step": 1, "validation/loss": 0.5}], "accuracy", "accuracy") is None
+    only_validation = draw_curve([{"step": 1, "validation/loss": 0.5}], "loss", "loss")
+    assert only_validation is not None
+    assert only_validation.startswith("<svg")
+
+
+def test_pauses_between_a_stop_and_a_resume_are_no_training_time() -> None:
+    events = [
+        {"time": t, "event": e} for t, e in ((0.0, "start"), (100.0, "checkpoint"), (900.0, "resume"), (930.0, "end"))
+    ]
+    facts = {fact.name: fact.value for fact in facts_of_run([], events, None, None)}
+    assert facts["time in training"] == "2 min 10 s"
+    assert facts["went on after a stop"] == "1 ×"
+    assert duration(7260) == "2 h 1 min"
+    assert duration(5) == "5 s"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed to look at the page with")
+@pytest.mark.parametrize("width", [1200, 420])
+def test_a_real_browser_shows_the_page(whole_run: str, tmp_path: Path, width: int) -> None:
+    page = write_report(whole_run)
+    picture = tmp_path / "page.png"
+    assert BROWSER is not None
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2400", f"--screenshot={picture}"]
+    done = subprocess.run(
+        [*command, Path(page).resolve().as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert picture.exists(), done.stderr
+    with Image.open(picture) as image:
+        pixels = np.array(image.convert("RGB")).reshape(2400, -1, 3)
+    assert pixels.std() > 15  # not blank
+    colours = np.unique(pixels.reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1]))
+    assert len(colours) > 500  # curves and pictures, not only text
+    rows_with_content = (pixels.std(axis=1).max(axis=1) > 3).mean()
+    assert rows_with_content > 0.4

@@ -1,0 +1,148 @@
+"""What a run on object storage sends there, and what it takes from there and from its local folder."""
+
+import os
+from collections import Counter
+
+import botocore.session
+import pytest
+
+from cluster import storage
+from cluster.errors import StorageError
+from faulty_proxy import FaultyProxy
+from jobs.local.s3 import S3Server
+from pipeline.errors import RunError
+from pipeline.train.run.remote_logs import local_folder, note_crash
+from pipeline.train.run.remote_run import fetch_run, run_place
+from pipeline.train.run.sync import sync_run
+from pipeline.train.settings import TrainSettings
+
+
+def test_only_what_has_changed_is_sent_again(group, s3_server: S3Server, s3_bucket, monkeypatch: pytest.MonkeyPatch):
+    with FaultyProxy(s3_server.endpoint, share=0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+
+        def put() -> Counter[str]:
+            """Names in the run of what was sent since the last call, and how often."""
+            requests, proxy.requests[:] = list(proxy.requests), []
+            return Counter(one.path.partition("/run/")[2] for one in requests if one.method == "PUT")
+
+        run = f"{s3_bucket}/run"
+        for start in range(2):
+            with run_place(run, group, TrainSettings()) as (folder, publish):
+                maps, log = folder / "maps", folder / "metrics.jsonl"
+                maps.mkdir(exist_ok=True)
+                for number in range(3):
+                    name = f"step-{start}{number}.png"
+                    (maps / name).write_bytes(bytes(1000))
+                    with log.open("a") as file:
+                        file.write("a record\n")
+                    put()
+                    publish()
+                    assert put() == Counter([f"maps/{name}", "metrics.jsonl"])
+                publish()
+                assert put() == Counter()
+                (maps / "step-00.png").write_bytes(bytes(999))
+                storage.remove(f"{run}/maps/step-01.png")  # by somebody else
+                publish()
+                assert put() == Counter(["maps/step-00.png", "maps/step-01.png"])
+        assert len(storage.list_files(f"{run}/maps")) == 6
+        assert storage.read_text(f"{run}/metrics.jsonl").count("a record") == 6
+
+
+def put(bucket: str, key: str, content: bytes = b"planted") -> None:
+    """An object under any key, as whoever may write to the bucket can make it."""
+    client = botocore.session.get_session().create_client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.put_object(Bucket=bucket.removeprefix("s3://"), Key=key, Body=content)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "run/../../planted",
+        "run/maps/../../../planted",
+        "run//planted",
+        "run/checkpoints/step-0000000001/../../../planted",
+        "run/a\\..\\planted",
+        "run/wandb/run_id/planted",
+    ],
+)
+def test_keys_that_lead_out_of_a_run_are_refused_and_nothing_is_written(
+    group, s3_bucket, tmp_path, monkeypatch: pytest.MonkeyPatch, key: str
+):
+    run, place = f"{s3_bucket}/run", tmp_path / "deep" / "temporary"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(place))
+    for name in ("metrics.jsonl", "events.jsonl", "wandb/run_id"):
+        storage.write_text(f"{run}/{name}", "{}\n")
+    put(s3_bucket, key)
+    refused = r"s3://.*: expected a (name that can lie below a folder|file in a folder), found"
+    with pytest.raises(StorageError, match=refused), run_place(run, group, TrainSettings()):
+        pass
+    with pytest.raises(StorageError, match=refused):
+        fetch_run(run, tmp_path / "fetched")
+    if key.startswith("run/maps"):  # of the others sync takes none
+        with pytest.raises(StorageError, match=refused):
+            sync_run(run)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {".lock"}
+
+
+def test_empty_objects_that_stand_for_folders_do_no_harm(group, s3_bucket, tmp_path, monkeypatch):
+    """Web consoles of object storage make them."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    storage.write_text(f"{s3_bucket}/run/metrics.jsonl", "{}\n")
+    for key in ("run/", "run/maps/"):
+        put(s3_bucket, key, b"")
+    with run_place(f"{s3_bucket}/run", group, TrainSettings()) as (folder, _):
+        assert {path.name for path in folder.rglob("*") if path.is_file()} == {".lock", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("planted", ["link", "open to others"])
+def test_a_run_does_not_work_in_what_others_planted_at_its_local_name(
+    group, s3_bucket, tmp_path, monkeypatch: pytest.MonkeyPatch, planted: str
+):
+    """In a folder that all users share the name can be guessed: a link there once emptied a home folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run, home = f"{s3_bucket}/run", tmp_path / "home"
+    (home / "thesis").mkdir(parents=True)
+    (home / "thesis" / "chapter.tex").write_text("years of work")
+    folder = local_folder(run)
+    if planted == "link":
+        folder.symlink_to(home)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with (
+        pytest.raises(StorageError, match=rf"{folder}: expected a folder that only this user can change"),
+        run_place(run, group, TrainSettings()),
+    ):
+        pass
+    with pytest.raises(StorageError, match="expected a folder that only this user can change"):
+        note_crash(run, rank=0)
+    assert (home / "thesis" / "chapter.tex").read_text() == "years of work"
+    assert [path.name for path in home.iterdir()] == ["thesis"]
+
+
+def test_a_link_in_a_killed_jobs_folder_is_removed_and_not_what_it_leads_to(
+    group, s3_bucket, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "kept").touch()
+    folder = local_folder(f"{s3_bucket}/run")
+    folder.mkdir()
+    (folder / "maps").symlink_to(tmp_path / "home")
+    with run_place(f"{s3_bucket}/run", group, TrainSettings()) as (place, _):
+        assert place == folder
+        assert {path.name for path in place.iterdir()} == {".lock"}
+    assert (tmp_path / "home" / "kept").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_something_else_named_lock_in_a_run_folder_is_said_at_once(group, tmp_path, kind: str):
+    (os.mkfifo if kind == "pipe" else os.mkdir)(tmp_path / ".lock")
+    with (
+        pytest.raises(RunError, match=rf"{tmp_path}/\.lock: .* found: expected a file to lock, found a {kind}"),
+        run_place(str(tmp_path), group, TrainSettings()),
+    ):
+        pass
