@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from barcode_video import clicks, read_barcode, write_video
+from barcode_video import bursts, clicks, read_barcode, write_video
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
 from pipeline.sound.audio import read_windows
@@ -142,26 +142,13 @@ def judge(path: Path, snap_s: Fraction, times_s: Sequence[Fraction] = TIMES, pic
         verdict.time_error_s = max(verdict.time_error_s, error)
         verdict.wrong += error > 0.5 / FPS
         assert window is not None
-        for burst in bursts(window.audio[0], _SOUND.audio_rate_hz):
+        for burst in bursts(window.audio[0], _SOUND.audio_rate_hz, whole=True):
             heard = float(window.start_s) + burst - float(frame.time_s) + number / FPS + picture_late_s
             verdict.sound_error_s = max(verdict.sound_error_s, min(abs(heard - click) for click in CLICKS_S))
     if not snap_s:
         displayed = {math.floor((float(time) - shift) * FPS + 0.01) for time in times_s}
         verdict.wrong += len(displayed - set(verdict.numbers))
     return verdict
-
-
-def bursts(audio: "np.typing.NDArray[np.int16]", rate_hz: int) -> list[float]:
-    """Centres (s) of the loud bursts in audio [S], but for those that its ends cut."""
-    power = np.square(audio.astype(np.float64))
-    loud = np.flatnonzero(power > power.max() * 0.1)
-    centres = []
-    while loud.size:
-        burst = loud[loud < loud[0] + rate_hz // 50]
-        if burst[0] > rate_hz // 100 and burst[-1] < len(audio) - rate_hz // 100:
-            centres.append(float((burst * power[burst]).sum() / power[burst].sum() / rate_hz))
-        loud = loud[len(burst) :]
-    return centres
 
 
 def wrong_with_plain_decord(path: Path) -> int:

@@ -131,3 +131,16 @@ def _fast(codec: str, gop: int) -> dict[str, str]:
         "wmv2": {"b": "3M"},
         "msmpeg4": {"b": "3M"},
     }.get(codec, {})
+
+
+def bursts(audio: npt.NDArray[np.int16], rate_hz: int, *, whole: bool = False) -> list[float]:
+    """Centres (s) of the loud bursts in audio [S]; with `whole` without those that its ends cut."""
+    power = np.square(audio.astype(np.float64))
+    loud = np.flatnonzero(power > power.max() * 0.1)
+    centres = []
+    while loud.size:
+        burst = loud[loud < loud[0] + rate_hz // 50]
+        if not whole or (burst[0] > rate_hz // 100 and burst[-1] < len(audio) - rate_hz // 100):
+            centres.append(float((burst * power[burst]).sum() / power[burst].sum() / rate_hz))
+        loud = loud[len(burst) :]
+    return centres

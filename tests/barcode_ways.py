@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from barcode_kinds import CLICKS_S, FPS, bursts
-from barcode_video import read_barcode
+from barcode_kinds import CLICKS_S, FPS
+from barcode_video import bursts, read_barcode
 from pipeline.errors import MediaError
 from pipeline.evaluate.overlay.on_screen import shown
 from pipeline.prepare.manifests.row import VideoRow
@@ -99,7 +99,7 @@ def judge_ways(path: Path, clicks_s: Sequence[float] = CLICKS_S) -> dict[str, Ou
 
 def _off(ahead_s: float, given: Shown, clicks_s: Sequence[float]) -> float:
     """Largest distance (s) of a heard click from where it belongs, if the picture's own time is `ahead_s` ahead."""
-    heard = [given.sound_start_s + burst + ahead_s for burst in bursts(given.sound, RATE_HZ)]
+    heard = [given.sound_start_s + burst + ahead_s for burst in bursts(given.sound, RATE_HZ, whole=True)]
     return max((min(abs(time - click) for click in clicks_s) for time in heard), default=np.inf)
 
 

@@ -1,7 +1,6 @@
 """The ledger: what became of every video of a shard set, `ledger.jsonl`, a line a video in the order of the plan."""
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from cluster import storage
+from cluster.json_text import parse_json
 from pipeline.errors import SettingsError
 from pipeline.reasons import Reason
 
@@ -45,7 +45,7 @@ def failed_shards(out: str, rows_per_shard: int, reasons: frozenset[str]) -> Cou
             number // rows_per_shard
             for number, line in enumerate(file)
             # a look at the text first: of a hundred million lines few are of interest
-            if b'"failed"' in line and json.loads(line)["reason"] in reasons
+            if b'"failed"' in line and parse_json(line)["reason"] in reasons
         )
 
 

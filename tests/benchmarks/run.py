@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
 # benchmarks import files beside them, the packages from the repository, and the helpers of the tests
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "pipeline/prepare")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent)]
 
 if TYPE_CHECKING:
     from result import Result

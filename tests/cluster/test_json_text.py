@@ -14,7 +14,10 @@ REPOSITORY = Path(__file__).parents[2]
 _OF_OTHERS = (
     "cluster",
     "pipeline/stream",
+    "pipeline/shards",
     "pipeline/samples",
+    "pipeline/video",
+    "pipeline/sound",
     "pipeline/prepare/manifests",
     "pipeline/inspect",
 )

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import pytest
 import webdataset
 from av.video.reformatter import ColorRange, Colorspace
-from test_audio import bursts
 
 from barcode_odd_kinds import ODD_KINDS
-from barcode_video import RATE_HZ, clicks, read_barcode, write_video
+from barcode_video import RATE_HZ, bursts, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import MediaError
 from pipeline.experiment import ExperimentSettings

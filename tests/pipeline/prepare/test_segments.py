@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_audio import bursts
 
-from barcode_video import RATE_HZ, clicks, read_barcode, write_video
+from barcode_video import RATE_HZ, bursts, clicks, read_barcode, write_video
 from listed_rows import ListedRows
 from pipeline.errors import ManifestError, MediaError
 from pipeline.experiment import ExperimentSettings

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from barcode_video import RATE_HZ, read_barcode, write_video
+from barcode_video import RATE_HZ, bursts, read_barcode, write_video
 from pipeline.errors import MediaError
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.sound.audio import read_windows
@@ -30,18 +29,6 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "MP3 in MP4": ("a.mp4", {"audio_codec": "libmp3lame"}),
     "FLAC in Matroska": ("a.mkv", {"audio_codec": "flac"}),
 }
-
-
-def bursts(audio: npt.NDArray[np.int16], rate_hz: int) -> list[float]:
-    """Centres (s) of the loud bursts in audio [S]."""
-    power = np.square(audio.astype(np.float64))
-    loud = np.flatnonzero(power > power.max() * 0.1)
-    centres = []
-    while loud.size:
-        burst = loud[loud < loud[0] + rate_hz // 50]
-        centres.append(float((burst * power[burst]).sum() / power[burst].sum() / rate_hz))
-        loud = loud[len(burst) :]
-    return centres
 
 
 @pytest.mark.parametrize("kind", KINDS)
