@@ -7,15 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.free_port import free_port
+from cluster.job_environment import Address, JobEnvironment
 from cluster.stop_signals import heeded_signals
-from cluster.time_limit import STARTED
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 30.0
@@ -51,11 +51,6 @@ class Failure:
         if self.code == HUNG:  # which is not to say that it was at fault
             return f"rank {self.rank} saw that the job hung"
         return f"rank {self.rank} ended with exit code {self.code}"
-
-
-def launched() -> bool:
-    """Whether a launcher has started this process as one of several."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def launch_local(
@@ -109,13 +104,8 @@ class _Job:
 
     def __init__(self, command: Sequence[str], processes: int) -> None:
         self._command, self._processes = command, processes
-        self._environment = os.environ | {
-            "WORLD_SIZE": str(processes),
-            "LOCAL_WORLD_SIZE": str(processes),
-            "MASTER_ADDR": "127.0.0.1",
-            STARTED: str(time.monotonic()),
-        }
-        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+        self._job = JobEnvironment(world_size=processes, local_world_size=processes, started_s=time.monotonic())
+        self._environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} | os.environ
         self._children: list[subprocess.Popen[bytes]] = []
         self.signalled = 0
         self._signalled_at = 0.0
@@ -126,12 +116,11 @@ class _Job:
 
     def run(self) -> Failure | None:
         """Start all processes and wait until they are gone; what failed first, if anything did."""
-        port = {"MASTER_PORT": str(free_port())}
+        job = replace(self._job, main=Address("127.0.0.1", free_port()))
         self._children = []
         try:
             for rank in range(self._processes):
-                ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                environment = self._environment | port | ranks
+                environment = self._environment | replace(job, rank=rank, local_rank=rank).variables()
                 self._children.append(subprocess.Popen(self._command, env=environment, preexec_fn=_die_with_parent))
             if self.signalled:  # it came while they were started
                 self._send(self.signalled)

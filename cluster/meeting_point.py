@@ -12,6 +12,7 @@ from torch.distributed import DistError
 
 from cluster.beside import beside
 from cluster.errors import LaunchError
+from cluster.job_environment import JobEnvironment
 
 _ANSWER_S = 60.0
 """In which what listens must answer as a store; the main process opens its port only when it keeps one."""
@@ -21,38 +22,32 @@ _GREETING = b"\0" + (0x3C85F7CE).to_bytes(4, "little")
 """With which a client of torch's store begins (TCPStore.cpp)."""
 
 
-def meet(host: str, port: int, rank: int, world_size: int, timeout_s: float) -> Store:
-    """The store of a job whose main process is at that address.
+def meet(job: JobEnvironment, timeout_s: float) -> Store:
+    """The store of a job that a launcher has started.
 
-    A job of this machine alone (`host` is the loopback address) is not heard by others: neither its store nor the
+    A job of this machine alone (its address is the loopback one) is not heard by others: neither its store nor the
     connections between its processes.
 
     Raises:
-        LaunchError: somebody else has that port, or nobody after `timeout_s`.
+        LaunchError: somebody else has the main process's port, or nobody after `timeout_s`.
     """
-    if not 0 < port < 2**16:
-        raise LaunchError(f"MASTER_PORT: expected 1 to 65535, found {port}")
+    assert job.main is not None
+    host, port = job.main.host, job.main.port
     if _is_loopback(host):
         for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ.setdefault(name, _loopback_interface())
     # torchrun keeps the store itself, the same for all attempts
-    keeps = rank == 0 and not _torchrun_keeps_it()
+    keeps = job.is_main and not job.launcher_keeps_store
     fd = _listen(host, port).detach() if keeps else None
     if not keeps:
         _await_listener(host, port, timeout_s)
     try:
         # a client of torch's waits for ever where nothing answers
-        store = beside(lambda: _store(host, port, world_size, keeps, fd)).result(_ANSWER_S)
+        store = beside(lambda: _store(host, port, job.world_size, keeps, fd)).result(_ANSWER_S)
     except (TimeoutError, DistError) as error:
         raise _stranger(host, port, str(error).partition("\n")[0] or "no answer") from None
     store.set_timeout(timedelta(seconds=timeout_s))
-    if _torchrun_keeps_it():
-        return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    return store
-
-
-def _torchrun_keeps_it() -> bool:
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    return PrefixStore(f"attempt {job.attempt}", store) if job.launcher_keeps_store else store
 
 
 def _store(host: str, port: int, world_size: int, keeps: bool, fd: int | None) -> Store:

@@ -17,6 +17,7 @@ from torch._C._distributed_c10d import HashStore, Store
 
 from cluster.beside import beside
 from cluster.errors import LaunchError, UserError
+from cluster.job_environment import LOCAL_RANK, JobEnvironment
 from cluster.meeting_point import meet
 from cluster.process_end import skip_teardown
 
@@ -32,6 +33,7 @@ class ProcessGroup:
         rank: number of this process, 0 … world_size − 1.
         local_rank: its number on this machine; its GPU.
         device: where its model lives.
+        nodes: machines of the job, as far as the launcher says how many processes each has.
         found: whether somebody else in this process had joined the job before, and will leave it.
     """
 
@@ -39,12 +41,8 @@ class ProcessGroup:
     local_rank: int
     world_size: int
     device: torch.device
+    nodes: int = 1
     found: bool = False
-
-    @property
-    def nodes(self) -> int:
-        """Machines of the job, as far as the launcher says how many processes each has (LOCAL_WORLD_SIZE)."""
-        return -(-self.world_size // int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size)))
 
     @property
     def is_main(self) -> bool:
@@ -142,13 +140,6 @@ class ProcessGroup:
             dist.destroy_process_group()
 
 
-def _number(name: str, default: str) -> int:
-    text = os.environ.get(name, default)
-    if not text.isdecimal():
-        raise LaunchError(f"{name}: expected a number, found {text!r}")
-    return int(text)
-
-
 def check_address(host: str, patience_s: float = 60.0) -> None:
     """Find the machine of the main process by its name, which may be new; torch would ask for it for an hour.
 
@@ -169,29 +160,19 @@ def check_address(host: str, patience_s: float = 60.0) -> None:
 
 
 def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
-    """Join the job that the launcher's variables describe (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), or
-    a job of one process where there are none.
+    """Join the job that the launcher's variables describe, or a job of one process where there are none.
 
     Raises:
-        LaunchError: only some of the variables are set, they are no numbers of processes, no machine has that name, or
-            as of `meet`.
+        LaunchError: the variables contradict each other, no machine has the main process's name, or as of `meet`.
     """
-    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    given = [name for name in names if name in os.environ]
-    if given and len(given) < len(names):
-        missing = ", ".join(name for name in names if name not in given)
-        raise LaunchError(f"{', '.join(given)} set but not {missing}: a launcher sets all four, or none")
+    job = JobEnvironment.of_this_process()
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
-    rank, world_size, port = _number("RANK", "0"), _number("WORLD_SIZE", "1"), _number("MASTER_PORT", "0")
-    if rank >= world_size:  # which the others would not miss, and this one would wait for
-        raise LaunchError(f"RANK: expected less than WORLD_SIZE = {world_size}, found {rank}")
-    if given:
-        check_address(os.environ["MASTER_ADDR"])
-    local_rank = _number("LOCAL_RANK", "0")
-    os.environ["LOCAL_RANK"] = str(local_rank)  # DeepSpeed asks for it
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if job.main is not None:
+        check_address(job.main.host)
+    os.environ[LOCAL_RANK] = str(job.local_rank)  # DeepSpeed asks for it
+    device = torch.device("cuda", job.local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
@@ -199,14 +180,12 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     found = dist.is_initialized()
     if not found:
         # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
-        store: Store = HashStore()
-        if given:
-            store = meet(os.environ["MASTER_ADDR"], port, rank, world_size, timeout_s)
+        store: Store = meet(job, timeout_s) if job.is_launched else HashStore()
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,
-            rank=rank,
-            world_size=world_size,
+            rank=job.rank,
+            world_size=job.world_size,
             timeout=timedelta(seconds=timeout_s),
         )
-    return ProcessGroup(rank, local_rank, world_size, device, found)
+    return ProcessGroup(job.rank, job.local_rank, job.world_size, device, job.nodes, found)

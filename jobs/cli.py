@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 
 from cluster.errors import UserError
 from cluster.home import usable_home
@@ -17,36 +17,33 @@ from jobs.unread import work_goes_on_unread
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 2 wrong input, 130
     interrupted."""
-    with work_goes_on_unread(), _stopped_at_once(arguments):
+    with work_goes_on_unread(), ExitStack() as to_the_end:
         if arguments is not None:
             _run(list(arguments))
             return
         try:
-            _run(sys.argv[1:])
+            _run(sys.argv[1:], to_the_end)
         except SystemExit as left:
             end_process(left.code)
             raise
 
 
-def _stopped_at_once(arguments: Sequence[str] | None) -> AbstractContextManager[None]:
-    """Have signals to `gavt train` ask for a restart while the verbs are imported, which may take seconds where many
-    processes begin at once."""
-    if arguments is not None or sys.argv[1:2] != ["train"]:
-        return nullcontext()
-    from pipeline.train.run.stop_signals import StartUp
+def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
+    """Run the command.
 
-    return StartUp.of_this_process().noted()
-
-
-def _run(words: list[str]) -> None:
-    from jobs.verbs import app
-
+    Args:
+        to_the_end: of this process, whose own command it is.
+    """
     if logging.lastResort is not None:  # what shows the warnings of all parts
         logging.lastResort.setFormatter(PrintableFormatter())
 
     logging.raiseExceptions = False  # a log, of wandb say, on a full disk is no reason for tracebacks on the screen
     debug = "--debug" in words
     try:
+        if to_the_end is not None and words[:1] == ["train"]:
+            to_the_end.enter_context(_stopped_at_once())
+        from jobs.verbs import app
+
         with usable_home():
             app([word for word in words if word != "--debug"], prog_name="gavt")
     except UserError as error:
@@ -68,6 +65,15 @@ def _run(words: list[str]) -> None:
         if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
             sys.stderr.write("gavt: interrupted; the same command goes on where it stopped\n")
         raise
+
+
+def _stopped_at_once() -> AbstractContextManager[None]:
+    """Have signals to `gavt train` ask for a restart while the verbs are imported, which may take seconds where many
+    processes begin at once."""
+    from cluster.job_environment import JobEnvironment
+    from pipeline.train.run.stop_signals import StartUp
+
+    return StartUp(JobEnvironment.of_this_process()).noted()
 
 
 if __name__ == "__main__":

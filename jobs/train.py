@@ -41,12 +41,14 @@ def train(
     process that hung, where none of --nproc and --restarts is given, which make it 75.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
+    from cluster.job_environment import JobEnvironment
     from pipeline.train.run.stop_signals import StartUp
 
-    starting = StartUp.of_this_process()
+    job = JobEnvironment.of_this_process()
+    starting = StartUp(job)
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
-        from cluster.launch import launch_local, launched
+        from cluster.launch import launch_local
         from cluster.storage.location import is_remote, path_of
         from pipeline.experiment import ExperimentSettings
         from pipeline.settings.load import load_settings
@@ -56,7 +58,7 @@ def train(
         folder = run or f"runs/{settings.name}"
         folder = folder if is_remote(folder) else str(path_of(folder))
         steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
-        launches = (nproc > 1 or restarts > 0) and not launched()
+        launches = (nproc > 1 or restarts > 0) and not job.is_launched
         if not launches:
             import_module("pipeline.train.loop")  # which takes seconds
         if launches:
@@ -73,21 +75,16 @@ def train(
             return
         result = _train_here(starting, settings, folder, as_json, steps)
         if result.stopped_by is not None:
-            if _is_main():
+            if job.is_main:
                 complain(
                     f"stopped by {result.stopped_by} after step {result.step}; the same command goes on from there"
                 )
             raise SystemExit(INTERRUPTED if result.stopped_by == "SIGINT" else RESTART)
-        if _is_main():
+        if job.is_main:
             console(as_json).print(f"{folder}: all {result.step} steps are done", soft_wrap=True)
             if as_json:
                 aided = settings.task.label_aided
                 print_json({"run": folder, "step": result.step, "last": result.last, "label_aided": aided})
-
-
-def _is_main() -> bool:
-    """Whether this process speaks for the job."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _newest(run: str) -> str | None:

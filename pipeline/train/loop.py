@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cluster.job_environment import JobEnvironment
 from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
@@ -155,7 +156,8 @@ class _Training:
         step = self._resume()
         feed = Feed(self.data.batches(settings.steps - step))
         stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
-        leave_at, stopped_by = end_time(settings.time_limit_s), self._stopped_meanwhile(signals)
+        leave_at = end_time(settings.time_limit_s, JobEnvironment.of_this_process())
+        stopped_by = self._stopped_meanwhile(signals)
         while step < settings.steps and stopped_by is None:
             profiler.before(step)
             sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))

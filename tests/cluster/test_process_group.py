@@ -6,18 +6,18 @@ import pytest
 
 from cluster.errors import LaunchError
 from cluster.launch import launch_local
-from cluster.process_group import check_address, join_process_group
+from cluster.process_group import check_address
 
 _ALONE = """
 import os
 import torch.distributed as dist
-from cluster.launch import launched
+from cluster.job_environment import JobEnvironment
 from cluster.process_group import join_process_group
 group = join_process_group()
 assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
 assert group.sum([1.0, 2.5]) == [1.0, 2.5]
 assert group.from_main("x") == "x"
-assert not launched()
+assert not JobEnvironment.of_this_process().is_launched
 assert "MASTER_PORT" not in os.environ
 join_process_group().leave()
 assert group.sum([1.0]) == [1.0] and dist.is_initialized()  # who came second leaves the first one's group alone
@@ -39,30 +39,19 @@ def test_a_main_process_on_a_machine_that_nobody_knows_is_said():
         check_address("nowhere.invalid", patience_s=0.1)
 
 
-def test_half_a_launchers_variables_are_refused(monkeypatch):
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(LaunchError, match="RANK, WORLD_SIZE set but not MASTER_ADDR, MASTER_PORT"):
-        join_process_group()
-
-
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("given", "message"),
     [
-        ("RANK", "a", "RANK: expected a number, found 'a'"),
-        ("RANK", "2", "RANK: expected less than WORLD_SIZE = 2, found 2"),
-        ("WORLD_SIZE", "", "WORLD_SIZE: expected a number, found ''"),
-        ("LOCAL_RANK", "x", "LOCAL_RANK: expected a number, found 'x'"),
-        ("MASTER_PORT", "-1", "MASTER_PORT: expected a number, found '-1'"),
+        ({"RANK": "0"}, "RANK set but not WORLD_SIZE, MASTER_ADDR, MASTER_PORT: a launcher sets all four, or none"),
+        ({"SLURM_JOB_END_TIME": "later"}, "SLURM_JOB_END_TIME: expected a time in seconds, found 'later'"),
     ],
 )
-def test_a_launchers_variables_that_are_no_numbers_are_refused(monkeypatch, name, value, message):
-    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    for variable, text in (whole | {name: value}).items():
-        monkeypatch.setenv(variable, text)
-    with pytest.raises(LaunchError, match=message):
-        join_process_group()
+def test_launchers_variables_that_make_no_sense_end_training_with_a_sentence(given, message):
+    inherited = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE")}
+    command = [sys.executable, "-m", "jobs.cli", "train", "none.yaml"]
+    place = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(command, env=inherited | place | given, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (2, f"gavt: {message}\n")
 
 
 def test_processes_know_their_ranks_and_talk(tmp_path):

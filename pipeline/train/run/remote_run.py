@@ -4,7 +4,6 @@ What is published is always whole: a checkpoint's files come before its manifest
 run that starts again, on this machine or another, fetches the newest whole checkpoint and the logs.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ def run_place(run: str, group: ProcessGroup, settings: TrainSettings) -> Iterato
         with _held_by_main(Path(run), group):
             yield Path(run), lambda: None
         return
-    if group.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", group.world_size)):
+    if group.nodes > 1:
         raise RunError(f"{run}: a job over several machines needs a run folder on a file system that they share")
     group.on_main(lambda: storage.check_writable(run))  # else the first checkpoint is what finds it out
     folder = group.on_main(lambda: own_local_folder(run))

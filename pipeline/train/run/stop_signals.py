@@ -11,6 +11,7 @@ from types import FrameType
 
 from cluster.errors import UserError
 from cluster.exit_codes import INTERRUPTED, RESTART
+from cluster.job_environment import JobEnvironment
 from cluster.stop_signals import STOP_SIGNALS, heeded_signals
 
 _SAME_S = 0.5
@@ -66,24 +67,15 @@ class StartUp:
     A signal ends the process with the exit code that asks for a restart: at once, until all processes have met; from
     then on when all have agreed to leave, or soon.
 
-    Args:
-        says: whether this process speaks for the job.
-        alone: whether it is the job's only one.
-
     Attributes:
         signals: what was sent since the processes have met.
     """
 
-    def __init__(self, says: bool, alone: bool) -> None:
+    def __init__(self, job: JobEnvironment) -> None:
         self.signals = StopSignals(self._end)
-        self._says, self._alone = says, alone
+        self._says, self._alone = job.is_main, job.world_size == 1
         self._met = False
         self._leaving = threading.Lock()
-
-    @classmethod
-    def of_this_process(cls) -> "StartUp":
-        """That of the process that the launcher's variables describe."""
-        return cls(says=os.environ.get("RANK", "0") == "0", alone=os.environ.get("WORLD_SIZE", "1") == "1")
 
     @contextmanager
     def noted(self) -> Iterator[None]:

@@ -16,7 +16,8 @@ from moments import has_loaded, has_met_others, has_touched, listens_to, wait_fo
 
 from cluster.exit_codes import INTERRUPTED, RESTART
 from cluster.free_port import free_port
-from cluster.time_limit import STARTED, end_time, time_is_up
+from cluster.job_environment import JobEnvironment
+from cluster.time_limit import end_time, time_is_up
 from jobs.cli import main
 from pipeline.errors import RunError, ShardSetError
 from pipeline.train.loop import TrainResult
@@ -96,8 +97,9 @@ def test_a_signal_while_the_verbs_are_imported_asks_for_a_restart_too():
 
 MEETS_OTHERS = """
 import sys
+from cluster.job_environment import JobEnvironment
 from pipeline.train.run.stop_signals import StartUp
-starting = StartUp(says=sys.argv[1] == "0", alone=False)
+starting = StartUp(JobEnvironment.of_this_process())
 with starting.noted(), starting.heard():
     from cluster.process_group import join_process_group
     join_process_group()
@@ -199,8 +201,9 @@ def test_a_signal_while_the_program_ends_does_not_make_a_failure_of_it():
 
 @pytest.mark.parametrize(("rank", "says"), [("0", True), ("1", False)])
 def test_one_process_says_for_all_that_the_run_was_stopped(command, monkeypatch, capsys, rank, says):
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    job = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr("jobs.train._train_here", lambda *words: TrainResult(7, "SIGTERM", {}))
     with pytest.raises(SystemExit) as left:
         main(["train", str(command.config)])
@@ -208,19 +211,17 @@ def test_one_process_says_for_all_that_the_run_was_stopped(command, monkeypatch,
     assert ("stopped by SIGTERM after step 7" in capsys.readouterr().err) == says
 
 
-def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocations_end(monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
-    monkeypatch.delenv(STARTED, raising=False)
-    assert end_time(None) is None
+def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocations_end():
+    alone = JobEnvironment()
+    assert end_time(None, alone) is None
     assert not time_is_up(None)
-    assert time_is_up(end_time(0.0))
-    assert not time_is_up(end_time(3600.0))
-    monkeypatch.setenv(STARTED, str(time.monotonic() - 5000))  # a launcher that has started this process again
-    assert time_is_up(end_time(3600.0))
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 90))  # too little for a checkpoint and the rest
-    assert time_is_up(end_time(None))
-    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3600))
-    assert not time_is_up(end_time(None))
+    assert time_is_up(end_time(0.0, alone))
+    assert not time_is_up(end_time(3600.0, alone))
+    again = JobEnvironment(started_s=time.monotonic() - 5000)  # a launcher has started this process again
+    assert time_is_up(end_time(3600.0, again))
+    little = JobEnvironment(allocation_ends_s=time.time() + 90)  # for a checkpoint and the rest
+    assert time_is_up(end_time(None, little))
+    assert not time_is_up(end_time(None, JobEnvironment(allocation_ends_s=time.time() + 3600)))
 
 
 def test_a_process_without_data_says_so_before_the_next_step_and_then_why():
