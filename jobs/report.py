@@ -14,8 +14,9 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: curves, the evaluation with its controls, maps, settings."""
     from pipeline.evaluate.report.report import write_report
+    from pipeline.experiment import ExperimentSettings
 
-    page = write_report(run, out)
+    page = write_report(run, out, ExperimentSettings)
     console(as_json).print(f"report: {page}")
     if as_json:
         print_json({"report": page})

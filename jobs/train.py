@@ -156,6 +156,7 @@ def _train_here(
     from cluster.process_group import join_process_group
     from cluster.stop_signals import STOP_SIGNALS
     from jobs.train_line import TrainLine
+    from pipeline.evaluate.map_grid import MapGrid
     from pipeline.train.loop import train as train_loop
     from pipeline.train.profile import ProfileRequest
 
@@ -169,7 +170,8 @@ def _train_here(
                 line.console.print(settings.task.label_aided)
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
-            result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell)
+            maps = partial(MapGrid, settings, settings.evaluate)
+            result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell, maps)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it
         return result

@@ -1,44 +1,19 @@
 """All settings of an experiment: one YAML file, a section a part."""
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.features.settings import FeatureSettings
-from pipeline.models.settings import GavtSettings
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.settings import PrepareSettings
-from pipeline.settings.base import Settings
-from pipeline.stream.settings import DataSettings
-from pipeline.tasks.settings import MmaSettings
-from pipeline.train.settings import TrainSettings
+from pipeline.train.run_settings import RunSettings
 from pipeline.worlds.settings import SynthSettings
 
 
-class ExperimentSettings(Settings):
+class ExperimentSettings(RunSettings):
     """What is prepared, trained and evaluated. Every verb reads its own sections of the same file."""
 
-    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
-    """Name of the experiment; also wandb's run name unless it has another, and the run folder's in runs/."""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    """Everything random follows from it."""
     synth: SynthSettings = SynthSettings()
     prepare: PrepareSettings = PrepareSettings()
     fetch: FetchSettings = Field(default=FetchSettings(), exclude=True)
     """Never recorded: it holds what is nobody else's business, and nothing of it decides what comes out."""
-    data: DataSettings = DataSettings()
-    features: FeatureSettings = FeatureSettings()
-    model: GavtSettings = GavtSettings()
-    task: MmaSettings = MmaSettings()
-    train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-
-    @model_validator(mode="after")
-    def _sections_fit(self) -> "ExperimentSettings":
-        micro_batch, group = self.train.micro_batch, self.task.group
-        if micro_batch is not None and micro_batch % group:
-            raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
-        if self.train.maps_every is not None and self.data.validation is None:
-            raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
-        if self.model.audio_alignment == "frames" and self.features.frames == 1:
-            raise ValueError("features.frames of 2 or more for model.audio_alignment = frames, found 1")
-        return self

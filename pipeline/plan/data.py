@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from cluster import storage
-from pipeline.experiment import ExperimentSettings
 from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.read_plan import shown_per_shard, shows_one_of_each_video
 from pipeline.stream.settings import DataSettings, ShardSource
+from pipeline.train.run_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,7 @@ class DataNeed:
     epochs: float | None
 
 
-def data_need(
-    settings: ExperimentSettings, samples_per_s: float | None, samples_per_shard: int | None = None
-) -> DataNeed:
+def data_need(settings: RunSettings, samples_per_s: float | None, samples_per_shard: int | None = None) -> DataNeed:
     """From data.train where it is there, else from the number that was given.
 
     Raises:

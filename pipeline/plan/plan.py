@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.experiment import ExperimentSettings
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
@@ -16,6 +15,7 @@ from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.engine import deepspeed_settings, micro_batch_of
 from pipeline.train.example import task_model
 from pipeline.train.flops import SampleFlops, training_flops
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
 
 CHECKPOINTING: tuple[Mode, ...] = ("none", 2, "full")
@@ -92,7 +92,7 @@ class Traced:
     flops: SampleFlops
 
 
-def trace_model(settings: ExperimentSettings, on_gpu: bool, modes: Iterable[Mode] | None = None) -> Traced:
+def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | None = None) -> Traced:
     """Go through a model's step on the meta device: nothing of its size is allocated.
 
     Args:
@@ -113,7 +113,7 @@ def trace_model(settings: ExperimentSettings, on_gpu: bool, modes: Iterable[Mode
 
 
 def make_plan(
-    settings: ExperimentSettings, where: Machines, samples_per_shard: int | None = None, traced: Traced | None = None
+    settings: RunSettings, where: Machines, samples_per_shard: int | None = None, traced: Traced | None = None
 ) -> Plan:
     """Plan training on machines.
 
@@ -174,7 +174,7 @@ def parameters_by_part(model: TaskModel) -> dict[str, int]:
     return {name: count for name, count in parts.items() if count}
 
 
-def own_way(settings: ExperimentSettings, where: Machines) -> Way:
+def own_way(settings: RunSettings, where: Machines) -> Way:
     """The settings' own combination, without the others.
 
     Raises:
@@ -185,7 +185,7 @@ def own_way(settings: ExperimentSettings, where: Machines) -> Way:
     return _own(settings, _ways(settings, where, traced, micro_batch))
 
 
-def _own(settings: ExperimentSettings, ways: Iterable[Way]) -> Way:
+def _own(settings: RunSettings, ways: Iterable[Way]) -> Way:
     train = settings.train
     own = (train.zero_stage, train.offload, train.activation_checkpointing)
     return next(way for way in ways if (way.stage, way.offload, way.checkpointing) == own)
@@ -196,7 +196,7 @@ def _share_recomputed(mode: Mode) -> float:
     return 0.0 if mode == "none" else 1.0 if mode == "full" else 1 / mode
 
 
-def _ways(settings: ExperimentSettings, where: Machines, traced: Traced, micro_batch: int) -> Iterator[Way]:
+def _ways(settings: RunSettings, where: Machines, traced: Traced, micro_batch: int) -> Iterator[Way]:
     for mode, trace in traced.passes.items():
         for stage in (0, 1, 2, 3):
             for offload in _offloads(settings.train, stage):

@@ -5,7 +5,7 @@ the file itself over all of them. Mappings are merged key by key, everything els
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -50,8 +50,14 @@ class Resolved(Generic[S]):
         }
 
 
-def load_settings(path: str | os.PathLike[str] | None, kind: type[S], overrides: Sequence[str] = ()) -> Resolved[S]:
+def load_settings(
+    path: str | os.PathLike[str] | None, kind: type[S], overrides: Sequence[str] = (), *, recorded: bool = False
+) -> Resolved[S]:
     """Read a settings file with its bases and apply `a.b=value` overrides.
+
+    Args:
+        recorded: it was written from checked settings of a whole experiment, of which `kind` may have some sections
+            only; the others are passed over.
 
     Raises:
         SettingsError: a missing file, wrong YAML, an unknown key or a wrong type, with the place and the nearest name.
@@ -66,12 +72,19 @@ def load_settings(path: str | os.PathLike[str] | None, kind: type[S], overrides:
         _check_override(kind, key, override)
         _set(values, key, value)
         _mark(origins, key, value, origin)
+    if recorded:
+        values = sections_of(kind, values)
     try:
         return Resolved(kind.model_validate(values), origins)
     except ValidationError as error:
         raise SettingsError(
             explain(error, kind, origins, os.fspath(path) if path is not None else "settings")
         ) from None
+
+
+def sections_of(kind: type[BaseModel], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the recorded settings of a whole experiment the sections that a part of it has."""
+    return {name: value for name, value in recorded.items() if name in kind.model_fields}
 
 
 def dump_settings(settings: BaseModel) -> str:

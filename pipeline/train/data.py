@@ -6,7 +6,6 @@ from typing import Any
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, SettingsError
-from pipeline.experiment import ExperimentSettings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import Stretch
@@ -15,6 +14,7 @@ from pipeline.stream.settings import ShardSource
 from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.run_settings import RunSettings
 
 _SAMPLES_BEFORE_JUDGING = 1000
 
@@ -33,7 +33,7 @@ class TrainingData:
         self,
         loader: Loader,
         validation: Loader | None,
-        settings: ExperimentSettings,
+        settings: RunSettings,
         micro_batch: int,
         group: ProcessGroup,
         position: int,
@@ -95,7 +95,7 @@ class TrainingData:
 
 @contextmanager
 def open_data(
-    settings: ExperimentSettings,
+    settings: RunSettings,
     micro_batch: int,
     group: ProcessGroup,
     checkpoint: Checkpoint | None,

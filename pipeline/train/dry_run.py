@@ -12,7 +12,6 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
-from pipeline.experiment import ExperimentSettings
 from pipeline.features.draws import draw_augmentation
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
@@ -26,6 +25,7 @@ from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.example import task_model
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import Feed
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.step import Asked, Stepper
 from pipeline.train.utilisation import Utilisation
 
@@ -61,7 +61,7 @@ class DryRun:
     memory_gib: float
 
 
-def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -> DryRun:
+def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRun:
     """Build what training builds and do some steps; no shard set is read and no run folder written. Every process of
     the job calls it.
 
@@ -109,7 +109,7 @@ def dry_run(settings: ExperimentSettings, group: ProcessGroup, steps: int = 2) -
     )
 
 
-def _noise(settings: ExperimentSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:
+def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:
     """Micro-batches without end, as the loader would give them, of frames and sound that are noise."""
     features = settings.features
     side = canvas_size(features.frame_size, features.augment.resize_minimum)
@@ -127,7 +127,7 @@ def _noise(settings: ExperimentSettings, micro_batch: int, group: ProcessGroup) 
         position += micro_batch * group.world_size
 
 
-def _metadata(settings: ExperimentSettings, position: int) -> str:
+def _metadata(settings: RunSettings, position: int) -> str:
     features = settings.features
     return SampleMetadata(
         video=f"noise{position}",

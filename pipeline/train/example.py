@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor
 
-from pipeline.experiment import ExperimentSettings
 from pipeline.models.gavt import Gavt
 from pipeline.tasks.mma import Pairs, TaskModel
+from pipeline.train.run_settings import RunSettings
 
 
-def task_model(settings: ExperimentSettings) -> TaskModel:
+def task_model(settings: RunSettings) -> TaskModel:
     """The model that is trained, on torch's default device, with whatever was in its memory for weights."""
     return TaskModel(Gavt(settings.model, settings.features))
 
 
 def example_batch(
-    settings: ExperimentSettings, samples: int, device: torch.device | str | None = None
+    settings: RunSettings, samples: int, device: torch.device | str | None = None
 ) -> tuple[Tensor, Tensor, Pairs]:
     """Noise in the shapes of a micro-batch: frames [B, T, 3, H, W] in 0–1, waveform [B, C, S] in −1..1 and pairs, of
     which every second is a match."""

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.experiment import ExperimentSettings
 from pipeline.models.recompute import set_checkpointing
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.example import example_batch, task_model
+from pipeline.train.run_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SampleFlops:
         return self.forward + self.backward
 
 
-def training_flops(settings: ExperimentSettings) -> SampleFlops:
+def training_flops(settings: RunSettings) -> SampleFlops:
     """FLOPs of one sample of an experiment (seconds for the largest models: count once and keep it)."""
     with torch.device("meta"):
         model = task_model(settings)
@@ -60,7 +60,7 @@ def model_flops_utilization(samples_per_s: float, flops: SampleFlops, devices: i
     return samples_per_s * flops.training / (devices * peak_flops)
 
 
-def _count(model: TaskModel, settings: ExperimentSettings) -> tuple[int, int, dict[str, int]]:
+def _count(model: TaskModel, settings: RunSettings) -> tuple[int, int, dict[str, int]]:
     """Forward and backward FLOPs of a sample, and the forward ones by part."""
     counter = FlopCounterMode(
         display=False, depth=4, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}

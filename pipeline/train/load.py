@@ -8,13 +8,13 @@ from safetensors.torch import load_file
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
 from pipeline.tasks.mma import TaskModel
 from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
 from pipeline.train.checkpoints.layout import damaged
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.example import task_model
+from pipeline.train.run_settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Trained:
     """A model with its trained weights, in float32 and evaluation mode."""
 
     task_model: TaskModel
-    settings: ExperimentSettings
+    settings: RunSettings
     step: int
     url: str
     """Folder of the checkpoint."""
@@ -50,7 +50,7 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     return Trained(task_model.eval(), settings, checkpoint.step, checkpoint.url)
 
 
-def untrained(settings: ExperimentSettings, device: torch.device | str, seed: int) -> TaskModel:
+def untrained(settings: RunSettings, device: torch.device | str, seed: int) -> TaskModel:
     """A freshly initialised model, in evaluation mode."""
     model = build_on(device, seed, lambda: task_model(settings))
     assert isinstance(model, TaskModel)

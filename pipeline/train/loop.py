@@ -16,7 +16,6 @@ from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
@@ -30,7 +29,7 @@ from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
-from pipeline.train.map_grid import MapGrid
+from pipeline.train.maps import MakeMaps, Maps
 from pipeline.train.micro_batches import Feed
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.records.metrics_log import Record
@@ -40,6 +39,7 @@ from pipeline.train.run.resume_changes import changes_since
 from pipeline.train.run.run_clock import RunClock
 from pipeline.train.run.run_folder import log_to, settings_before, write_config
 from pipeline.train.run.stop_signals import StopSignals, stop_signals
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import Asked, Stepper
 from pipeline.train.training_state import Trainee
@@ -63,13 +63,14 @@ class TrainResult:
 
 
 def train(
-    settings: ExperimentSettings,
+    settings: RunSettings,
     run: str,
     group: ProcessGroup,
     on_record: Callable[[Record], None],
     profile: ProfileRequest | None = None,
     signals: StopSignals | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    make_maps: MakeMaps | None = None,
 ) -> TrainResult:
     """Train, or go on training, in the run folder `run` (path or URL); every process of the job calls it.
 
@@ -78,6 +79,7 @@ def train(
         profile: steps whose operations are recorded.
         signals: noted by the caller; else they are noted as long as this lasts.
         on_event: called on the main process with each event of the run (see `events.jsonl`).
+        make_maps: makes what draws the maps that `train.maps_every` asks for; without it none are drawn.
 
     Raises:
         RunError: the run folder is in use or has other settings, the loss is no longer a number, or no mismatch can be
@@ -106,14 +108,26 @@ def train(
                 group.on_main(partial(check_validation, data.validation, settings))
                 run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
                 run_log.on_event = on_event
+                maps = make_maps(folder, group) if make_maps is not None and settings.train.maps_every else None
                 training = _Training(
-                    settings, folder, group, micro_batch, data, checkpoint, on_record, publish, watchdog, clock, run_log
+                    settings,
+                    folder,
+                    group,
+                    micro_batch,
+                    data,
+                    checkpoint,
+                    on_record,
+                    publish,
+                    watchdog,
+                    clock,
+                    run_log,
+                    maps,
                 )
                 with run_log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
 
 
-def _checked_micro_batch(settings: ExperimentSettings, group: ProcessGroup) -> int:
+def _checked_micro_batch(settings: RunSettings, group: ProcessGroup) -> int:
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
     with torch.device("meta"):  # which says whether the model's input fits
@@ -126,7 +140,7 @@ class _Training:
 
     def __init__(
         self,
-        settings: ExperimentSettings,
+        settings: RunSettings,
         run: Path,
         group: ProcessGroup,
         micro_batch: int,
@@ -137,6 +151,7 @@ class _Training:
         watchdog: Watchdog,
         clock: RunClock,
         log: RunLog,
+        maps: Maps | None,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
@@ -148,7 +163,7 @@ class _Training:
         self.mismatches = Mismatches(settings.task)
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.utilisation = Utilisation(settings, group)
-        self.maps = MapGrid(settings, run, group) if settings.train.maps_every else None
+        self.maps = maps
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
@@ -245,7 +260,7 @@ class _Training:
             with self.trainee.averaged():
                 found = validate(self.trainee.engine, self.data.validation, self.settings, self.group, self.micro_batch)
             record |= {"step": step} | found
-        if self.maps is not None and self.maps.is_due(step):
+        if self.maps is not None and (last or step % (settings.maps_every or 1) == 0):
             with self.trainee.averaged():
                 weights = full_weights(self.trainee.engine)
             record |= self.group.on_main(partial(self.maps.draw, weights, step))

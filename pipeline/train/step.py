@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.experiment import ExperimentSettings
 from pipeline.tasks.mma import PairNumbers, draw_pairs
 from pipeline.train.engine.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import Feed
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 
 _DROPOUT_STRIDE = 1_000_003
@@ -36,7 +36,7 @@ class Stepper:
     """Does one step after the other."""
 
     def __init__(
-        self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, feed: Feed, watchdog: Watchdog
+        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, feed: Feed, watchdog: Watchdog
     ) -> None:
         self._settings, self._group, self._feed, self._watchdog = settings, group, feed, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from cluster.process_group import ProcessGroup
-from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.recompute import set_checkpointing
@@ -16,6 +15,7 @@ from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import build_engine
 from pipeline.train.example import task_model
 from pipeline.train.records.metrics_log import Record
+from pipeline.train.run_settings import RunSettings
 
 
 class Trainee:
@@ -28,7 +28,7 @@ class Trainee:
     """
 
     def __init__(
-        self, settings: ExperimentSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
+        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
     ) -> None:
         self._settings, self._micro_batch, self._group = settings, micro_batch, group
         self._build(checkpoint)

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from cluster.process_group import ProcessGroup
-from pipeline.experiment import ExperimentSettings
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.ceiling import CeilingCounts, counted_pairs
 from pipeline.tasks.mma import balanced_accuracy, draw_pairs
+from pipeline.train.run_settings import RunSettings
 
 
 @torch.no_grad()
 def validate(
-    engine: Any, loader: Loader, settings: ExperimentSettings, group: ProcessGroup, micro_batch: int
+    engine: Any, loader: Loader, settings: RunSettings, group: ProcessGroup, micro_batch: int
 ) -> dict[str, float | None]:
     """Mean loss, accuracy and what it hangs on over the validation samples, None where the loss is no finite number,
     for then no answer is one; the ceiling of accuracy where the samples say what is visible and what sounds. Every
@@ -52,6 +52,6 @@ def validate(
     } | ({} if ceiling is None else {"validation/ceiling": ceiling})
 
 
-def validated_samples(loader: Loader, settings: ExperimentSettings) -> int:
+def validated_samples(loader: Loader, settings: RunSettings) -> int:
     """How many samples of the validation set are used: its first ones."""
     return min(len(loader.plan), settings.train.validation_samples)

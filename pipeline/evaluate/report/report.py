@@ -18,21 +18,22 @@ from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.result import EVALUATION
 from pipeline.evaluate.run_files import CONFIG, run_folder
 from pipeline.evaluate.sentences import how_judged
-from pipeline.experiment import ExperimentSettings
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.records.metrics_log import read_records
+from pipeline.train.run_settings import RunSettings
 
 REPORT = "report.html"
 
 
-def write_report(run: str, out: str | None = None) -> str:
+def write_report(run: str, out: str | None = None, kind: type[RunSettings] = RunSettings) -> str:
     """Write the page of a run.
 
     Args:
         run: the run folder (its checkpoints' folders will do), local or s3://.
         out: the page's path; `report.html` in the run folder by default.
+        kind: of all settings that the run recorded, those that are shown.
 
     Returns:
         The page's path.
@@ -48,17 +49,17 @@ def write_report(run: str, out: str | None = None) -> str:
         )
     target = out or storage.join(folder, REPORT)
     storage.check_file_writable(target)
-    page = _render(folder)
+    page = _render(folder, kind)
     storage.write_text(target, page)
     return target
 
 
-def _render(folder: str) -> str:
+def _render(folder: str, kind: type[RunSettings]) -> str:
     missing: list[str] = []
     config_url = storage.join(folder, CONFIG)
     settings = None
     if storage.exists(config_url):
-        settings = load_settings(config_url, ExperimentSettings).settings
+        settings = load_settings(config_url, kind, recorded=True).settings
     else:
         missing.append("config.yaml is not there, so the settings are unknown.")
     records = _records(storage.join(folder, "metrics.jsonl"))
@@ -125,9 +126,9 @@ def _examples(url: str) -> Mapping[str, npt.NDArray[np.generic]]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def _settings_rows(settings: ExperimentSettings | None) -> list[tuple[str, str, bool]]:
+def _settings_rows(settings: RunSettings | None) -> list[tuple[str, str, bool]]:
     """(dotted key, value, whether it differs from the default) of every setting."""
     if settings is None:
         return []
-    defaults = {key: value for key, value, _ in Resolved(ExperimentSettings()).rows()}
+    defaults = {key: value for key, value, _ in Resolved(type(settings)()).rows()}
     return [(key, str(value), defaults.get(key) != value) for key, value, _ in Resolved(settings).rows()]

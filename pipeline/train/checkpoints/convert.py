@@ -23,7 +23,7 @@ from functools import partial
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.settings.load import dump_settings
+from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.export import described
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import (
@@ -61,7 +61,7 @@ def convert(url: str, out: str) -> Converted:
         CheckpointError: no checkpoint there, a damaged one, an export, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
-    settings = saved_settings(checkpoint)
+    saved_settings(checkpoint)  # which are of this version
     if not checkpoint.has(rank_file(0)):
         raise CheckpointError(f"{checkpoint.url}: expected a checkpoint to go on from, found an export: weights alone")
     check_new_folder(out)  # before all that is read
@@ -86,7 +86,7 @@ def convert(url: str, out: str) -> Converted:
         )
         files = described(target)
         manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [asdict(file) for file in files]}
-        (run / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+        (run / "config.yaml").write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         storage.write_text(target / MANIFEST, manifest_text(manifest))
         storage.write_text(target.parent / LATEST, target.name)
     return Converted(checkpoint.url, out, checkpoint.step, sum(file.bytes for file in files))

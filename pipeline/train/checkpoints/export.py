@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.settings.load import dump_settings
+from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.engine_files import Written
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint, manifest_text
@@ -77,9 +77,15 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
             shutil.copyfile(file, folder / WEIGHTS)
         if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
             raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
-        (folder / "config.yaml").write_text(dump_settings(settings), encoding="utf-8")
+        (folder / "config.yaml").write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
-        words = {"name": settings.name, "step": checkpoint.step, "what": what, "folder": out, "file": WEIGHTS}
+        words = {
+            "name": settings.name,
+            "step": checkpoint.step,
+            "what": what,
+            "folder": out,
+            "file": WEIGHTS,
+        }
         (folder / "README.md").write_text(_README.format(**words), encoding="utf-8")
         files = described(folder)
         kept = {key: checkpoint.manifest[key] for key in ("step", "world_size", "settings", "versions")}

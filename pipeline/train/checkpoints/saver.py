@@ -21,12 +21,12 @@ from torch import Tensor
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints.commit import make_whole, write_files
 from pipeline.train.checkpoints.layout import step_folder
 from pipeline.train.checkpoints.retention import remove_old
 from pipeline.train.checkpoints.save import Save, Saved, plain_error
 from pipeline.train.checkpoints.snapshot import StateTaker
+from pipeline.train.run_settings import RunSettings
 
 _GRACE_S = 30.0
 """What a run that ends with an error gives its last save."""
@@ -51,7 +51,7 @@ class Saver:
         self,
         folder: Path,
         group: ProcessGroup,
-        settings: ExperimentSettings,
+        settings: RunSettings,
         publish: Callable[[], None],
     ) -> None:
         self.stalled_s = 0.0

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints.engine_files import TakenFiles
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.layout import ENGINE, average_file, swapped_file
@@ -19,6 +18,7 @@ from pipeline.train.checkpoints.retention import remove
 from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.saved_state import describe
 from pipeline.train.engine.fragments import Fragment, fragments
+from pipeline.train.run_settings import RunSettings
 
 
 class StateTaker:
@@ -29,7 +29,7 @@ class StateTaker:
             steps.
     """
 
-    def __init__(self, group: ProcessGroup, settings: ExperimentSettings) -> None:
+    def __init__(self, group: ProcessGroup, settings: RunSettings) -> None:
         self.copies = HostCopy()
         self._group, self._settings = group, settings
 

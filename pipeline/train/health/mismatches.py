@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.experiment import ExperimentSettings
 from pipeline.stream.loader import Loader
 from pipeline.tasks.mma import draw_pairs
 from pipeline.tasks.settings import MmaSettings
 from pipeline.train.health.step_flags import StepSums
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.validate import validated_samples
 
 _JUDGED_AFTER = 256
@@ -57,7 +57,7 @@ class Mismatches:
         )
 
 
-def check_validation(loader: Loader | None, settings: ExperimentSettings) -> None:
+def check_validation(loader: Loader | None, settings: RunSettings) -> None:
     """Read validation samples, if there are any, until there is a match and a mismatch among them: those of one group,
     mostly.
 

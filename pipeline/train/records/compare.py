@@ -9,10 +9,10 @@ from typing import Any
 from cluster import storage
 from cluster.json_text import parse_json
 from pipeline.errors import RunError
-from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run.run_folder import CONFIG
+from pipeline.train.run_settings import RunSettings
 
 CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
 JUDGED = ("loss", "validation/loss")
@@ -76,7 +76,7 @@ def read_run(url: str) -> Run:
         records[step] = records.get(step, {}) | record
     if not records:
         raise RunError(f"{metrics}: expected records of training, found none")
-    settings = load_settings(config, ExperimentSettings).settings.model_dump(mode="json")
+    settings = load_settings(config, RunSettings, recorded=True).settings.model_dump(mode="json")
     return Run(url, records, dict(_flat(settings, "")))
 
 

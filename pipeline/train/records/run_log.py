@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from cluster.errors import StorageError, UserError
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.records.metrics_log import EventLog, MetricsLog, Record
 from pipeline.train.records.sinks import Sink
 from pipeline.train.records.tensorboard_sink import TensorboardSink
 from pipeline.train.records.wandb_sink import WandbSink
+from pipeline.train.run_settings import RunSettings
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class RunLog:
         home: where the run lies for its user (path or URL), if not in `run`.
     """
 
-    def __init__(self, settings: ExperimentSettings, run: Path, is_main: bool, home: str | None = None) -> None:
+    def __init__(self, settings: RunSettings, run: Path, is_main: bool, home: str | None = None) -> None:
         self.on_event: Callable[[dict[str, Any]], None] = lambda event: None
         self.last: Record = {}
         self.started: float | None = None

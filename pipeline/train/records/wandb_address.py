@@ -15,7 +15,7 @@ from typing import Any
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.storage.location import path_of
-from pipeline.experiment import ExperimentSettings
+from pipeline.train.run_settings import RunSettings
 
 RUN_ID = "run_id"
 ADDRESS = "address.json"
@@ -51,9 +51,7 @@ class WandbAddress:
         return f"{self.entity or 'the default entity'}/{self.project}"
 
 
-def address_of(
-    settings: ExperimentSettings, own: Any, before: Mapping[str, Any], tell: Callable[[str], None]
-) -> WandbAddress:
+def address_of(settings: RunSettings, own: Any, before: Mapping[str, Any], tell: Callable[[str], None]) -> WandbAddress:
     """The address of a run.
 
     Args:

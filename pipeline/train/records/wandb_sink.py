@@ -23,7 +23,6 @@ from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import Mode, resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.sinks import MAPS
 from pipeline.train.records.wandb_address import (
@@ -37,6 +36,7 @@ from pipeline.train.records.wandb_address import (
     write_id,
 )
 from pipeline.train.records.wandb_file import last_step_in_files, mark_sent, mend_files
+from pipeline.train.run_settings import RunSettings
 
 STEP = "step"
 _ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop", "failed"})
@@ -68,7 +68,7 @@ class WandbSink:
 
     @staticmethod
     def open(
-        settings: ExperimentSettings,
+        settings: RunSettings,
         run: Path,
         home: str,
         tell: Callable[[str], None] = lambda sentence: None,
@@ -201,9 +201,7 @@ class WandbSink:
         self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
-def _init(
-    settings: ExperimentSettings, address: WandbAddress, run_id: str, run: Path, mode: Mode, catch_up: bool
-) -> Any:
+def _init(settings: RunSettings, address: WandbAddress, run_id: str, run: Path, mode: Mode, catch_up: bool) -> Any:
     """wandb's own run.
 
     Raises:

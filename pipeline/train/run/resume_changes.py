@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.run_settings import RunSettings
 
 Change = tuple[str, Any, Any]
 """Dotted name of a setting, its value before and now."""
-_FREE = {"name", "synth", "prepare", "fetch", "evaluate"}
-"""Sections that may differ when a run goes on: training doesn't read them."""
-_FREE_KEYS = {
+_FREE = {
     ("data", "train"),  # another place of the same data, or other weights; the cursor says if its order is another
     ("data", "mix"),
     ("data", "temperature"),
@@ -52,13 +50,13 @@ _FREE_KEYS = {
 }
 
 
-def forbidden_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:
+def forbidden_changes(before: RunSettings, now: RunSettings) -> Iterator[Change]:
     """Settings that decide the result of the steps that are done."""
-    return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"), (), free=False)
+    return _differences(_recorded(before), _recorded(now), (), free=False)
 
 
 def changes_since(
-    checkpoint: Checkpoint | None, now: ExperimentSettings, world_size: int
+    checkpoint: Checkpoint | None, now: RunSettings, world_size: int
 ) -> tuple[dict[str, dict[str, Any]], str | None]:
     """What is computed otherwise than when a checkpoint was saved: by name, from what to what; and a sentence where the
     losses change with it (`micro_batch_change`)."""
@@ -71,12 +69,12 @@ def changes_since(
     return changed, micro_batch_change(before, processes, now, world_size)
 
 
-def told_changes(before: ExperimentSettings, now: ExperimentSettings) -> Iterator[Change]:
+def told_changes(before: RunSettings, now: RunSettings) -> Iterator[Change]:
     """All others that training reads."""
-    return _differences(before.model_dump(mode="json"), now.model_dump(mode="json"), (), free=True)
+    return _differences(_recorded(before), _recorded(now), (), free=True)
 
 
-def micro_batch_change(before: ExperimentSettings, processes: int, now: ExperimentSettings, world: int) -> str | None:
+def micro_batch_change(before: RunSettings, processes: int, now: RunSettings, world: int) -> str | None:
     """A sentence where other samples are handled at once than before, on so many processes, and the model's losses
     depend on it."""
     old, new = before.train.batch_at_once(processes), now.train.batch_at_once(world)
@@ -97,10 +95,15 @@ def micro_batch_change(before: ExperimentSettings, processes: int, now: Experime
     return f"{' instead of '.join(at_once)}: {' and '.join(parts)} and so the losses from here on are other ones"
 
 
+def _recorded(settings: RunSettings) -> dict[str, Any]:
+    """What a run rests on, as it is recorded, without its name and without what else an experiment has."""
+    return settings.model_dump(mode="json", include=set(RunSettings.model_fields) - {"name"})
+
+
 def _differences(before: Any, now: Any, place: tuple[str, ...], free: bool, inside: bool = False) -> Iterator[Change]:
     """Where settings differ, of those that are free or of the others; `inside` of free ones."""
-    inside = inside or place in _FREE_KEYS
-    if before == now or (inside and not free) or (len(place) == 1 and place[0] in _FREE):
+    inside = inside or place in _FREE
+    if before == now or (inside and not free):
         return
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys((*before, *now)):

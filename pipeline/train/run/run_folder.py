@@ -5,7 +5,7 @@ RUN/
     metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
     events.jsonl        starts, resumes, checkpoints, stops
     checkpoints/        see pipeline.train.checkpoints
-    maps/               frames with their maps as training goes on (pipeline.train.map_grid)
+    maps/               frames with their maps as training goes on (pipeline.evaluate.map_grid)
     tensorboard/        TensorBoard's file, where it is asked for
     wandb/              wandb's own files and the run's id
     logs/               one file a process; of a run that hung, the stacks (pipeline.train.health.watchdog)
@@ -24,11 +24,11 @@ from cluster.file_lock import open_lock_file, try_lock
 from cluster.os_errors import why
 from cluster.storage.plain_errors import said_plainly
 from pipeline.errors import CheckpointError, RunError
-from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
 from pipeline.train.checkpoints import read_manifest
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run.resume_changes import forbidden_changes
+from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 
 CONFIG = "config.yaml"
@@ -58,7 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSettings | None:
+def settings_before(folder: Path, settings: RunSettings) -> RunSettings | None:
     """The settings with which a run was started before; None for a new one.
 
     Raises:
@@ -79,12 +79,12 @@ def settings_before(folder: Path, settings: ExperimentSettings) -> ExperimentSet
     return before
 
 
-def _settings_there(folder: Path) -> ExperimentSettings | None:
+def _settings_there(folder: Path) -> RunSettings | None:
     """Those in the run folder, or where somebody removed them those of its newest checkpoint."""
     if not (folder / "checkpoints").exists():
         return None
     if (folder / CONFIG).exists():
-        return load_settings(str(folder / CONFIG), ExperimentSettings).settings
+        return load_settings(str(folder / CONFIG), RunSettings, recorded=True).settings
     for target in sorted((folder / "checkpoints").glob("step-*"), reverse=True):
         try:
             return saved_settings(read_manifest(str(target)))
@@ -93,7 +93,7 @@ def _settings_there(folder: Path) -> ExperimentSettings | None:
     return None
 
 
-def write_config(folder: Path, settings: ExperimentSettings, before: ExperimentSettings | None, done: int) -> None:
+def write_config(folder: Path, settings: RunSettings, before: RunSettings | None, done: int) -> None:
     """Write the settings with which a run goes on after `done` steps.
 
     Raises:

@@ -8,12 +8,13 @@ from cluster import storage
 from cluster.scratch import scratch_folder
 from cluster.storage.location import path_of
 from pipeline.errors import RunError
-from pipeline.experiment import ExperimentSettings
-from pipeline.settings.load import dump_settings, load_settings
+from pipeline.settings.load import load_settings
+from pipeline.settings.yaml_text import dump_yaml, parse_yaml
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.records.wandb_address import ADDRESS, RUN_ID
 from pipeline.train.records.wandb_sink import WandbSink
 from pipeline.train.run.run_folder import CONFIG
+from pipeline.train.run_settings import RunSettings
 
 _OF_WANDB = tuple(f"wandb/{name}" for name in (RUN_ID, ADDRESS))
 _NEEDED = (CONFIG, "metrics.jsonl", "events.jsonl", *_OF_WANDB)
@@ -46,7 +47,7 @@ def sync_run(
     storage.check_writable(run)
     asked = {name: value for name, value in (("entity", entity), ("project", project)) if value}
     with _local(run) as folder:
-        before = load_settings(str(folder / CONFIG), ExperimentSettings).settings
+        before = load_settings(str(folder / CONFIG), RunSettings, recorded=True).settings
         settings = _with(before, asked)
         records = read_records(folder / "metrics.jsonl")
         home = run if storage.is_remote(run) else str(path_of(run).absolute())
@@ -56,14 +57,22 @@ def sync_run(
         sink.begin(records, read_records(folder / "events.jsonl"))
         sink.finish()
         if any(getattr(before.train.wandb, name) not in (None, value) for name, value in asked.items()):
-            storage.write_text(storage.join(run, CONFIG), dump_settings(settings))  # which would win the next time
+            _write_names(run, asked)
     return len(lacking)
 
 
-def _with(settings: ExperimentSettings, names: Mapping[str, str]) -> ExperimentSettings:
+def _with(settings: RunSettings, names: Mapping[str, str]) -> RunSettings:
     """The settings with other ones of wandb."""
     wandb = settings.train.wandb.model_copy(update=dict(names))
     return settings.model_copy(update={"train": settings.train.model_copy(update={"wandb": wandb})})
+
+
+def _write_names(run: str, names: Mapping[str, str]) -> None:
+    """Note the names in the run's config.yaml, whose own ones would win the next time."""
+    config = storage.join(run, CONFIG)
+    recorded = parse_yaml(storage.read_text(config))
+    recorded["train"]["wandb"] |= names
+    storage.write_text(config, dump_yaml(recorded))
 
 
 @contextmanager

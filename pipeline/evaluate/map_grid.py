@@ -16,10 +16,11 @@ from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
 from pipeline.evaluate.samples import Batch, EvaluationSamples
-from pipeline.experiment import ExperimentSettings
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import untrained
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.sinks import MAPS
+from pipeline.train.run_settings import RunSettings
 
 _SAMPLES, _COLUMNS = 8, 4
 _SIDE, _SPLIT, _GAP, _CAPTION = 160, 4, 14, 22
@@ -35,27 +36,22 @@ class MapGrid:
     The main process builds the model once more for it, in float32, and needs the memory for that.
     """
 
-    def __init__(self, settings: ExperimentSettings, run: Path, group: ProcessGroup) -> None:
-        self._settings, self._run, self._group = settings, run, group
+    def __init__(self, settings: RunSettings, evaluate: EvaluateSettings, run: Path, group: ProcessGroup) -> None:
+        self._settings, self._evaluate, self._run, self._group = settings, evaluate, run, group
         self._batch: Batch | None = None
-
-    def is_due(self, step: int) -> bool:
-        """Whether a grid is due after `step` steps; also at the end."""
-        train = self._settings.train
-        return step == train.steps or (train.maps_every is not None and step % train.maps_every == 0)
 
     def draw(self, weights: dict[str, Tensor], step: int) -> Record:
         """Draw the grid of a model with these weights, on the main process."""
         device, settings = self._group.device, self._settings
         if self._batch is None:
             assert settings.data.validation is not None
-            whole = settings.evaluate.model_copy(update={"max_samples": None})
+            whole = self._evaluate.model_copy(update={"max_samples": None})
             samples = EvaluationSamples(settings.data.validation, settings.features, whole, device)
             shown = min(_SAMPLES, len(samples))
             self._batch = samples.read([len(samples) * place // shown for place in range(shown)], judged=False)
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
-        readout = build_readout(DEFAULT_READOUT, settings.evaluate)
+        readout = build_readout(DEFAULT_READOUT, self._evaluate)
         heat = readout(model, self._batch.frames, self._batch.waveform).detach().float().cpu().numpy()
         file = self._run / "maps" / f"step-{step:010d}.png"
         file.parent.mkdir(exist_ok=True)

@@ -1,0 +1,36 @@
+"""All that a training run rests on: the sections of an experiment from which its weights follow."""
+
+from pydantic import Field, model_validator
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.settings import GavtSettings
+from pipeline.settings.base import Settings
+from pipeline.stream.settings import DataSettings
+from pipeline.tasks.settings import MmaSettings
+from pipeline.train.settings import TrainSettings
+
+
+class RunSettings(Settings):
+    """What is trained, on what and how. An experiment has other sections too; training, planning and evaluation read
+    these alone, of a run that is there as of one to come."""
+
+    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+    """Name of the experiment; also wandb's run name unless it has another, and the run folder's in runs/."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Everything random follows from it."""
+    data: DataSettings = DataSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: GavtSettings = GavtSettings()
+    task: MmaSettings = MmaSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "RunSettings":
+        micro_batch, group = self.train.micro_batch, self.task.group
+        if micro_batch is not None and micro_batch % group:
+            raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
+        if self.train.maps_every is not None and self.data.validation is None:
+            raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
+        if self.model.audio_alignment == "frames" and self.features.frames == 1:
+            raise ValueError("features.frames of 2 or more for model.audio_alignment = frames, found 1")
+        return self
