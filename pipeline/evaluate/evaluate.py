@@ -33,7 +33,10 @@ from pipeline.evaluate.result import (
 from pipeline.evaluate.samples import Batch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
 from pipeline.evaluate.warnings import warnings_of
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL
+from pipeline.tasks.contract import TaskSettings
+from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.task import System
 from pipeline.train.load import Trained, load_trained, untrained
 
 Progress = Callable[[str, int, int], None]
@@ -70,7 +73,7 @@ def evaluate(
     trained = load_trained(checkpoint, device)
     samples = _open(data, trained, settings, device)
     choosing = None if validation is None else _open(validation, trained, settings, device)
-    model = trained.task_model
+    model = trained.system
 
     def advance(doing: str, total: int) -> Callable[[int], None]:
         progress(doing, 0, total)
@@ -80,7 +83,7 @@ def evaluate(
     mma = evaluate_alignment(
         model,
         samples,
-        trained.settings.task,
+        _pair_rule(trained.settings.task),
         trained.settings.data,
         settings.seed,
         settings.batch_size,
@@ -123,6 +126,11 @@ def _open(url: str, trained: Trained, settings: EvaluateSettings, device: torch.
     return EvaluationSamples(url, trained.settings.features, settings, device)
 
 
+def _pair_rule(task: TaskSettings) -> MmaSettings:
+    """How mismatched pairs are made: as in training where that was on pairs, else of any other frame of a group."""
+    return task if isinstance(task, MmaSettings) else MmaSettings()
+
+
 class _Judge:
     """Scores every row on the located samples of each batch, and keeps examples.
 
@@ -136,7 +144,7 @@ class _Judge:
     ) -> None:
         self.board = Scoreboard(settings.align_corners)
         self.examples = Examples(settings.examples, settings.map_size, settings.align_corners)
-        self.model = trained.task_model
+        self.model = trained.system
         self.fresh = untrained(trained.settings, samples.device, settings.seed)
         self.choice, self.settings, self.samples = choice, settings, samples
         metadata = [known.metadata for known in samples.known()]
@@ -169,7 +177,8 @@ class _Judge:
 
     def _score_readouts(self, batch: Batch) -> tuple[int, int]:
         """Score all readouts; gives the grid of the chosen one's maps."""
-        grid = self.model.model.tokens.visual_grid
+        _, *rows_columns = self.model.model.grids[VISUAL].shape
+        grid = (rows_columns[0], rows_columns[1])
         for name in dict.fromkeys((*self.settings.readouts, self.choice.readout)):
             if points_into_frame(name, self.settings):
                 maps, attribution = self._read(name, self.model, batch)
@@ -179,9 +188,9 @@ class _Judge:
                     grid = (maps.shape[1], maps.shape[2])
         return grid
 
-    def _read(self, name: ReadoutName, model: TaskModel, batch: Batch) -> tuple[Map, Attribution | None]:
+    def _read(self, name: ReadoutName, model: System, batch: Batch) -> tuple[Map, Attribution | None]:
         readout = build_readout(name, self.settings)
         if isinstance(readout, IntegratedGradientsReadout):
-            attribution = readout.attribute(model, batch.frames, batch.waveform)
+            attribution = readout.attribute(model, batch.inputs)
             return attribution.maps.cpu().numpy(), attribution
-        return readout(model, batch.frames, batch.waveform).cpu().numpy(), None
+        return readout(model, batch.inputs).cpu().numpy(), None

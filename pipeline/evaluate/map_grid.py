@@ -52,7 +52,7 @@ class MapGrid:
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
         readout = build_readout(DEFAULT_READOUT, self._evaluate)
-        heat = readout(model, self._batch.frames, self._batch.waveform).detach().float().cpu().numpy()
+        heat = readout(model, self._batch.inputs).detach().float().cpu().numpy()
         file = self._run / "maps" / f"step-{step:010d}.png"
         file.parent.mkdir(exist_ok=True)
         draw_grid(self._batch, heat).save(file, optimize=True)

@@ -12,6 +12,7 @@ from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import FeatureSettings
+from pipeline.models.contract import Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import ShardSet
@@ -43,6 +44,11 @@ class Batch:
     def frames(self) -> Tensor:
         """Frames [B, T, 3, K, K] in 0–1."""
         return self.pixels.float() / 255
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model takes."""
+        return {"frames": self.frames, "sound": self.waveform}
 
     @property
     def middle(self) -> Tensor:

@@ -98,13 +98,18 @@ class AudioVisualModel(Float32Buffers):
     It is built on the meta device from its settings and those of the inputs; every module with parameters or buffers of
     its own has `reset_parameters`. Blocks that may be recomputed or compiled lie in `pipeline.models.blocks.Blocks`.
 
-    Attributes:
-        grids: of each stream how its tokens lie.
-        widths: of each stream its D.
+    A subclass is built as `Model(settings, features, shapes)`, where `shapes[name]` is that of one sample of an input.
     """
 
-    grids: Mapping[str, TokenGrid]
-    widths: Mapping[str, int]
+    @property
+    @abstractmethod
+    def grids(self) -> Mapping[str, TokenGrid]:
+        """How the tokens of each stream lie."""
+
+    @property
+    @abstractmethod
+    def widths(self) -> Mapping[str, int]:
+        """D of each stream."""
 
     @abstractmethod
     def embed(self, inputs: Inputs) -> Tokens:

@@ -1,45 +1,43 @@
 """The General Audio-Visual Transformer (G-AVT thesis, section 3.1, Figure 1, Table 2)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.features.float32 import Float32Buffers
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
+from pipeline.models.contract import AUDIO, VISUAL, Attention, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.encoder import Encoder
 from pipeline.models.layout import TokenLayout
 from pipeline.models.settings import GavtSettings
 
+CLASS, REGISTERS = "class", "registers"
+"""Streams that come from no input."""
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
 _IMAGE_DEVIATION = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """What the encoder gives: tokens [B, N, D], and on request its attention, a list over layers of
-    [B, heads, N, N] (rows are queries)."""
-
-    tokens: Tensor
-    attention: list[Tensor] | None
-
-
-class Gavt(Float32Buffers):
+class Gavt(AudioVisualModel):
     """Two embedders, learned positions, a class token and one encoder over the tokens of both modalities.
 
+    Its streams are `class`, `visual`, `audio` and, where there are any, `registers`; they meet in one sequence.
+
     Attributes:
-        tokens: where each token comes from.
+        layout: where each token of the sequence comes from.
         positions: [1, 1 + h·w + f·t, D]: of the class token, of a frame's visual tokens and of audio tokens.
         frame_positions: [1, T, D], added to all visual tokens of a frame, and to audio tokens that are aligned with it;
             None with one frame.
         registers: [1, R, D] tokens without a place; None without them.
     """
 
-    def __init__(self, settings: GavtSettings, features: FeatureSettings) -> None:
+    def __init__(
+        self, settings: GavtSettings, features: FeatureSettings, shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        """`shapes` of the inputs are those that `features` says."""
         super().__init__()
         self.settings = settings
         self.spectrogram = LogFrequencySpectrogram(features)
@@ -47,7 +45,7 @@ class Gavt(Float32Buffers):
         self.visual_embedder, visual_grid = build_embedder(settings.visual_embedder, 3, frame, settings.width, False)
         self.audio_embedder, audio_grid = build_embedder(settings.audio_embedder, 1, sound, settings.width, True)
         aligned = _aligned_frames(settings, features, audio_grid[1])
-        self.tokens = TokenLayout(visual_grid, audio_grid, features.frames, settings.registers, aligned)
+        self.layout = TokenLayout(visual_grid, audio_grid, features.frames, settings.registers, aligned)
         placed = 1 + visual_grid[0] * visual_grid[1] + audio_grid[0] * audio_grid[1]
         self.class_token = nn.Parameter(torch.empty(1, 1, settings.width))
         self.positions = nn.Parameter(torch.empty(1, placed, settings.width))
@@ -72,43 +70,80 @@ class Gavt(Float32Buffers):
         self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
         self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
 
-    def embed_frames(self, frames: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] in 0–1 → visual embeddings [B, T·h·w, D]."""
+    @property
+    def grids(self) -> Mapping[str, TokenGrid]:
+        """How the tokens of each stream lie."""
+        layout = self.layout
+        (rows, columns), (frequencies, times) = layout.visual_grid, layout.audio_grid
+        grids = {
+            CLASS: TokenGrid((("token", 1),)),
+            VISUAL: TokenGrid((("time", layout.frames), ("row", rows), ("column", columns))),
+            AUDIO: TokenGrid((("frequency", frequencies), ("time", times))),
+        }
+        return grids | ({REGISTERS: TokenGrid((("token", layout.registers),))} if layout.registers else {})
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """D of each stream."""
+        return dict.fromkeys(self.layout.slices, self.settings.width)
+
+    def embed(self, inputs: Inputs) -> Tokens:
+        """`frames` [B, T, 3, H, W] in 0–1 → `visual` [B, T·h·w, D]; `sound` [B, C, S] in −1..1 → `audio` [B, f·t, D];
+        channels of sound are averaged."""
+        tokens: Tokens = {}
+        if "frames" in inputs:
+            tokens[VISUAL] = self._embed_frames(inputs["frames"])
+        if "sound" in inputs:
+            tokens[AUDIO] = self._embed_sound(inputs["sound"])
+        return tokens
+
+    def place(self, embedded: Tokens) -> Tokens:
+        """Class token, visual and audio tokens with their positions, registers, as they enter the encoder."""
+        return self._split(self._sequence(embedded))
+
+    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+        """All streams through the one encoder, as a sequence."""
+        return self._encode(torch.cat([placed[name] for name in self.layout.slices], dim=1), attention)
+
+    def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
+        """As of the contract, without cutting the sequence in between."""
+        return self._encode(self._sequence(embedded), attention)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The embedders and the encoder; the spectrogram has no parameters, and its FLOPs are not the model's."""
+        return {name: part for name, part in self.named_children() if name != "spectrogram"}
+
+    def _embed_frames(self, frames: Tensor) -> Tensor:
         images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self.positions.dtype)
         embedded: Tensor = self.visual_embedder(images.to(memory_format=torch.channels_last))
         return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
 
-    def embed_sound(self, waveform: Tensor) -> Tensor:
-        """Waveform [B, C, S] in −1..1 → audio embeddings [B, f·t, D]; channels are averaged."""
+    def _embed_sound(self, waveform: Tensor) -> Tensor:
         spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self.positions.dtype)
         embedded: Tensor = self.audio_embedder(spectrogram.to(memory_format=torch.channels_last))
         return embedded.flatten(2).transpose(1, 2)
 
-    def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """Class token, visual and audio embeddings with their positions, registers: the encoder's input [B, N, D]."""
-        batch = len(visual)
-        fused = torch.cat([self.class_token.expand(batch, -1, -1), visual, audio], dim=1) + self._positions()
+    def _sequence(self, embedded: Tokens) -> Tensor:
+        """The encoder's input [B, N, D]."""
+        batch = len(embedded[VISUAL])
+        fused = torch.cat([self.class_token.expand(batch, -1, -1), embedded[VISUAL], embedded[AUDIO]], dim=1)
+        fused = fused + self._positions()
         if self.registers is not None:
             fused = torch.cat([fused, self.registers.expand(batch, -1, -1)], dim=1)
         return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
 
-    def embed(self, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → the encoder's input [B, N, D]."""
-        return self.fuse(self.embed_frames(frames), self.embed_sound(waveform))
+    def _encode(self, sequence: Tensor, attention: bool) -> Encoded:
+        tokens, weights = self.encoder(sequence, attention)
+        return Encoded(self._split(tokens), Attention(weights, self.layout.slices) if attention else None)
 
-    def encode(self, frames: Tensor, waveform: Tensor, return_attention: bool = False) -> Encoded:
-        """Frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1 → tokens [B, N, D] and attention."""
-        tokens, attention = self.encoder(self.embed(frames, waveform), return_attention)
-        return Encoded(tokens, attention)
-
-    def forward(self, frames: Tensor, waveform: Tensor) -> Tensor:
-        return self.encode(frames, waveform).tokens
+    def _split(self, sequence: Tensor) -> Tokens:
+        return {name: sequence[:, where] for name, where in self.layout.slices.items()}
 
     def _positions(self) -> Tensor:
         """[1, 1 + T·h·w + f·t, D]"""
         if self.frame_positions is None:
             return self.positions
-        layout = self.tokens
+        layout = self.layout
         first, space, sound = torch.tensor_split(self.positions, (1, layout.visual_of(0).stop), dim=1)
         visual = (space[:, None] + self.frame_positions[:, :, None]).flatten(1, 2)
         if layout.frame_of_time is not None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipeline.models.contract import AUDIO, VISUAL
+
 
 @dataclass(frozen=True)
 class TokenLayout:
@@ -29,11 +31,6 @@ class TokenLayout:
         return slice(1 + frame * size, 1 + (frame + 1) * size)
 
     @property
-    def middle_frame(self) -> int:
-        """The frame that maps are made of."""
-        return self.frames // 2
-
-    @property
     def audio(self) -> slice:
         begin = self.visual.stop
         return slice(begin, begin + self.audio_grid[0] * self.audio_grid[1])
@@ -41,6 +38,12 @@ class TokenLayout:
     @property
     def register(self) -> slice:
         return slice(self.audio.stop, self.count)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each stream lies."""
+        found = {"class": self.class_token, VISUAL: self.visual, AUDIO: self.audio}
+        return found | ({"registers": self.register} if self.registers else {})
 
     @property
     def count(self) -> int:

@@ -1,12 +1,50 @@
-"""Settings of the G-AVT (G-AVT thesis, section 3.1 and Table 2) and of its larger variants."""
+"""Settings of models: what all have in common, and those of the G-AVT (G-AVT thesis, section 3.1 and Table 2)."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.features.settings import FeatureSettings
 from pipeline.settings.base import Settings
 
 Norm = Literal["batch", "sync_batch", "group"]
+
+
+class ModelSettings(Settings):
+    """Settings of a model. A subclass names its `kind` and says what follows from its settings."""
+
+    kind: str
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the inputs that it embeds."""
+        raise NotImplementedError
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams of tokens that it gives."""
+        raise NotImplementedError
+
+    def values_of(self, name: str) -> list[Any]:
+        """All values of settings of that name, of its own and of its parts': `norm`, `dropout` and `drop_path` mean the
+        same in all models."""
+        return list(_values_of(self.model_dump(), name))
+
+    def reason_against(self, features: FeatureSettings) -> str | None:
+        """Why it can't be built for inputs of these settings, as `expected …, found …` goes on; None where it can."""
+        return None
+
+
+def _values_of(values: Any, name: str) -> Iterator[Any]:
+    if isinstance(values, dict):
+        if name in values:
+            yield values[name]
+        for inner in values.values():
+            yield from _values_of(inner, name)
+    elif isinstance(values, list | tuple):
+        for inner in values:
+            yield from _values_of(inner, name)
 
 
 class PatchEmbedderSettings(Settings):
@@ -130,7 +168,7 @@ Embedder = Annotated[
 ]
 
 
-class GavtSettings(EncoderSettings):
+class GavtSettings(EncoderSettings, ModelSettings):
     """The General Audio-Visual Transformer. The defaults are version c of Table 2."""
 
     kind: Literal["gavt"] = "gavt"
@@ -143,3 +181,19 @@ class GavtSettings(EncoderSettings):
     """With several frames: `whole` gives each frame a learned position in time and leaves the sound as it is. `frames`
     cuts the sound's time axis into slices, each around a frame, and adds that frame's position in time to the slice's
     audio tokens, so that what is seen and heard at the same time is marked alike (after CAV-MAE-Sync)."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Frames and sound."""
+        return ("frames", "sound")
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """A class token, what is seen, what is heard and, where there are any, registers."""
+        return ("class", "visual", "audio", *(["registers"] if self.registers else []))
+
+    def reason_against(self, features: FeatureSettings) -> str | None:
+        """Sound can't be aligned with a single frame."""
+        if self.audio_alignment == "frames" and features.frames == 1:
+            return "features.frames of 2 or more for model.audio_alignment = frames, found 1"
+        return None

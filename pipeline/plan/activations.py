@@ -17,8 +17,9 @@ from torch.utils._pytree import tree_leaves
 
 from pipeline.models.dropout import drop_on_cpu
 from pipeline.models.encoder import attention_weights
-from pipeline.train.example import example_batch
+from pipeline.tasks.task import System
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.system import example_batch
 
 _SAMPLES = (2, 3)
 """What is traced. Every tensor's size is a fixed part and one a sample, so two traces tell all sizes of batch; with one
@@ -61,7 +62,7 @@ class PassMemory:
         return float(self.live[1][int(live.argmax())])
 
 
-def trace_pass(settings: RunSettings, model: nn.Module, dtype: torch.dtype, on_gpu: bool) -> PassMemory:
+def trace_pass(settings: RunSettings, model: System, dtype: torch.dtype, on_gpu: bool) -> PassMemory:
     """Go through a step of a task's model on the meta device.
 
     Args:
@@ -76,11 +77,11 @@ def trace_pass(settings: RunSettings, model: nn.Module, dtype: torch.dtype, on_g
     return PassMemory(np.stack([first - _SAMPLES[0] * slope, slope]), gradients)
 
 
-def _trace(settings: RunSettings, model: nn.Module, on_gpu: bool, samples: int) -> tuple[Bytes, Bytes]:
+def _trace(settings: RunSettings, model: System, on_gpu: bool, samples: int) -> tuple[Bytes, Bytes]:
     with torch.device("meta"), _Kernels(on_gpu), _Ledger([*model.parameters(), *model.buffers()]) as ledger:
         take: Any = nn.Parameter.register_post_accumulate_grad_hook
         hooks = [take(parameter, ledger.take_gradient) for parameter in model.parameters()]
-        loss, _ = model(*example_batch(settings, samples))
+        loss, _ = model(*example_batch(model, settings, samples, "meta"))
         # loss.backward() would leave the modes and recompute without them
         gradient = torch.ones_like(loss)
         _engine_run_backward((loss,), (gradient,), False, False, (), allow_unreachable=True, accumulate_grad=True)

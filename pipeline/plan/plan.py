@@ -10,13 +10,13 @@ from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.engine import deepspeed_settings, micro_batch_of
-from pipeline.train.example import task_model
 from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
+from pipeline.train.system import build_system
 
 CHECKPOINTING: tuple[Mode, ...] = ("none", 2, "full")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -100,16 +100,16 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     """
     own = settings.train.activation_checkpointing
     with torch.device("meta"):
-        model = task_model(settings).train()
+        system = build_system(settings).train()
     size = ModelSize(
-        tuple(parameter.numel() for parameter in model.parameters()),
-        sum(buffer.numel() * buffer.element_size() for buffer in model.buffers()),
+        tuple(parameter.numel() for parameter in system.parameters()),
+        sum(buffer.numel() * buffer.element_size() for buffer in system.buffers()),
     )
     passes: dict[Mode, PassMemory] = {}
     for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
-        set_checkpointing(model, mode)
-        passes[mode] = trace_pass(settings, model, _DTYPES[settings.train.precision], on_gpu)
-    return Traced(parameters_by_part(model), size, passes, training_flops(settings))
+        set_checkpointing(system, mode)
+        passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
+    return Traced(parameters_by_part(system), size, passes, training_flops(settings))
 
 
 def make_plan(
@@ -166,11 +166,12 @@ def _copied(train: TrainSettings, where: Machines) -> float:
     return own + states * (min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1)
 
 
-def parameters_by_part(model: TaskModel) -> dict[str, int]:
-    """Numbers of parameters of the model's parts, its own (positions, class token) as `tokens`, and of the head."""
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
-    parts["tokens"] = sum(p.numel() for p in model.model.parameters(recurse=False))
-    parts["head"] = sum(p.numel() for p in model.head.parameters())
+def parameters_by_part(system: System) -> dict[str, int]:
+    """Numbers of parameters of the model's parts, of what it has besides (positions, class token) as `tokens`, and of
+    the objective's heads."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in system.model.parts().items()}
+    parts["tokens"] = sum(p.numel() for p in system.model.parameters()) - sum(parts.values())
+    parts["head"] = sum(p.numel() for p in system.task.parameters())
     return {name: count for name, count in parts.items() if count}
 
 

@@ -1,7 +1,19 @@
 """What may stand where a settings class says so."""
 
 import types
+from collections.abc import Iterable
 from typing import Annotated, Any, Union, get_args, get_origin
+
+
+def registered(annotation: Any, metadata: Iterable[Any] = ()) -> Any:
+    """What stands beside an annotation and finds the settings class of a value by its `kind` (`registry.KindOf`); None
+    where nothing does.
+
+    Args:
+        metadata: what pydantic has taken off the annotation of a field.
+    """
+    found = (one for one in (*metadata, *getattr(annotation, "__metadata__", ())) if hasattr(one, "settings_of"))
+    return next(found, None)
 
 
 def kinds_of(annotation: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.settings.annotations import kinds_of
+from pipeline.settings.annotations import kinds_of, registered
 
 Key = tuple[str, ...]
 _MOST = 50
@@ -22,21 +22,22 @@ _EXPECTED = {
 }
 
 
-def explain(error: ValidationError, kind: type[BaseModel], origins: Mapping[Key, str], path: str) -> str:
+def explain(error: ValidationError, kind: type[BaseModel], values: Any, origins: Mapping[Key, str], path: str) -> str:
     """A sentence about what pydantic found wrong first.
 
     Args:
+        values: what was to become settings of that kind.
         origins: dotted key → file or override that set it.
         path: what is named where nothing set the value.
     """
-    problems = _about_the_first(error, kind)
+    problems = _about_the_first(error, kind, values)
     problem = problems[0]
-    place = place_of(problem["loc"], kind)
+    place = place_of(problem["loc"], kind, values)
     origin = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), None)
     origin = origin or next((o for key, o in origins.items() if place and key[: len(place)] == place), path)
     name = ".".join(place)
     if problem["type"] == "extra_forbidden":
-        known = [name for one in models_at(kind, place[:-1]) for name in one.model_fields]
+        known = [name for one in models_at(kind, place[:-1], values) for name in one.model_fields]
         return f"{origin}: {name}: no such setting{did_you_mean(place[-1], known)}"
     if problem["type"] == "missing":
         return f"{origin}: {name}: this setting is required and was not given"
@@ -47,11 +48,12 @@ def explain(error: ValidationError, kind: type[BaseModel], origins: Mapping[Key,
     return ": ".join(filter(None, (origin, name, f"expected {expected}{ending}")))
 
 
-def models_at(kind: type[BaseModel], key: Key) -> list[type[BaseModel]]:
-    """The settings classes that may stand at `key`."""
+def models_at(kind: type[BaseModel], key: Key, values: Any) -> list[type[BaseModel]]:
+    """The settings classes that may stand at `key` of values that are to become settings of that kind."""
     kinds: list[Any] = [kind]
     for name in key:
-        kinds = [found for one in kinds for found in _inside(one, name)]
+        values = _value_at(values, name)
+        kinds = [found for one in kinds for found in _inside(one, name, values)]
     return [one for one in kinds if _is_model(one)]
 
 
@@ -64,7 +66,7 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
     return f"; known are {', '.join(names)}" if 0 < len(names) <= _MOST else ""
 
 
-def place_of(location: tuple[int | str, ...], kind: type[BaseModel]) -> Key:
+def place_of(location: tuple[int | str, ...], kind: type[BaseModel], values: Any) -> Key:
     """The dotted key of an error; where a value may be of several kinds, pydantic adds its name of that kind to it."""
     place: Key = ()
     kinds: list[Any] = [kind]
@@ -74,19 +76,20 @@ def place_of(location: tuple[int | str, ...], kind: type[BaseModel]) -> Key:
             kind_follows = False
             continue
         place = (*place, str(part))
-        kinds = [found for one in kinds for found in _inside(one, part)]
+        values = _value_at(values, part)
+        kinds = [found for one in kinds for found in _inside(one, part, values)]
         kind_follows = len(kinds) > 1
     return place
 
 
-def _about_the_first(error: ValidationError, kind: type[BaseModel]) -> list[ErrorDetails]:
+def _about_the_first(error: ValidationError, kind: type[BaseModel], values: Any) -> list[ErrorDetails]:
     """What is wrong in the first wrong place. Where that may be of several kinds, pydantic says of each why it isn't
     one; the kind that came furthest is what was meant."""
     problems = error.errors()
-    first = place_of(problems[0]["loc"], kind)
-    about = [problem for problem in problems if place_of(problem["loc"], kind)[: len(first)] == first]
-    deepest = max(len(place_of(problem["loc"], kind)) for problem in about)
-    about = [problem for problem in about if len(place_of(problem["loc"], kind)) == deepest]
+    first = place_of(problems[0]["loc"], kind, values)
+    about = [problem for problem in problems if place_of(problem["loc"], kind, values)[: len(first)] == first]
+    deepest = max(len(place_of(problem["loc"], kind, values)) for problem in about)
+    about = [problem for problem in about if len(place_of(problem["loc"], kind, values)) == deepest]
     if deepest > len(first):  # what is misspelt is missing too
         return sorted(about, key=lambda problem: problem["type"] != "extra_forbidden")[:1]
     return about
@@ -99,12 +102,29 @@ def _expected(problem: ErrorDetails) -> str:
     return _EXPECTED.get(problem["type"], words)
 
 
-def _inside(kind: Any, part: int | str) -> list[Any]:
-    """The kinds of value that may stand at `part` of a value of this kind."""
+def _inside(kind: Any, part: int | str, value: Any) -> list[Any]:
+    """The kinds of value that may stand at `part` of a value of this kind; `value` is what stands there."""
     if _is_model(kind):
-        return kinds_of(kind.model_fields[str(part)].annotation) if part in kind.model_fields else []
-    arguments = get_args(kind)
-    return kinds_of(arguments[-1]) if arguments else []
+        if part not in kind.model_fields:
+            return []
+        field = kind.model_fields[str(part)]
+        annotation, by_kind = field.annotation, registered(field.annotation, field.metadata)
+    else:
+        arguments = [one for one in get_args(kind) if one is not Ellipsis]
+        annotation = arguments[-1] if arguments else None
+        by_kind = registered(annotation)
+    if by_kind is None:
+        return [] if annotation is None else kinds_of(annotation)
+    found = by_kind.settings_of(value)
+    return [] if found is None else [found]
+
+
+def _value_at(values: Any, part: int | str) -> Any:
+    """What stands at a key or place of values; nothing where there is none."""
+    if isinstance(values, Mapping):
+        return values.get(part)
+    inside = isinstance(values, list | tuple) and isinstance(part, int) and part < len(values)
+    return values[part] if inside else None
 
 
 def _is_model(kind: Any) -> bool:

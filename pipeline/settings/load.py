@@ -69,16 +69,17 @@ def load_settings(
     for override in overrides:
         key, value = _parse_override(override)
         origin = f"override {_masked_override(override, kind)!r}"
-        _check_override(kind, key, override)
         _set(values, key, value)
         _mark(origins, key, value, origin)
+    for override in overrides:  # once all kinds are known
+        _check_override(kind, _parse_override(override)[0], values, override)
     if recorded:
         values = sections_of(kind, values)
     try:
         return Resolved(kind.model_validate(values), origins)
     except ValidationError as error:
         raise SettingsError(
-            explain(error, kind, origins, os.fspath(path) if path is not None else "settings")
+            explain(error, kind, values, origins, os.fspath(path) if path is not None else "settings")
         ) from None
 
 
@@ -171,9 +172,9 @@ def _parse_override(override: str) -> tuple[Key, Any]:
         raise SettingsError(f"override {override!r}: expected a YAML value behind '='") from None
 
 
-def _check_override(kind: type[BaseModel], key: Key, override: str) -> None:
+def _check_override(kind: type[BaseModel], key: Key, values: Any, override: str) -> None:
     for depth, name in enumerate(key):
-        fields = [field for one in models_at(kind, key[:depth]) for field in one.model_fields]
+        fields = [field for one in models_at(kind, key[:depth], values) for field in one.model_fields]
         if fields and name not in fields:
             place = f"{'.'.join(key[:depth])} has" if depth else "the settings have"
             raise SettingsError(f"override {override!r}: {place} no key {name!r}{did_you_mean(name, fields)}")

@@ -8,7 +8,7 @@ checkpoint can't, as code would run from it.
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
@@ -136,12 +136,3 @@ def _import_extensions() -> None:
             if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
                 raise
             raise SettingsError(f"{EXTENSIONS}: expected modules that can be imported, found {name}") from None
-
-
-def registered(annotation: Any, metadata: list[Any] | tuple[Any, ...]) -> Iterator[KindOf]:
-    """What says, beside an annotation, of which registry it is."""
-    yield from (one for one in metadata if isinstance(one, KindOf))
-    yield from (one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, KindOf))
-
-
-Importer = Callable[[str], Any]

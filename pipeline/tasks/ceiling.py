@@ -1,10 +1,9 @@
 """How well anybody could do on pairs of which some can't be told: the ceiling of multi-modal alignment."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.mma import MATCH, Pairs, shows_all
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,18 @@ class CeilingCounts:
     hidden_mismatch: float = 0
 
     @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of the counts, in order."""
+        return tuple(cls.__dataclass_fields__)
+
+    def values(self) -> tuple[float, ...]:
+        """The counts, in order."""
+        return astuple(self)
+
+    @classmethod
     def of(cls, pairs: Iterable[Pair]) -> "CeilingCounts":
         """Count pairs."""
-        counts = dict.fromkeys(cls.__dataclass_fields__, 0)
+        counts = dict.fromkeys(cls.names(), 0)
         for pair in pairs:
             if pair.frame.visible is None or not pair.sound.labels:
                 counts["unknown"] += 1
@@ -60,7 +68,8 @@ class CeilingCounts:
         return (max(shown) + max(hidden)) / (sum(shown) + sum(hidden))
 
 
-def counted_pairs(pairs: Pairs, samples: Sequence[SampleMetadata]) -> list[Pair]:
-    """The pairs of a batch that count; `pairs` lie on the CPU."""
-    chosen = (part[pairs.counted].tolist() for part in (pairs.frame, pairs.sound, pairs.match))
-    return [Pair(samples[frame], samples[sound], match == MATCH) for frame, sound, match in zip(*chosen, strict=True)]
+def shows_all(frame: SampleMetadata, sound: SampleMetadata) -> bool:
+    """Whether a sample's frame is known to show everything that sounds in another: nobody could tell such a mismatched
+    pair from a matched one."""
+    seen = frame.labels if frame.visible is None else frame.visible
+    return bool(sound.labels) and set(sound.labels) <= set(seen)

@@ -69,7 +69,7 @@ class TaskSettings(Settings):
         return ()
 
     def reason_against(self, model: Any) -> str | None:
-        """Why it can't be trained with a model of these settings, as `expected …, found …`; None where it can."""
+        """Why it can't be trained with a model of these settings, as `expected …, found …` goes on; None if it can."""
         return None
 
     @property

@@ -1,13 +1,17 @@
-"""Settings of the objectives."""
+"""Settings of multi-modal alignment, and what is measured of it."""
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.settings.base import Settings
+from pipeline.tasks.ceiling import CeilingCounts
+from pipeline.tasks.contract import Metric, TaskSettings, Totals
+
+_COUNTED = ("loss", "pairs", "right", "right_mismatches", "mismatches", "left_out")
 
 
-class MmaSettings(Settings):
+class MmaSettings(TaskSettings):
     """How pairs are drawn."""
 
     kind: Literal["mma"] = "mma"
@@ -22,8 +26,58 @@ class MmaSettings(Settings):
     sounds (`visible`, else `labels`, of the sample); what comes of it is then label-aided."""
 
     @property
+    def sums(self) -> tuple[str, ...]:
+        """Over pairs that count: the cross entropy, how many there are, those told right, of these the mismatches, and
+        the mismatches; samples in no pair that counts; and in validation what an observer sees of the pairs."""
+        return (*_COUNTED, *CeilingCounts.names())
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """`ceiling` is only known in validation, where the samples say what is visible and what sounds."""
+        return (
+            Metric("loss", "loss", chance=math.log(2)),
+            Metric("accuracy", chance=0.5),
+            Metric("balanced_accuracy", chance=0.5, shown=False),
+            Metric("mismatch_share", shown=False),
+            Metric("unpaired_samples", "number", shown=False),
+            Metric("ceiling", shown=False),
+        )
+
+    def figures(self, totals: Totals) -> dict[str, float | None]:
+        """Means over the pairs; none of the model's answers where the loss is no finite number, for then no answer is
+        one."""
+        pairs, mismatches = totals["pairs"], totals["mismatches"]
+        answered = bool(pairs) and math.isfinite(totals["loss"])
+        balanced = balanced_accuracy(totals["right"], totals["right_mismatches"], pairs, mismatches)
+        figures = {
+            "loss": totals["loss"] / pairs if answered else None,
+            "accuracy": totals["right"] / pairs if answered else None,
+            "balanced_accuracy": balanced if answered else None,
+            "mismatch_share": mismatches / pairs if pairs else None,
+            "unpaired_samples": totals["left_out"],
+        }
+        ceiling = CeilingCounts(**{name: totals[name] for name in CeilingCounts.names()}).ceiling()
+        return figures | ({} if ceiling is None else {"ceiling": ceiling})
+
+    def reason_against(self, model: Any) -> str | None:
+        """It needs a class token that has seen frames and sound."""
+        missing = {"class", "visual", "audio"} - set(model.streams)
+        if not missing:
+            return None
+        return f"a model with the streams class, visual and audio for task.kind = mma, found none {min(missing)}"
+
+    @property
     def label_aided(self) -> str | None:
         """What must stand beside every figure of a model that was trained so; None where no label was looked at."""
         if self.negatives == "any":
             return None
         return f"label-aided: class names chose the mismatched pairs of training (task.negatives={self.negatives})"
+
+
+def balanced_accuracy(right: float, right_mismatches: float, pairs: float, mismatches: float) -> float | None:
+    """Mean of the accuracy on matches and that on mismatches, which says 0.5 of whoever gives one answer only; None
+    without either kind."""
+    matches = pairs - mismatches
+    if not matches or not mismatches:
+        return None
+    return ((right - right_mismatches) / matches + right_mismatches / mismatches) / 2

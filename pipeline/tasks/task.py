@@ -67,6 +67,15 @@ class Task(nn.Module):
         """
 
 
+def heads(task: Task) -> list[nn.Module]:
+    """The modules of an objective, or of several together, that are no objectives themselves."""
+    found = []
+    for module in task.modules():
+        if isinstance(module, Task):
+            found += [child for child in module.children() if not any(isinstance(one, Task) for one in child.modules())]
+    return found
+
+
 class System(nn.Module):
     """What is trained, saved and loaded: a model and an objective."""
 

@@ -15,18 +15,17 @@ from cluster.scratch import scratch_folder
 from pipeline.features.draws import draw_augmentation
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
-from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.decode import canvas_size
 from pipeline.stream.reader import Arrays, Note
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import build_engine, compute_repeatably, micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
-from pipeline.train.example import task_model
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import Feed
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.step import Asked, Stepper
+from pipeline.train.system import build_system, noise_metadata
 from pipeline.train.utilisation import Utilisation
 
 _WARM_UP = 2
@@ -70,7 +69,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     """
     compute_repeatably()
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
-    model = build_on(group.device, settings.seed, lambda: task_model(settings))
+    model = build_on(group.device, settings.seed, lambda: build_system(settings))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     set_checkpointing(model, settings.train.activation_checkpointing)
     engine = build_engine(model, settings.train, micro_batch, group)
@@ -88,7 +87,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
             if ema is not None and sums.applied:
                 ema.update(engine)
             seconds.append(time.perf_counter() - started)
-            losses.append(sums.loss / sums.pairs)
+            losses.append(sums.loss_total / sums.loss_count if sums.loss_count else math.nan)
             applied.append(sums.applied)
     memory = max(group.gather_objects(memory_in_use(group.device)["memory_gib"]))
     pace = settings.train.batch_size / statistics.median(seconds[_WARM_UP:]) if steps > _WARM_UP else None
@@ -122,19 +121,8 @@ def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iter
             np.stack([draw_augmentation(features.augment, generator) for _ in range(micro_batch)]),
         )
         positions = range(position, position + micro_batch)
-        notes = [Note(f"noise{at}", _metadata(settings, at), (0.0, 0.0, 1.0, 1.0)) for at in positions]
+        notes = [
+            Note(f"noise{at}", noise_metadata(features, at).model_dump_json(), (0.0, 0.0, 1.0, 1.0)) for at in positions
+        ]
         yield take_batch(positions, notes, arrays, augment=True, pin=False)
         position += micro_batch * group.world_size
-
-
-def _metadata(settings: RunSettings, position: int) -> str:
-    features = settings.features
-    return SampleMetadata(
-        video=f"noise{position}",
-        source=f"noise{position}",
-        frame_times_s=[0.0] * features.frames,
-        audio_start_s=0.0,
-        audio_rate_hz=features.audio_rate_hz,
-        audio_samples=features.audio_samples,
-        labels=[f"noise{position}"],
-    ).model_dump_json()

@@ -7,9 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.models.recompute import set_checkpointing
-from pipeline.tasks.mma import TaskModel
-from pipeline.train.example import example_batch, task_model
+from pipeline.tasks.task import System, heads
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.system import build_system, example_batch
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class SampleFlops:
 def training_flops(settings: RunSettings) -> SampleFlops:
     """FLOPs of one sample of an experiment (seconds for the largest models: count once and keep it)."""
     with torch.device("meta"):
-        model = task_model(settings)
-        forward, backward, parts = _count(model, settings)
+        system = build_system(settings)
+        forward, backward, parts = _count(system, settings)
         recomputed = 0
         if settings.train.activation_checkpointing != "none":
-            set_checkpointing(model, settings.train.activation_checkpointing)
-            recomputed = _count(model, settings)[1] - backward
+            set_checkpointing(system, settings.train.activation_checkpointing)
+            recomputed = _count(system, settings)[1] - backward
     return SampleFlops(forward, backward, recomputed, parts)
 
 
@@ -60,25 +60,28 @@ def model_flops_utilization(samples_per_s: float, flops: SampleFlops, devices: i
     return samples_per_s * flops.training / (devices * peak_flops)
 
 
-def _count(model: TaskModel, settings: RunSettings) -> tuple[int, int, dict[str, int]]:
+def _count(system: System, settings: RunSettings) -> tuple[int, int, dict[str, int]]:
     """Forward and backward FLOPs of a sample, and the forward ones by part."""
+    names = {module: f"System.{name}" for name, module in system.named_modules()}
+    parts = {name: [names[part]] for name, part in system.model.parts().items()}
+    parts["head"] = [names[head] for head in heads(system.task)]
+    known = [place for places in parts.values() for place in places]
+    features = {names[child] for child in system.model.children()} - set(known)
+    deepest = max(place.count(".") for place in names.values())
     counter = FlopCounterMode(
-        display=False, depth=4, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
+        display=False, depth=deepest + 1, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )
     with counter:
-        loss, _ = model(*example_batch(settings, 1))
+        loss, _ = system(*example_batch(system, settings, 1, "meta"))
         whole = counter.get_total_flops()
         modules = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
         loss.backward()
         backward = counter.get_total_flops() - whole
-    features = modules.get("TaskModel.model.spectrogram", 0)
-    parts = {name: modules.get(f"TaskModel.model.{name}", 0) for name, _ in model.model.named_children()}
-    parts = {name: count for name, count in parts.items() if count and name != "spectrogram"}
-    parts["head"] = modules.get("TaskModel.head", 0)
-    rest = whole - features - sum(parts.values())
-    if rest:
-        parts["other"] = rest
-    return whole - features, backward, parts
+    forward = whole - sum(modules.get(place, 0) for place in features)
+    found = {name: sum(modules.get(place, 0) for place in places) for name, places in parts.items()}
+    found = {name: count for name, count in found.items() if count}
+    rest = forward - sum(found.values())
+    return forward, backward, found | ({"other": rest} if rest else {})
 
 
 def _convolution_backward(

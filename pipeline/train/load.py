@@ -9,19 +9,19 @@ from safetensors.torch import load_file
 from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.models.build import build_on
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.task import System
 from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
 from pipeline.train.checkpoints.layout import damaged
 from pipeline.train.checkpoints.saved_settings import saved_settings
-from pipeline.train.example import task_model
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.system import build_system
 
 
 @dataclass(frozen=True)
 class Trained:
     """A model with its trained weights, in float32 and evaluation mode."""
 
-    task_model: TaskModel
+    system: System
     settings: RunSettings
     step: int
     url: str
@@ -37,21 +37,21 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     """
     checkpoint = find_checkpoint(checkpoint_url)
     settings = saved_settings(checkpoint)
-    task_model = untrained(settings, device, settings.seed)
+    system = untrained(settings, device, settings.seed)
     files = checkpoint.manifest["files"]
     name = AVERAGE if checkpoint.has(AVERAGE) else WEIGHTS
     try:
         with storage.local_copy(storage.join(checkpoint.url, name)) as file:
             if any(entry["name"] == name and entry["sha256"] != storage.sha256(file) for entry in files):
                 raise CheckpointError(damaged(storage.join(checkpoint.url, name)))
-            task_model.load_state_dict(load_file(file, device=str(device)))
+            system.load_state_dict(load_file(file, device=str(device)))
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.url}/{name}: does not fit the model: {error}") from None
-    return Trained(task_model.eval(), settings, checkpoint.step, checkpoint.url)
+    return Trained(system.eval(), settings, checkpoint.step, checkpoint.url)
 
 
-def untrained(settings: RunSettings, device: torch.device | str, seed: int) -> TaskModel:
+def untrained(settings: RunSettings, device: torch.device | str, seed: int) -> System:
     """A freshly initialised model, in evaluation mode."""
-    model = build_on(device, seed, lambda: task_model(settings))
-    assert isinstance(model, TaskModel)
+    model = build_on(device, seed, lambda: build_system(settings))
+    assert isinstance(model, System)
     return model.eval()

@@ -16,14 +16,14 @@ from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
+from pipeline.tasks.contract import DataWatch
+from pipeline.tasks.task import Task
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
 from pipeline.train.engine.memory import memory_in_use
-from pipeline.train.example import task_model
 from pipeline.train.health.bad_steps import BadSteps
-from pipeline.train.health.mismatches import Mismatches, check_validation
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
@@ -42,9 +42,10 @@ from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.step import Asked, Stepper
+from pipeline.train.system import build_system
 from pipeline.train.training_state import Trainee
 from pipeline.train.utilisation import Utilisation
-from pipeline.train.validate import validate
+from pipeline.train.validate import check_validation, validate
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def train(
         if signals is None:
             signals = stack.enter_context(stop_signals())
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
+        task = _task_of(settings)
         check_machine(settings.train, group)
         compute_repeatably()
         folder, publish = stack.enter_context(run_place(run, group, settings.train))
@@ -105,7 +107,7 @@ def train(
             with open_data(
                 settings, micro_batch, group, checkpoint, moved=lambda: watchdog.beat("opening the data", done)
             ) as data:
-                group.on_main(partial(check_validation, data.validation, settings))
+                group.on_main(partial(check_validation, data.validation, task, settings))
                 run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
                 run_log.on_event = on_event
                 maps = make_maps(folder, group) if make_maps is not None and settings.train.maps_every else None
@@ -122,6 +124,7 @@ def train(
                     clock,
                     run_log,
                     maps,
+                    task.data_watch(),
                 )
                 with run_log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
@@ -130,9 +133,14 @@ def train(
 def _checked_micro_batch(settings: RunSettings, group: ProcessGroup) -> int:
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
-    with torch.device("meta"):  # which says whether the model's input fits
-        task_model(settings)
+    _task_of(settings)  # which says whether the model's input fits
     return micro_batch_of(settings.train, group.world_size, settings.task.group)
+
+
+def _task_of(settings: RunSettings) -> Task:
+    """The objective, for what it does on the host."""
+    with torch.device("meta"):
+        return build_system(settings).task
 
 
 class _Training:
@@ -152,6 +160,7 @@ class _Training:
         clock: RunClock,
         log: RunLog,
         maps: Maps | None,
+        data_watch: DataWatch | None,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
         self.data, self.checkpoint = data, checkpoint
@@ -160,7 +169,7 @@ class _Training:
         self.saver = Saver(run / "checkpoints", group, settings, publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
-        self.mismatches = Mismatches(settings.task)
+        self.data_watch = data_watch
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.utilisation = Utilisation(settings, group)
         self.maps = maps
@@ -217,9 +226,9 @@ class _Training:
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
         self.data.count(settings.batch_size, int(sums.replaced))
         whole = self.checkpoint is None and step + 1 == settings.steps
-        few = self.mismatches.add(sums, settings.batch_size, whole)
-        if few is not None:
-            self.log.event("unpaired", step=step + 1, reason=few)
+        said = None if self.data_watch is None else self.data_watch.add(sums.totals, settings.batch_size, whole)
+        if said is not None:
+            self.log.event("unpaired", step=step + 1, reason=said)
         if sums.applied:
             self.trainee.count_applied()
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
@@ -288,7 +297,7 @@ class _Training:
 
     def _record(self, step: int) -> Record:
         interval, self.interval = self.interval, Interval()
-        record = interval.record()
+        record = interval.record(self.settings.task)
         return {
             "step": step,
             **record,

@@ -1,11 +1,17 @@
 """All that a training run rests on: the sections of an experiment from which its weights follow."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from pipeline.features.settings import FeatureSettings
-from pipeline.models.settings import GavtSettings
+from pipeline.models.registry import MODELS
+from pipeline.models.settings import GavtSettings, ModelSettings
 from pipeline.settings.base import Settings
+from pipeline.settings.registry import KindOf
 from pipeline.stream.settings import DataSettings
+from pipeline.tasks.contract import TaskSettings
+from pipeline.tasks.registry import TASKS
 from pipeline.tasks.settings import MmaSettings
 from pipeline.train.settings import TrainSettings
 
@@ -20,8 +26,8 @@ class RunSettings(Settings):
     """Everything random follows from it."""
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
-    model: GavtSettings = GavtSettings()
-    task: MmaSettings = MmaSettings()
+    model: Annotated[ModelSettings, KindOf(MODELS)] = GavtSettings()
+    task: Annotated[TaskSettings, KindOf(TASKS)] = MmaSettings()
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
@@ -31,6 +37,7 @@ class RunSettings(Settings):
             raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
         if self.train.maps_every is not None and self.data.validation is None:
             raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
-        if self.model.audio_alignment == "frames" and self.features.frames == 1:
-            raise ValueError("features.frames of 2 or more for model.audio_alignment = frames, found 1")
+        for reason in (self.model.reason_against(self.features), self.task.reason_against(self.model)):
+            if reason is not None:
+                raise ValueError(reason)
         return self

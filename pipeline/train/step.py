@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.tasks.mma import PairNumbers, draw_pairs
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.contract import Inputs
+from pipeline.stream.batch import Batch
+from pipeline.tasks.task import System
 from pipeline.train.engine.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
@@ -55,25 +58,26 @@ class Stepper:
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
         buffers = keep_buffers(engine.module)
-        sums = torch.zeros(3, dtype=torch.float64, device=group.device)
-        self._shown, shown, replaced = [], PairNumbers(0, 0, 0), 0
+        system, names = system_of(engine), settings.task.sums
+        system.task.begin_step(step)
+        sums = torch.zeros(len(names), dtype=torch.float64, device=group.device)
+        self._shown, replaced = [], 0
         for micro_step in range(self._accumulated):
             self._watchdog.beat("reading data", step)
             with self._own.reading():
                 batch = next(self._feed)
             self._watchdog.beat("forward and backward", step)
-            frames, waveform = batch.on_device(group.device, settings.features.frame_size)
-            pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-            shown = PairNumbers(*map(sum, zip(shown, pairs.numbers(), strict=True)))
-            pairs = pairs.to(group.device)
+            inputs = inputs_of(batch, settings.features, group.device)
+            targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
+            targets = {name: target.to(group.device) for name, target in targets.items()}
             with self._own.forward():
-                loss, right = engine(frames, waveform, pairs)
-            sums += torch.cat([loss.detach().double()[None] * len(pairs), right.double()])
+                loss, added = engine(inputs, targets)
+            sums += added
             replaced += batch.replaced
             bad = ~loss.detach().isfinite()
             self._shown.append((list(zip(batch.positions, batch.keys, strict=True)), bad))
             if spike_above is not None and micro_step == self._accumulated - 1:
-                bad = bad | self._is_spike(sums, shown.pairs, spike_above)
+                bad = bad | self._is_spike(sums, spike_above)
             # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
             engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
             engine.step()
@@ -84,9 +88,9 @@ class Stepper:
         self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
             has_data = self._feed.has_more()
-        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced, *shown)
+        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced)
         self._watchdog.beat("end of the step", step)
-        return exchange(group, flags, sums)
+        return exchange(group, flags, sums, names)
 
     def suspects(self) -> list[tuple[int, str]]:
         """Position and key of samples that this process showed in the last step: those of the micro-batches whose loss
@@ -94,8 +98,21 @@ class Stepper:
         bad = [samples for samples, bad in self._shown if bool(bad)]
         return [sample for samples in bad or [samples for samples, _ in self._shown] for sample in samples]
 
-    def _is_spike(self, sums: Tensor, pairs: int, limit: float) -> Tensor:
+    def _is_spike(self, sums: Tensor, limit: float) -> Tensor:
         """Whether the mean loss of all processes is above the limit; decided on the device, without waiting for it."""
-        both = torch.stack([sums[0], torch.full_like(sums[0], pairs)])
+        both = sums[:2].clone()
         self._group.add_up(both)
         return both[0] > limit * both[1]
+
+
+def inputs_of(batch: Batch, features: FeatureSettings, device: torch.device) -> Inputs:
+    """What the model takes of a batch."""
+    frames, sound = batch.on_device(device, features.frame_size)
+    return {"frames": frames, "sound": sound}
+
+
+def system_of(engine: Any) -> System:
+    """The system that an engine trains."""
+    system = engine.module
+    assert isinstance(system, System)
+    return system

@@ -13,9 +13,9 @@ from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import build_engine
-from pipeline.train.example import task_model
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.system import build_system
 
 
 class Trainee:
@@ -35,7 +35,7 @@ class Trainee:
 
     def _build(self, checkpoint: Checkpoint | None) -> None:
         settings = self._settings
-        model = build_on(self._group.device, settings.seed, lambda: task_model(settings))
+        model = build_on(self._group.device, settings.seed, lambda: build_system(settings))
         set_checkpointing(model, settings.train.activation_checkpointing)
         if checkpoint is None:
             load_pretrained(model)

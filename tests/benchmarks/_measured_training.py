@@ -12,6 +12,7 @@ import os
 import sys
 
 import torch
+from pipeline.train.example import example_batch, task_model
 
 from cluster.process_end import end_process
 from cluster.process_group import ProcessGroup, join_process_group
@@ -20,7 +21,6 @@ from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.load import load_settings
 from pipeline.train.engine.engine import build_engine, micro_batch_of
-from pipeline.train.example import example_batch, task_model
 
 STEPS = 3
 _COUNTER = ctypes.CDLL(os.environ["LD_PRELOAD"])

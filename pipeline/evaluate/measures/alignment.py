@@ -11,8 +11,9 @@ from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.stream.order import Order
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.ceiling import CeilingCounts, Pair
-from pipeline.tasks.mma import TaskModel, draw_partners
+from pipeline.tasks.pairing import draw_partners
 from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.task import System
 
 
 class MmaResult(TypedDict):
@@ -30,7 +31,7 @@ class MmaResult(TypedDict):
 
 
 def evaluate_alignment(
-    task_model: TaskModel,
+    system: System,
     samples: EvaluationSamples,
     task: MmaSettings,
     data: DataSettings,
@@ -59,13 +60,13 @@ def evaluate_alignment(
         if sounds:
             others = batch.select(list(mismatched.values()))
             heard = batch.select(sounds)
-            answers.count("matched", _logit(task_model, heard.frames, heard.waveform))
-            answers.count("mismatched", _logit(task_model, others.frames, heard.waveform))
+            answers.count("matched", _logit(system, heard.frames, heard.waveform))
+            answers.count("mismatched", _logit(system, others.frames, heard.waveform))
             for sound, frame in mismatched.items():
                 pairs.append(Pair(batch.metadata[sound], batch.metadata[sound], True))
                 pairs.append(Pair(batch.metadata[frame], batch.metadata[sound], False))
-        answers.count("silence", _logit(task_model, batch.frames, torch.zeros_like(batch.waveform)))
-        answers.count("noise", _logit(task_model, batch.frames, noise_like(batch.waveform, seed)))
+        answers.count("silence", _logit(system, batch.frames, torch.zeros_like(batch.waveform)))
+        answers.count("noise", _logit(system, batch.frames, noise_like(batch.waveform, seed)))
         advance(len(batch.keys))
     right = answers.match["matched"] + answers.no_match["mismatched"]
     return MmaResult(
@@ -94,5 +95,6 @@ class _Answers:
 
 
 @torch.no_grad()
-def _logit(task_model: TaskModel, frames: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
-    return task_model.match_logit(task_model.model.encode(frames, waveform).tokens)
+def _logit(system: System, frames: torch.Tensor, waveform: torch.Tensor) -> torch.Tensor:
+    model = system.model
+    return system.task.score(model.fuse(model.embed({"frames": frames, "sound": waveform})))

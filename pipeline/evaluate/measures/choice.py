@@ -14,7 +14,7 @@ from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, poi
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, SaliencyName
 from pipeline.samples.metadata import Box
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.task import System
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Choice:
 
 
 def choose(
-    task_model: TaskModel,
+    system: System,
     samples: EvaluationSamples | None,
     settings: EvaluateSettings,
     advance: Callable[[int], None],
@@ -60,7 +60,7 @@ def choose(
         here = [truth for truth in batch.truths if truth is not None]
         truths.extend(here)
         for name in candidates:
-            maps = build_readout(name, settings)(task_model, batch.frames, batch.waveform)
+            maps = build_readout(name, settings)(system, batch.inputs)
             hits[name].extend(_hits(maps.cpu().numpy(), batch.squares, here, settings.align_corners))
         for method in settings.saliency:
             salient = saliency(method, batch.middle.float() / 255).cpu().numpy()

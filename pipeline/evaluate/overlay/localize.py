@@ -79,7 +79,7 @@ def localize(
     try:
         track = make_track(
             source,
-            trained.task_model,
+            trained.system,
             trained.settings.features,
             build_readout(name, settings),
             every_s,

@@ -20,7 +20,7 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
 from pipeline.samples.metadata import Box
 from pipeline.sound.audio import read_windows
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.task import System
 from pipeline.video.video_file import open_video
 
 _Item = TypeVar("_Item")
@@ -90,7 +90,7 @@ class MapTrack:
 
 def make_track(
     source: str,
-    task_model: TaskModel,
+    system: System,
     features: FeatureSettings,
     readout: Readout,
     every_s: float,
@@ -137,10 +137,10 @@ def make_track(
                 continue
             frames = torch.stack([torch.stack(moment.frames) for moment, _ in heard])
             audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
-            inputs = (frames.to(device).float() / 255, torch.from_numpy(audio).to(device))
-            maps.extend(readout(task_model, *inputs).cpu().numpy())
+            inputs = {"frames": frames.to(device).float() / 255, "sound": torch.from_numpy(audio).to(device)}
+            maps.extend(readout(system, inputs).cpu().numpy())
             with torch.no_grad():
-                logit = task_model.match_logit(task_model.model.encode(*inputs).tokens)
+                logit = system.task.score(system.model.fuse(system.model.embed(inputs)))
             match.extend(torch.sigmoid(logit).cpu().tolist())
             times.extend(float(moment.time_s) for moment, _ in heard)
             square = heard[0][0].square

@@ -1,14 +1,14 @@
 """The paper's maps: attention between the tokens of the two modalities (G-AVT thesis, sections 3.3, 3.4, 5.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.settings import AttentionSettings, Normalisation
-from pipeline.models.layout import TokenLayout
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import AUDIO, VISUAL, Attention, Inputs, TokenGrid
+from pipeline.tasks.task import System
 
 
 class AttentionReadout:
@@ -21,23 +21,28 @@ class AttentionReadout:
         self.seed = seed
 
     @torch.no_grad()
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w], or [B, f, t] from the audio perspective; log-ratios where a prior divides them."""
-        maps = self._maps(task_model, frames, waveform)
+        maps = self._maps(system, inputs)
         if self.normalisation == "none":
             return maps
-        prior_sound = torch.zeros_like(waveform) if self.normalisation == "silence" else noise_like(waveform, self.seed)
-        return log_ratio(maps, self._maps(task_model, frames, prior_sound), self.settings.epsilon)
+        sound = inputs["sound"]
+        prior = torch.zeros_like(sound) if self.normalisation == "silence" else noise_like(sound, self.seed)
+        return log_ratio(maps, self._maps(system, inputs | {"sound": prior}), self.settings.epsilon)
 
-    def _maps(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
-        attention = task_model.model.encode(frames, waveform, return_attention=True).attention
+    def _maps(self, system: System, inputs: Inputs) -> Tensor:
+        model = system.model
+        attention = model.fuse(model.embed(inputs), attention=True).attention
         if attention is None:
             raise TypeError("expected a model that returns its attention when asked for it, found none")
-        return attention_maps(attention, task_model.model.tokens, self.settings)
+        return attention_maps(attention, model.grids, self.settings)
 
 
-def attention_maps(attention: Sequence[Tensor], layout: TokenLayout, settings: AttentionSettings) -> Tensor:
-    """Reduce attention, a list over layers of [B, heads, N, N] with queries as rows, to one map a sample.
+def attention_maps(attention: Attention, grids: Mapping[str, TokenGrid], settings: AttentionSettings) -> Tensor:
+    """Reduce the attention between what is seen and heard to one map a sample.
+
+    Args:
+        grids: of the streams `visual` (frames, rows, columns) and `audio`.
 
     Returns:
         [B, h, w] from the visual perspective: for each visual token of the middle frame the mean over all audio tokens;
@@ -46,25 +51,32 @@ def attention_maps(attention: Sequence[Tensor], layout: TokenLayout, settings: A
     Raises:
         SettingsError: the model has no such layer or head.
     """
-    chosen = _choose_layer(attention, settings)
-    if settings.heads == "mean":
-        weights = chosen.mean(1)
-    elif 0 <= settings.heads < chosen.shape[1]:
-        weights = chosen[:, settings.heads]
-    else:
-        raise SettingsError(
-            f"evaluate.attention.heads: expected mean or 0 to {chosen.shape[1] - 1}, found {settings.heads}"
-        )
-    audio_to_visual = weights[:, layout.audio, layout.visual]
-    visual_to_audio = weights[:, layout.visual, layout.audio].transpose(1, 2)
+    audio_to_visual = _weights(attention, AUDIO, VISUAL, settings)
+    visual_to_audio = _weights(attention, VISUAL, AUDIO, settings).transpose(1, 2)
     between = {
         "audio_to_visual": audio_to_visual,
         "visual_to_audio": visual_to_audio,
         "both": (audio_to_visual + visual_to_audio) / 2,
     }[settings.direction]  # [B, audio tokens, visual tokens]
     if settings.perspective == "visual":
-        return between.mean(1).reshape(-1, layout.frames, *layout.visual_grid)[:, layout.middle_frame]
-    return between.mean(2).reshape(-1, *layout.audio_grid)
+        shape = grids[VISUAL].shape
+        return between.mean(1).reshape(-1, *shape)[:, shape[0] // 2]
+    return between.mean(2).reshape(-1, *grids[AUDIO].shape)
+
+
+def _weights(attention: Attention, queries: str, keys: str, settings: AttentionSettings) -> Tensor:
+    """[B, Nq, Nk] of the layer and heads that are asked for."""
+    layers = attention.between(queries, keys)
+    if layers is None:
+        raise TypeError(f"expected a model in which {queries} tokens look at {keys} tokens, found none")
+    chosen = _choose_layer(layers, settings)
+    if settings.heads == "mean":
+        return chosen.mean(1)
+    if 0 <= settings.heads < chosen.shape[1]:
+        return chosen[:, settings.heads]
+    raise SettingsError(
+        f"evaluate.attention.heads: expected mean or 0 to {chosen.shape[1] - 1}, found {settings.heads}"
+    )
 
 
 def log_ratio(evidence: Tensor, prior: Tensor, epsilon: float) -> Tensor:

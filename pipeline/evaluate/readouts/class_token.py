@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.readouts.probe import probe
 from pipeline.evaluate.readouts.readout import on_visual_grid
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL, Inputs
+from pipeline.tasks.task import System
 
 
 class ClassTokenReadout:
@@ -15,8 +15,11 @@ class ClassTokenReadout:
     name = "class_token"
 
     @torch.no_grad()
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w] of attention weights."""
-        last = probe(task_model, frames, waveform).attention[-1].detach()
-        layout = task_model.model.tokens
-        return on_visual_grid(task_model, last[:, :, layout.class_token, layout.visual].mean(1)[:, 0])
+        model = system.model
+        attention = model.fuse(model.embed(inputs), attention=True).attention
+        looked = None if attention is None else attention.between("class", VISUAL)
+        if looked is None:
+            raise TypeError("expected a model whose class token looks at what is visible, found none")
+        return on_visual_grid(model, looked[-1].mean(1)[:, 0])

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.readouts.probe import probe
+from pipeline.evaluate.readouts.probe import joint_attention, probe
 from pipeline.evaluate.readouts.readout import on_visual_grid
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL, Inputs
+from pipeline.tasks.task import System
 
 
 class GradientWeightedReadout:
@@ -16,13 +17,13 @@ class GradientWeightedReadout:
 
     name = "gradient_weighted"
 
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w]; zero where nothing speaks for a match."""
-        seen = probe(task_model, frames, waveform)
-        gradients = torch.autograd.grad(seen.match_logit.sum(), seen.attention)
-        relevance = rollout([attention.detach() for attention in seen.attention], gradients)
-        layout = task_model.model.tokens
-        return on_visual_grid(task_model, relevance[:, 0, layout.visual])
+        seen = probe(system, inputs)
+        layers, where = joint_attention(seen.attention), seen.attention.slices
+        gradients = torch.autograd.grad(seen.score.sum(), layers)
+        relevance = rollout([attention.detach() for attention in layers], gradients)
+        return on_visual_grid(system.model, relevance[:, where["class"].start, where[VISUAL]])
 
 
 def rollout(attention: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

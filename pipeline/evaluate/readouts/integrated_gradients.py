@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from pipeline.evaluate.blur import gaussian_blur
 from pipeline.evaluate.settings import IntegratedGradientsSettings
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import Inputs, rows_of
+from pipeline.tasks.task import System
 
 _FIRST_STEPS = 8
 _BARE_SIGMA = 0.19
@@ -56,18 +57,19 @@ class IntegratedGradientsReadout:
     def __init__(self, settings: IntegratedGradientsSettings) -> None:
         self.settings = settings
 
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, g, g] with g at most 32, in logits; finer than the visual tokens."""
-        return self.attribute(task_model, frames, waveform).maps
+        return self.attribute(system, inputs).maps
 
-    def attribute(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Attribution:
+    def attribute(self, system: System, inputs: Inputs) -> Attribution:
         """The maps, and how well they add up. Not more samples than those of the batch go through the model at once.
 
         The integral is the trapezoidal rule's, whose points are still of use when the steps are halved.
         """
+        frames = inputs["frames"]
         side = frames.shape[-1]
         bare = gaussian_blur(frames.flatten(0, 1), _BARE_SIGMA * side).view_as(frames)
-        path = _Path(task_model, bare, frames, waveform)
+        path = _Path(system, bare, inputs)
         everyone = torch.arange(len(frames), device=frames.device)
         ends = path.add(everyone, [0.0, 1.0], weight=0.5)
         difference = ends[1] - ends[0]
@@ -92,16 +94,16 @@ class IntegratedGradientsReadout:
 class _Path:
     """Gradients of the match logit, summed over points of the straight line from `bare` to `frames`."""
 
-    def __init__(self, task_model: TaskModel, bare: Tensor, frames: Tensor, waveform: Tensor) -> None:
-        self.task_model, self.bare, self.frames = task_model, bare, frames
-        self.gradients = torch.zeros_like(frames)
-        with torch.no_grad():
-            self.sound = task_model.model.embed_sound(waveform)
+    def __init__(self, system: System, bare: Tensor, inputs: Inputs) -> None:
+        self.system, self.bare, self.frames = system, bare, inputs["frames"]
+        self.gradients = torch.zeros_like(self.frames)
+        with torch.no_grad():  # of all that does not change along the line, once
+            self.others = system.model.embed({name: value for name, value in inputs.items() if name != "frames"})
 
     @torch.enable_grad()
     def add(self, samples: Tensor, places: list[float], weight: float = 1.0) -> Tensor:
         """Add the gradients of some samples at places in 0–1 of the line; gives the logits there, [places, samples]."""
-        model = self.task_model.model
+        model = self.system.model
         which = samples.repeat(len(places))
         along = torch.tensor(places, device=samples.device).repeat_interleave(len(samples))
         logits = []
@@ -109,8 +111,8 @@ class _Path:
         for some, place in zip(torch.split(which, at_once), torch.split(along, at_once), strict=True):
             bare, frames = self.bare[some], self.frames[some]
             between = (bare + (frames - bare) * place.view(-1, 1, 1, 1, 1)).requires_grad_()
-            tokens, _ = model.encoder(model.fuse(model.embed_frames(between), self.sound[some]))
-            logit = self.task_model.match_logit(tokens)
+            others = rows_of(self.others, dict.fromkeys(self.others, some))
+            logit = self.system.task.score(model.fuse(model.embed({"frames": between}) | others))
             (gradient,) = torch.autograd.grad(logit.sum(), between)
             self.gradients.index_add_(0, some, gradient, alpha=weight)
             logits.append(logit.detach())

@@ -1,9 +1,12 @@
 """Which visual tokens the answer rests on, by hiding them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL, Inputs
+from pipeline.tasks.task import System
 
 _TOKENS_A_PASS = 1 << 17
 """Tokens of all changed sequences that go through the encoder at once."""
@@ -19,40 +22,36 @@ class OcclusionReadout:
         self.radius = radius
 
     @torch.no_grad()
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w], in logits."""
-        model = task_model.model
-        embedded = model.embed(frames, waveform)
-        bare = model.embed(frames.mean(dim=(3, 4), keepdim=True).expand_as(frames), waveform)
-        whole = _match_logit(task_model, embedded)
-        layout = model.tokens
-        first = layout.visual_of(layout.middle_frame).start
-        hidden = hidden_tokens(layout.visual_grid, layout.count, self.radius, first).to(embedded.device)
-        at_once = max(_TOKENS_A_PASS // embedded[:, :, 0].numel(), 1)
+        model, frames = system.model, inputs["frames"]
+        embedded = model.embed(inputs)
+        plain = model.embed({"frames": frames.mean(dim=(3, 4), keepdim=True).expand_as(frames)})
+        placed, bare = model.place(embedded), model.place(embedded | plain)[VISUAL]
+        whole = system.task.score(model.encode(placed))
+        shape, visual = model.grids[VISUAL].shape, placed[VISUAL]
+        hidden = hidden_tokens(shape, self.radius).to(visual.device)
+        at_once = max(_TOKENS_A_PASS // sum(tokens[:, :, 0].numel() for tokens in placed.values()), 1)
         falls = []
         for some in torch.split(hidden, at_once):
-            changed = torch.where(some[None, :, :, None], bare[:, None], embedded[:, None])  # [B, places, N, D]
-            logits = _match_logit(task_model, changed.flatten(0, 1)).reshape(len(embedded), len(some))
-            falls.append(whole[:, None] - logits)
-        return torch.cat(falls, dim=1).reshape(len(embedded), *layout.visual_grid)
+            changed = torch.where(some[None, :, :, None], bare[:, None], visual[:, None])  # [B, places, N, D]
+            others = {name: tokens.repeat_interleave(len(some), 0) for name, tokens in placed.items()}
+            scores = system.task.score(model.encode(others | {VISUAL: changed.flatten(0, 1)}))
+            falls.append(whole[:, None] - scores.reshape(len(visual), len(some)))
+        return torch.cat(falls, dim=1).reshape(len(visual), *shape[1:])
 
 
-def hidden_tokens(grid: tuple[int, int], count: int, radius: int, first: int = 1) -> Tensor:
-    """[h·w, count]: for each visual token of a frame, which of its tokens lie within `radius` rows and columns of it.
+def hidden_tokens(grid: Sequence[int], radius: int) -> Tensor:
+    """[h·w, T·h·w]: for each token of the middle frame, which tokens of that frame lie within `radius` rows and columns
+    of it.
 
     Args:
-        count: tokens of the whole sequence.
-        first: place of the frame's first token in it.
+        grid: frames T, rows h and columns w of visual tokens.
     """
-    height, width = grid
+    frames, height, width = grid
     places = torch.arange(height * width)
     rows, columns = places // width, places % width
     near = ((rows[:, None] - rows).abs() <= radius) & ((columns[:, None] - columns).abs() <= radius)
-    hidden = torch.zeros(height * width, count, dtype=torch.bool)
-    hidden[:, first : first + height * width] = near
-    return hidden
-
-
-def _match_logit(task_model: TaskModel, embedded: Tensor) -> Tensor:
-    tokens, _ = task_model.model.encoder(embedded)
-    return task_model.match_logit(tokens)
+    hidden = torch.zeros(height * width, frames, height * width, dtype=torch.bool)
+    hidden[:, frames // 2] = near
+    return hidden.flatten(1)

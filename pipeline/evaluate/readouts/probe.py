@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import Attention, Inputs, Tokens
+from pipeline.tasks.task import System
 
 
 @dataclass(frozen=True)
@@ -13,21 +14,31 @@ class Probe:
     """One pass, with the graph from the embedded tokens on.
 
     Attributes:
-        embedded: tokens [B, N, D] as they enter the encoder.
-        attention: for each layer [B, heads, N, N]; rows are queries.
-        match_logit: [B] logit of match over no match.
+        placed: tokens of each stream [B, N, D] as they enter the encoder.
+        attention: what the streams looked at.
+        score: [B] how sure the model is that sound and frame belong together.
     """
 
-    embedded: Tensor
-    attention: list[Tensor]
-    match_logit: Tensor
+    placed: Tokens
+    attention: Attention
+    score: Tensor
 
 
 @torch.enable_grad()
-def probe(task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Probe:
-    """Run the model; gradients of the logit with respect to the attention and the embedded tokens can be asked for."""
+def probe(system: System, inputs: Inputs) -> Probe:
+    """Run the model; gradients of the score with respect to the attention and the placed tokens can be asked for."""
+    model = system.model
     with torch.no_grad():
-        embedded = task_model.model.embed(frames, waveform)
-    embedded.requires_grad_()
-    tokens, attention = task_model.model.encoder(embedded, return_attention=True)
-    return Probe(embedded, attention, task_model.match_logit(tokens))
+        placed = model.place(model.embed(inputs))
+    placed = {name: tokens.detach().requires_grad_() for name, tokens in placed.items()}
+    encoded = model.encode(placed, attention=True)
+    if encoded.attention is None:
+        raise TypeError("expected a model that returns its attention when asked for it, found none")
+    return Probe(placed, encoded.attention, system.task.score(encoded))
+
+
+def joint_attention(attention: Attention) -> list[Tensor]:
+    """For each layer [B, heads, N, N] over the one sequence of a model."""
+    if attention.joint is None:
+        raise TypeError("expected a model whose streams are one sequence, found one without joint attention")
+    return list(attention.joint)

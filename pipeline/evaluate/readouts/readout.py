@@ -4,7 +4,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs
+from pipeline.tasks.task import System
 
 
 class Readout(Protocol):
@@ -16,9 +17,9 @@ class Readout(Protocol):
 
     name: str
 
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
-        """Maps [B, h, w] over the frame, most of them one value a visual token, for frames
-        [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1.
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
+        """Maps [B, h, w] over the frame, most of them one value a visual token, for a batch of
+        the model's inputs.
 
         Of several frames the maps are of the middle one, number T // 2 counted from 0. The model must be in eval mode.
         A sample's map does not depend on the others of the batch.
@@ -26,7 +27,7 @@ class Readout(Protocol):
         ...
 
 
-def on_visual_grid(task_model: TaskModel, values: Tensor) -> Tensor:
+def on_visual_grid(model: AudioVisualModel, values: Tensor) -> Tensor:
     """A value for each visual token [B, T·h·w] as maps [B, h, w] of the middle frame."""
-    layout = task_model.model.tokens
-    return values.reshape(len(values), layout.frames, *layout.visual_grid)[:, layout.middle_frame]
+    frames, rows, columns = model.grids[VISUAL].shape
+    return values.reshape(len(values), frames, rows, columns)[:, frames // 2]

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from pipeline.evaluate.readouts.probe import probe
 from pipeline.evaluate.readouts.readout import on_visual_grid
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import VISUAL, Inputs
+from pipeline.tasks.task import System
 
 
 class TokenGradientReadout:
@@ -14,9 +15,9 @@ class TokenGradientReadout:
 
     name = "token_gradient"
 
-    def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+    def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w], in logits."""
-        seen = probe(task_model, frames, waveform)
-        (gradient,) = torch.autograd.grad(seen.match_logit.sum(), seen.embedded)
-        visual = task_model.model.tokens.visual
-        return on_visual_grid(task_model, (gradient * seen.embedded).detach()[:, visual].sum(2))
+        seen = probe(system, inputs)
+        visual = seen.placed[VISUAL]
+        (gradient,) = torch.autograd.grad(seen.score.sum(), visual)
+        return on_visual_grid(system.model, (gradient * visual).detach().sum(2))

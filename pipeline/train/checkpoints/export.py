@@ -29,7 +29,7 @@ _README = """# {name}, step {step}
 With this project's code:
 
     from pipeline.train.load import load_trained
-    model = load_trained("{folder}", "cpu").task_model
+    model = load_trained("{folder}", "cpu").system
 
     gavt evaluate --checkpoint {folder} --data SHARDS
     gavt localize VIDEO --checkpoint {folder}

@@ -56,16 +56,16 @@ class BadSteps:
         self.in_row = 0 if reason is None else self.in_row + 1
         if self.settings.spike_factor is None:
             self.losses = []  # where it is switched on again, old ones are no measure
-        elif reason is None and sums.applied and sums.pairs:
-            self.losses = [*self.losses, sums.loss / sums.pairs][-self.settings.spike_window :]
+        elif reason is None and sums.applied and sums.loss_count:
+            self.losses = [*self.losses, sums.loss_total / sums.loss_count][-self.settings.spike_window :]
         return reason
 
     def _reason(self, sums: StepSums, scaling: bool) -> str | None:
-        if not math.isfinite(sums.loss):
+        if not math.isfinite(sums.loss_total):
             return "the loss is not a number"
         limit = self.spike_above
-        if limit is not None and sums.loss > limit * sums.pairs:
-            return f"the loss of {sums.loss / sums.pairs:.6g} is a spike above {limit:.6g}"
+        if limit is not None and sums.loss_total > limit * sums.loss_count:
+            return f"the loss of {sums.loss_total / sums.loss_count:.6g} is a spike above {limit:.6g}"
         if not sums.applied and not scaling:
             return "the gradient is not a number"
         return None

@@ -5,6 +5,7 @@ step, whether some process was asked to stop or its time is up, whether the step
 """
 
 import signal
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import torch
@@ -24,9 +25,6 @@ class Flags:
         applied: whether the optimiser has changed the weights.
         own_s: seconds of the step in which it did not wait for other processes.
         replaced: samples that stood in for bad ones.
-        pairs: pairs that it has judged.
-        mismatches: of these, pairs of a frame and a sound that don't belong together.
-        left_out: samples that could have no partner, and so are in no pair that counts.
     """
 
     has_data: bool
@@ -35,9 +33,6 @@ class Flags:
     applied: bool
     own_s: float
     replaced: int
-    pairs: int
-    mismatches: int
-    left_out: int
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,7 @@ class StepSums:
     """What all processes know of a step.
 
     Attributes:
-        loss: sum over all pairs of the step that count.
-        correct: of these, how many were judged rightly.
-        correct_mismatches: of the mismatches.
-        pairs: how many count.
-        mismatches: of these.
-        left_out: samples in no pair that counts.
+        totals: by name what the task adds up; the first two are the loss's numerator and denominator.
         replaced: samples shown in the place of bad ones.
         has_data: whether every process has data for the next step.
         stop: number of the signal by which some process was asked to stop; 0 for none.
@@ -59,18 +49,23 @@ class StepSums:
         own_s: of each process, in order of ranks, the seconds in which it did not wait for others.
     """
 
-    loss: float
-    correct: float
-    correct_mismatches: float
-    pairs: float
-    mismatches: float
-    left_out: float
+    totals: dict[str, float]
     replaced: float
     has_data: bool
     stop: int
     time_up: bool
     applied: bool
     own_s: tuple[float, ...]
+
+    @property
+    def loss_total(self) -> float:
+        """The loss's numerator."""
+        return next(iter(self.totals.values()))
+
+    @property
+    def loss_count(self) -> float:
+        """Its denominator: pairs or samples that count."""
+        return list(self.totals.values())[1]
 
     @property
     def stopped_by(self) -> str | None:
@@ -80,25 +75,19 @@ class StepSums:
         return "time limit" if self.time_up else None
 
 
-def exchange(group: ProcessGroup, flags: Flags, sums: Tensor) -> StepSums:
+def exchange(group: ProcessGroup, flags: Flags, sums: Tensor, names: Sequence[str]) -> StepSums:
     """Send this process's numbers and get the sums; every process must call it. It is the step's one wait for the GPU.
 
     Args:
-        sums: [3] on the device, in double precision: loss summed over the pairs, pairs judged rightly, and of these the
-            mismatches.
+        sums: [K] on the device, in double precision: what the task has added up, which `names` names.
     """
     words = astuple(flags)
     mine = torch.tensor([float(word) for word in words], dtype=torch.float64).to(sums.device, non_blocking=True)
     rows = group.gather(torch.cat([sums, mine]))
-    loss, correct, correct_mismatches, *others = zip(*rows, strict=True)
-    has_data, stop, time_up, applied, own_s, replaced, pairs, mismatches, left_out = others
+    columns = list(zip(*rows, strict=True))
+    has_data, stop, time_up, applied, own_s, replaced = columns[len(names) :]
     return StepSums(
-        loss=sum(loss),
-        correct=sum(correct),
-        correct_mismatches=sum(correct_mismatches),
-        pairs=sum(pairs),
-        mismatches=sum(mismatches),
-        left_out=sum(left_out),
+        totals={name: sum(column) for name, column in zip(names, columns, strict=False)},
         replaced=sum(replaced),
         has_data=all(has_data),
         stop=int(max(stop)),

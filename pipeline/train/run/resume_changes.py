@@ -78,12 +78,11 @@ def micro_batch_change(before: RunSettings, processes: int, now: RunSettings, wo
     """A sentence where other samples are handled at once than before, on so many processes, and the model's losses
     depend on it."""
     old, new = before.train.batch_at_once(processes), now.train.batch_at_once(world)
-    embedders = (now.model.visual_embedder, now.model.audio_embedder)
-    norms = {getattr(embedder, "norm", None) for embedder in embedders}
+    norms = set(now.model.values_of("norm"))
     parts = []
     if ("batch" in norms and old != new) or ("sync_batch" in norms and old * processes != new * world):
         parts.append("the statistics of batch norm")
-    draws = any(getattr(one, name, 0) > 0 for one in (now.model, *embedders) for name in ("dropout", "drop_path"))
+    draws = any(rate > 0 for name in ("dropout", "drop_path") for rate in now.model.values_of(name))
     if draws and (old, processes) != (new, world):
         parts.append("what dropout draws")
     if not parts:

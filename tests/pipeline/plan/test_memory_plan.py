@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from pipeline.train.example import example_batch, task_model
 
 from jobs.cli import main
 from pipeline.experiment import ExperimentSettings
@@ -17,7 +18,6 @@ from pipeline.plan.advice import advise
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan, trace_model
 from pipeline.settings.load import load_settings
-from pipeline.train.example import example_batch, task_model
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 LARGE_BATCH = ("train.batch_size=4096", "train.micro_batch=4096")

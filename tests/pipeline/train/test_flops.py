@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from pipeline.train.example import example_batch, task_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.peak_flops import device_peak_flops, known_gpu, peak_flops
 from pipeline.settings.load import load_settings
-from pipeline.train.example import example_batch, task_model
 from pipeline.train.flops import SampleFlops, model_flops_utilization, training_flops
 from tiny_shards import FEATURES, MODEL
 

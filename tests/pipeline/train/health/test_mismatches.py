@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from pipeline.train.health.mismatches import Mismatches
 from rich.console import Console
 
 from jobs.train_line import TrainLine
@@ -11,7 +12,6 @@ from pipeline.errors import RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.settings import MmaSettings
-from pipeline.train.health.mismatches import Mismatches
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.loop import train
 from tiny_shards import write_shard_set

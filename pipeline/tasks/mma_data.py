@@ -1,14 +1,11 @@
 """Data of which no mismatch can be made: whoever always says *match* would be right, and nothing would be learnt."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.stream.loader import Loader
-from pipeline.tasks.mma import draw_pairs
+from pipeline.tasks.contract import Totals
 from pipeline.tasks.settings import MmaSettings
-from pipeline.train.health.step_flags import StepSums
-from pipeline.train.run_settings import RunSettings
-from pipeline.train.validate import validated_samples
 
 _JUDGED_AFTER = 256
 """Samples of a start that are shown before it is judged; so many fair coins all fall on one side in no run ever."""
@@ -19,7 +16,7 @@ _MANY = 0.5
 
 
 @dataclass
-class Mismatches:
+class MismatchWatch:
     """Counts what training is shown from its start on; every process counts the same."""
 
     task: MmaSettings
@@ -27,7 +24,7 @@ class Mismatches:
     mismatches: float = 0.0
     left_out: float = 0.0
 
-    def add(self, sums: StepSums, samples: int, whole: bool) -> str | None:
+    def add(self, totals: Totals, samples: int, whole: bool) -> str | None:
         """Count a step.
 
         Args:
@@ -41,8 +38,8 @@ class Mismatches:
         """
         judged = self.samples >= _JUDGED_AFTER
         self.samples += samples
-        self.mismatches += sums.mismatches
-        self.left_out += sums.left_out
+        self.mismatches += totals["mismatches"]
+        self.left_out += totals["left_out"]
         enough = self.samples >= _JUDGED_AFTER
         if judged or not (enough or whole):
             return None
@@ -57,26 +54,26 @@ class Mismatches:
         )
 
 
-def check_validation(loader: Loader | None, settings: RunSettings) -> None:
-    """Read validation samples, if there are any, until there is a match and a mismatch among them: those of one group,
-    mostly.
+def check_validation(task: MmaSettings, samples: int, whole: bool, numbers: Callable[[range], tuple[int, int]]) -> None:
+    """Look through validation samples until there is a match and a mismatch among them: those of one group, mostly.
+
+    Args:
+        samples: that are validated, the first ones of the set; `whole` says whether they are all of it.
+        numbers: of the samples at positions, how many pairs count, and how many of these are mismatches.
 
     Raises:
         SettingsError: one of the two is missing.
     """
-    if loader is None:
-        return
-    samples, group = min(validated_samples(loader, settings), _LOOKED_AT), settings.task.group
+    looked_at = min(samples, _LOOKED_AT)
     pairs = mismatches = 0
-    for start in range(0, samples, group):
-        batch = loader.read(range(start, min(start + group, samples)))
-        found = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata, "validation").numbers()
-        pairs, mismatches = pairs + found.pairs, mismatches + found.mismatches
+    for start in range(0, looked_at, task.group):
+        more_pairs, more_mismatches = numbers(range(start, min(start + task.group, looked_at)))
+        pairs, mismatches = pairs + more_pairs, mismatches + more_mismatches
         if 0 < mismatches < pairs:
             return
-    which = f"its {'first ' if samples < len(loader.plan) else ''}{samples} sample{'s' * (samples > 1)}"
+    which = f"its {'first ' if not whole or looked_at < samples else ''}{looked_at} sample{'s' * (looked_at > 1)}"
     if not pairs:
-        raise SettingsError(_sentence("data.validation", which, settings.task))
+        raise SettingsError(_sentence("data.validation", which, task))
     raise SettingsError(
         f"data.validation: expected matches and mismatches among {which}, found {pairs} "
         f"{'mismatches' if mismatches else 'matches'} alone; take more samples"

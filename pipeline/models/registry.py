@@ -1,0 +1,12 @@
+"""All models, by name."""
+
+from pipeline.models.settings import ModelSettings
+from pipeline.settings.registry import Kind, Registry
+
+MODELS: Registry[ModelSettings] = Registry(
+    "model",
+    {
+        "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
+    },
+    default="gavt",
+)

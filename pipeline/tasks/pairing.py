@@ -1,0 +1,38 @@
+"""Which frames are shown with which sounds that they don't belong to. Free of torch."""
+
+from collections.abc import Sequence
+
+from cluster.masking import is_masked
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.randomness import keyed_generator
+from pipeline.tasks.ceiling import shows_all
+from pipeline.tasks.settings import MmaSettings
+
+
+def draw_partners(
+    settings: MmaSettings, seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata], purpose: str = "mma"
+) -> list[int | None]:
+    """For each sound the index of a frame of another scene, from its group; none where there is no other, or the rule
+    for negatives leaves no choice."""
+    groups: dict[int, list[int]] = {}
+    for index, position in enumerate(positions):
+        groups.setdefault(position // settings.group, []).append(index)
+    partners: list[int | None] = []
+    for index, (position, sample) in enumerate(zip(positions, samples, strict=True)):
+        others = [other for other in groups[position // settings.group] if other != index]
+        others = [other for other in others if not same_scene(samples[other], sample)]
+        if settings.negatives == "unlike":
+            others = [other for other in others if not shows_all(samples[other], sample)]
+        draw = int(keyed_generator(seed, purpose, position).integers(max(1, len(others))))
+        partners.append(others[draw] if others else None)
+    return partners
+
+
+def same_scene(one: SampleMetadata, other: SampleMetadata) -> bool:
+    """Whether two samples are of one video, maybe the very same one, or show the same image: then the frame of either
+    may belong to the sound of the other. One video is one id, or one file, of which several parts may be listed."""
+    if one.video == other.video:
+        return True
+    if one.source and one.source == other.source and not is_masked(one.source):  # else what differed may be gone
+        return True
+    return one.group is not None and one.group == other.group

@@ -1,0 +1,13 @@
+"""All objectives, by name."""
+
+from pipeline.settings.registry import Kind, Registry
+from pipeline.tasks.contract import TaskSettings
+
+TASKS: Registry[TaskSettings] = Registry(
+    "task",
+    {
+        "mma": Kind("pipeline.tasks.settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
+        "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
+    },
+    default="mma",
+)
