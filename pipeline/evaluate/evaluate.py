@@ -35,7 +35,7 @@ from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
 from pipeline.evaluate.warnings import warnings_of
 from pipeline.models.contract import VISUAL
 from pipeline.tasks.contract import TaskSettings
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.task import System
 from pipeline.train.load import Trained, load_trained, untrained
 

@@ -12,8 +12,8 @@ from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import CeilingCounts, Pair
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata
 from pipeline.tasks.mma_data import MismatchWatch, check_validation
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.pairing import draw_partners
-from pipeline.tasks.settings import MmaSettings
 from pipeline.tasks.task import Targets, Task
 
 NO_MATCH, MATCH = 0, 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import RunError, SettingsError
 from pipeline.tasks.contract import Totals
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 
 _JUDGED_AFTER = 256
 """Samples of a start that are shown before it is judged; so many fair coins all fall on one side in no run ever."""

@@ -6,7 +6,7 @@ from cluster.masking import is_masked
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import shows_all
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 
 
 def draw_partners(

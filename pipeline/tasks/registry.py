@@ -6,7 +6,7 @@ from pipeline.tasks.contract import TaskSettings
 TASKS: Registry[TaskSettings] = Registry(
     "task",
     {
-        "mma": Kind("pipeline.tasks.settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
+        "mma": Kind("pipeline.tasks.mma_settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
     },
     default="mma",

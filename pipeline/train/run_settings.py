@@ -11,8 +11,8 @@ from pipeline.settings.base import Settings
 from pipeline.settings.registry import KindOf
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.contract import TaskSettings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.registry import TASKS
-from pipeline.tasks.settings import MmaSettings
 from pipeline.train.settings import TrainSettings
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 from unprivileged import read_only
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))

@@ -11,8 +11,8 @@ from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.stream.order import Order
 from pipeline.stream.settings import DataSettings
 from pipeline.tasks.ceiling import CeilingCounts, Pair
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.pairing import draw_partners
-from pipeline.tasks.settings import MmaSettings
 from pipeline.tasks.task import System
 
 

@@ -13,7 +13,7 @@ from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.result import Evaluation, EvaluationRow
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 
 CONTROLS = ["centre disc", "mean box", "image saliency", "untrained network", "shuffled audio", "oracle ceiling"]
 FIGURES = ("pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap")

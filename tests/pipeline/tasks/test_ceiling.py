@@ -5,7 +5,7 @@ from dataclasses import astuple
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.ceiling import CeilingCounts, Pair, counted_pairs
 from pipeline.tasks.mma import draw_pairs
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 
 
 def sample(labels: list[str], visible: list[str] | None) -> SampleMetadata:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.mma import Pairs, TaskModel, balanced_accuracy, draw_pairs, shows_all
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 
 
 def sample(

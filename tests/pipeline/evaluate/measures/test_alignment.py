@@ -8,7 +8,7 @@ from pipeline.evaluate.measures.alignment import MmaResult, evaluate_alignment
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.settings import DataSettings
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.load import untrained
 
 

@@ -11,7 +11,7 @@ from jobs.train_line import TrainLine
 from pipeline.errors import RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.tasks.settings import MmaSettings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.loop import train
 from tiny_shards import write_shard_set
