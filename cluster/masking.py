@@ -14,6 +14,7 @@ _SECRET = re.compile(
     r"|^key$|[-_.]key$|(api|access|private|pair)[-_.]?key|accesskeyid|key[-_]?pair",
     re.IGNORECASE,
 )
+_LONGEST_SHOWN = 60
 _PLACES = ("s3", "s3a", "gs", "gcs", "file")  # where `?` and `=` are letters of a name
 
 
@@ -59,6 +60,12 @@ def holds_secrets(words: Iterable[str]) -> bool:
         if mask_urls(word) != word or (equals and mask_value(re.split(r"[.=]", name)[-1], value) != value):
             return True
     return False
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, without the secrets of URLs, and cut where it is long."""
+    text = mask_urls(repr(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 4]}...{text[-1]}"
 
 
 def _mask_parameter(parameter: "re.Match[str]") -> str:

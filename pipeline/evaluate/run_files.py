@@ -1,8 +1,7 @@
 """Where a checkpoint's run lies, and what is in its folder."""
 
 from cluster import storage
-
-CONFIG = "config.yaml"
+from pipeline.train.run_settings import CONFIG
 
 
 def run_folder(checkpoint_url: str) -> str:

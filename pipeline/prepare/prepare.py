@@ -137,7 +137,7 @@ def prepare(
             on_progress(progress)
             _check_failures(out, progress, max_failure_rate)
         storage.remove_parts(out)
-        return finish_dataset(out, plan)
+        return finish_dataset(out, plan.shards, str(plan.settings["layout"]), plan.hash)
 
 
 def _make(out: str, steps: Iterable[Step[ShardTask, list[InputEntry]]], progress: Progress) -> Iterator[Progress]:

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 from cluster import storage
 from cluster.scratch import scratch_folder
 from pipeline.errors import ShardSetError
-from pipeline.prepare.plan import Plan
 from pipeline.shards import ledger
 from pipeline.shards.shard_files import read_indexes, shard_name
 
@@ -62,16 +61,16 @@ def read_dataset(out: str) -> Dataset:
         raise ShardSetError(f"{url}: expected the totals of a shard set, found something else ({problem})") from None
 
 
-def finish_dataset(out: str, plan: Plan) -> Dataset:
-    """Write `ledger.jsonl` and `dataset.json` from the JSON files of all shards of the plan."""
-    shards: list[ShardEntry] = []
+def finish_dataset(out: str, shards: int, layout: str, plan_hash: str) -> Dataset:
+    """Write `ledger.jsonl` and `dataset.json` from the JSON files of all `shards`, which are made after a plan."""
+    entries: list[ShardEntry] = []
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
     videos = failed = 0
     with scratch_folder("gavt-ledger-") as folder:
         path = folder / ledger.NAME
         with path.open("w", encoding="utf-8") as lines:
-            for number, index in enumerate(read_indexes(out, range(plan.shards))):
+            for number, index in enumerate(read_indexes(out, range(shards))):
                 for entry in index.inputs:
                     lines.write(f"{entry.model_dump_json()}\n")
                     if entry.reason:
@@ -79,7 +78,7 @@ def finish_dataset(out: str, plan: Plan) -> Dataset:
                         examples.setdefault(entry.reason, f"{entry.source}: {entry.message}")
                 videos += len(index.inputs)
                 failed += sum(entry.status == "failed" for entry in index.inputs)
-                shards.append(
+                entries.append(
                     ShardEntry(
                         name=f"{shard_name(number)}.tar",
                         samples=len(index.samples),
@@ -90,12 +89,12 @@ def finish_dataset(out: str, plan: Plan) -> Dataset:
                 )
         storage.upload(path, storage.join(out, ledger.NAME))
     dataset = Dataset(
-        samples=sum(shard.samples for shard in shards),
+        samples=sum(shard.samples for shard in entries),
         videos=videos,
         failed=failed,
-        layouts=[str(plan.settings["layout"])],
-        plan_hash=plan.hash,
-        shards=shards,
+        layouts=[layout],
+        plan_hash=plan_hash,
+        shards=entries,
         reasons=dict(sorted(reasons.items())),
         examples=dict(sorted(examples.items())),
     )

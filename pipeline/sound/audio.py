@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MediaError
-from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
 from pipeline.sound.sound_frames import FILTER_S, SoundFrames, as_int16, at_rate
 from pipeline.video.track_extent import packets_of, tick_of
@@ -20,6 +20,17 @@ _PREROLL_S = Fraction(1, 2)  # decoders need some audio before the first right s
 _GAP_S = Fraction(1, 10)  # a window may have a hole of this length in it
 _ROUNDING = 2  # samples by which a track may miss a whole window and still count as long enough
 _MOST_TOGETHER_S = 180
+
+
+class WindowFormat(Protocol):
+    """How a window of audio is stored: its rate in Hz, its length in samples, its channels."""
+
+    @property
+    def audio_rate_hz(self) -> int: ...
+    @property
+    def audio_samples(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,10 @@ class _Stretch:
 def read_windows(
     video: VideoFile,
     centres_s: Sequence[Fraction],
-    settings: PrepareSettings,
+    form: WindowFormat,
     asked_by: str = "prepare.audio_samples",
 ) -> list[Window | Reason]:
-    """A window of `settings.audio_samples` around each of `centres_s` (s from the video's zero, in order).
+    """A window of `form.audio_samples` around each of `centres_s` (s from the video's zero, in order).
 
     A window that would reach over an end of the audio track is shifted inside. Windows that overlap or lie close are
     decoded and resampled together, so each part of the track is decoded once. In a window's place stands `too_short`
@@ -84,20 +95,20 @@ def read_windows(
     Raises:
         MediaError: `too_short` where the track is shorter than a window, `unreadable` where nothing decodes its kind.
     """
-    length = Fraction(settings.audio_samples, settings.audio_rate_hz)
+    length = Fraction(form.audio_samples, form.audio_rate_hz)
     begin, end = _extent(video)
     windows: list[Window | Reason] = []
     for centres in _groups([centre + video.zero for centre in centres_s], length):
-        _check_length(end - begin, settings, asked_by)
+        _check_length(end - begin, form, asked_by)
         starts = [_inside(centre - length / 2, begin, end - length) for centre in centres]
-        stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, settings)
+        stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, form)
         if stretch.audio.size and stretch.end_s < starts[-1] + length - Fraction(1, stretch.rate_hz):
             # the track ends before its header says so: these windows move once more
             end = stretch.end_s
-            _check_length(end - begin, settings, asked_by)
+            _check_length(end - begin, form, asked_by)
             starts = [_inside(start, begin, end - length) for start in starts]
-            stretch = _decode(video, starts[0] - FILTER_S, end, settings)
-        windows += _cut(video, stretch, list(zip(centres, starts, strict=True)), settings)
+            stretch = _decode(video, starts[0] - FILTER_S, end, form)
+        windows += _cut(video, stretch, list(zip(centres, starts, strict=True)), form)
     return windows
 
 
@@ -105,7 +116,7 @@ def read_sections(
     video: VideoFile,
     starts_s: Sequence[Fraction],
     samples: int,
-    settings: PrepareSettings,
+    form: WindowFormat,
     most_missing_s: Fraction,
 ) -> list[Window | Reason]:
     """`samples` of audio from each of `starts_s` (s from the video's zero, in order), exactly there.
@@ -118,17 +129,17 @@ def read_sections(
         MediaError: `unreadable` where nothing decodes the kind of the track.
     """
     sections: list[Window | Reason] = []
-    length = Fraction(samples, settings.audio_rate_hz)
+    length = Fraction(samples, form.audio_rate_hz)
     for starts in _groups([start + video.zero for start in starts_s], length):
-        stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, settings)
+        stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, form)
         sections += [_section(video, stretch, start, samples, most_missing_s) for start in starts]
     return sections
 
 
-def _check_length(found_s: Fraction, settings: PrepareSettings, asked_by: str) -> None:
-    wanted = Fraction(settings.audio_samples - _ROUNDING, settings.audio_rate_hz)
+def _check_length(found_s: Fraction, form: WindowFormat, asked_by: str) -> None:
+    wanted = Fraction(form.audio_samples - _ROUNDING, form.audio_rate_hz)
     if found_s < wanted:
-        expected = f"expected {settings.window_s:.2f} s of audio or more, as {asked_by} asks"
+        expected = f"expected {form.audio_samples / form.audio_rate_hz:.2f} s of audio or more, as {asked_by} asks"
         raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(found_s):.2f} s")
 
 
@@ -161,10 +172,10 @@ def _groups(centres: Sequence[Fraction], length: Fraction) -> Iterator[list[Frac
 
 
 def _cut(
-    video: VideoFile, stretch: _Stretch, wanted: Sequence[tuple[Fraction, Fraction]], settings: PrepareSettings
+    video: VideoFile, stretch: _Stretch, wanted: Sequence[tuple[Fraction, Fraction]], form: WindowFormat
 ) -> Iterator[Window | Reason]:
     """The window of each (centre, start) out of the stretch that holds them all."""
-    rate, samples = settings.audio_rate_hz, settings.audio_samples
+    rate, samples = form.audio_rate_hz, form.audio_samples
     audio = stretch.audio
     if samples - _ROUNDING <= audio.shape[1] < samples:
         audio = np.pad(audio, ((0, 0), (0, samples - audio.shape[1])))
@@ -201,20 +212,20 @@ def _section(
     return Window(begin - video.zero, np.pad(found, ((0, 0), (before, after))))
 
 
-def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, settings: PrepareSettings) -> _Stretch:
+def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, form: WindowFormat) -> _Stretch:
     """The track from `first_s` to `last_s` on the container's clock, or as much of it as there is."""
     begin, _ = _extent(video)
     earliest, tick = begin - 1, tick_of(video.audio)
     # some demuxers land behind the wanted time: then again from farther back
     for back_s in (0, 2, 16, 128, None):
         start = earliest if back_s is None else max(earliest, first_s - _PREROLL_S - back_s)
-        frames, failed = _read_from(video, start, last_s, settings.channels)
+        frames, failed = _read_from(video, start, last_s, form.channels)
         if start == earliest or (frames.first_tick is not None and frames.first_tick * tick <= max(first_s, begin)):
             break
-    rate = settings.audio_rate_hz
+    rate = form.audio_rate_hz
     sound = at_rate(frames.parts(first_s, last_s), rate)
     if sound is None:
-        nothing = np.zeros((settings.channels, 0), np.int16)
+        nothing = np.zeros((form.channels, 0), np.int16)
         return _Stretch(first_s, rate, nothing, np.zeros(0, np.bool_), failed)
     return _Stretch(sound.start_s, rate, as_int16(sound.audio), sound.heard, failed)
 

@@ -15,6 +15,9 @@ from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.registry import TASKS
 from pipeline.train.settings import TrainSettings
 
+CONFIG = "config.yaml"
+"""The file in a run's folder, and beside exported weights, that has its settings."""
+
 
 class RunSettings(Settings):
     """What is trained, on what and how. An experiment has other sections too; training, planning and evaluation read

@@ -12,9 +12,8 @@ from av.container import InputContainer
 
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
+from cluster.storage.file_url import is_file_url, path_of_file_url
 from pipeline.errors import MediaError
-from pipeline.prepare.manifests.row_errors import WrongRow
-from pipeline.prepare.manifests.sources import is_file_url, path_of_file_url
 from pipeline.reasons import Reason
 from pipeline.video.joined_files import next_file_in
 from pipeline.video.one_clock import with_one_clock
@@ -150,7 +149,7 @@ def _refuse_joined(file: IO[bytes]) -> None:
 def _checked(source: str) -> str:
     try:
         path = os.path.abspath(path_of_file_url(source) if is_file_url(source) else source)
-    except WrongRow as error:
+    except ValueError as error:
         raise MediaError(Reason.UNREADABLE, str(error)) from None
     if not os.path.lexists(path):
         raise MediaError(Reason.MISSING, "no such file")

@@ -16,13 +16,13 @@ from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.result import EVALUATION
-from pipeline.evaluate.run_files import CONFIG, run_folder
+from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.sentences import how_judged
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.records.metrics_log import read_records
-from pipeline.train.run_settings import RunSettings
+from pipeline.train.run_settings import CONFIG, RunSettings
 
 REPORT = "report.html"
 

@@ -4,9 +4,10 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 
 def csv_rows(file: ListFile, *, skip_spaces: bool = False, many_lines: bool = False) -> Iterator[tuple[int, list[str]]]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster.json_text import MOST_TEXT, parse_json
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import ListFile
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 
 def entries(file: ListFile) -> Iterator[tuple[int, dict[str, Any]]]:

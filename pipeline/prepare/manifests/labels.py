@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from cluster.masking import shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 _MOST_KEPT = 100_000
 """Combinations that are remembered; lists with free text as labels have no end of them."""

@@ -7,11 +7,12 @@ from functools import cached_property
 from io import TextIOWrapper
 
 from cluster import storage
+from cluster.masking import shown
 from pipeline.prepare.manifests.head import read_head
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import absolute_source
 from pipeline.prepare.manifests.template import SourceTemplate
 from pipeline.prepare.manifests.text import open_text

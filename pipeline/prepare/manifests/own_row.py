@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.list_file import ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.values import check_range, finite_box, seconds
 from pipeline.samples.metadata import Box

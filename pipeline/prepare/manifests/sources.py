@@ -3,17 +3,16 @@
 import hashlib
 import os
 import re
-from urllib.parse import unquote
 
 from cluster import storage
 from cluster.masking import mask_url
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from cluster.storage.file_url import is_file_url, path_of_file_url
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 _YOUTUBE_URL = re.compile(
     r"https?://(?:(?:www\.|m\.|music\.)?youtube\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"
     r"([A-Za-z0-9_-]{11})(?![A-Za-z0-9_-])"
 )
-_FILE_URL = re.compile("file:/", re.IGNORECASE).match
 _ID = re.compile(r"(?:youtube|youtube8m):[A-Za-z0-9_-]+").fullmatch
 _PLAIN = re.compile(r"-*[A-Za-z0-9_][A-Za-z0-9_-]*").fullmatch
 
@@ -27,7 +26,10 @@ def absolute_source(text: str, file: str) -> str:
     if text[0] == "/":
         return text
     if is_file_url(text):
-        return path_of_file_url(text)
+        try:
+            return path_of_file_url(text)
+        except ValueError as error:
+            raise WrongRow(str(error)) from None
     if "://" in text:
         kind, rest = text.split("://", 1)
         url = f"{kind.lower()}://{rest}"
@@ -40,29 +42,6 @@ def absolute_source(text: str, file: str) -> str:
         kind, place = folder.split("://", 1)
         return f"{kind}://{os.path.normpath(f'{place}/{text}')}"
     return os.path.normpath(f"{folder}/{text}")
-
-
-def is_file_url(text: str) -> bool:
-    """Whether it is an address such as `file:///data/a%20b.mp4`."""
-    return _FILE_URL(text) is not None
-
-
-def path_of_file_url(url: str) -> str:
-    """The path of a `file:` address (RFC 8089), whose `%20` stands for a space.
-
-    Raises:
-        WrongRow: it is on another machine.
-    """
-    rest = url.split(":", 1)[1]
-    if not rest.startswith("//"):
-        return unquote(rest, errors="surrogateescape")
-    host, slash, path = rest[2:].partition("/")
-    if host.lower() not in ("", "localhost") or not slash:
-        raise WrongRow(
-            f"expected a file on this machine, file:///…, found host {shown(host)} in {shown(url)}; a path that is "
-            "relative to the list stands there without file://"
-        )
-    return unquote(f"/{path}", errors="surrogateescape")
 
 
 def is_downloaded(source: str) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import plain_split
 
 REST = "train"

@@ -5,8 +5,9 @@ import os
 import string
 
 from cluster import storage
+from cluster.masking import shown
 from pipeline.errors import ManifestError
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import absolute_source
 
 FIELDS = ("video", "youtube", "split", "label", "start", "end")

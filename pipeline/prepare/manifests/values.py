@@ -4,7 +4,8 @@ import math
 import re
 from typing import Any
 
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from cluster.masking import shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 _YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}").fullmatch
 _CUT = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})").fullmatch

@@ -3,9 +3,10 @@
 import csv
 
 from cluster import storage
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.list_file import ListFile
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.text import open_text
 
 NAME = "vocabulary.csv"

@@ -40,6 +40,7 @@ from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.weights_file import write_weights
 from pipeline.train.engine.fragments import EMA, MASTER, MOMENTS
+from pipeline.train.run_settings import CONFIG
 
 _FILES = {MASTER: WEIGHTS, EMA: AVERAGE} | {kind: f"{kind}.safetensors" for kind in MOMENTS}
 
@@ -86,7 +87,7 @@ def convert(url: str, out: str) -> Converted:
         )
         files = described(target)
         manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [asdict(file) for file in files]}
-        (run / "config.yaml").write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
+        (run / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         storage.write_text(target / MANIFEST, manifest_text(manifest))
         storage.write_text(target.parent / LATEST, target.name)
     return Converted(checkpoint.url, out, checkpoint.step, sum(file.bytes for file in files))

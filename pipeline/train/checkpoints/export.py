@@ -21,6 +21,7 @@ from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.run_settings import CONFIG
 
 _README = """# {name}, step {step}
 
@@ -77,7 +78,7 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
             shutil.copyfile(file, folder / WEIGHTS)
         if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
             raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
-        (folder / "config.yaml").write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
+        (folder / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
         words = {
             "name": settings.name,

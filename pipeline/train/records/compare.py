@@ -11,8 +11,7 @@ from cluster.json_text import parse_json
 from pipeline.errors import RunError
 from pipeline.settings.load import load_settings
 from pipeline.train.records.metrics_log import Record
-from pipeline.train.run.run_folder import CONFIG
-from pipeline.train.run_settings import RunSettings
+from pipeline.train.run_settings import CONFIG, RunSettings
 
 CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
 JUDGED = ("loss", "validation/loss")

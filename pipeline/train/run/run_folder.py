@@ -28,10 +28,9 @@ from pipeline.settings.load import dump_settings, load_settings
 from pipeline.train.checkpoints import read_manifest
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run.resume_changes import forbidden_changes
-from pipeline.train.run_settings import RunSettings
+from pipeline.train.run_settings import CONFIG, RunSettings
 from pipeline.train.schedule import learning_rate_at
 
-CONFIG = "config.yaml"
 LOCK = ".lock"
 _NO_RUN = {"manifest.json": "a checkpoint or an export", "latest": "checkpoints", "dataset.json": "a shard set"}
 """What lies in a folder that is no run's, and what that is."""

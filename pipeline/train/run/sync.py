@@ -13,8 +13,7 @@ from pipeline.settings.yaml_text import dump_yaml, parse_yaml
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.records.wandb_address import ADDRESS, RUN_ID
 from pipeline.train.records.wandb_sink import WandbSink
-from pipeline.train.run.run_folder import CONFIG
-from pipeline.train.run_settings import RunSettings
+from pipeline.train.run_settings import CONFIG, RunSettings
 
 _OF_WANDB = tuple(f"wandb/{name}" for name in (RUN_ID, ADDRESS))
 _NEEDED = (CONFIG, "metrics.jsonl", "events.jsonl", *_OF_WANDB)

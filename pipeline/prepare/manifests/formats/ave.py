@@ -14,11 +14,12 @@ import io
 from collections.abc import Iterator
 
 from cluster import storage
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.values import is_youtube_id, number, youtube_id
 
 SEGMENTS = 10

@@ -10,10 +10,11 @@ cut from YouTube videos in a way that the list does not say, so `--source` has t
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.json_list import entries, text_of
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import finite_box
 from pipeline.samples.metadata import Box

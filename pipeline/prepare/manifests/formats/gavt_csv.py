@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 from cluster.json_text import parse_json
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import COLUMNS, own_row
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.values import number
 
 _OTHER_NAMES = {

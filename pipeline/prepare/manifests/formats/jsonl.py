@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from pydantic_core import from_json
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import own_row
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 
 
 def looks_like(head: Head) -> bool:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster.json_text import MOST_TEXT, parse_json
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import youtube_id
 

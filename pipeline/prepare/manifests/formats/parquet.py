@@ -3,11 +3,12 @@ batch."""
 
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import KEYS, own_row
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.text import open_bytes
 
 _BATCH = 8192

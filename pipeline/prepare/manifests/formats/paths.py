@@ -7,12 +7,13 @@ of YouTube pages are understood.
 import re
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.formats.folder import VIDEO_SUFFIXES, is_video
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.labels import check_utf8
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import is_youtube_id

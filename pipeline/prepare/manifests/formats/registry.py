@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.formats import (
     audioset,
@@ -25,7 +26,6 @@ from pipeline.prepare.manifests.formats import (
 )
 from pipeline.prepare.manifests.head import Head, read_head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
-from pipeline.prepare.manifests.row_errors import shown
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ zpWuikVorYg_000032                        names alone, or with a label (VGG-SS, 
 import sys
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import check_range, cut_name, cut_video, is_youtube_id, number, youtube_id
 

@@ -8,11 +8,12 @@ cut to the image as the official evaluation does, and left out where no corner i
 
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.formats.vggsound import PART_S
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.json_list import entries, text_of
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.values import cut_video, finite_box
 from pipeline.samples.metadata import Box

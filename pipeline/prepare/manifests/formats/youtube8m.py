@@ -9,10 +9,11 @@ YouTube's ids behind them are looked up when the videos are downloaded (https://
 import re
 from collections.abc import Iterator
 
+from cluster.masking import shown
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
-from pipeline.prepare.manifests.row_errors import WrongRow, shown
+from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.split_name import split_of
 from pipeline.prepare.manifests.vocabulary import NAME, Vocabulary
 

@@ -1,0 +1,32 @@
+"""The house stays small and goes one way: sizes of files and functions, directions of imports."""
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+FILES = [file for package in ("jobs", "pipeline", "cluster") for file in (REPOSITORY / package).rglob("*.py")]
+LENGTHS = {str(file.relative_to(REPOSITORY)): file.read_text(encoding="utf-8").count("\n") for file in FILES}
+
+
+def test_no_file_is_longer_than_400_lines_and_half_of_them_have_at_most_100() -> None:
+    assert {name: length for name, length in LENGTHS.items() if length > 400} == {}
+    assert statistics.median(LENGTHS.values()) <= 100
+
+
+def test_no_function_is_longer_than_100_lines() -> None:
+    lengths = {
+        f"{file.relative_to(REPOSITORY)}::{node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > 100} == {}
+
+
+def test_packages_import_downwards_and_in_no_circle() -> None:
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
