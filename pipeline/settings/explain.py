@@ -16,6 +16,7 @@ _EXPECTED = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "dict_type": _MAPPING,
+    "is_instance_of": _MAPPING,
     "invalid_key": "text as a key",
     "bool_type": "true or false",
     "bool_parsing": "true or false",

@@ -6,15 +6,14 @@ a module that the environment variable GAVT_EXTENSIONS names (several with comma
 checkpoint can't, as code would run from it.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from pipeline.errors import SettingsError
 from pipeline.settings.base import Settings
@@ -81,11 +80,9 @@ class Registry(Generic[S]):
             _import_extensions()
         return self._kinds.get(name)
 
-    def unknown(self, name: object) -> str:
+    def expected(self) -> str:
         """What was expected in the place of a name that is no kind."""
-        near = difflib.get_close_matches(str(name), self.names(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"one of {', '.join(self.names())} as kind, found {name!r}{hint}"
+        return f"{', '.join(map(repr, self.names()))} or a kind that a module in {EXTENSIONS} adds"
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,9 @@ class KindOf:
             return value
         kind = self.settings_of(value)
         if kind is None:
-            raise PydanticCustomError("value_error", "{sentence}", {"sentence": self.registry.unknown(value["kind"])})
+            expected = PydanticCustomError("literal_error", "{expected}", {"expected": self.registry.expected()})
+            details = InitErrorDetails(type=expected, loc=("kind",), input=value["kind"])
+            raise ValidationError.from_exception_data(self.registry.what, [details])
         return kind.model_validate(dict(value))
 
 
