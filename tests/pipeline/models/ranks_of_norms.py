@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_gavt import EMBEDDERS, inputs, tiny
+from tiny_gavt import EMBEDDERS, inputs, some, tiny
 from torch import Tensor, nn
 
+from chosen_pairs import aligned, targets_of
 from pipeline.models.norms import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
-from pipeline.tasks.mma import Pairs, TaskModel
 from pipeline.train.engine.engine import keep_buffers, put_back_buffers
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -63,25 +63,25 @@ def two_steps(
     """Losses of plain descent with some of 8 samples (the mean of all processes), and the weights that come of it."""
     visual, audio = (EMBEDDERS[one] | {"norm": norm} for one in (kind, "convolution"))
     torch.manual_seed(0)  # of the head
-    task_model = TaskModel(tiny(visual_embedder=visual, audio_embedder=audio, dropout=0.0)).to(dtype).train()
-    set_checkpointing(task_model, mode)
-    frames, waveform = (one[share] for one in inputs(8))
-    first = torch.arange(len(frames))
-    matches = first % 4 < 2
-    pairs = Pairs(first, torch.where(matches, first, first ^ 1), matches.long(), torch.ones_like(matches))
+    system = aligned(tiny(visual_embedder=visual, audio_embedder=audio, dropout=0.0)).to(dtype).train()
+    set_checkpointing(system, mode)
+    given = some(inputs(8), share)
+    first = range(len(given["frames"]))
+    matches = [int(one % 4 < 2) for one in first]
+    targets = targets_of(first, [one if match else one ^ 1 for one, match in zip(first, matches, strict=True)], matches)
     losses = []
     for _ in range(2):
-        loss, _ = task_model(frames, waveform, pairs)
+        loss, _ = system(given, targets)
         loss.backward()
         mean = loss.detach().clone()
         _average(mean)
         losses.append(mean.item())
         with torch.no_grad():
-            for parameter in task_model.parameters():
+            for parameter in system.parameters():
                 _average(parameter.grad)
                 parameter -= 0.05 * parameter.grad
                 parameter.grad = None
-    return losses, task_model.state_dict()
+    return losses, system.state_dict()
 
 
 def a_bad_batch(spoiled: bool) -> tuple[Tensor, dict[str, Tensor]]:

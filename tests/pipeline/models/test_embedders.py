@@ -1,15 +1,15 @@
 import pytest
 import torch
-from tiny_gavt import EMBEDDERS, inputs, tiny
+from tiny_gavt import EMBEDDERS, encode, inputs, sequence, some, tiny
 
+from chosen_pairs import aligned, targets_of
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.norms import FrozenBatchNorm2d
 from pipeline.models.settings import ConvNextEmbedderSettings, ResNetEmbedderSettings, VitEmbedderSettings
-from pipeline.tasks.mma import Pairs, TaskModel
 
-PAIRS = Pairs(*map(torch.tensor, ([0, 1, 0], [0, 1, 1], [1, 1, 0], [True] * 3)))
+TARGETS = targets_of([0, 1, 0], [0, 1, 1], [1, 1, 0])
 
 
 @pytest.mark.parametrize("kind", EMBEDDERS)
@@ -25,10 +25,10 @@ def test_every_parameter_of_every_embedder_gets_a_gradient(kind):
         query_key_norm=True,
         dropout=0.0,
     )
-    task_model = TaskModel(model)
-    loss, _ = task_model(*inputs(2, frames=2), PAIRS)
+    system = aligned(model)
+    loss, _ = system(inputs(2, frames=2), TARGETS)
     loss.backward()
-    without = [name for name, p in task_model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    without = [name for name, p in system.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
 
@@ -79,10 +79,10 @@ def test_blocks_are_the_stages_of_embedders_and_the_layers_of_the_encoder():
 @pytest.mark.parametrize("kind", ["convnext", "resnet50", "vit"])
 def test_tokens_do_not_depend_on_the_others_of_the_batch(kind):
     model = tiny(visual_embedder=EMBEDDERS[kind], audio_embedder=EMBEDDERS[kind], dropout=0.0).train()
-    frames, waveform = inputs(3)
     with torch.no_grad():
-        together = model(frames, waveform)
-        assert torch.allclose(together[:2], model(frames[:2], waveform[:2]), atol=1e-4)
+        together = sequence(model, encode(model, inputs(3)).tokens)
+        two = sequence(model, encode(model, some(inputs(3), slice(2))).tokens)
+        assert torch.allclose(together[:2], two, atol=1e-4)
 
 
 def test_frozen_norm_applies_its_statistics_and_never_changes():

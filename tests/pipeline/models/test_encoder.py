@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny_gavt import inputs, tiny
+from tiny_gavt import encode, inputs, sequence, tiny
 
 from pipeline.models.build import build_on
 from pipeline.models.encoder import Encoder, EncoderLayer
@@ -69,13 +69,14 @@ def test_query_key_norm_keeps_attention_from_saturating():
 
 def test_registers_stand_behind_all_others_and_are_attended_to():
     plain, model = tiny(dropout=0.0).eval(), tiny(dropout=0.0, registers=3).eval()
-    layout = model.tokens
-    assert layout.count == plain.tokens.count + 3
-    assert (layout.visual, layout.audio) == (plain.tokens.visual, plain.tokens.audio)
-    assert layout.register == slice(plain.tokens.count, plain.tokens.count + 3)
+    layout = model.layout
+    assert layout.count == plain.layout.count + 3
+    assert (layout.visual, layout.audio) == (plain.layout.visual, plain.layout.audio)
+    assert layout.register == slice(plain.layout.count, plain.layout.count + 3)
     with torch.no_grad():
-        before = model.encode(*inputs(), return_attention=True)
-        assert before.tokens.shape[1] == layout.count
-        assert before.attention[0][..., layout.register].sum() > 0
+        before = encode(model, inputs(), attention=True)
+        assert before.tokens["registers"].shape == (2, 3, 16)
+        assert sequence(model, before.tokens).shape[1] == layout.count
+        assert before.attention.joint[0][..., layout.register].sum() > 0
         model.registers.add_(torch.randn_like(model.registers))
-        assert not torch.allclose(model(*inputs())[:, 0], before.tokens[:, 0])
+        assert not torch.allclose(encode(model, inputs()).tokens["class"], before.tokens["class"])

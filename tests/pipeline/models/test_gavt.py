@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_gavt import inputs, tiny
+from tiny_gavt import encode, inputs, sequence, some, tiny
 
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
@@ -24,9 +24,9 @@ def test_table_2s_versions_have_321_tokens_and_their_width(version, width, layer
     settings = load_settings(EXPERIMENTS / f"gavt_{version}.yaml", ExperimentSettings).settings
     with torch.device("meta"):
         model = Gavt(settings.model, settings.features)
-    assert model.tokens.visual_grid == (8, 8)
-    assert model.tokens.audio_grid == (16, 16)
-    assert model.tokens.count == 321
+    assert model.layout.visual_grid == (8, 8)
+    assert model.layout.audio_grid == (16, 16)
+    assert model.layout.count == 321
     assert (settings.model.width, settings.model.layers, settings.model.heads) == (width, layers, heads)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
@@ -35,9 +35,11 @@ def test_table_2s_versions_have_321_tokens_and_their_width(version, width, layer
 def test_the_embedders_give_as_many_tokens_as_the_layout_says(version):
     settings = load_settings(EXPERIMENTS / f"gavt_{version}.yaml", ExperimentSettings).settings
     model = build_on("cpu", 0, lambda: Gavt(settings.model, settings.features)).eval()
-    encoded = model.encode(torch.rand(1, 1, 3, 128, 128), torch.rand(1, 1, 65535), return_attention=True)
-    assert encoded.tokens.shape == (1, 321, settings.model.width)
-    assert [tuple(a.shape) for a in encoded.attention] == [(1, settings.model.heads, 321, 321)] * settings.model.layers
+    given = {"frames": torch.rand(1, 1, 3, 128, 128), "sound": torch.rand(1, 1, 65535)}
+    encoded = encode(model, given, attention=True)
+    assert sequence(model, encoded.tokens).shape == (1, 321, settings.model.width)
+    shapes = [tuple(layer.shape) for layer in encoded.attention.joint]
+    assert shapes == [(1, settings.model.heads, 321, 321)] * settings.model.layers
 
 
 @pytest.mark.parametrize(
@@ -51,9 +53,10 @@ def test_the_embedders_give_as_many_tokens_as_the_layout_says(version):
 def test_asking_for_attention_changes_nothing(changes):
     model = tiny(**changes).eval()
     with torch.no_grad():
-        fused, mapped = model.encode(*inputs()), model.encode(*inputs(), return_attention=True)
-    assert torch.allclose(fused.tokens, mapped.tokens, atol=1e-5)
-    assert all(torch.allclose(layer.sum(-1), torch.ones_like(layer.sum(-1))) for layer in mapped.attention)
+        fused, mapped = encode(model, inputs()), encode(model, inputs(), attention=True)
+    assert fused.attention is None
+    assert torch.allclose(sequence(model, fused.tokens), sequence(model, mapped.tokens), atol=1e-5)
+    assert all(torch.allclose(layer.sum(-1), torch.ones_like(layer.sum(-1))) for layer in mapped.attention.joint)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -76,17 +79,17 @@ def test_running_averages_stay_in_float32_and_move_in_bf16():
     assert norm.running_mean.dtype == torch.float32
     assert norm.weight.dtype == torch.bfloat16
     before = norm.running_mean.clone()
-    tokens = model(*inputs(8))
-    assert tokens.dtype == torch.bfloat16
+    tokens = encode(model, inputs(8)).tokens
+    assert {stream.dtype for stream in tokens.values()} == {torch.bfloat16}
     assert not torch.equal(norm.running_mean, before)
 
 
 def test_group_norm_gives_the_same_tokens_for_any_batch():
     embedder = {"kind": "convolution", "widths": [8, 16, 16], "norm": "group"}
     model = tiny(visual_embedder=embedder, audio_embedder=embedder, dropout=0.0).train()
-    frames, waveform = inputs(4)
-    together = model(frames, waveform)
-    assert torch.allclose(together[:2], model(frames[:2], waveform[:2]), atol=1e-5)
+    together = sequence(model, encode(model, inputs(4)).tokens)
+    half = sequence(model, encode(model, some(inputs(4), slice(2))).tokens)
+    assert torch.allclose(together[:2], half, atol=1e-5)
 
 
 def test_an_input_that_does_not_divide_is_refused():

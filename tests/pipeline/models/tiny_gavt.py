@@ -4,6 +4,7 @@ import torch
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
+from pipeline.models.contract import Encoded, Inputs, Tokens
 from pipeline.models.gavt import Gavt
 from pipeline.models.settings import GavtSettings
 from tiny_shards import FEATURES, MODEL
@@ -27,8 +28,23 @@ def tiny(seed: int = 0, frames: int = 1, **changes: object) -> Gavt:
     return model
 
 
-def inputs(count: int = 2, frames: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames [B, T, 3, 32, 32] and waveform [B, 1, S]."""
+def inputs(count: int = 2, frames: int = 1) -> Inputs:
+    """Frames [B, T, 3, 32, 32] and sound [B, 1, S]."""
     generator = torch.Generator().manual_seed(0)
     shown = torch.rand(count, frames, 3, 32, 32, generator=generator)
-    return shown, torch.rand(count, 1, 4095, generator=generator) - 0.5
+    return {"frames": shown, "sound": torch.rand(count, 1, 4095, generator=generator) - 0.5}
+
+
+def some(given: Inputs, samples: slice) -> Inputs:
+    """The same of some samples."""
+    return {name: values[samples] for name, values in given.items()}
+
+
+def encode(model: Gavt, given: Inputs, attention: bool = False) -> Encoded:
+    """All streams once they have seen each other."""
+    return model.fuse(model.embed(given), attention)
+
+
+def sequence(model: Gavt, tokens: Tokens) -> torch.Tensor:
+    """Tokens of all streams [B, N, D], as they lie in the model's sequence."""
+    return torch.cat([tokens[name] for name in model.layout.slices], dim=1)
