@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real S3 server, and the corpus of real videos."""
+"""Fixtures for all tests: a real S3 server, the corpus of real videos, and what trains."""
 
 import os
 import random
@@ -9,11 +9,16 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from jobs.local import s3
+
+if TYPE_CHECKING:
+    from cluster.process_group import ProcessGroup
+    from tiny_training import Command
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,3 +93,29 @@ def corpus() -> Path:
     if not Path(place).is_dir():
         pytest.fail(f"GAVT_CORPUS={place}: no such folder")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def group() -> "Iterator[ProcessGroup]":
+    """This process alone; one group for all tests, as DeepSpeed's ZeRO-3 keeps the first that it sees.
+
+    It computes with one thread, as the processes that tests start do, so that their numbers are the same to the bit.
+    """
+    import torch
+
+    from cluster.process_group import join_process_group
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    group = join_process_group()
+    yield group
+    group.leave()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> "Command":
+    """`gavt train` on tiny shards."""
+    from tiny_training import Command
+
+    return Command(tmp_path_factory.mktemp("training"))

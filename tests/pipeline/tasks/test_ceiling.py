@@ -3,7 +3,7 @@
 from dataclasses import astuple
 
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.ceiling import CeilingCounts, Pair, counted_pairs
+from pipeline.tasks.ceiling import CeilingCounts, Pair
 from pipeline.tasks.mma import draw_pairs
 from pipeline.tasks.mma_settings import MmaSettings
 
@@ -67,9 +67,18 @@ def test_counts_of_parts_add_up_to_those_of_all():
 
 def test_pairs_that_are_left_out_of_the_loss_are_left_out_here_too():
     samples = [sample(["violin"], ["violin"]) for _ in range(8)]  # all of one video
-    pairs = draw_pairs(MmaSettings(pairs="both"), 0, range(8), samples)
-    assert counted_pairs(pairs, samples) == []
+    assert counts_of(samples) == CeilingCounts()
     others = [one.model_copy(update={"video": f"v{number}", "source": ""}) for number, one in enumerate(samples)]
-    found = counted_pairs(draw_pairs(MmaSettings(pairs="both"), 0, range(8), others), others)
-    assert [pair.match for pair in found] == [True] * 8 + [False] * 8
-    assert all((pair.frame is pair.sound) == pair.match for pair in found)
+    assert counts_of(others) == CeilingCounts(shown_match=8, shown_mismatch=8)
+
+
+def counts_of(samples):
+    """Of the pairs that validation would show of samples in one group."""
+    drawn = draw_pairs(MmaSettings(pairs="both"), 0, range(len(samples)), samples, "validation")
+    return CeilingCounts(*drawn["known"][1:].tolist())
+
+
+def test_training_looks_at_no_label_to_count_what_an_observer_sees():
+    samples = [sample(["violin"], ["violin"]).model_copy(update={"video": f"v{number}"}) for number in range(8)]
+    drawn = draw_pairs(MmaSettings(), 0, range(8), samples, "train")
+    assert not drawn["known"][1:].any()

@@ -1,10 +1,17 @@
+from collections.abc import Sequence
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from chosen_pairs import targets_of
+from pipeline.models.contract import AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.mma import Pairs, TaskModel, balanced_accuracy, draw_pairs, shows_all
-from pipeline.tasks.mma_settings import MmaSettings
+from pipeline.tasks.ceiling import shows_all
+from pipeline.tasks.mma import MultiModalAlignment, draw_pairs
+from pipeline.tasks.mma_settings import MmaSettings, balanced_accuracy
+from pipeline.tasks.task import System, Targets
 
 
 def sample(
@@ -19,35 +26,47 @@ def sample(
 SAMPLES = [sample([chr(97 + i % 4)], video=f"v{i}") for i in range(64)]
 
 
+def pairs_of(
+    settings: MmaSettings, seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata] = SAMPLES
+) -> Targets:
+    return draw_pairs(settings, seed, positions, samples, "train")
+
+
+def numbers(drawn: Targets) -> tuple[int, int, int]:
+    """Pairs that count, mismatches among them, and samples that are left out."""
+    counted = drawn["counted"]
+    return int(counted.sum()), int((counted & (drawn["match"] == 0)).sum()), int(drawn["known"][0])
+
+
 def test_partners_come_from_the_samples_own_group():
-    pairs = draw_pairs(MmaSettings(), 0, range(64), SAMPLES)
+    pairs = pairs_of(MmaSettings(), 0, range(64), SAMPLES)
     own = torch.arange(64)
-    assert torch.equal(pairs.frame // 8, own // 8)
-    assert torch.equal(pairs.match == 1, pairs.frame == own)
-    assert 20 <= int(pairs.match.sum()) <= 44
+    assert torch.equal(pairs["frame"] // 8, own // 8)
+    assert torch.equal(pairs["match"] == 1, pairs["frame"] == own)
+    assert 20 <= int(pairs["match"].sum()) <= 44
 
 
 def test_pairs_do_not_depend_on_how_positions_are_cut_into_batches():
-    whole = draw_pairs(MmaSettings(), 5, range(128, 192), SAMPLES)
+    whole = pairs_of(MmaSettings(), 5, range(128, 192), SAMPLES)
     for size in (8, 16, 32):
         for start in range(0, 64, size):
-            piece = draw_pairs(MmaSettings(), 5, range(128 + start, 128 + start + size), SAMPLES[start : start + size])
-            assert torch.equal(piece.frame + start, whole.frame[start : start + size])
-            assert torch.equal(piece.match, whole.match[start : start + size])
+            piece = pairs_of(MmaSettings(), 5, range(128 + start, 128 + start + size), SAMPLES[start : start + size])
+            assert torch.equal(piece["frame"] + start, whole["frame"][start : start + size])
+            assert torch.equal(piece["match"], whole["match"][start : start + size])
 
 
 def test_both_shows_each_sound_with_its_own_frame_and_with_anothers():
-    pairs = draw_pairs(MmaSettings(pairs="both"), 0, range(64), SAMPLES)
+    pairs = pairs_of(MmaSettings(pairs="both"), 0, range(64), SAMPLES)
     own = torch.arange(64)
-    assert torch.equal(pairs.sound, torch.cat([own, own]))
-    assert torch.equal(pairs.frame[:64], own)
-    assert torch.equal(pairs.match, torch.cat([torch.ones(64), torch.zeros(64)]).long())
-    assert not torch.any(pairs.frame[64:] == own)
+    assert torch.equal(pairs["sound"], torch.cat([own, own]))
+    assert torch.equal(pairs["frame"][:64], own)
+    assert torch.equal(pairs["match"], torch.cat([torch.ones(64), torch.zeros(64)]).long())
+    assert not torch.any(pairs["frame"][64:] == own)
 
 
 def test_positions_and_seeds_draw_differently():
     drawn = [
-        draw_pairs(MmaSettings(), seed, range(first, first + 64), SAMPLES).match.tolist()
+        pairs_of(MmaSettings(), seed, range(first, first + 64), SAMPLES)["match"].tolist()
         for seed in (0, 1)
         for first in (0, 64)
     ]
@@ -55,8 +74,8 @@ def test_positions_and_seeds_draw_differently():
 
 
 def test_unlike_never_pairs_a_sound_with_a_frame_that_shows_it():
-    pairs = draw_pairs(MmaSettings(negatives="unlike"), 0, range(64), SAMPLES)
-    for sound, frame in enumerate(pairs.frame.tolist()):
+    pairs = pairs_of(MmaSettings(negatives="unlike"), 0, range(64), SAMPLES)
+    for sound, frame in enumerate(pairs["frame"].tolist()):
         assert frame == sound or SAMPLES[frame].labels != SAMPLES[sound].labels
 
 
@@ -67,9 +86,9 @@ def test_a_frame_shows_a_sound_only_if_it_shows_all_of_it():
 
 
 def test_pairs_do_not_depend_on_the_order_of_the_groups_in_a_batch():
-    whole = draw_pairs(MmaSettings(), 5, range(64), SAMPLES)
-    turned = draw_pairs(MmaSettings(), 5, [*range(32, 64), *range(32)], SAMPLES[32:] + SAMPLES[:32])
-    assert torch.equal((turned.frame + 32) % 64, torch.cat([whole.frame[32:], whole.frame[:32]]))
+    whole = pairs_of(MmaSettings(), 5, range(64), SAMPLES)
+    turned = pairs_of(MmaSettings(), 5, [*range(32, 64), *range(32)], SAMPLES[32:] + SAMPLES[:32])
+    assert torch.equal((turned["frame"] + 32) % 64, torch.cat([whole["frame"][32:], whole["frame"][:32]]))
 
 
 @pytest.mark.parametrize("pairs", ["one", "both"])
@@ -77,23 +96,25 @@ def test_pairs_do_not_depend_on_the_order_of_the_groups_in_a_batch():
 def test_no_sample_is_its_own_negative_nor_is_another_of_its_video(videos, pairs):
     """Small sets and the borders of epochs have one sample several times in a group, or several of one video."""
     samples = [sample(["x"], video=f"v{i % videos}") for i in range(256)]
-    drawn = draw_pairs(MmaSettings(pairs=pairs), 0, range(256), samples)
-    for frame, sound, match in zip(drawn.frame.tolist(), drawn.sound.tolist(), drawn.match.tolist(), strict=True):
+    drawn = pairs_of(MmaSettings(pairs=pairs), 0, range(256), samples)
+    for frame, sound, match in zip(
+        drawn["frame"].tolist(), drawn["sound"].tolist(), drawn["match"].tolist(), strict=True
+    ):
         assert match == (frame == sound)
         assert match or samples[frame].video != samples[sound].video
-    numbers = drawn.numbers()
+    counted, mismatches, left_out = numbers(drawn)
     if videos == 1:
-        assert numbers == (0, 0, 256)
+        assert (counted, mismatches, left_out) == (0, 0, 256)
     else:
-        assert numbers.left_out == 0
-        assert 0.4 < numbers.mismatches / numbers.pairs < 0.6
+        assert left_out == 0
+        assert 0.4 < mismatches / counted < 0.6
 
 
 @pytest.mark.parametrize("alike", [{"source": "a.mp4"}, {"group": "g"}])
 def test_parts_of_one_file_and_sounds_of_one_image_are_no_negatives_of_each_other(alike):
     samples = [sample(["x"], video=f"v{i}", **(alike if i % 8 < 6 else {})) for i in range(64)]
-    drawn = draw_pairs(MmaSettings(pairs="both"), 0, range(64), samples)
-    pairs = zip(drawn.frame.tolist(), drawn.sound.tolist(), strict=True)
+    drawn = pairs_of(MmaSettings(pairs="both"), 0, range(64), samples)
+    pairs = zip(drawn["frame"].tolist(), drawn["sound"].tolist(), strict=True)
     others = [(frame, sound) for frame, sound in pairs if frame != sound]
     assert len(others) == 64
     assert not any(frame % 8 < 6 and sound % 8 < 6 for frame, sound in others)
@@ -101,43 +122,49 @@ def test_parts_of_one_file_and_sounds_of_one_image_are_no_negatives_of_each_othe
 
 def test_addresses_whose_secrets_were_taken_out_may_be_of_several_videos():
     samples = [sample(["x"], video=f"v{i}", source="https://host/get?token=***") for i in range(64)]
-    assert draw_pairs(MmaSettings(), 0, range(64), samples).numbers().left_out == 0
+    assert numbers(pairs_of(MmaSettings(), 0, range(64), samples))[2] == 0
 
 
 def test_a_sample_without_a_partner_is_left_out_as_a_match_too():
     alone = [sample(["x"], video="v", group=None) for _ in range(8)]
-    drawn = draw_pairs(MmaSettings(), 1, range(16), [*SAMPLES[:8], *alone])
-    assert drawn.counted.tolist() == [True] * 8 + [False] * 8
-    assert drawn.numbers().left_out == 8
-    drawn = draw_pairs(MmaSettings(pairs="both"), 1, range(16), [*SAMPLES[:8], *alone])
-    assert drawn.numbers() == (16, 8, 8)
+    drawn = pairs_of(MmaSettings(), 1, range(16), [*SAMPLES[:8], *alone])
+    assert drawn["counted"].tolist() == [True] * 8 + [False] * 8
+    assert numbers(drawn)[2] == 8
+    drawn = pairs_of(MmaSettings(pairs="both"), 1, range(16), [*SAMPLES[:8], *alone])
+    assert numbers(drawn) == (16, 8, 8)
 
 
 def test_one_label_leaves_no_pair_where_negatives_must_be_unlike():
     samples = [sample(["low"], video=f"v{i}") for i in range(64)]
-    assert draw_pairs(MmaSettings(negatives="unlike"), 0, range(64), samples).numbers() == (0, 0, 64)
+    assert numbers(pairs_of(MmaSettings(negatives="unlike"), 0, range(64), samples)) == (0, 0, 64)
 
 
-class Answers(TaskModel):
-    """A task model whose logits are given."""
+class GivenAnswers(AudioVisualModel):
+    """A model whose class token is the alignment head's answer; its inputs are the places of the answers."""
+
+    widths: ClassVar[dict[str, int]] = {"class": 2}
+    grids: ClassVar[dict[str, TokenGrid]] = {}
 
     def __init__(self, logits: Tensor) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.given = nn.Parameter(logits)
-        self.model = self
-        self.encoder = lambda pairs: (pairs, None)
 
-    def embed_frames(self, frames: Tensor) -> Tensor:
-        return frames
+    def embed(self, inputs: Inputs) -> Tokens:
+        return {"visual": inputs["frames"], "audio": inputs["sound"]}
 
-    def embed_sound(self, waveform: Tensor) -> Tensor:
-        return waveform
+    def place(self, embedded: Tokens) -> Tokens:
+        return embedded | {"class": self.given[embedded["visual"]][:, None]}
 
-    def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
-        return visual
+    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+        return Encoded(placed, None)
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        return self.given[tokens]
+
+def answering(logits: Tensor) -> System:
+    """Multi-modal alignment whose answer for each frame is given."""
+    model = GivenAnswers(logits)
+    task = MultiModalAlignment(MmaSettings(), model)
+    task.head = nn.Identity()
+    return System(model, task)
 
 
 def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_over_micro_batches():
@@ -145,15 +172,15 @@ def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_ove
     samples = [sample(["x"], video=f"v{i if i < 20 else 20}") for i in range(64)]
     gradients, losses = [], []
     for size in (64, 16, 8):
-        answers = Answers(torch.randn(64, 2, generator=torch.Generator().manual_seed(1)))
+        answers = answering(torch.randn(64, 2, generator=torch.Generator().manual_seed(1)))
         total = torch.zeros(())
         for start in range(0, 64, size):
             places = torch.arange(start, start + size)
-            pairs = draw_pairs(MmaSettings(), 3, places.tolist(), samples[start : start + size])
-            loss, _ = answers(places, places, pairs)
+            pairs = pairs_of(MmaSettings(), 3, places.tolist(), samples[start : start + size])
+            loss, _ = answers({"frames": places, "sound": places}, pairs)
             (loss * size / 64).backward()
             total += loss.detach() * size / 64
-        gradients.append(answers.given.grad)
+        gradients.append(answers.model.given.grad)
         losses.append(total)
     assert gradients[0][:24].any()
     assert not gradients[0][24:].any()
@@ -165,11 +192,15 @@ def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_ove
 def test_pairs_that_are_left_out_count_in_neither_loss_nor_accuracy():
     logits = torch.tensor([[0.0, 4.0], [0.0, 4.0], [4.0, 0.0], [4.0, 0.0]])
     each = torch.arange(4)
-    match, counted = torch.tensor([1, 0, 0, 0]), torch.tensor([True, True, True, False])
-    loss, right = Answers(logits)(each, each, Pairs(each, each, match, counted))
+    match = torch.tensor([1, 0, 0, 0])
+    targets = targets_of(range(4), range(4), match.tolist(), counted=[True, True, True, False])
+    loss, sums = answering(logits)({"frames": each, "sound": each}, targets)
     expected = torch.nn.functional.cross_entropy(logits[:3], match[:3], reduction="sum") / 4
     torch.testing.assert_close(loss, expected)
-    assert right.tolist() == [2, 1]
+    totals = dict(zip(MmaSettings().sums, sums.tolist(), strict=True))
+    assert totals["loss"] == pytest.approx(4 * expected.item())
+    counts = [totals[name] for name in ("pairs", "right", "right_mismatches", "mismatches")]
+    assert counts == [3, 2, 1, 2]
 
 
 def test_balanced_accuracy_says_a_half_of_whoever_always_says_match():

@@ -4,15 +4,14 @@ import io
 import json
 
 import pytest
-from pipeline.train.health.mismatches import Mismatches
 from rich.console import Console
 
 from jobs.train_line import TrainLine
 from pipeline.errors import RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.mma_data import MismatchWatch
 from pipeline.tasks.mma_settings import MmaSettings
-from pipeline.train.health.step_flags import StepSums
 from pipeline.train.loop import train
 from tiny_shards import write_shard_set
 
@@ -55,19 +54,20 @@ def test_data_without_any_mismatch_is_no_success_but_refused(command, group, set
         run_here(command, group, tmp_path / "short", *words, "train.steps=1")
 
 
-def step_sums(pairs: float, mismatches: float, left_out: float) -> StepSums:
-    return StepSums(0.7 * pairs, 0, 0, pairs, mismatches, left_out, 0, True, 0, False, True, (1.0,))
+def step_of(pairs: float, mismatches: float, left_out: float) -> dict[str, float]:
+    found = {"loss": 0.7 * pairs, "pairs": pairs, "mismatches": mismatches, "left_out": left_out}
+    return dict.fromkeys(MmaSettings().sums, 0.0) | found
 
 
 def test_a_few_samples_whose_coins_all_say_match_are_no_reason_to_refuse():
-    assert Mismatches(MmaSettings()).add(step_sums(4, 0, 0), 4, whole=True) is None
-    assert Mismatches(MmaSettings()).add(step_sums(0, 0, 4), 4, whole=False) is None  # the last steps of a longer run
+    assert MismatchWatch(MmaSettings()).add(step_of(4, 0, 0), 4, whole=True) is None
+    assert MismatchWatch(MmaSettings()).add(step_of(0, 0, 4), 4, whole=False) is None  # the last steps of a longer run
     with pytest.raises(RunError, match="none among the first 4 samples"):
-        Mismatches(MmaSettings()).add(step_sums(0, 0, 4), 4, whole=True)
-    seen = Mismatches(MmaSettings())
-    seen.add(step_sums(250, 0, 5), 255, whole=False)
+        MismatchWatch(MmaSettings()).add(step_of(0, 0, 4), 4, whole=True)
+    seen = MismatchWatch(MmaSettings())
+    seen.add(step_of(250, 0, 5), 255, whole=False)
     with pytest.raises(RunError, match="none among the first 256 samples"):
-        seen.add(step_sums(1, 0, 0), 1, whole=False)
+        seen.add(step_of(1, 0, 0), 1, whole=False)
 
 
 @pytest.mark.parametrize("name", ["one video", "one label", "one sample"])
