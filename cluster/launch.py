@@ -75,7 +75,7 @@ def launch_local(
     Returns:
         The exit code: 0, or that of the first process that failed.
     """
-    job = _Job(command, processes)
+    job = _Processes(command, processes)
     with job.passing_signals_on():
         left, reached = restarts, progress() if restarts else None
         while True:
@@ -95,7 +95,7 @@ def launch_local(
             left -= 1
 
 
-class _Job:
+class _Processes:
     """The processes of a job, again and again.
 
     Attributes:

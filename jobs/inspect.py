@@ -15,7 +15,7 @@ from cluster.cores import usable_cores
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.inspect.summary import Summary
+    from pipeline.inspect.summary import ShardSetSummary
     from pipeline.inspect.verify import Checked, Verified
 
 _MOST_PROBLEMS_SHOWN = 20
@@ -64,7 +64,7 @@ def inspect(
         print_json({**asdict(summary), "html": target})
 
 
-def _show(screen: Console, summary: "Summary") -> None:
+def _show(screen: Console, summary: "ShardSetSummary") -> None:
     from pipeline.inspect.figures import figures_of, spread
 
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -20,7 +20,7 @@ from jobs.output import JsonFlag, console, print_json
 if TYPE_CHECKING:
     from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.manifests.row import VideoRow
-    from pipeline.prepare.manifests.summary import Summary
+    from pipeline.prepare.manifests.summary import ListSummary
 
 app = typer.Typer(help="Look at lists of videos, convert them, check them.", no_args_is_help=True)
 
@@ -141,7 +141,7 @@ def check(
         raise ManifestError(f"{', '.join(sources)}: --files expects local or s3:// files, found none in {rows} rows")
 
 
-def _table(videos: "VideoList", summary: "Summary") -> Table:
+def _table(videos: "VideoList", summary: "ListSummary") -> Table:
     table = Table("", "", "", box=None, pad_edge=False, show_header=False)
     for place, name in videos.formats:
         table.add_row("list", place, name)
@@ -168,7 +168,7 @@ def _table(videos: "VideoList", summary: "Summary") -> Table:
     return table
 
 
-def _figures(videos: "VideoList", summary: "Summary") -> dict[str, Any]:
+def _figures(videos: "VideoList", summary: "ListSummary") -> dict[str, Any]:
     return {
         "lists": [{"source": place, "format": name} for place, name in videos.formats],
         "rows": summary.rows,

@@ -10,7 +10,7 @@ from jobs.number_options import finite
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.plan.plan import Plan, Way
+    from pipeline.plan.plan import TrainingPlan, Way
 
 _GIB = 2**30
 
@@ -65,7 +65,7 @@ def plan(
         print_json(_as_json(found, advice))
 
 
-def _facts(found: "Plan") -> Table:
+def _facts(found: "TrainingPlan") -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     where, flops, data = found.machines, found.flops, found.data
     parts = ", ".join(f"{name} {_count(count)}" for name, count in found.parameters.items())
@@ -102,7 +102,7 @@ def _facts(found: "Plan") -> Table:
     return table
 
 
-def _ways(found: "Plan") -> Table:
+def _ways(found: "TrainingPlan") -> Table:
     columns = ("ZeRO", "offload", "checkpointing", "parameters", "gradients", "optimizer", "buckets", "activations")
     table = Table(*columns, "GiB", "", "a sample more", "most samples", "host", box=None, pad_edge=False)
     for way in found.ways:
@@ -138,7 +138,7 @@ def _count(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _as_json(found: "Plan", advice: str) -> dict[str, Any]:
+def _as_json(found: "TrainingPlan", advice: str) -> dict[str, Any]:
     plain = asdict(found)
     for way, result in zip([*found.ways, found.chosen], [*plain["ways"], plain["chosen"]], strict=True):
         result["memory"]["total"] = way.memory.total

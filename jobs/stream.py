@@ -11,7 +11,7 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
     from pipeline.stream.bench import BenchReport
-    from pipeline.stream.simulate.simulation import Forecast, Job
+    from pipeline.stream.simulate.simulation import Forecast, PlannedJob
 
 app = typer.Typer(help="Measure and plan how shards are read.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def simulate(
     from pipeline.settings.load import load_settings
     from pipeline.stream.simulate.advice import advise
     from pipeline.stream.simulate.shard_sizes import ShardSizes
-    from pipeline.stream.simulate.simulation import Job
+    from pipeline.stream.simulate.simulation import PlannedJob
     from pipeline.stream.simulate.simulation import simulate as go_through
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
@@ -71,7 +71,7 @@ def simulate(
         shown = videos_per_shard if by_video else None
         sizes = ShardSizes.imagined(shards, samples_per_shard, max(1, round(sample_kb * 1000)), shown)
     size = settings.train.batch_size if batch_size is None else batch_size
-    job = Job(nodes, ranks, size, settings.data, epochs, settings.seed, samples_per_s)
+    job = PlannedJob(nodes, ranks, size, settings.data, epochs, settings.seed, samples_per_s)
     forecast = go_through(sizes, job)
     advice = advise(job, forecast)
     screen = console(as_json)
@@ -114,7 +114,7 @@ def bench(
         print_json(asdict(report))
 
 
-def _facts(job: "Job", forecast: "Forecast") -> Table:
+def _facts(job: "PlannedJob", forecast: "Forecast") -> Table:
     quality = forecast.quality
     table = Table("planned", "", box=None, pad_edge=False, show_header=False)
     shown = "" if forecast.shown == forecast.samples else f", of which an epoch shows {forecast.shown}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster.file_lock import lock_within, remove_if_nobodys
 from cluster.node_cache.extent_files import STORED, names, rounded, unlink
 from cluster.node_cache.ring import MANY, Ring
-from cluster.node_cache.totals import Totals, forget_totals, read_totals, write_totals
+from cluster.node_cache.totals import CacheTotals, forget_totals, read_totals, write_totals
 from cluster.node_cache.users import Users
 from cluster.private_folder import make_private, open_own, private_folder
 
@@ -145,7 +145,7 @@ class CacheAccount:
         finally:
             os.close(account)
 
-    def _totals(self, account: int) -> Totals:
+    def _totals(self, account: int) -> CacheTotals:
         return read_totals(account) or self._count(account, after_start=True)
 
     def _spare(self) -> int:
@@ -153,7 +153,7 @@ class CacheAccount:
         disk = os.statvfs(self._folder)
         return int((disk.f_bavail - _FREE * disk.f_blocks) * disk.f_frsize)
 
-    def _evict(self, account: int, totals: Totals) -> int | None:
+    def _evict(self, account: int, totals: CacheTotals) -> int | None:
         """Remove what is needed least: of sets nobody uses, then the oldest transient extent; the bytes that it freed,
         None where nothing is left to remove."""
         if time.monotonic() - self._looked > _LOOK_S:
@@ -177,7 +177,7 @@ class CacheAccount:
                     return freed
         return None
 
-    def _remove(self, totals: Totals, path: str) -> int:
+    def _remove(self, totals: CacheTotals, path: str) -> int:
         size = unlink(path)
         if size is None:
             return 0
@@ -198,7 +198,7 @@ class CacheAccount:
                     if not file.endswith(".part"):
                         yield f"{folder}/{file}"
 
-    def _count(self, account: int, after_start: bool = False) -> Totals:
+    def _count(self, account: int, after_start: bool = False) -> CacheTotals:
         """Count what is there, remove the parts of the dead, and put the ring in order.
 
         After a start of the machine, the extents that were written last are removed too: if it ended by a power cut,
@@ -214,7 +214,7 @@ class CacheAccount:
                         found.append((status.st_mtime_ns, path, rounded(status.st_size)))
             with suppress(OSError):  # most are not empty
                 os.rmdir(folder)
-        totals = Totals(0, 0, 0)
+        totals = CacheTotals(0, 0, 0)
         doubtful_ns = max((time_ns for time_ns, _, _ in found), default=0) - int(_DOUBTFUL_S * 1e9)
         ring = []
         for time_ns, path, size in sorted(found):
@@ -229,7 +229,7 @@ class CacheAccount:
         self._ring.rewrite(ring)
         return totals
 
-    def _compact(self, account: int, totals: Totals) -> None:
+    def _compact(self, account: int, totals: CacheTotals) -> None:
         """Drop the records of the ring that count no longer, once they are many."""
         if totals.head >= MANY:
             forget_totals(account)

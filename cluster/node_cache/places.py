@@ -21,7 +21,7 @@ def default_folder() -> Path:
     return Path(place) if place else temporary_place() / f"gavt-cache-{os.getuid()}"
 
 
-class Places:
+class ExtentPlaces:
     """Where a cache has the extents of each version of a file.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cluster.errors import StorageError
 from cluster.node_cache.account import CacheAccount
-from cluster.node_cache.places import Places
+from cluster.node_cache.places import ExtentPlaces
 from cluster.storage import FileVersion
 
 _REST_S = 30.0
@@ -31,7 +31,7 @@ class SharedFolder:
         self._max_bytes = max_bytes
         self._extent_bytes = extent_bytes
         self._ring_bytes = ring_bytes
-        self._places = Places(self._folder, extent_bytes, self._claim)
+        self._places = ExtentPlaces(self._folder, extent_bytes, self._claim)
         self._rests_until = 0.0
         self._warned = False
         self._lock = threading.Lock()

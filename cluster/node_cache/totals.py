@@ -10,7 +10,7 @@ _LINE = 160
 
 
 @dataclass
-class Totals:
+class CacheTotals:
     """What the account says: bytes in use (with parts), bytes of kept extents, first byte of the ring that counts."""
 
     used: int
@@ -18,15 +18,15 @@ class Totals:
     head: int
 
 
-def read_totals(account: int) -> Totals | None:
+def read_totals(account: int) -> CacheTotals | None:
     """What the open file says; None where that is nothing, damaged, or of before the machine was started."""
     words = os.pread(account, _LINE, 0).decode("ascii", "replace").split()
     if len(words) == 5 and words[4] == _check(words[:4]) and words[3] == boot_id():
-        return Totals(int(words[0]), int(words[1]), int(words[2]))
+        return CacheTotals(int(words[0]), int(words[1]), int(words[2]))
     return None
 
 
-def write_totals(account: int, totals: Totals) -> None:
+def write_totals(account: int, totals: CacheTotals) -> None:
     """Have the open file say it."""
     words = [str(max(0, totals.used)), str(max(0, totals.kept)), str(totals.head), boot_id()]
     os.pwrite(account, " ".join([*words, _check(words)]).ljust(_LINE - 1).encode() + b"\n", 0)

@@ -24,7 +24,7 @@ _MOST_CLIP_S = 10.0
 
 
 @dataclass(frozen=True)
-class Picture:
+class CardPicture:
     """A picture of a card.
 
     Attributes:
@@ -37,7 +37,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Card:
+class SampleCard:
     """A sample of the sheet; media are `data:` addresses.
 
     Attributes:
@@ -51,7 +51,7 @@ class Card:
     key: str
     tar: str
     layout: str = ""
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[CardPicture] = ()
     clip: str | None = None
     sound: str | None = None
     spectrogram: str | None = None
@@ -63,7 +63,7 @@ class Card:
     problem: str | None = None
 
 
-def make_card(chosen: Chosen, content: bytes) -> Card:
+def make_card(chosen: Chosen, content: bytes) -> SampleCard:
     """The card of a sample from the bytes of its tar members."""
     key = chosen.entry.key
     try:
@@ -73,10 +73,12 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
             frames = [_decode_jpeg(image) for image in sample.images]
             frames = frames if sample.clip is None else list(decode_clip(sample.clip))
     except ValueError as error:
-        return Card(key, chosen.tar, problem=str(error))
+        return SampleCard(key, chosen.tar, problem=str(error))
     metadata = sample.metadata
     if len(frames) != len(metadata.frame_times_s) or not frames:
-        return Card(key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}")
+        return SampleCard(
+            key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}"
+        )
     sound = clip = None
     if sample.clip is None:
         sound = _address(*playable_sound(sample.audio, audio, rate_hz))
@@ -86,7 +88,7 @@ def make_card(chosen: Chosen, content: bytes) -> Card:
         heard = audio[:, : round(len(shown) / fps * rate_hz)]
         clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
     seconds = audio.shape[1] / rate_hz
-    return Card(
+    return SampleCard(
         key=key,
         tar=chosen.tar,
         layout=metadata.layout,
@@ -110,7 +112,7 @@ def _decode_jpeg(content: bytes) -> Pixels:
         raise ValueError(f"an image in it can't be decoded: {error}") from error
 
 
-def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[Picture]:
+def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[CardPicture]:
     """The frame of layout `frame`, or some frames evenly from first to last."""
     most = _MOST_SEGMENTS if metadata.layout == "segments" else _STRIP_FRAMES
     pictures = []
@@ -119,7 +121,7 @@ def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[Picture]:
         if metadata.layout == "segments" and metadata.segment_labels is not None:
             caption += f" · {', '.join(metadata.segment_labels[place]) or 'background'}"
         rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
-        pictures.append(Picture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
+        pictures.append(CardPicture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
     return pictures
 
 

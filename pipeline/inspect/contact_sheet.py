@@ -7,12 +7,12 @@ from pipeline.inspect.cards import make_card
 from pipeline.inspect.choose import choose, read_each
 from pipeline.inspect.contents import Contents
 from pipeline.inspect.figures import figures_of
-from pipeline.inspect.summary import Summary
+from pipeline.inspect.summary import ShardSetSummary
 from pipeline.inspect.totals import some_indexes
 from pipeline.pages import render_page
 
 
-def write_sheet(contents: Contents, summary: Summary, target: str, samples: int, seed: int) -> None:
+def write_sheet(contents: Contents, summary: ShardSetSummary, target: str, samples: int, seed: int) -> None:
     """Write the page; it needs nothing beside it.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cluster import storage
 from pipeline.errors import ShardSetError
 from pipeline.prepare import plan as plan_file
-from pipeline.prepare.plan import Plan, read_plan
+from pipeline.prepare.plan import ShardPlan, read_plan
 from pipeline.shards import dataset as dataset_file
 from pipeline.shards import ledger
 from pipeline.shards.dataset import Dataset, read_dataset
@@ -29,7 +29,7 @@ class Contents:
     """
 
     url: str
-    plan: Plan | None
+    plan: ShardPlan | None
     dataset: Dataset | None
     has_ledger: bool
     tars: dict[int, int]

@@ -1,9 +1,9 @@
 """The figures of a shard set as people read them."""
 
-from pipeline.inspect.summary import Spread, Summary
+from pipeline.inspect.summary import ShardSetSummary, Spread
 
 
-def figures_of(summary: Summary) -> list[tuple[str, str, str]]:
+def figures_of(summary: ShardSetSummary) -> list[tuple[str, str, str]]:
     """(name, value, what to read it against) of the most important figures."""
     about = "about " if summary.estimated else ""
     exact = "" if summary.looked_at >= summary.samples else "about "

@@ -23,7 +23,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ShardSetSummary:
     """A shard set in figures.
 
     Attributes:
@@ -111,7 +111,7 @@ class _Seen:
             self.splits[metadata.split] += 1
 
 
-def summarise(contents: Contents, most_samples: int | None, seed: int) -> Summary:
+def summarise(contents: Contents, most_samples: int | None, seed: int) -> ShardSetSummary:
     """The figures of a shard set, finished or not.
 
     Args:
@@ -136,7 +136,7 @@ def summarise(contents: Contents, most_samples: int | None, seed: int) -> Summar
             seen.unreadable.append(found)
     plan = contents.plan
     layouts = [] if plan is None else [str(plan.settings.get("layout"))]
-    return Summary(
+    return ShardSetSummary(
         url=contents.url,
         finished=contents.dataset is not None,
         shards_done=len(contents.done),

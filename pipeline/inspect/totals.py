@@ -13,7 +13,7 @@ _MOST_INDEXES = 500
 
 
 @dataclass
-class Totals:
+class ShardSetTotals:
     """Counts of a shard set.
 
     Attributes:
@@ -39,7 +39,7 @@ def some_indexes(contents: Contents, seed: int) -> dict[int, ShardIndex]:
     return dict(zip(numbers, read_indexes(contents.url, numbers), strict=True))
 
 
-def count(contents: Contents, known: Iterable[ShardIndex]) -> Totals:
+def count(contents: Contents, known: Iterable[ShardIndex]) -> ShardSetTotals:
     """The totals.
 
     Args:
@@ -47,7 +47,7 @@ def count(contents: Contents, known: Iterable[ShardIndex]) -> Totals:
     """
     dataset = contents.dataset
     if dataset is not None:
-        return Totals(
+        return ShardSetTotals(
             dataset.videos,
             dataset.failed,
             dataset.samples,
@@ -56,7 +56,7 @@ def count(contents: Contents, known: Iterable[ShardIndex]) -> Totals:
             dataset.examples,
             [shard.samples for shard in dataset.shards],
         )
-    totals = Totals()
+    totals = ShardSetTotals()
     for index in known:
         totals.per_shard.append(len(index.samples))
         for entry in index.inputs:

@@ -1,14 +1,14 @@
 """One sentence that says what fits, or what to change where nothing does."""
 
 from pipeline.plan.machines import GIB
-from pipeline.plan.plan import Plan, Way
+from pipeline.plan.plan import TrainingPlan, Way
 
 _TIME = {"none": 0.0, "cpu": 1.0, "nvme": 3.0}
 """About how much longer a step takes, as a share: only the order matters."""
 _GATHERING = 0.15
 
 
-def advise(plan: Plan) -> str:
+def advise(plan: TrainingPlan) -> str:
     """The settings if they fit; else the quickest way that does, maybe with a smaller micro-batch; else why not."""
     chosen, usable = plan.chosen, plan.machines.usable
     room = f"{usable / GIB:.1f} GiB that a GPU of {plan.machines.gpu_memory / GIB:.0f} GiB has for it"
@@ -32,7 +32,7 @@ def advise(plan: Plan) -> str:
     )
 
 
-def _overrides(plan: Plan, way: Way) -> str:
+def _overrides(plan: TrainingPlan, way: Way) -> str:
     """A way as overrides for the command line."""
     words = [f"train.zero_stage={way.stage}", f"train.activation_checkpointing={way.checkpointing}"]
     if way.offload != "none" or plan.chosen.offload != "none":
@@ -51,7 +51,7 @@ def _cost(way: Way) -> tuple[float, int]:
     return _TIME[way.offload] + recomputing + _GATHERING * (way.stage == 3), way.stage
 
 
-def _micro_batch(plan: Plan, way: Way) -> int:
+def _micro_batch(plan: TrainingPlan, way: Way) -> int:
     """The largest micro-batch that fits and divides a GPU's share of the batch; 0 for none."""
     share = plan.batch_size // plan.machines.gpus
     return max(

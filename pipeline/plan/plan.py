@@ -27,7 +27,7 @@ class Way:
     """One combination of ZeRO stage, offload and activation checkpointing.
 
     Attributes:
-        memory: with `Plan.micro_batch` samples a GPU.
+        memory: with `TrainingPlan.micro_batch` samples a GPU.
         per_sample: bytes that one sample more would take.
         fits: whether that is less than a GPU has.
         largest: most samples a GPU at once, a multiple of task.group; 0 where none fits.
@@ -43,7 +43,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a training run needs.
 
     Attributes:
@@ -114,7 +114,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
 
 def make_plan(
     settings: RunSettings, where: Machines, samples_per_shard: int | None = None, traced: Traced | None = None
-) -> Plan:
+) -> TrainingPlan:
     """Plan training on machines.
 
     Args:
@@ -131,7 +131,7 @@ def make_plan(
     ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
     samples_per_s = pace(where, traced.flops.training, train.precision)
-    return Plan(
+    return TrainingPlan(
         machines=where,
         parameters=traced.parameters,
         flops=traced.flops,

@@ -48,7 +48,7 @@ class PlanPart(BaseModel):
     sha256: str
 
 
-class Plan(BaseModel):
+class ShardPlan(BaseModel):
     """`plan.json`.
 
     Attributes:
@@ -88,7 +88,7 @@ class Rows(Protocol):
         """A text that changes when the rows do."""
 
 
-def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
+def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> ShardPlan:
     """Write the plan of a new shard set, or check that the one that is there is the same.
 
     Raises:
@@ -110,7 +110,7 @@ def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
     return there
 
 
-def read_plan(out: str) -> Plan | None:
+def read_plan(out: str) -> ShardPlan | None:
     """The plan of a shard set; None where there is none.
 
     Raises:
@@ -120,14 +120,14 @@ def read_plan(out: str) -> Plan | None:
     if not storage.exists(url):
         return None
     try:
-        return Plan.model_validate_json(storage.read_bytes(url))
+        return ShardPlan.model_validate_json(storage.read_bytes(url))
     except ValidationError as error:
         problem = error.errors()[0]
         found = f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
         raise ShardSetError(f"{url}: expected the plan of a shard set, found something else ({found})") from None
 
 
-def hashes_agree(plan: Plan) -> bool:
+def hashes_agree(plan: ShardPlan) -> bool:
     """Whether the hashes in a plan are those of its own settings and parts."""
     settings_hash, rows_hash = _hash(plan.settings), _hash([part.sha256 for part in plan.parts])
     return (plan.settings_hash, plan.rows_hash, plan.hash) == (
@@ -137,7 +137,7 @@ def hashes_agree(plan: Plan) -> bool:
     )
 
 
-def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[int, list[VideoRow]]]:
+def shard_rows(out: str, plan: ShardPlan, numbers: Iterable[int]) -> Iterator[tuple[int, list[VideoRow]]]:
     """(number, rows) of the shards of these numbers, which must ascend; reads the plan a part at a time.
 
     Sources are as the plan has them, without secrets: `rows_to_make` gives the true ones.
@@ -160,7 +160,7 @@ def shard_rows(out: str, plan: Plan, numbers: Iterable[int]) -> Iterator[tuple[i
 
 
 def rows_to_make(
-    out: str, plan: Plan, numbers: Sequence[int], rows: Rows | None
+    out: str, plan: ShardPlan, numbers: Sequence[int], rows: Rows | None
 ) -> Iterator[tuple[int, list[VideoRow]]]:
     """`shard_rows` with true sources, which come from the list again where the plan has not all of them.
 
@@ -179,7 +179,7 @@ def rows_to_make(
 
 
 def _with_true_sources(
-    out: str, plan: Plan, numbers: Sequence[int], rows: Rows
+    out: str, plan: ShardPlan, numbers: Sequence[int], rows: Rows
 ) -> Iterator[tuple[int, list[VideoRow]]]:
     size = int(plan.settings["rows_per_shard"])
     listed, first = iter(rows), 0
@@ -207,7 +207,7 @@ def _check_empty(out: str) -> None:
         raise ShardSetError(f"{out}: expected an empty folder or a shard set, found other files, such as {others[0]}")
 
 
-def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
+def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> ShardPlan:
     fingerprint = rows.fingerprint()
     values = _values_of(settings)
     parts: list[PlanPart] = []
@@ -231,7 +231,7 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> Plan:
         raise ManifestError("expected videos, found none")
     settings_hash = _hash(values)
     rows_hash = _hash([part.sha256 for part in parts])
-    plan = Plan(
+    plan = ShardPlan(
         hash=_hash([settings_hash, rows_hash]),
         settings=values,
         settings_hash=settings_hash,
@@ -286,7 +286,7 @@ def _row_of(values: dict[str, Any]) -> VideoRow:
     return VideoRow(**values)
 
 
-def _settings_difference(there: Plan, settings: PrepareSettings) -> str | None:
+def _settings_difference(there: ShardPlan, settings: PrepareSettings) -> str | None:
     values = _values_of(settings)
     for name in sorted(there.settings.keys() | values.keys()):
         old, new = there.settings.get(name), values.get(name)
@@ -295,7 +295,7 @@ def _settings_difference(there: Plan, settings: PrepareSettings) -> str | None:
     return None
 
 
-def _rows_difference(out: str, there: Plan, rows: Rows, settings: PrepareSettings) -> str | None:
+def _rows_difference(out: str, there: ShardPlan, rows: Rows, settings: PrepareSettings) -> str | None:
     """The first row that is not the plan's."""
     row_number = 0
     lines_there = (line for part in there.parts for line in _read_part(out, part))

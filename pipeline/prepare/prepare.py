@@ -19,8 +19,8 @@ from cluster.ray_pool import RayPool, Step
 from pipeline.errors import ShardSetError
 from pipeline.prepare.build import ShardTask, build_shard
 from pipeline.prepare.fetch.settings import FetchSettings
-from pipeline.prepare.fetch.sources import Kind, kind_of
-from pipeline.prepare.plan import LOCK, Plan, Rows, read_plan, rows_to_make, settle_plan
+from pipeline.prepare.fetch.sources import SourceKind, kind_of
+from pipeline.prepare.plan import LOCK, Rows, ShardPlan, read_plan, rows_to_make, settle_plan
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.shards import dataset as dataset_file
 from pipeline.shards import ledger
@@ -166,7 +166,7 @@ def _make(out: str, steps: Iterable[Step[ShardTask, list[InputEntry]]], progress
         )
 
 
-def _is_finished(out: str, plan: Plan) -> bool:
+def _is_finished(out: str, plan: ShardPlan) -> bool:
     """Whether nothing is left to do, by two listings and no more."""
     names = _names(out)
     whole = _says_done(names) and not any(name.endswith(".new") for name in names)
@@ -181,7 +181,7 @@ def _names(out: str) -> set[str]:
     return {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
 
 
-def _shards_to_retry(out: str, plan: Plan, done: Sequence[int], retry: frozenset[str]) -> Counter[int]:
+def _shards_to_retry(out: str, plan: ShardPlan, done: Sequence[int], retry: frozenset[str]) -> Counter[int]:
     """Shards that are there → how many of their videos failed for one of the reasons, if any."""
     if not retry:
         return Counter()
@@ -191,7 +191,7 @@ def _shards_to_retry(out: str, plan: Plan, done: Sequence[int], retry: frozenset
     return Counter(number for number, index in indexes for entry in index.inputs if entry.reason in retry)
 
 
-def _videos_in(plan: Plan, shards: Sequence[int]) -> int:
+def _videos_in(plan: ShardPlan, shards: Sequence[int]) -> int:
     size = int(plan.settings["rows_per_shard"])
     return sum(min(size, plan.videos - number * size) for number in shards)
 
@@ -215,7 +215,7 @@ def on_ray(pool: RayPool) -> Workers:
     def placed(tasks: Iterable[ShardTask]) -> Iterator[ShardTask]:
         pace: RayPace | None = None
         for task in tasks:
-            if pace is None and any(kind_of(row.source) is not Kind.PLACE for row in task.rows):
+            if pace is None and any(kind_of(row.source) is not SourceKind.PLACE for row in task.rows):
                 pace = RayPace()
             # the workers have another working folder
             out, fetch = storage.absolute(task.out), task.fetch.with_absolute_paths()

@@ -47,7 +47,7 @@ class Window:
 
 
 @dataclass
-class _Stretch:
+class _DecodedAudio:
     """Decoded audio [C, N] at the wanted rate; sample 0 is at `start_s` on the container's clock.
 
     Attributes:
@@ -172,7 +172,7 @@ def _groups(centres: Sequence[Fraction], length: Fraction) -> Iterator[list[Frac
 
 
 def _cut(
-    video: VideoFile, stretch: _Stretch, wanted: Sequence[tuple[Fraction, Fraction]], form: WindowFormat
+    video: VideoFile, stretch: _DecodedAudio, wanted: Sequence[tuple[Fraction, Fraction]], form: WindowFormat
 ) -> Iterator[Window | Reason]:
     """The window of each (centre, start) out of the stretch that holds them all."""
     rate, samples = form.audio_rate_hz, form.audio_samples
@@ -195,7 +195,7 @@ def _cut(
 
 
 def _section(
-    video: VideoFile, stretch: _Stretch, start: Fraction, samples: int, most_missing_s: Fraction
+    video: VideoFile, stretch: _DecodedAudio, start: Fraction, samples: int, most_missing_s: Fraction
 ) -> Window | Reason:
     """`samples` from `start` on the container's clock out of a stretch."""
     rate = stretch.rate_hz
@@ -212,7 +212,7 @@ def _section(
     return Window(begin - video.zero, np.pad(found, ((0, 0), (before, after))))
 
 
-def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, form: WindowFormat) -> _Stretch:
+def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, form: WindowFormat) -> _DecodedAudio:
     """The track from `first_s` to `last_s` on the container's clock, or as much of it as there is."""
     begin, _ = _extent(video)
     earliest, tick = begin - 1, tick_of(video.audio)
@@ -226,8 +226,8 @@ def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, form: WindowF
     sound = at_rate(frames.parts(first_s, last_s), rate)
     if sound is None:
         nothing = np.zeros((form.channels, 0), np.int16)
-        return _Stretch(first_s, rate, nothing, np.zeros(0, np.bool_), failed)
-    return _Stretch(sound.start_s, rate, as_int16(sound.audio), sound.heard, failed)
+        return _DecodedAudio(first_s, rate, nothing, np.zeros(0, np.bool_), failed)
+    return _DecodedAudio(sound.start_s, rate, as_int16(sound.audio), sound.heard, failed)
 
 
 def _read_from(

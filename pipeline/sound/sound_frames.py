@@ -53,7 +53,7 @@ class SoundPart:
 
 
 @dataclass
-class _Run:
+class _FrameRun:
     """Frames that follow each other with one rate.
 
     Attributes:
@@ -81,7 +81,7 @@ class SoundFrames:
     def __init__(self, channels: int, tick_s: Fraction, container_format: str) -> None:
         self._channels, self._tick_s = channels, tick_s
         self._clock = SoundClock(tick_s, container_format)
-        self._runs: list[_Run] = []
+        self._runs: list[_FrameRun] = []
         self._kind: tuple[str, str, int] | None = None
         self._waiting = av.AudioFifo()
 
@@ -114,7 +114,7 @@ class SoundFrames:
             self._mix()
             self._kind = kind
         if not self._runs or self._runs[-1].rate_hz != frame.sample_rate:
-            self._runs.append(_Run(frame.sample_rate))
+            self._runs.append(_FrameRun(frame.sample_rate))
         run = self._runs[-1]
         tick, timed = self._clock.tick_of(frame)
         run.ticks.append(tick)
@@ -134,7 +134,7 @@ class SoundFrames:
             self._runs[-1].pieces.append(mix(self._waiting.read(), self._channels))
             self._waiting = av.AudioFifo()
 
-    def _place(self, run: _Run, first_s: Fraction | None, last_s: Fraction | None) -> SoundPart | None:
+    def _place(self, run: _FrameRun, first_s: Fraction | None, last_s: Fraction | None) -> SoundPart | None:
         """Each frame of a run where its time says."""
         kept = self._kept(run, first_s, last_s)
         if not kept:
@@ -157,7 +157,7 @@ class SoundFrames:
         part = SoundPart(begin * self._tick_s, run.rate_hz, audio, heard)
         return part.between(part.start_s if first_s is None else first_s, part.end_s if last_s is None else last_s)
 
-    def _kept(self, run: _Run, first_s: Fraction | None, last_s: Fraction | None) -> list[int]:
+    def _kept(self, run: _FrameRun, first_s: Fraction | None, last_s: Fraction | None) -> list[int]:
         """Numbers of the frames that lie between two times."""
         if first_s is None or last_s is None:
             return list(range(len(run.ticks)))
@@ -170,7 +170,7 @@ class SoundFrames:
             index for index, (at, length) in frames if at < last_tick and at * scale + length * tick.denominator > first
         ]
 
-    def _places(self, run: _Run, kept: Sequence[int]) -> Iterator[int]:
+    def _places(self, run: _FrameRun, kept: Sequence[int]) -> Iterator[int]:
         """Where each of these frames begins, in samples behind the time of the first."""
         tick, begin = self._tick_s, run.ticks[kept[0]]
         scale = run.rate_hz * tick.numerator

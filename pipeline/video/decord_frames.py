@@ -11,13 +11,13 @@ from fractions import Fraction
 import av
 
 from pipeline.video.decord_library import decord, listening
-from pipeline.video.packets import Run
+from pipeline.video.packets import PacketRun
 from pipeline.video.video_file import VideoFile
 
 _RATE = 25  # any will do: frames are asked for by number
 
 
-def decode_with_decord(video: VideoFile, run: Run) -> list[tuple[int, av.VideoFrame]]:
+def decode_with_decord(video: VideoFile, run: PacketRun) -> list[tuple[int, av.VideoFrame]]:
     """(presentation time in ticks, RGB frame with that time) of all the run's wanted frames, in order; none of them if
     anything is wrong.
 

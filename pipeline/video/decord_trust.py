@@ -19,7 +19,7 @@ PyAV's too, which hands them out one by one.
 """
 
 from pipeline.video.decord_library import can_be_heard
-from pipeline.video.packets import Run
+from pipeline.video.packets import PacketRun
 from pipeline.video.pyav_frames import Look
 from pipeline.video.video_file import VideoFile
 
@@ -29,7 +29,7 @@ _MOST_BYTES = 64_000_000
 _MOST_BYTES_AHEAD = 600_000_000
 
 
-def decord_is_sure(video: VideoFile, run: Run, look: Look) -> bool:
+def decord_is_sure(video: VideoFile, run: PacketRun, look: Look) -> bool:
     """Whether decord's frame n of `run` is its n-th in the order of presentation."""
     if not can_be_heard or video.video.codec_context.name not in _CODECS:
         return False

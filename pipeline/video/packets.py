@@ -18,7 +18,7 @@ _MOST_REORDERED = 17  # H.264 and H.265 hold back at most 16 frames
 
 
 @dataclass
-class Run:
+class PacketRun:
     """Packets from a start point to the last one that is needed, in decoding order, and the times wanted from them.
 
     Attributes:
@@ -34,7 +34,7 @@ class Run:
     wanted: dict[Fraction, int] = field(default_factory=dict)
 
 
-def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Run]:
+def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[PacketRun]:
     """The runs that hold the frames displayed at `times_s` (s from the video's zero, in order).
 
     A frame is displayed from its own presentation time until the next one's. Times at which no frame is displayed any
@@ -44,7 +44,7 @@ def find_runs(video: VideoFile, times_s: Sequence[Fraction]) -> Iterator[Run]:
     waiting = deque(time + video.zero for time in times_s)
     while waiting:
         passage = _passage_to(video, int(waiting[0] // video.tick_s))
-        run: Run | None = None
+        run: PacketRun | None = None
         start: int | None = None
         while waiting and passage is not None:
             tick = int(waiting[0] // video.tick_s)
@@ -87,7 +87,7 @@ def _passage_to(video: VideoFile, tick: int) -> "_Passage | None":
     return None
 
 
-class _Place(NamedTuple):
+class _FramePlace(NamedTuple):
     """Where in a passage a frame is: packets `first` to `last` decode it, `target` is its presentation time (ticks)."""
 
     first: int
@@ -108,7 +108,7 @@ class _Passage:
         self._shown: list[tuple[int, int]] = []
         self._last_dts: int | None = None
 
-    def place_of(self, tick: int, start: int | None = None) -> _Place | None:
+    def place_of(self, tick: int, start: int | None = None) -> _FramePlace | None:
         """The frame displayed at `tick`; None if no packet is displayed by then, or it needs another start point than
         the packet number `start`."""
         if not self._read_until(tick, start):
@@ -121,16 +121,16 @@ class _Passage:
         if self._video.hides_order:
             first = self._starts.start_for(0, presentation_time(self.packets[0]) or 0)
             last = min(last + _MOST_REORDERED, len(self.packets)) - 1
-        return _Place(first, last, target) if first is not None and start in (None, first) else None
+        return _FramePlace(first, last, target) if first is not None and start in (None, first) else None
 
-    def run(self, place: _Place, shorter: Run | None) -> Run:
+    def run(self, place: _FramePlace, shorter: PacketRun | None) -> PacketRun:
         """The run that ends at a place, with the wanted times of a shorter one from the same start point."""
         packets = self.packets[place.first : place.last + 1]
         refresh = self._starts.refresh_of(place.first)
         starts = self._starts.starts_in(place.first, place.last)
-        return Run(packets, refresh, starts, shorter.wanted if shorter is not None else {})
+        return PacketRun(packets, refresh, starts, shorter.wanted if shorter is not None else {})
 
-    def breaks_off(self, tick: int, place: _Place) -> bool:
+    def breaks_off(self, tick: int, place: _FramePlace) -> bool:
         """Whether the file ends with the frame at `place`, long before `tick`."""
         if self._times[-1] > tick:
             return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import av
 
-from pipeline.video.packets import Run, presentation_time
+from pipeline.video.packets import PacketRun, presentation_time
 from pipeline.video.upright import Display, display_of
 from pipeline.video.video_file import VideoFile
 
@@ -26,7 +26,7 @@ class Look:
     pixel_format: str
 
 
-def look_at(video: VideoFile, run: Run) -> Look | None:
+def look_at(video: VideoFile, run: PacketRun) -> Look | None:
     """What the run's frames look like, from its first picture; None if that can't be decoded."""
     frame = next(_decoded(video, run.packets[:1]), None)
     return look_of(video, frame) if frame is not None else None
@@ -38,7 +38,7 @@ def look_of(video: VideoFile, frame: av.VideoFrame) -> Look:
     return Look(display, bool(frame.interlaced_frame), frame.format.name)
 
 
-def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.VideoFrame | None]]:
+def decode_with_pyav(video: VideoFile, run: PacketRun) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(wanted presentation time in ticks, frame with its own) of all the run's wanted frames, in order.
 
     None stands for a damaged frame. One whose nearest whole predecessor lies at most two frames before it is replaced
@@ -49,7 +49,7 @@ def decode_with_pyav(video: VideoFile, run: Run) -> Iterator[tuple[int, av.Video
         yield target, frame if frame is not None and (frame.pts or 0) >= target - most_behind else None
 
 
-def _displayed(video: VideoFile, run: Run, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame | None]]:
+def _displayed(video: VideoFile, run: PacketRun, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame | None]]:
     """(wanted tick, frame displayed then) in order; None where none was decoded, or a damaged one."""
     waiting = list(wanted)
     shown: av.VideoFrame | None = None

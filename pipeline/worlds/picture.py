@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ScenePicture:
     """The still picture of a scene.
 
     Attributes:
@@ -49,14 +49,14 @@ class Picture:
         return x1, y1, x2, y2
 
 
-def draw_picture(scene: Scene, size: int) -> Picture:
+def draw_picture(scene: Scene, size: int) -> ScenePicture:
     """Render a scene at `size` × `size` pixels."""
     random = np.random.default_rng([scene.picture_seed, 0])
     image = draw_background(scene.background, random, size)
     owner = np.zeros((size, size), np.uint8)
     for place, sprite in enumerate(scene.sprites):
         _draw_sprite(image, owner, sprite, place, size)
-    return Picture(np.round(image * 255).astype(np.uint8), owner)
+    return ScenePicture(np.round(image * 255).astype(np.uint8), owner)
 
 
 def _draw_sprite(

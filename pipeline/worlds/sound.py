@@ -18,7 +18,7 @@ LOUDEST = 0.85
 
 
 @dataclass(frozen=True)
-class Note:
+class Tone:
     """One tone: when it starts and ends (seconds from the video's zero, the start may lie before it), its pitch as a
     MIDI number and its level in 0–1."""
 
@@ -35,7 +35,7 @@ class Source:
 
     instrument: int
     level_db: float
-    notes: tuple[Note, ...]
+    notes: tuple[Tone, ...]
     noise_seed: int
 
 
@@ -47,7 +47,7 @@ def draw_source(random: np.random.Generator, instrument: int, duration_s: float)
     while now < duration_s:
         length = float(random.uniform(0.2, 0.55))
         pitch = int(random.integers(low, high + 1))
-        notes.append(Note(_short(now), _short(now + length), pitch, _short(random.uniform(0.6, 1.0))))
+        notes.append(Tone(_short(now), _short(now + length), pitch, _short(random.uniform(0.6, 1.0))))
         now += length + float(random.uniform(0.0, 0.06))
     return Source(instrument, _short(random.uniform(-22.0, -17.0)), tuple(notes), int(random.integers(2**31)))
 
@@ -86,7 +86,7 @@ def _render(source: Source, rate_hz: int, samples: int) -> Waveform:
     return np.asarray(stem * (10 ** (source.level_db / 20) / level))
 
 
-def _envelope(timbre: Timbre, time: Waveform, note: Note) -> Waveform:
+def _envelope(timbre: Timbre, time: Waveform, note: Tone) -> Waveform:
     """Attack, hold and release, before any decay."""
     length = note.end_s - note.start_s
     rise = np.minimum(time / timbre.attack_s, 1.0)

@@ -13,7 +13,7 @@ from cluster import storage
 from pipeline.sound.flac import encode_flac
 from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import encode_mp4
-from pipeline.worlds.picture import Picture, draw_picture
+from pipeline.worlds.picture import ScenePicture, draw_picture
 from pipeline.worlds.scene import Scene
 from pipeline.worlds.settings import SynthSettings
 from pipeline.worlds.sound import mix, render_stems
@@ -81,7 +81,7 @@ def write_scene(scene: Scene, settings: SynthSettings, out: str) -> list[Truth]:
     return truths
 
 
-def _truth(scene: Scene, variant: int, picture: Picture, settings: SynthSettings) -> Truth:
+def _truth(scene: Scene, variant: int, picture: ScenePicture, settings: SynthSettings) -> Truth:
     video = scene.video_id(variant)
     with_files = settings.stems == "all" or (settings.stems == "test" and scene.split != "train")
     place_of = {sprite.instrument: place for place, sprite in enumerate(scene.sprites)}

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.evaluate.overlay.on_screen import shown
-from pipeline.evaluate.overlay.video_stream import Picture, Pixels
+from pipeline.evaluate.overlay.video_stream import DecodedPicture, Pixels
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.samples.metadata import Box
@@ -93,7 +93,7 @@ def moments_of(
     due = sorted((time + offset, place) for place, offset in enumerate(places.offsets_s) for time in wanted)
     waiting: list[deque[_Square]] = [deque() for _ in places.offsets_s]
     times = iter(wanted)
-    latest: tuple[Picture, _Square] | None = None
+    latest: tuple[DecodedPicture, _Square] | None = None
     for (_, place), (_, picture, over) in zip(due, shown(video, [time for time, _ in due]), strict=False):
         if over and place == places.middle:
             continue  # no map of a moment without a picture; what others still need comes after it

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from pipeline.evaluate.overlay.video_stream import Picture, Pixels, demux_decoded
+from pipeline.evaluate.overlay.video_stream import DecodedPicture, Pixels, demux_decoded
 from pipeline.video.video_file import VideoFile
 
 _Time = TypeVar("_Time", Fraction, float)
@@ -19,12 +19,12 @@ def displayed(video: VideoFile, wanted: Sequence[_Time], most_rows: int) -> Iter
         yield time, picture.pixels(most_rows)
 
 
-def shown(video: VideoFile, wanted: Sequence[_Time]) -> Iterator[tuple[_Time, Picture, bool]]:
+def shown(video: VideoFile, wanted: Sequence[_Time]) -> Iterator[tuple[_Time, DecodedPicture, bool]]:
     """(time, picture on screen, whether the video is over by then) for each wanted time (s from the video's zero,
     rising), in one pass. Before the first picture that one is given, behind the last the last one."""
     waiting = iter(wanted)
     time = next(waiting, None)
-    on_screen: Picture | None = None
+    on_screen: DecodedPicture | None = None
     for picture in demux_decoded(video, sound=False):
         while time is not None and on_screen is not None and time < picture.time_s:
             yield time, on_screen, False

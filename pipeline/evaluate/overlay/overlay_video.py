@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import MapTrack
-from pipeline.evaluate.overlay.video_stream import Picture, Pixels, demux_decoded
+from pipeline.evaluate.overlay.video_stream import DecodedPicture, Pixels, demux_decoded
 from pipeline.sound.channels import LAYOUTS, mix
 from pipeline.sound.sound_frames import JITTER_S
 from pipeline.video.video_file import VideoFile, open_video
@@ -32,7 +32,7 @@ def write_overlay_video(source: str, track: MapTrack, target: Path, advance: Cal
     with open_video(source) as video, av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as out:
         writer = _Writer(out, video, track)
         for item in demux_decoded(video, sound=True):
-            if isinstance(item, Picture):
+            if isinstance(item, DecodedPicture):
                 writer.write_picture(item)
                 advance(float(item.time_s), float(video.duration_s))
             else:
@@ -62,7 +62,7 @@ class _Writer:
         self.resampled_hz = 0
         self.sound_end: int | None = None
 
-    def write_picture(self, picture: Picture) -> None:
+    def write_picture(self, picture: DecodedPicture) -> None:
         tick = round(picture.time_s / _CLOCK)
         if tick <= self.last_tick:
             return  # before the video's zero, or at the same time as the last one

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded frame that becomes pixels when they are asked for.
 
     Attributes:
@@ -40,7 +40,7 @@ class Picture:
         return np.ascontiguousarray(self.display.upright(image))
 
 
-def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.AudioFrame]:
+def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[DecodedPicture | av.AudioFrame]:
     """Pictures (and audio frames where `sound`) in the order of the file, from its beginning. What can't be decoded is
     left out, and what refers to pictures before the file's first; pictures come in the order of presentation, those
     without a time not at all."""
@@ -82,7 +82,7 @@ def demux_decoded(video: VideoFile, *, sound: bool) -> Iterator[Picture | av.Aud
             if begun and frame.pts is not None:
                 time_base = Fraction(frame.time_base or video.video.time_base)
                 display = display_of(frame, video.pixel_aspects.of(frame))
-                yield Picture(frame.pts * time_base - video.zero, frame, display)
+                yield DecodedPicture(frame.pts * time_base - video.zero, frame, display)
 
 
 def _even(length: Fraction) -> int:

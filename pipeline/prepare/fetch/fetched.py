@@ -22,7 +22,7 @@ from pipeline.errors import MediaError
 from pipeline.prepare.fetch.page_video import download_page, has_yt_dlp
 from pipeline.prepare.fetch.partial_file import PartialFile
 from pipeline.prepare.fetch.settings import FetchSettings
-from pipeline.prepare.fetch.sources import YOUTUBE, Kind, kind_of
+from pipeline.prepare.fetch.sources import YOUTUBE, SourceKind, kind_of
 from pipeline.prepare.fetch.store import Store
 from pipeline.prepare.fetch.web_client import WebClient
 from pipeline.prepare.fetch.web_file import IsPageError, download
@@ -57,7 +57,7 @@ def check_fetchable(rows: Sequence[VideoRow]) -> None:
     if has_yt_dlp():
         return
     for row in rows:
-        if kind_of(row.source) in (Kind.YOUTUBE, Kind.YOUTUBE_8M):
+        if kind_of(row.source) in (SourceKind.YOUTUBE, SourceKind.YOUTUBE_8M):
             raise UserError(f"{row.source}: downloading by id needs yt-dlp, found none: pip install 'gavt[download]'")
 
 
@@ -79,7 +79,7 @@ def fetched(
         StorageError: the scratch folder or the store can't be written.
     """
     check_fetchable(rows)
-    last_use = {row.source: index for index, row in enumerate(rows) if kind_of(row.source) is not Kind.PLACE}
+    last_use = {row.source: index for index, row in enumerate(rows) if kind_of(row.source) is not SourceKind.PLACE}
     if not last_use:
         yield from (Fetched(row, row.source) for row in rows)
         return
@@ -195,7 +195,7 @@ class _Downloads:
     async def _download(self, source: str, folder: Path) -> Path:
         kind = kind_of(source)
         settings = self._client.settings
-        if kind is Kind.WEB:
+        if kind is SourceKind.WEB:
             part = PartialFile(folder)
             try:
                 await download(self._client, source, part)
@@ -205,7 +205,7 @@ class _Downloads:
                     found = f"expected a video, found a page ({page}), and no yt-dlp (gavt[download]) to look into it"
                     raise MediaError(Reason.UNREADABLE, found) from None
                 return await download_page(self._client, source, folder)
-        name = source.removeprefix(YOUTUBE) if kind is Kind.YOUTUBE else await youtube_id(self._client, source)
+        name = source.removeprefix(YOUTUBE) if kind is SourceKind.YOUTUBE else await youtube_id(self._client, source)
         return await download_page(self._client, settings.youtube_url + name, folder)
 
     async def _stop(self) -> None:

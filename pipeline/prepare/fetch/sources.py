@@ -14,7 +14,7 @@ _SOUND = ".mp3 .wav .flac .m4a .aac .ogg .opus"
 _MEDIA = frozenset([*_FILM.split(), *_SOUND.split()])
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """How a source is brought here."""
 
     PLACE = "place"
@@ -27,15 +27,15 @@ class Kind(Enum):
     """`youtube8m:ID`, the 4 characters that stand for a video in YouTube-8M."""
 
 
-def kind_of(source: str) -> Kind:
+def kind_of(source: str) -> SourceKind:
     """How `source` is brought here."""
     if source.startswith(("http://", "https://")):
-        return Kind.WEB
+        return SourceKind.WEB
     if source.startswith(YOUTUBE):
-        return Kind.YOUTUBE
+        return SourceKind.YOUTUBE
     if source.startswith(YOUTUBE_8M):
-        return Kind.YOUTUBE_8M
-    return Kind.PLACE
+        return SourceKind.YOUTUBE_8M
+    return SourceKind.PLACE
 
 
 def names_a_media_file(url: str) -> bool:

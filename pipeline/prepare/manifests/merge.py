@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.prepare.manifests.list_file import Naming
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.sources import hashed_names
-from pipeline.prepare.manifests.unique import DigestTable, Places, as_numbers, digests_of
+from pipeline.prepare.manifests.unique import DigestTable, RowPlaces, as_numbers, digests_of
 
 _RANGE = struct.Struct("<xdd").pack
 _MOMENT = struct.Struct("<xd").pack
@@ -113,5 +113,5 @@ def _described(row: VideoRow) -> str:
     return f"{row.source} from {row.start_s or 0:g} s to {end}"
 
 
-def _places(new: dict[bytes, int]) -> Places:
+def _places(new: dict[bytes, int]) -> RowPlaces:
     return np.fromiter(new.values(), np.int64, len(new))

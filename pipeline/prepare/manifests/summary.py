@@ -8,7 +8,7 @@ from pipeline.prepare.manifests.row import VideoRow
 
 
 @dataclass
-class Summary:
+class ListSummary:
     """Figures of rows.
 
     Attributes:
@@ -34,9 +34,9 @@ class Summary:
     segments: int = 0
 
 
-def summarise(rows: Iterable[VideoRow]) -> Summary:
+def summarise(rows: Iterable[VideoRow]) -> ListSummary:
     """Figures of all rows, in one pass."""
-    summary = Summary()
+    summary = ListSummary()
     for row in rows:
         summary.rows += 1
         summary.splits[row.split] += 1

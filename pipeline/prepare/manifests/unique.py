@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Digests = npt.NDArray[np.uint64]
-Places = npt.NDArray[np.int64]
+RowPlaces = npt.NDArray[np.int64]
 
 _LARGEST = 1 << 24
 """Entries of the largest tables; merging larger ones would need memory for two of them at once."""
@@ -40,7 +40,7 @@ class DigestTable:
     def __len__(self) -> int:
         return sum(len(digests) for digests, _ in self._tables)
 
-    def find(self, digests: Digests) -> Places:
+    def find(self, digests: Digests) -> RowPlaces:
         """The place of each digest; -1 where it is not there."""
         order = np.argsort(digests)  # neighbours in a table are found in memory that is in the cache already
         wanted = digests[order]
@@ -52,7 +52,7 @@ class DigestTable:
             found[order[hit]] = places[at[hit]]
         return found
 
-    def add(self, digests: Digests, places: Places) -> None:
+    def add(self, digests: Digests, places: RowPlaces) -> None:
         """Add digests that are not there yet, each once."""
         if not len(digests):
             return

@@ -64,7 +64,7 @@ class _TarSummary(BaseModel):
     damage: str | None
 
 
-class _Summary(BaseModel):
+class _IndexSummary(BaseModel):
     version: int = 1
     tars: list[_TarSummary]
 
@@ -189,12 +189,12 @@ def _complete(
     """
     known = _still_right(folder, versions)
     place = storage.join(folder, _SUMMARY)
-    _write(place, _Summary(tars=list(known.values())))  # before hours go into what can't be written
+    _write(place, _IndexSummary(tars=list(known.values())))  # before hours go into what can't be written
     missing = [name for name in versions if name not in known]
     # in any order: processes that begin together then seldom make the same one
     known |= _make(url, folder, {name: versions[name] for name in random.sample(missing, len(missing))}, moved)
     summaries = [known[name] for name in versions]
-    _write(place, _Summary(tars=summaries))
+    _write(place, _IndexSummary(tars=summaries))
     return summaries
 
 
@@ -203,7 +203,7 @@ def _read_summary(folder: str) -> list[_TarSummary]:
     if content is None:
         return []
     try:
-        return _Summary.model_validate_json(content).tars
+        return _IndexSummary.model_validate_json(content).tars
     except ValidationError:
         return []  # of another version of this program, say: made anew
 

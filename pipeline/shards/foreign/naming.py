@@ -7,7 +7,7 @@ from enum import Enum
 _OF_THE_TAR_ITSELF = re.compile(r"__[^/]*__($|/)")
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a file holds, as far as it matters here."""
 
     IMAGE = "image"
@@ -17,9 +17,9 @@ class Kind(Enum):
 
 
 _KINDS = {
-    Kind.IMAGE: ("jpg", "jpeg", "png", "webp"),
-    Kind.SOUND: ("flac", "wav", "mp3", "ogg", "oga", "opus", "m4a", "aac", "wma", "aif", "aiff", "ac3"),
-    Kind.VIDEO: ("mp4", "webm", "mkv", "mov", "m4v", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "3gp"),
+    FileKind.IMAGE: ("jpg", "jpeg", "png", "webp"),
+    FileKind.SOUND: ("flac", "wav", "mp3", "ogg", "oga", "opus", "m4a", "aac", "wma", "aif", "aiff", "ac3"),
+    FileKind.VIDEO: ("mp4", "webm", "mkv", "mov", "m4v", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "3gp"),
 }
 _KIND_OF = {extension: kind for kind, extensions in _KINDS.items() for extension in extensions}
 
@@ -35,17 +35,17 @@ def split_name(name: str) -> tuple[str, str] | None:
     return f"{folders}{slash}{stem}", extension.lower()
 
 
-def kind_of(extension: str) -> Kind:
+def kind_of(extension: str) -> FileKind:
     """What a file with this extension holds; only what follows the last dot counts."""
-    return _KIND_OF.get(extension.rpartition(".")[2], Kind.OTHER)
+    return _KIND_OF.get(extension.rpartition(".")[2], FileKind.OTHER)
 
 
 def why_left_out(extensions: Iterable[str]) -> str | None:
     """What a sample of files with these extensions lacks; None where it has picture and sound. A video is taken to have
     both: whether it has sound is seen when it is decoded."""
     kinds = {kind_of(extension) for extension in extensions}
-    if Kind.VIDEO in kinds:
+    if FileKind.VIDEO in kinds:
         return None
-    if Kind.IMAGE not in kinds:
+    if FileKind.IMAGE not in kinds:
         return "no image"
-    return None if Kind.SOUND in kinds else "no sound"
+    return None if FileKind.SOUND in kinds else "no sound"

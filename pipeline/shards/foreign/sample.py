@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from cluster.json_text import parse_json
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.shards.foreign.naming import Kind, kind_of, split_name
+from pipeline.shards.foreign.naming import FileKind, kind_of, split_name
 from pipeline.shards.members import Sample, contents
 from pipeline.sound.sound import measure_sound
 
@@ -34,11 +34,11 @@ def read_foreign(content: bytes, key: str, tar: str = "") -> Sample:
         split = split_name(name)
         if split is not None and split[0] == key:
             parts.setdefault(split[1], data)
-    by_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    by_kind: dict[FileKind, list[str]] = {kind: [] for kind in FileKind}
     for extension in sorted(parts):
         by_kind[kind_of(extension)].append(extension)
     metadata = _own_metadata(parts)
-    videos, images, sounds = by_kind[Kind.VIDEO], by_kind[Kind.IMAGE], by_kind[Kind.SOUND]
+    videos, images, sounds = by_kind[FileKind.VIDEO], by_kind[FileKind.IMAGE], by_kind[FileKind.SOUND]
     if metadata is not None and metadata.layout != "clip":
         videos = []
     if not videos and not (images and sounds):

@@ -1,6 +1,6 @@
 """One sentence that says what to change, or that nothing is to be."""
 
-from pipeline.stream.simulate.simulation import Forecast, Job
+from pipeline.stream.simulate.simulation import Forecast, PlannedJob
 
 _TWICE = 1.1
 """Downloads of an extent an epoch beyond which the cache is said to be too small."""
@@ -10,7 +10,7 @@ _MARGIN = 1.05
 """Room in a cache beyond what it must hold."""
 
 
-def advise(job: Job, forecast: Forecast) -> str:
+def advise(job: PlannedJob, forecast: Forecast) -> str:
     """What matters most: nodes that fetch the same, a cache that is too small, a shuffle that is too local."""
     data, first, last = job.data, forecast.epochs[0], forecast.epochs[-1]
     window, owned = _gigabytes(forecast.window_bytes), _gigabytes(forecast.node_set_bytes)

@@ -26,7 +26,7 @@ _LEAST_BLOCKS = 4
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """A planned job.
 
     Attributes:
@@ -105,7 +105,7 @@ class Forecast:
     scaled: list[str] = field(default_factory=list)
 
 
-def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> Forecast:
+def simulate(sizes: ShardSizes, job: PlannedJob, extent_bytes: int = EXTENT_BYTES) -> Forecast:
     """Go through the epochs of a job.
 
     Args:
@@ -151,7 +151,7 @@ def simulate(sizes: ShardSizes, job: Job, extent_bytes: int = EXTENT_BYTES) -> F
 
 
 def _walk(
-    sizes: ShardSizes, extents: Extents, order: Order, job: Job, nodes: Numbers, scale: int, ring_bytes: int
+    sizes: ShardSizes, extents: Extents, order: Order, job: PlannedJob, nodes: Numbers, scale: int, ring_bytes: int
 ) -> list[list[NodeEpoch]]:
     """Epoch → chosen node → what it read."""
     cache = int(job.data.cache.gigabytes * 1e9) // extents.whole_bytes
@@ -179,14 +179,14 @@ def _walk(
     return found
 
 
-def _plan_cache(order: Order, sizes: ShardSizes, job: Job) -> tuple[int, int]:
+def _plan_cache(order: Order, sizes: ShardSizes, job: PlannedJob) -> tuple[int, int]:
     """What a node needs at hand, and what of its cache extents pass through, as `plan_cache` has it."""
     needed = bytes_at_hand(order, sizes.bytes.sum() / len(order), job.nodes)
     most = int(job.data.cache.gigabytes * 1e9)
     return needed, max(needed, most // 4) if needed <= most else 0
 
 
-def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[str]]:
+def _scale_shards(sizes: ShardSizes, job: PlannedJob) -> tuple[ShardSizes, int, list[str]]:
     """One shard in so many, where even one node would read too much."""
     reads = int(sizes.shown.sum()) * job.epochs // job.nodes
     least = _LEAST_BLOCKS * job.data.lanes * job.data.block_samples
@@ -196,7 +196,7 @@ def _scale_shards(sizes: ShardSizes, job: Job) -> tuple[ShardSizes, int, list[st
     return sizes.every(scale), scale, [f"one shard in {scale} stands for all, and so does what the caches keep"]
 
 
-def _choose_nodes(sizes: ShardSizes, job: Job, scaled: list[str]) -> Numbers:
+def _choose_nodes(sizes: ShardSizes, job: PlannedJob, scaled: list[str]) -> Numbers:
     reads = sizes.shown.sum() * job.epochs / job.nodes
     count = max(1, min(job.nodes, int(_MOST_READS / reads)))
     if count < job.nodes:
@@ -204,7 +204,7 @@ def _choose_nodes(sizes: ShardSizes, job: Job, scaled: list[str]) -> Numbers:
     return np.unique(np.linspace(0, job.nodes - 1, count).astype(np.int64))
 
 
-def _mean(number: int, epochs: list[NodeEpoch], job: Job, shown: int, scale: int, cached: bool) -> EpochForecast:
+def _mean(number: int, epochs: list[NodeEpoch], job: PlannedJob, shown: int, scale: int, cached: bool) -> EpochForecast:
     fetched, amount = (scale * mean(getattr(epoch, name) for epoch in epochs) for name in ("fetched", "fetched_bytes"))
     reads = mean(epoch.reads for epoch in epochs)
     seconds = shown / job.samples_per_s

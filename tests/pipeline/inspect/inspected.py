@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inspect.contents import read_contents
-from pipeline.inspect.summary import Summary, summarise
+from pipeline.inspect.summary import ShardSetSummary, summarise
 from pipeline.inspect.verify import Verified
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.shards.shard_files import read_indexes
@@ -17,7 +17,7 @@ RECIPES = {
 }
 
 
-def look(url: Path | str, most_samples: int | None = 500) -> Summary:
+def look(url: Path | str, most_samples: int | None = 500) -> ShardSetSummary:
     return summarise(read_contents(str(url)), most_samples, 0)
 
 

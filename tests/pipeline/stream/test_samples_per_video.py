@@ -21,7 +21,7 @@ from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, order_of, plan_reading
 from pipeline.stream.settings import CacheSettings, DataSettings, ShardSource
 from pipeline.stream.simulate.shard_sizes import ShardSizes
-from pipeline.stream.simulate.simulation import Job, simulate
+from pipeline.stream.simulate.simulation import PlannedJob, simulate
 from pipeline.stream.steps import steps_of
 from pipeline.train.data import open_data
 from tiny_shards import FEATURES, write_shard_set
@@ -173,7 +173,7 @@ def test_the_forecast_of_downloads_is_that_of_the_real_cache(tmp_path):
         lanes=2, block_samples=80, samples_per_video=1, cache=CacheSettings(gigabytes=200 * extent / 1e9)
     )
     sizes = ShardSizes.imagined(number, videos * each, size, videos)
-    forecast = simulate(sizes, Job(1, 1, 64, data, epochs=2), extent)
+    forecast = simulate(sizes, PlannedJob(1, 1, 64, data, epochs=2), extent)
     assert (forecast.samples, forecast.shown) == (number * videos * each, number * videos)
     versions = [storage.version(url) for url in urls]
     ring = int(forecast.ring_bytes)

@@ -19,19 +19,21 @@ from pipeline.stream.simulate.advice import advise
 from pipeline.stream.simulate.cache_model import CacheModel
 from pipeline.stream.simulate.quality import neighbours, shuffle_quality
 from pipeline.stream.simulate.shard_sizes import ShardSizes
-from pipeline.stream.simulate.simulation import Forecast, Job, simulate
+from pipeline.stream.simulate.simulation import Forecast, PlannedJob, simulate
 from pipeline.stream.steps import steps_of
 from tiny_shards import write_shard_set
 
 SHARDS, SAMPLES, SAMPLE_BYTES, EXTENT_BYTES = 24, 40, 3000, 8192
 
 
-def job(nodes: int = 1, gigabytes: float = 20.0, batch: int = 64, lanes: int = 8, block: int = 20_000, **more) -> Job:
+def job(
+    nodes: int = 1, gigabytes: float = 20.0, batch: int = 64, lanes: int = 8, block: int = 20_000, **more
+) -> PlannedJob:
     data = DataSettings(lanes=lanes, block_samples=block, cache=CacheSettings(gigabytes=gigabytes))
-    return Job(nodes, 1, batch, data, **more)
+    return PlannedJob(nodes, 1, batch, data, **more)
 
 
-def forecast_of(planned: Job, shards: int = 400, samples: int = 1000, kilobytes: float = 120) -> Forecast:
+def forecast_of(planned: PlannedJob, shards: int = 400, samples: int = 1000, kilobytes: float = 120) -> Forecast:
     return simulate(ShardSizes.imagined(shards, samples, int(kilobytes * 1000)), planned)
 
 
@@ -59,7 +61,7 @@ def test_downloads_are_those_of_the_real_cache_in_the_real_order(tmp_path: Path,
 
 
 def test_the_nodes_of_positions_are_those_of_the_loader() -> None:
-    planned = Job(3, 2, 48, DataSettings())
+    planned = PlannedJob(3, 2, 48, DataSettings())
     sizes = [("a.tar", 60), ("b.tar", 60)]
     spec = decode_spec(FeatureSettings(), augment=False)
     data = DataSettings(block_samples=20, lanes=3)
