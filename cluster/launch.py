@@ -57,7 +57,7 @@ def launch_local(
     command: Sequence[str],
     processes: int,
     restarts: int = 0,
-    progress: Callable[[], object] = lambda: None,
+    reached: Callable[[], object] = lambda: None,
     on_crash: Callable[[Failure, int | None], None] = lambda failure, left: None,
 ) -> int:
     """Run `command` as a job of several processes on this machine and wait for it.
@@ -67,8 +67,8 @@ def launch_local(
 
     Args:
         restarts: how often all processes are started again after one crashed or hung without progress in between.
-        progress: something that differs once the job has come further, its newest checkpoint, say; None where nobody
-            knows at the moment.
+        reached: gives something that differs once the job has come further, its newest checkpoint, say; None where
+            nobody knows at the moment.
         on_crash: told of each crash, when all processes are gone, with the restarts that are left, this one counted;
             None where the job is given up.
 
@@ -77,7 +77,7 @@ def launch_local(
     """
     job = _Processes(command, processes)
     with job.passing_signals_on():
-        left, reached = restarts, progress() if restarts else None
+        left, before = restarts, reached() if restarts else None
         while True:
             failure = job.run()
             if failure is None:
@@ -87,8 +87,8 @@ def launch_local(
                 return (INTERRUPTED if job.signalled == signal.SIGINT else RESTART) if died else failure.exit_code
             if not failure.is_crash:
                 return failure.exit_code
-            if restarts and (now := progress()) not in (None, reached):
-                left, reached = restarts, now
+            if restarts and (now := reached()) not in (None, before):
+                left, before = restarts, now
             on_crash(failure, left or None)
             if not left:
                 return failure.exit_code

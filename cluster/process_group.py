@@ -105,16 +105,16 @@ class ProcessGroup:
         box.said_by_main = not self.is_main
         raise box
 
-    def on_main_at_length(self, make: Callable[[Callable[[], None]], T], moved: Callable[[], None]) -> T:
+    def on_main_at_length(self, make: Callable[[Callable[[], None]], T], on_progress: Callable[[], None]) -> T:
         """As `on_main`, for what may take hours: meanwhile the processes exchange a word every few seconds, so that
         none runs into the time limit of a collective.
 
         Args:
             make: is given a function to call, from any thread, whenever it has come further.
-            moved: called on every process when it has.
+            on_progress: called on every process when it has.
         """
         if self.world_size == 1:
-            return make(moved)
+            return make(on_progress)
         steps: SimpleQueue[None] = SimpleQueue()
         made: Future[T] = Future()
         if self.is_main:  # which must not wait for the end where another process is lost
@@ -125,7 +125,7 @@ class ProcessGroup:
                 wait([made], timeout=_WORD_EVERY_S)
             done, count = self.from_main((made.done(), steps.qsize()))
             if count > seen:
-                moved()
+                on_progress()
             seen = count
         return self.on_main(made.result)
 

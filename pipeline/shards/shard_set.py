@@ -75,11 +75,11 @@ class ShardSet:
         return (ShardSet, (self.url, self.shards, indexes, self._indexes.kept_samples, self.contents, self._videos))
 
     @classmethod
-    def open(cls, url: str, moved: Callable[[], None] = lambda: None) -> "ShardSet":
+    def open(cls, url: str, on_progress: Callable[[], None] = lambda: None) -> "ShardSet":
         """Open a shard set; of tars that others wrote an index is made at the first time.
 
         Args:
-            moved: called, from any thread, whenever the index has come further.
+            on_progress: called, from any thread, whenever the index has come further.
 
         Raises:
             ShardSetError: nothing there, not finished, or empty.
@@ -88,7 +88,7 @@ class ShardSet:
         if not storage.exists(dataset_url):
             if storage.exists(storage.join(url, "plan.json")):
                 raise ShardSetError(f"{url}: its preparation is not finished (no dataset.json); run gavt prepare again")
-            foreign = open_foreign(url, moved)
+            foreign = open_foreign(url, on_progress)
             if foreign is None:
                 raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, or of tars, found none")
             return cls(url, foreign.shards, foreign.indexes)

@@ -156,7 +156,7 @@ def plan_reading(
     history: Sequence[Stretch] = (),
     position: int = 0,
     nodes: int = 1,
-    moved: Callable[[], None] = lambda: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> ReadPlan:
     """Open the shard sets and say what is read from them.
 
@@ -165,14 +165,15 @@ def plan_reading(
         augment: as in training; else samples are as they are, and an epoch shows all of them.
         history, position: of a run that goes on: the weights so far, and where it goes on.
         nodes: that share the work.
-        moved: called, from any thread, whenever what takes long has come further: the first index of others' tars.
+        on_progress: called, from any thread, whenever what takes long has come further: the first index of tars of
+            others.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
     """
     sources = [ShardSource(url=source)] if isinstance(source, str) else list(source)
     names = [one.name or one.url for one in sources] if len(sources) > 1 else [""]
-    sets = [ShardSet.open(one.url, moved) for one in sources]
+    sets = [ShardSet.open(one.url, on_progress) for one in sources]
     by_video = [augment and shows_one_of_each_video(one, data) for one in sources]
     shown = [sum(shown_per_shard(one, drawn)) for one, drawn in zip(sets, by_video, strict=True)]
     sizes = dict(zip(names, shown, strict=True))

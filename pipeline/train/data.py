@@ -99,12 +99,12 @@ def open_data(
     micro_batch: int,
     group: ProcessGroup,
     checkpoint: Checkpoint | None,
-    moved: Callable[[], None] = lambda: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Iterator[TrainingData]:
     """Open the data where a checkpoint left it, or at its beginning; its processes end with the block.
 
     Args:
-        moved: called on every process whenever that has come further.
+        on_progress: called on every process whenever that has come further.
 
     Raises:
         SettingsError: no training data is named.
@@ -127,7 +127,9 @@ def open_data(
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)
             where |= {"nodes": group.nodes}
-            return group.on_main_at_length(lambda said: plan_reading(source, *words, moved=said, **where), moved)
+            return group.on_main_at_length(
+                lambda said: plan_reading(source, *words, on_progress=said, **where), on_progress
+            )
 
         plan = plan_of(sources, True, history=history, position=position)
         changes = list(_changes(plan, history, cursor, data.allow_change))

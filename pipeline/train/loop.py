@@ -105,7 +105,7 @@ def train(
             done = 0 if checkpoint is None else checkpoint.step
             group.on_main(lambda: write_config(folder, settings, before, done))
             with open_data(
-                settings, micro_batch, group, checkpoint, moved=lambda: watchdog.beat("opening the data", done)
+                settings, micro_batch, group, checkpoint, on_progress=lambda: watchdog.beat("opening the data", done)
             ) as data:
                 group.on_main(partial(check_validation, data.validation, task, settings))
                 run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)

@@ -79,7 +79,7 @@ def render_world(
     out: str,
     seed: int,
     workers: int = 1,
-    progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] = lambda scenes: None,
 ) -> WorldSummary:
     """Render all videos that are not there yet, then the manifests.
 
@@ -91,7 +91,7 @@ def render_world(
         out: folder or `s3://` prefix.
         seed: everything random follows from it.
         workers: processes; 1 renders in this one.
-        progress: called with a number of scenes each time that many more are done.
+        on_progress: called with a number of scenes each time that many more are done.
 
     Raises:
         SynthError: `out` holds a world of other settings or of another seed.
@@ -105,8 +105,7 @@ def render_world(
         rows[chunk.split, chunk.first] = done.rows
         summary.rendered += done.rendered
         summary.kept += len(done.rows) - done.rendered
-        if progress is not None:
-            progress(chunk.last - chunk.first)
+        on_progress(chunk.last - chunk.first)
     for split in SPLITS:
         in_order = [row for chunk in chunks if chunk.split == split for row in rows[split, chunk.first]]
         lines = "".join(json.dumps(row) + "\n" for row in in_order)

@@ -59,7 +59,7 @@ def test_crashes_and_hangs_restart_so_often_and_other_ends_do_not(tmp_path, code
 def test_progress_gives_all_restarts_back(tmp_path):
     script = "(folder / f'progress{tries}').touch() if tries <= 3 else None; sys.exit(1)"
     script = f"time.sleep(600) if rank == '1' else None; {script}"
-    code, crashes, _ = launch(tmp_path, script, restarts=2, progress=lambda: len(list(tmp_path.glob("progress*"))))
+    code, crashes, _ = launch(tmp_path, script, restarts=2, reached=lambda: len(list(tmp_path.glob("progress*"))))
     assert code == 1
     assert [left for _, left in crashes] == [2, 2, 2, 1, None]
 

@@ -72,13 +72,13 @@ from cluster.errors import UserError
 process_group._WORD_EVERY_S = 0.01
 group, moves = process_group.join_process_group(), []
 
-def make(moved):
+def make(on_progress):
     for _ in range(5):
-        moved()
+        on_progress()
         time.sleep(0.05)
     return f"from {group.rank}"
 
-def refuse(moved):
+def refuse(on_progress):
     raise UserError("of no use")
 
 word = group.on_main_at_length(make, lambda: moves.append(1))

@@ -23,7 +23,9 @@ _FAINTEST = 0.25
 """Opacity that is left of the heat where the model finds that sound and frame don't belong together."""
 
 
-def write_overlay_video(source: str, track: MapTrack, target: Path, advance: Callable[[float, float], None]) -> None:
+def write_overlay_video(
+    source: str, track: MapTrack, target: Path, on_progress: Callable[[float, float], None]
+) -> None:
     """Write `target`: every frame of the source at its own time, at most 720 rows high, with the map of that time; heat
     is fainter where the model doubts that sound and frame belong together, and where there is no sound there is none.
 
@@ -34,7 +36,7 @@ def write_overlay_video(source: str, track: MapTrack, target: Path, advance: Cal
         for item in demux_decoded(video, sound=True):
             if isinstance(item, DecodedPicture):
                 writer.write_picture(item)
-                advance(float(item.time_s), float(video.duration_s))
+                on_progress(float(item.time_s), float(video.duration_s))
             else:
                 writer.write_sound(item)
         writer.finish()

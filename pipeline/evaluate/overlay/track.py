@@ -96,14 +96,14 @@ def make_track(
     every_s: float,
     device: torch.device,
     geometry: Geometry,
-    advance: Callable[[float, float], None],
+    on_progress: Callable[[float, float], None],
 ) -> MapTrack:
     """Maps every `every_s` seconds, each from the frame then displayed, the model's other frames around it, and the
     sound that belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; where
     there is no sound, before it begins, after it ends or in a hole of it, there is no map.
 
     Args:
-        advance: told (seconds done, seconds in all).
+        on_progress: told (seconds done, seconds in all).
 
     Raises:
         MediaError: the video can't be read, or its sound is shorter than the model needs.
@@ -144,7 +144,7 @@ def make_track(
             match.extend(torch.sigmoid(logit).cpu().tolist())
             times.extend(float(moment.time_s) for moment, _ in heard)
             square = heard[0][0].square
-            advance(times[-1], float(duration))
+            on_progress(times[-1], float(duration))
     if not maps and unheard <= {Reason.TOO_SHORT}:
         raise MediaError(Reason.TOO_SHORT, "its sound begins after its last frame, ends before its first or has holes")
     if not maps:

@@ -73,13 +73,13 @@ class _UnwritableError(Exception):
     """The index can't be written where it should be."""
 
 
-def open_foreign(url: str, moved: Callable[[], None] = lambda: None) -> ForeignIndex | None:
+def open_foreign(url: str, on_progress: Callable[[], None] = lambda: None) -> ForeignIndex | None:
     """The tars at `url`; None where there are none. What their index lacks, or has of other versions of them, is made:
     several at a time, with the progress in the log, going on where an earlier attempt was killed. Several processes may
     do so at once.
 
     Args:
-        moved: called, from any thread, whenever that has come further.
+        on_progress: called, from any thread, whenever that has come further.
 
     Raises:
         ShardSetError: a tar is compressed, or none has samples with picture and sound.
@@ -92,7 +92,7 @@ def open_foreign(url: str, moved: Callable[[], None] = lambda: None) -> ForeignI
         versions = dict(
             zip(names, threads.map(lambda name: storage.version(storage.join(url, name)), names), strict=True)
         )
-    indexes, summaries = _find_or_make(url, versions, moved)
+    indexes, summaries = _find_or_make(url, versions, on_progress)
     _say_what_is_left_out(url, summaries)
     if not sum(summary.samples for summary in summaries):
         raise ShardSetError(
@@ -121,7 +121,7 @@ def _tars_at(url: str) -> list[str]:
 
 
 def _find_or_make(
-    url: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+    url: str, versions: Mapping[str, FileVersion], on_progress: Callable[[], None]
 ) -> tuple[str, list[_TarSummary]]:
     """The folder of the index, and the summary of each tar."""
     beside = storage.join(url, INDEX_FOLDER)
@@ -135,12 +135,12 @@ def _find_or_make(
     try:
         if planted:
             raise _UnwritableError(f"{beside}: a link that another user has made")
-        return beside, _complete(url, beside, versions, moved)
+        return beside, _complete(url, beside, versions, on_progress)
     except _UnwritableError as error:
         _log.warning("%s: the index of its tars lies in %s, since it can't lie beside them: %s", url, cached, error)
     try:
         _make_private(folders)
-        return cached, _complete(url, cached, versions, moved)
+        return cached, _complete(url, cached, versions, on_progress)
     except _UnwritableError as error:
         raise ShardSetError(f"{url}: the index of its tars can be written nowhere: {error}") from None
 
@@ -180,7 +180,7 @@ def _still_right(folder: str, versions: Mapping[str, FileVersion]) -> dict[str, 
 
 
 def _complete(
-    url: str, folder: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+    url: str, folder: str, versions: Mapping[str, FileVersion], on_progress: Callable[[], None]
 ) -> list[_TarSummary]:
     """The summary of each tar, with its index made in `folder` where it is missing or of another version.
 
@@ -192,7 +192,7 @@ def _complete(
     _write(place, _IndexSummary(tars=list(known.values())))  # before hours go into what can't be written
     missing = [name for name in versions if name not in known]
     # in any order: processes that begin together then seldom make the same one
-    known |= _make(url, folder, {name: versions[name] for name in random.sample(missing, len(missing))}, moved)
+    known |= _make(url, folder, {name: versions[name] for name in random.sample(missing, len(missing))}, on_progress)
     summaries = [known[name] for name in versions]
     _write(place, _IndexSummary(tars=summaries))
     return summaries
@@ -209,18 +209,20 @@ def _read_summary(folder: str) -> list[_TarSummary]:
 
 
 def _make(
-    url: str, folder: str, versions: Mapping[str, FileVersion], moved: Callable[[], None]
+    url: str, folder: str, versions: Mapping[str, FileVersion], on_progress: Callable[[], None]
 ) -> dict[str, _TarSummary]:
     made: dict[str, _TarSummary] = {}
     said = time.monotonic()
     _log.info("%s: looking into %d tars, once", url, len(versions))
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        waiting = [threads.submit(_make_one, url, folder, name, version, moved) for name, version in versions.items()]
+        waiting = [
+            threads.submit(_make_one, url, folder, name, version, on_progress) for name, version in versions.items()
+        ]
         try:
             for done in as_completed(waiting):
                 summary = done.result()
                 made[summary.tar] = summary
-                moved()
+                on_progress()
                 if time.monotonic() - said > _PROGRESS_S:
                     said = time.monotonic()
                     _log.info("%s: looked into %d of %d tars", url, len(made), len(versions))
@@ -229,12 +231,12 @@ def _make(
     return made
 
 
-def _make_one(url: str, folder: str, name: str, version: FileVersion, moved: Callable[[], None]) -> _TarSummary:
+def _make_one(url: str, folder: str, name: str, version: FileVersion, on_progress: Callable[[], None]) -> _TarSummary:
     """The index of a tar: what a killed attempt or another process left, if it is of this version; else made."""
     place = storage.join(folder, name.removesuffix(".tar") + ".json")
     index = _read_index(place, version)
     if index is None:
-        index = scan_tar(storage.join(url, name), name, version, moved)
+        index = scan_tar(storage.join(url, name), name, version, on_progress)
         _write(place, index)
     return _TarSummary(
         tar=name,

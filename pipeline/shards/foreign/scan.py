@@ -45,12 +45,12 @@ class TarIndex(BaseModel):
     damage: str | None = None
 
 
-def scan_tar(url: str, name: str, version: FileVersion, moved: Callable[[], None] = lambda: None) -> TarIndex:
+def scan_tar(url: str, name: str, version: FileVersion, on_progress: Callable[[], None] = lambda: None) -> TarIndex:
     """Look at a tar's headers. Of a local one nothing else is read; on object storage what lies between is passed over
     where it is large. Of a damaged one what lies before the damage counts.
 
     Args:
-        moved: called every few thousand files.
+        on_progress: called every few thousand files.
 
     Raises:
         ShardSetError: it is compressed.
@@ -76,7 +76,7 @@ def scan_tar(url: str, name: str, version: FileVersion, moved: Callable[[], None
         try:
             for number, member in enumerate(walk(read, version.size), 1):
                 if number % _FILES_A_WORD == 0:
-                    moved()
+                    on_progress()
                 parts = split_name(member.name)
                 if parts is None:
                     continue

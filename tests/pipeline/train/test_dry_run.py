@@ -65,7 +65,7 @@ def test_the_verb_leaves_nothing_behind(command, group, tmp_path, monkeypatch, c
 
 
 def test_a_dry_run_of_several_processes_that_crash_leaves_nothing_in_the_run(command, tmp_path, monkeypatch, capsys):
-    def crash(words, processes, restarts=0, progress=None, on_crash=None):
+    def crash(words, processes, restarts=0, reached=None, on_crash=None):
         on_crash(Failure(1, -signal.SIGKILL), None)
         return 137
 
