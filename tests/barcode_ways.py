@@ -14,6 +14,7 @@ from PIL import Image
 
 from barcode_kinds import CLICKS_S, FPS
 from barcode_video import bursts, read_barcode
+from frames_and_sound import frames_and_sound
 from pipeline.errors import MediaError
 from pipeline.evaluate.overlay.on_screen import shown
 from pipeline.prepare.manifests.row import VideoRow
@@ -23,7 +24,9 @@ from pipeline.shards.foreign.sample import read_foreign
 from pipeline.shards.members import Sample
 from pipeline.sound.audio import Window, read_windows
 from pipeline.sound.flac import decode_flac
-from pipeline.stream.decode import DecodeSpec, decode_sample
+from pipeline.stream.decode import decode_sample
+from pipeline.stream.fields.frames import FramesField
+from pipeline.stream.fields.sound import SoundField
 from pipeline.video.clip import decode_clip
 from pipeline.video.video_file import open_video
 
@@ -124,13 +127,15 @@ def _foreign(path: Path) -> Iterator[Shown]:
         tar.add(path, f"k{path.suffix.replace('.vob', '.mpg').replace('.3gp', '.mp4')}")
     sample = read_foreign(buffer.getvalue(), "k")
     for moment in (0.0, 0.31, 0.5, 0.77, 1.0):
-        yield _decoded(sample, DecodeSpec(3, 280, 4.0, RATE_HZ, RATE_HZ, 1, geometry="squash"), moment)
+        yield _decoded(sample, frames_and_sound(3, 280, 4.0, RATE_HZ, RATE_HZ, 1, geometry="squash"), moment)
 
 
-def _decoded(sample: Sample, spec: DecodeSpec, moment: float) -> Shown:
-    decoded = decode_sample(sample, spec, moment=moment)
-    pictures = [frame.transpose(1, 2, 0) for frame in decoded.frames]
-    return Shown(list(zip(decoded.frame_times_s, pictures, strict=True)), decoded.audio[0], decoded.audio_start_s)
+def _decoded(sample: Sample, fields: tuple[FramesField, SoundField], moment: float) -> Shown:
+    decoded = decode_sample(sample, fields, moment=moment)
+    pictures = [frame.transpose(1, 2, 0) for frame in decoded.arrays["frames"]]
+    assert decoded.audio_start_s is not None
+    frames = list(zip(decoded.frame_times_s, pictures, strict=True))
+    return Shown(frames, decoded.arrays["sound"][0], decoded.audio_start_s)
 
 
 def _localized(path: Path) -> Iterator[Shown]:

@@ -1,8 +1,7 @@
 """Samples of a shard set, in batches, with the truth about where they sound."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,13 +10,16 @@ from torch import Tensor
 from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.contract import Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.decode import DecodedSample, decode_sample
-from pipeline.stream.read_plan import decode_spec
+from pipeline.stream.fields.frames import FramesField
+from pipeline.stream.fields.sound import SoundField
+from pipeline.stream.reader import digest_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ class EvaluationSamples:
 
     def __init__(self, url: str, features: FeatureSettings, settings: EvaluateSettings, device: torch.device) -> None:
         self.shards = ShardSet.open(url)
-        self.spec = decode_spec(features, augment=False)
+        self._sound = SoundField.of(features)
+        self._frames = {
+            geometry: FramesField.of(features, augment=False, geometry=geometry)
+            for geometry in (settings.judged_geometry, settings.shown_geometry)
+        }
         self.settings = settings
         self.device = device
         self.count = min(settings.max_samples or len(self.shards), len(self.shards))
@@ -117,9 +123,9 @@ class EvaluationSamples:
         return Batch(
             [sample.key for sample in decoded],
             [sample.metadata for sample in decoded],
-            torch.from_numpy(np.stack([sample.frames for sample in decoded])).to(self.device),
+            torch.from_numpy(np.stack([sample.arrays[FRAMES] for sample in decoded])).to(self.device),
             self._waveforms(decoded),
-            [sample.square for sample in decoded],
+            [_square_of(sample) for sample in decoded],
             [self._truth(sample) for sample in decoded],
         )
 
@@ -135,10 +141,7 @@ class EvaluationSamples:
         return [self._known[index] for index in range(self.count)]
 
     def _remember(self, index: int, sample: Sample) -> None:
-        contents = hashlib.blake2b(digest_size=16)
-        for part in (*sample.images, sample.clip or b"", sample.audio):
-            contents.update(part)
-        self._known[index] = KnownSample(sample.metadata, contents.digest())
+        self._known[index] = KnownSample(sample.metadata, digest_of(sample))
 
     def _decode(self, index: int, judged: bool) -> DecodedSample:
         sample = self.shards.read(index)
@@ -147,18 +150,23 @@ class EvaluationSamples:
         located = judged and sample.metadata.boxes is not None
         geometry = self.settings.judged_geometry if located else self.settings.shown_geometry
         try:
-            return decode_sample(sample, replace(self.spec, geometry=geometry))
+            return decode_sample(sample, (self._frames[geometry], self._sound))
         except ValueError as error:
             raise ShardSetError(f"{self.shards.url}: {error}") from error
 
     def _truth(self, sample: DecodedSample) -> Mask | None:
         if sample.metadata.boxes is None:
             return None
-        left, top, right, bottom = sample.square
+        left, top, right, bottom = _square_of(sample)
         seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
         return draw_boxes(crop_boxes(sample.metadata.boxes, seen), self.settings.map_size)
 
     def _waveforms(self, decoded: Sequence[DecodedSample]) -> Tensor:
         """[B, C, S] in −1..1."""
-        audio = np.stack([sample.audio for sample in decoded])
+        audio = np.stack([sample.arrays[SOUND] for sample in decoded])
         return torch.from_numpy(audio).to(self.device).float() / 32768
+
+
+def _square_of(sample: DecodedSample) -> Box:
+    (square,) = sample.squares.values()
+    return square

@@ -45,8 +45,7 @@ class FrameTimes:
             ValueError: the moments reach beyond the segments.
         """
         each_s = length_s / segments
-        if self.span_s > length_s + each_s:
-            raise ValueError(f"expected {self.span_s:.2f} s of segments or more, found {length_s:.2f} s")
+        self._check_fit(segments, length_s)
         moments = [length_s / 2 + offset for offset in self.offsets_s]
         fits = []
         for begin in (0.0, -0.5, 0.5):  # as they are, or moved by up to half a segment
@@ -59,3 +58,18 @@ class FrameTimes:
                 fits.append((round(off / each_s, 2), abs(round(middle / each_s, 2)), -middle, chosen))
         _, _, early, chosen = min(fits)
         return chosen, length_s / 2 - early
+
+    def on_screen(self, segments: int, length_s: float, middle_s: float) -> list[int]:
+        """Which of the equal segments of a sound are on screen at the frames' moments around a middle (s from where it
+        begins).
+
+        Raises:
+            ValueError: the moments reach beyond the segments.
+        """
+        self._check_fit(segments, length_s)
+        each_s = length_s / segments
+        return [min(max(int((middle_s + offset) / each_s), 0), segments - 1) for offset in self.offsets_s]
+
+    def _check_fit(self, segments: int, length_s: float) -> None:
+        if self.span_s > length_s + length_s / segments:
+            raise ValueError(f"expected {self.span_s:.2f} s of segments or more, found {length_s:.2f} s")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.features.inputs import FRAMES, SOUND, Input, InputName
 from pipeline.settings.base import Settings
 
 Geometry = Literal["centre", "squash", "letterbox"]
@@ -56,11 +57,21 @@ class FeatureSettings(Settings):
     log_floor: float = Field(default=1e-3, gt=0)
     """Added to the magnitude before its logarithm is taken."""
     augment: AugmentSettings = AugmentSettings()
+    inputs: dict[InputName, Input] = Field(default_factory=dict)
+    """What a model or an objective may take besides `frames` and `sound`, by its name: settings of one of the kinds
+    `keypoints` and `segment_labels`."""
 
     @model_validator(mode="after")
     def _window_fits(self) -> "FeatureSettings":
         if self.audio_samples <= self.stft_frame:
             raise ValueError(f"audio_samples longer than stft_frame ({self.stft_frame})")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_new(self) -> "FeatureSettings":
+        for name in (FRAMES, SOUND):
+            if name in self.inputs:
+                raise ValueError(f"inputs of other names than {FRAMES} and {SOUND}, found {name}")
         return self
 
     @property

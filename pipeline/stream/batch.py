@@ -1,6 +1,6 @@
 """A micro-batch as the model takes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.features.augment import AugmentDraws, augment_frames
+from pipeline.features.augment import AugmentDraws
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.stream.reader import Arrays, Note, Positions
+from pipeline.stream.arrays import Arrays
+from pipeline.stream.fields.contract import FieldSpec
+from pipeline.stream.reader import Note, Positions
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,15 @@ class Batch:
     Attributes:
         positions: [B] global positions.
         notes: what came besides tensors, one a sample.
-        frames: uint8 [B, T, 3, K, K], before augmentation.
-        audio: int16 [B, C, S].
+        specs: the fields that the samples were decoded into.
+        tensors: of each field, by its name, [B, …] as it was decoded, before augmentation.
         draws: what was drawn for augmentation; none for evaluation.
     """
 
     positions: list[int]
     notes: list[Note]
-    frames: Tensor
-    audio: Tensor
+    specs: Sequence[FieldSpec]
+    tensors: dict[str, Tensor]
     draws: AugmentDraws | None
 
     def __len__(self) -> int:
@@ -54,27 +56,25 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device; from pinned memory without waiting for the copy."""
         draws = None if self.draws is None else self.draws.to(device)
-        frames, audio = self.frames.to(device, non_blocking=True), self.audio.to(device, non_blocking=True)
-        return Batch(self.positions, self.notes, frames, audio, draws)
+        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
+        return Batch(self.positions, self.notes, self.specs, tensors, draws)
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until work on `stream` that was begun before it goes is done."""
         draws = [] if self.draws is None else [getattr(self.draws, one.name) for one in fields(self.draws)]
-        for tensor in (self.frames, self.audio, *draws):
+        for tensor in (*self.tensors.values(), *draws):
             tensor.record_stream(stream)
 
-    def on_device(self, device: torch.device | str, frame_size: int) -> tuple[Tensor, Tensor]:
-        """Augmented frames [B, T, 3, H, W] in 0–1 and waveform [B, C, S] in −1..1, on the device."""
+    def inputs(self, device: torch.device | str) -> dict[str, Tensor]:
+        """Of each field, by its name, [B, …] as the model takes it: augmented, on the device."""
         here = self.to(device)
-        frames, waveform = here.frames.float() / 255, here.audio.float() / 32768
-        if here.draws is None:
-            return frames, waveform
-        return augment_frames(frames, here.draws, frame_size), waveform * here.draws.volume[:, None, None]
+        return {one.name: one.on_device(here.tensors[one.name], here.draws) for one in self.specs}
 
 
 def take_batch(
     positions: Positions,
     notes: list[Note],
+    specs: Sequence[FieldSpec],
     arrays: Arrays,
     augment: bool,
     pin: bool,
@@ -89,12 +89,13 @@ def take_batch(
     """
     count = len(notes)
     draws = AugmentDraws.of(arrays.draws[:count].copy()) if augment else None
+    read = arrays.part(0, count).fields
     if release is None:
-        frames, audio = (_copy(torch.from_numpy(part[:count]), pin) for part in (arrays.frames, arrays.audio))
+        tensors = {name: _copy(torch.from_numpy(array), pin) for name, array in read.items()}
     else:
         lease = _Lease(release)
-        frames, audio = (torch.from_numpy(lease.on(part[:count])) for part in (arrays.frames, arrays.audio))
-    return Batch([int(position) for position in positions], notes, frames, audio, draws)
+        tensors = {name: torch.from_numpy(lease.on(array)) for name, array in read.items()}
+    return Batch([int(position) for position in positions], notes, specs, tensors, draws)
 
 
 def _copy(tensor: Tensor, pin: bool) -> Tensor:

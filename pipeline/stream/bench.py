@@ -3,7 +3,7 @@
 import os
 import time
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,19 +15,17 @@ from cluster import storage
 from cluster.cores import usable_cores
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
-from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import Place, ShardSet
-from pipeline.sound.flac import decode_flac
-from pipeline.sound.sound import decode_sound
 from pipeline.stream.decode import decode_sample
+from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.shard_bytes import ShardBytes
 
-STAGES = ("order", "index", "read", "check", "parse", "frames", "sound", "assemble")
-"""Places of the samples in the order, of their bytes in the shards; bytes; checksum; tar and JSON; JPEG or video; FLAC;
-putting a batch together."""
+_BEFORE, _BEHIND = ("order", "index", "read", "check", "parse"), ("assemble",)
+"""Places of the samples in the order, of their bytes in the shards; bytes; checksum; tar and JSON. Between them the
+fields, each decoded by itself; and putting a batch together."""
 _CHUNK = 16
 _BUSY = 0.75
 """Share of the cores that workers could use, from which on they are said to be what limits."""
@@ -158,8 +156,8 @@ def _busy_s(loader: Loader) -> float:
 
 
 class _Stopwatch:
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+    def __init__(self, fields: Sequence[FieldSpec]) -> None:
+        self.seconds = dict.fromkeys((*_BEFORE, *(one.name for one in fields), *_BEHIND), 0.0)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -170,7 +168,7 @@ class _Stopwatch:
 
 def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float], float]:
     """Samples for some seconds, one step after the other: the position reached, ms a sample, bytes a sample."""
-    watch = _Stopwatch()
+    watch = _Stopwatch(plan.fields)
     data = ShardBytes(None if plan.cache is None else plan.cache.open())
     begun, position, samples, amount = time.perf_counter(), 0, 0, 0
     problem = ""
@@ -214,25 +212,11 @@ def _time_sample(plan: ReadPlan, watch: _Stopwatch, place: Place, content: bytes
             zlib.crc32(content)
     with watch("parse"):
         sample = plan.sets[0].parse(replace(place, crc32=None), content)
-    before = time.perf_counter()
-    _decode_sound_alone(sample, plan.spec.channels)
-    sound_s = time.perf_counter() - before
-    before = time.perf_counter()
-    decoded = decode_sample(sample, plan.spec)
-    watch.seconds["sound"] += sound_s
-    watch.seconds["frames"] += max(0.0, time.perf_counter() - before - sound_s)
-    with watch("assemble"):
-        np.empty_like(decoded.frames)[:] = decoded.frames
-        np.empty_like(decoded.audio)[:] = decoded.audio
-
-
-def _decode_sound_alone(sample: Sample, channels: int) -> None:
-    if sample.clip is not None and not sample.audio:
-        decode_sound(sample.clip, sample.clip_kind, channels)
-    elif sample.audio_kind == "flac":
-        decode_flac(sample.audio)
-    else:
-        decode_sound(sample.audio, sample.audio_kind, channels)
+    for field in plan.fields:
+        with watch(field.name):
+            decoded = decode_sample(sample, (field,)).arrays[field.name]
+        with watch("assemble"):
+            np.empty_like(decoded)[:] = decoded
 
 
 def _advise(stages_ms: dict[str, float], runs: list[BenchRun], cores: int, remote: bool, cached: bool) -> str:

@@ -11,9 +11,10 @@ from types import TracebackType
 
 import torch
 
+from pipeline.stream.arrays import Arrays
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Note, Positions, SampleReader
+from pipeline.stream.reader import Note, Positions, SampleReader
 from pipeline.stream.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Loader:
         """The samples at global positions, read in this process."""
         if self._reader is None:
             self._reader = SampleReader(self.plan)
-        arrays = Arrays.of(self.plan, len(positions))
+        arrays = Arrays.of(self.plan.fields, len(positions))
         return self._batch(positions, self._reader.read(positions, arrays), arrays)
 
     def _read_here(self, pieces: Iterable[Positions]) -> Generator[Batch, None, None]:
@@ -183,7 +184,7 @@ class Loader:
     ) -> Batch:
         self._bad.note(positions, notes)
         augment, pin = self.plan.augment is not None, self._device is not None
-        return take_batch(positions, notes, arrays, augment, pin, release)
+        return take_batch(positions, notes, self.plan.fields, arrays, augment, pin, release)
 
 
 class BadSamples:

@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ShardSetError
+from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import AugmentSettings, FeatureSettings
 from pipeline.shards.shard_set import Place, ShardSet
 from pipeline.stream.cache_plan import CachePlan, plan_cache
-from pipeline.stream.decode import DecodeSpec, canvas_size
+from pipeline.stream.fields.contract import FieldSpec
+from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
 from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.randomness import keyed_generator
@@ -41,10 +43,12 @@ class ReadPlan:
 
     Attributes:
         sets, orders: of each shard set that is mixed.
+        fields: what a sample is decoded into.
         augment: how to draw augmentations; none for evaluation.
         by_video: of each set, whether an epoch shows one sample of each video, drawn by seed, epoch and video, instead
             of all samples.
         cache: how the node keeps remote shards; None where it does not.
+        digests: whether what is noted of each sample has a hash of its bytes.
     """
 
     def __init__(
@@ -52,18 +56,20 @@ class ReadPlan:
         sets: Sequence[ShardSet],
         mixture: Mixture,
         data: DataSettings,
-        spec: DecodeSpec,
+        fields: Sequence[FieldSpec],
         augment: AugmentSettings | None,
         seed: int,
         cache: CachePlan | None = None,
         by_video: Sequence[bool] | None = None,
+        digests: bool = False,
     ) -> None:
         self.sets = list(sets)
         self.mixture = mixture
         self.data = data
-        self.spec = spec
+        self.fields = tuple(fields)
         self.augment = augment
         self.seed = seed
+        self.digests = digests
         self.by_video = [False] * len(self.sets) if by_video is None else list(by_video)
         alone = len(self.sets) == 1
         self.orders = [
@@ -75,8 +81,8 @@ class ReadPlan:
             one.keep_places(2 * order.lanes * data.block_samples)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        words = (self.sets, self.mixture, self.data, self.spec, self.augment, self.seed, self.cache, self.by_video)
-        return (ReadPlan, words)
+        known = (self.sets, self.mixture, self.data, self.fields, self.augment, self.seed, self.cache, self.by_video)
+        return (ReadPlan, (*known, self.digests))
 
     def __len__(self) -> int:
         """Samples that an epoch of each set shows, all together."""
@@ -157,6 +163,8 @@ def plan_reading(
     position: int = 0,
     nodes: int = 1,
     on_progress: Callable[[], None] = lambda: None,
+    fields: Sequence[str | FieldSpec] = (FRAMES, SOUND),
+    digests: bool = False,
 ) -> ReadPlan:
     """Open the shard sets and say what is read from them.
 
@@ -167,10 +175,14 @@ def plan_reading(
         nodes: that share the work.
         on_progress: called, from any thread, whenever what takes long has come further: the first index of tars of
             others.
+        fields: what samples are decoded into, by name, or as it is.
+        digests: note a hash of each sample's bytes.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
+        SettingsError: there is no input of a name.
     """
+    wanted = fields_of(features, fields, augment)
     sources = [ShardSource(url=source)] if isinstance(source, str) else list(source)
     names = [one.name or one.url for one in sources] if len(sources) > 1 else [""]
     sets = [ShardSet.open(one.url, on_progress) for one in sources]
@@ -181,7 +193,7 @@ def plan_reading(
     shares = shares_of(sizes, weights, data.mix, data.temperature)
     mixture = Mixture.resume(shares, seed, history, position) if history else Mixture.start(shares, seed)
     drawn = features.augment if augment else None
-    plan = ReadPlan(sets, mixture, data, decode_spec(features, augment), drawn, seed, by_video=by_video)
+    plan = ReadPlan(sets, mixture, data, wanted, drawn, seed, by_video=by_video, digests=digests)
     plan.cache = plan_cache(sets, plan.orders, data, nodes)
     return plan
 
@@ -205,19 +217,6 @@ def order_of(shown: Sequence[int] | Numbers, stored: int, seed: int, data: DataS
     block is of as many videos as have about `block_samples` samples."""
     block = max(1, data.block_samples * int(np.sum(shown)) // stored)
     return Order(shown, seed, block, data.lanes, name)
-
-
-def decode_spec(features: FeatureSettings, augment: bool) -> DecodeSpec:
-    """What a sample becomes: with room for the crops where it is augmented."""
-    size = canvas_size(features.frame_size, features.augment.resize_minimum) if augment else features.frame_size
-    return DecodeSpec(
-        frames=features.frames,
-        frame_size=size,
-        frame_rate_hz=features.frame_rate_hz,
-        audio_rate_hz=features.audio_rate_hz,
-        audio_samples=features.audio_samples,
-        channels=features.audio_channels,
-    )
 
 
 def order_error(name: str, before: str, now: str) -> ShardSetError:

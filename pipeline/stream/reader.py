@@ -1,18 +1,19 @@
 """Reading the samples at given positions: a pure function of the plan, without torch."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline.errors import ShardSetError
-from pipeline.features.draws import DRAWS, draw_augmentation
+from pipeline.features.draws import draw_augmentation
+from pipeline.features.settings import Geometry
 from pipeline.samples.metadata import Box
 from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import Place
-from pipeline.stream.decode import CENTRE, decode_sample
+from pipeline.stream.arrays import Arrays
+from pipeline.stream.decode import decode_sample
+from pipeline.stream.opened_sample import CENTRE
 from pipeline.stream.order import Numbers
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.read_plan import Pick, ReadPlan
@@ -24,54 +25,23 @@ Positions = range | Numbers
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """Where the samples of a batch are put.
-
-    Attributes:
-        frames: uint8 [B, T, 3, K, K].
-        audio: int16 [B, C, S].
-        draws: float32 [B, 10], see `pipeline.features.draws`.
-    """
-
-    frames: npt.NDArray[np.uint8]
-    audio: npt.NDArray[np.int16]
-    draws: npt.NDArray[np.float32]
-
-    def part(self, start: int, stop: int) -> "Arrays":
-        """Some of the samples; the same memory."""
-        return Arrays(self.frames[start:stop], self.audio[start:stop], self.draws[start:stop])
-
-    @staticmethod
-    def bytes_of(plan: ReadPlan, samples: int) -> int:
-        """Memory that `of` needs."""
-        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in _shapes(plan, samples))
-
-    @staticmethod
-    def of(plan: ReadPlan, samples: int, memory: memoryview | None = None) -> "Arrays":
-        """Arrays for so many samples, in the memory given or in new one."""
-        if memory is None:
-            memory = memoryview(bytearray(Arrays.bytes_of(plan, samples)))
-        made, offset = [], 0
-        for shape, kind in _shapes(plan, samples):
-            made.append(np.ndarray(shape, kind, memory, offset))
-            offset += made[-1].nbytes
-        draws, audio, frames = made
-        return Arrays(frames, audio, draws)
-
-
-@dataclass(frozen=True)
 class Note:
     """What came besides arrays.
 
     Attributes:
         metadata: JSON of the sample that is shown.
-        square: box in the upright image that its frames show.
+        squares: of each geometry that a field has, the box of the square in the upright picture.
+        frame_times_s, audio_start_s: of its first pictures and its first sound, as of `DecodedSample`.
+        digest: of the bytes of its pictures and its sound, where the plan asks for it; else empty.
         bad: what was wrong with those that it stands in for: shard, key, sentence.
     """
 
     key: str
     metadata: str
-    square: Box
+    squares: Mapping[Geometry, Box] = field(default_factory=dict)
+    frame_times_s: Sequence[float] = ()
+    audio_start_s: float | None = None
+    digest: bytes = b""
     bad: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -153,17 +123,17 @@ class SampleReader:
     ) -> Note:
         """Decode the sample at a position, or what stands in for it."""
         plan, bad = self.plan, []
-        square, moment = CENTRE, CENTRE
+        cut = (CENTRE, CENTRE)
         if plan.augment is not None:
             generator = keyed_generator(plan.seed, "square", position)
-            square, moment = float(generator.random()), float(generator.random())
+            cut = (float(generator.random()), float(generator.random()))
             arrays.draws[at] = draw_augmentation(plan.augment, keyed_generator(plan.seed, "augment", position))
         for attempt in range(1, plan.data.max_bad_in_a_row + 1):
             try:
                 if crashed is not None and attempt == 1:
                     raise ValueError(crashed)
                 sample = self._parse(pick, place, content)
-                decoded = decode_sample(sample, plan.spec, square, moment)
+                decoded = decode_sample(sample, plan.fields, *cut, plan.seed, position, arrays.sample(at))
                 break
             except (ShardSetError, ValueError) as error:
                 where = (place.url, place.key) if isinstance(place, Place) else (plan.sets[pick.set].url, "")
@@ -175,11 +145,13 @@ class SampleReader:
                 f"{plan.sets[pick.set].url}: {plan.data.max_bad_in_a_row} samples in a row can't be used; the last: "
                 f"{bad[-1][2]}"
             )
-        arrays.frames[at], arrays.audio[at] = decoded.frames, decoded.audio
         return Note(
             decoded.key,
             sample.text or sample.metadata.model_dump_json(),
-            decoded.square,
+            decoded.squares,
+            decoded.frame_times_s,
+            decoded.audio_start_s,
+            digest_of(sample) if plan.digests else b"",
             tuple(bad),
         )
 
@@ -211,10 +183,10 @@ def _known(places: list[Place | ShardSetError]) -> list[Place]:
     return [place for place in places if isinstance(place, Place)]
 
 
-def _shapes(plan: ReadPlan, samples: int) -> list[tuple[tuple[int, ...], type]]:
-    spec = plan.spec
-    return [
-        ((samples, len(DRAWS)), np.float32),
-        ((samples, spec.channels, spec.audio_samples), np.int16),
-        ((samples, spec.frames, 3, spec.frame_size, spec.frame_size), np.uint8),
-    ]
+def digest_of(sample: Sample) -> bytes:
+    """A hash of a sample's pictures and sound, as they lie in its shard: the same for the same sample under two
+    names."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (*sample.images, sample.clip or b"", sample.audio):
+        digest.update(part)
+    return digest.digest()

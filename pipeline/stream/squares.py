@@ -53,23 +53,28 @@ def box_of(left: int, top: int, size: int, columns: int, rows: int) -> Box:
     return (left / columns, top / rows, (left + size) / columns, (top + size) / rows)
 
 
-def square_of_image(content: bytes, cut: Cut, target: Pixels) -> Box:
-    """Put a JPEG, PNG or WebP as a square into `target` [3, K, K].
-
-    Returns:
-        The square's box in the upright image, `[x1, y1, x2, y2]`: in 0–1, beyond it where bars are.
+def open_image(content: bytes, size: int) -> Image.Image:
+    """A JPEG, PNG or WebP as an upright RGB picture, of at least `size` pixels a side where it has as many.
 
     Raises:
         ValueError: no such image, or a damaged one.
     """
-    size = target.shape[1]
     with open_picture(content, _KINDS) as image:
         image.draft("RGB", (size, size))  # decodes at a fraction of the size where that is enough
         if "exif" in image.info:  # only others write it
             image = ImageOps.exif_transpose(image)
         image.load()
-        pixels = image if image.mode == "RGB" else image.convert("RGB")
-    pixels, box = cut_square(pixels, cut, size)
+        return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def square_of_image(image: Image.Image, cut: Cut, target: Pixels) -> Box:
+    """Put an upright RGB picture as a square into `target` [3, K, K].
+
+    Returns:
+        The square's box in the upright image, `[x1, y1, x2, y2]`: in 0–1, beyond it where bars are.
+    """
+    size = target.shape[1]
+    pixels, box = cut_square(image, cut, size)
     for band, name in enumerate("RGB"):
         # each colour by itself takes a third of the time of all, turned round
         target[band] = np.frombuffer(pixels.tobytes("raw", name), np.uint8).reshape(size, size)

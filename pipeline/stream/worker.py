@@ -28,8 +28,9 @@ from cluster.errors import UserError
 from cluster.isolation import private_mb
 from cluster.stop_signals import STOP_SIGNALS
 from cluster.terminal import PrintableFormatter
+from pipeline.stream.arrays import Arrays
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Chunk, Note, Positions, SampleReader
+from pipeline.stream.reader import Chunk, Note, Positions, SampleReader
 
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
@@ -196,7 +197,7 @@ class Worker:
         size = len(memory) // message.slots
         self._readers[message.stream] = SampleReader(message.plan)
         self._slots[message.stream] = [
-            Arrays.of(message.plan, message.samples, memory[slot * size : (slot + 1) * size])
+            Arrays.of(message.plan.fields, message.samples, memory[slot * size : (slot + 1) * size])
             for slot in range(message.slots)
         ]
 

@@ -18,8 +18,9 @@ from types import TracebackType
 from cluster import storage
 from cluster.errors import WorkerPoolError
 from pipeline.errors import ShardSetError
+from pipeline.stream.arrays import Arrays
 from pipeline.stream.read_plan import ReadPlan
-from pipeline.stream.reader import Arrays, Note, Positions
+from pipeline.stream.reader import Note, Positions
 from pipeline.stream.worker import TOO_MUCH_MEMORY, Ahead, Decoding, Done, Failed, Open, Ready, Task, Waiting
 from pipeline.stream.worker_process import Heard, WorkerProcess
 
@@ -91,7 +92,7 @@ class WorkerPool:
 
     def open(self, plan: ReadPlan, slots: int, samples: int) -> tuple[int, list[Arrays]]:
         """A new stream; gives its number and its slots, each for `samples` samples."""
-        size = -(-Arrays.bytes_of(plan, samples) // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = -(-Arrays.bytes_of(plan.fields, samples) // mmap.PAGESIZE) * mmap.PAGESIZE
         handle = os.memfd_create("gavt-batches", os.MFD_CLOEXEC)
         os.ftruncate(handle, size * slots)
         memory = mmap.mmap(handle, size * slots)
@@ -101,7 +102,7 @@ class WorkerPool:
             process.say(stream.message, handle)
         view = memoryview(memory)
         parts = [view[slot * size : (slot + 1) * size] for slot in range(slots)]
-        return stream.message.stream, [Arrays.of(plan, samples, part) for part in parts]
+        return stream.message.stream, [Arrays.of(plan.fields, samples, part) for part in parts]
 
     def submit(self, stream: int, slot: int, offset: int, positions: Positions) -> int:
         """Have the samples at `positions` put into a slot from its sample `offset` on; gives the job's number."""

@@ -126,7 +126,7 @@ def open_data(
 
         def plan_of(source: str | Sequence[ShardSource], augment: bool, **where: Any) -> ReadPlan:
             words = (settings.features, data, settings.seed, augment)
-            where |= {"nodes": group.nodes}
+            where |= {"nodes": group.nodes, "fields": settings.fields}
             return group.on_main_at_length(
                 lambda said: plan_reading(source, *words, on_progress=said, **where), on_progress
             )

@@ -12,12 +12,12 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
-from pipeline.features.draws import draw_augmentation
 from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
+from pipeline.stream.arrays import noise_of
 from pipeline.stream.batch import Batch, take_batch
-from pipeline.stream.decode import canvas_size
-from pipeline.stream.reader import Arrays, Note
+from pipeline.stream.fields.registry import fields_of
+from pipeline.stream.reader import Note
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import build_engine, compute_repeatably, micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
@@ -109,20 +109,14 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
 
 
 def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:
-    """Micro-batches without end, as the loader would give them, of frames and sound that are noise."""
+    """Micro-batches without end, as the loader would give them, of fields that are noise."""
     features = settings.features
-    side = canvas_size(features.frame_size, features.augment.resize_minimum)
+    fields = fields_of(features, settings.fields, augment=True)
     generator = np.random.default_rng([settings.seed, group.rank])
     position = group.rank * micro_batch
     while True:
-        arrays = Arrays(
-            generator.integers(0, 256, (micro_batch, features.frames, 3, side, side), np.uint8),
-            generator.integers(-8000, 8000, (micro_batch, features.audio_channels, features.audio_samples), np.int16),
-            np.stack([draw_augmentation(features.augment, generator) for _ in range(micro_batch)]),
-        )
+        arrays = noise_of(fields, micro_batch, features.augment, generator)
         positions = range(position, position + micro_batch)
-        notes = [
-            Note(f"noise{at}", noise_metadata(features, at).model_dump_json(), (0.0, 0.0, 1.0, 1.0)) for at in positions
-        ]
-        yield take_batch(positions, notes, arrays, augment=True, pin=False)
+        notes = [Note(f"noise{at}", noise_metadata(features, at).model_dump_json()) for at in positions]
+        yield take_batch(positions, notes, fields, arrays, augment=True, pin=False)
         position += micro_batch * group.world_size

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.registry import MODELS
 from pipeline.models.settings import GavtSettings, ModelSettings
@@ -33,6 +34,11 @@ class RunSettings(Settings):
     task: Annotated[TaskSettings, KindOf(TASKS)] = MmaSettings()
     train: TrainSettings = TrainSettings()
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the inputs that a sample is decoded into: the model's, and what else the task needs."""
+        return tuple(dict.fromkeys((*self.model.fields, *self.task.fields)))
+
     @model_validator(mode="after")
     def _sections_fit(self) -> "RunSettings":
         micro_batch, group = self.train.micro_batch, self.task.group
@@ -40,6 +46,10 @@ class RunSettings(Settings):
             raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
         if self.train.maps_every is not None and self.data.validation is None:
             raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
+        known = (FRAMES, SOUND, *self.features.inputs)
+        for name in self.fields:
+            if name not in known:
+                raise ValueError(f"features.inputs.{name} for the model or the task, found {', '.join(known)}")
         for reason in (self.model.reason_against(self.features), self.task.reason_against(self.model)):
             if reason is not None:
                 raise ValueError(reason)

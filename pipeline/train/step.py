@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.features.settings import FeatureSettings
-from pipeline.models.contract import Inputs
-from pipeline.stream.batch import Batch
 from pipeline.tasks.task import System
 from pipeline.train.engine.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
 from pipeline.train.health.own_time import OwnTime
@@ -67,7 +64,7 @@ class Stepper:
             with self._own.reading():
                 batch = next(self._feed)
             self._watchdog.beat("forward and backward", step)
-            inputs = inputs_of(batch, settings.features, group.device)
+            inputs = batch.inputs(group.device)
             targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
             targets = {name: target.to(group.device) for name, target in targets.items()}
             with self._own.forward():
@@ -103,12 +100,6 @@ class Stepper:
         both = sums[:2].clone()
         self._group.add_up(both)
         return both[0] > limit * both[1]
-
-
-def inputs_of(batch: Batch, features: FeatureSettings, device: torch.device) -> Inputs:
-    """What the model takes of a batch."""
-    frames, sound = batch.on_device(device, features.frame_size)
-    return {"frames": frames, "sound": sound}
 
 
 def system_of(engine: Any) -> System:

@@ -1,11 +1,13 @@
 """What an experiment trains, from its settings: a model with its objective, and a batch of noise for it."""
 
+import numpy as np
 import torch
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.contract import Inputs
 from pipeline.models.registry import MODELS
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.fields.registry import fields_of
 from pipeline.tasks.registry import TASKS
 from pipeline.tasks.task import System, Targets
 from pipeline.train.run_settings import RunSettings
@@ -19,18 +21,17 @@ def build_system(settings: RunSettings) -> System:
 
 def input_shapes(settings: RunSettings) -> dict[str, tuple[int, ...]]:
     """Of each input of an experiment, the shape of one sample."""
-    features = settings.features
-    return {
-        "frames": (features.frames, 3, features.frame_size, features.frame_size),
-        "sound": (features.audio_channels, features.audio_samples),
-    }
+    return {field.name: field.shape() for field in fields_of(settings.features, settings.fields, augment=False)}
 
 
 def example_batch(
     system: System, settings: RunSettings, samples: int, device: torch.device | str
 ) -> tuple[Inputs, Targets]:
     """Noise in the shapes of a micro-batch, with its targets: what a step costs, not what it learns."""
-    inputs = {name: torch.rand(samples, *shape, device=device) for name, shape in input_shapes(settings).items()}
+    generator, inputs = np.random.default_rng(settings.seed), {}
+    for field in fields_of(settings.features, settings.fields, augment=False):
+        noise = np.stack([field.noise(generator) for _ in range(samples)])
+        inputs[field.name] = field.on_device(torch.from_numpy(noise).to(device), None)
     metadata = [noise_metadata(settings.features, position) for position in range(samples)]
     targets = system.task.targets(settings.seed, range(samples), metadata, "example")
     return inputs, {name: target.to(device) for name, target in targets.items()}

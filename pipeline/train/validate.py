@@ -10,7 +10,7 @@ from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.task import Task
 from pipeline.train.run_settings import RunSettings
-from pipeline.train.step import inputs_of, system_of
+from pipeline.train.step import system_of
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def validate(
         batch = fresh or batch or loader.read(range(min(micro_batch, samples)))
         targets = task.targets(settings.seed, batch.positions, batch.metadata, "validation")
         targets = {name: target.to(group.device) for name, target in targets.items()}
-        _, added = engine(inputs_of(batch, settings.features, group.device), targets)
+        _, added = engine(batch.inputs(group.device), targets)
         if fresh is not None:
             sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
     engine.train()

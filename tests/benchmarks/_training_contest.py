@@ -53,9 +53,9 @@ class HandLoop:
     def step(self) -> None:
         """One step, its batch included."""
         settings, batch = self.settings, next(self.batches)
-        frames, waveform = batch.on_device("cpu", settings.features.frame_size)
+        inputs = batch.inputs("cpu")
         pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-        loss, _ = self.model(frames, waveform, pairs)
+        loss, _ = self.model(inputs["frames"], inputs["sound"], pairs)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.train.clip_norm)

@@ -71,9 +71,9 @@ def _time_steps(settings: ExperimentSettings, shards: str, blocks: int, steps: i
     ready = settings.data.prefetch + 1
 
     def step(batch: Batch) -> None:
-        frames, waveform = batch.on_device("cpu", settings.features.frame_size)
+        inputs = batch.inputs("cpu")
         pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-        loss, _ = model(frames, waveform, pairs)
+        loss, _ = model(inputs["frames"], inputs["sound"], pairs)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -21,6 +21,7 @@ from barcode_video import write_video
 from cluster.errors import UserError
 from cluster.json_text import parse_json
 from cluster.pace import LocalPace
+from frames_and_sound import frames_and_sound
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.inspect.cards import make_card
@@ -41,11 +42,11 @@ from pipeline.shards.members import read_sample
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.shards.tar_members import BLOCK, DamagedTarError, walk
 from pipeline.sound.flac import encode_flac
-from pipeline.stream.decode import DecodeSpec, decode_sample
+from pipeline.stream.decode import decode_sample
 from raw_http_server import RawServer, answer
 from raw_tar import binary_size, header, member, pax, tar_of
 
-SPEC = DecodeSpec(1, 32, None, 11025, 4000, 1)
+SPEC = frames_and_sound(1, 32, None, 11025, 4000, 1)
 FETCH = FetchSettings(attempts=1, stall_s=1, patience_s=5, longest_wait_s=1, max_gb=0.01)
 MEMBERS = ("jpg", "png", "webp", "flac", "mp3", "wav", "ogg", "mp4", "webm", "ts", "avi", "json", "cls")
 LISTS = (".csv", ".json", ".jsonl", ".txt", ".parquet", ".csv.gz")

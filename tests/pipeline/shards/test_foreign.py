@@ -19,6 +19,7 @@ from PIL import Image
 from barcode_video import write_video
 from cluster import storage
 from cluster.errors import StorageError
+from frames_and_sound import frames_and_sound
 from pipeline.errors import ShardSetError
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.foreign import index as foreign_index
@@ -29,10 +30,10 @@ from pipeline.shards.foreign.scan import scan_tar
 from pipeline.shards.members import Sample, read_sample
 from pipeline.shards.shard_set import ShardSet
 from pipeline.sound.flac import encode_flac
-from pipeline.stream.decode import DecodeSpec, decode_sample
+from pipeline.stream.decode import decode_sample
 from tiny_shards import write_shard_set
 
-SPEC = DecodeSpec(1, 32, None, 11025, 4000, 1)
+SPEC = frames_and_sound(1, 32, None, 11025, 4000, 1)
 
 
 def picture(number: int, kind: str = "JPEG") -> bytes:
@@ -94,7 +95,7 @@ def test_every_sample_is_what_webdataset_reads(tmp_path: Path) -> None:
         assert (one.images, one.audio, one.clip) == ([other["jpg"]], other["flac"], None)
         assert one.metadata.labels == [other["cls"].decode()]
         decoded = decode_sample(one, SPEC)
-        assert decoded.audio.shape == (1, 4000)
+        assert decoded.arrays["sound"].shape == (1, 4000)
     assert ours[5].metadata.source == "train-0001.tar#s0005"
     assert (ours[5].metadata.audio_rate_hz, ours[5].metadata.audio_samples) == (22050, 11025)
 
@@ -407,7 +408,7 @@ def test_the_first_image_by_name_is_the_frame() -> None:
     content = tar_with({"1.png": picture(2, "PNG"), "0.webp": picture(1, "WEBP"), "flac": sound(1), "2.jpeg": b""})
     read = read_foreign(content, "k")
     assert read.images == [picture(1, "WEBP")]
-    assert decode_sample(read, SPEC).frames.shape == (1, 3, 32, 32)
+    assert decode_sample(read, SPEC).arrays["frames"].shape == (1, 3, 32, 32)
     assert read.metadata.frame_times_s == [0.25]
 
 
@@ -419,9 +420,9 @@ def test_a_video_is_a_clip_with_its_own_sound_or_that_beside_it(beside: bool, tm
     assert (read.metadata.layout, read.metadata.source) == ("clip", "t.tar#k")
     assert (read.audio_kind, read.metadata.audio_rate_hz) == (("wav", 16000) if beside else ("mp4", 44100))
     assert read.metadata.audio_samples == pytest.approx(3 * read.metadata.audio_rate_hz, rel=0.02)
-    decoded = decode_sample(read, DecodeSpec(4, 64, None, 11025, 11025, 2), moment=0.5)
-    assert decoded.frames.shape == (4, 3, 64, 64)
-    assert decoded.audio.shape == (2, 11025)
+    decoded = decode_sample(read, frames_and_sound(4, 64, None, 11025, 11025, 2), moment=0.5)
+    assert decoded.arrays["frames"].shape == (4, 3, 64, 64)
+    assert decoded.arrays["sound"].shape == (2, 11025)
     assert decoded.audio_start_s == pytest.approx(1.0, abs=0.03)
 
 

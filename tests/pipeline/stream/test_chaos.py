@@ -96,8 +96,8 @@ class Plan:
     def _crc(self, position: int, sample: int) -> int:
         generator = keyed_generator(SEED, "square", position)
         square, moment = float(generator.random()), float(generator.random())
-        decoded = decode_sample(self._plan.sets[0].read(sample), self._plan.spec, square, moment)
-        return crc_of(decoded.frames, decoded.audio)
+        decoded = decode_sample(self._plan.sets[0].read(sample), self._plan.fields, square, moment)
+        return crc_of(decoded.arrays["frames"], decoded.arrays["sound"])
 
 
 def check(job: ChaosJob, plan: Plan, damages: list[Damage]) -> dict[str, int]:

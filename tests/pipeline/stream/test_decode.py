@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from frames_and_sound import frames_and_sound
 from pipeline.features.settings import Geometry
-from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.shards.members import Sample
 from pipeline.sound.flac import decode_flac, encode_flac
 from pipeline.sound.sound import cut_at_rate, decode_sound
-from pipeline.stream.decode import DecodedSample, DecodeSpec, decode_sample
+from pipeline.stream.decode import DecodedSample, decode_sample
+from pipeline.stream.fields.frames import FramesField
+from pipeline.stream.fields.sound import SoundField
 
 RATE = 11025
 
@@ -49,15 +52,21 @@ def metadata(**fields: Any) -> SampleMetadata:
     return SampleMetadata.model_validate(known | {"audio_samples": 20000} | fields)
 
 
-def spec(**fields: Any) -> DecodeSpec:
+def spec(**fields: Any) -> tuple[FramesField, SoundField]:
     known = {"frames": 1, "frame_size": 64, "frame_rate_hz": None, "audio_rate_hz": RATE, "audio_samples": 8000}
-    return DecodeSpec(**(known | {"channels": 1} | fields))
+    return frames_and_sound(**(known | {"channels": 1} | fields))
 
 
 def sample_of(*images: bytes, audio: bytes | None = None, foreign: bool = False, kind: str = "flac") -> Sample:
     times = [2.0 + place for place in range(len(images))]
     sound = encode_flac(music(), RATE) if audio is None else audio
     return Sample("k", metadata(frame_times_s=times), list(images), sound, None, foreign, kind)
+
+
+def square_of(decoded: DecodedSample) -> Box:
+    """Where the one square that it has lies in the picture."""
+    (square,) = decoded.squares.values()
+    return square
 
 
 def plain_square(content: bytes, size: int, place: float) -> npt.NDArray[np.uint8]:
@@ -79,9 +88,9 @@ def plain_square(content: bytes, size: int, place: float) -> npt.NDArray[np.uint
 def test_pixels_are_those_of_pil(shape: tuple[int, int], size: int, place: float) -> None:
     content = coded(picture(*shape), quality=90)
     decoded = decode_sample(sample_of(content), spec(frame_size=size), place)
-    assert decoded.frames.shape == (1, 3, size, size)
-    assert np.array_equal(decoded.frames[0], plain_square(content, size, place))
-    x1, y1, x2, y2 = decoded.square
+    assert decoded.arrays["frames"].shape == (1, 3, size, size)
+    assert np.array_equal(decoded.arrays["frames"][0], plain_square(content, size, place))
+    x1, y1, x2, y2 = square_of(decoded)
     side = min(shape)
     assert (x2 - x1) * shape[0] == pytest.approx(side, abs=2)
     assert (y2 - y1) * shape[1] == pytest.approx(side, abs=2)
@@ -117,12 +126,12 @@ def test_a_place_of_the_picture_lies_where_its_square_says(
     image = Image.new("RGB", shape)
     image.paste((255, 0, 0), (width // 2 - half, height // 2 - half, width // 2 + half, height // 2 + half))
     decoded = decode_sample(sample_of(coded(image, "PNG")), spec(frame_size=size, geometry=geometry))
-    expected = within(box, decoded.square)
-    assert place_of(decoded.frames[0, 0]) == pytest.approx(expected, abs=1.01 / size)
+    expected = within(box, square_of(decoded))
+    assert place_of(decoded.arrays["frames"][0, 0]) == pytest.approx(expected, abs=1.01 / size)
     if geometry == "squash":
-        assert decoded.square == (0, 0, 1, 1)
+        assert square_of(decoded) == (0, 0, 1, 1)
     if geometry == "letterbox":  # the whole picture is there, as wide to high as it was
-        x1, y1, x2, y2 = within((0, 0, 1, 1), decoded.square)
+        x1, y1, x2, y2 = within((0, 0, 1, 1), square_of(decoded))
         assert max(x2 - x1, y2 - y1) == 1
         assert (x2 - x1) * size / ((y2 - y1) * size) == pytest.approx(width / height, rel=0.3 if 40 in shape else 0.02)
 
@@ -131,9 +140,9 @@ def test_the_bars_of_a_letterbox_are_black_and_the_picture_between_them_is_whole
     white = decode_sample(
         sample_of(coded(Image.new("RGB", (320, 180), (255, 255, 255)))), spec(frame_size=64, geometry="letterbox")
     )
-    rows = white.frames[0].min(axis=(0, 2))
+    rows = white.arrays["frames"][0].min(axis=(0, 2))
     assert rows.tolist() == [0] * 14 + [255] * 36 + [0] * 14
-    assert within((0, 0, 1, 1), white.square) == pytest.approx((0, 14 / 64, 1, 50 / 64))
+    assert within((0, 0, 1, 1), square_of(white)) == pytest.approx((0, 14 / 64, 1, 50 / 64))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
@@ -141,7 +150,7 @@ def test_pictures_of_other_modes_become_rgb(mode: str) -> None:
     image = picture(80, 80).convert(mode)
     content = coded(image, "PNG" if mode in ("P", "RGBA") else "JPEG")
     decoded = decode_sample(sample_of(content), spec(frame_size=80))
-    assert np.array_equal(decoded.frames[0], plain_square(content, 80, 0.5))
+    assert np.array_equal(decoded.arrays["frames"][0], plain_square(content, 80, 0.5))
 
 
 def test_a_photo_is_turned_upright_as_its_exif_says() -> None:
@@ -151,8 +160,8 @@ def test_a_photo_is_turned_upright_as_its_exif_says() -> None:
     content = coded(image, exif=exif, quality=95)
     decoded = decode_sample(sample_of(content), spec())
     upright = np.asarray(image.rotate(-90, expand=True).crop((0, 16, 64, 80)), np.int64)
-    assert np.abs(decoded.frames[0].transpose(1, 2, 0) - upright).mean() < 6
-    assert decoded.square == pytest.approx((0, 1 / 6, 1, 5 / 6), abs=0.02)
+    assert np.abs(decoded.arrays["frames"][0].transpose(1, 2, 0) - upright).mean() < 6
+    assert square_of(decoded) == pytest.approx((0, 1 / 6, 1, 5 / 6), abs=0.02)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", coded(picture(80, 80))[:2000], coded(picture(8, 8), "BMP")])
@@ -212,7 +221,7 @@ def test_what_is_no_flac_is_refused(content: bytes) -> None:
 
 def test_the_middle_of_the_sound_is_taken_and_its_time_told() -> None:
     decoded = decode_sample(sample_of(coded(picture(64, 64))), spec())
-    assert np.array_equal(decoded.audio, music()[:, 6000:14000])
+    assert np.array_equal(decoded.arrays["sound"], music()[:, 6000:14000])
     assert decoded.audio_start_s == pytest.approx(1 + 6000 / RATE)
     assert decoded.frame_times_s == [2.0]
 
@@ -221,7 +230,7 @@ def test_the_middle_of_the_sound_is_taken_and_its_time_told() -> None:
 def test_channels_are_averaged_or_repeated(stored: int, asked: int) -> None:
     audio = music(channels=stored)
     content = encode_flac(audio, RATE)
-    found = decode_sample(sample_of(coded(picture(64, 64)), audio=content), spec(channels=asked)).audio
+    found = decode_sample(sample_of(coded(picture(64, 64)), audio=content), spec(channels=asked)).arrays["sound"]
     assert found.shape == (asked, 8000)
     window = audio[:, 6000:14000].astype(np.int64)
     wanted = window if stored == asked else np.repeat(window.sum(0, keepdims=True) // stored, asked, 0)
@@ -250,13 +259,13 @@ def test_segments_are_shown_at_their_moments_beside_the_sound(
     sound[0, RATE // 2 :: RATE] = 1000 * np.arange(1, there + 1)
     sample = sample_of(*images, audio=encode_flac(sound, RATE))
     decoded = decode_sample(sample, spec(frames=wanted, frame_rate_hz=rate_hz, audio_samples=round(audio_s * RATE)))
-    shown = [round(float(frame[0].mean()) / 20) for frame in decoded.frames]
+    shown = [round(float(frame[0].mean()) / 20) for frame in decoded.arrays["frames"]]
     span_s = wanted / rate_hz if rate_hz else audio_s
     moments = [audio_s / 2 + ((frame + 0.5) / wanted - 0.5) * span_s for frame in range(wanted)]
     # exact where the frames' distance is a whole number of segments, else the segment that is on screen then
     whole = abs(span_s / wanted - round(span_s / wanted)) < 0.05 or wanted == 1
     for number, moment in zip(shown, moments, strict=True):
-        heard = [place / RATE for place in np.flatnonzero(decoded.audio[0] == 1000 * (number + 1))]
+        heard = [place / RATE for place in np.flatnonzero(decoded.arrays["sound"][0] == 1000 * (number + 1))]
         middle = decoded_middle(number, decoded)
         assert heard == pytest.approx([middle] if 0 <= middle < audio_s - 1 / RATE else heard, abs=2 / RATE)
         assert abs(middle - moment) <= (0.05 if whole else 0.501)
@@ -304,7 +313,7 @@ def sound_file(kind: str, codec: str, rate_hz: int = 44100, channels: int = 1, s
 
 def clicks_in(decoded: DecodedSample) -> list[float]:
     """Times (s) of the clicks in the sound."""
-    power = np.abs(decoded.audio.astype(np.float64)).max(axis=0)
+    power = np.abs(decoded.arrays["sound"].astype(np.float64)).max(axis=0)
     loud = np.flatnonzero(power > power.max() / 2)
     groups = np.split(loud, np.flatnonzero(np.diff(loud) > 200) + 1)
     return [float(group.mean()) / RATE + decoded.audio_start_s for group in groups]
@@ -330,7 +339,7 @@ def test_sound_of_others_is_resampled_and_stays_in_its_place(
     sample = sample_of(coded(picture(64, 64)), audio=content, foreign=True, kind="m4a" if kind == "mp4" else kind)
     asked = spec(audio_samples=round(1.8 * RATE))
     decoded = decode_sample(sample, asked)
-    assert decoded.audio.shape == (1, asked.audio_samples)
+    assert decoded.arrays["sound"].shape == (1, round(1.8 * RATE))
     found = [time - sample.metadata.audio_start_s for time in clicks_in(decoded)]
     assert found == pytest.approx([1.0, 1.5, 2.0], abs=5e-3)
 

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from barcode_video import barcode, clicks, read_barcode, write_video
+from frames_and_sound import frames_and_sound
 from pipeline.features.settings import Geometry
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.members import Sample
 from pipeline.sound.flac import encode_flac
-from pipeline.stream.decode import DecodedSample, DecodeSpec, decode_sample
+from pipeline.stream.decode import DecodedSample, decode_sample
+from pipeline.stream.fields.frames import FramesField
+from pipeline.stream.fields.sound import SoundField
 from pipeline.video.clip import ClipEncoder, decode_clip
 from pipeline.video.clip_frames import ClipFrames
 
@@ -78,8 +81,10 @@ def sample_of(clip: bytes, sound: bytes, foreign: bool = False, kind: str = "mp4
     return Sample("k", metadata, [], sound, clip, foreign, clip_kind=kind)
 
 
-def spec(frames: int, seconds: float, frame_rate_hz: float | None = None, size: int = SIZE) -> DecodeSpec:
-    return DecodeSpec(frames, size, frame_rate_hz, RATE, round(seconds * RATE), 1)
+def spec(
+    frames: int, seconds: float, frame_rate_hz: float | None = None, size: int = SIZE
+) -> tuple[FramesField, SoundField]:
+    return frames_and_sound(frames, size, frame_rate_hz, RATE, round(seconds * RATE), 1)
 
 
 def number_of(frame: "np.typing.NDArray[np.uint8]") -> int:
@@ -89,7 +94,7 @@ def number_of(frame: "np.typing.NDArray[np.uint8]") -> int:
 
 def clicks_of(decoded: DecodedSample, rate_hz: int = RATE) -> list[float]:
     """Times (s, on the clock of the decoded sample) of the clicks."""
-    power = np.square(decoded.audio[0].astype(np.float64))
+    power = np.square(decoded.arrays["sound"][0].astype(np.float64))
     loud = np.flatnonzero(power > power.max() / 10)
     bursts = np.split(loud, np.flatnonzero(np.diff(loud) > rate_hz // 50) + 1)
     inside = [b for b in bursts if b[0] > rate_hz // 100 and b[-1] < len(power) - rate_hz // 100]
@@ -112,9 +117,9 @@ def test_each_frame_is_the_one_of_its_time_and_in_step_with_the_sound(
     frames: int, moment: float, seconds: float, rate_hz: float | None
 ) -> None:
     decoded = decode_sample(sample_of(square_clip(), clip_sound()), spec(frames, seconds, rate_hz), 0.5, moment)
-    assert decoded.frames.shape == (frames, 3, SIZE, SIZE)
-    assert decoded.audio.shape == (1, round(seconds * RATE))
-    numbers = [number_of(frame) for frame in decoded.frames]
+    assert decoded.arrays["frames"].shape == (frames, 3, SIZE, SIZE)
+    assert decoded.arrays["sound"].shape == (1, round(seconds * RATE))
+    numbers = [number_of(frame) for frame in decoded.arrays["frames"]]
     assert decoded.frame_times_s == pytest.approx([STORED_S + number / float(FPS) for number in numbers])
     length = round(seconds * RATE) / RATE
     spread = frames / rate_hz if rate_hz else length
@@ -132,7 +137,7 @@ def test_each_frame_is_the_one_of_its_time_and_in_step_with_the_sound(
 
 def test_at_the_clips_own_rate_no_frame_is_missing_or_twice() -> None:
     decoded = decode_sample(sample_of(square_clip(), clip_sound()), spec(40, 1.0, float(FPS)), 0.5, 0.377)
-    numbers = [number_of(frame) for frame in decoded.frames]
+    numbers = [number_of(frame) for frame in decoded.arrays["frames"]]
     assert numbers == list(range(numbers[0], numbers[0] + 40))
 
 
@@ -141,7 +146,7 @@ def test_the_whole_clip_can_be_taken() -> None:
     for moment in (0.0, 1.0):
         decoded = decode_sample(sample_of(square_clip(), clip_sound()), spec(1, length), 0.5, moment)
         assert decoded.audio_start_s == STORED_S
-        assert number_of(decoded.frames[0]) == FRAMES // 2
+        assert number_of(decoded.arrays["frames"][0]) == FRAMES // 2
 
 
 def test_a_clip_shorter_than_asked_for_is_said(clip: bytes, sound: bytes) -> None:
@@ -156,12 +161,12 @@ def test_a_clip_shorter_than_asked_for_is_said(clip: bytes, sound: bytes) -> Non
 @pytest.mark.parametrize(("place", "left"), [(0.0, 0.0), (0.5, 60 / 280), (1.0, 120 / 280)])
 def test_the_square_lies_where_it_is_asked_for(clip: bytes, sound: bytes, place: float, left: float) -> None:
     decoded = decode_sample(sample_of(clip, sound), spec(1, 1.0, size=80), place, 0.3)
-    assert decoded.square == pytest.approx((left, 0, left + 160 / 280, 1), abs=0.01)
+    assert decoded.squares["centre"] == pytest.approx((left, 0, left + 160 / 280, 1), abs=0.01)
     whole = list(decode_clip(clip))[round((decoded.frame_times_s[0] - STORED_S) * FPS)]
     begin = round(left * 280)
     # 160 pixels to 80: means of 2 by 2
     wanted = whole[:, begin : begin + 160].reshape(80, 2, 80, 2, 3).mean(axis=(1, 3))
-    assert np.abs(decoded.frames[0].transpose(1, 2, 0) - wanted).mean() < 6
+    assert np.abs(decoded.arrays["frames"][0].transpose(1, 2, 0) - wanted).mean() < 6
 
 
 def test_frames_are_those_of_decoding_everything(clip: bytes) -> None:
@@ -239,10 +244,10 @@ def test_clips_of_others_show_the_frame_of_the_moment_and_their_own_sound(name: 
     sample = sample_of(content, b"", foreign=True, kind=path.suffix[1:])
     for moment, seconds, frames in ((0.0, 1.0, 3), (0.61, 2.0, 5), (1.0, 1.5, 2)):
         decoded = decode_sample(sample, spec(frames, seconds), 0.5, moment)
-        numbers = [number_of(frame) for frame in decoded.frames]
+        numbers = [number_of(frame) for frame in decoded.arrays["frames"]]
         assert decoded.frame_times_s == pytest.approx([times[number] for number in numbers])
         for part, number in enumerate(numbers):
-            wanted = decoded.audio_start_s + (part + 0.5) / frames * decoded.audio.shape[1] / RATE
+            wanted = decoded.audio_start_s + (part + 0.5) / frames * decoded.arrays["sound"].shape[1] / RATE
             assert times[number] <= wanted + 2e-6
             assert number + 1 == len(times) or wanted < times[number + 1] + 2e-6
         shift = times[0] if file.endswith(".ts") else 0.0  # its picture waits for the sound's first packet
@@ -261,15 +266,17 @@ def test_a_turned_clip_is_upright(rotation: int, tmp_path: Path) -> None:
     upright = np.rot90(shown.to_ndarray(format="rgb24"), shown.rotation // 90)
     top, left = ((length - 168) // 2 for length in upright.shape[:2])
     wanted = upright[top : top + 168, left : left + 168].astype(np.int64)
-    assert np.abs(decoded.frames[0].transpose(1, 2, 0) - wanted).mean() < 3
-    assert decoded.square[2] - decoded.square[0] == pytest.approx(168 / upright.shape[1], abs=0.01)
+    assert np.abs(decoded.arrays["frames"][0].transpose(1, 2, 0) - wanted).mean() < 3
+    left, _, right, _ = decoded.squares["centre"]
+    assert right - left == pytest.approx(168 / upright.shape[1], abs=0.01)
 
 
 @pytest.mark.parametrize("geometry", ["squash", "letterbox"])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_the_whole_upright_frame_is_squashed_or_gets_bars(geometry: Geometry, rotation: int, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 2, size=(280, 168), rotation=rotation)
-    asked = replace(spec(1, 1.0, size=70), geometry=geometry)
+    frames, sound = spec(1, 1.0, size=70)
+    asked = (replace(frames, geometry=geometry), sound)
     decoded = decode_sample(sample_of(path.read_bytes(), b"", foreign=True), asked, 0.1)
     with av.open(str(path)) as container:
         shown = list(container.decode(video=0))[round(decoded.frame_times_s[0] * 25)]
@@ -278,9 +285,9 @@ def test_the_whole_upright_frame_is_squashed_or_gets_bars(geometry: Geometry, ro
     inner = (70, 70) if geometry == "squash" else wide if upright.width > upright.height else wide[::-1]
     wanted = Image.new("RGB", (70, 70))
     wanted.paste(upright.resize(inner, Image.Resampling.BILINEAR), tuple((70 - length) // 2 for length in inner))
-    found = decoded.frames[0].transpose(1, 2, 0).astype(np.int64)
+    found = decoded.arrays["frames"][0].transpose(1, 2, 0).astype(np.int64)
     assert np.abs(found - np.asarray(wanted)).mean() < 6
-    left, top, right, bottom = decoded.square
+    left, top, right, bottom = decoded.squares[geometry]
     assert (right - left, bottom - top) == pytest.approx((70 / inner[0], 70 / inner[1]))
     assert (left + right, top + bottom) == pytest.approx((1, 1))
 
@@ -288,9 +295,9 @@ def test_the_whole_upright_frame_is_squashed_or_gets_bars(geometry: Geometry, ro
 def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 2, size=(168, 168), pixel_aspect=Fraction(2))
     decoded = decode_sample(sample_of(path.read_bytes(), b"", foreign=True), spec(1, 1.0, size=168), 0.0)
-    assert decoded.square == pytest.approx((0, 0, 0.5, 1))
+    assert decoded.squares["centre"] == pytest.approx((0, 0, 0.5, 1))
     # the left half of the columns, each twice as wide: the lower half of the bits
-    shown = decoded.frames[0, :, 42].mean(axis=0)
+    shown = decoded.arrays["frames"][0, :, 42].mean(axis=0)
     bits = [shown[24 * bit + 6 : 24 * bit + 18].mean() > 125 for bit in range(7)]
     assert sum(1 << place for place, bit in enumerate(bits) if bit) == round(decoded.frame_times_s[0] * 25)
 

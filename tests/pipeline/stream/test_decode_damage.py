@@ -14,13 +14,14 @@ import pytest
 from test_decode import coded, metadata, music, picture, sound_file
 
 from barcode_video import barcode, write_video
+from frames_and_sound import frames_and_sound
 from pipeline.shards.foreign.sample import read_foreign
 from pipeline.shards.members import Sample, read_sample
 from pipeline.sound.flac import encode_flac
-from pipeline.stream.decode import DecodeSpec, decode_sample
+from pipeline.stream.decode import decode_sample
 from pipeline.video.clip import ClipEncoder
 
-SPEC = DecodeSpec(1, 64, None, 11025, 8000, 1)
+SPEC = frames_and_sound(1, 64, None, 11025, 8000, 1)
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
@@ -93,13 +94,13 @@ def read_damaged(folder: Path, seed: int, times: int) -> tuple[int, int]:
     draw = random.Random(seed)
     good = bad = 0
     for read, content in samples(folder).values():
-        assert decode_sample(read(content, "k"), SPEC).frames.shape == (1, 3, 64, 64)
+        assert decode_sample(read(content, "k"), SPEC).arrays["frames"].shape == (1, 3, 64, 64)
         for _ in range(times):
             broken = damaged(content, draw)
             begun = time.monotonic()
             try:
                 decoded = decode_sample(read(broken, "k"), SPEC)
-                assert (decoded.frames.shape, decoded.audio.shape) == ((1, 3, 64, 64), (1, 8000))
+                assert (decoded.arrays["frames"].shape, decoded.arrays["sound"].shape) == ((1, 3, 64, 64), (1, 8000))
                 good += 1
             except ValueError:
                 bad += 1

@@ -55,8 +55,8 @@ def contents(batches) -> tuple[list[str], torch.Tensor, torch.Tensor, torch.Tens
     order = torch.tensor([position for batch in batches for position in batch.positions]).argsort()
     return (
         [keys[at] for at in order.tolist()],
-        torch.cat([batch.frames for batch in batches])[order],
-        torch.cat([batch.audio for batch in batches])[order],
+        torch.cat([batch.tensors["frames"] for batch in batches])[order],
+        torch.cat([batch.tensors["sound"] for batch in batches])[order],
         torch.cat([batch.draws.volume for batch in batches])[order],
     )
 
@@ -127,13 +127,13 @@ def test_over_ranks_remainders_interruptions_and_mixes_the_samples_of_a_step_are
 
 
 def _plan(sets: list[ShardSet], seed: int) -> ReadPlan:
+    from pipeline.stream.fields.registry import fields_of
     from pipeline.stream.mixture import Mixture
-    from pipeline.stream.read_plan import decode_spec
 
     data = DataSettings(block_samples=20, lanes=2)
     shares = {one.url: 1.0 + number for number, one in enumerate(sets)}
-    spec = decode_spec(FeatureSettings.model_validate(FEATURES), augment=False)
-    return ReadPlan(sets, Mixture.start(shares, seed), data, spec, None, seed)
+    fields = fields_of(FeatureSettings.model_validate(FEATURES), ("frames", "sound"), augment=False)
+    return ReadPlan(sets, Mixture.start(shares, seed), data, fields, None, seed)
 
 
 def test_several_sets_are_mixed_by_weight_and_each_sample_comes_once_an_epoch(tmp_path):
@@ -352,6 +352,7 @@ def test_batches_that_are_kept_stay_what_they_were(shards, expected):
     with Loader(plan_of(shards, workers=1, prefetch=1), BATCH) as loader:
         kept = list(loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1)))
         assert_same(kept, expected)
-        again = [batch.frames.clone() for batch in loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1))]
+        batches = loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1))
+        again = [batch.tensors["frames"].clone() for batch in batches]
     assert torch.equal(torch.cat(again), contents(expected)[1])
     assert_same(kept, expected)  # also when the workers have filled every slot again, and are gone

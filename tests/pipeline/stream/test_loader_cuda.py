@@ -25,10 +25,9 @@ def test_batches_come_to_the_device_while_it_works_and_are_those_of_the_processo
         for batch, expected in pairs:
             for _ in range(20):  # the copy of the next batch runs beside this
                 work = (work @ work).clamp(0, 1)
-            assert batch.frames.is_cuda
-            assert torch.equal(batch.frames.cpu(), expected.frames)
-            assert torch.equal(batch.audio.cpu(), expected.audio)
-            frames, waveform = batch.on_device(device, features.frame_size)
-            expected_frames, expected_waveform = expected.on_device("cpu", features.frame_size)
-            assert torch.allclose(frames.cpu(), expected_frames, atol=1e-4)
-            assert torch.allclose(waveform.cpu(), expected_waveform, atol=1e-6)
+            assert batch.tensors["frames"].is_cuda
+            assert torch.equal(batch.tensors["frames"].cpu(), expected.tensors["frames"])
+            assert torch.equal(batch.tensors["sound"].cpu(), expected.tensors["sound"])
+            inputs, expected_inputs = batch.inputs(device), expected.inputs("cpu")
+            assert torch.allclose(inputs["frames"].cpu(), expected_inputs["frames"], atol=1e-4)
+            assert torch.allclose(inputs["sound"].cpu(), expected_inputs["sound"], atol=1e-6)

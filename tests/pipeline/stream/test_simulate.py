@@ -10,9 +10,10 @@ from cluster.node_cache import NodeCache
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.settings import FeatureSettings
 from pipeline.shards.shard_set import ShardSet
+from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.mixture import Mixture
 from pipeline.stream.order import Order
-from pipeline.stream.read_plan import ReadPlan, decode_spec
+from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.settings import CacheSettings, DataSettings
 from pipeline.stream.simulate import simulation
 from pipeline.stream.simulate.advice import advise
@@ -63,9 +64,9 @@ def test_downloads_are_those_of_the_real_cache_in_the_real_order(tmp_path: Path,
 def test_the_nodes_of_positions_are_those_of_the_loader() -> None:
     planned = PlannedJob(3, 2, 48, DataSettings())
     sizes = [("a.tar", 60), ("b.tar", 60)]
-    spec = decode_spec(FeatureSettings(), augment=False)
+    fields = fields_of(FeatureSettings(), ("frames", "sound"), augment=False)
     data = DataSettings(block_samples=20, lanes=3)
-    plan = ReadPlan([ShardSet("x", sizes)], Mixture.start({"": 1.0}, 0), data, spec, None, 0)
+    plan = ReadPlan([ShardSet("x", sizes)], Mixture.start({"": 1.0}, 0), data, fields, None, 0)
     found = planned.node_of(np.arange(96), plan.orders[0])
     for rank in range(6):
         for positions in steps_of(plan, 0, 2, 48, 4, rank, 6):

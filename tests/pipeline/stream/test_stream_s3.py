@@ -80,8 +80,8 @@ def read(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0, ste
 def assert_same(found: list[Batch], expected: list[Batch]) -> None:
     assert [batch.keys for batch in found] == [batch.keys for batch in expected]
     for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one.frames, other.frames)
-        assert torch.equal(one.audio, other.audio)
+        assert torch.equal(one.tensors["frames"], other.tensors["frames"])
+        assert torch.equal(one.tensors["sound"], other.tensors["sound"])
         assert one.draws is not None
         assert other.draws is not None
         assert torch.equal(one.draws.volume, other.draws.volume)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cluster.errors import StorageError
+from frames_and_sound import frames_and_sound
 from pipeline.inspect.cards import make_card
 from pipeline.inspect.choose import Chosen
 from pipeline.inspect.facts import Facts, read_facts
@@ -18,7 +19,7 @@ from pipeline.shards.foreign.sample import read_foreign
 from pipeline.shards.members import Sample
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.sound.flac import encode_flac
-from pipeline.stream.decode import DecodeSpec, decode_sample
+from pipeline.stream.decode import decode_sample
 from pipeline.video.clip import ClipEncoder
 from pipeline.video.damage import errors_are_damage
 from raw_tar import tar_of
@@ -52,9 +53,9 @@ def test_a_decoder_that_raises_what_nobody_expects_says_that_the_sample_is_bad(m
 
     sound = encode_flac(np.zeros((1, 8000), np.int16), 8000)
     sample: Sample = read_foreign(tar_of({"k.jpg": b"", "k.flac": sound}), "k")
-    monkeypatch.setattr("pipeline.stream.decode.square_of_image", fail)
+    monkeypatch.setattr("pipeline.stream.opened_sample.open_image", fail)
     with pytest.raises(ValueError, match=r"error: unpack requires a buffer of 4 bytes"):
-        decode_sample(sample, DecodeSpec(1, 32, None, 8000, 4000, 1))
+        decode_sample(sample, frames_and_sound(1, 32, None, 8000, 4000, 1))
 
 
 def test_a_clip_of_a_codec_that_nobody_knows_has_no_size_and_a_problem() -> None:

@@ -1,0 +1,27 @@
+"""Inputs besides the frames and the sound that the features describe themselves.
+
+The kinds that are known lie here, below the fields that they name, because settings are read without what reads data.
+"""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from pipeline.settings.base import Settings
+from pipeline.settings.registry import KindOf, Registry
+
+FRAMES, SOUND = "frames", "sound"
+"""Names of the two inputs that need no settings of their own."""
+
+
+class InputSettings(Settings):
+    """Settings of an input; a kind of it derives from `pipeline.stream.fields.contract.FieldSettings`."""
+
+    kind: str
+
+
+_FIELDS = "pipeline.stream.fields"
+FIELDS: Registry[InputSettings] = Registry("input", {}, default="")
+
+InputName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Input = Annotated[InputSettings, KindOf(FIELDS)]

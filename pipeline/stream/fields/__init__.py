@@ -1,0 +1,1 @@
+"""What a sample is decoded into: one file an input."""
