@@ -118,9 +118,8 @@ def write_run(folder: Path, settings: ExperimentSettings, step: int = 30, spoil:
     checkpoint.mkdir(parents=True)
     weights = checkpoint / "model.safetensors"
     state = untrained(settings, "cpu", 1).state_dict()
-    save_file(
-        {name: value * float("nan") if spoil and "head" in name else value for name, value in state.items()}, weights
-    )
+    spoilt = {name: value * float("nan") for name, value in state.items() if spoil and name.startswith("task.")}
+    save_file(state | spoilt, weights)
     listed = {"name": weights.name, "bytes": weights.stat().st_size}
     listed["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     manifest = {

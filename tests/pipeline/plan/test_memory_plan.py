@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from pipeline.train.example import example_batch, task_model
 
 from jobs.cli import main
 from pipeline.experiment import ExperimentSettings
-from pipeline.models.build import build_on
 from pipeline.plan.activations import trace_pass
 from pipeline.plan.advice import advise
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan, trace_model
 from pipeline.settings.load import load_settings
+from pipeline.train.load import untrained
+from pipeline.train.system import build_system, example_batch
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 LARGE_BATCH = ("train.batch_size=4096", "train.micro_batch=4096")
@@ -173,8 +173,8 @@ def test_activations_are_those_of_a_real_pass(precision):
     """What is saved for the backward pass, against torch's own hooks over real tensors."""
     settings = ExperimentSettings.model_validate({"features": FEATURES, "model": MODEL | {"dropout": 0.0}})
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    model = build_on("cpu", 0, lambda: task_model(settings)).train().to(dtype)
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    system = untrained(settings, "cpu", 0).train().to(dtype)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*system.parameters(), *system.buffers()]}
     saved = {}
 
     def pack(tensor):
@@ -183,12 +183,12 @@ def test_activations_are_those_of_a_real_pass(precision):
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    batch = example_batch(settings, 32)
+    given, targets = example_batch(system, settings, 32, "cpu")
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(*batch)
-    inputs = sum(part.untyped_storage().nbytes() for part in batch[:2])
+        system(given, targets)
+    inputs = sum(part.untyped_storage().nbytes() for part in given.values())
     with torch.device("meta"):
-        planned = trace_pass(settings, task_model(settings).train(), dtype, on_gpu=False)
+        planned = trace_pass(settings, build_system(settings).train(), dtype, on_gpu=False)
     live, _, _ = planned.at_peak(32, keeps_gradients=False)
     assert sum(saved.values()) < live < 1.25 * (sum(saved.values()) + inputs)
 

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from chosen_pairs import targets_of
-from pipeline.models.contract import AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
+from pipeline.models.contract import Tokens
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.ceiling import shows_all
 from pipeline.tasks.mma import MultiModalAlignment, draw_pairs
 from pipeline.tasks.mma_settings import MmaSettings, balanced_accuracy
 from pipeline.tasks.task import System, Targets
+from stub_system import StubModel
 
 
 def sample(
@@ -139,24 +140,17 @@ def test_one_label_leaves_no_pair_where_negatives_must_be_unlike():
     assert numbers(pairs_of(MmaSettings(negatives="unlike"), 0, range(64), samples)) == (0, 0, 64)
 
 
-class GivenAnswers(AudioVisualModel):
+class GivenAnswers(StubModel):
     """A model whose class token is the alignment head's answer; its inputs are the places of the answers."""
 
     widths: ClassVar[dict[str, int]] = {"class": 2}
-    grids: ClassVar[dict[str, TokenGrid]] = {}
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
         self.given = nn.Parameter(logits)
 
-    def embed(self, inputs: Inputs) -> Tokens:
-        return {"visual": inputs["frames"], "audio": inputs["sound"]}
-
     def place(self, embedded: Tokens) -> Tokens:
         return embedded | {"class": self.given[embedded["visual"]][:, None]}
-
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
-        return Encoded(placed, None)
 
 
 def answering(logits: Tensor) -> System:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pipeline.train.example import example_batch, task_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -10,6 +9,8 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.models.peak_flops import device_peak_flops, known_gpu, peak_flops
 from pipeline.settings.load import load_settings
 from pipeline.train.flops import SampleFlops, model_flops_utilization, training_flops
+from pipeline.train.load import untrained
+from pipeline.train.system import build_system, example_batch
 from tiny_shards import FEATURES, MODEL
 
 
@@ -29,7 +30,7 @@ def test_the_encoder_is_counted_as_by_hand_once_a_pair(pairs):
     settings = tiny(registers=3)
     settings = settings.model_copy(update={"task": settings.task.model_copy(update={"pairs": pairs})})
     with torch.device("meta"):
-        tokens = task_model(settings).model.tokens.count
+        tokens = build_system(settings).model.layout.count
     flops = training_flops(settings)
     assert flops.parts["encoder"] == encoder_by_hand(settings, tokens) * (2 if pairs == "both" else 1)
     assert sum(flops.parts.values()) == flops.forward
@@ -38,11 +39,11 @@ def test_the_encoder_is_counted_as_by_hand_once_a_pair(pairs):
 
 def test_what_is_counted_without_memory_is_what_a_real_pass_takes():
     settings = tiny(visual_embedder={"kind": "resnet18"})
-    model = task_model(settings)
+    system = untrained(settings, "cpu", 0).train()
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        loss, _ = model(*example_batch(settings, 3))
+        loss, _ = system(*example_batch(system, settings, 3, "cpu"))
         loss.backward()
-    spectrogram = model.model.spectrogram
+    spectrogram = system.model.spectrogram
     warp = 2 * spectrogram.warp.numel() * settings.features.time_frames
     assert counter.get_total_flops() == 3 * (training_flops(settings).training + warp)
 
@@ -64,13 +65,13 @@ def test_recomputation_is_counted_apart():
 def test_a_variant_is_counted_without_its_memory():
     settings = load_settings("configs/experiments/gavt_small.yaml", ExperimentSettings).settings
     with torch.device("meta"):
-        model = task_model(settings)
-    assert all(parameter.is_meta for parameter in model.parameters())
+        system = build_system(settings)
+    assert all(parameter.is_meta for parameter in system.parameters())
     flops = training_flops(
         settings.model_copy(update={"train": settings.train.model_copy(update={"activation_checkpointing": "none"})})
     )
-    matrices = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
-    tokens = model.model.tokens.count
+    matrices = sum(m.weight.numel() for m in system.modules() if isinstance(m, nn.Linear))
+    tokens = system.model.layout.count
     assert flops.forward > 2 * matrices  # each matrix sees many tokens
     assert flops.parts["encoder"] == encoder_by_hand(settings, tokens)
 

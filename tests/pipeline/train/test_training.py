@@ -46,8 +46,8 @@ def reference(command, group, tmp_path_factory):
 def test_every_zero_stage_gives_the_same_losses(command, group, reference, tmp_path, stage):
     run_here(command, group, tmp_path, "model.dropout=0", f"train.zero_stage={stage}")
     assert losses(tmp_path) == pytest.approx(losses(reference), rel=1e-4)
-    weights = load_trained(str(tmp_path), "cpu").task_model.state_dict()
-    expected = load_trained(str(reference), "cpu").task_model.state_dict()
+    weights = load_trained(str(tmp_path), "cpu").system.state_dict()
+    expected = load_trained(str(reference), "cpu").system.state_dict()
     assert all(torch.allclose(weights[name], expected[name], atol=1e-4) for name in expected)
 
 
@@ -55,7 +55,7 @@ def test_every_zero_stage_gives_the_same_losses(command, group, reference, tmp_p
 def test_bf16_follows_fp32(command, group, reference, tmp_path, stage):
     run_here(command, group, tmp_path, "model.dropout=0", "train.precision=bf16", f"train.zero_stage={stage}")
     assert losses(tmp_path) == pytest.approx(losses(reference), rel=0.05)
-    weights = load_trained(str(tmp_path), "cpu").task_model.state_dict()
+    weights = load_trained(str(tmp_path), "cpu").system.state_dict()
     assert all(value.dtype != torch.bfloat16 for value in weights.values())
     # the master copy moves by less than bf16 can tell apart
     parameter = weights["model.encoder.layers.0.attention.out.weight"]
@@ -209,7 +209,7 @@ def test_a_loaded_model_is_the_trained_one_and_not_a_fresh_one(reference):
     trained = load_trained(str(reference), "cpu")
     assert trained.step == 12
     fresh = untrained(trained.settings, "cpu", trained.settings.seed).state_dict()
-    assert not torch.equal(trained.task_model.state_dict()["head.weight"], fresh["head.weight"])
+    assert not torch.equal(trained.system.state_dict()["task.head.weight"], fresh["task.head.weight"])
     by_step = load_trained(str(reference / "checkpoints" / "step-0000000008"), "cpu")
     assert by_step.step == 8
 

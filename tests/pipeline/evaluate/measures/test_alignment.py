@@ -40,11 +40,11 @@ def test_silence_and_noise_are_shown_with_every_frame(located_shards: str) -> No
     """A head that says match to all calls silence one, and one that says so to none does not."""
     settings = tiny_experiment()
     samples = EvaluationSamples(located_shards, settings.features, EvaluateSettings(), torch.device("cpu"))
-    model = untrained(settings, "cpu", 0)
+    system = untrained(settings, "cpu", 0)
     for bias, share, accuracy in ((50.0, 1.0, 0.5), (-50.0, 0.0, 0.5), (float("nan"), 0.0, 0.0)):
         with torch.no_grad():
-            model.head.bias.copy_(torch.tensor([-bias, bias]))
-        result = evaluate_alignment(model, samples, MmaSettings(), DataSettings(), 0, 16, lambda done: None)
+            system.task.head.bias.copy_(torch.tensor([-bias, bias]))
+        result = evaluate_alignment(system, samples, MmaSettings(), DataSettings(), 0, 16, lambda done: None)
         assert (result["silence"], result["noise"], result["accuracy"]) == (share, share, accuracy)
         assert result["not_finite"] == (0 if accuracy else 24 + 12 + 12)
 

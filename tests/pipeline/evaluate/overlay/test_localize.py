@@ -20,7 +20,8 @@ from pipeline.evaluate.overlay.track import MapTrack, make_track
 from pipeline.evaluate.readouts.build import DEFAULT_READOUT
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.features.settings import Geometry
-from pipeline.tasks.mma import TaskModel
+from pipeline.models.contract import Inputs
+from pipeline.tasks.task import System
 from pipeline.train.load import load_trained
 
 SETTINGS = EvaluateSettings()
@@ -158,7 +159,8 @@ def test_heat_lies_where_its_place_is_seen_in_every_geometry(
     class Red:
         name = "red"
 
-        def __call__(self, task_model: TaskModel, frames: Tensor, waveform: Tensor) -> Tensor:
+        def __call__(self, system: System, inputs: Inputs) -> Tensor:
+            frames = inputs["frames"]
             return functional.avg_pool2d((frames[:, 0, 0] - frames[:, 0, 1]).clamp(min=0), 2)
 
     trained = load_trained(run, "cpu")
@@ -166,7 +168,7 @@ def test_heat_lies_where_its_place_is_seen_in_every_geometry(
     chosen = EvaluateSettings(geometry=geometry).shown_geometry
     track = make_track(
         str(video),
-        trained.task_model,
+        trained.system,
         trained.settings.features,
         Red(),
         0.5,

@@ -1,11 +1,11 @@
 """Readouts against values worked out by hand, and what every readout promises."""
 
-from typing import cast, get_args
+from typing import get_args
 
 import pytest
 import torch
 from tiny_run import tiny_experiment
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
@@ -20,22 +20,29 @@ from pipeline.evaluate.settings import (
     ReadoutName,
     readout_name,
 )
+from pipeline.models.contract import Attention, Inputs, TokenGrid, Tokens
 from pipeline.models.layout import TokenLayout
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.task import System
 from pipeline.train.load import untrained
+from stub_system import answering
 
-LAYOUT = TokenLayout(visual_grid=(1, 2), audio_grid=(3, 1))  # tokens: class, v0, v1, a0, a1, a2
+SLICES = TokenLayout(visual_grid=(1, 2), audio_grid=(3, 1)).slices  # tokens: class, v0, v1, a0, a1, a2
+GRIDS = {
+    "visual": TokenGrid((("time", 1), ("row", 1), ("column", 2))),
+    "audio": TokenGrid((("frequency", 3), ("time", 1))),
+}
 
 
 @pytest.fixture(scope="module")
-def task_model() -> TaskModel:
+def system() -> System:
     return untrained(tiny_experiment(), "cpu", 3)
 
 
 @pytest.fixture(scope="module")
-def inputs() -> tuple[Tensor, Tensor]:
+def inputs() -> Inputs:
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(3, 1, 3, 32, 32, generator=generator), torch.rand(3, 2, 4095, generator=generator) - 0.5
+    frames = torch.rand(3, 1, 3, 32, 32, generator=generator)
+    return {"frames": frames, "sound": torch.rand(3, 2, 4095, generator=generator) - 0.5}
 
 
 def counted_attention() -> Tensor:
@@ -47,7 +54,11 @@ def counted_attention() -> Tensor:
 
 def read(**settings: object) -> list[float]:
     chosen = AttentionSettings.model_validate({"layer": 1, "heads": 0, **settings})
-    return attention_maps([counted_attention()], LAYOUT, chosen).flatten().tolist()
+    return maps_of([counted_attention()], chosen).flatten().tolist()
+
+
+def maps_of(layers: list[Tensor], settings: AttentionSettings) -> Tensor:
+    return attention_maps(Attention(layers, SLICES), GRIDS, settings)
 
 
 def test_audio_to_visual_takes_the_rows_of_audio_and_the_columns_of_visual_tokens() -> None:
@@ -64,7 +75,7 @@ def test_both_directions_are_averaged() -> None:
 
 def test_the_audio_perspective_is_a_map_over_the_audio_tokens() -> None:
     chosen = AttentionSettings(layer=1, heads=0, perspective="audio")
-    maps = attention_maps([counted_attention()], LAYOUT, chosen)
+    maps = maps_of([counted_attention()], chosen)
     assert maps.shape == (1, 3, 1)
     assert maps.flatten().tolist() == [31.5, 41.5, 51.5]
 
@@ -77,10 +88,10 @@ def test_heads_are_averaged_or_taken_alone() -> None:
 def test_the_default_layer_is_the_one_before_the_last() -> None:
     layers = [counted_attention() + 1000 * number for number in range(3)]
     default = AttentionSettings(heads=0)
-    assert attention_maps(layers, LAYOUT, default).flatten().tolist() == [1041.0, 1042.0]
-    assert attention_maps(layers[:1], LAYOUT, default).flatten().tolist() == [41.0, 42.0]
+    assert maps_of(layers, default).flatten().tolist() == [1041.0, 1042.0]
+    assert maps_of(layers[:1], default).flatten().tolist() == [41.0, 42.0]
     mean = AttentionSettings(heads=0, layer="mean")
-    assert attention_maps(layers, LAYOUT, mean).flatten().tolist() == [1041.0, 1042.0]
+    assert maps_of(layers, mean).flatten().tolist() == [1041.0, 1042.0]
 
 
 @pytest.mark.parametrize("wrong", [{"layer": 2}, {"layer": 0}, {"heads": 2}])
@@ -119,25 +130,30 @@ def test_rollout_averages_the_positive_parts_of_heads() -> None:
 
 
 def test_occlusion_hides_a_token_with_its_neighbours() -> None:
-    hidden = hidden_tokens((3, 3), 12, radius=1)
-    assert hidden[0].nonzero().flatten().tolist() == [1, 2, 4, 5]  # the corner's four; neither class nor audio tokens
-    assert hidden[4].nonzero().flatten().tolist() == list(range(1, 10))
-    assert hidden_tokens((3, 3), 12, radius=0).sum(1).tolist() == [1] * 9
+    hidden = hidden_tokens((1, 3, 3), radius=1)
+    assert hidden[0].nonzero().flatten().tolist() == [0, 1, 3, 4]  # the corner's four
+    assert hidden[4].nonzero().flatten().tolist() == list(range(9))
+    assert hidden_tokens((1, 3, 3), radius=0).sum(1).tolist() == [1] * 9
 
 
-def test_occlusion_is_the_fall_of_the_match_logit(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
-    frames, waveform = inputs
+def test_occlusion_of_several_frames_hides_tokens_of_the_middle_one() -> None:
+    hidden = hidden_tokens((3, 1, 2), radius=0)
+    assert [row.nonzero().flatten().tolist() for row in hidden] == [[2], [3]]
+
+
+def test_occlusion_is_the_fall_of_the_match_logit(system: System, inputs: Inputs) -> None:
+    model, frames = system.model, inputs["frames"]
     with torch.no_grad():
-        embedded = task_model.model.embed(frames, waveform)
-        changed = embedded.clone()
+        placed = model.place(model.embed(inputs))
         plain = torch.ones_like(frames) * frames.mean((3, 4), keepdim=True)
-        changed[:, 6] = task_model.model.embed(plain, waveform)[:, 6]  # row 1, column 1 of 4×4
+        changed = placed["visual"].clone()
+        changed[:, 5] = model.place(model.embed(inputs | {"frames": plain}))["visual"][:, 5]  # row 1, column 1 of 4×4
 
-        def logit(tokens: Tensor) -> Tensor:
-            return task_model.match_logit(task_model.model.encoder(tokens)[0])
+        def logit(tokens: Tokens) -> Tensor:
+            return system.task.score(model.encode(tokens))
 
-        fall = logit(embedded) - logit(changed)
-    maps = OcclusionReadout("occlusion", radius=0)(task_model, frames, waveform)
+        fall = logit(placed) - logit(placed | {"visual": changed})
+    maps = OcclusionReadout("occlusion", radius=0)(system, inputs)
     torch.testing.assert_close(maps[:, 1, 1], fall, rtol=1e-3, atol=1e-5)
 
 
@@ -147,28 +163,12 @@ def test_integrated_gradients_find_the_pixels_that_the_answer_rests_on() -> None
     frames[:, :, 0, 8:20, 40:52] = 1.0
     frames[:, :, 0, 40:52, 8:20] = 1.0  # as red, but the model doesn't look
 
-    class RedPlace(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = self
+    def red_place(frames: Tensor) -> Tensor:
+        return frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None]
 
-        def embed_sound(self, waveform: Tensor) -> Tensor:
-            return waveform
-
-        def embed_frames(self, frames: Tensor) -> Tensor:
-            return frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None]
-
-        def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
-            return visual
-
-        def encoder(self, embedded: Tensor) -> tuple[Tensor, None]:
-            return embedded, None
-
-        def match_logit(self, tokens: Tensor) -> Tensor:
-            return tokens[:, 0, 0]
-
+    looking = answering(lambda tokens: tokens["visual"][:, 0, 0], red_place)
     maps = IntegratedGradientsReadout(IntegratedGradientsSettings())(
-        cast("TaskModel", RedPlace()), frames, torch.zeros(2, 1, 8)
+        looking, {"frames": frames, "sound": torch.zeros(2, 1, 8)}
     )
     assert maps.shape == (2, 32, 32)
     for heat in maps:
@@ -182,73 +182,55 @@ def test_integrated_gradients_are_cut_finely_until_they_add_up() -> None:
     generator = torch.Generator().manual_seed(5)
     frames = torch.rand(2, 2, 3, 32, 32, generator=generator)
 
-    class Jump(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = self
+    def score(tokens: Tokens) -> Tensor:
+        contrast = tokens["visual"].flatten(1).std(1)
+        return torch.sigmoid(tokens["audio"][:, 0, 0] * (contrast - 0.2)) * 9
 
-        def embed_sound(self, waveform: Tensor) -> Tensor:
-            return waveform
-
-        def embed_frames(self, frames: Tensor) -> Tensor:
-            return frames.flatten(1)[:, :, None]
-
-        def fuse(self, visual: Tensor, audio: Tensor) -> Tensor:
-            return torch.cat([visual, audio], dim=1)
-
-        def encoder(self, embedded: Tensor) -> tuple[Tensor, None]:
-            return embedded, None
-
-        def match_logit(self, tokens: Tensor) -> Tensor:
-            contrast = tokens[:, :-1, 0].std(1)
-            return torch.sigmoid(tokens[:, -1, 0] * (contrast - 0.2)) * 9
-
-    slopes = torch.tensor([1.0, 300.0]).view(2, 1, 1)
-    jump = cast("TaskModel", Jump())
-    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(jump, frames, slopes)
+    jump, slopes = answering(score), torch.tensor([1.0, 300.0]).view(2, 1, 1)
+    inputs = {"frames": frames, "sound": slopes}
+    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(jump, inputs)
     assert found.steps[0] == 8
     assert 8 < found.steps[1] <= 128
     assert not found.missed.any()
     assert (found.residue <= 0.02 * found.difference.abs() + 1e-3).all()
     alone = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(
-        jump, frames[1:], slopes[1:]
+        jump, {"frames": frames[1:], "sound": slopes[1:]}
     )
     assert alone.steps[0] == found.steps[1]
     torch.testing.assert_close(alone.maps, found.maps[1:], rtol=1e-3, atol=1e-5)
     bounded = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02, most_steps=8)).attribute(
-        jump, frames, slopes
+        jump, inputs
     )
     assert bounded.steps.tolist() == [8, 8]
     assert bounded.missed.tolist() == [False, True]
     assert bounded.residue[1] > 0.02 * bounded.difference[1].abs()
 
 
-def test_what_no_step_can_mend_is_not_cut_finer(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
-    frames = inputs[0].clone()
+def test_what_no_step_can_mend_is_not_cut_finer(system: System, inputs: Inputs) -> None:
+    frames = inputs["frames"].clone()
     frames[1] = float("nan")
-    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=1e-6)).attribute(
-        task_model, frames, inputs[1]
-    )
+    readout = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=1e-6))
+    found = readout.attribute(system, inputs | {"frames": frames})
     assert found.steps[1] == 8
     assert found.residue.isfinite().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("name", get_args(ReadoutName))
 def test_every_readout_gives_finite_maps_that_do_not_depend_on_the_batch(
-    name: ReadoutName, task_model: TaskModel, inputs: tuple[Tensor, Tensor]
+    name: ReadoutName, system: System, inputs: Inputs
 ) -> None:
-    frames, waveform = inputs
     readout = build_readout(name, EvaluateSettings())
-    maps = readout(task_model, frames, waveform)
+    maps = readout(system, inputs)
     assert readout.name == name
     assert maps.shape == ((3, 32, 32) if name == "integrated_gradients" else (3, 4, 4))
     assert torch.isfinite(maps).all()
     assert not maps.requires_grad
-    torch.testing.assert_close(readout(task_model, frames[1:2], waveform[1:2]), maps[1:2], rtol=1e-3, atol=1e-5)
+    alone = {field: values[1:2] for field, values in inputs.items()}
+    torch.testing.assert_close(readout(system, alone), maps[1:2], rtol=1e-3, atol=1e-5)
 
 
-def test_the_gradient_weighted_map_is_never_negative(task_model: TaskModel, inputs: tuple[Tensor, Tensor]) -> None:
-    assert (build_readout("gradient_weighted", EvaluateSettings())(task_model, *inputs) >= 0).all()
+def test_the_gradient_weighted_map_is_never_negative(system: System, inputs: Inputs) -> None:
+    assert (build_readout("gradient_weighted", EvaluateSettings())(system, inputs) >= 0).all()
 
 
 def test_maps_from_the_audio_perspective_do_not_count_as_maps_of_the_frame() -> None:

@@ -144,7 +144,7 @@ def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_
     for name, file in (("average", "ema.safetensors"), ("raw", "model.safetensors")):
         trained, numbers = load_trained(str(tmp_path / name), "cpu"), load_file(expected / file)
         assert trained.step == 12
-        assert all(torch.equal(value, numbers[key]) for key, value in trained.task_model.state_dict().items())
+        assert all(torch.equal(value, numbers[key]) for key, value in trained.system.state_dict().items())
         assert {path.name for path in (tmp_path / name).iterdir()} == {
             "README.md",
             "config.yaml",
@@ -152,7 +152,7 @@ def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_
             "model.safetensors",
         }
     average, raw = (load_file(tmp_path / name / "model.safetensors") for name in ("average", "raw"))
-    assert not torch.equal(average["head.weight"], raw["head.weight"])
+    assert not torch.equal(average["task.head.weight"], raw["task.head.weight"])
     assert gavt(capsys, "verify", tmp_path / "average").out.strip().endswith("3 files whole")
     assert "expected an empty folder" in gavt(capsys, "export", run, "--out", tmp_path / "raw", code=2).err
 

@@ -10,13 +10,13 @@ import torch
 import toy_engine
 from torch import nn
 
+from chosen_pairs import targets_of
 from cluster.free_port import free_port
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.blocks import blocks
 from pipeline.models.dropout import Dropout
 from pipeline.settings.load import load_settings
-from pipeline.tasks.mma import Pairs
 from pipeline.train.engine.engine import build_engine, keep_buffers, put_back_buffers
 from pipeline.train.engine.fragments import fragments
 from pipeline.train.engine.optimizer import parameter_groups
@@ -59,16 +59,16 @@ def test_2048_samples_have_the_same_gradient_in_micro_batches_of_2_as_at_once(gr
     words = ["model.dropout=0", "model.visual_embedder.norm=group", "model.audio_embedder.norm=group"]
     settings = load_settings(str(command.config), ExperimentSettings, words).settings
     draw = torch.Generator().manual_seed(0)
-    frames, waveform = torch.rand(2048, 1, 3, 32, 32, generator=draw), torch.rand(2048, 1, 4095, generator=draw) - 0.5
+    frames = torch.rand(2048, 1, 3, 32, 32, generator=draw)
+    inputs = {"frames": frames, "sound": torch.rand(2048, 1, 4095, generator=draw) - 0.5}
     gradients = []
     for micro_batch in (2048, 2):
         train = TrainSettings(batch_size=2048, clip_norm=0.0, zero_stage=kind[0], precision=kind[1])
         engine = build_engine(untrained(settings, "cpu", 0).train(), train, micro_batch, group)
-        every, match = torch.arange(micro_batch), torch.tensor([0, 1] * (micro_batch // 2))
-        pairs = Pairs(every, every, match, counted=torch.ones(micro_batch, dtype=torch.bool))
+        targets = targets_of(range(micro_batch), range(micro_batch), [0, 1] * (micro_batch // 2))
         for first in range(0, 2048, micro_batch):
-            part = slice(first, first + micro_batch)
-            loss, _ = engine(frames[part], waveform[part], pairs)
+            part = {name: values[first : first + micro_batch] for name, values in inputs.items()}
+            loss, _ = engine(part, targets)
             engine.backward(loss)
             engine.step()
         moments = {one.name: one.kinds["exp_avg"].double() for one in fragments(engine) if "exp_avg" in one.kinds}
@@ -101,8 +101,8 @@ def test_norms_biases_positions_and_the_class_token_do_not_decay(tiny):
     decaying, others = ({names[p] for p in group["params"]} for group in parameter_groups(model, 0.05))
     assert decaying | others == set(names.values())
     assert not decaying & others
-    assert {"model.positions", "model.class_token", "model.embedding_norm.weight", "head.bias"} <= others
-    assert {"model.encoder.layers.0.attention.out.weight", "head.weight"} <= decaying
+    assert {"model.positions", "model.class_token", "model.embedding_norm.weight", "task.head.bias"} <= others
+    assert {"model.encoder.layers.0.attention.out.weight", "task.head.weight"} <= decaying
     assert not any(name.endswith("bias") or "norm" in name for name in decaying)
 
 
@@ -170,8 +170,8 @@ def test_offload_to_files_computes_what_offload_to_memory_does(group, precision,
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_compiled_blocks_compute_what_plain_ones_do(group, tiny, precision):
     losses = []
-    frames, waveform = torch.rand(8, 1, 3, 32, 32), torch.rand(8, 1, 4095) - 0.5
-    pairs = Pairs(torch.arange(8), torch.arange(8), torch.tensor([0, 1] * 4), torch.ones(8, dtype=torch.bool))
+    inputs = {"frames": torch.rand(8, 1, 3, 32, 32), "sound": torch.rand(8, 1, 4095) - 0.5}
+    targets = targets_of(range(8), range(8), [0, 1] * 4)
     for compiled in (False, True):
         model = untrained(tiny, "cpu", 0).train()
         for module in model.modules():
@@ -182,7 +182,7 @@ def test_compiled_blocks_compute_what_plain_ones_do(group, tiny, precision):
         assert all((block._compiled_call_impl is not None) == compiled for block in blocks(engine.module))
         found = []
         for _ in range(3):
-            loss, _ = engine(frames, waveform, pairs)
+            loss, _ = engine(inputs, targets)
             engine.backward(loss)
             engine.step()
             found.append(float(loss.detach()))

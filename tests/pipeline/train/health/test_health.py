@@ -17,7 +17,8 @@ from jobs.train_line import TrainLine
 from pipeline.errors import RunError, ShardSetError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.tasks.mma import TaskModel
+from pipeline.tasks.mma_settings import MmaSettings
+from pipeline.tasks.task import System
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.data import TrainingData
 from pipeline.train.engine.engine import build_engine
@@ -47,16 +48,23 @@ class Disturbed:
 
     def __init__(self, monkeypatch, by_step, first=1):
         self.step = first - 1
-        whole = TaskModel.forward
+        whole = System.forward
 
-        def forward(model, frames, waveform, pairs):
-            loss, right = whole(model, frames, waveform, pairs)
-            if model.training:
+        def forward(system, inputs, targets):
+            loss, sums = whole(system, inputs, targets)
+            if system.training:
                 self.step += 1
-                loss = by_step.get(self.step, lambda loss: loss)(loss)
-            return loss, right
+                loss, sums = disturbed(by_step.get(self.step, lambda loss: loss), loss, sums)
+            return loss, sums
 
-        monkeypatch.setattr(TaskModel, "forward", forward)
+        monkeypatch.setattr(System, "forward", forward)
+
+
+def disturbed(change, loss, sums):
+    """A loss that is changed, and the sums that it is a part of."""
+    changed, sums = change(loss), sums.clone()
+    sums[0] *= (changed / loss).detach()
+    return changed, sums
 
 
 def no_number(loss):
@@ -69,16 +77,16 @@ def events(run, *names):
 
 
 def state(run):
-    return load_trained(str(run), "cpu").task_model.state_dict()
+    return load_trained(str(run), "cpu").system.state_dict()
 
 
 def test_a_bad_step_changes_nothing_but_the_position(command, group, tmp_path, monkeypatch):
     Disturbed(monkeypatch, {3: no_number})
     run_here(command, group, tmp_path, "train.checkpoint_every=2", "train.steps=3")
     before, after = (load_trained(str(tmp_path / "checkpoints" / f"step-{n:010d}"), "cpu") for n in (2, 3))
-    now = after.task_model.state_dict()
+    now = after.system.state_dict()
     # batch norm's averages too, which the batch would have spoilt
-    assert all(torch.equal(value, now[name]) for name, value in before.task_model.state_dict().items())
+    assert all(torch.equal(value, now[name]) for name, value in before.system.state_dict().items())
     (event,) = events(tmp_path, "bad_step")
     assert (event["step"], event["reason"]) == (3, "the loss is not a number")
     assert [position for position, _ in event["samples"]] == list(range(32, 48))
@@ -88,13 +96,13 @@ def test_a_bad_step_changes_nothing_but_the_position(command, group, tmp_path, m
 
 
 def test_a_validation_whose_loss_is_no_number_has_no_accuracy_either(command, group, tmp_path, monkeypatch):
-    whole = TaskModel.forward
+    whole = System.forward
 
-    def forward(model, *words):
-        loss, right = whole(model, *words)
-        return (loss if model.training else no_number(loss)), right
+    def forward(system, *words):
+        loss, sums = whole(system, *words)
+        return (loss, sums) if system.training else disturbed(no_number, loss, sums)
 
-    monkeypatch.setattr(TaskModel, "forward", forward)
+    monkeypatch.setattr(System, "forward", forward)
     last = run_here(command, group, tmp_path, "train.steps=1").last
     assert (last["validation/loss"], last["validation/accuracy"]) == (None, None)
     said = io.StringIO()
@@ -190,8 +198,8 @@ def test_a_spike_is_left_out_before_it_reaches_the_weights(command, group, tmp_p
     (event,) = events(tmp_path, "bad_step")
     assert "is a spike above" in event["reason"]
     before, after = (load_trained(str(tmp_path / "checkpoints" / f"step-{n:010d}"), "cpu") for n in (3, 4))
-    now = after.task_model.state_dict()
-    assert all(torch.equal(value, now[name]) for name, value in before.task_model.state_dict().items())
+    now = after.system.state_dict()
+    assert all(torch.equal(value, now[name]) for name, value in before.system.state_dict().items())
 
 
 def test_a_time_limit_saves_and_leaves_and_the_run_goes_on(command, group, tmp_path):
@@ -261,7 +269,8 @@ def test_a_signal_before_the_first_step_leaves_without_a_save(command, group, tm
 
 
 def sums(loss=0.7, applied=True):
-    return StepSums(loss * 10, 5, 2, 10, 5, 0, 0, True, 0, False, applied, (1.0,))
+    totals = dict.fromkeys(MmaSettings().sums, 0.0) | {"loss": loss * 10, "pairs": 10}
+    return StepSums(totals, 0, True, 0, False, applied, (1.0,))
 
 
 def test_rollbacks_count_for_as_long_as_the_settings_say():
