@@ -19,9 +19,7 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Run folders, local or s3://; all are compared with the first.")],
     tolerance: Annotated[
         float | None,
-        typer.Option(
-            min=0, callback=finite, help="Largest relative difference that is allowed, of loss and validation."
-        ),
+        typer.Option(min=0, callback=finite, help="Largest relative difference that is allowed, of losses."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw all curves into this picture (.png, .svg, .pdf).")] = None,
     as_json: JsonFlag = False,
@@ -42,6 +40,9 @@ def compare(
     found = {run.url: compare_curves(read[0], run, tolerance or 0.0) for run in read[1:]}
     settings = differing_settings(read)
     screen = console(as_json)
+    for run in read:
+        if run.unread is not None:
+            screen.print(f"{run.unread}; its losses are told by their names", style="yellow", soft_wrap=True)
     screen.print(f"relative differences from {runs[0]}")
     screen.print(_table(found))
     for comparison in found.values():
@@ -79,9 +80,7 @@ def _table(found: "Mapping[str, Comparison]") -> Table:
 
 def _verdict(found: "Mapping[str, Comparison]", tolerance: float) -> str:
     """Why the runs are not alike."""
-    from pipeline.train.records.compare import JUDGED
-
-    rows = [row for comparison in found.values() for row in comparison.differences if row.curve in JUDGED]
+    rows = [row for comparison in found.values() for row in comparison.differences if row.judged]
     outside = [row for row in rows if row.outside_at is not None]
     if not outside:
         return f"not alike within {tolerance}: what only one of the runs has can't be compared"

@@ -165,7 +165,8 @@ def _train_here(
         group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
         leaving.callback(group.leave)
         starting.have_met()
-        with TrainLine(console(as_json), settings.train.steps, folder, shown=group.is_main) as line:
+        told = settings.task.metrics
+        with TrainLine(console(as_json), settings.train.steps, folder, told, shown=group.is_main) as line:
             if group.is_main and settings.task.label_aided:
                 line.console.print(settings.task.label_aided)
             first, last = steps or (None, None)

@@ -18,8 +18,8 @@ from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
 from pipeline.evaluate.samples import Batch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import untrained
+from pipeline.train.metric_names import MAPS
 from pipeline.train.records.metrics_log import Record
-from pipeline.train.records.sinks import MAPS
 from pipeline.train.run_settings import RunSettings
 
 _SAMPLES, _COLUMNS = 8, 4

@@ -6,7 +6,7 @@ processes; losses and sums of what is measured come from the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
@@ -28,16 +28,26 @@ class Metric:
 
     Attributes:
         name: as in records; `validation/` stands before those of the validation set.
-        unit: `loss` is compared between runs by its relative difference; `share` is 0–1 and shown in per cent; `number`
-            is shown as it is.
+        unit: `loss` is better the lower, and judged by `gavt compare`; `share` is 0–1, better the higher, and shown in
+            per cent; `number` is shown as it is; `count` adds up what should not be, and is told where it is not 0.
         chance: what guessing gives; None where that is not one number.
+        ceiling: name of the metric that says what nobody can be above on the same samples; told and drawn beside it.
+        checked_by: name of a metric that says about the same unless answers or data are lopsided; told beside it where
+            they lie apart.
         shown: whether it is in the live line and has a curve in the report.
     """
 
     name: str
-    unit: Literal["loss", "share", "number"] = "share"
+    unit: Literal["loss", "share", "number", "count"] = "share"
     chance: float | None = None
+    ceiling: str | None = None
+    checked_by: str | None = None
     shown: bool = True
+
+    def of_task(self, task: str) -> "Metric":
+        """The same of one of several tasks, as TASK/NAME."""
+        ceiling, check = (None if one is None else f"{task}/{one}" for one in (self.ceiling, self.checked_by))
+        return replace(self, name=f"{task}/{self.name}", ceiling=ceiling, checked_by=check)
 
 
 class TaskSettings(Settings):

@@ -36,10 +36,10 @@ class MmaSettings(TaskSettings):
         """`ceiling` is only known in validation, where the samples say what is visible and what sounds."""
         return (
             Metric("loss", "loss", chance=math.log(2)),
-            Metric("accuracy", chance=0.5),
+            Metric("accuracy", chance=0.5, ceiling="ceiling", checked_by="balanced_accuracy"),
             Metric("balanced_accuracy", chance=0.5, shown=False),
             Metric("mismatch_share", shown=False),
-            Metric("unpaired_samples", "number", shown=False),
+            Metric("unpaired_samples", "count"),
             Metric("ceiling", shown=False),
         )
 

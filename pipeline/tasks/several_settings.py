@@ -65,9 +65,8 @@ class SeveralSettings(TaskSettings):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The weighted loss, and each task's own."""
-        own = [(name, metric) for name, one in self.tasks.items() for metric in one.task.metrics]
-        named = (Metric(f"{name}/{one.name}", one.unit, one.chance, one.shown) for name, one in own)
-        return (Metric("loss", "loss"), *named)
+        own = (metric.of_task(name) for name, one in self.tasks.items() for metric in one.task.metrics)
+        return (Metric("loss", "loss"), *own)
 
     def figures(self, totals: Totals) -> dict[str, float | None]:
         """The weighted loss, and each task's own figures, none of one that has not begun or is over."""

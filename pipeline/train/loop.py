@@ -228,7 +228,7 @@ class _Training:
         whole = self.checkpoint is None and step + 1 == settings.steps
         said = None if self.data_watch is None else self.data_watch.add(sums.totals, settings.batch_size, whole)
         if said is not None:
-            self.log.event("unpaired", step=step + 1, reason=said)
+            self.log.event("warning", step=step + 1, reason=said)
         if sums.applied:
             self.trainee.count_applied()
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited

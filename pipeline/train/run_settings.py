@@ -14,6 +14,7 @@ from pipeline.stream.settings import DataSettings
 from pipeline.tasks.contract import TaskSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.registry import TASKS
+from pipeline.train.metric_names import clash
 from pipeline.train.settings import TrainSettings
 
 CONFIG = "config.yaml"
@@ -53,4 +54,6 @@ class RunSettings(Settings):
         for reason in (self.model.reason_against(self.features), self.task.reason_against(self.model)):
             if reason is not None:
                 raise ValueError(reason)
+        if (taken := clash(self.task.metrics)) is not None:
+            raise ValueError(f"metrics of the task with names that nothing else in a record has, found {taken}")
         return self

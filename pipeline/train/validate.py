@@ -9,6 +9,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.task import Task
+from pipeline.train.metric_names import VALIDATION
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.step import system_of
 
@@ -36,7 +37,7 @@ def validate(
             sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
     engine.train()
     totals = dict(zip(settings.task.sums, group.sum(sums), strict=True))
-    return {f"validation/{name}": value for name, value in settings.task.figures(totals).items()}
+    return {VALIDATION + name: value for name, value in settings.task.figures(totals).items()}
 
 
 def check_validation(loader: Loader | None, task: Task, settings: RunSettings) -> None:

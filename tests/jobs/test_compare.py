@@ -1,11 +1,15 @@
 """`gavt compare`: curves beside each other."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
+from made_up_task import MadeUpSettings
 from unprivileged import read_only
 
 
@@ -96,7 +100,7 @@ def test_a_place_where_no_curves_can_be_drawn_is_said_first(write_run, tmp_path,
         (["{a}", "{a}", "--plot", "curves.txt"], "expected a name that ends in .png, .svg or .pdf"),
         (["{a}", "{empty}"], "expected records of training, found none"),
         (["{a}", "{torn}"], "line 1: expected a JSON object with a step and numbers, found 'nothing'"),
-        (["{a}", "{words}"], 'line 1: expected a JSON object with a step and numbers, found \'{"step": 2'),
+        (["{a}", "{words}"], "metrics.jsonl: step 2: expected numbers, found loss 'low'"),
         (["{a}", "{a}", "--plot", "{words}/metrics.jsonl/c.png"], "metrics.jsonl: expected a folder, or room for one"),
     ],
 )
@@ -157,3 +161,71 @@ def test_steps_that_one_run_was_not_set_to_record_are_not_lacking(write_run, cap
     (Path(runs[1]) / "metrics.jsonl").write_text(lines[: lines.index("\n") + 1])
     assert compare(*runs, "--tolerance", "0") == 1
     assert f"no loss at 9 steps from 20 to 100 that {runs[0]} has" in capsys.readouterr().out
+
+
+@pytest.fixture
+def write_made_up(tmp_path):
+    def write(name, kind, **curves):
+        run = tmp_path / name
+        run.mkdir()
+        (run / "config.yaml").write_text(json.dumps({"name": name, "task": {"kind": kind}, "train": {"log_every": 1}}))
+        rows = [dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True)]
+        lines = [
+            json.dumps({"step": step, "samples_per_s": 1.0 / step} | row) + "\n" for step, row in enumerate(rows, 1)
+        ]
+        (run / "metrics.jsonl").write_text("".join(lines))
+        return str(run)
+
+    return write
+
+
+def test_metrics_that_nobody_has_seen_before_are_compared_and_losses_are_judged(write_made_up, tmp_path, capsys):
+    alike = {"nce": [1.0, 0.5], "reachable": [0.9, 0.9], "validation/nce": [1.0, 0.8]}
+    kind = MadeUpSettings().kind
+    runs = [
+        write_made_up("a", kind, **alike, recall_at_5=[0.1, 0.2]),
+        write_made_up("b", kind, **alike, recall_at_5=[0.1, 0.4]),
+    ]
+    assert compare(*runs, "--tolerance", "0.01", "--plot", str(tmp_path / "c.png"), "--json") == 0  # a share is no loss
+    rows = last_json(capsys)["differences"][runs[1]]
+    assert [(row["curve"], row["judged"], row["largest"]) for row in rows] == [
+        ("nce", True, 0.0),
+        ("recall_at_5", False, 0.5),
+        ("reachable", False, 0.0),
+        ("validation/nce", True, 0.0),
+    ]
+    other = write_made_up("c", kind, **alike | {"validation/nce": [1.0, 0.6]}, recall_at_5=[0.1, 0.2])
+    assert compare(runs[0], other, "--tolerance", "0.01") == 1
+    assert "outside the tolerance of 0.01: validation/nce by 2.50e-01" in capsys.readouterr().out
+
+
+def test_what_is_not_shown_may_be_in_one_of_the_runs_alone(write_made_up, capsys):
+    runs = [write_made_up("a", "made_up", nce=[1.0], reachable=[1.0]), write_made_up("b", "made_up", nce=[1.0])]
+    assert compare(*runs, "--tolerance", "0") == 0
+    other = write_made_up("c", "made_up", nce=[1.0], recall_at_5=[1.0])
+    assert compare(runs[0], other, "--tolerance", "0") == 1
+    assert f"{runs[0]}: no recall_at_5, which {other} has at step 1" in capsys.readouterr().out
+
+
+def test_losses_of_a_task_that_is_not_known_here_are_told_by_their_names(write_made_up, tmp_path, capsys):
+    runs = [
+        write_made_up(name, "elsewhere", pull_loss=[1.0, low], hits=[0.1, 0.2])
+        for name, low in (("a", 0.5), ("b", 0.6))
+    ]
+    assert compare(*runs, "--tolerance", "0.01", "--plot", str(tmp_path / "c.png")) == 1
+    said = capsys.readouterr().out
+    assert f"{runs[0]}/config.yaml: task.kind: expected '" in said
+    assert "its losses are told by their names" in said
+    assert "name: a | b" in said
+    assert "outside the tolerance of 0.01: pull_loss by 1.67e-01" in said
+    assert "samples_per_s" not in said
+
+
+def test_a_task_from_another_package_is_known_where_its_module_is_named(write_made_up):
+    runs = [write_made_up(name, "made_up", nce=[1.0, 0.5], recall_at_5=[0.1, 0.2]) for name in "ab"]
+    tests = Path(__file__).parents[1]
+    place = {"GAVT_EXTENSIONS": "made_up_task", "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tests)])}
+    command = [sys.executable, "-m", "jobs.cli", "compare", *runs, "--tolerance", "0", "--json"]
+    done = subprocess.run(command, env=os.environ | place, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "told by their names" in done.stderr) == (0, False), done.stderr
+    assert json.loads(done.stdout)["ok"] is True

@@ -14,6 +14,7 @@ from cluster.errors import StorageError
 from jobs.output import console, print_json
 from jobs.train_line import TrainLine
 from jobs.unread import work_goes_on_unread
+from pipeline.tasks.mma_settings import MmaSettings
 
 ROOT = Path(__file__).parents[2]
 SHOW = [sys.executable, "-m", "jobs.cli", "config", "show", "configs/experiments/gavt_c.yaml"]
@@ -31,7 +32,7 @@ def nobody_reads():
 
 
 def test_work_goes_on_where_nobody_reads_its_progress(tmp_path):
-    with nobody_reads(), TrainLine(console(), 2, str(tmp_path), shown=True) as line:
+    with nobody_reads(), TrainLine(console(), 2, str(tmp_path), MmaSettings().metrics, shown=True) as line:
         for step in (1, 2):
             line.update({"step": step, "validation/accuracy": 0.5})
         assert sys.stdout.lost

@@ -1,4 +1,4 @@
-"""Loss and accuracy curves as SVG text for the page."""
+"""Curves of a task's metrics as SVG text for the page."""
 
 import io
 from collections.abc import Sequence
@@ -10,7 +10,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-_TRAIN, _VALIDATION, _CEILING, _GRID, _INK = "#3b6fd4", "#d9622b", "#8a8f98", "#e6e8ec", "#4a4f58"
+from pipeline.tasks.contract import Metric
+from pipeline.train.metric_names import VALIDATION, in_words, is_shown
+
+_TRAIN, _VALIDATION, _BESIDE, _GRID, _INK = "#3b6fd4", "#d9622b", "#8a8f98", "#e6e8ec", "#4a4f58"
+_DASHED, _DOTTED = (0, (4, 3)), (0, (1, 2))
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -25,22 +29,24 @@ _STYLE = {
 }
 
 
-def draw_curve(
-    records: Sequence[dict[str, Any]], name: str, label: str, unit: float = 1.0, ceiling: float | None = None
-) -> str | None:
-    """SVG of one metric over steps, in training and validation.
+def draw_curves(records: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[tuple[str, str]]:
+    """Caption and SVG of each metric that is shown and has a number in some record."""
+    drawn = ((metric, draw_curve(records, metric)) for metric in metrics if is_shown(metric))
+    return [(in_words(metric.name).capitalize(), svg) for metric, svg in drawn if svg is not None]
+
+
+def draw_curve(records: Sequence[dict[str, Any]], metric: Metric) -> str | None:
+    """SVG of one metric over steps, in training and validation, with what guessing gives and its ceiling.
 
     Args:
-        records: lines of `metrics.jsonl`; training has `name`, validation `validation/name`.
-        label: of the y axis.
-        unit: factor on all values, 100 for per cent.
-        ceiling: drawn as a dashed line, in the metric's own unit.
+        records: lines of `metrics.jsonl`.
 
     Returns:
         None where there is no record with the metric.
     """
-    train = _points(records, name, unit)
-    validation = _points(records, f"validation/{name}", unit)
+    unit = 100.0 if metric.unit == "share" else 1.0
+    train = _points(records, metric.name, unit)
+    validation = _points(records, VALIDATION + metric.name, unit)
     if not len(train) and not len(validation):
         return None
     with plt.rc_context(_STYLE):
@@ -59,14 +65,16 @@ def draw_curve(
                 markersize=4,
                 label="validation",
             )
-        if ceiling is not None:
-            axes.axhline(ceiling * unit, color=_CEILING, linewidth=1.2, linestyle=(0, (4, 3)), label="ceiling")
+        if (ceiling := _ceiling(records, metric)) is not None:
+            axes.axhline(ceiling * unit, color=_BESIDE, linewidth=1.2, linestyle=_DASHED, label="ceiling")
+        if metric.chance is not None:
+            axes.axhline(metric.chance * unit, color=_BESIDE, linewidth=1.2, linestyle=_DOTTED, label="chance")
         axes.set_xlabel("step")
-        axes.set_ylabel(label)
+        axes.set_ylabel(in_words(metric.name.rpartition("/")[2]) + (", %" if metric.unit == "share" else ""))
         axes.grid(axis="y", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
-        axes.legend(frameon=False, loc="best")
+        axes.legend(loc="best", facecolor="white", edgecolor="none", framealpha=0.85)  # lines may lie below it
         buffer = io.StringIO()
         figure.savefig(
             buffer,
@@ -77,6 +85,17 @@ def draw_curve(
         plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # without the XML head, which names a document type elsewhere
+
+
+def _ceiling(records: Sequence[dict[str, Any]], metric: Metric) -> float | None:
+    """The last that was recorded: validation's, whose samples stay the same, or else training's."""
+    if metric.ceiling is None:
+        return None
+    for name in (VALIDATION + metric.ceiling, metric.ceiling):
+        found = [float(record[name]) for record in records if record.get(name) is not None]
+        if found:
+            return found[-1]
+    return None
 
 
 def _points(records: Sequence[dict[str, Any]], name: str, unit: float) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
 from pipeline.evaluate.examples import EXAMPLES
-from pipeline.evaluate.report.curves import draw_curve
+from pipeline.evaluate.report.curves import draw_curves
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
 from pipeline.evaluate.report.gallery import make_cards
@@ -21,6 +21,7 @@ from pipeline.evaluate.sentences import how_judged
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.metric_names import metrics_of
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run_settings import CONFIG, RunSettings
 
@@ -82,14 +83,7 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         missing=missing,
         tiles=make_tiles(evaluation, records, label_aided is not None),
-        curves=[
-            (caption, svg)
-            for caption, svg in (
-                ("Loss (cross entropy)", draw_curve(records, "loss", "loss")),
-                ("Accuracy of multi-modal alignment", draw_curve(records, "accuracy", "accuracy, %", 100, None)),
-            )
-            if svg is not None
-        ],
+        curves=draw_curves(records, metrics_of(settings.task if settings else None, records)),
         mma=mma_sentence(evaluation),
         label_aided=label_aided,
         warnings=evaluation["warnings"] if evaluation else [],

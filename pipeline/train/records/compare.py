@@ -2,30 +2,51 @@
 differ."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from cluster import storage
+from cluster.errors import StorageError
 from cluster.json_text import parse_json
-from pipeline.errors import RunError
+from pipeline.errors import RunError, SettingsError
 from pipeline.settings.load import load_settings
+from pipeline.settings.yaml_text import parse_yaml
+from pipeline.tasks.contract import Metric
+from pipeline.train.metric_names import VALIDATION, is_number, is_shown, metrics_of
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run_settings import CONFIG, RunSettings
 
-CURVES = ("loss", "accuracy", "grad_norm", "validation/loss", "validation/accuracy")
-JUDGED = ("loss", "validation/loss")
-"""Curves that a tolerance is for."""
 _METRICS = "metrics.jsonl"
+GRADIENT = Metric("grad_norm", "number")
+"""What every run has beside its task's metrics."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is compared: its folder, its records by step, its settings by dotted name."""
+    """A run as it is compared.
+
+    Attributes:
+        url: its folder.
+        records: by step.
+        settings: by dotted name.
+        metrics: what its task measures; where nobody here knows that task, what its records say (`metrics_of`).
+        unread: why its settings can't be read here, in a sentence; their values are compared as they are written.
+    """
 
     url: str
     records: Mapping[int, Record]
     settings: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    unread: str | None = None
+
+    @property
+    def curves(self) -> dict[str, Metric]:
+        """Its metrics by their names in records: those of training, then those of validation."""
+        every = {metric.name: metric for metric in (*self.metrics, GRADIENT)}
+        return every | {VALIDATION + metric.name: metric for metric in self.metrics}
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,7 @@ class CurveDifference:
 
     Attributes:
         curve: name of the metric.
+        judged: whether a tolerance is for it: it is a loss.
         steps: at which both have it.
         largest: largest relative difference, |a − b| / max(|a|, |b|); 0 where both are 0.
         mean: of the relative differences.
@@ -43,6 +65,7 @@ class CurveDifference:
     """
 
     curve: str
+    judged: bool
     steps: int
     largest: float
     mean: float
@@ -57,26 +80,50 @@ def read_run(url: str) -> Run:
     Raises:
         RunError: it has no metrics.
     """
-    metrics, config = storage.join(url, _METRICS), storage.join(url, CONFIG)
-    if not storage.exists(metrics):
+    metrics_url, config = storage.join(url, _METRICS), storage.join(url, CONFIG)
+    if not storage.exists(metrics_url):
         raise RunError(f"{url}: expected a run folder with {_METRICS}, found none")
+    task, unread = None, None
+    try:
+        known = load_settings(config, RunSettings, recorded=True).settings
+        settings, task = known.model_dump(mode="json"), known.task
+    except SettingsError as error:  # of a task from elsewhere, or of another version
+        settings, unread = _written(config, error), str(error)
+    records = _read_records(metrics_url)
+    run = Run(url, records, dict(_flat(settings, "")), metrics_of(task, records.values()), unread)
+    for step, record in records.items():
+        for curve in run.curves:
+            if not (record.get(curve) is None or is_number(record[curve])):
+                raise RunError(f"{metrics_url}: step {step}: expected numbers, found {curve} {record[curve]!r}")
+    return run
+
+
+def _written(config: str, error: SettingsError) -> Any:
+    """Settings as they stand in a file in which `error` was found; raises it where that says nothing."""
+    try:
+        settings = parse_yaml(storage.read_text(config))
+    except (StorageError, yaml.YAMLError):
+        raise error from None
+    if not isinstance(settings, dict):
+        raise error from None
+    return {name: value for name, value in settings.items() if name in RunSettings.model_fields}
+
+
+def _read_records(url: str) -> dict[int, Record]:
     records: dict[int, Record] = {}
     # what follows the last line's end was torn by a kill, or is being written
-    for number, line in enumerate(storage.read_text(metrics).split("\n")[:-1], 1):
+    for number, line in enumerate(storage.read_text(url).split("\n")[:-1], 1):
         try:
             record = parse_json(line)
             step = int(record["step"])
-            if any(not isinstance(record.get(curve), int | float | None) for curve in CURVES):
-                raise ValueError
         except (ValueError, KeyError, TypeError, OverflowError):
             raise RunError(
-                f"{metrics}: line {number}: expected a JSON object with a step and numbers, found {line[:80]!r}"
+                f"{url}: line {number}: expected a JSON object with a step and numbers, found {line[:80]!r}"
             ) from None
         records[step] = records.get(step, {}) | record
     if not records:
-        raise RunError(f"{metrics}: expected records of training, found none")
-    settings = load_settings(config, RunSettings, recorded=True).settings.model_dump(mode="json")
-    return Run(url, records, dict(_flat(settings, "")))
+        raise RunError(f"{url}: expected records of training, found none")
+    return records
 
 
 @dataclass(frozen=True)
@@ -85,8 +132,8 @@ class Comparison:
 
     Attributes:
         differences: of each curve that both have, at the steps that both have recorded.
-        lacking: a sentence for each thing that can't be compared, as only one of the two has it: a curve, steps of a
-            curve, or any loss at all. Where there is one the runs are not alike, however small the differences.
+        lacking: a sentence for each thing that can't be compared, as only one of the two has it: a curve that is shown,
+            steps of it, or any loss at all. Where there is one the runs are not alike, however small the differences.
     """
 
     differences: list[CurveDifference]
@@ -95,19 +142,21 @@ class Comparison:
     @property
     def alike(self) -> bool:
         """Whether nothing is lacking, and no loss lies outside the tolerance."""
-        judged = [row for row in self.differences if row.curve in JUDGED]
-        return not self.lacking and all(row.outside_at is None for row in judged)
+        return not self.lacking and all(row.outside_at is None for row in self.differences if row.judged)
 
 
 def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> Comparison:
     """Compare a run with the first one."""
-    found = (_compare(curve, first, other, tolerance) for curve in CURVES)
+    curves = first.curves | {curve: metric for curve, metric in other.curves.items() if curve not in first.curves}
+    judged = {curve for run in (first, other) for curve, metric in run.curves.items() if metric.unit == "loss"}
+    found = (_compare(curve, curve in judged, first, other, tolerance) for curve in curves)
     differences = [difference for difference in found if difference is not None]
-    return Comparison(differences, list(_lacking(first, other, {row.curve for row in differences})))
+    needed = [curve for curve, metric in curves.items() if is_shown(metric)]
+    return Comparison(differences, list(_lacking(first, other, needed, differences)))
 
 
-def _lacking(first: Run, other: Run, compared: set[str]) -> Iterator[str]:
-    for curve in CURVES:
+def _lacking(first: Run, other: Run, curves: Iterable[str], differences: Sequence[CurveDifference]) -> Iterator[str]:
+    for curve in curves:
         has = {run.url: [step for step, record in run.records.items() if curve in record] for run in (first, other)}
         for one, two in ((first, other), (other, first)):
             steps = _only_in(has[one.url], has[two.url], curve, one, two)
@@ -115,17 +164,18 @@ def _lacking(first: Run, other: Run, compared: set[str]) -> Iterator[str]:
                 yield f"{two.url}: no {curve}, which {one.url} has at {_count(has[one.url])}"
             elif steps:
                 yield f"{two.url}: no {curve} at {_count(steps)} that {one.url} has"
-    if "loss" not in compared:
+    if not any(row.judged and not row.curve.startswith(VALIDATION) for row in differences):
         yield f"{other.url}: no loss to compare with {first.url} at any step"
 
 
 def _only_in(has: Sequence[int], other_has: Sequence[int], curve: str, run: Run, other: Run) -> list[int]:
     """Steps at which a run has a curve, and the other one has not though it would have recorded it."""
-    every, steps = "train.validate_every" if "/" in curve else "train.log_every", "train.steps"
+    name = "train.validate_every" if curve.startswith(VALIDATION) else "train.log_every"
     alone = sorted(set(has) - set(other_has))
-    if all(run.settings[name] == other.settings[name] for name in (every, steps)):
+    every, last = other.settings.get(name), other.settings.get("train.steps")
+    if not (is_number(every) and every) or (run.settings.get(name), run.settings.get("train.steps")) == (every, last):
         return alone
-    return [step for step in alone if step % other.settings[every] == 0 or step == other.settings[steps]]
+    return [step for step in alone if step % every == 0 or step == last]
 
 
 def _count(steps: Sequence[int]) -> str:
@@ -139,7 +189,7 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
-def _compare(curve: str, first: Run, other: Run, tolerance: float) -> CurveDifference | None:
+def _compare(curve: str, judged: bool, first: Run, other: Run, tolerance: float) -> CurveDifference | None:
     differences: dict[int, float] = {}
     for step in sorted(first.records.keys() & other.records.keys()):
         a, b = first.records[step].get(curve), other.records[step].get(curve)
@@ -152,6 +202,7 @@ def _compare(curve: str, first: Run, other: Run, tolerance: float) -> CurveDiffe
     largest_at = max(differences, key=lambda step: differences[step])
     return CurveDifference(
         curve=curve,
+        judged=judged,
         steps=len(differences),
         largest=differences[largest_at],
         mean=sum(differences.values()) / len(differences),

@@ -5,9 +5,6 @@ from typing import Any, Protocol
 
 from pipeline.train.records.metrics_log import Record
 
-MAPS = "maps"
-"""The one key of a record that is no number: a picture's path in the run folder."""
-
 
 class Sink(Protocol):
     """A place that shows a run. It holds each record of `metrics.jsonl` once, also after restarts."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.storage.plain_errors import said_plainly
+from pipeline.train.metric_names import MAPS
 from pipeline.train.records.metrics_log import Record
-from pipeline.train.records.sinks import MAPS
 
 _FILES = "events.out.tfevents.*"
 

@@ -23,8 +23,9 @@ from cluster.wandb_errors import wandb_problem
 from cluster.wandb_mode import Mode, resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
+from pipeline.tasks.contract import Metric
+from pipeline.train.metric_names import MAPS, BestSoFar
 from pipeline.train.records.metrics_log import Record
-from pipeline.train.records.sinks import MAPS
 from pipeline.train.records.wandb_address import (
     FOLDER,
     WandbAddress,
@@ -58,13 +59,20 @@ class WandbSink:
     RUN/wandb/address.json       where it is shown, and the folder that it is of (pipeline.train.records.wandb_address)
     RUN/wandb/[offline-]run-…/   wandb's own files, one folder a process
 
+    Its summary has beside the last values the best so far, as `best/NAME`; wandb's own would begin again with each
+    process.
+
     Attributes:
         last_step: the last training step that wandb has; records up to it are not logged again.
+
+    Args:
+        metrics: what the run's task measures.
     """
 
-    def __init__(self, wandb_run: Any, run: Path, last_step: int) -> None:
+    def __init__(self, wandb_run: Any, run: Path, last_step: int, metrics: Sequence[Metric]) -> None:
         self._wandb, self._run, self.last_step = wandb_run, run, last_step
         self._counts: dict[str, int] = {}
+        self._best = BestSoFar(metrics)
 
     @staticmethod
     def open(
@@ -139,12 +147,14 @@ class WandbSink:
             mark_sent(folder)  # the records in them come from metrics.jsonl now
         else:
             last_step = last_step_in_files(folder, chosen_id, STEP, exclude=Path(wandb_run.dir).parent)
-        return WandbSink(wandb_run, run, last_step)
+        return WandbSink(wandb_run, run, last_step, settings.task.metrics)
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
         """Give wandb those of the run's records that it lacks, and the events of a process that could not."""
         for record in records:
-            self.log(record)
+            self._best.improve(record)
+            self._log(record)
+        self._note_best(self._best.values)
         newest = 0
         for place, event in enumerate(events):
             if event["event"] in ("start", "resume"):
@@ -156,6 +166,10 @@ class WandbSink:
 
     def log(self, record: Record) -> None:
         """Log a record, unless wandb has its step already."""
+        self._log(record)
+        self._note_best(self._best.improve(record))
+
+    def _log(self, record: Record) -> None:
         if record[STEP] <= self.last_step:
             return
         self.last_step = record[STEP]
@@ -189,6 +203,10 @@ class WandbSink:
             wandb.teardown()  # offline, its files are whole only when its own process has ended
         except TimeoutError:
             raise RunError(f"{self._run}: wandb did not take all records in {_FINISH_S:.0f} s; try again") from None
+
+    def _note_best(self, values: Mapping[str, float]) -> None:
+        if values:
+            self._wandb.summary.update({f"best/{name}": value for name, value in values.items()})
 
     def _count(self, event: Mapping[str, Any]) -> None:
         name = f"event/{event['event']}"

@@ -2,7 +2,7 @@
 
 RUN/
     config.yaml         all settings
-    metrics.jsonl       loss, accuracy, speed; the truth about the run's numbers
+    metrics.jsonl       the task's metrics, speed; the truth about the run's numbers
     events.jsonl        starts, resumes, checkpoints, stops
     checkpoints/        see pipeline.train.checkpoints
     maps/               frames with their maps as training goes on (pipeline.evaluate.map_grid)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made_up_task import MadeUpSettings
 from pipeline.errors import RunError
 from pipeline.evaluate.evaluate import evaluate
-from pipeline.evaluate.report.curves import draw_curve
+from pipeline.evaluate.report.curves import draw_curve, draw_curves
 from pipeline.evaluate.report.facts import duration, facts_of_run
 from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.tasks.contract import Metric
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -130,11 +133,33 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
 
 
 def test_curves_are_left_out_where_nothing_was_measured() -> None:
-    assert draw_curve([], "loss", "loss") is None
-    assert draw_curve([{"step": 1, "validation/loss": 0.5}], "accuracy", "accuracy") is None
-    only_validation = draw_curve([{"step": 1, "validation/loss": 0.5}], "loss", "loss")
+    loss, accuracy = Metric("loss", "loss"), Metric("accuracy")
+    assert draw_curve([], loss) is None
+    assert draw_curve([{"step": 1, "validation/loss": 0.5}], accuracy) is None
+    only_validation = draw_curve([{"step": 1, "validation/loss": 0.5}], loss)
     assert only_validation is not None
     assert only_validation.startswith("<svg")
+
+
+def test_each_metric_that_a_task_shows_has_a_curve_with_chance_and_ceiling() -> None:
+    values = {"nce": 1.0, "recall_at_5": 0.2, "temperature": 0.07, "reachable": 0.9, "empty_anchors": 1.0}
+    records = [{"step": step, **values, "validation/reachable": 0.8, "data_wait": 0.1} for step in (1, 2)]
+    metrics = MadeUpSettings().metrics
+    drawn = draw_curves(records, metrics)
+    assert [caption for caption, _ in drawn] == ["Nce", "Recall at 5", "Temperature"]
+    of_two = [caption for caption, _ in draw_curves([{"step": 1, "pull/nce": 1.0}], [metrics[0].of_task("pull")])]
+    assert of_two == ["Pull: nce"]
+    plain = draw_curve(records, replace(metrics[1], chance=None, ceiling=None))
+    lines = [svg.count("stroke-dasharray") for svg in (drawn[0][1], drawn[1][1], plain or "")]
+    assert lines == [0, 4, 0]  # two lines, each in the legend too
+
+
+def test_a_run_whose_settings_are_gone_has_its_curves_all_the_same(run: str) -> None:
+    write_records(run)
+    Path(run, "config.yaml").unlink()
+    html = Path(write_report(run)).read_text()
+    assert html.count("<svg") == 2
+    assert "Accuracy" in Page(html).text
 
 
 def test_pauses_between_a_stop_and_a_resume_are_no_training_time() -> None:

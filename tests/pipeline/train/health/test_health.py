@@ -106,7 +106,7 @@ def test_a_validation_whose_loss_is_no_number_has_no_accuracy_either(command, gr
     last = run_here(command, group, tmp_path, "train.steps=1").last
     assert (last["validation/loss"], last["validation/accuracy"]) == (None, None)
     said = io.StringIO()
-    with TrainLine(Console(file=said), 1, str(tmp_path), shown=True) as line:
+    with TrainLine(Console(file=said, width=200), 1, str(tmp_path), MmaSettings().metrics, shown=True) as line:
         line.update(last)
     assert "validation no number" in said.getvalue()
 
@@ -114,7 +114,7 @@ def test_a_validation_whose_loss_is_no_number_has_no_accuracy_either(command, gr
 def test_bad_samples_are_said_while_a_run_goes_on(tmp_path):
     said = io.StringIO()
     record = {"step": 1, "loss": 0.5, "accuracy": 0.5, "samples_per_s": 9.0, "data_wait": 0.0, "replaced_samples": 3.0}
-    with TrainLine(Console(file=said, width=200), 1, str(tmp_path), shown=True) as line:
+    with TrainLine(Console(file=said, width=200), 1, str(tmp_path), MmaSettings().metrics, shown=True) as line:
         line.update(record)
     assert "waiting for data 0% · 3 bad samples replaced" in said.getvalue()
 

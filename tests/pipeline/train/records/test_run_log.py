@@ -20,12 +20,14 @@ from pipeline.code_version import code_version
 from pipeline.evaluate.map_grid import MapGrid
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.convert import convert
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.flops import training_flops
 from pipeline.train.loop import train
+from pipeline.train.metric_names import EVENTS, OWN, VALIDATION
 from pipeline.train.records.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.records.tensorboard_sink import TensorboardSink
 from pipeline.train.run.run_clock import RunClock
@@ -176,6 +178,12 @@ def test_utilisation_is_what_the_model_needs_over_what_the_devices_can(command, 
     group = ProcessGroup(0, 0, 4, torch.device("cpu"))
     pace = 0.3 * 4 * 1e12 / training_flops(settings).training  # 30 % of four devices
     assert Utilisation(settings, group).of(pace) == ({"mfu": 0.3} if peak else {})
+
+
+def test_every_number_of_a_record_is_the_tasks_or_known_as_the_trainers_own(run):
+    known = {metric.name for metric in MmaSettings().metrics} | OWN
+    found = {name for record in read_records(run / "metrics.jsonl") for name in record if not name.startswith(EVENTS)}
+    assert {name.removeprefix(VALIDATION) for name in found} <= known
 
 
 def test_tensorboard_has_every_record_once_after_a_restart(run, board):

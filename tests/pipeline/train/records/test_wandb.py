@@ -14,12 +14,14 @@ from PIL import Image
 import logged_run
 from jobs.cli import main
 from logged_run import log_steps
+from made_up_task import MadeUpSettings
 from pipeline.errors import RunError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.records.run_log import RunLog
 from pipeline.train.run.sync import sync_run
+from pipeline.train.run_settings import RunSettings
 from wandb_server import WandbServer
 
 
@@ -103,6 +105,21 @@ def test_a_run_whose_negatives_are_chosen_by_class_names_says_so_in_its_summary(
     log.finish()
     (name,) = online.history
     assert online.summary[name]["label_aided"].startswith("label-aided: class names chose")
+
+
+def test_the_best_of_every_metric_stays_in_the_summary_when_a_run_goes_on(online, run):
+    settings = RunSettings.model_validate({"name": "logged", "task": MadeUpSettings()})
+    curves = [(2, 0.5, 0.1), (4, 0.3, 0.9), (6, 0.4, 0.2), (8, 0.45, 0.3)]
+    for first, last in ((0, 4), (4, 8)):
+        log = RunLog(settings, run, True)
+        log.begin(first)
+        for step, nce, recall in curves[first // 2 : last // 2]:
+            log.record({"step": step, "nce": nce, "validation/recall_at_5": recall, "validation/reachable": 1.0})
+        log.finish()
+    (summary,) = online.summary.values()
+    assert (summary["best/nce"], summary["nce"]) == (0.3, 0.45)
+    assert (summary["best/validation/recall_at_5"], summary["validation/recall_at_5"]) == (0.9, 0.3)
+    assert not {"best/validation/reachable", "best/temperature"} & summary.keys()
 
 
 def test_offline_runs_killed_and_gone_on_are_synced_without_gaps_or_doubles(online, run, monkeypatch):
