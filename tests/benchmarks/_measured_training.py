@@ -12,15 +12,15 @@ import os
 import sys
 
 import torch
-from pipeline.train.example import example_batch, task_model
 
 from cluster.process_end import end_process
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.experiment import ExperimentSettings
-from pipeline.models.build import build_on
 from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.load import load_settings
 from pipeline.train.engine.engine import build_engine, micro_batch_of
+from pipeline.train.load import untrained
+from pipeline.train.system import example_batch
 
 STEPS = 3
 _COUNTER = ctypes.CDLL(os.environ["LD_PRELOAD"])
@@ -34,20 +34,20 @@ def measure(settings: ExperimentSettings, group: ProcessGroup) -> float:
     accumulated = settings.train.batch_size // (micro_batch * group.world_size)
     gc.collect()
     before = _COUNTER.allocated_bytes()
-    model = build_on(group.device, settings.seed, lambda: task_model(settings))
-    set_checkpointing(model, settings.train.activation_checkpointing)
-    engine = build_engine(model, settings.train, micro_batch, group)
+    system = untrained(settings, group.device, settings.seed)
+    set_checkpointing(system, settings.train.activation_checkpointing)
+    engine = build_engine(system, settings.train, micro_batch, group)
     engine.train()
     for _ in range(STEPS):
         gc.collect()  # DeepSpeed leaves cycles behind
         group.barrier()
         _COUNTER.reset_peak()
         for _ in range(accumulated):
-            frames, waveform, pairs = example_batch(settings, micro_batch, group.device)
-            loss, _ = engine(frames, waveform, pairs)
+            inputs, targets = example_batch(system, settings, micro_batch, group.device)
+            loss, _ = engine(inputs, targets)
             engine.backward(loss)
             engine.step()
-            del loss, frames, waveform, pairs
+            del loss, inputs, targets
     peak = _COUNTER.peak_bytes()
     engine.destroy()
     return float(peak - before)

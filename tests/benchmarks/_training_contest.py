@@ -13,9 +13,8 @@ from torch import Tensor
 from cluster.process_group import join_process_group
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.dropout import Dropout
-from pipeline.models.gavt import Gavt
 from pipeline.stream.batch import Batch
-from pipeline.tasks.mma import TaskModel, draw_pairs
+from pipeline.train.load import untrained
 from pipeline.train.loop import train
 
 
@@ -42,23 +41,21 @@ class HandLoop:
         Args:
             plain_dropout: torch's own instead of the project's.
         """
-        torch.manual_seed(settings.seed)
         self.settings, self.batches = settings, batches
-        self.model = TaskModel(Gavt(settings.model, settings.features)).train()
-        for module in self.model.modules() if plain_dropout else ():
+        self.system = untrained(settings, "cpu", settings.seed).train()
+        for module in self.system.modules() if plain_dropout else ():
             if isinstance(module, Dropout):
                 module.__class__ = PlainDropout
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
+        self.optimizer = torch.optim.AdamW(self.system.parameters(), lr=1e-5, fused=True)
 
     def step(self) -> None:
         """One step, its batch included."""
         settings, batch = self.settings, next(self.batches)
-        inputs = batch.inputs("cpu")
-        pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-        loss, _ = self.model(inputs["frames"], inputs["sound"], pairs)
+        targets = self.system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
+        loss, _ = self.system(batch.inputs("cpu"), targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.train.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.system.parameters(), settings.train.clip_norm)
         self.optimizer.step()
         loss.item()
 

@@ -8,11 +8,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.experiment import ExperimentSettings
-from pipeline.models.build import build_on
-from pipeline.models.gavt import Gavt
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.settings.load import load_settings
-from pipeline.tasks.mma import Pairs, TaskModel
+from pipeline.train.load import untrained
+from pipeline.train.system import example_batch
 from result import Result
 
 CONFIG = Path(__file__).parents[2] / "configs/experiments/gavt_small.yaml"
@@ -41,21 +40,15 @@ def measure(samples: int, rounds: int) -> list[Result]:
     """The same for so many samples."""
     settings = load_settings(str(CONFIG), ExperimentSettings).settings
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_on(device, settings.seed, lambda: TaskModel(Gavt(settings.model, settings.features)))
-    assert isinstance(model, TaskModel)
-    model.train()
-    features = settings.features
-    frames = torch.rand(samples, features.frames, 3, features.frame_size, features.frame_size, device=device)
-    waveform = torch.rand(samples, 1, features.audio_samples, device=device) - 0.5
-    each = torch.arange(samples, device=device)
-    pairs = Pairs(each, each, torch.ones_like(each), torch.ones_like(each, dtype=torch.bool))
-    for parameter in model.parameters():
+    system = untrained(settings, device, settings.seed).train()
+    inputs, targets = example_batch(system, settings, samples, device)
+    for parameter in system.parameters():
         parameter.grad = torch.zeros_like(parameter)  # so that they are there from the beginning, and not counted
 
     def step(mode: Mode) -> None:
-        set_checkpointing(model, mode)
+        set_checkpointing(system, mode)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss, _ = model(frames, waveform, pairs)
+            loss, _ = system(inputs, targets)
         loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize()

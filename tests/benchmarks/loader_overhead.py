@@ -13,13 +13,12 @@ import torch
 
 from _realistic_samples import write_realistic
 from pipeline.experiment import ExperimentSettings
-from pipeline.models.gavt import Gavt
 from pipeline.settings.load import load_settings
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.worker_pool import WorkerPool
-from pipeline.tasks.mma import TaskModel, draw_pairs
+from pipeline.train.load import untrained
 from result import Result
 
 CONFIG = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
@@ -64,16 +63,14 @@ def measure(blocks: int, steps: int, epochs: int) -> list[Result]:
 
 def _time_steps(settings: ExperimentSettings, shards: str, blocks: int, steps: int) -> tuple[float, float, float]:
     """Median seconds of a step with the loader and without, and the share of time that the first waited for data."""
-    torch.manual_seed(settings.seed)
-    model = TaskModel(Gavt(settings.model, settings.features))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.train.learning_rate)
+    system = untrained(settings, "cpu", settings.seed).train()
+    optimizer = torch.optim.AdamW(system.parameters(), lr=settings.train.learning_rate)
     size = settings.train.batch_size
     ready = settings.data.prefetch + 1
 
     def step(batch: Batch) -> None:
-        inputs = batch.inputs("cpu")
-        pairs = draw_pairs(settings.task, settings.seed, batch.positions, batch.metadata)
-        loss, _ = model(inputs["frames"], inputs["sound"], pairs)
+        targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
+        loss, _ = system(batch.inputs("cpu"), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -55,18 +55,17 @@ def _count(stage: int, precision: str) -> int:
     from cluster.process_group import join_process_group
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
-    from pipeline.tasks.mma import Pairs
     from pipeline.train.engine.engine import build_engine
     from pipeline.train.engine.fragments import base_optimizer, masters
     from pipeline.train.load import untrained
+    from pipeline.train.system import example_batch
 
     words = [f"train.zero_stage={stage}", f"train.precision={precision}", f"train.batch_size={PROCESSES}"]
     settings = load_settings(str(CONFIG), ExperimentSettings, words).settings
     group = join_process_group()
-    engine = build_engine(untrained(settings, "cpu", 0), settings.train, 1, group)
-    size = settings.features.frame_size
-    frames, waveform = torch.rand(1, 1, 3, size, size), torch.rand(1, 1, settings.features.audio_samples)
-    loss, _ = engine(frames, waveform, Pairs(*map(torch.tensor, ([0, 0], [0, 0], [0, 1], [True, True]))))
+    system = untrained(settings, "cpu", 0)
+    engine = build_engine(system, settings.train, 1, group)
+    loss, _ = engine(*example_batch(system, settings, 1, "cpu"))
     engine.backward(loss)
     engine.step()
     parameters = list(engine.module.parameters())
