@@ -22,11 +22,15 @@ def show(
     more: Overrides = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the resolved settings with where each value came from."""
+    """Print the resolved settings with where each value came from; settings that don't go together are refused."""
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
 
     resolved = load_settings(file, ExperimentSettings, [*(overrides or []), *(more or [])])
+    if resolved.settings.train.names_parameters:  # which are known from the model, whose libraries take seconds
+        from pipeline.train.system import system_without_memory
+
+        system_without_memory(resolved.settings)
     table = Table("setting", "value", "from", box=None, pad_edge=False)
     for key, value, origin in resolved.rows():
         table.add_row(key, str(value), origin, style="dim" if origin == "default" else None)

@@ -154,7 +154,7 @@ def _said(event: dict[str, Any]) -> str | None:
             return "; ".join([f"goes on after step {step}", *words])
         case "data" | "average" | "micro_batch":
             return f"goes on with a change: {event['change']}"
-        case "wandb" | "clock":
+        case "wandb" | "clock" | "start_from":
             return str(event["said"])
         case "warning":
             return f"step {step}: {event['reason']}"

@@ -34,7 +34,7 @@ class Small(nn.Module):
 
 def settings_of(stage=1, precision="fp32", **train) -> ExperimentSettings:
     chosen = {"batch_size": BATCH, "zero_stage": stage, "precision": precision, "learning_rate": 0.01} | train
-    return ExperimentSettings.model_validate({"train": chosen})
+    return ExperimentSettings.model_validate({"task": {"group": 2}, "train": chosen})
 
 
 def build(group, stage=1, precision="fp32", seed=0, steps=0):

@@ -1,23 +1,15 @@
 """Embedders that can start from torchvision's weights."""
 
-import pickle
 from collections.abc import Mapping
 from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cluster import storage
 from pipeline.errors import SettingsError
-
-_FILES = (".pth", ".pt", ".safetensors")
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-"""What torch raises for a file of something else: a web page, say, taken for a pickle."""
-_NAMED = 3
-"""Most tensors that an error names."""
+from pipeline.models.settings import TENSOR_FILES
+from pipeline.models.tensor_file import read_tensors, some_names
 
 
 class Pretrained(nn.Module):
@@ -67,7 +59,7 @@ def _load(embedder: Pretrained, setting: str) -> None:
     if lacking:
         raise SettingsError(
             f"{setting}: expected {len(sources)} tensors of {embedder.architecture or 'a ViT'} in {embedder.weights}, "
-            f"found none named {_some(lacking)}"
+            f"found none named {some_names(lacking)}"
         )
     for name, source in sources.items():
         tensor = embedder.adapt(name, found[source])
@@ -97,20 +89,9 @@ def _source(embedder: Pretrained, name: str) -> str | None:
 
 def _read(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
     weights = str(embedder.weights)
-    if not weights.endswith(_FILES):
+    if not weights.endswith(TENSOR_FILES):
         return _fetch(embedder, setting)
-    try:
-        with storage.local_copy(weights) as file:
-            if weights.endswith(".safetensors"):
-                found = load_file(file)
-            else:
-                found = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, *_UNREADABLE) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingsError(f"{setting}: expected a file of tensors, found {weights}: {reason}") from None
-    named = isinstance(found, Mapping) and all(isinstance(name, str) for name in found)
-    if not named or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise SettingsError(f"{setting}: expected a dictionary of tensors in {weights}, found something else")
+    found = read_tensors(weights, setting)
     # files from before torchvision 0.13
     return {name.replace("mlp.linear_1", "mlp.0").replace("mlp.linear_2", "mlp.3"): found[name] for name in found}
 
@@ -118,19 +99,10 @@ def _read(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
 def _fetch(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
     """By torchvision, which keeps what it fetched below $TORCH_HOME."""
     weights = str(embedder.weights)
-    if embedder.architecture is None:
-        raise SettingsError(f"{setting}: expected a file, because torchvision has no ViT of this size; found {weights}")
+    assert embedder.architecture is not None  # else the settings are refused
     known = torchvision.models.get_model_weights(embedder.architecture)
-    if weights not in known.__members__:
-        names = ", ".join(known.__members__)
-        raise SettingsError(f"{setting}: expected a file ({', '.join(_FILES)}) or one of {names}, found {weights}")
     try:
         state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise SettingsError(f"{setting}: {weights} of {embedder.architecture} could not be fetched: {error}") from None
     return state
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

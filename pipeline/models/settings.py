@@ -9,6 +9,30 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.settings.base import Settings
 
 Norm = Literal["batch", "sync_batch", "group"]
+GROUPS = 8
+"""Of channels, in group norm."""
+TENSOR_FILES = (".pth", ".pt", ".safetensors")
+"""How files of weights end; anything else is the name of weights that torchvision fetches."""
+_VIT_SIZES = {
+    (16, 768, 12, 12, 3072): "vit_b_16",
+    (32, 768, 12, 12, 3072): "vit_b_32",
+    (16, 1024, 24, 16, 4096): "vit_l_16",
+    (32, 1024, 24, 16, 4096): "vit_l_32",
+    (14, 1280, 32, 16, 5120): "vit_h_14",
+}
+
+
+def _check_weights(weights: str | None, architecture: str | None) -> None:
+    """Refuse names of weights that torchvision has not."""
+    if weights is None or weights.endswith(TENSOR_FILES):
+        return
+    if architecture is None:
+        raise ValueError(f"a file as weights, because torchvision has no ViT of this size; found {weights}")
+    from torchvision.models import get_model_weights  # takes seconds, where a name is given only
+
+    known = ", ".join(get_model_weights(architecture).__members__)
+    if weights not in get_model_weights(architecture).__members__:
+        raise ValueError(f"a file ({', '.join(TENSOR_FILES)}) or one of {known} as weights, found {weights}")
 
 
 class ModelSettings(Settings):
@@ -54,15 +78,32 @@ class PatchEmbedderSettings(Settings):
     patch: int = Field(default=16, ge=1)
     """Height and width of a patch, in pixels or spectrogram cells."""
 
+    @property
+    def stride(self) -> int:
+        """Pixels or spectrogram cells between two tokens."""
+        return self.patch
+
 
 class ConvolutionEmbedderSettings(Settings):
     """A few 3×3 convolutions with stride 2, for small frames."""
 
     kind: Literal["convolution"] = "convolution"
-    widths: tuple[int, ...] = Field(default=(32, 64, 128, 128), min_length=1)
+    widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(32, 64, 128, 128), min_length=1)
     """Channels after each convolution; all but the last have stride 2."""
     norm: Norm = "batch"
     """As of ResNets."""
+
+    @model_validator(mode="after")
+    def _groups_divide_widths(self) -> "ConvolutionEmbedderSettings":
+        for width in self.widths if self.norm == "group" else ():
+            if width % GROUPS:
+                raise ValueError(f"widths in multiples of {GROUPS} for norm = group, found {width}")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels or spectrogram cells between two tokens."""
+        return int(2 ** (len(self.widths) - 1))
 
 
 class ResNetEmbedderSettings(Settings):
@@ -90,7 +131,18 @@ class ResNetEmbedderSettings(Settings):
             raise ValueError(
                 "norm = batch, sync_batch or frozen with weights, which were trained with batch norm; found group"
             )
+        _check_weights(self.weights, self.architecture)
         return self
+
+    @property
+    def architecture(self) -> str:
+        """Torchvision's name of the network."""
+        return self.kind
+
+    @property
+    def stride(self) -> int:
+        """Pixels or spectrogram cells between two tokens."""
+        return 16
 
 
 class ConvNextEmbedderSettings(Settings):
@@ -106,6 +158,21 @@ class ConvNextEmbedderSettings(Settings):
     """Stochastic depth: how often the last block is left out for a sample; earlier ones linearly less often."""
     weights: str | None = None
     """As of ResNets."""
+
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> "ConvNextEmbedderSettings":
+        _check_weights(self.weights, self.architecture)
+        return self
+
+    @property
+    def architecture(self) -> str:
+        """Torchvision's name of the network."""
+        return f"convnext_{self.size}"
+
+    @property
+    def stride(self) -> int:
+        """Pixels or spectrogram cells between two tokens."""
+        return 16
 
 
 class EncoderSettings(Settings):
@@ -157,6 +224,21 @@ class VitEmbedderSettings(EncoderSettings):
     """As of ResNets, for the sizes of torchvision's vit_b_16, vit_b_32, vit_l_16, vit_l_32 and vit_h_14. Positions are
     interpolated to the grid of the input."""
 
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> "VitEmbedderSettings":
+        _check_weights(self.weights, self.architecture)
+        return self
+
+    @property
+    def architecture(self) -> str | None:
+        """Torchvision's name of the network; None where it has none of this size."""
+        return _VIT_SIZES.get((self.patch, self.width, self.layers, self.heads, self.feed_forward))
+
+    @property
+    def stride(self) -> int:
+        """Pixels or spectrogram cells between two tokens."""
+        return self.patch
+
 
 Embedder = Annotated[
     PatchEmbedderSettings
@@ -193,7 +275,17 @@ class GavtSettings(EncoderSettings, ModelSettings):
         return ("class", "visual", "audio", *(["registers"] if self.registers else []))
 
     def reason_against(self, features: FeatureSettings) -> str | None:
-        """Sound can't be aligned with a single frame."""
+        """Sound can't be aligned with a single frame, and inputs are cut into whole tokens."""
         if self.audio_alignment == "frames" and features.frames == 1:
             return "features.frames of 2 or more for model.audio_alignment = frames, found 1"
+        side, bins, times = features.frame_size, features.frequency_bins, features.time_frames
+        stride = self.visual_embedder.stride
+        if side % stride:
+            return f"features.frame_size in multiples of {stride} for model.visual_embedder, found {side}"
+        stride = self.audio_embedder.stride
+        if bins % stride or times % stride:
+            return (
+                f"features.frequency_bins × time frames (audio_samples // stft_hop + 1) in multiples of {stride} for "
+                f"model.audio_embedder, found {bins} × {times}"
+            )
         return None

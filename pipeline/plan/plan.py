@@ -16,7 +16,7 @@ from pipeline.train.engine.engine import deepspeed_settings, micro_batch_of
 from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
-from pipeline.train.system import build_system
+from pipeline.train.system import system_without_memory
 
 CHECKPOINTING: tuple[Mode, ...] = ("none", 2, "full")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -99,8 +99,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
         modes: of activation checkpointing; the usual ones and that of the settings unless given.
     """
     own = settings.train.activation_checkpointing
-    with torch.device("meta"):
-        system = build_system(settings).train()
+    system = system_without_memory(settings).train()
     size = ModelSize(
         tuple(parameter.numel() for parameter in system.parameters()),
         sum(buffer.numel() * buffer.element_size() for buffer in system.buffers()),

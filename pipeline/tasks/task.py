@@ -77,12 +77,25 @@ def heads(task: Task) -> list[nn.Module]:
 
 
 class System(nn.Module):
-    """What is trained, saved and loaded: a model and an objective."""
+    """What is trained, saved and loaded: a model and an objective.
+
+    Attributes:
+        frozen_norms: batch norms that compute with their running averages in training too.
+    """
+
+    frozen_norms: Sequence[nn.Module] = ()
 
     def __init__(self, model: AudioVisualModel, task: Task) -> None:
         super().__init__()
         self.model = model
         self.task = task
+
+    def train(self, mode: bool = True) -> "System":
+        """Compute as in training, or as in evaluation."""
+        super().train(mode)
+        for norm in self.frozen_norms:
+            norm.eval()
+        return self
 
     def forward(self, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """Loss and sums, as of `Task.forward`."""

@@ -6,12 +6,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.models.build import build_on
 from pipeline.tasks.task import System
-from pipeline.train.checkpoints import AVERAGE, WEIGHTS, find_checkpoint
-from pipeline.train.checkpoints.layout import damaged
+from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.checkpoints.model_weights import checked_weights, weights_name
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import build_system
@@ -38,12 +37,9 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     checkpoint = find_checkpoint(checkpoint_url)
     settings = saved_settings(checkpoint)
     system = untrained(settings, device, settings.seed)
-    files = checkpoint.manifest["files"]
-    name = AVERAGE if checkpoint.has(AVERAGE) else WEIGHTS
+    name = weights_name(checkpoint)
     try:
-        with storage.local_copy(storage.join(checkpoint.url, name)) as file:
-            if any(entry["name"] == name and entry["sha256"] != storage.sha256(file) for entry in files):
-                raise CheckpointError(damaged(storage.join(checkpoint.url, name)))
+        with checked_weights(checkpoint, name) as file:
             system.load_state_dict(load_file(file, device=str(device)))
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.url}/{name}: does not fit the model: {error}") from None

@@ -9,15 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cluster.job_environment import JobEnvironment
 from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError
 from pipeline.tasks.contract import DataWatch
-from pipeline.tasks.task import Task
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
@@ -41,8 +38,9 @@ from pipeline.train.run.run_folder import log_to, settings_before, write_config
 from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
+from pipeline.train.start_from import Source, find_source, write_table
 from pipeline.train.step import Asked, Stepper
-from pipeline.train.system import build_system
+from pipeline.train.system import system_without_memory
 from pipeline.train.training_state import Trainee
 from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import check_validation, validate
@@ -94,7 +92,7 @@ def train(
         if signals is None:
             signals = stack.enter_context(stop_signals())
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
-        task = _task_of(settings)
+        task = system_without_memory(settings).task  # for what it does on the host
         check_machine(settings.train, group)
         compute_repeatably()
         folder, publish = stack.enter_context(run_place(run, group, settings.train))
@@ -103,6 +101,7 @@ def train(
         with log_to(log), Watchdog(folder, group, hang_s) as watchdog:
             checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
             done = 0 if checkpoint is None else checkpoint.step
+            source = group.on_main(lambda: find_source(settings.train.start_from)) if checkpoint is None else None
             group.on_main(lambda: write_config(folder, settings, before, done))
             with open_data(
                 settings, micro_batch, group, checkpoint, on_progress=lambda: watchdog.beat("opening the data", done)
@@ -118,6 +117,7 @@ def train(
                     micro_batch,
                     data,
                     checkpoint,
+                    source,
                     on_record,
                     publish,
                     watchdog,
@@ -133,14 +133,8 @@ def train(
 def _checked_micro_batch(settings: RunSettings, group: ProcessGroup) -> int:
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
-    _task_of(settings)  # which says whether the model's input fits
+    system_without_memory(settings)  # which says whether all names fit
     return micro_batch_of(settings.train, group.world_size, settings.task.group)
-
-
-def _task_of(settings: RunSettings) -> Task:
-    """The objective, for what it does on the host."""
-    with torch.device("meta"):
-        return build_system(settings).task
 
 
 class _Training:
@@ -154,6 +148,7 @@ class _Training:
         micro_batch: int,
         data: TrainingData,
         checkpoint: Checkpoint | None,
+        source: Source | None,
         on_record: Callable[[Record], None],
         publish: Callable[[], None],
         watchdog: Watchdog,
@@ -163,7 +158,7 @@ class _Training:
         data_watch: DataWatch | None,
     ) -> None:
         self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
-        self.data, self.checkpoint = data, checkpoint
+        self.data, self.checkpoint, self.source = data, checkpoint, source
         self.on_record, self.publish, self.watchdog, self.clock = on_record, publish, watchdog, clock
         self.log = log
         self.saver = Saver(run / "checkpoints", group, settings, publish)
@@ -176,7 +171,7 @@ class _Training:
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
-        self.trainee = Trainee(self.settings, self.micro_batch, group, self.checkpoint)
+        self.trainee = Trainee(self.settings, self.micro_batch, group, self.checkpoint, self.source)
         step = self._resume()
         feed = Feed(self.data.batches(settings.steps - step))
         stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
@@ -327,6 +322,9 @@ class _Training:
         self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
         if clock_said is not None:
             self.log.event("clock", step=step, said=clock_said)
+        if self.trainee.started is not None:
+            self.group.on_main(partial(write_table, self.run, self.trainee.started))
+            self.log.event("start_from", step=step, said=self.trainee.started.said())
         for said in self.log.notes:
             self.log.event("wandb", step=step, said=said)
         if change is not None:

@@ -42,9 +42,10 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "RunSettings":
-        micro_batch, group = self.train.micro_batch, self.task.group
-        if micro_batch is not None and micro_batch % group:
-            raise ValueError(f"train.micro_batch in multiples of task.group = {group}, found {micro_batch}")
+        group = self.task.group
+        for name, samples in (("micro_batch", self.train.micro_batch), ("batch_size", self.train.batch_size)):
+            if samples is not None and samples % group:
+                raise ValueError(f"train.{name} in multiples of task.group = {group}, found {samples}")
         if self.train.maps_every is not None and self.data.validation is None:
             raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
         known = (FRAMES, SOUND, *self.features.inputs)

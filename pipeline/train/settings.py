@@ -1,12 +1,13 @@
 """Settings of training."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.base import Settings
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
+_Factor = Annotated[float, Field(gt=0)]
 
 
 class WandbSettings(Settings):
@@ -48,6 +49,40 @@ class HealthSettings(Settings):
     told in an event."""
 
 
+class StartFromSettings(Settings):
+    """Weights that a run begins with; `start_from: URL` alone is short for `start_from: {url: URL}`.
+
+    Only what fits in name and shape is taken; the rest of the model begins as it does without. The run folder's
+    `start_from.json` says of each state what became of it."""
+
+    url: str
+    """A run folder, a folder of checkpoints, one checkpoint, an export, or a file of tensors by name (.safetensors, or
+    .pth without pickled code); path or s3://."""
+    weights: Literal["average", "raw"] = "average"
+    """Of a run or checkpoint that has a moving average of its weights: that, or the weights themselves."""
+    take: tuple[str, ...] = Field(default=("*",), min_length=1)
+    """Patterns over the model's own names (`model.visual_embedder.*`): what of it is taken from there, all by
+    default."""
+    rename: dict[str, str] = Field(default={})
+    """Pattern over the names there → what they are called here; each `*` stands for the same in both, as in
+    `{"backbone.*": "model.visual_embedder.*"}`. The first that fits counts; other names stay."""
+    strict: bool = False
+    """End the run where something of `take` is not there, is of another shape, or is there and not in the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_alone(cls, values: Any) -> Any:
+        return {"url": values} if isinstance(values, str) else values
+
+    @field_validator("rename")
+    @classmethod
+    def _as_many_stars(cls, rename: dict[str, str]) -> dict[str, str]:
+        for pattern, name in rename.items():
+            if pattern.count("*") != name.count("*"):
+                raise ValueError(f"as many * in {name!r} as in {pattern!r}")
+        return rename
+
+
 class TrainSettings(Settings):
     """Optimisation (defaults: experiment 4 of Table 1), engine, checkpoints, logging."""
 
@@ -61,6 +96,14 @@ class TrainSettings(Settings):
     optimizer: Literal["adam", "adamw"] = "adamw"
     """`adam` adds the weight decay to the gradient, `adamw` keeps it apart."""
     learning_rate: float = Field(default=1e-5, gt=0)
+    learning_rates: dict[str, _Factor] = Field(default={})
+    """Pattern over names of parameters → factor of `learning_rate` for those that fit, as in `{"model.*": 0.01}`;
+    schedule and warm-up are the same for all. The first pattern that fits counts; without one the factor is 1."""
+    freeze: tuple[str, ...] = ()
+    """Patterns over names of parameters (`model.visual_embedder.*`) that stay as they begin: without gradient, moments
+    and weight decay. A batch norm of which all parameters, or the running averages, fit computes with its averages and
+    leaves them alone. In 16 bits what is frozen is rounded to them as the run begins."""
+    start_from: StartFromSettings | None = None
     weight_decay: float = Field(default=0.01, ge=0)
     betas: tuple[_Share, _Share] = (0.9, 0.999)
     warmup_steps: int = Field(default=0, ge=0)
@@ -109,6 +152,11 @@ class TrainSettings(Settings):
     """Write TensorBoard's files to the run folder too."""
     maps_every: int | None = Field(default=None, gt=0)
     """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""
+
+    @property
+    def names_parameters(self) -> bool:
+        """Whether something here holds for some of the model's parameters, by their names."""
+        return bool(self.freeze or self.learning_rates or self.start_from)
 
     def batch_at_once(self, processes: int) -> int:
         """Samples that each of so many processes handles at once."""

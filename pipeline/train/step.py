@@ -9,6 +9,7 @@ from torch import Tensor
 from cluster.process_group import ProcessGroup
 from pipeline.tasks.task import System
 from pipeline.train.engine.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
+from pipeline.train.engine.optimizer import set_learning_rate
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
 from pipeline.train.health.watchdog import Watchdog
@@ -50,8 +51,7 @@ class Stepper:
             spike_above: mean loss above which the step is left out; None for no such limit.
         """
         settings, group = self._settings, self._group
-        for parameters in engine.optimizer.param_groups:
-            parameters["lr"] = learning_rate_at(step, settings.train)
+        set_learning_rate(engine.optimizer.param_groups, learning_rate_at(step, settings.train))
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
         buffers = keep_buffers(engine.module)

@@ -10,13 +10,38 @@ from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.fields.registry import fields_of
 from pipeline.tasks.registry import TASKS
 from pipeline.tasks.task import System, Targets
+from pipeline.train.engine.optimizer import parameter_groups
+from pipeline.train.freeze import freeze
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.state_patterns import STATES, check_all_fit
 
 
 def build_system(settings: RunSettings) -> System:
-    """The system, on torch's default device, with whatever was in its memory for weights."""
+    """The system, on torch's default device, with whatever was in its memory for weights; what `train.freeze` names has
+    no gradient.
+
+    Raises:
+        SettingsError: a pattern of `train.freeze` fits nothing, or nothing is left to train.
+    """
     model = MODELS.part_of(settings.model)(settings.model, settings.features, input_shapes(settings))
-    return System(model, TASKS.part_of(settings.task)(settings.task, model))
+    system = System(model, TASKS.part_of(settings.task)(settings.task, model))
+    freeze(system, settings.train.freeze)
+    return system
+
+
+def system_without_memory(settings: RunSettings) -> System:
+    """The system on the meta device, by which all is checked that settings say of its parameters' names.
+
+    Raises:
+        SettingsError: a pattern fits nothing, or nothing is left to train.
+    """
+    with torch.device("meta"):
+        system = build_system(settings)
+    train = settings.train
+    parameter_groups(system, train.weight_decay, train.learning_rates)
+    if train.start_from is not None:
+        check_all_fit("train.start_from.take", train.start_from.take, system.state_dict(), STATES)
+    return system
 
 
 def input_shapes(settings: RunSettings) -> dict[str, tuple[int, ...]]:

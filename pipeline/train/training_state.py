@@ -15,6 +15,7 @@ from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import build_engine
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.start_from import Source, Started, start_from
 from pipeline.train.system import build_system
 
 
@@ -24,21 +25,34 @@ class Trainee:
     Attributes:
         engine: DeepSpeed's; another one after `go_back`.
         ema: the average of its weights; None without `train.ema_decay`.
+        started: what became of what the run starts from; None where it has a checkpoint, or starts from nothing.
         average_change: a sentence where the checkpoint has an average and this run keeps none, or the other way round.
     """
 
     def __init__(
-        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, checkpoint: Checkpoint | None
+        self,
+        settings: RunSettings,
+        micro_batch: int,
+        group: ProcessGroup,
+        checkpoint: Checkpoint | None,
+        source: Source | None = None,
     ) -> None:
+        """
+        Args:
+            source: what a run that begins starts from (train.start_from).
+        """
         self._settings, self._micro_batch, self._group = settings, micro_batch, group
-        self._build(checkpoint)
+        self.started: Started | None = None
+        self._build(checkpoint, source)
 
-    def _build(self, checkpoint: Checkpoint | None) -> None:
+    def _build(self, checkpoint: Checkpoint | None, source: Source | None = None) -> None:
         settings = self._settings
         model = build_on(self._group.device, settings.seed, lambda: build_system(settings))
         set_checkpointing(model, settings.train.activation_checkpointing)
         if checkpoint is None:
             load_pretrained(model)
+        if source is not None:
+            self.started = start_from(model, source, settings.train)
         self.engine: Any = build_engine(model, settings.train, self._micro_batch, self._group)
         decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
         self.ema = Ema(self.engine, decay) if decay is not None and saved else None

@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from pipeline.errors import SettingsError
 from pipeline.models.embedders.convolution import ConvolutionEmbedder
 from pipeline.models.embedders.patch import PatchEmbedder
 from pipeline.models.settings import (
@@ -11,7 +10,6 @@ from pipeline.models.settings import (
     Embedder,
     PatchEmbedderSettings,
     ResNetEmbedderSettings,
-    VitEmbedderSettings,
 )
 
 
@@ -22,24 +20,11 @@ def build_embedder(
 
     Args:
         channels: of the input.
-        size: height and width of the input, in pixels or spectrogram cells.
+        size: height and width of the input, in pixels or spectrogram cells: multiples of the embedder's stride.
         width: D of its features [B, D, h, w].
-
-    Raises:
-        SettingsError: the input's sides are no multiples of the embedder's stride.
     """
-    stride = _stride(settings)
     height, side = size
-    if height % stride or side % stride:
-        embedder, names = (
-            ("audio", "frequency_bins × time frames (audio_samples // stft_hop + 1)")
-            if audio
-            else ("visual", "frame_size")
-        )
-        raise SettingsError(
-            f"features: expected {names} in multiples of {stride} for model.{embedder}_embedder, found {height}×{side}"
-        )
-    grid = (height // stride, side // stride)
+    grid = (height // settings.stride, side // settings.stride)
     if isinstance(settings, PatchEmbedderSettings):
         return PatchEmbedder(settings, channels, width), grid
     if isinstance(settings, ConvolutionEmbedderSettings):
@@ -56,12 +41,3 @@ def build_embedder(
     from pipeline.models.embedders.vit import VitEmbedder
 
     return VitEmbedder(settings, channels, grid, width), grid
-
-
-def _stride(settings: Embedder) -> int:
-    """Pixels or spectrogram cells between two tokens."""
-    if isinstance(settings, PatchEmbedderSettings | VitEmbedderSettings):
-        return settings.patch
-    if isinstance(settings, ConvolutionEmbedderSettings):
-        return int(2 ** (len(settings.widths) - 1))
-    return 16

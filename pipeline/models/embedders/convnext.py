@@ -19,9 +19,8 @@ class ConvNextEmbedder(Pretrained):
     """A ConvNeXt without its classifier, at stride 16, then layer norm and a 1×1 convolution."""
 
     def __init__(self, settings: ConvNextEmbedderSettings, channels: int, width: int, last_stage: bool) -> None:
-        architecture = f"convnext_{settings.size}"
-        super().__init__(architecture, settings.weights)
-        network = getattr(torchvision.models, architecture)(
+        super().__init__(settings.architecture, settings.weights)
+        network = getattr(torchvision.models, settings.architecture)(
             weights=None, stochastic_depth_prob=settings.drop_path, layer_scale=_LAYER_SCALE, block=_Block
         )
         # stem, then stages with a downsampling before each but the first

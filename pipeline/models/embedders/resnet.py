@@ -13,7 +13,7 @@ class ResNetEmbedder(Pretrained):
     """A ResNet without its last pooling, at stride 16, then a 1×1 convolution (Figure 2 of the G-AVT thesis)."""
 
     def __init__(self, settings: ResNetEmbedderSettings, channels: int, width: int, last_stage: bool) -> None:
-        super().__init__(settings.kind, settings.weights)
+        super().__init__(settings.architecture, settings.weights)
         resnet = getattr(torchvision.models, settings.kind)(weights=None, norm_layer=norm_layer(settings.norm))
         stem = nn.Sequential(nn.Conv2d(channels, 64, 7, 2, 3, bias=False), resnet.bn1, resnet.relu, resnet.maxpool)
         stages: list[nn.Module] = [stem]

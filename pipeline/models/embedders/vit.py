@@ -13,13 +13,6 @@ from pipeline.models.settings import VitEmbedderSettings
 
 _NORM_EPSILON = 1e-6
 """Torchvision's, which its weights were trained with."""
-_SIZES = {
-    (16, 768, 12, 12, 3072): "vit_b_16",
-    (32, 768, 12, 12, 3072): "vit_b_32",
-    (16, 1024, 24, 16, 4096): "vit_l_16",
-    (32, 1024, 24, 16, 4096): "vit_l_32",
-    (14, 1280, 32, 16, 5120): "vit_h_14",
-}
 _LAYER_NAMES = {
     "attention_norm": "ln_1",
     "attention.query_key_value": "self_attention.in_proj",
@@ -35,8 +28,7 @@ class VitEmbedder(Pretrained):
     so that torchvision's weights see what they were trained on."""
 
     def __init__(self, settings: VitEmbedderSettings, channels: int, grid: tuple[int, int], width: int) -> None:
-        size = (settings.patch, settings.width, settings.layers, settings.heads, settings.feed_forward)
-        super().__init__(_SIZES.get(size), settings.weights)
+        super().__init__(settings.architecture, settings.weights)
         self.grid = grid
         self.patches = nn.Conv2d(channels, settings.width, settings.patch, settings.patch)
         self.class_token = nn.Parameter(torch.empty(1, 1, settings.width))

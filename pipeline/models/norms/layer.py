@@ -8,11 +8,10 @@ from torch import nn
 from pipeline.models.norms.batch import BatchNorm2d
 from pipeline.models.norms.frozen import FrozenBatchNorm2d
 from pipeline.models.norms.sync_batch import SyncBatchNorm2d
+from pipeline.models.settings import GROUPS, Norm
 
-_GROUPS = 8
 
-
-def norm_layer(norm: Literal["batch", "sync_batch", "group", "frozen"]) -> Callable[[int], nn.Module]:
+def norm_layer(norm: Literal[Norm, "frozen"]) -> Callable[[int], nn.Module]:
     """What makes a norm over that many channels."""
     layers: dict[str, Callable[[int], nn.Module]] = {
         "batch": BatchNorm2d,
@@ -24,4 +23,4 @@ def norm_layer(norm: Literal["batch", "sync_batch", "group", "frozen"]) -> Calla
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_GROUPS, channels)
+    return nn.GroupNorm(GROUPS, channels)

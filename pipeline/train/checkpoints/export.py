@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster import storage
-from pipeline.errors import CheckpointError
 from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.engine_files import Written
 from pipeline.train.checkpoints.find import find_checkpoint
-from pipeline.train.checkpoints.layout import AVERAGE, MANIFEST, WEIGHTS, Checkpoint, manifest_text
+from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
+from pipeline.train.checkpoints.model_weights import checked_weights, is_average, weights_name
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run_settings import CONFIG
 
@@ -71,13 +71,11 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
     """
     checkpoint = find_checkpoint(url)
     settings = saved_settings(checkpoint)
-    name = AVERAGE if checkpoint.has(AVERAGE) and not raw else WEIGHTS
-    average = name == AVERAGE or checkpoint.manifest.get("weights") == "average"  # an export of an average
+    name = weights_name(checkpoint, raw)
+    average = is_average(checkpoint, name)
     with new_folder(out) as folder:
-        with storage.local_copy(storage.join(checkpoint.url, name)) as file:
+        with checked_weights(checkpoint, name) as file:
             shutil.copyfile(file, folder / WEIGHTS)
-        if storage.sha256(folder / WEIGHTS) != _sha256(checkpoint, name):
-            raise CheckpointError(f"{checkpoint.url}/{name}: damaged, its content is not what was saved")
         (folder / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
         words = {
@@ -100,8 +98,3 @@ def described(folder: Path) -> list[Written]:
     """All files below a folder with their sizes and hashes."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     return [Written(str(f.relative_to(folder)), f.stat().st_size, storage.sha256(f)) for f in files]
-
-
-def _sha256(checkpoint: Checkpoint, name: str) -> str | None:
-    entries = (entry for entry in checkpoint.manifest["files"] if entry["name"] == name)
-    return next((str(entry["sha256"]) for entry in entries), None)

@@ -1,13 +1,15 @@
 """Adam and AdamW over a model's parameters, those that decay and those that don't."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from pipeline.errors import SettingsError
 from pipeline.train.settings import TrainSettings
+from pipeline.train.state_patterns import first_fit
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -25,7 +27,7 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
         ("adamw", True): _CheckedAdamW,
     }
     optimizer: torch.optim.Optimizer = kinds[settings.optimizer, alone](
-        parameter_groups(model, settings.weight_decay),
+        parameter_groups(model, settings.weight_decay, settings.learning_rates),
         lr=settings.learning_rate,
         betas=settings.betas,
         fused=True,
@@ -35,29 +37,57 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     return optimizer
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters that decay, and those that don't.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Parameters that are trained, those that decay apart from those that don't, and those of another learning rate
+    apart from the rest: a group's learning rate is its `rate_factor` times that of the step.
 
     What decays are the matrices and kernels of layers: parameters called `weight` with two dimensions or more. So norms
     and biases don't, nor do tables of embeddings, nor what a module owns besides its layers: positions, class and
     register tokens, scales.
+
+    Args:
+        rates: pattern over names → factor; the first that fits counts.
+
+    Raises:
+        SettingsError: a pattern counts for no parameter that is trained.
     """
-    decaying: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter, decays in _with_decay(model):
-        (decaying if decays else others).append(parameter)
-    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    rates = rates or {}
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    idle = dict.fromkeys(rates)
+    for name, parameter, decays in _with_decay(model):
+        pattern = first_fit(name, rates)
+        if pattern is not None:
+            idle.pop(pattern, None)
+        factor = 1.0 if pattern is None else rates[pattern]
+        found.setdefault((factor, decays), []).append(parameter)
+    for pattern in idle:
+        raise SettingsError(
+            "train.learning_rates: expected patterns that fit a parameter which is trained and which none before them "
+            f"fits, found {pattern!r}"
+        )
+    keys = sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1]))
+    return [
+        {"params": found[key], "weight_decay": weight_decay if key[1] else 0.0, "rate_factor": key[0]} for key in keys
+    ]
 
 
-def _with_decay(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
+def set_learning_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
+    """Give a step's learning rate to an optimiser's groups."""
+    for group in groups:
+        group["lr"] = rate * group["rate_factor"]
+
+
+def _with_decay(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
     seen: set[nn.Parameter] = set()
-    for module in model.modules():
+    for place, module in model.named_modules():
         table = isinstance(module, nn.Embedding | nn.EmbeddingBag)
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                yield parameter, name.endswith("weight") and parameter.dim() >= 2 and not table
+                whole = f"{place}.{name}" if place else name
+                yield whole, parameter, name.endswith("weight") and parameter.dim() >= 2 and not table
 
 
 class _Checked(torch.optim.Optimizer):

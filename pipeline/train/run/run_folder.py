@@ -4,6 +4,7 @@ RUN/
     config.yaml         all settings
     metrics.jsonl       the task's metrics, speed; the truth about the run's numbers
     events.jsonl        starts, resumes, checkpoints, stops
+    start_from.json     what became of the weights that the run began with, where train.start_from names any
     checkpoints/        see pipeline.train.checkpoints
     maps/               frames with their maps as training goes on (pipeline.evaluate.map_grid)
     tensorboard/        TensorBoard's file, where it is asked for

@@ -3,7 +3,6 @@ import torch
 from tiny_gavt import EMBEDDERS, encode, inputs, sequence, some, tiny
 
 from chosen_pairs import aligned, targets_of
-from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.norms import FrozenBatchNorm2d
@@ -49,18 +48,6 @@ def test_a_token_covers_16_pixels_or_cells(settings, audio):
         features = embedder(torch.empty(2, 1 if audio else 3, 64, 96))
     assert grid == (4, 6)
     assert features.shape == (2, 24, 4, 6)
-
-
-@pytest.mark.parametrize(
-    ("audio", "message"),
-    [
-        (False, "features: expected frame_size in multiples of 16 for model.visual_embedder, found 100×100"),
-        (True, "features: expected frequency_bins .* in multiples of 16 for model.audio_embedder, found 100×100"),
-    ],
-)
-def test_an_input_that_tokens_do_not_fill_is_said_in_one_sentence(audio, message):
-    with pytest.raises(SettingsError, match=message):
-        build_embedder(ResNetEmbedderSettings(), 3, (100, 100), 24, audio)
 
 
 def test_blocks_are_the_stages_of_embedders_and_the_layers_of_the_encoder():

@@ -161,15 +161,6 @@ def test_a_file_with_code_in_it_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_unknown_name_is_refused_with_those_there_are():
-    model = tiny(visual_embedder=EMBEDDERS["resnet50"] | {"weights": "IMAGENET", "norm": "batch"})
-    with pytest.raises(SettingsError, match=r"one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, found IMAGENET$"):
-        load_pretrained(model)
-    model = tiny(visual_embedder=VIT | {"weights": "IMAGENET1K_V1"})
-    with pytest.raises(SettingsError, match="torchvision has no ViT of this size"):
-        load_pretrained(model)
-
-
 def test_a_known_name_is_fetched_by_torchvision(tmp_path, monkeypatch):
     enum = torchvision.models.get_model_weights("resnet18")
     state = weights_of(torchvision.models.resnet18(weights=None))

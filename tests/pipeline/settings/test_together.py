@@ -6,16 +6,24 @@ import sys
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.experiment import ExperimentSettings
-from pipeline.settings.load import load_settings
+from jobs import cli
 
 NVME = ["train.offload=nvme", "train.zero_stage=3"]
+SMALL = ["model.visual_embedder={kind: patch}", "model.audio_embedder={kind: patch}", "model.layers=1"]
+SEVERAL = "task={kind: several, tasks: {a: {task: {kind: mma}}, b: {task: {kind: mma}%s}}%s}"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    config = tmp_path_factory.mktemp("settings") / "x.yaml"
+    config.write_text("")
+    return str(config)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        # what is computed, and how it is shared out
         (
             ["train.offload=cpu", "train.zero_stage=0"],
             "train: expected zero_stage 1, 2 or 3 for offload = cpu, found 0",
@@ -24,18 +32,64 @@ NVME = ["train.offload=nvme", "train.zero_stage=3"]
         (NVME, "train: expected an offload_folder on a fast local disk for offload = nvme, found none"),
         ([*NVME, "train.offload_folder=x", "train.ema_decay=0.9"], "train: expected no ema_decay for offload = nvme"),
         (["train.compile=true", "train.zero_stage=3"], "zero_stage 0, 1 or 2 for compile = true, found 3"),
+        (["train.schedule=wsd"], "train: expected decay_steps above 0 for schedule = wsd, found 0"),
+        (["train.decay_steps=5"], "train: expected no decay_steps for schedule = constant, found 5"),
+        # batches
         (["train.micro_batch=24"], "train: expected a micro_batch that divides batch_size = 64, found 24"),
-        (["train.micro_batch=4"], "settings: expected train.micro_batch in multiples of task.group = 8, found 4"),
-        (["train.maps_every=5"], "settings: expected data.validation for train.maps_every, which draws its samples"),
+        (["train.micro_batch=4"], "expected train.micro_batch in multiples of task.group = 8, found 4"),
+        (["train.batch_size=12"], "expected train.batch_size in multiples of task.group = 8, found 12"),
+        (["task.group=6"], "expected train.batch_size in multiples of task.group = 6, found 64"),
+        # objectives, models and what they take
+        (["train.maps_every=5"], "expected data.validation for train.maps_every, which draws its samples, found none"),
+        ([SEVERAL % (", from_step: 5, until_step: 5", "")], "expected an until_step above from_step = 5, found 5"),
+        ([SEVERAL % ("", ", group: 12")], "expected a group that is a multiple of its tasks', 8, found 12"),
         (["model.audio_alignment=frames"], "features.frames of 2 or more for model.audio_alignment = frames, found 1"),
+        (["features.frame_size=100"], "features.frame_size in multiples of 16 for model.visual_embedder, found 100"),
+        (["features.frequency_bins=100"], "in multiples of 16 for model.audio_embedder, found 100 × 256"),
+        (["features.audio_samples=60000"], "in multiples of 16 for model.audio_embedder, found 256 × 235"),
+        (["model.heads=7"], "model: expected a number of heads that divides width 512, found heads = 7"),
+        (
+            ["model.visual_embedder={kind: convolution, widths: [8, 12], norm: group}"],
+            "multiples of 8 for norm = group",
+        ),
+        (["model.visual_embedder={kind: convolution, widths: [8, 0]}"], "expected greater than 0, found 0"),
+        (["model.visual_embedder={kind: resnet50, norm: frozen}"], "expected weights to freeze the statistics of"),
+        (["model.visual_embedder={kind: resnet50, norm: group, weights: x.pth}"], "norm = batch, sync_batch or frozen"),
+        (["model.visual_embedder={kind: resnet50, weights: X}"], "or one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT as"),
+        (["model.visual_embedder={kind: vit, layers: 3, weights: X}"], "torchvision has no ViT of this size; found X"),
+        # data
         (["data.train=[]"], "data: expected at least one shard set to train on, found an empty list"),
         (["data.train=[{url: a}, {url: a}]"], "with a name each, found two that are called 'a'"),
+        # what holds for some parameters
+        ([*SMALL, "train.freeze=[model.audio_embeder.*]"], "train.freeze: expected patterns that fit a"),
+        ([*SMALL, "train.freeze=['*']"], "train.freeze: expected parameters that are left to train, found ['*']"),
+        (
+            [*SMALL, "train.learning_rates={'heads.*': 2}"],
+            "train.learning_rates: expected patterns that fit a parameter",
+        ),
+        ([*SMALL, "train.learning_rates={'*': 1, 'task.*': 2}"], "which none before them fits, found 'task.*'"),
+        (
+            [*SMALL, "train.freeze=['model.*']", "train.learning_rates={'model.*': 2}"],
+            "which is trained and which none",
+        ),
+        (["train.learning_rates={'*': 0}"], "expected greater than 0, found 0"),
+        (["train.start_from={take: ['*']}"], "train.start_from.url: this setting is required and was not given"),
+        (["train.start_from={url: a, take: []}"], "train.start_from.take: expected"),
+        (["train.start_from={url: a, rename: {'a.*': b}}"], "expected as many * in 'b' as in 'a.*'"),
+        (
+            [*SMALL, "train.start_from={url: a, take: [encoder.*]}"],
+            "train.start_from.take: expected patterns that fit a",
+        ),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(words, message):
-    with pytest.raises(SettingsError) as error:
-        load_settings(None, ExperimentSettings, words)
-    assert message in str(error.value)
+def test_settings_that_do_not_go_together_are_refused_as_they_are_shown(capsys, empty, words, message):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["config", "show", empty, *words])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in said
+    assert said.startswith("gavt: ")
+    assert said.count("\n") == 1
 
 
 def test_show_plan_dry_run_and_training_say_the_same_before_anything_else(tmp_path):
