@@ -1,11 +1,6 @@
 """Small shard sets for tests: a coloured square on grey, and the tone that belongs to its colour."""
 
-import hashlib
 import io
-import json
-import tarfile
-import zlib
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +8,7 @@ from PIL import Image
 
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.sound.flac import encode_flac
+from written_shards import Sample, write_shards
 
 RATE_HZ = 11025
 AUDIO_SAMPLES = 4095
@@ -50,26 +46,13 @@ def write_shard_set(
     """A finished shard set of `samples` samples in `folder`, as `gavt prepare` would leave it. All samples of a video
     have its label; no video lies in two shards."""
     assert samples_per_shard % samples_per_video == 0
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for number, first in enumerate(range(0, samples, samples_per_shard)):
-        name = f"shard-{number:06d}"
-        numbers = range(first, min(first + samples_per_shard, samples))
-        content, places = _tar([_sample(i, seed, i // samples_per_video, labels) for i in numbers])
-        videos = Counter(f"video{i // samples_per_video}" for i in numbers)
-        inputs = [{"video": v, "source": f"{v}.mp4", "status": "ok", "samples": n} for v, n in videos.items()]
-        (folder / f"{name}.tar").write_bytes(content)
-        digest = hashlib.sha256(content).hexdigest()
-        shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": inputs}
-        (folder / f"{name}.json").write_text(json.dumps(shard))
-        sizes = {"samples": len(places), "videos": len(videos), "bytes": len(content)}
-        shards.append({"name": f"{name}.tar", "sha256": digest} | sizes)
-    dataset = {"version": 1, "samples": samples, "layouts": ["frame"], "shards": shards}
-    (folder / "dataset.json").write_text(json.dumps(dataset))
-    return folder
+    numbers = [range(first, min(first + samples_per_shard, samples)) for first in range(0, samples, samples_per_shard)]
+    return write_shards(
+        folder, ([_sample(index, seed, index // samples_per_video, labels) for index in shard] for shard in numbers)
+    )
 
 
-def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> dict[str, bytes]:
+def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> Sample:
     random = np.random.default_rng([seed, index])
     label = labels[video % len(labels)]
     size, (x, y) = 16, random.integers(0, 32, 2)
@@ -90,24 +73,8 @@ def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> dict[
         visible=[label],
         boxes=[(x / 48, y / 48, (x + size) / 48, (y + size) / 48)],
     )
-    key = f"video{index}-000"
-    return {
-        f"{key}.json": metadata.model_dump_json().encode(),
-        f"{key}.jpg": image.getvalue(),
-        f"{key}.flac": encode_flac(tone.astype(np.int16)[None], RATE_HZ),
+    return f"video{index}-000", {
+        "json": metadata.model_dump_json().encode(),
+        "jpg": image.getvalue(),
+        "flac": encode_flac(tone.astype(np.int16)[None], RATE_HZ),
     }
-
-
-def _tar(samples: list[dict[str, bytes]]) -> tuple[bytes, list[dict[str, object]]]:
-    buffer, places = io.BytesIO(), []
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for files in samples:
-            start = buffer.tell()
-            for name, content in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-            key = next(iter(files)).split(".")[0]
-            crc32 = zlib.crc32(b"".join(files.values()))
-            places.append({"key": key, "offset": start, "bytes": buffer.tell() - start, "crc32": crc32})
-    return buffer.getvalue(), places

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from pipeline.inspect.choose import Chosen
-from pipeline.inspect.tar_run import read_members
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.tar_run import read_members
 from pipeline.video.damage import errors_are_damage
 from pipeline.video.open_media import open_container
 from pipeline.video.open_picture import open_picture

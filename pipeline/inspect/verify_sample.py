@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.inspect.tar_run import read_members
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.shard_files import SampleEntry
+from pipeline.shards.tar_run import read_members
 from pipeline.sound.flac import decode_flac
 from pipeline.video.clip import measure_clip
 from pipeline.video.damage import errors_are_damage

@@ -1,9 +1,6 @@
 """Making one shard: its videos are fetched, decoded in a supervised process and written to a tar in local scratch."""
 
-import io
-import tarfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -27,7 +24,9 @@ from pipeline.prepare.settings import LimitSettings, PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.reasons import Reason
 from pipeline.shards.ledger import InputEntry
-from pipeline.shards.shard_files import SampleEntry, ShardIndex, publish_shard, read_indexes, replace_shard, shard_name
+from pipeline.shards.shard_files import SampleEntry, publish_shard, read_indexes, replace_shard, shard_name
+from pipeline.shards.tar_run import read_members
+from pipeline.shards.writer import ShardWriter
 
 _MOST_CRASHES = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
 _MOST_KILLS = 3  # and somebody who kills processes at random rarely meets the same video three times
@@ -74,20 +73,20 @@ def build_shard(task: ShardTask) -> Iterator[list[InputEntry]]:
     with scratch_folder("gavt-shard-", None if task.scratch is None else str(task.scratch)) as scratch:
         path = scratch / f"{shard_name(task.number)}.tar"
         earlier = _Earlier(task, scratch) if task.retry else None
-        samples: list[SampleEntry] = []
         inputs: list[InputEntry] = []
         new: list[InputEntry] = []
         tell_at = time.monotonic() + _TELL_EVERY_S
-        with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with ShardWriter(path) as shard:
             for prepared, entry in _videos(task, scratch, earlier):
-                samples += [_add(tar, sample) for sample in prepared]
+                for sample in prepared:
+                    shard.add(sample.key, sample.files)
                 inputs.append(entry)
                 if earlier is None or earlier.failed(entry.video):
                     new.append(entry)
                 if time.monotonic() >= tell_at:
                     yield new
                     new, tell_at = [], time.monotonic() + _TELL_EVERY_S
-        index = ShardIndex(sha256=storage.sha256(path), bytes=path.stat().st_size, samples=samples, inputs=inputs)
+        index = shard.index(inputs)
         if earlier is None:
             publish_shard(task.out, task.number, path, index)
         else:
@@ -185,13 +184,10 @@ class _Earlier:
         with self._tar.open("rb") as file:
             for place in self._samples[video]:
                 file.seek(place.offset)
-                with tarfile.open(fileobj=io.BytesIO(file.read(place.bytes)), mode="r:") as members:
-                    files: dict[str, bytes] = {}
-                    for member in members:
-                        content = members.extractfile(member)
-                        assert content is not None, f"{member.name} is no file"
-                        files[member.name.removeprefix(f"{place.key}.")] = content.read()
-                    yield EncodedSample(place.key, files)
+                members = read_members(file.read(place.bytes))
+                yield EncodedSample(
+                    place.key, {name.removeprefix(f"{place.key}."): content for name, content in members}
+                )
 
 
 @lru_cache(maxsize=1)
@@ -229,14 +225,3 @@ def _left_out(prepared: PreparedVideo) -> str | None:
     if not prepared.left_out:
         return None
     return "frames left out: " + ", ".join(f"{count} {reason}" for reason, count in prepared.left_out.items())
-
-
-def _add(tar: tarfile.TarFile, sample: EncodedSample) -> SampleEntry:
-    offset = tar.offset
-    checksum = 0
-    for extension, content in sample.files.items():
-        member = tarfile.TarInfo(f"{sample.key}.{extension}")  # time 0, user 0, group 0: same samples, same bytes
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-        checksum = zlib.crc32(content, checksum)
-    return SampleEntry(key=sample.key, offset=offset, bytes=tar.offset - offset, crc32=checksum)

@@ -11,10 +11,12 @@ import numpy.typing as npt
 from cluster import storage
 from cluster.errors import StorageError
 from pipeline.errors import ShardSetError
+from pipeline.shards.dataset import NAME as DATASET
+from pipeline.shards.dataset import ShardEntry, read_dataset
 from pipeline.shards.foreign.index import open_foreign
 from pipeline.shards.foreign.sample import read_foreign
 from pipeline.shards.members import Sample, read_sample
-from pipeline.shards.shard_index import ShardIndex, ShardIndexes
+from pipeline.shards.sample_table import SampleTable, SampleTables
 from pipeline.video.damage import errors_are_damage
 
 _KEPT_SAMPLES = 400_000
@@ -68,7 +70,7 @@ class ShardSet:
         self._first = _starts(samples for _, samples in self.shards)
         self._first_video = _starts(self._videos or ())
         urls = [storage.join(self.indexes, name.removesuffix(".tar") + ".json") for name, _ in self.shards]
-        self._indexes = ShardIndexes(urls, self.samples_per_shard(), kept_samples)
+        self._indexes = SampleTables(urls, self.samples_per_shard(), kept_samples)
 
     def __reduce__(self) -> tuple[Any, ...]:
         indexes = self.indexes if self.is_foreign else None
@@ -84,24 +86,23 @@ class ShardSet:
         Raises:
             ShardSetError: nothing there, not finished, or empty.
         """
-        dataset_url = storage.join(url, "dataset.json")
-        if not storage.exists(dataset_url):
+        if not storage.exists(storage.join(url, DATASET)):
             if storage.exists(storage.join(url, "plan.json")):
                 raise ShardSetError(f"{url}: its preparation is not finished (no dataset.json); run gavt prepare again")
             foreign = open_foreign(url, on_progress)
             if foreign is None:
                 raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, or of tars, found none")
             return cls(url, foreign.shards, foreign.indexes)
-        dataset = _read_json(dataset_url)
         try:
-            shards = [(shard["name"], int(shard["samples"])) for shard in dataset["shards"]]
-            videos = [int(shard["videos"]) for shard in dataset["shards"] if "videos" in shard]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ShardSetError(f"{dataset_url}: expected a list of shards with their samples: {error!r}") from None
-        if not sum(samples for _, samples in shards):
+            shards = read_dataset(url).shards
+        except StorageError as error:
+            raise ShardSetError(str(error)) from None
+        if not sum(shard.samples for shard in shards):
             raise ShardSetError(f"{url}: this shard set holds no samples")
+        videos = [shard.videos for shard in shards if shard.videos is not None]
         known = videos if len(videos) == len(shards) else None
-        return cls(url, shards, contents=_contents_of(dataset["shards"]), videos=known)
+        names = [(shard.name, shard.samples) for shard in shards]
+        return cls(url, names, contents=_contents_of(shards), videos=known)
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -184,14 +185,14 @@ class ShardSet:
 
     def _indexes_of(
         self, wanted: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
-    ) -> Iterator[tuple[int, ShardIndex | ShardSetError, int]]:
+    ) -> Iterator[tuple[int, SampleTable | ShardSetError, int]]:
         """(shard, its index, place in it) of what is counted over all shards in order, each beginning with `first`."""
         shards = np.searchsorted(first, wanted, side="right") - 1
         known = self._indexes.of(dict.fromkeys(shards.tolist()))
         for shard, inside in zip(shards.tolist(), (wanted - first[shards]).tolist(), strict=True):
             yield shard, known[shard], inside
 
-    def _place(self, shard: int, index: ShardIndex, inside: int) -> Place:
+    def _place(self, shard: int, index: SampleTable, inside: int) -> Place:
         crc32 = int(index.crc32s[inside])
         return Place(
             storage.join(self.url, self.shards[shard][0]),
@@ -234,16 +235,6 @@ def _starts(counts: Iterable[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(list(counts))]).astype(np.int64)
 
 
-def _contents_of(shards: Sequence[dict[str, Any]]) -> str | None:
-    """A hash of the shards' hashes; None where one has none."""
-    hashes = [shard.get("sha256") for shard in shards]
-    if not all(isinstance(one, str) for one in hashes):
-        return None
-    return hashlib.sha256("\n".join(map(str, hashes)).encode()).hexdigest()[:16]
-
-
-def _read_json(url: str) -> dict[str, Any]:
-    try:
-        return storage.read_json(url)
-    except StorageError as error:
-        raise ShardSetError(str(error)) from None
+def _contents_of(shards: Sequence[ShardEntry]) -> str:
+    """A hash of the shards' hashes."""
+    return hashlib.sha256("\n".join(shard.sha256 for shard in shards).encode()).hexdigest()[:16]

@@ -1,10 +1,6 @@
 """A shard set of samples as large and as hard to decode as real ones: 256×256 frames, six seconds of sound."""
 
-import hashlib
 import io
-import json
-import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.sound.flac import encode_flac
+from written_shards import write_shards
 
 RATE_HZ = 11025
 _LABELS = ("violin", "cello", "flute", "horn")
@@ -29,32 +26,17 @@ def write_realistic(
         side: of the square frames in pixels.
         audio_samples: of each sound, at `RATE_HZ`.
     """
-    folder.mkdir(parents=True)
     textures, tracks = _make_textures(), _make_tracks()
-    shards = []
-    for number, first in enumerate(range(0, samples, samples_per_shard)):
-        name = f"shard-{number:06d}"
-        content = io.BytesIO()
-        places = []
-        with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for index in range(first, min(first + samples_per_shard, samples)):
-                start, crc32 = content.tell(), 0
-                for kind, data in _sample(index, textures, tracks, side, audio_samples):
-                    info = tarfile.TarInfo(f"video{index:07d}-000.{kind}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-                    crc32 = zlib.crc32(data, crc32)
-                end = content.tell()
-                places.append({"key": f"video{index:07d}-000", "offset": start, "bytes": end - start, "crc32": crc32})
-        tar_bytes = content.getvalue()
-        (folder / f"{name}.tar").write_bytes(tar_bytes)
-        digest = hashlib.sha256(tar_bytes).hexdigest()
-        shard = {"sha256": digest, "bytes": len(tar_bytes), "samples": places, "inputs": []}
-        (folder / f"{name}.json").write_text(json.dumps(shard))
-        shards.append({"name": f"{name}.tar", "samples": len(places), "bytes": len(tar_bytes), "sha256": digest})
-    dataset = {"version": 1, "samples": samples, "layouts": ["frame"], "shards": shards}
-    (folder / "dataset.json").write_text(json.dumps(dataset))
-    return folder
+    return write_shards(
+        folder,
+        (
+            (
+                (f"video{index:07d}-000", dict(_sample(index, textures, tracks, side, audio_samples)))
+                for index in range(first, min(first + samples_per_shard, samples))
+            )
+            for first in range(0, samples, samples_per_shard)
+        ),
+    )
 
 
 def _sample(

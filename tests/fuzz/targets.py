@@ -27,7 +27,6 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.inspect.cards import make_card
 from pipeline.inspect.choose import Chosen
 from pipeline.inspect.facts import HEAD_BYTES, read_facts
-from pipeline.inspect.tar_run import read_members
 from pipeline.inspect.verify_sample import problems_of
 from pipeline.prepare.fetch.fetched import fetched
 from pipeline.prepare.fetch.settings import FetchSettings
@@ -41,6 +40,7 @@ from pipeline.shards.foreign.sample import read_foreign
 from pipeline.shards.members import read_sample
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.shards.tar_members import BLOCK, DamagedTarError, walk
+from pipeline.shards.tar_run import read_members
 from pipeline.sound.flac import encode_flac
 from pipeline.stream.decode import decode_sample
 from raw_http_server import RawServer, answer

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pipeline.samples.metadata import SampleMetadata
 from pipeline.settings.load import dump_settings
 from pipeline.sound.flac import encode_flac
 from pipeline.train.load import untrained
+from written_shards import write_shards as write_shard_set
 
 NAMES = ("violin", "drum", "flute", "piano")
 RATE_HZ, SAMPLES = 8000, 4095
@@ -61,44 +61,34 @@ def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0, size: 
     """
     width, height = size
     rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    tar, places = io.BytesIO(), []
-    with tarfile.open(fileobj=tar, mode="w") as members:
-        for number, row in enumerate(rows):
-            key = f"sample-{number:04d}"
-            metadata = SampleMetadata.model_validate(
-                {
-                    "video": f"video-{seed}-{number}",
-                    "source": f"world-{seed}/{key}.mp4",
-                    "frame_times_s": [1.0],
-                    "audio_start_s": 0.5,
-                    "audio_rate_hz": RATE_HZ,
-                    "audio_samples": SAMPLES,
-                    **row,
-                }
-            )
-            pixels = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
-            for x1, y1, x2, y2 in metadata.boxes or []:
-                rows_of, columns_of = slice(int(y1 * height), int(y2 * height)), slice(int(x1 * width), int(x2 * width))
-                pixels[rows_of, columns_of] = (250, 120, 20)
-            jpeg = io.BytesIO()
-            Image.fromarray(pixels).save(jpeg, "JPEG", quality=95)
-            audio = rng.integers(-8000, 8000, (1, SAMPLES), dtype=np.int16)
-            start = tar.tell()
-            parts = {"json": metadata.model_dump_json().encode(), "jpg": jpeg.getvalue()}
-            for extension, content in {**parts, "flac": encode_flac(audio, RATE_HZ)}.items():
-                member = tarfile.TarInfo(f"{key}.{extension}")
-                member.size = len(content)
-                members.addfile(member, io.BytesIO(content))
-            places.append({"key": key, "offset": start, "bytes": tar.tell() - start})
-    content = tar.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    (folder / "shard-000000.tar").write_bytes(content)
-    shard = {"sha256": digest, "bytes": len(content), "samples": places, "inputs": []}
-    (folder / "shard-000000.json").write_text(json.dumps(shard))
-    listed = {"name": "shard-000000.tar", "samples": len(rows), "bytes": len(content), "sha256": digest}
-    (folder / "dataset.json").write_text(json.dumps({"version": 1, "samples": len(rows), "shards": [listed]}))
-    return str(folder)
+    samples = []
+    for number, row in enumerate(rows):
+        key = f"sample-{number:04d}"
+        metadata = SampleMetadata.model_validate(
+            {
+                "video": f"video-{seed}-{number}",
+                "source": f"world-{seed}/{key}.mp4",
+                "frame_times_s": [1.0],
+                "audio_start_s": 0.5,
+                "audio_rate_hz": RATE_HZ,
+                "audio_samples": SAMPLES,
+                **row,
+            }
+        )
+        pixels = rng.integers(0, 80, (height, width, 3), dtype=np.uint8)
+        for x1, y1, x2, y2 in metadata.boxes or []:
+            rows_of, columns_of = slice(int(y1 * height), int(y2 * height)), slice(int(x1 * width), int(x2 * width))
+            pixels[rows_of, columns_of] = (250, 120, 20)
+        jpeg = io.BytesIO()
+        Image.fromarray(pixels).save(jpeg, "JPEG", quality=95)
+        audio = rng.integers(-8000, 8000, (1, SAMPLES), dtype=np.int16)
+        files = {
+            "json": metadata.model_dump_json().encode(),
+            "jpg": jpeg.getvalue(),
+            "flac": encode_flac(audio, RATE_HZ),
+        }
+        samples.append((key, files))
+    return str(write_shard_set(folder, [samples]))
 
 
 def located_rows(count: int) -> list[dict[str, Any]]:

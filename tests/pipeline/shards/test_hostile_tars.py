@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import storage
-from pipeline.inspect.tar_run import read_members
 from pipeline.shards.foreign.index import open_foreign
 from pipeline.shards.tar_members import BLOCK, DamagedTarError, Member, walk
+from pipeline.shards.tar_run import read_members
 from raw_tar import binary_size, header, member, pax, tar_of
 
 END = bytes(2 * BLOCK)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
+from pipeline.shards.dataset import Dataset
 from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
@@ -305,15 +306,18 @@ def test_workers_do_without_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+EMPTY = Dataset(samples=0, videos=0, failed=0, layouts=["frame"], plan_hash="", shards=[], reasons={}, examples={})
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "expected a folder of shards with a dataset.json, or of tars, found none"),
         ({"plan.json": "{}"}, "not finished"),
-        ({"dataset.json": "{"}, "expected JSON"),
-        ({"dataset.json": "[]"}, "expected a JSON object"),
-        ({"dataset.json": '{"shards": [{"name": "x"}]}'}, "expected a list of shards"),
-        ({"dataset.json": '{"shards": []}'}, "holds no samples"),
+        ({"dataset.json": "{"}, "dataset.json: expected the totals of a shard set, found something else"),
+        ({"dataset.json": "[]"}, "dataset.json: expected the totals of a shard set, found something else"),
+        ({"dataset.json": '{"shards": [{"name": "x"}]}'}, "expected the totals of a shard set"),
+        ({"dataset.json": EMPTY.model_dump_json()}, "holds no samples"),
     ],
 )
 def test_a_folder_that_is_no_shard_set_is_refused_with_a_sentence(tmp_path, files, message):

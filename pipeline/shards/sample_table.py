@@ -1,8 +1,10 @@
-"""A shard's index: where its samples lie, and which of them are of one video.
+"""Where the samples of a shard lie, and which of them are of one video: its JSON as arrays.
 
 Of the shards that `gavt prepare` makes, `shard-000123.json` lists the samples in the order of the tar, and the videos
 with how many samples each gave in the same order; so a video's samples follow each other. Of tars that others wrote the
 index knows samples only.
+
+`shard_files.ShardIndex` is the same file as an object a sample, which streaming millions of them can't afford.
 """
 
 import threading
@@ -23,7 +25,7 @@ _LARGEST = 2**63 - 1  # bytes of a tar whose size an index does not say
 
 
 @dataclass(frozen=True)
-class ShardIndex:
+class SampleTable:
     """A shard's samples as arrays: a shard set may have 100 million.
 
     Attributes:
@@ -52,7 +54,7 @@ class ShardIndex:
         return first + int(share * (int(self.video_ends[video]) - first))
 
 
-def parse_index(content: bytes) -> ShardIndex:
+def parse_index(content: bytes) -> SampleTable:
     """The index from the shard's JSON.
 
     Raises:
@@ -60,7 +62,7 @@ def parse_index(content: bytes) -> ShardIndex:
     """
     index = parse_json(content)
     samples = index["samples"]
-    found = ShardIndex(
+    found = SampleTable(
         np.array([sample["key"].encode() for sample in samples], dtype=np.bytes_),
         np.array([sample["offset"] for sample in samples], dtype=np.int64),
         np.array([sample["bytes"] for sample in samples], dtype=np.int64),
@@ -81,7 +83,7 @@ def _video_ends(inputs: list[dict[str, Any]], samples: int) -> npt.NDArray[np.in
     return ends if len(ends) and ends[-1] == samples else None
 
 
-class ShardIndexes:
+class SampleTables:
     """The indexes of a set's shards, each read when it is asked for; some are remembered. Threads may share it.
 
     Args:
@@ -93,14 +95,14 @@ class ShardIndexes:
     def __init__(self, urls: Sequence[str], samples: Sequence[int], kept_samples: int) -> None:
         self.kept_samples = kept_samples
         self._urls, self._samples = urls, samples
-        self._remembered: OrderedDict[int, ShardIndex | ShardSetError] = OrderedDict()
+        self._remembered: OrderedDict[int, SampleTable | ShardSetError] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """How many are remembered."""
         return len(self._remembered)
 
-    def of(self, shards: Iterable[int]) -> dict[int, ShardIndex | ShardSetError]:
+    def of(self, shards: Iterable[int]) -> dict[int, SampleTable | ShardSetError]:
         """By the numbers of shards, each once, their indexes; an error where one is damaged or gone. Those that are not
         known yet are read at once, many side by side.
 
@@ -122,14 +124,14 @@ class ShardIndexes:
                 kept -= _samples_of(self._remembered.popitem(last=False)[1])
         return known | read
 
-    def _read(self, shards: Sequence[int]) -> list[ShardIndex | ShardSetError]:
+    def _read(self, shards: Sequence[int]) -> list[SampleTable | ShardSetError]:
         contents = list(storage.read_each([self._urls[shard] for shard in shards]))
         for content in contents:
             if isinstance(content, UnreachableError):
                 raise content
         return [self._parse(shard, content) for shard, content in zip(shards, contents, strict=True)]
 
-    def _parse(self, shard: int, content: bytes | StorageError) -> ShardIndex | ShardSetError:
+    def _parse(self, shard: int, content: bytes | StorageError) -> SampleTable | ShardSetError:
         if isinstance(content, StorageError):
             return ShardSetError(str(content))
         url, samples = self._urls[shard], self._samples[shard]
@@ -144,5 +146,5 @@ class ShardIndexes:
         return index
 
 
-def _samples_of(index: ShardIndex | ShardSetError) -> int:
+def _samples_of(index: SampleTable | ShardSetError) -> int:
     return 0 if isinstance(index, ShardSetError) else len(index)
