@@ -1,7 +1,9 @@
 """Small shard sets for tests: a coloured square on grey, and the tone that belongs to its colour."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -42,17 +44,27 @@ def write_shard_set(
     seed: int = 0,
     samples_per_video: int = 1,
     labels: tuple[str, ...] = ("low", "high"),
+    known: Mapping[str, object] = MappingProxyType({}),
+    without: str = "",
 ) -> Path:
     """A finished shard set of `samples` samples in `folder`, as `gavt prepare` would leave it. All samples of a video
-    have its label; no video lies in two shards."""
+    have its label; no video lies in two shards.
+
+    Args:
+        known: more of what every sample's JSON says.
+        without: what the name of a file ends with that every sample lacks.
+    """
     assert samples_per_shard % samples_per_video == 0
     numbers = [range(first, min(first + samples_per_shard, samples)) for first in range(0, samples, samples_per_shard)]
-    return write_shards(
-        folder, ([_sample(index, seed, index // samples_per_video, labels) for index in shard] for shard in numbers)
-    )
+
+    def sample(index: int) -> Sample:
+        key, files = _sample(index, seed, index // samples_per_video, labels, known)
+        return key, {name: content for name, content in files.items() if name != without}
+
+    return write_shards(folder, ([sample(index) for index in shard] for shard in numbers))
 
 
-def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> Sample:
+def _sample(index: int, seed: int, video: int, labels: tuple[str, ...], known: Mapping[str, object]) -> Sample:
     random = np.random.default_rng([seed, index])
     label = labels[video % len(labels)]
     size, (x, y) = 16, random.integers(0, 32, 2)
@@ -62,17 +74,18 @@ def _sample(index: int, seed: int, video: int, labels: tuple[str, ...]) -> Sampl
     Image.fromarray(pixels).save(image, "JPEG", quality=95)
     time_s = np.arange(AUDIO_SAMPLES) / RATE_HZ
     tone = np.sin(2 * np.pi * TONES_HZ[label] * time_s + random.uniform(0, 6)) * 8000
-    metadata = SampleMetadata(
-        video=f"video{video}",
-        source=f"video{video}.mp4",
-        frame_times_s=[0.2],
-        audio_start_s=0.0,
-        audio_rate_hz=RATE_HZ,
-        audio_samples=AUDIO_SAMPLES,
-        labels=[label],
-        visible=[label],
-        boxes=[(x / 48, y / 48, (x + size) / 48, (y + size) / 48)],
-    )
+    said = {
+        "video": f"video{video}",
+        "source": f"video{video}.mp4",
+        "frame_times_s": [0.2],
+        "audio_start_s": 0.0,
+        "audio_rate_hz": RATE_HZ,
+        "audio_samples": AUDIO_SAMPLES,
+        "labels": [label],
+        "visible": [label],
+        "boxes": [(x / 48, y / 48, (x + size) / 48, (y + size) / 48)],
+    }
+    metadata = SampleMetadata.model_validate(said | dict(known))
     return f"video{index}-000", {
         "json": metadata.model_dump_json().encode(),
         "jpg": image.getvalue(),

@@ -54,6 +54,14 @@ def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
     return _change_colours(cropped.view(batch, count, 3, size, size), draws)
 
 
+def augment_points(points: Tensor, draws: AugmentDraws) -> Tensor:
+    """Where points [B, N, 2] of the frames, x and y in 0–1, come to lie when the frames are augmented."""
+    matrix = _affine(draws)
+    back = torch.linalg.inv(matrix[:, :, :2]).transpose(1, 2)
+    moved: Tensor = (2 * points - 1 - matrix[:, None, :, 2]) @ back
+    return (moved + 1) / 2
+
+
 def _affine(draws: AugmentDraws) -> Tensor:
     """[B, 2, 3] from output to input coordinates, both −1..1."""
     cos, sin = draws.angle_rad.cos(), draws.angle_rad.sin()

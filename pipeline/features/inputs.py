@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from pipeline.settings.base import Settings
-from pipeline.settings.registry import KindOf, Registry
+from pipeline.settings.registry import Kind, KindOf, Registry
 
 FRAMES, SOUND = "frames", "sound"
 """Names of the two inputs that need no settings of their own."""
@@ -20,8 +20,14 @@ class InputSettings(Settings):
     kind: str
 
 
-_FIELDS = "pipeline.stream.fields"
-FIELDS: Registry[InputSettings] = Registry("input", {}, default="")
+FIELDS: Registry[InputSettings] = Registry(
+    "input",
+    {
+        "keypoints": Kind("pipeline.stream.fields.keypoints:KeypointsSettings"),
+        "segment_labels": Kind("pipeline.stream.fields.segment_labels:SegmentLabelsSettings"),
+    },
+    default="",  # a kind must be named
+)
 
 InputName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Input = Annotated[InputSettings, KindOf(FIELDS)]

@@ -44,6 +44,7 @@ class SampleMetadata(Settings):
     boxes: list[Box] | None = None
     """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image."""
     keypoints: list[list[tuple[float, float]]] | None = None
+    """Of each person in the frame the keypoints, `[x, y]` in 0–1 of the upright image."""
     segment_labels: list[list[str]] | None = None
     """What sounds in each segment."""
     visible: list[str] | None = None

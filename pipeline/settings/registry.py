@@ -40,7 +40,7 @@ class Registry(Generic[S]):
 
     Attributes:
         what: the part, as errors call it.
-        default: kind of settings that name none.
+        default: kind of settings that name none; empty where they must.
     """
 
     def __init__(self, what: str, kinds: Mapping[str, Kind], default: str) -> None:
@@ -108,7 +108,7 @@ class KindOf:
         kind = self.settings_of(value)
         if kind is None:
             expected = PydanticCustomError("literal_error", "{expected}", {"expected": self.registry.expected()})
-            details = InitErrorDetails(type=expected, loc=("kind",), input=value["kind"])
+            details = InitErrorDetails(type=expected, loc=("kind",), input=value.get("kind"))
             raise ValidationError.from_exception_data(self.registry.what, [details])
         return kind.model_validate(dict(value))
 

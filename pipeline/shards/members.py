@@ -1,8 +1,8 @@
 """A sample as it lies in a shard: the bytes of its files."""
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ class Sample:
         foreign: others wrote it: its sound may have another rate than asked for, and is then resampled.
         audio_kind, clip_kind: what the names of the two end with.
         text: its JSON as it lies there; empty where it is none of ours.
+        files: all of its files, by what their names end with: for inputs that are stored as something else.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Sample:
     audio_kind: str = "flac"
     clip_kind: str = "mp4"
     text: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
@@ -58,7 +60,7 @@ def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
         metadata = read_metadata(parts["json"], key)
         images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
         clip = parts["mp4"] if metadata.layout == "clip" else None
-        return Sample(key, metadata, images, parts["flac"], clip, text=parts["json"].decode())
+        return Sample(key, metadata, images, parts["flac"], clip, text=parts["json"].decode(), files=parts)
     except KeyError as error:
         raise ValueError(f"no {key}.{error.args[0]} in it") from None
 

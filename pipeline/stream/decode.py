@@ -57,7 +57,8 @@ def decode_sample(
     try:
         with errors_are_damage():
             opened = OpenedSample(sample, fields, place, moment, seed, position)
-            for field in fields:
+            # pictures first: where their squares lie is known to all others then
+            for field in sorted(fields, key=lambda one: one.pictures is None):
                 field.decode(opened, arrays[field.name])
             return DecodedSample(
                 sample.key, sample.metadata, arrays, opened.squares, opened.frame_times_s, opened.audio_start_s

@@ -128,14 +128,14 @@ class OpenedSample:
         Raises:
             ValueError: no sound, damaged, too short or of another rate.
         """
-        return self._track(asked).around(self.middle_s + shift_s, asked.samples)[0]
+        return self._track(asked).around(self.middle_s + shift_s, asked.samples)
 
     @cached_property
     def audio_start_s(self) -> float | None:
         """Time of the first sample of the first field's sound, seconds from the video's zero."""
         if self._format is None:
             return None
-        return self.zero_s + self._track(self._format).around(self.middle_s, self._format.samples)[1]
+        return self.zero_s + self._track(self._format).begin_around(self.middle_s, self._format.samples)
 
     @cached_property
     def frame_times_s(self) -> list[float]:
@@ -280,10 +280,11 @@ class OpenedSample:
 
     def _frames_of(self, shown: list[int]) -> Iterable[_Frame]:
         """Frames of the clip, and how each is to be shown."""
+        key = tuple(shown)
+        if key in self._frames:
+            return self._frames[key]
         frames = ((frame, self._clip.display_of(frame)) for frame in self._clip.decode(shown))
         if not self._keeps:
             return frames
-        key = tuple(shown)
-        if key not in self._frames:
-            self._frames[key] = list(frames)
+        self._frames[key] = list(frames)
         return self._frames[key]

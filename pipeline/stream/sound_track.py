@@ -66,9 +66,13 @@ class SoundTrack:
         first = round((start_s - self.begin_s) * self.rate_hz)
         return self.begin_s + max(0, min(first, self.length - samples)) / self.rate_hz
 
-    def around(self, middle_s: float, samples: int) -> tuple[Samples, float]:
-        """int16 [C, samples] whose middle lies at `middle_s`, and its time; silence where there is no sound."""
-        first = math.floor((middle_s - self.begin_s) * self.rate_hz - samples / 2 + _ROUNDING)
+    def begin_around(self, middle_s: float, samples: int) -> float:
+        """Time of the first of `samples` whose middle lies at `middle_s`, as `around` takes them."""
+        return self.begin_s + self._first(middle_s, samples) / self.rate_hz
+
+    def around(self, middle_s: float, samples: int) -> Samples:
+        """int16 [C, samples] whose middle lies at `middle_s`; silence where there is no sound."""
+        first = self._first(middle_s, samples)
         there = max(0, min(first, self.length - samples))
         found, late = self._from(there, samples), first - there
         if late:
@@ -78,7 +82,10 @@ class SoundTrack:
             else:
                 shifted[:, min(samples, -late) :] = found[:, : max(0, samples + late)]
             found = shifted
-        return found, self.begin_s + first / self.rate_hz
+        return found
+
+    def _first(self, middle_s: float, samples: int) -> int:
+        return math.floor((middle_s - self.begin_s) * self.rate_hz - samples / 2 + _ROUNDING)
 
     def _from(self, first: int, samples: int) -> Samples:
         if self._ready is not None:

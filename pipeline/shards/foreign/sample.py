@@ -52,7 +52,8 @@ def read_foreign(content: bytes, key: str, tar: str = "") -> Sample:
     if metadata is None:
         metadata = _describe(key, tar, parts, clip is not None, audio or clip or b"", audio_kind)
     frames = [] if clip is not None else images if metadata.layout == "segments" else images[:1]
-    return Sample(key, metadata, [parts[name] for name in frames], audio, clip, True, audio_kind, clip_kind)
+    shown = [parts[name] for name in frames]
+    return Sample(key, metadata, shown, audio, clip, True, audio_kind, clip_kind, files=parts)
 
 
 def _ending(extension: str) -> str:
