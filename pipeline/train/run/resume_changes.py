@@ -1,5 +1,6 @@
 """What may differ when a run goes on, and what does."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,7 +97,9 @@ def micro_batch_change(before: RunSettings, processes: int, now: RunSettings, wo
 
 def _recorded(settings: RunSettings) -> dict[str, Any]:
     """What a run rests on, as it is recorded, without its name and without what else an experiment has."""
-    return settings.model_dump(mode="json", include=set(RunSettings.model_fields) - {"name"})
+    recorded = settings.model_dump(mode="json", include=set(RunSettings.model_fields) - {"name"})
+    train = recorded["train"]
+    return recorded | {"train": train | {"learning_rates": json.dumps(train["learning_rates"])}}  # its order counts
 
 
 def _differences(before: Any, now: Any, place: tuple[str, ...], free: bool, inside: bool = False) -> Iterator[Change]:
