@@ -13,7 +13,6 @@ from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.engine.fragments import masters
 from small_engine import WAYS, assert_equal, build, everything, settings_of, train
 
 
@@ -21,7 +20,7 @@ def save(out: Path, group: ProcessGroup) -> None:
     """Train the model in every way, save it, and keep what DeepSpeed says that it holds."""
     for stage, precision in WAYS:
         engine = build(group, stage, precision, seed=stage, steps=3)
-        averages = [master.detach().clone() for master in masters(engine)]
+        averages = [master.detach().clone() for master in engine.masters()]
         train(engine, 1, group.world_size)
         run = out / f"{stage}-{precision}"
         saver = Saver(run / "checkpoints", group, settings_of(stage, precision), lambda: None)
@@ -36,13 +35,13 @@ def compare(folder: Path, group: ProcessGroup) -> None:
     """Go on from every checkpoint below `folder` in every way, and have DeepSpeed say what is there."""
     for stage, precision in WAYS:
         engine = build(group, stage, precision, seed=9)
-        averages = [torch.zeros(master.shape) for master in masters(engine)]
+        averages = [torch.zeros(master.shape) for master in engine.masters()]
         for run in sorted(folder.iterdir()):
             load_engine(find_checkpoint(str(run)), engine, averages)
             assert_equal(everything(engine), torch.load(run / "everything.pt"))
             kept = [average.clone() for average in averages]
             # the average, seen through the engine's own eyes
-            for average, master in zip(averages, masters(engine), strict=True):
+            for average, master in zip(averages, engine.masters(), strict=True):
                 master.data.copy_(average)
             assert_averages(everything(engine), run)
             assert all(torch.equal(a, b) for a, b in zip(kept, averages, strict=True))

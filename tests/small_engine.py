@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.experiment import ExperimentSettings
-from pipeline.train.engine.engine import build_engine
+from pipeline.train.engine.build import build_engine
 
 WAYS = list(itertools.product((0, 1, 2, 3), ("fp32", "bf16")))
 """ZeRO stage and precision."""
@@ -25,11 +25,14 @@ class Small(nn.Module):
         self.register_buffer("seen", torch.tensor(0))
         self.register_buffer("made_anew", torch.zeros(1), persistent=False)
 
-    def forward(self, numbers):
+    def teachers(self):
+        return []
+
+    def forward(self, numbers, targets):
         with torch.no_grad():
             self.running_mean.lerp_(numbers.to(self.running_mean.dtype).mean(0), 0.1)
             self.seen += len(numbers)
-        return self.last(self.norm(self.first(numbers)).relu()).float().square().mean()
+        return self.last(self.norm(self.first(numbers)).relu()).float().square().mean(), torch.zeros(0)
 
 
 def settings_of(stage=1, precision="fp32", **train) -> ExperimentSettings:
@@ -48,7 +51,7 @@ def train(engine, steps, world_size=1):
     dtype = next(engine.module.parameters()).dtype
     for step in range(steps):
         numbers = torch.randn(BATCH // world_size, 7, generator=torch.Generator().manual_seed(step)).to(dtype)
-        engine.backward(engine(numbers))
+        engine.backward(engine.forward(numbers, {})[0])
         engine.step()
 
 
@@ -56,7 +59,7 @@ def everything(engine):
     """Masters, moments and buffers, whole, by kind and name, as DeepSpeed gathers them; every process must call it."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-    found = {}
+    engine, found = engine._deepspeed, {}
     if engine.zero_optimization_stage() in (1, 2):
         engine.optimizer._hp_optimizer_states_linked = False  # it looks for moments once, before there are any
         engine.optimizer._lazy_init_hp_params_optimizer_state()

@@ -1,12 +1,15 @@
 """Models from settings: on the meta device first, then filled with seeded weights on their own device."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-def build_on(device: torch.device | str, seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+
+def build_on(device: torch.device | str, seed: int, make: Callable[[], M]) -> M:
     """Make a model without memory, move it to `device` and initialise it; the same seed gives the same weights."""
     with torch.device("meta"):
         model = make()

@@ -12,7 +12,7 @@ from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
-from pipeline.train.engine.engine import deepspeed_settings, micro_batch_of
+from pipeline.train.engine.deepspeed_settings import deepspeed_settings, micro_batch_of
 from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings

@@ -38,7 +38,12 @@ class Task(nn.Module):
         """The optimiser has changed the weights in step `step`: teachers follow."""
 
     def teachers(self, model: AudioVisualModel) -> list[tuple[nn.Module, nn.Module]]:
-        """(teacher, student): parameters of teachers get no gradient, and begin as those of their student."""
+        """(teacher, student), two modules that are alike and have nothing in common.
+
+        A teacher's parameters get no gradient. It begins as its student does, and computes as in evaluation always:
+        without dropout, and with batch norm's averages. Parameters and buffers change where `after_step` has it follow,
+        and are in checkpoints and exports.
+        """
         return []
 
     def score(self, encoded: Encoded) -> Tensor:
@@ -91,13 +96,17 @@ class System(nn.Module):
         self.task = task
 
     def train(self, mode: bool = True) -> "System":
-        """Compute as in training, or as in evaluation."""
+        """Compute as in training, or as in evaluation; teachers and frozen norms compute as in evaluation always."""
         super().train(mode)
-        for norm in self.frozen_norms:
-            norm.eval()
+        for module in (*self.frozen_norms, *(teacher for teacher, _ in self.teachers())):
+            module.eval()
         return self
 
     def forward(self, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """Loss and sums, as of `Task.forward`."""
         loss, sums = self.task(self.model, inputs, targets)
         return loss, sums
+
+    def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Those of the task, and their students."""
+        return self.task.teachers(self.model)

@@ -18,8 +18,9 @@ from pipeline.stream.arrays import noise_of
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.reader import Note
+from pipeline.train.engine.build import build_engine, compute_repeatably
+from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.ema import Ema
-from pipeline.train.engine.engine import build_engine, compute_repeatably, micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import Feed
@@ -69,10 +70,10 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     """
     compute_repeatably()
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
-    model = build_on(group.device, settings.seed, lambda: build_system(settings))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    set_checkpointing(model, settings.train.activation_checkpointing)
-    engine = build_engine(model, settings.train, micro_batch, group)
+    system = build_on(group.device, settings.seed, lambda: build_system(settings))
+    parameters = sum(parameter.numel() for parameter in system.parameters())
+    set_checkpointing(system, settings.train.activation_checkpointing)
+    engine = build_engine(system, settings.train, micro_batch, group)
     ema = None if settings.train.ema_decay is None else Ema(engine, settings.train.ema_decay)
     engine.train()
     with ExitStack() as stack:

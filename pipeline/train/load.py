@@ -48,6 +48,4 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
 
 def untrained(settings: RunSettings, device: torch.device | str, seed: int) -> System:
     """A freshly initialised model, in evaluation mode."""
-    model = build_on(device, seed, lambda: build_system(settings))
-    assert isinstance(model, System)
-    return model.eval()
+    return build_on(device, seed, lambda: build_system(settings)).eval()

@@ -18,7 +18,8 @@ from pipeline.tasks.contract import DataWatch
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine.engine import check_machine, compute_repeatably, full_weights, micro_batch_of, searches_scale
+from pipeline.train.engine.build import check_machine, compute_repeatably
+from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
@@ -215,7 +216,7 @@ class _Training:
         settings, started = self.settings.train, time.perf_counter()
         waited, stalled = self.data.waited_s, self.saver.stalled_s
         sums = stepper.run(self.trainee.engine, step, asked, self.bad.spike_above)
-        reason = self.bad.judge(sums, searches_scale(self.trainee.engine, settings))
+        reason = self.bad.judge(sums, self.trainee.engine.searches_scale)
         if reason is not None:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
@@ -266,7 +267,7 @@ class _Training:
             record |= {"step": step} | found
         if self.maps is not None and (last or step % (settings.maps_every or 1) == 0):
             with self.trainee.averaged():
-                weights = full_weights(self.trainee.engine)
+                weights = self.trainee.engine.full_weights()
             record |= self.group.on_main(partial(self.maps.draw, weights, step))
         if record and self.group.is_main:
             self.on_record(self.log.record(record))

@@ -1,15 +1,13 @@
 """One optimiser step: micro-batches forward and backward, the update, and what all processes know of it afterwards."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.tasks.task import System
-from pipeline.train.engine.engine import average_buffers, keep_buffers, put_back_buffers, step_was_applied
-from pipeline.train.engine.optimizer import set_learning_rate
+from pipeline.train.engine.buffers import average_buffers, keep_buffers, put_back_buffers
+from pipeline.train.engine.engine import Engine
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
 from pipeline.train.health.watchdog import Watchdog
@@ -44,18 +42,18 @@ class Stepper:
         self._own = OwnTime(group.device)
         self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
 
-    def run(self, engine: Any, step: int, asked: Asked, spike_above: float | None) -> StepSums:
+    def run(self, engine: Engine, step: int, asked: Asked, spike_above: float | None) -> StepSums:
         """Do step `step`, counted from 0; every process must call it.
 
         Args:
             spike_above: mean loss above which the step is left out; None for no such limit.
         """
         settings, group = self._settings, self._group
-        set_learning_rate(engine.optimizer.param_groups, learning_rate_at(step, settings.train))
+        engine.set_learning_rate(learning_rate_at(step, settings.train))
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
-        buffers = keep_buffers(engine.module)
-        system, names = system_of(engine), settings.task.sums
+        system, names = engine.module, settings.task.sums
+        buffers = keep_buffers(system)
         system.task.begin_step(step)
         sums = torch.zeros(len(names), dtype=torch.float64, device=group.device)
         self._shown, replaced = [], 0
@@ -68,7 +66,7 @@ class Stepper:
             targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
             targets = {name: target.to(group.device) for name, target in targets.items()}
             with self._own.forward():
-                loss, added = engine(inputs, targets)
+                loss, added = engine.forward(inputs, targets)
             sums += added
             replaced += batch.replaced
             bad = ~loss.detach().isfinite()
@@ -78,10 +76,12 @@ class Stepper:
             # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
             engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
             engine.step()
-        applied = step_was_applied(engine)
+        applied = engine.was_applied
         if not applied:
-            put_back_buffers(engine.module, buffers)
-        average_buffers(engine.module, group)
+            put_back_buffers(system, buffers)
+        average_buffers(system, group)
+        if applied:
+            system.task.after_step(system.model, step, engine.follow)
         self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
             has_data = self._feed.has_more()
@@ -100,10 +100,3 @@ class Stepper:
         both = sums[:2].clone()
         self._group.add_up(both)
         return both[0] > limit * both[1]
-
-
-def system_of(engine: Any) -> System:
-    """The system that an engine trains."""
-    system = engine.module
-    assert isinstance(system, System)
-    return system

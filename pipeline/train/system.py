@@ -11,20 +11,23 @@ from pipeline.stream.fields.registry import fields_of
 from pipeline.tasks.registry import TASKS
 from pipeline.tasks.task import System, Targets
 from pipeline.train.engine.optimizer import parameter_groups
+from pipeline.train.engine.teachers import check_teachers
 from pipeline.train.freeze import freeze
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.state_patterns import STATES, check_all_fit
 
 
 def build_system(settings: RunSettings) -> System:
-    """The system, on torch's default device, with whatever was in its memory for weights; what `train.freeze` names has
-    no gradient.
+    """The system, on torch's default device, with whatever was in its memory for weights; teachers and what
+    `train.freeze` names have no gradient.
 
     Raises:
         SettingsError: a pattern of `train.freeze` fits nothing, or nothing is left to train.
     """
     model = MODELS.part_of(settings.model)(settings.model, settings.features, input_shapes(settings))
     system = System(model, TASKS.part_of(settings.task)(settings.task, model))
+    for teacher, _ in system.teachers():
+        teacher.requires_grad_(False)
     freeze(system, settings.train.freeze)
     return system
 
@@ -33,11 +36,12 @@ def system_without_memory(settings: RunSettings) -> System:
     """The system on the meta device, by which all is checked that settings say of its parameters' names.
 
     Raises:
-        SettingsError: a pattern fits nothing, or nothing is left to train.
+        SettingsError: a pattern fits nothing, nothing is left to train, or teachers can't follow (`check_teachers`).
     """
     with torch.device("meta"):
         system = build_system(settings)
     train = settings.train
+    check_teachers(system, train)
     parameter_groups(system, train.weight_decay, train.learning_rates)
     if train.start_from is not None:
         check_all_fit("train.start_from.take", train.start_from.take, system.state_dict(), STATES)

@@ -1,6 +1,5 @@
-"""What is trained: DeepSpeed's engine and, where it is asked for, the average of its weights."""
+"""What is trained: the engine and, where it is asked for, the average of its weights."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,8 +10,8 @@ from pipeline.models.recompute import set_checkpointing
 from pipeline.train.checkpoints import AVERAGE, Checkpoint
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
+from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.ema import Ema
-from pipeline.train.engine.engine import build_engine
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.start_from import Source, Started, start_from
@@ -23,7 +22,7 @@ class Trainee:
     """The engine with the weights of a checkpoint, or with fresh ones.
 
     Attributes:
-        engine: DeepSpeed's; another one after `go_back`.
+        engine: another one after `go_back`.
         ema: the average of its weights; None without `train.ema_decay`.
         started: what became of what the run starts from; None where it has a checkpoint, or starts from nothing.
         average_change: a sentence where the checkpoint has an average and this run keeps none, or the other way round.
@@ -47,13 +46,13 @@ class Trainee:
 
     def _build(self, checkpoint: Checkpoint | None, source: Source | None = None) -> None:
         settings = self._settings
-        model = build_on(self._group.device, settings.seed, lambda: build_system(settings))
-        set_checkpointing(model, settings.train.activation_checkpointing)
+        system = build_on(self._group.device, settings.seed, lambda: build_system(settings))
+        set_checkpointing(system, settings.train.activation_checkpointing)
         if checkpoint is None:
-            load_pretrained(model)
+            load_pretrained(system)
         if source is not None:
-            self.started = start_from(model, source, settings.train)
-        self.engine: Any = build_engine(model, settings.train, self._micro_batch, self._group)
+            self.started = start_from(system, source, settings.train)
+        self.engine = build_engine(system, settings.train, self._micro_batch, self._group)
         decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
         self.ema = Ema(self.engine, decay) if decay is not None and saved else None
         if checkpoint is not None:
@@ -66,7 +65,7 @@ class Trainee:
     def go_back(self, checkpoint: Checkpoint) -> None:
         """Take the weights and optimiser states of a checkpoint; every process must call it."""
         self.engine.destroy()
-        self.engine, self.ema = None, None  # its memory is needed for the next
+        del self.engine, self.ema  # its memory is needed for the next
         self._build(checkpoint)  # under ZeRO-3 an engine that has saved can't load
 
     def count_applied(self) -> None:
@@ -76,11 +75,8 @@ class Trainee:
 
     def record(self) -> Record:
         """Norm of the last step's gradient before clipping, None where it was not finite; in fp16 the loss scale."""
-        norm = self.engine.get_global_grad_norm()
-        record: Record = {"grad_norm": float(norm) if norm is not None and math.isfinite(norm) else None}
-        if self._settings.train.precision == "fp16":
-            record["loss_scale"] = float(self.engine.optimizer.loss_scale)
-        return record
+        scale = self.engine.loss_scale
+        return {"grad_norm": self.engine.grad_norm} | ({} if scale is None else {"loss_scale": scale})
 
     def averaged(self) -> AbstractContextManager[None]:
         """A block in which the model computes with the average of its weights, if there is one."""

@@ -1,7 +1,6 @@
 """Validation during training: the task's metrics on the same targets every time."""
 
 import math
-from typing import Any
 
 import torch
 
@@ -9,19 +8,19 @@ from cluster.process_group import ProcessGroup
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.task import Task
+from pipeline.train.engine.engine import Engine
 from pipeline.train.metric_names import VALIDATION
 from pipeline.train.run_settings import RunSettings
-from pipeline.train.step import system_of
 
 
 @torch.no_grad()
 def validate(
-    engine: Any, loader: Loader, settings: RunSettings, group: ProcessGroup, micro_batch: int
+    engine: Engine, loader: Loader, settings: RunSettings, group: ProcessGroup, micro_batch: int
 ) -> dict[str, float | None]:
     """The task's metrics over the validation samples, by name behind `validation/`. Every process must call it and gets
     the same."""
     engine.eval()
-    samples, task = validated_samples(loader, settings), system_of(engine).task
+    samples, task = validated_samples(loader, settings), engine.module.task
     sums = [0.0] * len(settings.task.sums)
     # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
     rounds = math.ceil(math.ceil(samples / micro_batch) / group.world_size)
@@ -32,7 +31,7 @@ def validate(
         batch = fresh or batch or loader.read(range(min(micro_batch, samples)))
         targets = task.targets(settings.seed, batch.positions, batch.metadata, "validation")
         targets = {name: target.to(group.device) for name, target in targets.items()}
-        _, added = engine(batch.inputs(group.device), targets)
+        _, added = engine.forward(batch.inputs(group.device), targets)
         if fresh is not None:
             sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
     engine.train()

@@ -18,7 +18,8 @@ from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.recompute import set_checkpointing
 from pipeline.settings.load import load_settings
-from pipeline.train.engine.engine import build_engine, micro_batch_of
+from pipeline.train.engine.build import build_engine
+from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.load import untrained
 from pipeline.train.system import example_batch
 
@@ -44,7 +45,7 @@ def measure(settings: ExperimentSettings, group: ProcessGroup) -> float:
         _COUNTER.reset_peak()
         for _ in range(accumulated):
             inputs, targets = example_batch(system, settings, micro_batch, group.device)
-            loss, _ = engine(inputs, targets)
+            loss, _ = engine.forward(inputs, targets)
             engine.backward(loss)
             engine.step()
             del loss, inputs, targets

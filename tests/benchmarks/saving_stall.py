@@ -4,7 +4,6 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.experiment import ExperimentSettings
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.engine.engine import build_engine
+from pipeline.train.engine.build import build_engine
+from pipeline.train.engine.engine import Engine
 from result import Result
 
 WIDTH = 1024
@@ -29,10 +29,13 @@ class _Stack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
 
-    def forward(self, numbers: Tensor) -> Tensor:
+    def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
+        return []
+
+    def forward(self, numbers: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         for layer in self.layers:
             numbers = numbers + layer(numbers).relu()
-        return numbers.square().mean()
+        return numbers.square().mean(), torch.zeros(0)
 
 
 def run() -> list[Result]:
@@ -78,7 +81,7 @@ def _measure(group: ProcessGroup) -> list[Result]:
     return [Result("saving_stall", share, "", MOST, share <= MOST, peer)]
 
 
-def _stall(saver: Saver, engine: Any, step: int) -> float:
+def _stall(saver: Saver, engine: Engine, step: int) -> float:
     """Seconds that training stands still for a save and in the step after it."""
     before = saver.stalled_s
     saver.save(engine, step, {})
@@ -88,6 +91,6 @@ def _stall(saver: Saver, engine: Any, step: int) -> float:
     return stall
 
 
-def _step(engine: Any) -> None:
-    engine.backward(engine(torch.randn(BATCH, WIDTH)))
+def _step(engine: Engine) -> None:
+    engine.backward(engine.forward(torch.randn(BATCH, WIDTH), {})[0])
     engine.step()

@@ -55,8 +55,8 @@ def _count(stage: int, precision: str) -> int:
     from cluster.process_group import join_process_group
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
-    from pipeline.train.engine.engine import build_engine
-    from pipeline.train.engine.fragments import base_optimizer, masters
+    from pipeline.train.engine.build import build_engine
+    from pipeline.train.engine.fragments import base_optimizer
     from pipeline.train.load import untrained
     from pipeline.train.system import example_batch
 
@@ -65,12 +65,12 @@ def _count(stage: int, precision: str) -> int:
     group = join_process_group()
     system = untrained(settings, "cpu", 0)
     engine = build_engine(system, settings.train, 1, group)
-    loss, _ = engine(*example_batch(system, settings, 1, "cpu"))
+    loss, _ = engine.forward(*example_batch(system, settings, 1, "cpu"))
     engine.backward(loss)
     engine.step()
     parameters = list(engine.module.parameters())
-    held = [*parameters, *(p.ds_tensor for p in parameters if hasattr(p, "ds_tensor")), *masters(engine)]
-    held += [value for state in base_optimizer(engine).state.values() for value in state.values()]
+    held = [*parameters, *(p.ds_tensor for p in parameters if hasattr(p, "ds_tensor")), *engine.masters()]
+    held += [value for state in base_optimizer(engine._deepspeed).state.values() for value in state.values()]
     storages = [tensor.untyped_storage() for tensor in held if torch.is_tensor(tensor)]
     group.leave()
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

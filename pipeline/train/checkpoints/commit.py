@@ -7,11 +7,11 @@ from pathlib import Path
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.engine_files import Written, write_state
 from pipeline.train.checkpoints.layout import LATEST, MANIFEST, manifest_text, rank_file
 from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.weights_file import write_all_weights
+from pipeline.train.checkpoints.written_file import Written, write_state
 
 _POLL_S = 0.02
 _SEEN_S = 180.0

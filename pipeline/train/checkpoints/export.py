@@ -15,12 +15,12 @@ from pathlib import Path
 
 from cluster import storage
 from pipeline.settings.yaml_text import dump_yaml
-from pipeline.train.checkpoints.engine_files import Written
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
 from pipeline.train.checkpoints.model_weights import checked_weights, is_average, weights_name
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.checkpoints.written_file import Written
 from pipeline.train.run_settings import CONFIG
 
 _README = """# {name}, step {step}

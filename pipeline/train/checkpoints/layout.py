@@ -64,6 +64,11 @@ def average_file(rank: int) -> str:
     return f"ema-{rank:05d}.pt"
 
 
+def teachers_file(rank: int) -> str:
+    """Name of the file with what a process holds of teachers in float32, where the model computes in 16 bits."""
+    return f"teachers-{rank:05d}.pt"
+
+
 def swapped_file(rank: int) -> str:
     """Name of the file with a process's states that ZeRO keeps in files (offload = nvme)."""
     return f"swapped-{rank:05d}.pt"

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.engine_files import read_state
 from pipeline.train.checkpoints.host_copy import HostCopy, Place, value_at
 from pipeline.train.checkpoints.layout import rank_file
+from pipeline.train.engine.files import read_state
 from pipeline.train.engine.fragments import MASTER, Fragment
 
 

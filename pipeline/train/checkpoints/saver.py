@@ -26,6 +26,7 @@ from pipeline.train.checkpoints.layout import step_folder
 from pipeline.train.checkpoints.retention import remove_old
 from pipeline.train.checkpoints.save import Save, Saved, plain_error
 from pipeline.train.checkpoints.snapshot import StateTaker
+from pipeline.train.engine.engine import Engine
 from pipeline.train.run_settings import RunSettings
 
 _GRACE_S = 30.0
@@ -58,13 +59,15 @@ class Saver:
         self._folder, self._group, self._settings = folder, group, settings
         self._publish = publish
         self._taker = StateTaker(group, settings)
-        self._hooked: weakref.ref[Any] | None = None
+        self._hooked: weakref.ref[Engine] | None = None
         self._whole: SimpleQueue[tuple[Save, float, int]] = SimpleQueue()
         self._save: Save | None = None
         self._thread: threading.Thread | None = None
         self._unpublished = 0
 
-    def save(self, engine: Any, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None) -> None:
+    def save(
+        self, engine: Engine, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None
+    ) -> None:
         """Save the engine after `step` steps; the save before is waited for.
 
         Args:
@@ -147,10 +150,10 @@ class Saver:
             self._save.abandoned.set()
             self._thread.join()
 
-    def _hook(self, engine: Any) -> None:
+    def _hook(self, engine: Engine) -> None:
         """Have the optimiser of the engine wait until the states may change."""
         if self._hooked is None or self._hooked() is not engine:
-            engine.basic_optimizer.register_step_pre_hook(lambda *_: self.let_change())
+            engine.before_step(self.let_change)
             self._hooked = weakref.ref(engine)  # an engine that was given up shall go
 
     def _count_stall(self, save: Save, begun: float) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint will hold, noted at a moment: DeepSpeed's states, averages, and the manifest."""
+"""What a checkpoint will hold, noted at a moment: DeepSpeed's states, averages, teachers, and the manifest."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.train.checkpoints.engine_files import TakenFiles
 from pipeline.train.checkpoints.host_copy import HostCopy
-from pipeline.train.checkpoints.layout import ENGINE, average_file, swapped_file
-from pipeline.train.checkpoints.restore import counters
+from pipeline.train.checkpoints.layout import ENGINE, average_file, swapped_file, teachers_file
 from pipeline.train.checkpoints.retention import remove
 from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.saved_state import describe
-from pipeline.train.engine.fragments import Fragment, fragments
+from pipeline.train.engine.engine import Engine
+from pipeline.train.engine.fragments import Fragment
 from pipeline.train.run_settings import RunSettings
 
 
@@ -36,7 +35,7 @@ class StateTaker:
     def take(
         self,
         target: Path,
-        engine: Any,
+        engine: Engine,
         step: int,
         state: Mapping[str, Any],
         averages: Sequence[Tensor] | None,
@@ -52,21 +51,28 @@ class StateTaker:
             remove(target)  # a torn save, or one of the same step
         self._group.barrier()
         self.copies.begin(engine.module.buffers())
-        files = TakenFiles(self.copies, target)
-        engine.checkpoint_engine = files
-        engine.save_checkpoint(str(target), tag=ENGINE, save_latest=False)
-        if averages is not None and (self._group.is_main or engine.zero_optimization()):
-            files.save({"averages": list(averages)}, str(target / average_file(self._group.rank)))
-        mine: Iterable[Fragment] = (one for one in fragments(engine, averages) if one.alone or self._group.is_main)
-        if engine.zero_nvme_offload_optimizer():  # of which DeepSpeed's files only hold what was in memory
+        states: dict[Path, Any] = {}
+
+        def note(file: Path, content: Any) -> None:
+            states[file] = self.copies.add(str(file.relative_to(target)), content)
+
+        engine.hand_over(target, ENGINE, note)
+        rank = self._group.rank
+        if self._group.is_main or engine.zero_stage > 0:  # else all have the same
+            if averages is not None:
+                note(target / average_file(rank), {"averages": list(averages)})
+            if engine.teacher_masters:
+                note(target / teachers_file(rank), {"masters": engine.teacher_masters})
+        mine: Iterable[Fragment] = (one for one in engine.fragments(averages) if one.alone or self._group.is_main)
+        if engine.states_in_files:  # of which DeepSpeed's files only hold what was in memory
             mine = [replace(one, kinds={kind: piece.clone() for kind, piece in one.kinds.items()}) for one in mine]
-            files.save({one.name: one.kinds for one in mine}, str(target / swapped_file(self._group.rank)))
+            note(target / swapped_file(rank), {one.name: one.kinds for one in mine})
         places = describe(mine, self.copies)
         manifest = self._manifest(target, engine, step, state) if self._group.is_main else {}
         self.copies.end()
-        return Save(step, target, files.states, places, manifest, begun)
+        return Save(step, target, states, places, manifest, begun)
 
-    def _manifest(self, target: Path, engine: Any, step: int, state: Mapping[str, Any]) -> dict[str, Any]:
+    def _manifest(self, target: Path, engine: Engine, step: int, state: Mapping[str, Any]) -> dict[str, Any]:
         run_id = target.parents[1] / "wandb" / "run_id"
         train = self._settings.train
         return {
@@ -75,7 +81,7 @@ class StateTaker:
             "world_size": self._group.world_size,
             "zero_stage": train.zero_stage,
             "precision": train.precision,
-            "engine": counters(engine),
+            "engine": engine.counters(),
             "state": dict(state),
             "settings": self._settings.model_dump(mode="json"),
             "versions": {name: version(name) for name in ("gavt", "torch", "deepspeed")},

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.train.checkpoints.engine_files import HashedFile, Written
 from pipeline.train.checkpoints.layout import AVERAGE, WEIGHTS
 from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.written_file import HashedFile, Written
 from pipeline.train.engine.fragments import EMA, MASTER
 
 _NAMES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}

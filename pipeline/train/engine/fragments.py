@@ -1,6 +1,9 @@
-"""What of each parameter a process holds: master weights and moments, at every ZeRO stage and precision."""
+"""What of each parameter a process holds: master weights and moments, at every ZeRO stage and precision.
 
-from collections.abc import Iterator, Sequence
+Here `engine` is DeepSpeed's.
+"""
+
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,35 +41,34 @@ class Fragment:
         return self.kinds[MASTER].numel()
 
 
-def fragments(engine: Any, averages: Sequence[Tensor] | None = None, *, changed: bool = False) -> Iterator[Fragment]:
-    """The stretches of all parameters and persistent buffers that this process holds, in the memory that training uses:
-    what is written to them is trained on after `refresh`.
-
-    States that ZeRO keeps in files are in memory only until the next fragment is asked for.
-
-    Args:
-        changed: whether they are written to: moments are made where there are none yet, and what was in files is
-            written back.
-        averages: moving averages of `masters`.
-    """
+def trained_fragments(engine: Any, averages: Sequence[Tensor] | None, changed: bool) -> Iterator[Fragment]:
+    """The stretches of what the optimiser steps that this process holds (see `Engine.fragments`)."""
     names = {parameter: name for name, parameter in engine.module.named_parameters()}
     # by id, as tensors are compared by their numbers
     beside = {} if averages is None else dict(zip(map(id, masters(engine)), averages, strict=True))
-    owned, zero = set(), engine.zero_optimization_stage() > 0
-    for held in _held(engine, changed):
-        owned.add(held.parameter)
+    zero = engine.zero_optimization_stage() > 0
+    for one in held(engine, changed):
         if changed:
-            _fill_states(base_optimizer(engine), held.master)
-        if held.size:
-            kinds = held.kinds(engine)
+            _fill_states(base_optimizer(engine), one.master)
+        if one.size:
+            kinds = one.kinds(engine)
             if averages is not None:
-                kinds[EMA] = held.of(beside[id(held.master)])
-            yield Fragment(names[held.parameter], _shape(held.parameter), held.start, kinds, zero)
-    for parameter, name in names.items():
-        if parameter not in owned and not parameter.requires_grad:
-            yield _frozen(name, parameter)
-    persistent = engine.module.state_dict(keep_vars=True).keys()
-    for name, buffer in engine.module.named_buffers():
+                kinds[EMA] = one.of(beside[id(one.master)])
+            yield Fragment(names[one.parameter], shape_of(one.parameter), one.start, kinds, zero)
+
+
+def frozen_fragments(module: nn.Module, but: Set[nn.Parameter]) -> Iterator[Fragment]:
+    """The stretches of parameters that no optimiser owns, but some."""
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad and parameter not in but:
+            start, numbers = own_numbers(parameter)
+            yield Fragment(name, shape_of(parameter), start, {MASTER: numbers}, hasattr(parameter, "ds_tensor"))
+
+
+def buffer_fragments(module: nn.Module) -> Iterator[Fragment]:
+    """The persistent buffers, which every process has."""
+    persistent = module.state_dict(keep_vars=True).keys()
+    for name, buffer in module.named_buffers():
         if name in persistent:
             yield Fragment(name, tuple(buffer.shape), 0, {MASTER: buffer.detach().view(-1)}, False)
 
@@ -97,9 +99,9 @@ def refresh(engine: Any) -> None:
     """Make the parameters that the model computes with those of the master weights; every process must call it."""
     optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
     if stage == 0:
-        for held in _without_zero(optimizer):
-            if held.master is not held.parameter:
-                held.parameter.data.view(-1).copy_(held.of(held.master))
+        for one in _without_zero(optimizer):
+            if one.master is not one.parameter:
+                one.parameter.data.view(-1).copy_(one.of(one.master))
     elif stage == 3:
         for number in range(len(optimizer.fp16_groups)):
             with _in_memory(optimizer, number, changed=False):
@@ -109,7 +111,7 @@ def refresh(engine: Any) -> None:
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
     """A stretch of a parameter, and where in one of the optimiser's tensors it lies."""
 
     parameter: nn.Parameter
@@ -128,8 +130,9 @@ class _Held:
         return {kind: self.of(whole) for kind, whole in wholes.items()}
 
 
-def _held(engine: Any, changed: bool) -> Iterator[_Held]:
-    """What this process holds, in the order of the optimiser's tensors."""
+def held(engine: Any, changed: bool) -> Iterator[Held]:
+    """What this process holds of what is trained, in the order of the optimiser's tensors. States that ZeRO keeps in
+    files are in memory only until the next one is asked for."""
     optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
     if stage == 0:
         yield from _without_zero(optimizer)
@@ -139,25 +142,25 @@ def _held(engine: Any, changed: bool) -> Iterator[_Held]:
         yield from _with_shared_optimizer(optimizer)
 
 
-def _without_zero(optimizer: Any) -> Iterator[_Held]:
+def _without_zero(optimizer: Any) -> Iterator[Held]:
     """Every process holds all; in 16 bits DeepSpeed keeps masters beside the parameters."""
     stepped = [group["params"] for group in optimizer.param_groups]
     for group, copies in zip(getattr(optimizer, "fp16_groups", stepped), stepped, strict=True):
         for parameter, master in zip(group, copies, strict=True):
-            yield _Held(parameter, 0, master, 0, master.numel())
+            yield Held(parameter, 0, master, 0, master.numel())
 
 
-def _with_shared_optimizer(optimizer: Any) -> Iterator[_Held]:
+def _with_shared_optimizer(optimizer: Any) -> Iterator[Held]:
     """ZeRO 1 and 2: a process's share is a stretch of all parameters in a row."""
     for group, flat in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, strict=True):
         for parameter in group:
             mapping = parameter._hp_mapping
             if mapping is not None:  # else all of it is another process's
                 there = mapping.hp_fragment_address
-                yield _Held(parameter, mapping.lp_fragment_address.start, flat, there.start, there.numel)
+                yield Held(parameter, mapping.lp_fragment_address.start, flat, there.start, there.numel)
 
 
-def _with_shared_parameters(optimizer: Any, changed: bool) -> Iterator[_Held]:
+def _with_shared_parameters(optimizer: Any, changed: bool) -> Iterator[Held]:
     """ZeRO 3: a process's share is a stretch of every parameter; the last one's may end in padding."""
     flats = optimizer.fp32_partitioned_groups_flat
     for number, (group, flat) in enumerate(zip(optimizer.fp16_groups, flats, strict=True)):
@@ -167,7 +170,7 @@ def _with_shared_parameters(optimizer: Any, changed: bool) -> Iterator[_Held]:
                 _, begin, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
                 start = size * torch.distributed.get_rank(shared.ds_process_group)
                 real = max(0, min(size, shared.ds_numel - start))
-                yield _Held(parameter, start, flat, begin, real)
+                yield Held(parameter, start, flat, begin, real)
 
 
 @contextmanager
@@ -183,14 +186,15 @@ def _in_memory(optimizer: Any, number: int, changed: bool) -> Iterator[None]:
         optimizer._release_swap_buffers(number)
 
 
-def _frozen(name: str, parameter: nn.Parameter) -> Fragment:
-    """A parameter that no optimiser owns; ZeRO 3 shares it out like the others."""
+def own_numbers(parameter: nn.Parameter) -> tuple[int, Tensor]:
+    """What of the numbers that a model computes with lies here, flat: all of a parameter or, where ZeRO 3 shares it
+    out, a stretch of it; and how many numbers come before."""
     if not hasattr(parameter, "ds_tensor"):
-        return Fragment(name, _shape(parameter), 0, {MASTER: parameter.detach().view(-1)}, False)
+        return 0, parameter.detach().view(-1)
     shared = _shared(parameter)
     part = shared.ds_tensor.data.view(-1)
     start = part.numel() * torch.distributed.get_rank(shared.ds_process_group)
-    return Fragment(name, _shape(parameter), start, {MASTER: part[: max(0, shared.ds_numel - start)]}, True)
+    return start, part[: max(0, shared.ds_numel - start)]
 
 
 def _shared(parameter: nn.Parameter) -> Any:
@@ -198,5 +202,5 @@ def _shared(parameter: nn.Parameter) -> Any:
     return parameter
 
 
-def _shape(parameter: nn.Parameter) -> tuple[int, ...]:
+def shape_of(parameter: nn.Parameter) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))

@@ -1,6 +1,6 @@
 """Adam and AdamW over a model's parameters, those that decay and those that don't."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -71,12 +71,6 @@ def parameter_groups(
     return [
         {"params": found[key], "weight_decay": weight_decay if key[1] else 0.0, "rate_factor": key[0]} for key in keys
     ]
-
-
-def set_learning_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
-    """Give a step's learning rate to an optimiser's groups."""
-    for group in groups:
-        group["lr"] = rate * group["rate_factor"]
 
 
 def _with_decay(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from chosen_pairs import aligned, targets_of
 from pipeline.models.norms import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
-from pipeline.train.engine.engine import keep_buffers, put_back_buffers
+from pipeline.train.engine.buffers import keep_buffers, put_back_buffers
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 KINDS = {

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.engine.engine import micro_batch_of
+from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.system import build_system
 
 CONFIGS = Path(__file__).parents[3] / "configs"

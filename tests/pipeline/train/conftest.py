@@ -6,8 +6,6 @@ import pytest
 import torch
 from small_checkpoints import held, saver_of
 
-from pipeline.train.checkpoints.restore import counters
-from pipeline.train.engine.fragments import masters
 from small_engine import WAYS, build
 from tiny_training import Command
 
@@ -33,9 +31,9 @@ def checkpoints(group, tmp_path_factory):
     for stage, precision in WAYS:
         run = tmp_path_factory.mktemp("runs") / "run"
         engine = build(group, stage, precision, seed=stage, steps=3)
-        averages = [torch.randn(master.shape) for master in masters(engine)]
+        averages = [torch.randn(master.shape) for master in engine.masters()]
         saving = saver_of(run, group, stage=stage, precision=precision)
         saving.save(engine, 3, {}, averages)
         saving.finish()
-        found[stage, precision] = (run, held(engine, averages), counters(engine))
+        found[stage, precision] = (run, held(engine, averages), engine.counters())
     return found

@@ -2,13 +2,12 @@
 
 from cluster.process_group import ProcessGroup
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.engine.fragments import fragments
 from small_engine import settings_of
 
 
 def held(engine, averages=None):
     """Copies of all that an engine holds, by name and kind."""
-    found = fragments(engine, averages)
+    found = engine.fragments(averages)
     return {(one.name, kind): piece.clone() for one in found for kind, piece in one.kinds.items()}
 
 

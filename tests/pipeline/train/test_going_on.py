@@ -14,9 +14,8 @@ from torch import nn
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import find_checkpoint
-from pipeline.train.checkpoints.restore import counters, load_engine
-from pipeline.train.engine.engine import build_engine
-from pipeline.train.engine.fragments import masters
+from pipeline.train.checkpoints.restore import load_engine
+from pipeline.train.engine.build import build_engine
 from pipeline.train.run.resume_changes import changes_since
 from ranks_of_small import compare
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
@@ -27,11 +26,11 @@ TESTS = Path(__file__).parents[2]
 @pytest.mark.parametrize(("stage", "precision"), WAYS)
 def test_an_engine_goes_on_from_every_zero_stage_and_precision_to_the_bit(group, checkpoints, stage, precision):
     engine = build(group, stage, precision, seed=9)
-    averages = [torch.zeros(master.shape) for master in masters(engine)]
+    averages = [torch.zeros(master.shape) for master in engine.masters()]
     for run, theirs, counted in checkpoints.values():
         load_engine(find_checkpoint(str(run)), engine, averages)
         assert_equal(held(engine, averages), theirs)
-        assert counters(engine) == counted
+        assert engine.counters() == counted
         model = {name: parameter for name, parameter in engine.module.named_parameters() if stage < 3}
         for name, parameter in model.items():  # what the model computes with is the masters
             assert torch.equal(parameter.view(-1), theirs[name, "fp32"].to(parameter.dtype))
@@ -59,16 +58,16 @@ def test_the_loss_scale_is_that_of_fp16_and_no_other_precision_knows_it(group, t
         return find_checkpoint(str(tmp_path / place))
 
     plain, scaled = build(group, 1, "fp32"), build(group, 1, "fp32")
-    scaled.fp16_enabled = lambda: True  # as far as it matters here; this CPU may have no fp16
-    scaled.optimizer.loss_scaler.cur_scale = 512.0
+    scaled._deepspeed.fp16_enabled = lambda: True  # as far as it matters here; this CPU may have no fp16
+    scaled._deepspeed.optimizer.loss_scaler.cur_scale = 512.0
     from_plain, from_scaled = saved(plain, "plain"), saved(scaled, "scaled")
     load_engine(from_scaled, plain)
-    assert plain.optimizer.loss_scaler.cur_scale == 1
+    assert plain._deepspeed.optimizer.loss_scaler.cur_scale == 1
     load_engine(from_plain, scaled)
-    assert scaled.optimizer.loss_scaler.cur_scale == 512
-    scaled.optimizer.loss_scaler.cur_scale = 65536.0
+    assert scaled._deepspeed.optimizer.loss_scaler.cur_scale == 512
+    scaled._deepspeed.optimizer.loss_scaler.cur_scale = 65536.0
     load_engine(from_scaled, scaled)
-    assert scaled.optimizer.loss_scaler.cur_scale == 512
+    assert scaled._deepspeed.optimizer.loss_scaler.cur_scale == 512
 
 
 @pytest.fixture(scope="module")

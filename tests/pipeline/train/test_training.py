@@ -10,7 +10,7 @@ import torch
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
-from pipeline.train.engine.engine import micro_batch_of
+from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
 from pipeline.train.run.run_folder import locked, settings_before, write_config

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup, join_process_group
+from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.ema import Ema
-from pipeline.train.engine.engine import build_engine, full_weights, step_was_applied
-from pipeline.train.engine.fragments import base_optimizer, fragments, masters
+from pipeline.train.engine.engine import Engine
+from pipeline.train.engine.fragments import base_optimizer
 from pipeline.train.settings import TrainSettings
 
 MICRO_BATCHES = 1024
@@ -32,33 +33,44 @@ class Toy(nn.Module):
         self.first, self.norm, self.last = nn.Linear(7, width), nn.LayerNorm(width), nn.Linear(width, 1)
         self.positions = nn.Parameter(torch.randn(1, 3, width))
 
-    def forward(self, inputs: Tensor, factor: float) -> Tensor:
+    def forward(self, inputs: Tensor, factor: float) -> tuple[Tensor, Tensor]:
         hidden = self.norm(self.first(inputs.to(self.positions.dtype)))
-        return (self.last(torch.relu(hidden)).mean() + 0.1 * self.positions.sum()) * factor
+        loss = (self.last(torch.relu(hidden)).mean() + 0.1 * self.positions.sum()) * factor
+        return loss, loss.detach()[None]
+
+    def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
+        return []
 
 
-def build(group: ProcessGroup, stage: int, precision: str, offload: str = "none", width: int = 13, **more: Any) -> Any:
+def build(
+    group: ProcessGroup, stage: int, precision: str, offload: str = "none", width: int = 13, **more: Any
+) -> Engine:
     torch.manual_seed(0)
     settings = {"batch_size": 2 * group.world_size, "micro_batch": 1, "learning_rate": 1e-2} | more
     settings |= {"zero_stage": stage, "precision": precision, "offload": offload}
     return build_engine(Toy(width), TrainSettings.model_validate(settings), 1, group)
 
 
-def step(engine: Any, group: ProcessGroup, number: int, spoilt: float = 1.0) -> bool:
+def step(engine: Engine, group: ProcessGroup, number: int, spoilt: float = 1.0) -> bool:
     """A step of two micro-batches; the first of the last process's is spoilt."""
     for micro in range(2):
         generator = torch.Generator().manual_seed(100 * number + 10 * group.rank + micro)
         bad = micro == 0 and group.rank == group.world_size - 1
-        engine.backward(engine(torch.randn(4, 7, generator=generator), spoilt if bad else 1.0))
+        engine.backward(engine.forward(torch.randn(4, 7, generator=generator), spoilt if bad else 1.0)[0])
         engine.step()
-    return step_was_applied(engine)
+    return engine.was_applied
 
 
-def state(engine: Any) -> list[Tensor]:
+def state(engine: Engine) -> list[Tensor]:
     """All that a step may change: master weights, the model's own, moments and step counts."""
     own = [getattr(parameter, "ds_tensor", parameter) for parameter in engine.module.parameters()]
-    moments = [torch.as_tensor(value) for kept in base_optimizer(engine).state.values() for value in kept.values()]
-    return [tensor.detach().clone() for tensor in [*masters(engine), *own, *moments]]
+    moments = [torch.as_tensor(value) for kept in moments_of(engine) for value in kept.values()]
+    return [tensor.detach().clone() for tensor in [*engine.masters(), *own, *moments]]
+
+
+def moments_of(engine: Engine) -> list[dict[str, Any]]:
+    """What torch's optimiser keeps of each tensor that it steps."""
+    return list(base_optimizer(engine._deepspeed).state.values())
 
 
 def same(first: list[Tensor], second: list[Tensor]) -> bool:
@@ -77,7 +89,7 @@ def check_bad_steps(group: ProcessGroup, *kind: Any) -> None:
         assert same(state(engine), before), kind
     assert step(engine, group, 1)
     assert not same(state(engine), before), kind
-    counts = {float(kept["step"]) for kept in base_optimizer(engine).state.values()}
+    counts = {float(kept["step"]) for kept in moments_of(engine)}
     assert counts == {2.0}, kind
 
 
@@ -85,25 +97,25 @@ def check_average(group: ProcessGroup, *kind: Any) -> None:
     """The average is that of the whole weights; using it leaves the engine as it was, to the bit."""
     engine = build(group, *kind)
     ema = Ema(engine, 0.9)
-    plain = {name: weight.double() for name, weight in full_weights(engine).items()}
+    plain = {name: weight.double() for name, weight in engine.full_weights().items()}
     for number in range(4):
         assert step(engine, group, number)
         ema.update(engine)
-        for name, weight in full_weights(engine).items():
+        for name, weight in engine.full_weights().items():
             plain[name] = 0.9 * plain[name] + 0.1 * weight.double()
     inputs = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
     before, average = state(engine), [tensor.clone() for tensor in ema.average]
     with torch.no_grad():
-        loss = engine(inputs, 1.0)
+        loss, _ = engine.forward(inputs, 1.0)
         with ema.in_place(engine):
-            whole, averaged = full_weights(engine), engine(inputs, 1.0)
-        after = engine(inputs, 1.0)
+            whole, (averaged, _) = engine.full_weights(), engine.forward(inputs, 1.0)
+        after, _ = engine.forward(inputs, 1.0)
     for name, weight in whole.items():
         assert torch.allclose(weight.double(), plain[name], atol=5e-7, rtol=0), (kind, name)
     own = Toy()
     own.load_state_dict(whole)
     with torch.no_grad():
-        expected = own.to(averaged.dtype)(inputs, 1.0)
+        expected, _ = own.to(averaged.dtype)(inputs, 1.0)
     assert averaged == expected != loss == after, kind
     assert same(state(engine), before), kind
     assert same(ema.average, average), kind
@@ -115,9 +127,8 @@ def check_gradients(group: ProcessGroup, *kind: Any) -> None:
     and the first step is the same for a clipped gradient, as Adam divides by its size."""
     engine = build(group, *kind, clip_norm=0.5)
     assert step(engine, group, 0)
-    moments = [kept["exp_avg"].double().square().sum() for kept in base_optimizer(engine).state.values()]
-    norm = float(engine.get_global_grad_norm())
-    assert norm > 0.5, kind
+    moments = [kept["exp_avg"].double().square().sum() for kept in moments_of(engine)]
+    assert (engine.grad_norm or 0.0) > 0.5, kind
     shared = kind[0] > 0
     total = group.sum([float(sum(moments))])[0] / (1 if shared else group.world_size)
     # after one step the first moment is a tenth of the gradient
@@ -131,8 +142,11 @@ class Sums(nn.Module):
         super().__init__()
         self.summed, self.unused = nn.Parameter(torch.zeros(MICRO_BATCHES)), nn.Parameter(torch.zeros(3))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return (self.summed * inputs.to(self.summed.dtype)).sum()
+    def forward(self, inputs: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return (self.summed * inputs.to(self.summed.dtype)).sum(), torch.zeros(0)
+
+    def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
+        return []
 
 
 def gradient_of(group: ProcessGroup, inputs: Tensor, kind: tuple[Any, ...]) -> Tensor:
@@ -142,11 +156,11 @@ def gradient_of(group: ProcessGroup, inputs: Tensor, kind: tuple[Any, ...]) -> T
     settings |= {"zero_stage": stage, "precision": precision, "offload": offload}
     engine = build_engine(Sums(), TrainSettings.model_validate(settings), 1, group)
     for row in inputs:
-        engine.backward(engine(row))
+        engine.backward(engine.forward(row, {})[0])
         engine.step()
-    assert step_was_applied(engine)
+    assert engine.was_applied
     found = torch.zeros(MICRO_BATCHES)
-    for fragment in fragments(engine):
+    for fragment in engine.fragments():
         if fragment.name == "summed" and (fragment.alone or group.is_main):
             found[fragment.start : fragment.start + fragment.size] = fragment.kinds["exp_avg"].float() * 10
     group.add_up(found)

@@ -8,9 +8,9 @@ from small_checkpoints import saver_of
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.engine_files import read_state
 from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.layout import manifest_text, parse_manifest
+from pipeline.train.engine.files import read_state
 
 
 def test_any_changed_byte_of_a_manifest_is_damage(checkpoints):

@@ -16,7 +16,7 @@ from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saved_state import describe
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.checkpoints.weights_file import write_weights
-from pipeline.train.engine.fragments import Fragment, fragments
+from pipeline.train.engine.fragments import Fragment
 from small_engine import assert_equal, build, train
 
 
@@ -112,7 +112,7 @@ def test_a_checkpoint_is_whole_only_when_every_process_has_written_its_files(eng
 
 def test_what_was_not_copied_is_no_part_of_a_checkpoint_without_a_word(engine):
     with pytest.raises(CheckpointError, match=r"fp32 of first.weight: DeepSpeed has handed over nothing of it"):
-        describe(fragments(engine), HostCopy())
+        describe(engine.fragments(), HostCopy())
 
 
 def test_a_process_without_a_part_of_a_parameter_saves_its_shape():

@@ -14,7 +14,7 @@ from cluster import storage
 from cluster.errors import StorageError
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import commit, find_checkpoint, newest_checkpoint, saver
-from pipeline.train.checkpoints.engine_files import write_state
+from pipeline.train.checkpoints.written_file import write_state
 
 
 def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engine, group, tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_files_that_deepspeed_cannot_write_at_once_are_said_plainly(engine, grou
     def full(*words, **more):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    monkeypatch.setattr(engine, "save_checkpoint", full)
+    monkeypatch.setattr(engine._deepspeed, "save_checkpoint", full)
     with pytest.raises(CheckpointError, match="step-0000000002: the checkpoint can't be written: Disk quota exceeded"):
         saver_of(tmp_path, group).save(engine, 2, {})
 

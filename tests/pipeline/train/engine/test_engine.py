@@ -17,8 +17,8 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.models.blocks import blocks
 from pipeline.models.dropout import Dropout
 from pipeline.settings.load import load_settings
-from pipeline.train.engine.engine import build_engine, keep_buffers, put_back_buffers
-from pipeline.train.engine.fragments import fragments
+from pipeline.train.engine.buffers import keep_buffers, put_back_buffers
+from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.optimizer import parameter_groups
 from pipeline.train.load import untrained
 from pipeline.train.settings import TrainSettings
@@ -68,10 +68,10 @@ def test_2048_samples_have_the_same_gradient_in_micro_batches_of_2_as_at_once(gr
         targets = targets_of(range(micro_batch), range(micro_batch), [0, 1] * (micro_batch // 2))
         for first in range(0, 2048, micro_batch):
             part = {name: values[first : first + micro_batch] for name, values in inputs.items()}
-            loss, _ = engine(part, targets)
+            loss, _ = engine.forward(part, targets)
             engine.backward(loss)
             engine.step()
-        moments = {one.name: one.kinds["exp_avg"].double() for one in fragments(engine) if "exp_avg" in one.kinds}
+        moments = {one.name: one.kinds["exp_avg"].double() for one in engine.fragments() if "exp_avg" in one.kinds}
         gradients.append(torch.cat([moments[name] for name in sorted(moments)]))
     assert (gradients[1] - gradients[0]).norm() < 0.02 * gradients[0].norm()
 
@@ -118,7 +118,7 @@ def test_parameters_without_decay_keep_their_size_where_there_is_no_gradient(gro
     before = {name: p.detach().clone() for name, p in engine.module.named_parameters()}
     for _ in range(2):
         # the loss does not depend on anything
-        engine.backward(engine(torch.zeros(1, 7), 0.0))
+        engine.backward(engine.forward(torch.zeros(1, 7), 0.0)[0])
         engine.step()
     after = dict(engine.module.named_parameters())
     assert torch.equal(after["positions"], before["positions"])
@@ -160,7 +160,7 @@ def test_offload_to_files_computes_what_offload_to_memory_does(group, precision,
         assert toy_engine.step(engine, group, 0)
         assert not toy_engine.step(engine, group, 1, float("nan"))
         assert toy_engine.step(engine, group, 1)
-        results.append(toy_engine.full_weights(engine))
+        results.append(engine.full_weights())
     assert list(tmp_path.rglob("*.swp"))
     # norms are added up in another order
     assert all(torch.allclose(weight, results[1][name], rtol=0, atol=1e-5) for name, weight in results[0].items())
@@ -182,7 +182,7 @@ def test_compiled_blocks_compute_what_plain_ones_do(group, tiny, precision):
         assert all((block._compiled_call_impl is not None) == compiled for block in blocks(engine.module))
         found = []
         for _ in range(3):
-            loss, _ = engine(inputs, targets)
+            loss, _ = engine.forward(inputs, targets)
             engine.backward(loss)
             engine.step()
             found.append(float(loss.detach()))

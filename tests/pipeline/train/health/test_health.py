@@ -21,7 +21,7 @@ from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.task import System
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.data import TrainingData
-from pipeline.train.engine.engine import build_engine
+from pipeline.train.engine.build import build_engine
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import newest_to_go_on_from
 from pipeline.train.health.step_flags import StepSums

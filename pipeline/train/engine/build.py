@@ -1,0 +1,153 @@
+"""DeepSpeed's engine from settings."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError
+from pipeline.models.blocks import blocks
+from pipeline.tasks.task import System
+from pipeline.train.engine.accumulation import accumulates, finish_sums, zero_1_keeps_its_optimizer
+from pipeline.train.engine.deepspeed_settings import deepspeed_settings
+from pipeline.train.engine.engine import Engine
+from pipeline.train.engine.file_operations import load_file_operations
+from pipeline.train.engine.offload import check_offload
+from pipeline.train.engine.optimizer import build_optimizer
+from pipeline.train.engine.teachers import begin_teachers, check_teachers
+from pipeline.train.settings import TrainSettings
+
+
+def check_machine(settings: TrainSettings, group: ProcessGroup) -> None:
+    """Refuse what this process's machine can't do.
+
+    Raises:
+        SettingsError: its device can't compute in the precision that is asked for, or as of `check_offload`.
+    """
+    on_cpu = group.device.type == "cpu"
+    if settings.precision == "fp16" and on_cpu and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise SettingsError("train.precision: this CPU can't compute in fp16; use bf16 or fp32")
+    if settings.precision == "bf16" and not on_cpu and not torch.cuda.is_bf16_supported():
+        raise SettingsError("train.precision: this GPU can't compute in bf16; use fp16 or fp32")
+    check_offload(settings)
+
+
+def compute_repeatably() -> None:
+    """Have torch compute the same to the bit whenever it computes the same, as far as it can."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # nothing reads uninitialised memory, and filling it takes long
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def build_engine(system: System, settings: TrainSettings, micro_batch: int, group: ProcessGroup) -> Engine:
+    """Put a system into DeepSpeed's engine, with its optimiser. Its teachers begin as their students are.
+
+    Raises:
+        SettingsError: as of `check_machine` and `check_teachers`.
+    """
+    check_machine(settings, group)
+    check_teachers(system, settings)
+    begin_teachers(system.teachers())
+    if settings.compile:
+        compile_blocks(system)
+    # DeepSpeed still calls collectives by names that torch is about to drop
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
+    with quiet_deepspeed():
+        import deepspeed
+
+        # compiled at the first start, for inference only; a start that is killed meanwhile leaves a lock behind for
+        # which all later ones would wait
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(
+            dist_backend="nccl" if group.device.type == "cuda" else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+            dist_init_required=False,
+        )
+        if settings.offload == "nvme":
+            load_file_operations()
+        _import_unused_optimizer()
+        parameters = sum(parameter.numel() for parameter in system.parameters())
+        with zero_1_keeps_its_optimizer():
+            engine, *_ = deepspeed.initialize(
+                model=system,
+                optimizer=build_optimizer(system, settings),
+                config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
+                dist_init_required=False,
+            )
+    if settings.zero_stage == 0 and settings.precision != "fp32":
+        # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
+        engine.optimizer.optimizer.state.clear()
+    if settings.precision != "fp32" and accumulates(settings, micro_batch, group.world_size):
+        finish_sums(engine)
+    if settings.precision == "fp32" and settings.offload == "none":
+        _step_parameters_themselves(engine)
+    scaler = getattr(engine.optimizer, "loss_scaler", None)
+    if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
+        scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead
+    return Engine(engine, settings, group)
+
+
+def _step_parameters_themselves(engine: Any) -> None:
+    """Free the master copy of what ZeRO shares out in fp32, where it would be the parameters' twin: a quarter of what a
+    process holds of them and their moments. DeepSpeed 0.19 means to do so at stage 3, but compares a device with its
+    name."""
+    optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
+    if stage == 3:
+        for copy, own in zip(
+            optimizer.fp32_partitioned_groups_flat, optimizer.fp16_partitioned_groups_flat, strict=True
+        ):
+            copy.data = own.data
+    elif stage > 0:
+        rank = torch.distributed.get_rank()
+        for copy, parts in zip(
+            optimizer.single_partition_of_fp32_groups, optimizer.parallel_partitioned_bit16_groups, strict=True
+        ):
+            copy.data = parts[rank].data
+        optimizer._link_all_hp_params()  # which has noted where each parameter's copy lies
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each block where it stands; the parameters keep their names."""
+    found = blocks(model)
+    # blocks of one class share their code, and each shape of them is compiled for training and for evaluation; beyond
+    # the limit torch would leave the others as they are
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(found))
+    for block in found:
+        block.compile(dynamic=False)
+
+
+def _import_unused_optimizer() -> None:
+    """Import DeepSpeed's Muon, which it does when it looks whether it knows an optimiser, without what that costs: its
+    functions are made ready for torch.compile, a quarter of the time that a start or restart takes."""
+    from deepspeed.runtime import compiler
+
+    compile_before = compiler.compile
+    compiler.compile = lambda *words, **named: lambda function: function
+    try:
+        import deepspeed.runtime.zero.muon.original_muon  # noqa: F401
+    finally:
+        compiler.compile = compile_before
+
+
+@contextlib.contextmanager
+def quiet_deepspeed() -> Iterator[None]:
+    """Keep DeepSpeed's start-up messages (hundreds of lines) out of the log; warnings pass."""
+    loggers = [
+        logging.getLogger(name)
+        for name in ("DeepSpeed", "deepspeed", "deepspeed.accelerator", "torch.utils.cpp_extension")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
