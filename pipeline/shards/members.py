@@ -17,7 +17,8 @@ class Sample:
     Attributes:
         images: JPEG (in shards that others wrote also PNG or WebP), in order: one of layout `frame`, n of layout
             `segments`, none of layout `clip`.
-        audio: FLAC; in shards that others wrote any kind of sound, or nothing where the clip has it.
+        audio: FLAC; in shards that others wrote any kind of sound, or nothing where the clip has it. Nothing too where
+            a sample of features or labels has no sound.
         clip: the video of layout `clip`: MP4; in shards that others wrote any kind.
         foreign: others wrote it: its sound may have another rate than asked for, and is then resampled.
         audio_kind, clip_kind: what the names of the two end with.
@@ -60,7 +61,8 @@ def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
         metadata = read_metadata(parts["json"], key)
         images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
         clip = parts["mp4"] if metadata.layout == "clip" else None
-        return Sample(key, metadata, images, parts["flac"], clip, text=parts["json"].decode(), files=parts)
+        audio = parts.get("flac", b"")
+        return Sample(key, metadata, images, audio, clip, text=parts["json"].decode(), files=parts)
     except KeyError as error:
         raise ValueError(f"no {key}.{error.args[0]} in it") from None
 

@@ -101,6 +101,8 @@ def open_track(sample: Sample, asked: SoundFormat) -> SoundTrack:
         ValueError: it can't be decoded, is too short, or has another rate, which only sound that others
             wrote may.
     """
+    if not sample.audio and not sample.foreign:
+        raise ValueError("no .flac in it")
     ready, own = None, None
     begin_s = 0.0
     try:
