@@ -24,7 +24,7 @@ _LOOKED_AT = 16  # shards, to find one whose index is whole
 
 
 @dataclass(frozen=True)
-class Place:
+class SamplePlace:
     """Where a sample lies: bytes `start` to `start + length` of the tar at `url`.
 
     Attributes:
@@ -145,7 +145,7 @@ class ShardSet:
             problem = places
         raise problem
 
-    def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[Place | ShardSetError]:
+    def places(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[SamplePlace | ShardSetError]:
         """Where samples lie, by their places in the shard set's own order; an error where a shard's index is damaged or
         gone. Indexes that are not known yet are read at once, many side by side.
 
@@ -161,7 +161,7 @@ class ShardSet:
             for shard, index, inside in self._indexes_of(wanted, self._first)
         ]
 
-    def places_in_videos(self, videos: Sequence[int], shares: Sequence[float]) -> list[Place | ShardSetError]:
+    def places_in_videos(self, videos: Sequence[int], shares: Sequence[float]) -> list[SamplePlace | ShardSetError]:
         """Where one sample of each video lies, as `places` says it.
 
         Args:
@@ -171,7 +171,7 @@ class ShardSet:
         Raises:
             UnreachableError: the storage does not answer.
         """
-        found: list[Place | ShardSetError] = []
+        found: list[SamplePlace | ShardSetError] = []
         wanted = np.asarray(videos, dtype=np.int64)
         for (shard, index, inside), share in zip(self._indexes_of(wanted, self._first_video), shares, strict=True):
             if isinstance(index, ShardSetError):
@@ -192,9 +192,9 @@ class ShardSet:
         for shard, inside in zip(shards.tolist(), (wanted - first[shards]).tolist(), strict=True):
             yield shard, known[shard], inside
 
-    def _place(self, shard: int, index: SampleTable, inside: int) -> Place:
+    def _place(self, shard: int, index: SampleTable, inside: int) -> SamplePlace:
         crc32 = int(index.crc32s[inside])
-        return Place(
+        return SamplePlace(
             storage.join(self.url, self.shards[shard][0]),
             bytes(index.keys[inside]).decode(),
             int(index.starts[inside]),
@@ -217,7 +217,7 @@ class ShardSet:
             raise ShardSetError(f"{place.url}: sample {place.key} can't be read: {error}") from error
 
     @errors_are_damage()
-    def parse(self, place: Place, content: bytes) -> Sample:
+    def parse(self, place: SamplePlace, content: bytes) -> Sample:
         """A sample from its bytes.
 
         Raises:

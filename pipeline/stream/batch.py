@@ -93,8 +93,8 @@ def take_batch(
     if release is None:
         tensors = {name: _copy(torch.from_numpy(array), pin) for name, array in read.items()}
     else:
-        lease = _Lease(release)
-        tensors = {name: torch.from_numpy(lease.on(array)) for name, array in read.items()}
+        loan = _Loan(release)
+        tensors = {name: torch.from_numpy(loan.on(array)) for name, array in read.items()}
     return Batch([int(position) for position in positions], notes, specs, tensors, draws)
 
 
@@ -102,14 +102,14 @@ def _copy(tensor: Tensor, pin: bool) -> Tensor:
     return tensor.pin_memory() if pin else tensor.clone()
 
 
-class _Lease:
+class _Loan:
     """Calls when nothing is left that `on` gave out."""
 
     def __init__(self, release: Callable[[], None]) -> None:
         self._release = release
 
     def on(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same array, which holds the lease."""
+        """The same array, which holds the loan."""
         return np.asarray(_Held(array, self))
 
     def __del__(self) -> None:
@@ -117,6 +117,6 @@ class _Lease:
 
 
 class _Held:
-    def __init__(self, array: npt.NDArray[Any], lease: _Lease) -> None:
+    def __init__(self, array: npt.NDArray[Any], loan: _Loan) -> None:
         self.__array_interface__ = array.__array_interface__
-        self._kept = (array, lease)
+        self._kept = (array, loan)

@@ -15,7 +15,7 @@ from cluster import storage
 from cluster.cores import usable_cores
 from pipeline.errors import ShardSetError
 from pipeline.features.settings import FeatureSettings
-from pipeline.shards.shard_set import Place, ShardSet
+from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.decode import decode_sample
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.loader import Loader
@@ -180,7 +180,7 @@ def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float],
                 picks = plan.picks(positions)
             with watch("index"):
                 found = plan.places(picks)
-            places = [place for place in found if isinstance(place, Place)]
+            places = [place for place in found if isinstance(place, SamplePlace)]
             with watch("read"):
                 contents = data.begin(places)()
             for place, content in zip(places, contents, strict=True):
@@ -201,7 +201,7 @@ def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float],
     return position, {name: 1000 * spent / samples for name, spent in watch.seconds.items()}, amount / samples
 
 
-def _time_sample(plan: ReadPlan, watch: _Stopwatch, place: Place, content: bytes) -> None:
+def _time_sample(plan: ReadPlan, watch: _Stopwatch, place: SamplePlace, content: bytes) -> None:
     """One sample through the stages after reading.
 
     Raises:

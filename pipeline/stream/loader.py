@@ -29,7 +29,7 @@ _SAID_EACH = 20
 class _Pending:
     positions: Positions
     slot: int
-    jobs: list[int]
+    pieces: list[int]
 
 
 class Loader:
@@ -126,14 +126,14 @@ class Loader:
                     pool.listen()  # until what was dropped before comes to its end
                     continue
                 current = pending[0]
-                notes = [note for job in current.jobs for note in pool.result(job)]
+                notes = [note for piece in current.pieces for note in pool.result(piece)]
                 batch = self._lend(current, notes)
                 pending.popleft()
                 self.waited_s += time.perf_counter() - started
                 yield batch
         finally:
             for left in pending:  # somebody stopped early: what was begun is let come
-                pool.drop(left.jobs, partial(self._free.append, left.slot))
+                pool.drop(left.pieces, partial(self._free.append, left.slot))
 
     def _lend(self, pending: _Pending, notes: list[Note]) -> Batch:
         """A batch whose tensors are its slot, which comes back with their end; copies where many are still in use."""
@@ -151,11 +151,11 @@ class Loader:
 
     def _submit(self, pool: WorkerPool, positions: Positions) -> _Pending:
         slot = self._free.pop()
-        jobs = [
+        pieces = [
             pool.submit(self._stream, slot, offset, positions[offset : offset + _CHUNK])
             for offset in range(0, len(positions), _CHUNK)
         ]
-        return _Pending(positions, slot, jobs)
+        return _Pending(positions, slot, pieces)
 
     def _looks_ahead(self) -> bool:
         return self.plan.cache is not None and self.plan.data.cache.read_ahead > 0

@@ -21,7 +21,7 @@ CYCLE = 8192
 """Runs of a cycle, and so the grain of the weights."""
 
 
-class Stretch(BaseModel):
+class MixtureWeights(BaseModel):
     """The weights from a position on.
 
     Attributes:
@@ -53,10 +53,10 @@ class Mixture:
 
     Args:
         names: of the sets.
-        history: the stretches so far, oldest first; the last one's weights go on.
+        history: the weights so far, oldest first; the last one's weights go on.
     """
 
-    def __init__(self, names: Sequence[str], seed: int, history: Sequence[Stretch]) -> None:
+    def __init__(self, names: Sequence[str], seed: int, history: Sequence[MixtureWeights]) -> None:
         self.names = list(names)
         self.seed = seed
         self.history = list(history)
@@ -68,11 +68,15 @@ class Mixture:
     @classmethod
     def start(cls, shares: Mapping[str, float], seed: int) -> "Mixture":
         """A mixture from position 0 on; `shares` are any positive numbers."""
-        return cls(list(shares), seed, [Stretch(position=0, runs=runs_of(shares), read=dict.fromkeys(shares, 0))])
+        return cls(
+            list(shares), seed, [MixtureWeights(position=0, runs=runs_of(shares), read=dict.fromkeys(shares, 0))]
+        )
 
     @classmethod
-    def resume(cls, shares: Mapping[str, float], seed: int, history: Sequence[Stretch], position: int) -> "Mixture":
-        """Go on at a position, maybe with other sets or weights, which then begin a stretch of their own.
+    def resume(
+        cls, shares: Mapping[str, float], seed: int, history: Sequence[MixtureWeights], position: int
+    ) -> "Mixture":
+        """Go on at a position, maybe with other sets or weights, which then hold from there on.
 
         What was shown so far counts on: a set that stays goes on where it stopped, a new one begins.
         """
@@ -83,49 +87,49 @@ class Mixture:
         read = before.read_before(position)
         kept = [part for part in history if part.position < position]
         # names that left are remembered, for they may come back
-        stretch = Stretch(position=position, runs=runs, read={**read, **{n: read.get(n, 0) for n in shares}})
-        return cls(list(shares), seed, [*kept, stretch])
+        weights = MixtureWeights(position=position, runs=runs, read={**read, **{n: read.get(n, 0) for n in shares}})
+        return cls(list(shares), seed, [*kept, weights])
 
     def picks(self, positions: range | Numbers) -> Picks:
         """Where the samples at global positions come from; all behind the position at which the weights changed."""
-        stretch = self.history[-1]
-        place = np.asarray(positions, dtype=np.int64) - stretch.position
-        if len(stretch.runs) == 1 and len(self.names) == 1:
-            return Picks(np.zeros(len(place), dtype=np.int64), place + stretch.read[self.names[0]])
-        names = list(stretch.runs)
+        weights = self.history[-1]
+        place = np.asarray(positions, dtype=np.int64) - weights.position
+        if len(weights.runs) == 1 and len(self.names) == 1:
+            return Picks(np.zeros(len(place), dtype=np.int64), place + weights.read[self.names[0]])
+        names = list(weights.runs)
         sets = np.empty(len(place), dtype=np.int64)
         inside = np.empty(len(place), dtype=np.int64)
         runs, offsets = place // RUN, place % RUN
         for cycle in np.unique(runs // CYCLE).tolist():
             mine = runs // CYCLE == cycle
-            labels, before = self._cycle(stretch.position, cycle)
+            labels, before = self._cycle(weights.position, cycle)
             at = runs[mine] - cycle * CYCLE
             sets[mine] = labels[at]
             inside[mine] = before[at] * RUN + offsets[mine]
-        read = np.array([stretch.read[name] for name in names])
+        read = np.array([weights.read[name] for name in names])
         numbers = np.array([self.names.index(name) for name in names])
         return Picks(numbers[sets], read[sets] + inside)
 
     def read_before(self, position: int) -> dict[str, int]:
         """Of each set, how many samples were shown before a global position."""
-        stretch = self._stretch_of(max(0, position - 1))
-        read = dict(stretch.read)
-        place = position - stretch.position
+        weights = self._weights_at(max(0, position - 1))
+        read = dict(weights.read)
+        place = position - weights.position
         run, offset = divmod(place, RUN)
         cycle, at = divmod(run, CYCLE)
-        labels, _ = self._cycle(stretch.position, cycle)
-        for number, (name, runs) in enumerate(stretch.runs.items()):
+        labels, _ = self._cycle(weights.position, cycle)
+        for number, (name, runs) in enumerate(weights.runs.items()):
             whole = cycle * runs + int(np.count_nonzero(labels[:at] == number))
             read[name] += whole * RUN + (offset if labels[at] == number else 0)
         return read
 
-    def _stretch_of(self, position: int) -> Stretch:
+    def _weights_at(self, position: int) -> MixtureWeights:
         return next(part for part in reversed(self.history) if part.position <= position)
 
     def _plan_cycle(self, start: int, cycle: int) -> tuple[npt.NDArray[np.int16], Numbers]:
-        """Of each run of a cycle its set, and how many runs of that set come before it in the stretch."""
-        stretch = self._stretch_of(start)
-        counts = list(stretch.runs.values())
+        """Of each run of a cycle its set, and how many runs of that set come before it under these weights."""
+        weights = self._weights_at(start)
+        counts = list(weights.runs.values())
         dealt = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
         labels = keyed_generator(self.seed, "mix", start, cycle).permutation(dealt)
         before = np.empty(CYCLE, dtype=np.int64)

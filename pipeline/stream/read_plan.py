@@ -9,11 +9,11 @@ import numpy.typing as npt
 from pipeline.errors import ShardSetError
 from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import AugmentSettings, FeatureSettings
-from pipeline.shards.shard_set import Place, ShardSet
+from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.registry import fields_of
-from pipeline.stream.mixture import Mixture, Picks, Stretch, shares_of
+from pipeline.stream.mixture import Mixture, MixtureWeights, Picks, shares_of
 from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.settings import DataSettings, ShardSource
@@ -124,13 +124,13 @@ class ReadPlan:
         generator = keyed_generator(self.seed, f"of-video{self.orders[number].name}", epoch, sample)
         return Pick(number, sample, epoch, position, float(generator.random()))
 
-    def places(self, picks: Sequence[Pick]) -> list[Place | ShardSetError]:
+    def places(self, picks: Sequence[Pick]) -> list[SamplePlace | ShardSetError]:
         """Where samples lie; an error where a shard's index is damaged or gone.
 
         Raises:
             UnreachableError: the storage does not answer.
         """
-        found: list[Place | ShardSetError | None] = [None] * len(picks)
+        found: list[SamplePlace | ShardSetError | None] = [None] * len(picks)
         for number, one in enumerate(self.sets):
             mine = [at for at, pick in enumerate(picks) if pick.set == number]
             if not mine:
@@ -159,7 +159,7 @@ def plan_reading(
     data: DataSettings,
     seed: int,
     augment: bool,
-    history: Sequence[Stretch] = (),
+    history: Sequence[MixtureWeights] = (),
     position: int = 0,
     nodes: int = 1,
     on_progress: Callable[[], None] = lambda: None,

@@ -10,7 +10,7 @@ from pipeline.features.draws import draw_augmentation
 from pipeline.features.settings import Geometry
 from pipeline.samples.metadata import Box
 from pipeline.shards.members import Sample
-from pipeline.shards.shard_set import Place
+from pipeline.shards.shard_set import SamplePlace
 from pipeline.stream.arrays import Arrays
 from pipeline.stream.decode import decode_sample
 from pipeline.stream.opened_sample import CENTRE
@@ -52,7 +52,7 @@ class Chunk:
     positions: Positions
     crashed: Mapping[int, str]
     picks: list[Pick]
-    places: list[Place | ShardSetError]
+    places: list[SamplePlace | ShardSetError]
     wait: Callable[[], list[Content]]
 
 
@@ -115,7 +115,7 @@ class SampleReader:
         self,
         position: int,
         pick: Pick,
-        place: Place | ShardSetError,
+        place: SamplePlace | ShardSetError,
         content: Content | None,
         crashed: str | None,
         arrays: Arrays,
@@ -136,7 +136,7 @@ class SampleReader:
                 decoded = decode_sample(sample, plan.fields, *cut, plan.seed, position, arrays.sample(at))
                 break
             except (ShardSetError, ValueError) as error:
-                where = (place.url, place.key) if isinstance(place, Place) else (plan.sets[pick.set].url, "")
+                where = (place.url, place.key) if isinstance(place, SamplePlace) else (plan.sets[pick.set].url, "")
                 bad.append((*where, str(error)))
                 pick = plan.stand_in(pick, attempt)
                 place, content = self._fetch(pick)
@@ -155,7 +155,7 @@ class SampleReader:
             tuple(bad),
         )
 
-    def _fetch(self, pick: Pick) -> tuple[Place | ShardSetError, Content | None]:
+    def _fetch(self, pick: Pick) -> tuple[SamplePlace | ShardSetError, Content | None]:
         """Where a sample lies, and its bytes, at once."""
         self._say_waiting(True)
         place = self.plan.places([pick])[0]
@@ -163,7 +163,7 @@ class SampleReader:
         self._say_waiting(False)
         return place, content
 
-    def _parse(self, pick: Pick, place: Place | ShardSetError, content: Content | None) -> Sample:
+    def _parse(self, pick: Pick, place: SamplePlace | ShardSetError, content: Content | None) -> Sample:
         if isinstance(place, ShardSetError):
             raise place
         if not isinstance(content, bytes):
@@ -179,8 +179,8 @@ class SampleReader:
             return self.plan.sets[pick.set].parse(place, content)
 
 
-def _known(places: list[Place | ShardSetError]) -> list[Place]:
-    return [place for place in places if isinstance(place, Place)]
+def _known(places: list[SamplePlace | ShardSetError]) -> list[SamplePlace]:
+    return [place for place in places if isinstance(place, SamplePlace)]
 
 
 def digest_of(sample: Sample) -> bytes:

@@ -12,7 +12,7 @@ from cluster import storage
 from cluster.errors import ChangedFileError, MissingFileError, StorageError, UnreachableError
 from cluster.node_cache import NodeCache
 from cluster.os_errors import OF_THE_MACHINE, why
-from pipeline.shards.shard_set import Place
+from pipeline.shards.shard_set import SamplePlace
 
 _CHUNKS = 4
 _HEADS = 16
@@ -38,7 +38,7 @@ class ShardBytes:
         self._chunks: ThreadPoolExecutor | None = None
         self._heads: ThreadPoolExecutor | None = None
 
-    def begin(self, places: Sequence[Place]) -> Callable[[], list[Content]]:
+    def begin(self, places: Sequence[SamplePlace]) -> Callable[[], list[Content]]:
         """Ask for places; the call that comes back waits for them and gives each one's bytes or what is wrong with it.
 
         Raises (the call): UnreachableError: the storage does not answer.
@@ -57,7 +57,7 @@ class ShardBytes:
 
         return both
 
-    def prefetch(self, places: Sequence[Place]) -> None:
+    def prefetch(self, places: Sequence[SamplePlace]) -> None:
         """Begin to bring remote places into the cache; nothing happens where there is none."""
         if self._cache is None:
             return
@@ -66,7 +66,7 @@ class ShardBytes:
             if not isinstance(version, StorageError):  # else it is said when the sample itself is read
                 self._cache.prefetch(place.url, version, place.start, place.length)
 
-    def discard(self, place: Place) -> None:
+    def discard(self, place: SamplePlace) -> None:
         """What came for a place was wrong: read it anew."""
         self._files.close(place.url)
         version = self._versions.get(place.url)
@@ -82,17 +82,17 @@ class ShardBytes:
             if threads is not None:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _begin_remote(self, places: Sequence[Place]) -> Callable[[], list[Content]]:
+    def _begin_remote(self, places: Sequence[SamplePlace]) -> Callable[[], list[Content]]:
         if self._chunks is None:
             self._chunks = ThreadPoolExecutor(_CHUNKS, thread_name_prefix="gavt-chunk")
         read = self._direct if self._cache is None else self._cached
         return self._chunks.submit(read, places).result
 
-    def _direct(self, places: Sequence[Place]) -> list[Content]:
+    def _direct(self, places: Sequence[SamplePlace]) -> list[Content]:
         found = list(storage.read_parts((place.url, place.start, place.length, None) for place in places))
         return _unless_unreachable(found)
 
-    def _cached(self, places: Sequence[Place]) -> list[Content]:
+    def _cached(self, places: Sequence[SamplePlace]) -> list[Content]:
         assert self._cache is not None
         versions = self._versions_of(places)
         found: list[Content] = [StorageError("")] * len(places)
@@ -107,7 +107,7 @@ class ShardBytes:
             found[number] = self._of_newer(places[number]) if isinstance(content, ChangedFileError) else content
         return _unless_unreachable(found)
 
-    def _of_newer(self, place: Place) -> Content:
+    def _of_newer(self, place: SamplePlace) -> Content:
         """The bytes at a place of a shard that was replaced; the sample's checksum says if they are the sample's."""
         assert self._cache is not None
         try:
@@ -116,7 +116,7 @@ class ShardBytes:
         except StorageError as error:
             return error
 
-    def _versions_of(self, places: Sequence[Place]) -> list[storage.FileVersion | StorageError]:
+    def _versions_of(self, places: Sequence[SamplePlace]) -> list[storage.FileVersion | StorageError]:
         """Versions of the shards, asked for once, many side by side."""
         unknown = list({place.url for place in places} - self._versions.keys())
         if unknown:
@@ -155,7 +155,7 @@ class _OpenFiles:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = _MOST_OPEN if limit < 0 else max(1, min(_MOST_OPEN, limit // _SHARE_OPEN))
 
-    def expect(self, places: Sequence[Place]) -> None:
+    def expect(self, places: Sequence[SamplePlace]) -> None:
         """Have the kernel read ahead."""
         for place in places:
             try:
@@ -164,7 +164,7 @@ class _OpenFiles:
             except OSError:
                 continue  # reading says what is wrong
 
-    def read(self, place: Place) -> Content:
+    def read(self, place: SamplePlace) -> Content:
         try:
             with self._lock:
                 try:

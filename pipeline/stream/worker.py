@@ -3,7 +3,7 @@
 It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
 torch here: a worker starts in half a second and takes little memory.
 
-Messages to it: `Open`, followed by the memory's file descriptor; `Task`; `Ahead`. From it: `Ready`, `Waiting`,
+Messages to it: `Open`, followed by the memory's file descriptor; `DecodeTask`; `Ahead`. From it: `Ready`, `Waiting`,
 `Decoding`, `Done`, `Failed`, and `Alive` every so many seconds. Tasks are done in the order in which they come.
 """
 
@@ -50,7 +50,7 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Task:
+class DecodeTask:
     """Put the samples at `positions` into a slot, from its sample `offset` on.
 
     Attributes:
@@ -127,7 +127,7 @@ class Worker:
         self._sending = threading.Lock()
         self._readers: dict[int, SampleReader] = {}
         self._slots: dict[int, list[Arrays]] = {}
-        self._tasks: SimpleQueue[tuple[Task, Chunk]] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[DecodeTask, Chunk]] = SimpleQueue()
         self._begun = threading.Event()
         self._ahead: SimpleQueue[tuple[SampleReader, Positions]] = SimpleQueue()
 
@@ -143,7 +143,7 @@ class Worker:
             traceback.print_exc()
             os._exit(1)  # at once: an orderly end would wait for threads that wait for storage
 
-    def _do(self, task: Task, chunk: Chunk) -> None:
+    def _do(self, task: DecodeTask, chunk: Chunk) -> None:
         reader = self._readers[task.stream]
         arrays = self._slots[task.stream][task.slot].part(task.offset, task.offset + len(task.positions))
 
@@ -201,7 +201,7 @@ class Worker:
             for slot in range(message.slots)
         ]
 
-    def _begin(self, task: Task) -> None:
+    def _begin(self, task: DecodeTask) -> None:
         try:
             self._tasks.put((task, self._readers[task.stream].begin(task.positions, task.crashed)))
         except UserError as error:

@@ -21,7 +21,7 @@ from pipeline.errors import ShardSetError
 from pipeline.stream.arrays import Arrays
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Note, Positions
-from pipeline.stream.worker import TOO_MUCH_MEMORY, Ahead, Decoding, Done, Failed, Open, Ready, Task, Waiting
+from pipeline.stream.worker import TOO_MUCH_MEMORY, Ahead, DecodeTask, Decoding, Done, Failed, Open, Ready, Waiting
 from pipeline.stream.worker_process import Heard, WorkerProcess
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _ENDS = 32  # processes that end one after the other without having done anythin
 
 
 @dataclass
-class _Job:
+class _Piece:
     """A piece of a batch, done in one task or, where that ended its process, sample by sample."""
 
     offset: int
@@ -68,8 +68,8 @@ class WorkerPool:
         self._memory_mb = memory_mb
         self._urls = sorted({url.partition("://")[0] + "://" for url in urls if storage.is_remote(url)})
         self._streams: list[_Stream] = []
-        self._jobs: dict[int, _Job] = {}
-        self._job_of: dict[int, int] = {}
+        self._pieces: dict[int, _Piece] = {}
+        self._piece_of: dict[int, int] = {}
         self._lost: dict[int, tuple[int, int]] = {}
         self._next = 0
         self._failed_starts = self._ends = 0
@@ -105,10 +105,10 @@ class WorkerPool:
         return stream.message.stream, [Arrays.of(plan.fields, samples, part) for part in parts]
 
     def submit(self, stream: int, slot: int, offset: int, positions: Positions) -> int:
-        """Have the samples at `positions` put into a slot from its sample `offset` on; gives the job's number."""
-        task = Task(self._number(), stream, slot, offset, positions)
-        self._jobs[task.number] = _Job(offset, [None] * len(positions), len(positions))
-        self._job_of[task.number] = task.number
+        """Have the samples at `positions` put into a slot from its sample `offset` on; gives the piece's number."""
+        task = DecodeTask(self._number(), stream, slot, offset, positions)
+        self._pieces[task.number] = _Piece(offset, [None] * len(positions), len(positions))
+        self._piece_of[task.number] = task.number
         self._give(min(self._processes, key=lambda one: len(one.tasks)), task)
         return task.number
 
@@ -117,27 +117,27 @@ class WorkerPool:
         process = self._processes[worker % len(self._processes)]
         process.say(Ahead(stream, positions))
 
-    def result(self, job: int) -> list[Note]:
-        """Wait for a job.
+    def result(self, piece: int) -> list[Note]:
+        """Wait for a piece.
 
         Raises:
             ShardSetError: it can't be done.
             WorkerPoolError: no process can be started.
         """
-        while self._jobs[job].missing:
+        while self._pieces[piece].missing:
             self.listen()
-        done = self._jobs.pop(job)
+        done = self._pieces.pop(piece)
         if done.failed is not None:
             raise ShardSetError(done.failed)
         return [note for note in done.notes if note is not None]
 
-    def drop(self, jobs: Iterable[int], then: Callable[[], None]) -> None:
-        """Let jobs that nobody wants any more come to their end, and call `then` when it was heard of (`listen`)."""
-        jobs = list(jobs)
-        left = {job for job in jobs if job in self._jobs and self._jobs[job].missing}
-        for job in jobs:
-            if job not in left:
-                self._jobs.pop(job, None)
+    def drop(self, pieces: Iterable[int], then: Callable[[], None]) -> None:
+        """Let pieces that nobody wants any more come to their end, and call `then` when it was heard of (`listen`)."""
+        pieces = list(pieces)
+        left = {piece for piece in pieces if piece in self._pieces and self._pieces[piece].missing}
+        for piece in pieces:
+            if piece not in left:
+                self._pieces.pop(piece, None)
         if left:
             self._dropped.append((left, then))
         else:
@@ -150,7 +150,7 @@ class WorkerPool:
         for one in self._processes:
             one.end()
         self._processes = []
-        self._jobs.clear()
+        self._pieces.clear()
         self._dropped.clear()
         for stream in self._streams:
             os.close(stream.handle)
@@ -202,24 +202,24 @@ class WorkerPool:
             self._ends = 0
             task = one.tasks.pop(message.number)
             self._lost.pop(message.number, None)
-            number = self._job_of.pop(message.number)
-            job = self._jobs[number]
-            job.missing -= len(task.positions)
+            number = self._piece_of.pop(message.number)
+            piece = self._pieces[number]
+            piece.missing -= len(task.positions)
             if isinstance(message, Failed):
-                job.failed = message.message
+                piece.failed = message.message
             else:
-                start = task.offset - job.offset
-                job.notes[start : start + len(message.notes)] = message.notes
-            if not job.missing:
+                start = task.offset - piece.offset
+                piece.notes[start : start + len(message.notes)] = message.notes
+            if not piece.missing:
                 self._forget(number)
 
     def _forget(self, number: int) -> None:
-        """A job is over; if it was dropped, nobody comes for it."""
+        """A piece is over; if it was dropped, nobody comes for it."""
         for dropped in self._dropped:
             left, then = dropped
             if number in left:
                 left.discard(number)
-                del self._jobs[number]
+                del self._pieces[number]
                 if not left:
                     self._dropped.remove(dropped)
                     then()
@@ -246,7 +246,7 @@ class WorkerPool:
             else:
                 self._give(fresh, task)
 
-    def _once_more(self, task: Task, how: str, killed: bool) -> list[Task]:
+    def _once_more(self, task: DecodeTask, how: str, killed: bool) -> list[DecodeTask]:
         """The task that a process was at when it ended, whole or sample by sample."""
         crashes, kills = self._lost.pop(task.number, (0, 0))
         crashes, kills = crashes + (not killed), kills + killed
@@ -258,18 +258,18 @@ class WorkerPool:
                 place = int(task.positions[0])
                 raise ShardSetError(f"position {place}: what stands in for its sample ends the process too")
             return [replace(task, crashed={int(position): how for position in task.positions})]
-        job = self._job_of.pop(task.number)
+        piece = self._piece_of.pop(task.number)
         parts = []
         for at, position in enumerate(map(int, task.positions)):
             number = self._number()
-            self._job_of[number] = job
+            self._piece_of[number] = piece
             parts.append(replace(task, number=number, offset=task.offset + at, positions=range(position, position + 1)))
         return parts
 
     def _start(self) -> WorkerProcess:
         return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._memory_mb, self._urls)
 
-    def _give(self, one: WorkerProcess, task: Task) -> None:
+    def _give(self, one: WorkerProcess, task: DecodeTask) -> None:
         one.tasks[task.number] = task
         one.say(task)
 

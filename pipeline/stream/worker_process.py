@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler, send_handle
 from queue import SimpleQueue
 
-from pipeline.stream.worker import Alive, Task
+from pipeline.stream.worker import Alive, DecodeTask
 
 Heard = SimpleQueue["tuple[WorkerProcess, object]"]
 """What processes said, in order; None where one is gone."""
@@ -39,7 +39,7 @@ class WorkerProcess:
     """
 
     def __init__(self, heard: Heard, alive_s: float, memory_mb: float, urls: Sequence[str]) -> None:
-        self.tasks: OrderedDict[int, Task] = OrderedDict()
+        self.tasks: OrderedDict[int, DecodeTask] = OrderedDict()
         self.ready = False
         self.decoding: int | None = None
         self.decoding_s = self.silent_s = 0.0

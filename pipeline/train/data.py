@@ -8,7 +8,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, SettingsError
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
-from pipeline.stream.mixture import Stretch
+from pipeline.stream.mixture import MixtureWeights
 from pipeline.stream.read_plan import ReadPlan, order_error, plan_reading
 from pipeline.stream.settings import ShardSource
 from pipeline.stream.steps import steps_of
@@ -115,7 +115,7 @@ def open_data(
         raise SettingsError("data.train: expected a shard set to train on, found none")
     cursor = {} if checkpoint is None else _cursor_of(checkpoint)
     position = int(cursor.get("position", 0))
-    history = [Stretch.model_validate(part) for part in cursor.get("mix", [])]
+    history = [MixtureWeights.model_validate(part) for part in cursor.get("mix", [])]
     sources = [ShardSource(url=data.train)] if isinstance(data.train, str) else data.train
     with ExitStack() as stack:
         pool = None
@@ -147,7 +147,7 @@ def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return cursor
 
 
-def _changes(plan: ReadPlan, history: list[Stretch], cursor: dict[str, Any], allowed: bool) -> Iterator[str]:
+def _changes(plan: ReadPlan, history: list[MixtureWeights], cursor: dict[str, Any], allowed: bool) -> Iterator[str]:
     """What is another than when the run was saved, in sentences.
 
     Raises:

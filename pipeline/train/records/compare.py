@@ -25,7 +25,7 @@ GRADIENT = Metric("grad_norm", "number")
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """A run as it is compared.
 
     Attributes:
@@ -74,7 +74,7 @@ class CurveDifference:
     outside_at: int | None
 
 
-def read_run(url: str) -> Run:
+def read_run(url: str) -> RecordedRun:
     """A run folder (path or URL).
 
     Raises:
@@ -90,7 +90,7 @@ def read_run(url: str) -> Run:
     except SettingsError as error:  # of a task from elsewhere, or of another version
         settings, unread = _written(config, error), str(error)
     records = _read_records(metrics_url)
-    run = Run(url, records, dict(_flat(settings, "")), metrics_of(task, records.values()), unread)
+    run = RecordedRun(url, records, dict(_flat(settings, "")), metrics_of(task, records.values()), unread)
     for step, record in records.items():
         for curve in run.curves:
             if not (record.get(curve) is None or is_number(record[curve])):
@@ -145,7 +145,7 @@ class Comparison:
         return not self.lacking and all(row.outside_at is None for row in self.differences if row.judged)
 
 
-def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> Comparison:
+def compare_curves(first: RecordedRun, other: RecordedRun, tolerance: float = 0.0) -> Comparison:
     """Compare a run with the first one."""
     curves = first.curves | {curve: metric for curve, metric in other.curves.items() if curve not in first.curves}
     judged = {curve for run in (first, other) for curve, metric in run.curves.items() if metric.unit == "loss"}
@@ -155,7 +155,9 @@ def compare_curves(first: Run, other: Run, tolerance: float = 0.0) -> Comparison
     return Comparison(differences, list(_lacking(first, other, needed, differences)))
 
 
-def _lacking(first: Run, other: Run, curves: Iterable[str], differences: Sequence[CurveDifference]) -> Iterator[str]:
+def _lacking(
+    first: RecordedRun, other: RecordedRun, curves: Iterable[str], differences: Sequence[CurveDifference]
+) -> Iterator[str]:
     for curve in curves:
         has = {run.url: [step for step, record in run.records.items() if curve in record] for run in (first, other)}
         for one, two in ((first, other), (other, first)):
@@ -168,7 +170,9 @@ def _lacking(first: Run, other: Run, curves: Iterable[str], differences: Sequenc
         yield f"{other.url}: no loss to compare with {first.url} at any step"
 
 
-def _only_in(has: Sequence[int], other_has: Sequence[int], curve: str, run: Run, other: Run) -> list[int]:
+def _only_in(
+    has: Sequence[int], other_has: Sequence[int], curve: str, run: RecordedRun, other: RecordedRun
+) -> list[int]:
     """Steps at which a run has a curve, and the other one has not though it would have recorded it."""
     name = "train.validate_every" if curve.startswith(VALIDATION) else "train.log_every"
     alone = sorted(set(has) - set(other_has))
@@ -182,14 +186,16 @@ def _count(steps: Sequence[int]) -> str:
     return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {min(steps)} to {max(steps)}"
 
 
-def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+def differing_settings(runs: Sequence[RecordedRun]) -> dict[str, list[Any]]:
     """Settings that are not the same in all runs, each with its value in every run."""
     names = sorted({name for run in runs for name in run.settings})
     values = {name: [run.settings.get(name) for run in runs] for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
-def _compare(curve: str, judged: bool, first: Run, other: Run, tolerance: float) -> CurveDifference | None:
+def _compare(
+    curve: str, judged: bool, first: RecordedRun, other: RecordedRun, tolerance: float
+) -> CurveDifference | None:
     differences: dict[int, float] = {}
     for step in sorted(first.records.keys() & other.records.keys()):
         a, b = first.records[step].get(curve), other.records[step].get(curve)

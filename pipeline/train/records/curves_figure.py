@@ -7,12 +7,12 @@ from typing import Any
 from cluster.os_errors import why
 from pipeline.errors import RunError
 from pipeline.train.metric_names import VALIDATION, is_number, is_shown
-from pipeline.train.records.compare import GRADIENT, Run
+from pipeline.train.records.compare import GRADIENT, RecordedRun
 
 _COLUMNS = 3
 
 
-def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
+def draw_curves(runs: Sequence[RecordedRun], names: Sequence[str], out: Path) -> None:
     """Draw every curve that the first run has and its task shows, one panel a curve, one line a run; below, how far
     each run's loss lies from the first's.
 
@@ -59,24 +59,24 @@ def draw_curves(runs: Sequence[Run], names: Sequence[str], out: Path) -> None:
         raise RunError(f"{out}: expected a place that can be written to, found: {problem}") from None
 
 
-def _curves(run: Run) -> Iterator[str]:
+def _curves(run: RecordedRun) -> Iterator[str]:
     shown = [metric.name for metric in run.metrics if is_shown(metric)]
     for curve in (*shown, GRADIENT.name, *(VALIDATION + name for name in shown)):
         if any(is_number(record.get(curve)) for record in run.records.values()):
             yield curve
 
 
-def _loss(run: Run) -> str | None:
+def _loss(run: RecordedRun) -> str | None:
     """Name of what the run was trained on, as far as it says."""
     return next((metric.name for metric in run.metrics if metric.unit == "loss"), None)
 
 
-def _points(run: Run, curve: str) -> tuple[list[int], list[float]]:
+def _points(run: RecordedRun, curve: str) -> tuple[list[int], list[float]]:
     points = {step: record[curve] for step, record in run.records.items() if record.get(curve) is not None}
     return list(points), list(points.values())
 
 
-def _draw_distances(panel: Any, runs: Sequence[Run], loss: str, colours: Sequence[Any]) -> None:
+def _draw_distances(panel: Any, runs: Sequence[RecordedRun], loss: str, colours: Sequence[Any]) -> None:
     """How far each run's loss lies from the first's, over that, on a logarithmic scale that has 0."""
     first = dict(zip(*_points(runs[0], loss), strict=True))
     for run, colour in zip(runs[1:], colours[1:], strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import MissingFileError, StorageError, UnreachableError
-from pipeline.shards.shard_set import Place
+from pipeline.shards.shard_set import SamplePlace
 from pipeline.stream.shard_bytes import ShardBytes
 
 SHARDS = 120
@@ -19,17 +19,17 @@ READ_ALL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), 4096))
 from pipeline.stream.shard_bytes import ShardBytes
-from pipeline.shards.shard_set import Place
+from pipeline.shards.shard_set import SamplePlace
 files = ShardBytes(None)
 for _ in range(2):
-    contents = files.begin([Place(f"{sys.argv[1]}/{number}", "key", 0, 3, None) for number in range(120)])()
+    contents = files.begin([SamplePlace(f"{sys.argv[1]}/{number}", "key", 0, 3, None) for number in range(120)])()
     assert contents == [b"%03d" % number for number in range(120)], contents
 """
 
 
-def place(shard: Path) -> Place:
+def place(shard: Path) -> SamplePlace:
     """The first three bytes of a shard."""
-    return Place(str(shard), "key", 0, 3, None)
+    return SamplePlace(str(shard), "key", 0, 3, None)
 
 
 @pytest.fixture

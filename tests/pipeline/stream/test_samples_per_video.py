@@ -16,7 +16,7 @@ from jobs.cli import main
 from pipeline.errors import ShardSetError
 from pipeline.experiment import ExperimentSettings
 from pipeline.features.settings import FeatureSettings
-from pipeline.shards.shard_set import Place, ShardSet
+from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, order_of, plan_reading
 from pipeline.stream.settings import CacheSettings, DataSettings, ShardSource
@@ -43,7 +43,7 @@ def plan_of(source, augment: bool = True, seed: int = 3, **data) -> ReadPlan:
 
 def keys_at(plan: ReadPlan, positions) -> list[str]:
     found = plan.places(plan.picks(np.asarray(positions)))
-    assert all(isinstance(place, Place) for place in found)
+    assert all(isinstance(place, SamplePlace) for place in found)
     return [place.key for place in found]
 
 
