@@ -129,6 +129,24 @@ class ProcessGroup:
             seen = count
         return self.on_main(made.result)
 
+    def each(self, make: Callable[[], T]) -> T:
+        """What every process makes for itself; every process must call it.
+
+        Raises:
+            UserError: one of them can't. All raise what the first of them met, so that none waits for it.
+        """
+        made: T | None = None
+        failed: UserError | None = None
+        try:
+            made = make()
+        except UserError as error:
+            failed = error
+        first = next((one for one in self.gather_objects(failed) if one is not None), None)
+        if first is not None:
+            first.said_by_main = not self.is_main
+            raise first
+        return cast(T, made)
+
     def barrier(self) -> None:
         """Wait until every process is here."""
         if self.world_size > 1:

@@ -1,25 +1,22 @@
 """`gavt evaluate`: what a trained model knows, beside what needs no model."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Table as Shown
 
-from jobs.output import JsonFlag, Overrides, console, print_json
+from jobs.output import JsonFlag, Overrides, complain, console, print_json
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.measures.alignment import MmaResult
+    from cluster.launch import Failure
+    from cluster.process_group import ProcessGroup
+    from pipeline.evaluate.measures.contract import Table
     from pipeline.evaluate.result import Evaluation
 
-_FIGURES = {
-    "pointing": "pointing",
-    "ciou": "cIoU",
-    "auc": "AUC",
-    "ciou_adap": "cIoU_adap",
-    "iiou": "IIoU",
-    "iiou_adap": "IIoU_adap",
-}
-_STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim"}
+_STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim", "other": "magenta"}
 
 
 def evaluate(
@@ -33,19 +30,34 @@ def evaluate(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
     overrides: Overrides = None,
+    nproc: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine that share the work: one a GPU, say.")
+    ] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge a checkpoint: alignment, and maps of where the sound comes from, beside rows that ignore the sound."""
+    """Judge a checkpoint by the settings' measures: alignment, and maps of where the sound comes from, beside rows that
+    ignore the sound."""
+    from cluster.job_environment import JobEnvironment
+    from cluster.launch import launch_local
+
+    job = JobEnvironment.of_this_process()
+    if nproc > 1 and not job.is_launched:
+        code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc, on_crash=_say_crash)
+        if code:
+            raise SystemExit(code)
+        return
     from pipeline.evaluate.evaluate import evaluate as evaluate_checkpoint
     from pipeline.evaluate.run_files import config_of, run_folder
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
     from pipeline.train.checkpoints import find_checkpoint
 
-    found = find_checkpoint(checkpoint)  # before anything else is said about its run
-    settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
-    target = out or run_folder(found.url)
-    with _Bars(as_json) as bars:
+    with ExitStack() as stack:
+        group = stack.enter_context(_joined()) if job.is_launched else None
+        found = find_checkpoint(checkpoint)  # before anything else is said about its run
+        settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+        target = out or run_folder(found.url)
+        bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
 
         def show(result: "Evaluation") -> None:
             bars.stop()
@@ -54,18 +66,42 @@ def evaluate(
                 print_json({**result, "out": target})
 
         evaluate_checkpoint(
-            checkpoint, data, validation or settings.data.validation, target, settings.evaluate, bars.show, show
+            checkpoint,
+            data,
+            validation or settings.data.validation,
+            target,
+            settings.evaluate,
+            settings.data,
+            group,
+            bars.show,
+            show,
         )
+
+
+@contextmanager
+def _joined() -> "Iterator[ProcessGroup]":
+    """The group of the processes that were started together."""
+    from cluster.process_group import join_process_group
+
+    group = join_process_group()
+    try:
+        yield group
+    finally:
+        group.leave()
+
+
+def _say_crash(failure: "Failure", left: int | None) -> None:
+    complain(f"{failure}; giving up")
 
 
 class _Bars:
     """A progress bar for each part of the evaluation."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, shown: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console(as_json), transient=True)
+        self._progress = Progress(*columns, console=console(as_json), transient=True, disable=not shown)
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "_Bars":
@@ -86,42 +122,38 @@ class _Bars:
 
 
 def _print(result: "Evaluation", target: str, as_json: bool) -> None:
-    from pipeline.evaluate.sentences import how_judged
+    from pipeline.evaluate.measures.contract import tables_of
 
     screen = console(as_json)
-    table = Table("row", *_FIGURES.values(), "made by", box=None, pad_edge=False)
-    for column in table.columns[1:-1]:
-        column.justify = "right"
-    kind = None
-    for row in result["rows"]:
-        if kind is not None and row["kind"] != kind:
-            table.add_section()
-        kind = row["kind"]
-        figures = [_percent(row[name]) for name in _FIGURES]  # type: ignore[literal-required]  # names of Row's keys
-        table.add_row(row["name"], *figures, row["readout"] or "", style=_STYLES[kind])
     if result["label_aided"]:
         screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
-    screen.print(table)
-    screen.print(_alignment(result["mma"]))
-    for sentence in how_judged(result):
+    for table in tables_of(result):
+        if table.rows:
+            screen.print(_shown(table))
+        for sentence in table.notes:
+            screen.print(sentence, soft_wrap=True)
+        screen.print()
+    for sentence in result["left_out"]:
         screen.print(sentence, soft_wrap=True)
-    if result["note"]:
-        screen.print(result["note"], soft_wrap=True)
     for sentence in result["warnings"]:
         screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
-    screen.print(f"step {result['step']}, {result['located']} of {result['samples']} samples with boxes → {target}")
+    screen.print(f"step {result['step']}, {result['samples']} samples → {target}", soft_wrap=True)
 
 
-def _alignment(mma: "MmaResult") -> Table:
-    """Multi-modal alignment, with what the model makes of no sound."""
-    table = Table("multi-modal alignment", "", "", box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    ceiling = "unknown" if mma["ceiling"] is None else f"{_percent(mma['ceiling'])} %"
-    table.add_row("pairs told right", _percent(mma["accuracy"]), f"of {mma['pairs']}; ceiling {ceiling}, guessing 50 %")
-    table.add_row("silence called a match", _percent(mma["silence"]), "Eq. 7 takes it for no match", style="cyan")
-    table.add_row("noise called a match", _percent(mma["noise"]), "as loud as the sound", style="cyan")
-    return table
+def _shown(table: "Table") -> Shown:
+    """A table for the terminal, its rows in groups of a kind."""
+    from pipeline.evaluate.report.figures import cell, heading
 
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    columns = [heading(column.title, column.unit) for column in table.columns]
+    made_by = ["made by"] if any(row.made_by for row in table.rows) else []
+    shown = Shown(f"{table.title}, {table.samples:,} samples", *columns, *made_by, box=None, pad_edge=False)
+    for column in shown.columns[1 : 1 + len(columns)]:
+        column.justify = "right"
+    kind = None
+    for row in table.rows:
+        if kind is not None and row.kind != kind:
+            shown.add_section()
+        kind = row.kind
+        figures = [cell(row, column.name, column.unit) for column in table.columns]
+        shown.add_row(row.name, *figures, *([row.made_by or ""] if made_by else []), style=_STYLES[kind])
+    return shown

@@ -1,46 +1,26 @@
 """Everything `gavt evaluate` finds out about a checkpoint."""
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from typing import Any
 
 import torch
 
 from cluster import storage
-from pipeline.evaluate.baselines.centre import centre_disc
-from pipeline.evaluate.baselines.oracle import oracle_map
-from pipeline.evaluate.baselines.saliency import saliency
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError
 from pipeline.evaluate.device import pick_device
-from pipeline.evaluate.examples import EXAMPLES, Examples
-from pipeline.evaluate.measures.alignment import evaluate_alignment
-from pipeline.evaluate.measures.choice import Choice, choose
-from pipeline.evaluate.measures.other_sounds import choose_other_sounds
-from pipeline.evaluate.measures.scoreboard import Scoreboard
-from pipeline.evaluate.metrics.resize import Map
-from pipeline.evaluate.readouts.build import build_readout, points_into_frame
-from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
-from pipeline.evaluate.result import (
-    CENTRE,
-    EVALUATION,
-    MEAN_BOX,
-    ORACLE,
-    SALIENCY,
-    SHUFFLED,
-    TRAINING_GEOMETRY,
-    UNTRAINED,
-    Evaluation,
-)
-from pipeline.evaluate.samples import Batch, EvaluationSamples
-from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
-from pipeline.evaluate.warnings import warnings_of
-from pipeline.models.contract import VISUAL
-from pipeline.tasks.contract import TaskSettings
-from pipeline.tasks.mma_settings import MmaSettings
-from pipeline.tasks.task import System
-from pipeline.train.load import Trained, load_trained, untrained
-
-Progress = Callable[[str, int, int], None]
-"""Told (what is being done, samples done since the last call, samples in all)."""
+from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, as_json
+from pipeline.evaluate.registry import MEASURES
+from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
+from pipeline.evaluate.samples import EvaluationSamples, plan_evaluation
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.stream.read_plan import ReadPlan
+from pipeline.stream.settings import DataSettings
+from pipeline.stream.worker_pool import WorkerPool
+from pipeline.train.load import Trained, load_trained
 
 
 def evaluate(
@@ -49,7 +29,9 @@ def evaluate(
     validation: str | None,
     out: str,
     settings: EvaluateSettings,
-    progress: Progress = lambda doing, done, total: None,
+    reading: DataSettings | None = None,
+    group: ProcessGroup | None = None,
+    on_progress: OnProgress = lambda doing, done, total: None,
     on_result: Callable[[Evaluation], None] = lambda result: None,
 ) -> Evaluation:
     """Evaluate a checkpoint on a shard set and write into `out`:
@@ -57,140 +39,131 @@ def evaluate(
         evaluation.json         figures, see `Evaluation`
         evaluation_maps.npz     examples, see `pipeline.evaluate.examples`
 
+    Each sample is read and decoded once, by one of the processes; the figures are the same on any number of them.
+
     Args:
         checkpoint: a run folder, a folder of checkpoints or one checkpoint.
         validation: shard set that chooses the readout and the saliency and gives the mean box.
-        on_result: told of the figures before they are written, which may fail after all.
+        reading: how the shard sets are read; as in training unless given.
+        group: the processes that share the work; this one alone unless given.
+        on_progress: told on every process.
+        on_result: told on the main process of the figures before they are written, which may fail after all.
 
     Raises:
         CheckpointError: no checkpoint there.
-        ShardSetError: a shard set that is missing, unfinished or doesn't fit the model.
-        SettingsError: a head or layer that the model doesn't have.
+        ShardSetError: a shard set that is missing, unfinished or doesn't fit the model, or a sample of it that can't be
+            decoded.
+        SettingsError: a head or layer that the model doesn't have, or no measure that can be had.
         StorageError: `out` can't be written to, said before anything is evaluated.
     """
-    storage.check_writable(out)
     device = pick_device(settings.device)
-    trained = load_trained(checkpoint, device)
-    samples = _open(data, trained, settings, device)
-    choosing = None if validation is None else _open(validation, trained, settings, device)
-    model = trained.system
+    group = ProcessGroup(0, 0, 1, device) if group is None else group
+    device = group.device if device.type == "cuda" else device
+    group.on_main(lambda: storage.check_writable(out))
+    trained = group.each(lambda: load_trained(checkpoint, device))
+    reading = reading or trained.settings.data
+    workers = reading.workers if settings.workers is None else settings.workers
+    with ExitStack() as stack:
+        pool, urls = None, [data] if validation is None else [data, validation]
+        if workers:  # they start while the shard sets are opened
+            pool = stack.enter_context(WorkerPool(workers, reading.deadline_s, urls, reading.worker_memory_mb))
+        reading = reading.model_copy(update={"workers": workers})
+        sets = [_open(url, trained, settings, reading, device, group, pool) for url in urls]
+        judged = Judged(trained, sets[0], sets[1] if len(sets) > 1 else None, settings)
+        measures, left_out = group.each(lambda: _measures(judged))
+        choosing = [measure for measure in measures if measure.chooses]
+        if judged.choosing is not None and choosing:
+            seen = _sweep(judged.choosing, choosing, True, group, "choosing on the validation split", on_progress)
+            for measure, found in zip(choosing, seen, strict=True):
+                measure.chosen(found)
+        seen = _sweep(judged.samples, measures, False, group, "judging", on_progress)
 
-    def advance(doing: str, total: int) -> Callable[[int], None]:
-        progress(doing, 0, total)
-        return lambda done: progress(doing, done, total)
-
-    choice = choose(model, choosing, settings, advance("choosing on the validation split", len(choosing or ())))
-    mma = evaluate_alignment(
-        model,
-        samples,
-        _pair_rule(trained.settings.task),
-        trained.settings.data,
-        settings.seed,
-        settings.batch_size,
-        advance("aligning", len(samples)),
-    )
-    judge = _Judge(trained, choice, settings, samples)
-    seen = advance("localising", len(samples))
-    for start in range(0, len(samples), settings.batch_size):
-        places = range(start, min(start + settings.batch_size, len(samples)))
-        judge.see(places, samples.read(places))
-        seen(len(places))
-    board, located = judge.board, len(judge.board.groups)
-    rows = board.rows(choice, settings)
-    result = Evaluation(
-        mma=mma,
-        rows=rows,
-        model_readout=choice.readout,
-        samples=len(samples),
-        located=located,
-        note=None if located else f"{data} has no boxes, so only multi-modal alignment could be judged",
-        warnings=warnings_of(samples, choosing, rows, mma, board.empty_truths, judge.without_other_sound),
-        label_aided=trained.settings.task.label_aided,
-        geometry=settings.judged_geometry,
-        alignment_geometry=settings.shown_geometry,
-        training_geometry=TRAINING_GEOMETRY,
-        align_corners=settings.align_corners,
-        checkpoint=trained.url,
-        step=trained.step,
-        data=data,
-        validation=validation,
-        validation_pointing=dict(choice.pointing),
-    )
-    on_result(result)
-    storage.write_text(storage.join(out, EVALUATION), json.dumps(result, indent=2, allow_nan=False) + "\n")
-    judge.examples.write(storage.join(out, EXAMPLES), choice.readout)
-    return result
-
-
-def _open(url: str, trained: Trained, settings: EvaluateSettings, device: torch.device) -> EvaluationSamples:
-    return EvaluationSamples(url, trained.settings.features, settings, device)
-
-
-def _pair_rule(task: TaskSettings) -> MmaSettings:
-    """How mismatched pairs are made: as in training where that was on pairs, else of any other frame of a group."""
-    return task if isinstance(task, MmaSettings) else MmaSettings()
-
-
-class _Judge:
-    """Scores every row on the located samples of each batch, and keeps examples.
-
-    Attributes:
-        without_other_sound: located samples for which no sound could be found that does not belong to their image; the
-            row `shuffled audio` is left out where there are any, for rows are judged on the same samples.
-    """
-
-    def __init__(
-        self, trained: Trained, choice: Choice, settings: EvaluateSettings, samples: EvaluationSamples
-    ) -> None:
-        self.board = Scoreboard(settings.align_corners)
-        self.examples = Examples(settings.examples, settings.map_size, settings.align_corners)
-        self.model = trained.system
-        self.fresh = untrained(trained.settings, samples.device, settings.seed)
-        self.choice, self.settings, self.samples = choice, settings, samples
-        metadata = [known.metadata for known in samples.known()]
-        self.other_sounds = choose_other_sounds(metadata)
-        self.without_other_sound = sum(
-            other is None and one.boxes is not None for other, one in zip(self.other_sounds, metadata, strict=True)
+    def write() -> Evaluation:
+        tables = [table for measure, found in zip(measures, seen, strict=True) for table in measure.tables(found)]
+        result = Evaluation(
+            tables=as_json(tables),
+            left_out=left_out,
+            warnings=[sentence for table in tables for sentence in table.warnings],
+            samples=len(judged.samples),
+            label_aided=trained.settings.task.label_aided,
+            geometry=settings.judged_geometry,
+            alignment_geometry=settings.shown_geometry,
+            training_geometry=TRAINING_GEOMETRY,
+            align_corners=settings.align_corners,
+            checkpoint=trained.url,
+            step=trained.step,
+            data=data,
+            validation=validation,
         )
+        on_result(result)
+        storage.write_text(storage.join(out, EVALUATION), json.dumps(result, indent=2, allow_nan=False) + "\n")
+        for measure, found in zip(measures, seen, strict=True):
+            for name, content in measure.files(found).items():
+                storage.write_bytes(storage.join(out, name), content)
+        return result
 
-    def see(self, places: range, batch: Batch) -> None:
-        """Score a batch of samples, which lie at these places of the shard set."""
-        located = [number for number, truth in enumerate(batch.truths) if truth is not None]
-        if not located:
-            if len(self.examples) < self.examples.limit:
-                self.examples.add(batch, self._read(self.choice.readout, self.model, batch)[0])
-            return
-        batch = batch.select(located)
-        self.board.begin(batch)
-        grid = self._score_readouts(batch)
-        self.board.add_same(CENTRE, centre_disc(self.settings.map_size))
-        if self.choice.mean_box is not None:
-            self.board.add_same(MEAN_BOX, self.choice.mean_box)
-        self.board.add(SALIENCY, saliency(self.choice.saliency, batch.middle.float() / 255).cpu().numpy())
-        self.board.add(UNTRAINED, *self._read(self.choice.readout, self.fresh, batch))
-        if not self.without_other_sound:
-            others = [other for number in located if (other := self.other_sounds[places[number]]) is not None]
-            unlike = replace(batch, waveform=self.samples.sounds(others))
-            self.board.add(SHUFFLED, *self._read(self.choice.readout, self.model, unlike))
-        truths = [batch.truth_in_square(place) for place in range(len(located))]
-        self.board.add(ORACLE, (oracle_map(truth, grid) for truth in truths if truth is not None))
+    return group.on_main(write)
 
-    def _score_readouts(self, batch: Batch) -> tuple[int, int]:
-        """Score all readouts; gives the grid of the chosen one's maps."""
-        _, *rows_columns = self.model.model.grids[VISUAL].shape
-        grid = (rows_columns[0], rows_columns[1])
-        for name in dict.fromkeys((*self.settings.readouts, self.choice.readout)):
-            if points_into_frame(name, self.settings):
-                maps, attribution = self._read(name, self.model, batch)
-                self.board.add(name, maps, attribution)
-                if name == self.choice.readout:
-                    self.examples.add(batch, maps)
-                    grid = (maps.shape[1], maps.shape[2])
-        return grid
 
-    def _read(self, name: ReadoutName, model: System, batch: Batch) -> tuple[Map, Attribution | None]:
-        readout = build_readout(name, self.settings)
-        if isinstance(readout, IntegratedGradientsReadout):
-            attribution = readout.attribute(model, batch.inputs)
-            return attribution.maps.cpu().numpy(), attribution
-        return readout(model, batch.inputs).cpu().numpy(), None
+def _open(
+    url: str,
+    trained: Trained,
+    settings: EvaluateSettings,
+    reading: DataSettings,
+    device: torch.device,
+    group: ProcessGroup,
+    pool: WorkerPool | None,
+) -> EvaluationSamples:
+    def plan(on_progress: Callable[[], None]) -> ReadPlan:
+        return plan_evaluation(url, trained.settings, settings, reading, group.nodes, on_progress)
+
+    return EvaluationSamples(group.on_main_at_length(plan, lambda: None), settings, device, pool)
+
+
+def _measures(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:
+    """Those that can be had, and why others can't."""
+    measures: list[Measure[Any]] = []
+    left_out = []
+    for settings in judged.settings.measures:
+        kind: type[Measure[Any]] = MEASURES.part_of(settings)
+        reason = kind.reason_against(judged.trained, judged.samples)
+        if reason is None:
+            measures.append(kind(settings, judged))
+        else:
+            left_out.append(f"{settings.kind} is left out: {reason}")
+    if not measures:
+        raise SettingsError(f"evaluate.measures: expected one that can be had, but {'; '.join(left_out)}")
+    return measures, left_out
+
+
+def _sweep(
+    samples: EvaluationSamples,
+    measures: Sequence[Measure[Any]],
+    choosing: bool,
+    group: ProcessGroup,
+    doing: str,
+    on_progress: OnProgress,
+) -> list[list[Any]]:
+    """Go through all samples once; gives what each measure found in the chunks, in their order, on every process.
+
+    The processes take turns at the chunks, and exchange what they found after each turn.
+    """
+    chunks = samples.chunks(math.lcm(*(measure.group for measure in measures)))
+    mine = samples.go_through(chunks[group.rank :: group.world_size])
+
+    def see() -> list[Any]:
+        chunk = next(mine, None)
+        if chunk is None:
+            return []
+        return [measure.choose(chunk) if choosing else measure.judge(chunk) for measure in measures]
+
+    found: list[list[Any]] = [[] for _ in measures]
+    on_progress(doing, 0, len(samples))
+    with closing(mine):
+        for turn in range(0, len(chunks), group.world_size):
+            seen = group.gather_objects(group.each(see))
+            for of_chunk in seen:
+                for of_measure, new in zip(found, of_chunk, strict=bool(of_chunk)):
+                    of_measure.append(new)
+            on_progress(doing, sum(map(len, chunks[turn : turn + group.world_size])), len(samples))
+    return found

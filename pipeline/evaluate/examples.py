@@ -11,57 +11,73 @@ readout   str
 """
 
 import io
-from dataclasses import dataclass, field
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cluster import storage
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Map, resize_seen
 from pipeline.evaluate.samples import Batch
+from pipeline.evaluate.settings import EvaluateSettings
 
 EXAMPLES = "evaluation_maps.npz"
 
 
-@dataclass
-class Examples:
-    """The first samples that were evaluated, up to `limit`."""
+@dataclass(frozen=True)
+class Example:
+    """A sample with its map.
 
-    limit: int
-    map_size: int
-    align_corners: bool
-    _columns: dict[str, list[Any]] = field(default_factory=dict)
+    Attributes:
+        index: where it lies in the shard set.
+        located: whether it has boxes.
+        columns: what is kept of it, by the names of the file.
+    """
 
-    def add(self, batch: Batch, maps: Map) -> None:
-        """Keep samples of a batch with their maps [B, h, w] while there is room."""
-        room = max(self.limit - len(self), 0)
-        unknown = np.zeros((self.map_size, self.map_size), dtype=np.bool_)
-        for place, metadata in enumerate(batch.metadata[:room]):
-            truth, drawn = batch.truths[place], batch.truth_in_square(place)
-            seen = resize_seen(maps[place], batch.squares[place], self.map_size, self.align_corners)
-            silent = [name for name in metadata.visible or [] if name not in metadata.labels]
-            row = {
-                "frames": batch.middle[place].permute(1, 2, 0).cpu().numpy(),
-                "maps": maps[place],
-                "truths": unknown if drawn is None else drawn,
-                "hits": np.int8(-1 if truth is None else points_at(seen, truth)),
-                "keys": batch.keys[place],
-                "labels": ", ".join(metadata.labels),
-                "silent": ", ".join(silent),
-            }
-            for name, value in row.items():
-                self._columns.setdefault(name, []).append(value)
+    index: int
+    located: bool
+    columns: dict[str, Any]
 
-    def __len__(self) -> int:
-        return len(self._columns.get("keys", []))
 
-    def write(self, url: str, readout: str) -> None:
-        """Write the file; nothing where no samples were kept."""
-        if not len(self):
-            return
-        buffer = io.BytesIO()
-        arrays = {name: np.stack([np.asarray(value) for value in values]) for name, values in self._columns.items()}
-        arrays["readout"] = np.array(readout)
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        storage.write_bytes(url, buffer.getvalue())
+class FirstOnes:
+    """Picks the first samples of a set, up to `limit`, out of those that come in any order: which they are is only
+    known in the end, but few come in between."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lowest: list[int] = []
+
+    def __call__(self, index: int) -> bool:
+        """Whether the sample at a place may still be one of them."""
+        place = bisect(self._lowest, index)
+        self._lowest.insert(place, index)
+        del self._lowest[self.limit :]
+        return place < self.limit
+
+
+def example_of(batch: Batch, place: int, heat: Map, settings: EvaluateSettings) -> Example:
+    """A sample of a batch with its map [h, w]."""
+    metadata, truth, drawn = batch.metadata[place], batch.truths[place], batch.truth_in_square(place)
+    seen = resize_seen(heat, batch.squares[place], settings.map_size, settings.align_corners)
+    silent = [name for name in metadata.visible or [] if name not in metadata.labels]
+    columns = {
+        "frames": batch.middle[place].permute(1, 2, 0).cpu().numpy(),
+        "maps": heat,
+        "truths": np.zeros((settings.map_size, settings.map_size), dtype=np.bool_) if drawn is None else drawn,
+        "hits": np.int8(-1 if truth is None else points_at(seen, truth)),
+        "keys": batch.keys[place],
+        "labels": ", ".join(metadata.labels),
+        "silent": ", ".join(silent),
+    }
+    return Example(batch.indices[place], truth is not None, columns)
+
+
+def as_npz(examples: Sequence[Example], limit: int, readout: str) -> bytes:
+    """The file of the first of these examples: of samples with boxes, and of others where those don't suffice."""
+    first = sorted(examples, key=lambda one: (not one.located, one.index))[:limit]
+    arrays = {name: np.stack([np.asarray(one.columns[name]) for one in first]) for name in first[0].columns}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, readout=np.array(readout), **arrays)
+    return buffer.getvalue()

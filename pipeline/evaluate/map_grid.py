@@ -14,7 +14,7 @@ from torch import Tensor
 from cluster.process_group import ProcessGroup
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
-from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout
+from pipeline.evaluate.readouts.build import build_readout, default_readout
 from pipeline.evaluate.samples import Batch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import untrained
@@ -46,12 +46,11 @@ class MapGrid:
         if self._batch is None:
             assert settings.data.validation is not None
             whole = self._evaluate.model_copy(update={"max_samples": None})
-            samples = EvaluationSamples(settings.data.validation, settings.features, whole, device)
-            shown = min(_SAMPLES, len(samples))
-            self._batch = samples.read([len(samples) * place // shown for place in range(shown)], judged=False)
+            samples = EvaluationSamples.open(settings.data.validation, settings, whole, device)
+            self._batch = samples.read(range(min(_SAMPLES, len(samples)))).shown  # they lie in a shuffled order
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
-        readout = build_readout(DEFAULT_READOUT, self._evaluate)
+        readout = build_readout(default_readout(self._evaluate, model), self._evaluate)
         heat = readout(model, self._batch.inputs).detach().float().cpu().numpy()
         file = self._run / "maps" / f"step-{step:010d}.png"
         file.parent.mkdir(exist_ok=True)

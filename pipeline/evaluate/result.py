@@ -1,58 +1,26 @@
 """The content of `evaluation.json`."""
 
-from typing import Literal, TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
-from pipeline.evaluate.measures.alignment import MmaResult
-from pipeline.evaluate.metrics.scores import Row
 from pipeline.features.settings import Geometry
 
 EVALUATION = "evaluation.json"
-MODEL, CENTRE, MEAN_BOX, SALIENCY = "model", "centre disc", "mean box", "image saliency"
-UNTRAINED, SHUFFLED, ORACLE = "untrained network", "shuffled audio", "oracle ceiling"
 TRAINING_GEOMETRY = "square crops"
 """What training sees of its frames: squares of the shorter side, from anywhere along the longer one."""
-SOUND_BLIND = (CENTRE, MEAN_BOX, SALIENCY)
-"""Rows that never hear anything."""
-Kind = Literal["readout", "model", "control", "ceiling"]
-
-
-class Completeness(TypedDict):
-    """How well the integrated gradients of a row add up: means over its maps, in logits.
-
-    `steps` is how finely the path was cut, `difference` what the attributions should add up to, `residue` by how much
-    they miss it; `missed` counts the maps that miss it by more than `evaluate.integrated_gradients.residue` allows.
-    """
-
-    steps: float
-    difference: float
-    residue: float
-    missed: int
-    maps: int
-
-
-class EvaluationRow(Row):
-    """A row with what it is; `readout` says which readout (or saliency) stands behind it, `completeness` is null for
-    all but integrated gradients."""
-
-    kind: Kind
-    readout: str | None
-    completeness: Completeness | None
 
 
 class Evaluation(TypedDict):
-    """`located` counts the samples with boxes, on which rows are judged; where it is 0 the rows have no figures and
-    `note` says why. `validation_pointing` is what the choice of `model_readout` rests on. Maps are judged in
-    `geometry`, pairs in `alignment_geometry`, beside `training_geometry`. `label_aided` says how training used
-    labels, where it did. `warnings` are sentences that belong beside the figures.
+    """`tables` are those of the measures, see `pipeline.evaluate.measures.contract`; `left_out` says why others have
+    none. Frames with boxes are seen in `geometry`, all others in `alignment_geometry`, beside `training_geometry`.
+    `label_aided` says how training used labels, where it did. `warnings` are all sentences that belong beside the
+    figures.
     """
 
-    mma: MmaResult
-    rows: list[EvaluationRow]
-    model_readout: str
-    samples: int
-    located: int
-    note: str | None
+    tables: list[dict[str, Any]]
+    left_out: list[str]
     warnings: list[str]
+    samples: int
     label_aided: str | None
     geometry: Geometry
     alignment_geometry: Geometry
@@ -62,4 +30,12 @@ class Evaluation(TypedDict):
     step: int
     data: str
     validation: str | None
-    validation_pointing: dict[str, float]
+
+
+def chosen_readout(evaluation: Mapping[str, Any]) -> Any:
+    """The readout of the row `model`, as an `evaluation.json` names it; None where maps were not judged."""
+    tables = evaluation.get("tables")
+    for table in tables if isinstance(tables, list) else []:
+        if isinstance(table, Mapping) and table.get("measure") == "localisation":
+            return table.get("details", {}).get("readout")
+    return None

@@ -1,25 +1,40 @@
-"""Samples of a shard set, in batches, with the truth about where they sound."""
+"""Samples of a shard set as they are evaluated: each read once, in chunks, with the truth about where they sound."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.features.inputs import FRAMES, SOUND
-from pipeline.features.settings import FeatureSettings
+from pipeline.features.inputs import FRAMES
+from pipeline.features.settings import Geometry
 from pipeline.models.contract import Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
-from pipeline.shards.members import Sample
-from pipeline.shards.shard_set import ShardSet
-from pipeline.stream.decode import DecodedSample, decode_sample
+from pipeline.stream.arrays import Arrays
+from pipeline.stream.batch import Batch as Read
+from pipeline.stream.batch import take_batch
+from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.frames import FramesField
-from pipeline.stream.fields.sound import SoundField
-from pipeline.stream.reader import digest_of
+from pipeline.stream.loader import Loader
+from pipeline.stream.order import Numbers
+from pipeline.stream.read_plan import ReadPlan, plan_reading
+from pipeline.stream.reader import SampleReader
+from pipeline.stream.settings import DataSettings
+from pipeline.stream.worker_pool import WorkerPool
+from pipeline.train.run_settings import RunSettings
+
+_CHUNK = 64
+"""About how many samples are read together, and find another's sound among themselves."""
+_CHUNKS_AHEAD = 2
+_JUDGED = "frames judged"
+"""The frames in the geometry that maps are judged in, where that is another one."""
+_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -27,35 +42,29 @@ class Batch:
     """Samples as the model sees them, without augmentation: a square of each frame and all of the sound.
 
     Attributes:
+        indices: where they lie in the shard set.
         keys, metadata: one a sample.
-        pixels: uint8 [B, T, 3, K, K].
-        waveform: [B, C, S] in −1..1.
+        inputs: what the model takes: `frames` [B, T, 3, K, K] in 0–1, `sound` [B, C, S] in −1..1, and others'.
         squares: where the model's square lies in the upright frame, `[x1, y1, x2, y2]` in 0–1; beyond where bars are.
         truths: mask [S, S] of the boxes of what sounds, over what of the frame the model sees; None where nobody knows.
             It is empty where they have no area or lie outside the square.
     """
 
+    indices: list[int]
     keys: list[str]
     metadata: list[SampleMetadata]
-    pixels: Tensor
-    waveform: Tensor
+    inputs: Inputs
     squares: list[Box]
     truths: list[Mask | None]
 
-    @property
-    def frames(self) -> Tensor:
-        """Frames [B, T, 3, K, K] in 0–1."""
-        return self.pixels.float() / 255
-
-    @property
-    def inputs(self) -> Inputs:
-        """What the model takes."""
-        return {"frames": self.frames, "sound": self.waveform}
+    def __len__(self) -> int:
+        return len(self.keys)
 
     @property
     def middle(self) -> Tensor:
         """The frames that maps and boxes are of, uint8 [B, 3, K, K]: the middle ones."""
-        return self.pixels[:, self.pixels.shape[1] // 2]
+        frames = self.inputs[FRAMES]
+        return (frames[:, frames.shape[1] // 2] * 255).round().to(torch.uint8)
 
     def truth_in_square(self, place: int) -> Mask | None:
         """The truth of a sample over all of the model's square, with its bars: as its frame and its maps lie."""
@@ -64,109 +73,179 @@ class Batch:
 
     def select(self, places: Sequence[int]) -> "Batch":
         """Only the samples at these places."""
-        index = torch.tensor(list(places), dtype=torch.long, device=self.pixels.device)
+        index = torch.tensor(list(places), dtype=torch.long)
         return Batch(
+            [self.indices[place] for place in places],
             [self.keys[place] for place in places],
             [self.metadata[place] for place in places],
-            self.pixels[index],
-            self.waveform[index],
+            {name: values[index.to(values.device)] for name, values in self.inputs.items()},
             [self.squares[place] for place in places],
             [self.truths[place] for place in places],
         )
 
+    def pieces(self, size: int) -> Iterator[range]:
+        """Places, at most `size` together."""
+        return (range(start, min(start + size, len(self))) for start in range(0, len(self), size))
+
 
 @dataclass(frozen=True)
-class KnownSample:
-    """What is remembered of a sample that was read.
+class Chunk:
+    """Samples that were read together.
 
     Attributes:
-        contents: a hash of its pictures and its sound.
+        start: of the first one, its place in the order of the evaluation.
+        shown: as in training.
+        judged: the same, where frames with boxes have the geometry that maps are judged in.
+        contents: of each sample a hash of its pictures and its sound.
     """
 
-    metadata: SampleMetadata
-    contents: bytes
+    start: int
+    shown: Batch
+    judged: Batch
+    contents: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    @cached_property
+    def located(self) -> list[int]:
+        """Places of the samples with boxes."""
+        return [place for place, truth in enumerate(self.judged.truths) if truth is not None]
 
 
 class EvaluationSamples:
-    """The samples of a shard set that are evaluated, in its own order."""
+    """The samples of a shard set that are evaluated, in a shuffled order: neighbours in a shard may show the same
+    image. The order hangs on the set, `evaluate.seed` and how `data` shuffles, on nothing else.
 
-    def __init__(self, url: str, features: FeatureSettings, settings: EvaluateSettings, device: torch.device) -> None:
-        self.shards = ShardSet.open(url)
-        self._sound = SoundField.of(features)
-        self._frames = {
-            geometry: FramesField.of(features, augment=False, geometry=geometry)
-            for geometry in (settings.judged_geometry, settings.shown_geometry)
-        }
-        self.settings = settings
-        self.device = device
-        self.count = min(settings.max_samples or len(self.shards), len(self.shards))
-        self._known: dict[int, KnownSample] = {}
+    Attributes:
+        positions: [N] in the order of the set.
+        indices: [N] where they lie in the set.
+    """
+
+    def __init__(
+        self,
+        plan: ReadPlan,
+        settings: EvaluateSettings,
+        device: torch.device,
+        pool: WorkerPool | None = None,
+    ) -> None:
+        """
+        Args:
+            plan: as of `plan_evaluation`.
+            pool: processes that read; they are read here without it.
+        """
+        self.url, self.plan, self.settings, self.device = plan.sets[0].url, plan, settings, device
+        self._pool = pool
+        order = plan.orders[0]
+        indices = order.samples_at(0, range(len(order)))
+        self.positions: Numbers = np.flatnonzero(indices < (settings.max_samples or len(order)))
+        self.indices: Numbers = indices[self.positions]
+
+    @classmethod
+    def open(cls, url: str, run: RunSettings, settings: EvaluateSettings, device: torch.device) -> "EvaluationSamples":
+        """The samples of a set, read by this process.
+
+        Raises:
+            ShardSetError: the set is missing or unfinished.
+        """
+        return cls(plan_evaluation(url, run, settings, DataSettings(workers=0)), settings, device)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.positions)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All samples in batches of `size`."""
-        for start in range(0, self.count, size):
-            yield self.read(range(start, min(start + size, self.count)))
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what the model takes."""
+        return tuple(field.name for field in self.plan.fields if field.name != _JUDGED)
 
-    def read(self, indices: Sequence[int], judged: bool = True) -> Batch:
-        """The samples at these places of the shard set.
+    def chunks(self, group: int = 1) -> list[range]:
+        """All of them, cut into parts of which each is read by one process; `group` in a row stay together."""
+        return cut_into_chunks(len(self), group)
 
-        Args:
-            judged: frames with boxes get the geometry that maps are judged in; else all get the other one.
+    def read(self, places: Sequence[int]) -> Chunk:
+        """The samples at these places of the order, in this process."""
+        positions, arrays = self.positions[list(places)], Arrays.of(self.plan.fields, len(places))
+        with closing(SampleReader(self.plan)) as reader:
+            notes = reader.read(positions, arrays)
+        return self._chunk(places, take_batch(positions, notes, self.plan.fields, arrays, augment=False, pin=False))
+
+    def go_through(self, chunks: Sequence[range]) -> Generator[Chunk, None, None]:
+        """The samples of these chunks, read ahead of their use.
 
         Raises:
             ShardSetError: one of them can't be decoded, or does not fit what the model was trained on.
         """
-        decoded = [self._decode(index, judged) for index in indices]
-        return Batch(
-            [sample.key for sample in decoded],
-            [sample.metadata for sample in decoded],
-            torch.from_numpy(np.stack([sample.arrays[FRAMES] for sample in decoded])).to(self.device),
-            self._waveforms(decoded),
-            [_square_of(sample) for sample in decoded],
-            [self._truth(sample) for sample in decoded],
-        )
+        pieces = [self.positions[chunk.start : chunk.stop] for chunk in chunks]
+        with Loader(self.plan, max(map(len, chunks), default=1), pool=self._pool) as loader:
+            for chunk, read in zip(chunks, loader.batches(pieces), strict=True):
+                yield self._chunk(chunk, read)
 
-    def sounds(self, indices: Sequence[int]) -> Tensor:
-        """Only the waveforms [B, C, S] of the samples at these places."""
-        return self._waveforms([self._decode(index, judged=False) for index in indices])
+    def _chunk(self, places: Sequence[int], read: Read) -> Chunk:
+        inputs = read.inputs(self.device)
+        other = inputs.pop(_JUDGED, None)
+        indices = self.indices[list(places)].tolist()
 
-    def known(self) -> list[KnownSample]:
-        """What is known of each sample; those that were not decoded before are read for it."""
-        for index in range(self.count):
-            if index not in self._known:
-                self._remember(index, self.shards.read(index))
-        return [self._known[index] for index in range(self.count)]
+        def seen(geometry: Geometry, inputs: Inputs) -> Batch:
+            squares = [note.squares.get(geometry, _WHOLE) for note in read.notes]
+            truths = [self._truth(*one) for one in zip(read.metadata, squares, strict=True)]
+            return Batch(indices, read.keys, read.metadata, inputs, squares, truths)
 
-    def _remember(self, index: int, sample: Sample) -> None:
-        self._known[index] = KnownSample(sample.metadata, digest_of(sample))
+        shown = judged = seen(self.settings.shown_geometry, inputs)
+        if other is not None:
+            located = torch.tensor([truth is not None for truth in shown.truths], device=self.device)
+            frames = torch.where(located.view(-1, 1, 1, 1, 1), other, inputs[FRAMES])
+            judged = seen(self.settings.judged_geometry, inputs | {FRAMES: frames})
+        return Chunk(places[0], shown, judged, [note.digest for note in read.notes])
 
-    def _decode(self, index: int, judged: bool) -> DecodedSample:
-        sample = self.shards.read(index)
-        if index not in self._known:
-            self._remember(index, sample)
-        located = judged and sample.metadata.boxes is not None
-        geometry = self.settings.judged_geometry if located else self.settings.shown_geometry
-        try:
-            return decode_sample(sample, (self._frames[geometry], self._sound))
-        except ValueError as error:
-            raise ShardSetError(f"{self.shards.url}: {error}") from error
-
-    def _truth(self, sample: DecodedSample) -> Mask | None:
-        if sample.metadata.boxes is None:
+    def _truth(self, metadata: SampleMetadata, square: Box) -> Mask | None:
+        if metadata.boxes is None:
             return None
-        left, top, right, bottom = _square_of(sample)
+        left, top, right, bottom = square
         seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
-        return draw_boxes(crop_boxes(sample.metadata.boxes, seen), self.settings.map_size)
-
-    def _waveforms(self, decoded: Sequence[DecodedSample]) -> Tensor:
-        """[B, C, S] in −1..1."""
-        audio = np.stack([sample.arrays[SOUND] for sample in decoded])
-        return torch.from_numpy(audio).to(self.device).float() / 32768
+        return draw_boxes(crop_boxes(metadata.boxes, seen), self.settings.map_size)
 
 
-def _square_of(sample: DecodedSample) -> Box:
-    (square,) = sample.squares.values()
-    return square
+def plan_evaluation(
+    url: str,
+    run: RunSettings,
+    settings: EvaluateSettings,
+    data: DataSettings,
+    nodes: int = 1,
+    on_progress: Callable[[], None] = lambda: None,
+) -> ReadPlan:
+    """How a shard set is read that is evaluated: what the run's model and objective take, and where maps are judged on
+    other squares than alignment, the frames of both.
+
+    Args:
+        data: how it is read, and its order shuffled.
+
+    Raises:
+        ShardSetError: the set is missing or unfinished.
+    """
+    fields: list[str | FieldSpec] = [name for name in run.fields if name != FRAMES]
+    if FRAMES in run.fields:
+        shown, judged = settings.shown_geometry, settings.judged_geometry
+        fields.insert(0, FramesField.of(run.features, False, FRAMES, shown))
+        fields += [FramesField.of(run.features, False, _JUDGED, judged)] if judged != shown else []
+    # no sample stands in for a bad one: the figures would be of other samples than they say
+    data = data.model_copy(update={"prefetch": _CHUNKS_AHEAD, "max_bad_in_a_row": 1})
+    return plan_reading(
+        url,
+        run.features,
+        data,
+        settings.seed,
+        augment=False,
+        nodes=nodes,
+        on_progress=on_progress,
+        fields=fields,
+        digests=True,
+    )
+
+
+def cut_into_chunks(count: int, group: int = 1) -> list[range]:
+    """Nearly equal parts of so many places, about 64 long, of whole groups. They hang on nothing else: where samples
+    meet others of their chunk, they do so on any number of processes and in batches of any size."""
+    groups = -(-count // group)
+    parts = max(1, min(groups, round(count / _CHUNK)))
+    bounds = [groups * part // parts * group for part in range(parts)]
+    return [range(start, stop) for start, stop in pairwise([*bounds, count])]

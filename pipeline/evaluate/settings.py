@@ -1,27 +1,16 @@
 """Settings of `gavt evaluate` and of the maps that `gavt localize` draws."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
-from pipeline.errors import SettingsError
+from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings, Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
 Direction = Literal["audio_to_visual", "visual_to_audio", "both"]
 Perspective = Literal["visual", "audio"]
 Normalisation = Literal["none", "silence", "noise"]
-ReadoutName = Literal[
-    "attention",
-    "attention_silence",
-    "attention_noise",
-    "class_token",
-    "token_gradient",
-    "gradient_weighted",
-    "integrated_gradients",
-    "occlusion",
-    "region_occlusion",
-]
 SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
 
 
@@ -59,6 +48,8 @@ class IntegratedGradientsSettings(Settings):
 class EvaluateSettings(Settings):
     """What is read out of a trained model, and how it is judged."""
 
+    measures: tuple[Measure, ...] = Field(default=(AlignmentSettings(), LocalisationSettings()), min_length=1)
+    """What the model is judged by. One that can't be had of a model or its data is left out, and it is said why."""
     readouts: tuple[ReadoutName, ...] = Field(
         default=(
             "attention",
@@ -91,6 +82,9 @@ class EvaluateSettings(Settings):
     """How maps are resized to `map_size`. Off, as the code of VGG-SS (LVS) does; EZ-VSL and what builds on it have it
     on, which moves cIoU_adap of 7×7 maps by some points."""
     batch_size: int = Field(default=32, gt=0)
+    """Samples that go through the model at once; they are read in chunks of about 64, and not more than that."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes of each rank that read and decode; as many as `data.workers` unless given."""
     map_size: int = Field(default=224, ge=16)
     """Height and width in pixels at which maps are judged; published figures use 224."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -110,16 +104,3 @@ class EvaluateSettings(Settings):
     def shown_geometry(self) -> Geometry:
         """Of all other frames: as in training unless told otherwise."""
         return self.geometry or "centre"
-
-
-def readout_name(text: str, place: str) -> ReadoutName:
-    """A readout's name from the outside; `place` says in the error where it stood.
-
-    Raises:
-        SettingsError: there is no such readout.
-    """
-    names: tuple[ReadoutName, ...] = get_args(ReadoutName)
-    for name in names:
-        if name == text:
-            return name
-    raise SettingsError(f"{place}: expected one of {', '.join(names)}, found {text!r}")

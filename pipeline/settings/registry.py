@@ -27,11 +27,12 @@ class Kind:
     """Where a kind is found, as `module:name`.
 
     Attributes:
-        settings: its settings class; its module needs no torch where it can do without.
+        settings: its settings class; its module needs no torch where it can do without. Empty where it has none of its
+            own.
         part: the class that is built from the settings; empty where the settings build it themselves.
     """
 
-    settings: str
+    settings: str = ""
     part: str = ""
 
 
@@ -47,7 +48,7 @@ class Registry(Generic[S]):
         self.what, self.default = what, default
         self._kinds = dict(kinds)
 
-    def add(self, name: str, settings: str, part: str = "") -> None:
+    def add(self, name: str, settings: str = "", part: str = "") -> None:
         """Add a kind; arguments as of `Kind`.
 
         Raises:
@@ -62,6 +63,9 @@ class Registry(Generic[S]):
         _import_extensions()
         return sorted(self._kinds)
 
+    def __contains__(self, name: object) -> bool:
+        return self._kind(name) is not None
+
     def settings_of(self, name: object) -> type[S] | None:
         """The settings class of a kind; None where there is no such kind."""
         kind = self._kind(name)
@@ -69,7 +73,11 @@ class Registry(Generic[S]):
 
     def part_of(self, settings: S) -> Any:
         """The class that is built from settings."""
-        kind = self._kind(getattr(settings, "kind", None))
+        return self.part_named(getattr(settings, "kind", None))
+
+    def part_named(self, name: object) -> Any:
+        """The class behind a name that is known."""
+        kind = self._kind(name)
         assert kind is not None  # else there were no settings
         return _found(kind.part)
 

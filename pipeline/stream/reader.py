@@ -141,10 +141,9 @@ class SampleReader:
                 pick = plan.stand_in(pick, attempt)
                 place, content = self._fetch(pick)
         else:
-            raise ShardSetError(
-                f"{plan.sets[pick.set].url}: {plan.data.max_bad_in_a_row} samples in a row can't be used; the last: "
-                f"{bad[-1][2]}"
-            )
+            most = plan.data.max_bad_in_a_row
+            how = f"{most} samples in a row can't be used; the last: " if most > 1 else ""  # else nothing stands in
+            raise ShardSetError(f"{plan.sets[pick.set].url}: {how}{bad[-1][2]}")
         return Note(
             decoded.key,
             sample.text or sample.metadata.model_dump_json(),

@@ -1,25 +1,24 @@
 """The mean of the boxes: where the sound was elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Map
 
 
-def mean_box(truths: Iterable[Mask]) -> Map:
+def mean_box(covered: Sequence[npt.NDArray[np.int32]], truths: int) -> Map:
     """The mean [S, S] of the masks of other samples (the validation split's).
+
+    Args:
+        covered: [S, S] by how many of the masks each pixel is covered, in parts of them.
+        truths: how many masks there are in all.
 
     Raises:
         ValueError: no masks.
     """
-    total: Map | None = None
-    count = 0
-    for truth in truths:
-        total = truth.astype(np.float32) if total is None else total + truth
-        count += 1
-    if total is None:
+    if not truths:
         raise ValueError("expected at least one mask")
-    mean: Map = total / np.float32(count)
+    mean: Map = np.sum(covered, axis=0, dtype=np.int64).astype(np.float32) / np.float32(truths)
     return mean

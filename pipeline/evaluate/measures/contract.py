@@ -1,12 +1,29 @@
-"""What every measure gives: tables that say beside the model's row what chance, blind rows and a perfect model do."""
+"""What every measure is to the rest: a judge of a trained model that gives tables.
 
-from collections.abc import Callable
+A table says beside the model's row what chance, rows that lack what the model is tested for, and a perfect model do.
+All samples are gone through once, in chunks, by any number of processes: a measure sees each chunk on one of them, and
+makes its tables of what was found in all, in the order of the chunks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.evaluate.registry import MeasureSettings
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.samples import Chunk, EvaluationSamples
+    from pipeline.evaluate.settings import EvaluateSettings
+    from pipeline.train.load import Trained
 
 OnProgress = Callable[[str, int, int], None]
 """Told (what is being done, samples done since the last call, samples in all)."""
 RowKind = Literal["readout", "model", "control", "ceiling", "other"]
+Unit = Literal["share", "ratio", "dB", "number"]
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -16,13 +33,13 @@ class Column:
     Attributes:
         name: key in a row's `values`.
         title: as people know it: cIoU, SDR.
-        unit: `share` is 0–1 and shown in per cent; others are shown as they are.
+        unit: `share` is 0–1 and shown in per cent, `ratio` with a ×; others are shown as they are.
         higher_is_better: None where neither is.
     """
 
     name: str
     title: str
-    unit: Literal["share", "dB", "number"] = "share"
+    unit: Unit = "share"
     higher_is_better: bool | None = True
 
 
@@ -49,16 +66,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Headline:
-    """The one figure of a table that stands first in the report.
+    """A key figure of a table, which stands first in the report.
 
     Attributes:
-        beside: (name, value) of what it is to be compared with.
+        beside: (name, value) of what it is to be compared with; a name alone says what it is.
     """
 
     label: str
-    column: str
-    value: float | None
-    beside: tuple[str, float] | None = None
+    value: float
+    unit: Unit = "share"
+    beside: tuple[tuple[str, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,9 +84,12 @@ class Table:
 
     Attributes:
         measure: its name.
+        rows: top to bottom; none where nothing could be judged, which `notes` explain.
         samples: that it was judged on.
+        about: what its figures mean, for who meets them first; on the report's page.
         notes: sentences that say how it was judged.
         warnings: sentences that belong beside the figures.
+        details: what else is known, for programs.
     """
 
     measure: str
@@ -77,7 +97,91 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     samples: int
+    about: str = ""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    headline: Headline | None = None
+    headlines: tuple[Headline, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+
+
+class Measure(ABC, Generic[Seen]):
+    """A way to judge a trained model; every process has one of its own.
+
+    A subclass is built as `Measure(settings, judged)`. What `choose` and `judge` give is sent to all processes: plain
+    data, and not much of it.
+    """
+
+    settings: MeasureSettings
+
+    def __init__(self, settings: MeasureSettings, judged: "Judged") -> None:
+        self.settings, self.judged = settings, judged
+
+    @classmethod
+    @abstractmethod
+    def reason_against(cls, trained: "Trained", samples: "EvaluationSamples") -> str | None:
+        """Why a model can't be judged so on these samples, in a sentence; None where it can."""
+
+    @property
+    def group(self) -> int:
+        """So many consecutive samples lie in the same chunk."""
+        return 1
+
+    chooses: bool = False
+    """Whether it looks at the validation split before, to choose something there."""
+
+    def choose(self, chunk: "Chunk") -> Any:
+        """What is found in a chunk of the validation split."""
+        raise NotImplementedError
+
+    def chosen(self, found: Sequence[Any]) -> None:
+        """Told once what was found in all chunks of the validation split, where there is one."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def judge(self, chunk: "Chunk") -> Seen:
+        """What is found in a chunk of the samples."""
+
+    @abstractmethod
+    def tables(self, found: Sequence[Seen]) -> list[Table]:
+        """The result, of what was found in all chunks."""
+
+    def files(self, found: Sequence[Seen]) -> dict[str, bytes]:
+        """What is written beside `evaluation.json`, by name."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is judged, and how.
+
+    Attributes:
+        choosing: samples of the validation split; None without one.
+    """
+
+    trained: "Trained"
+    samples: "EvaluationSamples"
+    choosing: "EvaluationSamples | None"
+    settings: "EvaluateSettings"
+
+
+_TABLES = TypeAdapter(list[Table])
+
+
+def as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Tables as they stand in `evaluation.json`."""
+    written: list[dict[str, Any]] = _TABLES.dump_python(list(tables), mode="json")
+    return written
+
+
+def tables_of(evaluation: Mapping[str, Any]) -> list[Table]:
+    """The tables of an `evaluation.json`.
+
+    Raises:
+        ValueError: it has none, or other ones than these.
+    """
+    try:
+        return _TABLES.validate_python(evaluation.get("tables"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, ("tables", *problem["loc"])))
+        raise ValueError(f"{place}: expected a table of a measure, found {problem['input']!r:.100}") from None

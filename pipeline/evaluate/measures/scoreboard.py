@@ -1,99 +1,122 @@
 """Scores of all rows, sample by sample, and the rows that come of them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from pipeline.evaluate.measures.choice import Choice
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Map, resize_seen
-from pipeline.evaluate.metrics.scores import SampleScore, average, score_map
+from pipeline.evaluate.metrics.scores import Figures, SampleScore, average, score_map
 from pipeline.evaluate.readouts.integrated_gradients import Attribution
-from pipeline.evaluate.result import (
-    CENTRE,
-    MEAN_BOX,
-    MODEL,
-    ORACLE,
-    SALIENCY,
-    SHUFFLED,
-    UNTRAINED,
-    Completeness,
-    EvaluationRow,
-    Kind,
-)
 from pipeline.evaluate.samples import Batch
-from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.samples.metadata import Box
 
 
+@dataclass(frozen=True)
+class Completeness:
+    """How well the integrated gradients of a row add up: means over its maps, in logits.
+
+    Attributes:
+        steps: how finely the path was cut.
+        difference: what the attributions should add up to.
+        residue: by how much they miss it.
+        missed: maps that miss it by more than `evaluate.integrated_gradients.residue` allows.
+        maps: of how many; those that are finite.
+    """
+
+    steps: float
+    difference: float
+    residue: float
+    missed: int
+    maps: int
+
+
+@dataclass
+class Scores:
+    """Scores of some located samples; those of several chunks add up.
+
+    Attributes:
+        indices: where the samples lie in their set.
+        groups: the image that each shares with others.
+        empty_truths: samples whose boxes have no area where maps are judged.
+        of: each row's scores, one a sample.
+        added_up: of rows by integrated gradients, for each sample steps, difference, residue, and 1 where it was
+            missed.
+    """
+
+    indices: list[int] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
+    empty_truths: int = 0
+    of: dict[str, list[SampleScore]] = field(default_factory=dict)
+    added_up: dict[str, list[npt.NDArray[np.float64]]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iadd__(self, other: "Scores") -> "Scores":
+        self.indices += other.indices
+        self.groups += other.groups
+        self.empty_truths += other.empty_truths
+        for name, scores in other.of.items():
+            self.of.setdefault(name, []).extend(scores)
+        for name, values in other.added_up.items():
+            self.added_up.setdefault(name, []).extend(values)
+        return self
+
+    def figures(self, row: str) -> Figures:
+        """A row's figures; none where it was not judged."""
+        return average(self.of.get(row, []), self.groups)
+
+    def completeness(self, row: str) -> Completeness | None:
+        """Of the maps that are finite, in the set's own order, so that sums hang on nothing else."""
+        if row not in self.added_up:
+            return None
+        values = np.stack(self.added_up[row])[np.argsort(self.indices)]
+        steps, difference, residue, missed = values[np.isfinite(values[:, 2])].T
+        if not len(residue):
+            return None
+        return Completeness(
+            float(steps.mean()),
+            float(np.abs(difference).mean()),
+            float(residue.mean()),
+            int(missed.sum()),
+            len(residue),
+        )
+
+
 class Scoreboard:
-    """Scores of each row on each located sample, and the samples' groups."""
+    """Judges the maps of all rows on the located samples of a batch."""
 
-    def __init__(self, align_corners: bool) -> None:
-        self.align_corners = align_corners
-        self.scores: dict[str, list[SampleScore]] = {}
-        self.groups: list[str | None] = []
-        self.empty_truths = 0
-        self._attributions: dict[str, list[Attribution]] = {}
-        self._squares: list[Box] = []
-        self._truths: list[Mask] = []
-
-    def begin(self, batch: Batch) -> None:
-        """Begin with located samples, on which every row is then judged."""
-        self.groups.extend(metadata.group for metadata in batch.metadata)
-        self._squares = batch.squares
-        self._truths = [truth for truth in batch.truths if truth is not None]
-        self.empty_truths += sum(not truth.any() for truth in self._truths)
+    def __init__(self, batch: Batch, align_corners: bool) -> None:
+        self._squares: list[Box] = batch.squares
+        self._truths: list[Mask] = [truth for truth in batch.truths if truth is not None]
+        self._align_corners = align_corners
+        empty = sum(not truth.any() for truth in self._truths)
+        self.scores = Scores(list(batch.indices), [metadata.group for metadata in batch.metadata], empty)
 
     def add(self, row: str, maps: Iterable[Map], attribution: Attribution | None = None) -> None:
         """Judge the maps [h, w] of a row, which lie over the squares that the model sees, one a sample."""
         judged = zip(maps, self._squares, self._truths, strict=True)
-        self._score(row, (resize_seen(heat, square, len(truth), self.align_corners) for heat, square, truth in judged))
+        self._score(row, (resize_seen(heat, square, len(truth), self._align_corners) for heat, square, truth in judged))
         if attribution is not None:
-            self._attributions.setdefault(row, []).append(attribution)
+            values = (attribution.steps, attribution.difference, attribution.residue, attribution.missed)
+            columns = np.stack([value.double().cpu().numpy() for value in values], axis=1)
+            self.scores.added_up[row] = list(columns)
 
     def add_same(self, row: str, heat: Map) -> None:
         """Judge one map [S, S] on all samples; it lies over what of each frame the model sees."""
         self._score(row, (heat for _ in self._truths))
 
     def _score(self, row: str, maps: Iterable[Map]) -> None:
-        scores = self.scores.setdefault(row, [])
-        scores.extend(score_map(heat, truth) for heat, truth in zip(maps, self._truths, strict=True))
+        self.scores.of[row] = [score_map(heat, truth) for heat, truth in zip(maps, self._truths, strict=True)]
 
-    def rows(self, choice: Choice, settings: EvaluateSettings) -> list[EvaluationRow]:
-        """The table, top to bottom."""
 
-        def row(name: str, kind: Kind, of: str | None = None, readout: str | None = None) -> EvaluationRow:
-            scores = self.scores.get(of or name, [])
-            completeness = self._completeness(of or name)
-            figures = average(name, scores, self.groups)
-            return {**figures, "kind": kind, "readout": readout, "completeness": completeness}
-
-        return [
-            *(row(name, "readout") for name in settings.readouts),
-            row(MODEL, "model", choice.readout, choice.readout),
-            row(CENTRE, "control"),
-            row(MEAN_BOX, "control"),
-            row(SALIENCY, "control", readout=choice.saliency),
-            row(UNTRAINED, "control", readout=choice.readout),
-            row(SHUFFLED, "control", readout=choice.readout),
-            row(ORACLE, "ceiling"),
-        ]
-
-    def _completeness(self, row: str) -> Completeness | None:
-        """Of the maps that are finite."""
-        attributions = self._attributions.get(row, [])
-        steps, difference, residue, missed = (
-            torch.cat([getattr(one, name).double().cpu() for one in attributions] or [torch.empty(0)])
-            for name in ("steps", "difference", "residue", "missed")
-        )
-        finite = residue.isfinite()
-        if not finite.any():
-            return None
-        return Completeness(
-            steps=float(steps[finite].mean()),
-            difference=float(difference[finite].abs().mean()),
-            residue=float(residue[finite].mean()),
-            missed=int(missed[finite].sum()),
-            maps=int(finite.sum()),
-        )
+def said_of_completeness(name: str, found: Completeness) -> str:
+    """In a sentence."""
+    return (
+        f"{name}: attributions miss the difference of {found.difference:.2f} logits by {found.residue:.2f} (mean of "
+        f"{found.maps:,} maps, {found.steps:.0f} steps each); {found.missed:,} miss it by more than "
+        "evaluate.integrated_gradients.residue allows"
+    )

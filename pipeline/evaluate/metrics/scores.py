@@ -1,4 +1,4 @@
-"""All measures of one way to make maps: a row of the evaluation's table."""
+"""All figures of one way to make maps: a row of the table of localisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,14 @@ from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.pointing import points_at
 
 
-class Row(TypedDict):
-    """One row of `evaluation.json`; null where the data can't tell.
+class Figures(TypedDict):
+    """The figures of a row; None where the data can't tell.
 
     `pointing` is the share of maps whose maximum lies on what sounds; `ciou`, `auc` take the upper half of the area
     as predicted, `ciou_adap` as much area as the truth has; `iiou`, `iiou_adap` are those two over all sounds of an
     image. `not_finite` counts the maps with NaN or infinite values, each of them a failure in all figures.
     """
 
-    name: str
     pointing: float | None
     ciou: float | None
     auc: float | None
@@ -49,19 +48,13 @@ def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
     return SampleScore(points_at(heat, truth), half_area_ciou(heat, truth), adaptive_ciou(heat, truth))
 
 
-def empty_row(name: str) -> Row:
-    """A row without figures."""
-    return Row(name=name, pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None, not_finite=0)
-
-
-def average(name: str, scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Row:
-    """The row of a map's scores, one a sample; without figures where there are no samples."""
+def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figures:
+    """The figures of a map's scores, one a sample; none where there are no samples."""
     if not scores:
-        return empty_row(name)
+        return Figures(pointing=None, ciou=None, auc=None, ciou_adap=None, iiou=None, iiou_adap=None, not_finite=0)
     cious = [score.ciou for score in scores]
     adaptive = [score.ciou_adap for score in scores]
-    return Row(
-        name=name,
+    return Figures(
         pointing=float(np.mean([score.pointing for score in scores])),
         ciou=success_rate(cious),
         auc=area_under_curve(cious),

@@ -13,11 +13,12 @@ from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.overlay.overlay_video import write_overlay_video
 from pipeline.evaluate.overlay.strip import draw_strip
 from pipeline.evaluate.overlay.track import MapTrack, make_track
-from pipeline.evaluate.readouts.build import DEFAULT_READOUT, build_readout, points_into_frame
-from pipeline.evaluate.result import EVALUATION
+from pipeline.evaluate.readouts.build import build_readout, default_readout
+from pipeline.evaluate.registry import readout_name
+from pipeline.evaluate.result import EVALUATION, chosen_readout
 from pipeline.evaluate.run_files import run_folder
-from pipeline.evaluate.settings import EvaluateSettings, ReadoutName, readout_name
-from pipeline.train.load import load_trained
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.train.load import Trained, load_trained
 
 OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
 Progress = Callable[[str, float, float], None]
@@ -59,7 +60,8 @@ def localize(
     Args:
         source: a video file, local or s3://.
         every_s: seconds between two maps; between them they are blended.
-        readout: its name; by default the one that `gavt evaluate` chose for this run, else the gradient-weighted one.
+        readout: its name; by default the one that `gavt evaluate` chose for this run, else integrated gradients, or
+            the first of the settings' that can be had where they can't.
 
     Raises:
         MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
@@ -70,8 +72,11 @@ def localize(
     storage.check_writable(out)
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
-    name = _choose_readout(readout, trained.url)
-    if not points_into_frame(name, settings):
+    name = _choose_readout(readout, trained, settings)
+    maker = build_readout(name, settings)
+    if (reason := maker.reason_against(trained.system)) is not None:
+        raise SettingsError(f"--readout: expected one that can be had, but {name} can't: {reason}")
+    if not maker.points_into_frame:
         raise SettingsError(
             f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
             "spectrogram, found audio"
@@ -81,7 +86,7 @@ def localize(
             source,
             trained.system,
             trained.settings.features,
-            build_readout(name, settings),
+            maker,
             every_s,
             device,
             settings.shown_geometry,
@@ -107,16 +112,16 @@ def localize(
     )
 
 
-def _choose_readout(asked: str | None, checkpoint_url: str) -> ReadoutName:
+def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:
     if asked is not None:
         return readout_name(asked, "--readout")
-    evaluation = storage.join(run_folder(checkpoint_url), EVALUATION)
-    if not storage.exists(evaluation):
-        return DEFAULT_READOUT
-    chosen = storage.read_json(evaluation).get("model_readout")
+    evaluation = storage.join(run_folder(trained.url), EVALUATION)
+    chosen = chosen_readout(storage.read_json(evaluation)) if storage.exists(evaluation) else None
+    if chosen is None:
+        return default_readout(settings, trained.system)
     if not isinstance(chosen, str):
-        raise CheckpointError(f"{evaluation}: expected the name of a readout at model_readout, found {chosen!r}")
-    return readout_name(chosen, f"{evaluation}: model_readout")
+        raise CheckpointError(f"{evaluation}: expected the name of a readout in its tables, found {chosen!r}")
+    return readout_name(chosen, evaluation)
 
 
 def _as_npz(track: MapTrack, readout: str) -> bytes:

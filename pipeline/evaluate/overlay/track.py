@@ -16,6 +16,7 @@ from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
 from pipeline.evaluate.overlay.sound_spans import sound_spans
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.features.settings import FeatureSettings, Geometry
+from pipeline.models.contract import Inputs
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
 from pipeline.samples.metadata import Box
@@ -37,7 +38,8 @@ class MapTrack:
     Attributes:
         times_s: [T] seconds from the video's zero, rising.
         maps: [T, h, w] as the readout gives them.
-        match: [T] probability that sound and frame belong together, as the model sees it.
+        match: [T] probability that sound and frame belong together, as the model sees it; 1 where its objective gives
+            no such answer.
         sound_s: begin and end of each stretch of sound, in order, s from the video's zero.
         every_s: between two wanted moments; a moment without sound has no map.
         square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
@@ -139,9 +141,7 @@ def make_track(
             audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
             inputs = {"frames": frames.to(device).float() / 255, "sound": torch.from_numpy(audio).to(device)}
             maps.extend(readout(system, inputs).cpu().numpy())
-            with torch.no_grad():
-                logit = system.task.score(system.model.fuse(system.model.embed(inputs)))
-            match.extend(torch.sigmoid(logit).cpu().tolist())
+            match.extend(_match(system, inputs))
             times.extend(float(moment.time_s) for moment, _ in heard)
             square = heard[0][0].square
             on_progress(times[-1], float(duration))
@@ -150,6 +150,16 @@ def make_track(
     if not maps:
         raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
     return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, float(step))
+
+
+@torch.no_grad()
+def _match(system: System, inputs: Inputs) -> list[float]:
+    """As of `MapTrack`."""
+    if not system.task.scores:
+        return [1.0] * len(inputs["frames"])
+    score = system.task.score(system.model.fuse(system.model.embed(inputs)))
+    probabilities: list[float] = torch.sigmoid(score).cpu().tolist()
+    return probabilities
 
 
 def _span_at(spans: Sequence[tuple[float, float]], time_s: float) -> int | None:

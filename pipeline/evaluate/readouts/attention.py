@@ -6,12 +6,17 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import SettingsError
-from pipeline.evaluate.settings import AttentionSettings, Normalisation
+from pipeline.evaluate.readouts.needs import needs_attention, needs_visual_grid
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, Normalisation
 from pipeline.models.contract import AUDIO, VISUAL, Attention, Inputs, TokenGrid
 from pipeline.tasks.task import System
 
+_PRIORS: dict[str, Normalisation] = {"attention_silence": "silence", "attention_noise": "noise"}
+"""What divides the map of readouts that say so in their name."""
 
-class AttentionReadout:
+
+class AttentionReadout(Readout):
     """Attention averaged over the tokens of the other modality, as it is or over its prior (Eq. 7)."""
 
     def __init__(self, name: str, settings: AttentionSettings, normalisation: Normalisation, seed: int) -> None:
@@ -19,6 +24,24 @@ class AttentionReadout:
         self.settings = settings
         self.normalisation = normalisation
         self.seed = seed
+
+    @classmethod
+    def of(cls, name: str, settings: EvaluateSettings) -> Readout:
+        attention = settings.attention
+        return cls(name, attention, _PRIORS.get(name, attention.normalisation), settings.seed)
+
+    def reason_against(self, system: System) -> str | None:
+        reason = needs_visual_grid(system)
+        if reason is None and self.settings.direction != "visual_to_audio":
+            reason = needs_attention(system, AUDIO, VISUAL)
+        if reason is None and self.settings.direction != "audio_to_visual":
+            reason = needs_attention(system, VISUAL, AUDIO)
+        return reason
+
+    @property
+    def points_into_frame(self) -> bool:
+        """Those from the audio perspective lie over the spectrogram."""
+        return self.settings.perspective == "visual"
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
@@ -51,13 +74,12 @@ def attention_maps(attention: Attention, grids: Mapping[str, TokenGrid], setting
     Raises:
         SettingsError: the model has no such layer or head.
     """
-    audio_to_visual = _weights(attention, AUDIO, VISUAL, settings)
-    visual_to_audio = _weights(attention, VISUAL, AUDIO, settings).transpose(1, 2)
-    between = {
-        "audio_to_visual": audio_to_visual,
-        "visual_to_audio": visual_to_audio,
-        "both": (audio_to_visual + visual_to_audio) / 2,
-    }[settings.direction]  # [B, audio tokens, visual tokens]
+    looks = []  # [B, audio tokens, visual tokens]
+    if settings.direction != "visual_to_audio":
+        looks.append(_weights(attention, AUDIO, VISUAL, settings))
+    if settings.direction != "audio_to_visual":
+        looks.append(_weights(attention, VISUAL, AUDIO, settings).transpose(1, 2))
+    between = looks[0] if len(looks) == 1 else (looks[0] + looks[1]) / 2
     if settings.perspective == "visual":
         shape = grids[VISUAL].shape
         return between.mean(1).reshape(-1, *shape)[:, shape[0] // 2]

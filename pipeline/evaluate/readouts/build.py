@@ -1,42 +1,37 @@
-"""Readouts by name."""
+"""Readouts for a system: which can be had, and which is taken where nobody chose."""
 
-from pipeline.evaluate.readouts.attention import AttentionReadout
-from pipeline.evaluate.readouts.class_token import ClassTokenReadout
-from pipeline.evaluate.readouts.gradient_weighted import GradientWeightedReadout
-from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
-from pipeline.evaluate.readouts.occlusion import OcclusionReadout
+from collections.abc import Sequence
+
+from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.readout import Readout
-from pipeline.evaluate.readouts.token_gradient import TokenGradientReadout
-from pipeline.evaluate.settings import EvaluateSettings, ReadoutName
-
-DEFAULT_READOUT: ReadoutName = "integrated_gradients"
-"""The readout where no validation split with boxes could choose one."""
+from pipeline.evaluate.registry import DEFAULT_READOUT, READOUTS
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.tasks.task import System
 
 
-def build_readout(name: ReadoutName, settings: EvaluateSettings) -> Readout:
+def build_readout(name: str, settings: EvaluateSettings) -> Readout:
     """The readout of that name."""
-    attention = settings.attention
-    match name:
-        case "attention":
-            return AttentionReadout(name, attention, attention.normalisation, settings.seed)
-        case "attention_silence":
-            return AttentionReadout(name, attention, "silence", settings.seed)
-        case "attention_noise":
-            return AttentionReadout(name, attention, "noise", settings.seed)
-        case "class_token":
-            return ClassTokenReadout()
-        case "token_gradient":
-            return TokenGradientReadout()
-        case "gradient_weighted":
-            return GradientWeightedReadout()
-        case "integrated_gradients":
-            return IntegratedGradientsReadout(settings.integrated_gradients)
-        case "occlusion":
-            return OcclusionReadout(name, radius=0)
-        case "region_occlusion":
-            return OcclusionReadout(name, radius=1)
+    readout: Readout = READOUTS.part_named(name).of(name, settings)
+    return readout
 
 
-def points_into_frame(name: ReadoutName, settings: EvaluateSettings) -> bool:
-    """Whether its maps lie over the frame; those from the audio perspective lie over the spectrogram."""
-    return settings.attention.perspective == "visual" or not name.startswith("attention")
+def reasons_against(names: Sequence[str], settings: EvaluateSettings, system: System) -> dict[str, str]:
+    """Of some readouts, by name, why a system can't be read out so; those that work are not in it."""
+    reasons = ((name, build_readout(name, settings).reason_against(system)) for name in names)
+    return {name: reason for name, reason in reasons if reason is not None}
+
+
+def default_readout(settings: EvaluateSettings, system: System) -> str:
+    """The readout that is taken where no validation split chose one: `integrated_gradients`, or where that can't be had
+    the first of the settings' that can and whose maps lie over the frame.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    names = tuple(dict.fromkeys((DEFAULT_READOUT, *settings.readouts)))
+    reasons = reasons_against(names, settings, system)
+    for name in names:
+        if name not in reasons and build_readout(name, settings).points_into_frame:
+            return name
+    said = "; ".join(f"{name}: {reasons.get(name, 'its maps lie over the spectrogram')}" for name in names)
+    raise SettingsError(f"evaluate.readouts: expected one whose maps lie over the frame, found none ({said})")

@@ -3,16 +3,25 @@
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.readouts.readout import on_visual_grid
+from pipeline.evaluate.readouts.needs import needs_attention, needs_visual_grid
+from pipeline.evaluate.readouts.readout import Readout, on_visual_grid
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.tasks.task import System
 
 
-class ClassTokenReadout:
+class ClassTokenReadout(Readout):
     """Attention of the class token to the visual tokens in the last layer, mean over heads (section 3.3: "what the
     model is looking at"). The head reads the class token, so this attention is trained, unlike the others there."""
 
     name = "class_token"
+
+    @classmethod
+    def of(cls, name: str, settings: EvaluateSettings) -> Readout:
+        return cls()
+
+    def reason_against(self, system: System) -> str | None:
+        return needs_visual_grid(system) or needs_attention(system, "class", VISUAL)
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:

@@ -5,22 +5,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.evaluate.readouts.needs import needs_joint_attention, needs_score, needs_visual_grid
 from pipeline.evaluate.readouts.probe import joint_attention, probe
-from pipeline.evaluate.readouts.readout import on_visual_grid
+from pipeline.evaluate.readouts.readout import Readout, on_visual_grid
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.tasks.task import System
 
 
-class GradientWeightedReadout:
+class GradientWeightedReadout(Readout):
     """The relevance of each visual token for the match logit (Chefer, Gur and Wolf, "Generic Attention-model
     Explainability", 2021, Eq. 5 and 6 with one sequence of tokens)."""
 
     name = "gradient_weighted"
 
+    @classmethod
+    def of(cls, name: str, settings: EvaluateSettings) -> Readout:
+        return cls()
+
+    def reason_against(self, system: System) -> str | None:
+        return needs_score(system) or needs_visual_grid(system) or needs_joint_attention(system)
+
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w]; zero where nothing speaks for a match."""
         seen = probe(system, inputs)
-        layers, where = joint_attention(seen.attention), seen.attention.slices
+        layers, where = joint_attention(seen.attention)
         gradients = torch.autograd.grad(seen.score.sum(), layers)
         relevance = rollout([attention.detach() for attention in layers], gradients)
         return on_visual_grid(system.model, relevance[:, where["class"].start, where[VISUAL]])

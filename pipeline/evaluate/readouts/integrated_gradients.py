@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.evaluate.blur import gaussian_blur
-from pipeline.evaluate.settings import IntegratedGradientsSettings
+from pipeline.evaluate.readouts.needs import needs_score
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.settings import EvaluateSettings, IntegratedGradientsSettings
 from pipeline.models.contract import Inputs, rows_of
 from pipeline.tasks.task import System
 
@@ -40,7 +42,7 @@ class Attribution:
     missed: Tensor
 
 
-class IntegratedGradientsReadout:
+class IntegratedGradientsReadout(Readout):
     """Integrated gradients (Sundararajan, Taly and Yan 2017) of the match logit with respect to the frame's pixels,
     from the same frame strongly blurred; summed over colours and smoothed.
 
@@ -56,6 +58,13 @@ class IntegratedGradientsReadout:
 
     def __init__(self, settings: IntegratedGradientsSettings) -> None:
         self.settings = settings
+
+    @classmethod
+    def of(cls, name: str, settings: EvaluateSettings) -> Readout:
+        return cls(settings.integrated_gradients)
+
+    def reason_against(self, system: System) -> str | None:
+        return needs_score(system)
 
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, g, g] with g at most 32, in logits; finer than the visual tokens."""

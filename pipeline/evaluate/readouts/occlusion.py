@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.evaluate.readouts.needs import needs_score, needs_visual_grid
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.tasks.task import System
 
@@ -12,7 +15,7 @@ _TOKENS_A_PASS = 1 << 17
 """Tokens of all changed sequences that go through the encoder at once."""
 
 
-class OcclusionReadout:
+class OcclusionReadout(Readout):
     """How far the match logit falls when the tokens of a place are replaced by those of a frame without anything on it,
     filled with the frame's mean colour (occlusion of Zeiler and Fergus 2014, on tokens)."""
 
@@ -20,6 +23,13 @@ class OcclusionReadout:
         """`radius` 0 hides single tokens, 1 the 3×3 tokens around each."""
         self.name = name
         self.radius = radius
+
+    @classmethod
+    def of(cls, name: str, settings: EvaluateSettings) -> Readout:
+        return cls(name, radius=int(name == "region_occlusion"))
+
+    def reason_against(self, system: System) -> str | None:
+        return needs_score(system) or needs_visual_grid(system)
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:

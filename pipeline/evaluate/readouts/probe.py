@@ -1,5 +1,6 @@
 """One pass through a model that keeps what readouts look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,30 +16,28 @@ class Probe:
 
     Attributes:
         placed: tokens of each stream [B, N, D] as they enter the encoder.
-        attention: what the streams looked at.
+        attention: what the streams looked at; None where that was not asked for.
         score: [B] how sure the model is that sound and frame belong together.
     """
 
     placed: Tokens
-    attention: Attention
+    attention: Attention | None
     score: Tensor
 
 
 @torch.enable_grad()
-def probe(system: System, inputs: Inputs) -> Probe:
+def probe(system: System, inputs: Inputs, attention: bool = True) -> Probe:
     """Run the model; gradients of the score with respect to the attention and the placed tokens can be asked for."""
     model = system.model
     with torch.no_grad():
         placed = model.place(model.embed(inputs))
     placed = {name: tokens.detach().requires_grad_() for name, tokens in placed.items()}
-    encoded = model.encode(placed, attention=True)
-    if encoded.attention is None:
-        raise TypeError("expected a model that returns its attention when asked for it, found none")
+    encoded = model.encode(placed, attention)
     return Probe(placed, encoded.attention, system.task.score(encoded))
 
 
-def joint_attention(attention: Attention) -> list[Tensor]:
-    """For each layer [B, heads, N, N] over the one sequence of a model."""
-    if attention.joint is None:
+def joint_attention(attention: Attention | None) -> tuple[list[Tensor], Mapping[str, slice]]:
+    """For each layer [B, heads, N, N] over the one sequence of a model, and where each stream lies in it."""
+    if attention is None or attention.joint is None:
         raise TypeError("expected a model whose streams are one sequence, found one without joint attention")
-    return list(attention.joint)
+    return list(attention.joint), attention.slices

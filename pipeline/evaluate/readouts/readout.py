@@ -1,14 +1,18 @@
 """What all readouts share."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs
 from pipeline.tasks.task import System
 
+if TYPE_CHECKING:
+    from pipeline.evaluate.settings import EvaluateSettings
 
-class Readout(Protocol):
+
+class Readout(ABC):
     """A way to make maps; higher means: more likely the source of the sound.
 
     Attributes:
@@ -17,14 +21,27 @@ class Readout(Protocol):
 
     name: str
 
+    @classmethod
+    @abstractmethod
+    def of(cls, name: str, settings: "EvaluateSettings") -> "Readout":
+        """The readout of that name."""
+
+    @abstractmethod
+    def reason_against(self, system: System) -> str | None:
+        """What a system lacks for it, in a sentence; None where nothing."""
+
+    @property
+    def points_into_frame(self) -> bool:
+        """Whether its maps lie over the frame."""
+        return True
+
+    @abstractmethod
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
-        """Maps [B, h, w] over the frame, most of them one value a visual token, for a batch of
-        the model's inputs.
+        """Maps [B, h, w] over the frame, most of them one value a visual token, for a batch of the model's inputs.
 
         Of several frames the maps are of the middle one, number T // 2 counted from 0. The model must be in eval mode.
         A sample's map does not depend on the others of the batch.
         """
-        ...
 
 
 def on_visual_grid(model: AudioVisualModel, values: Tensor) -> Tensor:

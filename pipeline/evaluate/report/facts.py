@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from pipeline.evaluate.measures.contract import Table
+
 
 class Fact(NamedTuple):
     """A line of "What was run"."""
@@ -18,6 +20,7 @@ def facts_of_run(
     events: Sequence[Mapping[str, Any]],
     manifest: Mapping[str, Any] | None,
     evaluation: Mapping[str, Any] | None,
+    tables: Sequence[Table] = (),
 ) -> list[Fact]:
     """The facts that the run's files tell; what they don't is left out."""
     facts = []
@@ -58,9 +61,8 @@ def facts_of_run(
             facts.append(Fact(f"{name}, in training", str(number)))
     if evaluation is not None:
         facts.append(Fact("evaluated", f"step {evaluation['step']:,} on {evaluation['data']}"))
-        facts.append(
-            Fact("samples evaluated", f"{evaluation['samples']:,}, {evaluation['located']:,} of them with boxes")
-        )
+        of_each = "".join(f"; {table.title}: {table.samples:,}" for table in tables)
+        facts.append(Fact("samples evaluated", f"{evaluation['samples']:,}{of_each}"))
         facts.append(Fact("readout chosen on", evaluation["validation"] or "nothing (no validation split was given)"))
     facts.append(Fact("page made by", f"gavt {version('gavt')}, Python {platform.python_version()}"))
     return facts

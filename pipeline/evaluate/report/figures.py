@@ -1,26 +1,21 @@
-"""The evaluation's figures, put into words, tiles and groups of rows."""
+"""The tables of an evaluation, put into tiles and groups of rows; figures as text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.evaluate.result import MODEL, ORACLE, SOUND_BLIND
+from pipeline.evaluate.measures.contract import Headline, Row, RowKind, Table, Unit
+from pipeline.evaluate.sentences import percent
+from pipeline.tasks.contract import Metric
+from pipeline.train.metric_names import VALIDATION, in_words, is_shown
 
-FIGURES = {
-    "pointing": "pointing",
-    "ciou": "cIoU",
-    "auc": "AUC",
-    "ciou_adap": "cIoU adap.",
-    "iiou": "IIoU",
-    "iiou_adap": "IIoU adap.",
+_KINDS: dict[RowKind, tuple[str, str]] = {
+    "model": ("Model", ""),
+    "readout": ("Readouts", "ways to read an answer out of the same weights"),
+    "control": ("Controls", "what needs no training, or lacks what the model is tested for"),
+    "other": ("Others", "as published"),
+    "ceiling": ("Ceiling", "what nobody can pass"),
 }
-_KINDS = {
-    "model": ("Model", "the readout that points best on the validation split"),
-    "readout": ("Readouts", "ways to read a map out of the same weights"),
-    "control": ("Controls", "what needs no training, or hears nothing or the wrong thing"),
-    "ceiling": ("Ceiling", "the truth itself at the resolution of the model's maps"),
-}
-Evaluation = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,29 +36,27 @@ class Tile:
     mark: float | None = None
 
 
+@dataclass(frozen=True)
+class Group:
+    """Rows of one kind, with a title and what they are."""
+
+    kind: RowKind
+    title: str
+    about: str
+    rows: list[Row]
+
+
 def make_tiles(
-    evaluation: Evaluation | None, records: Sequence[Mapping[str, Any]], label_aided: bool = False
+    tables: Sequence[Table], records: Sequence[Mapping[str, Any]], metrics: Sequence[Metric], label_aided: bool = False
 ) -> list[Tile]:
     """The key figures that the run has so far.
 
     Args:
+        metrics: of the objective.
         label_aided: training looked at labels, which is said at each figure.
     """
-    tiles = []
-    if evaluation is not None:
-        tiles += [tile for tile in (_mma_tile(evaluation), *_pointing_tiles(evaluation)) if tile is not None]
-    validations = [record for record in records if record.get("validation/accuracy") is not None]
-    if validations:
-        last = validations[-1]
-        tiles.append(
-            Tile(
-                "validation accuracy",
-                percent(last["validation/accuracy"]),
-                f"loss {last['validation/loss']:.3f} at step {last['step']:,}",
-                last["validation/accuracy"],
-                0.5,
-            )
-        )
+    tiles = [_headline_tile(headline) for table in tables for headline in table.headlines]
+    tiles += _validation_tiles(records, metrics)
     if label_aided:
         tiles = [replace(tile, label=f"{tile.label}, label-aided") for tile in tiles]
     if records and len(tiles) < 4:
@@ -71,69 +64,68 @@ def make_tiles(
     return tiles
 
 
-def mma_sentence(evaluation: Evaluation | None) -> str | None:
-    """How well the model tells matched from mismatched pairs, in words."""
-    if evaluation is None or evaluation["mma"]["accuracy"] is None:
-        return None
-    mma = evaluation["mma"]
-    text = f"Multi-modal alignment: {percent(mma['accuracy'])} of {mma['pairs']:,} pairs right (guessing: 50 %)."
-    prior = (
-        f"Silence is called a match in {percent(mma['silence'])} of cases, noise as loud as the sound in "
-        f"{percent(mma['noise'])}."
-    )
-    if mma["ceiling"] is None:
-        return f"{text} The ceiling is unknown, because the data doesn't say what is visible. {prior}"
-    share = mma["accuracy"] / mma["ceiling"]
-    return (
-        f"{text} Someone who recognises every visible and every sounding instrument could reach "
-        f"{percent(mma['ceiling'])}: the other mismatched frames happen to show all that sounds. "
-        f"The model reaches {percent(share)} of that. {prior}"
-    )
+def groups_of(table: Table) -> list[Group]:
+    """The rows of a table by their kind, the model first."""
+    groups = [Group(kind, *words, [row for row in table.rows if row.kind == kind]) for kind, words in _KINDS.items()]
+    return [group for group in groups if group.rows]
 
 
-def grouped_rows(evaluation: Evaluation | None) -> list[tuple[str, str, str, list[Mapping[str, Any]]]]:
-    """(kind, title, explanation, rows), the model first; empty without rows or where no row has a figure."""
-    if evaluation is None or not evaluation["located"]:
+def best_figures(table: Table) -> dict[str, float]:
+    """The best value of each column below the ceiling, where one is better and they are not all nothing."""
+    best = {}
+    for column in table.columns:
+        values = [row.values.get(column.name) for row in table.rows if row.kind != "ceiling"]
+        known = [value for value in values if value is not None]
+        if column.higher_is_better is not None and any(known):
+            best[column.name] = max(known) if column.higher_is_better else min(known)
+    return best
+
+
+def heading(title: str, unit: Unit) -> str:
+    """Of a column; that shares are shown in per cent is said beside the table."""
+    return title if unit in ("share", "number") else f"{title}, {'×' if unit == 'ratio' else unit}"
+
+
+def cell(row: Row, column: str, unit: Unit) -> str:
+    """A figure of a row, whose unit stands elsewhere, with half of its confidence interval where it has one."""
+    value, spread = row.values.get(column), row.spread.get(column)
+    if value is None:
+        return "–"
+    return _number(value, unit) if spread is None else f"{_number(value, unit)} ± {_number(spread, unit)}"
+
+
+def with_unit(value: float, unit: Unit) -> str:
+    """A figure by itself."""
+    if unit == "share":
+        return percent(value)
+    return _number(value, unit) + {"ratio": " ×", "number": ""}.get(unit, f" {unit}")
+
+
+def _number(value: float, unit: Unit) -> str:
+    return {"share": f"{100 * value:.1f}", "ratio": f"{value:.2f}", "dB": f"{value:.1f}"}.get(unit, f"{value:.3g}")
+
+
+def _headline_tile(headline: Headline) -> Tile:
+    unit = headline.unit
+    beside = [name if value is None else f"{name} {with_unit(value, unit)}" for name, value in headline.beside]
+    value, bar, mark = with_unit(headline.value, unit), None, None
+    if unit == "share":
+        bar, mark = headline.value, next((one for _, one in headline.beside if one is not None), None)
+    return Tile(headline.label, value, ", ".join(beside), bar, mark)
+
+
+def _validation_tiles(records: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> list[Tile]:
+    """The objective's first share on the validation set, beside its loss; its loss alone where it has no share."""
+    if not metrics:
         return []
-    rows = evaluation["rows"]
-    groups = [(kind, *words, [row for row in rows if row["kind"] == kind]) for kind, words in _KINDS.items()]
-    return [group for group in groups if group[3]]
-
-
-def best_figures(evaluation: Evaluation | None) -> dict[str, float]:
-    """The highest value of each column below the ceiling."""
-    rows = [row for row in evaluation["rows"] if row["kind"] != "ceiling"] if evaluation is not None else []
-    columns = {name: [row[name] for row in rows if row[name] is not None] for name in FIGURES}
-    return {name: max(values) for name, values in columns.items() if values and max(values) > 0}
-
-
-def percent(value: float | None) -> str:
-    """A share of 1 as per cent with one digit, without needless zeros."""
-    return "–" if value is None else f"{100 * value:.1f}".removesuffix(".0") + " %"
-
-
-def _mma_tile(evaluation: Evaluation) -> Tile | None:
-    mma = evaluation["mma"]
-    if mma["accuracy"] is None:
-        return None
-    beside = "ceiling unknown" if mma["ceiling"] is None else f"ceiling {percent(mma['ceiling'])}"
-    return Tile("alignment accuracy", percent(mma["accuracy"]), beside, mma["accuracy"], mma["ceiling"])
-
-
-def _pointing_tiles(evaluation: Evaluation) -> list[Tile]:
-    rows = {row["name"]: row for row in evaluation["rows"]}
-    model = rows.get(MODEL, {}).get("pointing")
-    blind = {
-        name: rows[name]["pointing"] for name in SOUND_BLIND if name in rows and rows[name]["pointing"] is not None
-    }
-    if model is None or not blind:
+    loss = VALIDATION + metrics[0].name
+    validations = [record for record in records if record.get(loss) is not None]
+    if not validations:
         return []
-    best = max(blind, key=lambda name: blind[name])
-    oracle = rows.get(ORACLE, {}).get("pointing")
-    tiles = [
-        Tile("pointing accuracy", percent(model), f"{best} {percent(blind[best])}", model, blind[best]),
-    ]
-    if blind[best] > 0:
-        ceiling = "" if oracle is None else f", ceiling {oracle / blind[best]:.2f} ×"
-        tiles.append(Tile("model ÷ best sound-blind row", f"{model / blind[best]:.2f} ×", f"{best}{ceiling}"))
-    return tiles
+    last = validations[-1]
+    said = f"{metrics[0].name} {last[loss]:.3f} at step {last['step']:,}"
+    shares = [one for one in metrics if one.unit == "share" and is_shown(one)]
+    for metric in shares:
+        if (value := last.get(VALIDATION + metric.name)) is not None:
+            return [Tile(f"validation {in_words(metric.name)}", percent(value), said, value, metric.chance)]
+    return [Tile(f"validation {metrics[0].name}", f"{last[loss]:.3f}", f"at step {last['step']:,}")]

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
 from pipeline.evaluate.examples import EXAMPLES
+from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.report.curves import draw_curves
 from pipeline.evaluate.report.facts import facts_of_run
-from pipeline.evaluate.report.figures import FIGURES, best_figures, grouped_rows, make_tiles, mma_sentence
+from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.result import EVALUATION
 from pipeline.evaluate.run_files import run_folder
-from pipeline.evaluate.sentences import how_judged
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
@@ -71,10 +71,13 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
     evaluation = storage.read_json(evaluation_url) if storage.exists(evaluation_url) else None
     if evaluation is None:
         missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
-    elif evaluation.get("note"):
-        missing.append(f"{evaluation['note']}.")
+    tables = [] if evaluation is None else _tables(evaluation, evaluation_url)
+    said = [] if evaluation is None else evaluation["left_out"]
+    missing += [f"{sentence}." for sentence in [*said, *(note for one in tables if not one.rows for note in one.notes)]]
+    metrics = metrics_of(settings.task if settings else None, records)
     label_aided = settings.task.label_aided if settings else evaluation["label_aided"] if evaluation else None
-    facts = facts_of_run(records, events, _manifest(folder), evaluation)
+    facts = facts_of_run(records, events, _manifest(folder), evaluation, tables)
+    examples = _examples(storage.join(folder, EXAMPLES))
     return render_page(
         "pipeline.evaluate.report",
         "report.html.j2",
@@ -82,20 +85,25 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         folder=folder,
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         missing=missing,
-        tiles=make_tiles(evaluation, records, label_aided is not None),
-        curves=draw_curves(records, metrics_of(settings.task if settings else None, records)),
-        mma=mma_sentence(evaluation),
+        tiles=make_tiles(tables, records, metrics, label_aided is not None),
+        curves=draw_curves(records, metrics),
         label_aided=label_aided,
         warnings=evaluation["warnings"] if evaluation else [],
-        how=how_judged(evaluation) if evaluation else [],
-        evaluation=evaluation,
-        groups=grouped_rows(evaluation),
-        figures=FIGURES,
-        best=best_figures(evaluation),
-        cards=make_cards(_examples(storage.join(folder, EXAMPLES))),
+        tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],
+        heading=heading,
+        cell=cell,
+        cards=make_cards(examples),
+        readout=examples.get("readout", ""),
         facts=facts,
         settings=_settings_rows(settings),
     )
+
+
+def _tables(evaluation: Mapping[str, Any], url: str) -> list[Table]:
+    try:
+        return tables_of(evaluation)
+    except ValueError as error:
+        raise RunError(f"{url}: {error}; gavt evaluate writes it anew") from None
 
 
 def _records(url: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_run import tiny_experiment, write_shards
 
+from pipeline.errors import ShardSetError
 from pipeline.evaluate.baselines.centre import centre_disc
 from pipeline.evaluate.baselines.mean_box import mean_box
 from pipeline.evaluate.baselines.oracle import oracle_map
@@ -17,14 +18,24 @@ from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.metrics.area import highest_pixel
 from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes
 from pipeline.evaluate.metrics.resize import resize_seen
-from pipeline.evaluate.samples import Batch, EvaluationSamples
+from pipeline.evaluate.samples import Batch, EvaluationSamples, cut_into_chunks
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
 from pipeline.samples.metadata import SampleMetadata
 
 
 def open_samples(url: str, **settings: object) -> EvaluationSamples:
     chosen = EvaluateSettings.model_validate(settings)
-    return EvaluationSamples(url, tiny_experiment().features, chosen, torch.device("cpu"))
+    return EvaluationSamples.open(url, tiny_experiment(), chosen, torch.device("cpu"))
+
+
+def in_set_order(batch: Batch) -> Batch:
+    return batch.select(np.argsort(batch.indices).tolist())
+
+
+def read(url: str, **settings: object) -> Batch:
+    """All samples of a set as maps are judged on them."""
+    samples = open_samples(url, **settings)
+    return in_set_order(samples.read(range(len(samples))).judged)
 
 
 def test_the_centre_disc_falls_with_the_distance_from_the_centre() -> None:
@@ -35,10 +46,11 @@ def test_the_centre_disc_falls_with_the_distance_from_the_centre() -> None:
 
 
 def test_the_mean_box_is_the_mean_of_the_masks() -> None:
-    left, all_over = draw_boxes([(0, 0, 0.5, 1)], 4), draw_boxes([(0, 0, 1, 1)], 4)
-    assert mean_box([left, all_over])[0].tolist() == [1.0, 1.0, 0.5, 0.5]
+    left, all_over = (draw_boxes([box], 4).astype(np.int32) for box in ((0, 0, 0.5, 1), (0, 0, 1, 1)))
+    assert mean_box([left, all_over], 2)[0].tolist() == [1.0, 1.0, 0.5, 0.5]
+    assert mean_box([left + all_over], 2)[0].tolist() == [1.0, 1.0, 0.5, 0.5]
     with pytest.raises(ValueError, match="at least one mask"):
-        mean_box([])
+        mean_box([], 0)
 
 
 @pytest.mark.parametrize("method", ["spectral_residual", "frequency_tuned", "centre_surround"])
@@ -78,7 +90,7 @@ def test_boxes_lie_on_what_they_are_around_in_every_geometry(
     geometry: str | None, size: tuple[int, int], tmp_path: Path
 ) -> None:
     url = write_shards(tmp_path / "shards", [{"boxes": [[0.4, 0.35, 0.7, 0.65]], "labels": ["drum"]}], size=size)
-    batch = open_samples(url, geometry=geometry).read([0])
+    batch = read(url, geometry=geometry)
     truth = batch.truths[0]
     assert truth is not None
     in_square = batch.truth_in_square(0)
@@ -95,7 +107,7 @@ def test_the_geometries_map_a_box_as_they_map_the_frame(tmp_path: Path) -> None:
     url = write_shards(tmp_path / "shards", [{"boxes": [[0.25, 0.2, 0.5, 0.6]], "labels": ["drum"]}], size=(160, 80))
 
     def corners(geometry: str) -> list[int]:
-        truth = open_samples(url, geometry=geometry).read([0]).truths[0]
+        truth = read(url, geometry=geometry).truths[0]
         assert truth is not None
         rows, columns = np.where(truth)
         return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -103,7 +115,7 @@ def test_the_geometries_map_a_box_as_they_map_the_frame(tmp_path: Path) -> None:
     assert corners("squash") == [56, 44, 112, 134]
     assert corners("letterbox") == [56, 44, 112, 134]  # bars are no area
     assert corners("centre") == [0, 44, 112, 134]  # twice as wide around the middle
-    in_square = open_samples(url, geometry="letterbox").read([0]).truth_in_square(0)
+    in_square = read(url, geometry="letterbox").truth_in_square(0)
     assert in_square is not None
     assert np.flatnonzero(in_square.any(1))[[0, -1]].tolist() == [56 + 22, 56 + 66]  # half as high, between two bars
 
@@ -112,21 +124,21 @@ def test_frames_with_boxes_are_squashed_and_others_seen_as_in_training_unless_to
     rows = [{"boxes": [[0.0, 0.0, 1.0, 1.0]], "labels": ["drum"]}, {"labels": ["drum"]}]
     url = write_shards(tmp_path / "shards", rows)
     batches = {
-        geometry: open_samples(url, geometry=geometry).read([0, 1]).pixels
-        for geometry in (None, "squash", "centre", "letterbox")
+        geometry: read(url, geometry=geometry).inputs["frames"] for geometry in (None, "squash", "centre", "letterbox")
     }
     assert torch.equal(batches[None][0], batches["squash"][0])
     assert torch.equal(batches[None][1], batches["centre"][1])
-    assert torch.equal(open_samples(url).read([0], judged=False).pixels[0], batches["centre"][0])
+    shown = in_set_order(open_samples(url).read(range(2)).shown)  # what alignment is judged on
+    assert torch.equal(shown.inputs["frames"][0], batches["centre"][0])
     assert not torch.equal(batches["squash"][1], batches["letterbox"][1])
 
 
 def test_a_box_outside_the_centre_square_or_without_area_is_an_empty_truth(tmp_path: Path) -> None:
     rows = [{"boxes": boxes} for boxes in ([[0.0, 0.1, 0.1, 0.9]], [[0.2, 1.0, 0.7, 1.0]], [])]
     url = write_shards(tmp_path / "shards", [*rows, {"boxes": None}])
-    truths = open_samples(url, geometry="centre").read([0, 1, 2, 3]).truths
+    truths = read(url, geometry="centre").truths
     assert [None if truth is None else bool(truth.any()) for truth in truths] == [False, False, False, None]
-    squashed = open_samples(url).read([0, 1]).truths
+    squashed = read(url).truths[:2]
     assert [truth is not None and bool(truth.any()) for truth in squashed] == [True, False]
 
 
@@ -168,6 +180,30 @@ def test_an_other_sound_is_found_wherever_there_is_one(drawn: list[tuple[int, se
         assert place is None or strange(one, samples[place])
 
 
-def test_a_limit_takes_the_first_samples(located_shards: str) -> None:
+def test_a_limit_takes_the_first_samples_of_the_set(located_shards: str) -> None:
     samples = open_samples(located_shards, max_samples=5)
-    assert [len(batch.keys) for batch in samples.batches(3)] == [3, 2]
+    chunks = list(samples.go_through(samples.chunks(2)))
+    assert sorted(index for chunk in chunks for index in chunk.shown.indices) == [0, 1, 2, 3, 4]
+
+
+@given(st.integers(1, 2000), st.integers(1, 40))
+def test_chunks_hold_all_samples_in_order_in_whole_groups_and_are_much_alike(count: int, group: int) -> None:
+    chunks = cut_into_chunks(count, group)
+    assert [place for chunk in chunks for place in chunk] == list(range(count))
+    assert all(chunk.start % group == 0 for chunk in chunks)
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) <= 96 + group
+    assert max(sizes) - min(sizes) < 2 * group  # no last one of a few samples, among which there are no others' sounds
+
+
+def test_a_sample_that_can_not_be_decoded_ends_an_evaluation_and_nothing_stands_in(tmp_path: Path) -> None:
+    folder = Path(write_shards(tmp_path / "shards", [{"labels": ["drum"]}] * 3))
+    tar = folder / "shard-000000.tar"
+    content = bytearray(tar.read_bytes())
+    place = content.index(b"fLaC", content.index(b"fLaC") + 4)  # of the second sample
+    content[place : place + 4] = b"XXXX"
+    tar.write_bytes(content)
+    samples = open_samples(str(folder))
+    with pytest.raises(ShardSetError, match=r"^\S+/shards: .*sample-0001") as caught:
+        list(samples.go_through(samples.chunks()))
+    assert "in a row" not in str(caught.value)

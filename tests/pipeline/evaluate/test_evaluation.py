@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,22 @@ from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
 from pipeline.evaluate.evaluate import evaluate
-from pipeline.evaluate.readouts.build import DEFAULT_READOUT
-from pipeline.evaluate.result import Evaluation, EvaluationRow
+from pipeline.evaluate.measures.contract import Row, Table, tables_of
+from pipeline.evaluate.registry import DEFAULT_READOUT
+from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 
 CONTROLS = ["centre disc", "mean box", "image saliency", "untrained network", "shuffled audio", "oracle ceiling"]
 FIGURES = ("pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap")
+
+
+def table(result: Evaluation, measure: str = "localisation") -> Table:
+    return next(one for one in tables_of(result) if one.measure == measure)
+
+
+def rows_of(result: Evaluation, measure: str = "localisation") -> dict[str, Row]:
+    return {row.name: row for row in table(result, measure).rows}
 
 
 def test_every_row_is_there_with_all_its_figures(
@@ -25,26 +35,26 @@ def test_every_row_is_there_with_all_its_figures(
     settings = EvaluateSettings(batch_size=5, examples=4)
     result = evaluate(run, located_shards, validation_shards, str(tmp_path), settings)
     assert json.loads((tmp_path / "evaluation.json").read_text()) == result
-    names = [row["name"] for row in result["rows"]]
-    assert names == [*settings.readouts, "model", *CONTROLS]
-    rows = {row["name"]: row for row in result["rows"]}
-    for row in result["rows"]:
-        for figure in FIGURES:
-            value = row[figure]  # type: ignore[literal-required]  # names of Row's keys
-            assert value is not None, (row["name"], figure)
+    rows = rows_of(result)
+    assert list(rows) == [*settings.readouts, "model", *CONTROLS]
+    for row in rows.values():
+        assert set(row.values) == set(FIGURES)
+        for figure, value in row.values.items():
+            assert value is not None, (row.name, figure)
             assert 0 <= value <= 1
-    assert rows["oracle ceiling"]["pointing"] == 1.0
-    assert rows["oracle ceiling"]["iiou_adap"] == 1.0
-    assert rows["image saliency"]["pointing"] == 1.0  # one orange box on dark noise
-    chosen = result["model_readout"]
-    pointing = result["validation_pointing"]
+    assert rows["oracle ceiling"].values["pointing"] == 1.0
+    assert rows["oracle ceiling"].values["iiou_adap"] == 1.0
+    assert rows["image saliency"].values["pointing"] == 1.0  # one orange box on dark noise
+    details = table(result).details
+    chosen, pointing = details["readout"], details["validation_pointing"]
     assert pointing[chosen] == max(pointing[name] for name in settings.readouts)
-    assert {**rows["model"], "name": chosen, "kind": "readout", "readout": None} == rows[chosen]
+    assert replace(rows["model"], name=chosen, kind="readout", made_by=None) == rows[chosen]
     for name in ("integrated_gradients", "untrained network" if chosen == "integrated_gradients" else "model"):
-        assert (rows[name]["completeness"] is not None) == (rows[name]["readout"] in (None, "integrated_gradients"))
-    assert rows["model"]["readout"] == rows["shuffled audio"]["readout"] == chosen
-    assert (result["samples"], result["located"], result["step"], result["note"]) == (12, 12, 30, None)
-    assert result["mma"]["pairs"] == 24
+        integrated = rows[name].made_by in (None, "integrated_gradients")
+        assert (rows[name].details["completeness"] is not None) == integrated
+    assert rows["model"].made_by == rows["shuffled audio"].made_by == chosen
+    assert (result["samples"], table(result).samples, result["step"], result["left_out"]) == (12, 12, 30, [])
+    assert table(result, "alignment").details["pairs"] == 24
     assert result["warnings"] == []
 
 
@@ -58,38 +68,37 @@ def test_examples_are_kept_for_the_report(run: str, located_shards: str, tmp_pat
         assert examples["keys"].tolist() == [f"sample-{number:04d}" for number in range(4)]
         assert examples["labels"].tolist() == ["violin", "drum", "flute", "piano"]
         assert examples["silent"].tolist() == ["drum", "violin", "piano", "flute"]
-        assert str(examples["readout"]) == result["model_readout"]
+        assert str(examples["readout"]) == table(result).details["readout"]
 
 
 def test_figures_do_not_depend_on_the_batch_size(run: str, located_shards: str, tmp_path: Path) -> None:
     few = EvaluateSettings(readouts=("attention", "gradient_weighted"), batch_size=5, examples=0)
-    rows = [
-        evaluate(run, located_shards, None, str(tmp_path), few.model_copy(update={"batch_size": size}))["rows"]
+    results = [
+        evaluate(run, located_shards, None, str(tmp_path), few.model_copy(update={"batch_size": size}))
         for size in (5, 12)
     ]
-    assert rows[0] == rows[1]
+    assert results[0] == results[1]
 
 
 def test_without_a_validation_split_nothing_is_chosen_on_the_reported_one(
     run: str, located_shards: str, tmp_path: Path
 ) -> None:
     result = evaluate(run, located_shards, None, str(tmp_path), EvaluateSettings())
-    assert result["model_readout"] == DEFAULT_READOUT
-    assert result["validation_pointing"] == {}
-    rows = {row["name"]: row for row in result["rows"]}
-    assert rows["mean box"]["pointing"] is None
+    assert table(result).details["readout"] == DEFAULT_READOUT
+    assert table(result).details["validation_pointing"] == {}
+    assert rows_of(result)["mean box"].values["pointing"] is None
 
 
 def test_data_without_boxes_is_judged_by_alignment_only(
     run: str, unlabelled_shards: str, validation_shards: str, tmp_path: Path
 ) -> None:
     result = evaluate(run, unlabelled_shards, validation_shards, str(tmp_path), EvaluateSettings())
-    assert result["located"] == 0
-    assert result["note"] is not None
-    assert "has no boxes" in result["note"]
-    assert all(row[figure] is None for row in result["rows"] for figure in FIGURES)  # type: ignore[literal-required]
-    assert result["mma"]["accuracy"] is not None
-    assert result["mma"]["ceiling"] is None
+    located = table(result)
+    assert (located.samples, located.rows) == (0, ())
+    assert "has no boxes" in located.notes[0]
+    aligned = rows_of(result, "alignment")
+    assert aligned["model"].values["accuracy"] is not None
+    assert aligned["ceiling"].values["accuracy"] is None
     with np.load(tmp_path / "evaluation_maps.npz") as examples:  # maps are still worth looking at
         assert len(examples["keys"]) == 9
         assert not examples["truths"].any()
@@ -99,10 +108,10 @@ def test_samples_without_groups_have_no_iiou(run: str, tmp_path: Path) -> None:
     rows = [{"labels": ["drum"], "boxes": [[0.4, 0.2, 0.6, 0.6]]} for _ in range(4)]
     url = write_shards(tmp_path / "shards", [*rows, {"labels": ["drum"], "boxes": []}])
     result = evaluate(run, url, None, str(tmp_path), EvaluateSettings(readouts=("attention",)))
-    assert (result["samples"], result["located"]) == (5, 5)
-    assert {row["name"]: row for row in result["rows"]}["centre disc"]["pointing"] == 0.8
+    assert (result["samples"], table(result).samples) == (5, 5)
+    assert rows_of(result)["centre disc"].values["pointing"] == 0.8
     assert "the boxes of 1 samples have no area" in result["warnings"][0]
-    assert all(row["iiou"] is None and row["iiou_adap"] is None for row in result["rows"])
+    assert all(row.values["iiou"] is None and row.values["iiou_adap"] is None for row in table(result).rows)
 
 
 def test_maps_over_the_spectrogram_have_no_figures(run: str, located_shards: str, tmp_path: Path) -> None:
@@ -110,10 +119,10 @@ def test_maps_over_the_spectrogram_have_no_figures(run: str, located_shards: str
         readouts=("attention", "gradient_weighted"), attention=AttentionSettings(perspective="audio"), max_samples=4
     )
     result = evaluate(run, located_shards, located_shards, str(tmp_path), settings)
-    rows = {row["name"]: row for row in result["rows"]}
-    assert rows["attention"]["pointing"] is None
-    assert rows["gradient_weighted"]["pointing"] is not None
-    assert result["model_readout"] == "gradient_weighted"
+    rows = rows_of(result)
+    assert rows["attention"].values["pointing"] is None
+    assert rows["gradient_weighted"].values["pointing"] is not None
+    assert table(result).details["readout"] == "gradient_weighted"
     assert result["samples"] == 4
 
 
@@ -127,11 +136,11 @@ def test_the_geometry_and_the_resize_are_told_and_change_figures(
     default, centre = judged(), judged(geometry="centre")
     told = [(one["geometry"], one["alignment_geometry"], one["align_corners"]) for one in (default, centre)]
     assert told == [("squash", "centre", False), ("centre", "centre", False)]
-    assert judged(geometry="squash")["rows"] == default["rows"]
+    assert judged(geometry="squash")["tables"][1] == default["tables"][1]
     assert judged(geometry="letterbox")["alignment_geometry"] == "letterbox"
 
-    def row(result: Evaluation, name: str) -> EvaluationRow:
-        return next(one for one in result["rows"] if one["name"] == name)
+    def row(result: Evaluation, name: str) -> Row:
+        return rows_of(result)[name]
 
     for name in ("centre disc", "mean box", "oracle ceiling"):  # they are judged as the model's maps are
         assert row(default, name) != row(centre, name)
@@ -146,15 +155,15 @@ def test_maps_that_are_not_finite_are_failures_and_counted(
 ) -> None:
     spoilt = write_run(tmp_path / "run", tiny_experiment(), spoil=True)
     result = evaluate(spoilt, located_shards, validation_shards, str(tmp_path), EvaluateSettings(batch_size=5))
-    rows = {row["name"]: row for row in result["rows"]}
+    rows = rows_of(result)
     for name in ("token_gradient", "gradient_weighted", "integrated_gradients", "region_occlusion"):
-        assert rows[name]["not_finite"] == 12
-        assert (rows[name]["pointing"], rows[name]["ciou_adap"]) == (0, 0)
+        assert rows[name].details["not_finite"] == 12
+        assert (rows[name].values["pointing"], rows[name].values["ciou_adap"]) == (0, 0)
         assert f"12 maps of {name} are not finite (NaN or infinite): they count as failures" in result["warnings"]
-    assert rows["attention"]["not_finite"] == rows["centre disc"]["not_finite"] == 0
-    assert result["mma"]["accuracy"] == 0
-    assert result["mma"]["not_finite"] == 24 + 2 * 12
-    assert rows["integrated_gradients"]["completeness"] is None
+    assert rows["attention"].details["not_finite"] == rows["centre disc"].details["not_finite"] == 0
+    assert rows_of(result, "alignment")["model"].values["accuracy"] == 0
+    assert table(result, "alignment").details["not_finite"] == 24 + 2 * 12
+    assert rows["integrated_gradients"].details["completeness"] is None
 
 
 def test_a_validation_split_that_is_judged_too_is_said(
@@ -178,7 +187,7 @@ def test_shuffled_audio_is_left_out_where_all_sound_alike(run: str, tmp_path: Pa
     rows = [{"labels": ["drum"], "boxes": [[0.4, 0.2, 0.6, 0.6]]} for _ in range(3)]
     url = write_shards(tmp_path / "shards", rows)
     result = evaluate(run, url, None, str(tmp_path), EvaluateSettings(readouts=("attention",)))
-    assert {row["name"]: row for row in result["rows"]}["shuffled audio"]["pointing"] is None
+    assert rows_of(result)["shuffled audio"].values["pointing"] is None
     assert "shuffled audio was left out: for 3 samples" in result["warnings"][0]
 
 

@@ -28,7 +28,7 @@ def tiny_experiment(data: str | None = None, validation: str | None = None) -> E
     return ExperimentSettings.model_validate(
         {
             "name": "tiny",
-            "data": {"train": data, "validation": validation},
+            "data": {"train": data, "validation": validation, "workers": 0},
             "features": FeatureSettings(
                 frame_size=32,
                 audio_rate_hz=RATE_HZ,

@@ -145,7 +145,7 @@ def test_a_map_that_is_not_finite_fails_and_is_counted(spoilt: float) -> None:
     heat[3, 4] = spoilt
     score = score_map(heat, whole)
     assert (score.pointing, score.ciou, score.ciou_adap, score.finite) == (False, 0.0, 0.0, False)
-    assert average("row", [score, score], [None, None])["not_finite"] == 2
+    assert average([score, score], [None, None])["not_finite"] == 2
 
 
 def test_an_empty_truth_is_a_failure() -> None:
@@ -184,10 +184,14 @@ def test_real_boxes_on_wide_frames_are_judged_over_the_whole_frame(tmp_path: Pat
 
     def scores(geometry: Geometry | None) -> list[float]:
         chosen = EvaluateSettings(geometry=geometry)
-        samples = EvaluationSamples(url, tiny_experiment().features, chosen, torch.device("cpu"))
-        return [
-            half_area_ciou(disc, truth) for batch in samples.batches(50) for truth in batch.truths if truth is not None
-        ]
+        samples = EvaluationSamples.open(url, tiny_experiment(), chosen, torch.device("cpu"))
+        judged = {
+            index: half_area_ciou(disc, truth)
+            for chunk in samples.go_through(samples.chunks())
+            for index, truth in zip(chunk.judged.indices, chunk.judged.truths, strict=True)
+            if truth is not None
+        }
+        return [judged[index] for index in range(len(listed))]
 
     plain = [half_area_ciou(disc, truth_of(row["bbox"]) == 1) for row in listed]
     assert scores(None) == pytest.approx(plain)

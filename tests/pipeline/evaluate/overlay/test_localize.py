@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -17,7 +18,8 @@ from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.overlay.localize import Localized, localize
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import MapTrack, make_track
-from pipeline.evaluate.readouts.build import DEFAULT_READOUT
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.registry import DEFAULT_READOUT
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.features.settings import Geometry
 from pipeline.models.contract import Inputs
@@ -92,7 +94,9 @@ def test_the_strip_shows_at_most_eight_moments(run: str, tmp_path: Path) -> None
 
 
 def test_the_readout_that_evaluation_chose_is_used(run: str, tmp_path: Path) -> None:
-    Path(run, "evaluation.json").write_text(json.dumps({"model_readout": "class_token"}))
+    Path(run, "evaluation.json").write_text(
+        json.dumps({"tables": [{"measure": "localisation", "details": {"readout": "class_token"}}]})
+    )
     video = write_video(tmp_path / "in.mp4")
     assert run_on(video, run, tmp_path / "out")["readout"] == "class_token"
     assert run_on(video, run, tmp_path / "out", readout="attention")["readout"] == "attention"
@@ -170,7 +174,7 @@ def test_heat_lies_where_its_place_is_seen_in_every_geometry(
         str(video),
         trained.system,
         trained.settings.features,
-        Red(),
+        cast("Readout", Red()),
         0.5,
         torch.device("cpu"),
         chosen,

@@ -4,6 +4,7 @@ import weakref
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,7 @@ from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
 from pipeline.evaluate.overlay.track import make_track
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.models.contract import Inputs
-from pipeline.tasks.task import System
 from pipeline.video.video_file import open_video
-from stub_system import answering
 
 FPS, SECONDS, LAST = 25, 12, 12 * 25 - 1
 CLICKS_S = [0.3, 1.0, 2.1, 3.6, 4.3, 5.5, 6.2, 7.7, 8.4, 9.5, 10.6, 11.1]
@@ -29,20 +28,28 @@ RATE_HZ, SAMPLES = 8000, 31999  # 4 s
 
 @dataclass
 class Spy:
-    """A readout that remembers what it is given."""
+    """In place of the system and the readout: remembers what it is given."""
 
     name: str = "spy"
     numbers: list[list[int]] = field(default_factory=list)
     sounds: list[npt.NDArray[np.float32]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
 
-    def __call__(self, system: System, inputs: Inputs) -> Tensor:
+    def __call__(self, system: object, inputs: Inputs) -> Tensor:
         frames = inputs["frames"]
         pixels = (frames * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
         self.numbers += [[read_barcode(picture) for picture in sample] for sample in pixels]
         self.sounds += list(inputs["sound"].numpy())
         self.groups.append(len(frames))
         return torch.zeros(len(frames), 2, 2)
+
+    @property
+    def model(self) -> Any:
+        return SimpleNamespace(embed=lambda inputs: inputs, fuse=lambda tokens: tokens)
+
+    @property
+    def task(self) -> Any:
+        return SimpleNamespace(scores=True, score=lambda tokens: torch.zeros(len(tokens["frames"])))
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +61,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def follow(video: Path, every_s: float = 0.5, **features: Any) -> tuple[list[float], Spy]:
     """The times of the moments and what was given for them."""
     settings = FeatureSettings(frame_size=140, audio_rate_hz=RATE_HZ, audio_samples=SAMPLES, **features)
-    system, spy = answering(lambda tokens: torch.zeros(len(tokens["visual"]))), Spy()
-    track = make_track(
-        str(video), system, settings, spy, every_s, torch.device("cpu"), "centre", lambda done, total: None
-    )
+    spy: Any = Spy()
+    track = make_track(str(video), spy, settings, spy, every_s, torch.device("cpu"), "centre", lambda done, total: None)
     return track.times_s.tolist(), spy
 
 

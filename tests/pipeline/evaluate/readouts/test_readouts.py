@@ -1,36 +1,30 @@
 """Readouts against values worked out by hand, and what every readout promises."""
 
-from typing import get_args
+from typing import cast
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny_run import tiny_experiment
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
-from pipeline.evaluate.readouts.build import build_readout, points_into_frame
+from pipeline.evaluate.readouts.build import build_readout, default_readout, reasons_against
 from pipeline.evaluate.readouts.gradient_weighted import rollout
-from pipeline.evaluate.readouts.integrated_gradients import IntegratedGradientsReadout
+from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
 from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
-from pipeline.evaluate.settings import (
-    AttentionSettings,
-    EvaluateSettings,
-    IntegratedGradientsSettings,
-    ReadoutName,
-    readout_name,
-)
-from pipeline.models.contract import Attention, Inputs, TokenGrid, Tokens
-from pipeline.models.layout import TokenLayout
+from pipeline.evaluate.registry import READOUTS, readout_name
+from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, IntegratedGradientsSettings
+from pipeline.models.contract import Attention, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.tasks.task import System
 from pipeline.train.load import untrained
-from stub_system import answering
 
-SLICES = TokenLayout(visual_grid=(1, 2), audio_grid=(3, 1)).slices  # tokens: class, v0, v1, a0, a1, a2
 GRIDS = {
     "visual": TokenGrid((("time", 1), ("row", 1), ("column", 2))),
     "audio": TokenGrid((("frequency", 3), ("time", 1))),
 }
+SLICES = {"class": slice(0, 1), "visual": slice(1, 3), "audio": slice(3, 6)}  # tokens: class, v0, v1, a0, a1, a2
 
 
 @pytest.fixture(scope="module")
@@ -130,31 +124,33 @@ def test_rollout_averages_the_positive_parts_of_heads() -> None:
 
 
 def test_occlusion_hides_a_token_with_its_neighbours() -> None:
-    hidden = hidden_tokens((1, 3, 3), radius=1)
-    assert hidden[0].nonzero().flatten().tolist() == [0, 1, 3, 4]  # the corner's four
-    assert hidden[4].nonzero().flatten().tolist() == list(range(9))
+    hidden = hidden_tokens((2, 3, 3), radius=1)
+    assert hidden[0].nonzero().flatten().tolist() == [9, 10, 12, 13]  # the corner's four, of the middle frame
+    assert hidden[4].nonzero().flatten().tolist() == list(range(9, 18))
     assert hidden_tokens((1, 3, 3), radius=0).sum(1).tolist() == [1] * 9
 
 
-def test_occlusion_of_several_frames_hides_tokens_of_the_middle_one() -> None:
-    hidden = hidden_tokens((3, 1, 2), radius=0)
-    assert [row.nonzero().flatten().tolist() for row in hidden] == [[2], [3]]
-
-
 def test_occlusion_is_the_fall_of_the_match_logit(system: System, inputs: Inputs) -> None:
-    model, frames = system.model, inputs["frames"]
+    frames, model = inputs["frames"], system.model
     with torch.no_grad():
         placed = model.place(model.embed(inputs))
-        plain = torch.ones_like(frames) * frames.mean((3, 4), keepdim=True)
+        plain = inputs | {"frames": torch.ones_like(frames) * frames.mean((3, 4), keepdim=True)}
         changed = placed["visual"].clone()
-        changed[:, 5] = model.place(model.embed(inputs | {"frames": plain}))["visual"][:, 5]  # row 1, column 1 of 4×4
-
-        def logit(tokens: Tokens) -> Tensor:
-            return system.task.score(model.encode(tokens))
-
-        fall = logit(placed) - logit(placed | {"visual": changed})
+        changed[:, 5] = model.place(model.embed(plain))["visual"][:, 5]  # row 1, column 1 of 4×4
+        whole, less = (system.task.score(model.encode(placed | {"visual": one})) for one in (placed["visual"], changed))
     maps = OcclusionReadout("occlusion", radius=0)(system, inputs)
-    torch.testing.assert_close(maps[:, 1, 1], fall, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(maps[:, 1, 1], whole - less, rtol=1e-3, atol=1e-5)
+
+
+class Parts(nn.Module):
+    """A system that is its own model and objective: what its parts are to integrated gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = self.task = self
+
+    def fuse(self, tokens: Tokens) -> Encoded:
+        return Encoded(tokens, None)
 
 
 def test_integrated_gradients_find_the_pixels_that_the_answer_rests_on() -> None:
@@ -163,13 +159,18 @@ def test_integrated_gradients_find_the_pixels_that_the_answer_rests_on() -> None
     frames[:, :, 0, 8:20, 40:52] = 1.0
     frames[:, :, 0, 40:52, 8:20] = 1.0  # as red, but the model doesn't look
 
-    def red_place(frames: Tensor) -> Tensor:
-        return frames[:, 0, 0, 8:20, 40:52].mean((1, 2))[:, None, None]
+    class RedPlace(Parts):
+        def embed(self, inputs: Inputs) -> Tokens:
+            return {
+                name: values[:, 0, 0, 8:20, 40:52].mean((1, 2)) for name, values in inputs.items() if name == "frames"
+            }
 
-    looking = answering(lambda tokens: tokens["visual"][:, 0, 0], red_place)
-    maps = IntegratedGradientsReadout(IntegratedGradientsSettings())(
-        looking, {"frames": frames, "sound": torch.zeros(2, 1, 8)}
-    )
+        def score(self, encoded: Encoded) -> Tensor:
+            return encoded.tokens["frames"]
+
+    system = cast("System", RedPlace())
+    readout = IntegratedGradientsReadout(IntegratedGradientsSettings())
+    maps = readout(system, {"frames": frames, "sound": torch.zeros(2, 1, 8)})
     assert maps.shape == (2, 32, 32)
     for heat in maps:
         row, column = divmod(int(heat.argmax()), 32)
@@ -182,25 +183,30 @@ def test_integrated_gradients_are_cut_finely_until_they_add_up() -> None:
     generator = torch.Generator().manual_seed(5)
     frames = torch.rand(2, 2, 3, 32, 32, generator=generator)
 
-    def score(tokens: Tokens) -> Tensor:
-        contrast = tokens["visual"].flatten(1).std(1)
-        return torch.sigmoid(tokens["audio"][:, 0, 0] * (contrast - 0.2)) * 9
+    class Jump(Parts):
+        def embed(self, inputs: Inputs) -> Tokens:
+            return inputs
 
-    jump, slopes = answering(score), torch.tensor([1.0, 300.0]).view(2, 1, 1)
-    inputs = {"frames": frames, "sound": slopes}
-    found = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(jump, inputs)
+        def score(self, encoded: Encoded) -> Tensor:
+            contrast = encoded.tokens["frames"].flatten(1).std(1)
+            return torch.sigmoid(encoded.tokens["sound"][:, 0, 0] * (contrast - 0.2)) * 9
+
+    slopes = torch.tensor([1.0, 300.0]).view(2, 1, 1)
+    jump = cast("System", Jump())
+
+    def attribute(frames: Tensor, slopes: Tensor, **settings: int) -> Attribution:
+        chosen = IntegratedGradientsSettings.model_validate({"residue": 0.02, **settings})
+        return IntegratedGradientsReadout(chosen).attribute(jump, {"frames": frames, "sound": slopes})
+
+    found = attribute(frames, slopes)
     assert found.steps[0] == 8
     assert 8 < found.steps[1] <= 128
     assert not found.missed.any()
     assert (found.residue <= 0.02 * found.difference.abs() + 1e-3).all()
-    alone = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02)).attribute(
-        jump, {"frames": frames[1:], "sound": slopes[1:]}
-    )
+    alone = attribute(frames[1:], slopes[1:])
     assert alone.steps[0] == found.steps[1]
     torch.testing.assert_close(alone.maps, found.maps[1:], rtol=1e-3, atol=1e-5)
-    bounded = IntegratedGradientsReadout(IntegratedGradientsSettings(residue=0.02, most_steps=8)).attribute(
-        jump, inputs
-    )
+    bounded = attribute(frames, slopes, most_steps=8)
     assert bounded.steps.tolist() == [8, 8]
     assert bounded.missed.tolist() == [False, True]
     assert bounded.residue[1] > 0.02 * bounded.difference[1].abs()
@@ -215,30 +221,62 @@ def test_what_no_step_can_mend_is_not_cut_finer(system: System, inputs: Inputs) 
     assert found.residue.isfinite().tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("name", get_args(ReadoutName))
+@pytest.mark.parametrize("name", READOUTS.names())
 def test_every_readout_gives_finite_maps_that_do_not_depend_on_the_batch(
-    name: ReadoutName, system: System, inputs: Inputs
+    name: str, system: System, inputs: Inputs
 ) -> None:
     readout = build_readout(name, EvaluateSettings())
+    assert readout.reason_against(system) is None
     maps = readout(system, inputs)
     assert readout.name == name
     assert maps.shape == ((3, 32, 32) if name == "integrated_gradients" else (3, 4, 4))
     assert torch.isfinite(maps).all()
     assert not maps.requires_grad
-    alone = {field: values[1:2] for field, values in inputs.items()}
-    torch.testing.assert_close(readout(system, alone), maps[1:2], rtol=1e-3, atol=1e-5)
+    alone = readout(system, {name: values[1:2] for name, values in inputs.items()})
+    torch.testing.assert_close(alone, maps[1:2], rtol=1e-3, atol=1e-5)
 
 
 def test_the_gradient_weighted_map_is_never_negative(system: System, inputs: Inputs) -> None:
     assert (build_readout("gradient_weighted", EvaluateSettings())(system, inputs) >= 0).all()
 
 
+def test_a_readout_says_what_a_system_lacks_for_it() -> None:
+    """Of a system without a score, without attention, and whose visual tokens lie along time alone."""
+    deaf, blind, closed = (untrained(tiny_experiment(), "cpu", 3) for _ in range(3))
+    deaf.task.scores = False
+    line = {**blind.model.grids, "visual": TokenGrid((("time", 16),))}
+    blind.model.__class__ = type("Line", (type(blind.model),), {"grids": line})
+    encode = closed.model.encode
+    closed.model.encode = lambda placed, attention=False: encode(placed)  # type: ignore[method-assign]
+    lacking = {
+        name: reasons_against(READOUTS.names(), EvaluateSettings(), one)
+        for name, one in (("score", deaf), ("grid", blind), ("attention", closed))
+    }
+    looks = {"attention", "attention_silence", "attention_noise", "class_token"}
+    answers = set(READOUTS.names()) - looks
+    assert set(lacking["score"]) == answers
+    assert "the objective mma gives no score" in lacking["score"]["occlusion"]
+    assert set(lacking["grid"]) == set(READOUTS.names()) - {"integrated_gradients"}
+    assert "visual tokens that lie by time, row, column, and they lie by time" in lacking["grid"]["attention"]
+    assert set(lacking["attention"]) == looks | {"gradient_weighted"}
+    assert lacking["attention"]["attention"] == "the model gives no attention of audio to visual tokens"
+    assert default_readout(EvaluateSettings(), deaf) == "attention"
+    assert default_readout(EvaluateSettings(), blind) == "integrated_gradients"
+    only = EvaluateSettings(attention=AttentionSettings(perspective="audio"), readouts=("attention", "occlusion"))
+    with pytest.raises(
+        SettingsError, match=r"found none \(integrated_gradients: the objective .*; attention: its maps"
+    ):
+        default_readout(only, deaf)
+
+
 def test_maps_from_the_audio_perspective_do_not_count_as_maps_of_the_frame() -> None:
     settings = EvaluateSettings(attention=AttentionSettings(perspective="audio"))
-    assert not points_into_frame("attention_noise", settings)
-    assert points_into_frame("class_token", settings)
+    assert not build_readout("attention_noise", settings).points_into_frame
+    assert build_readout("class_token", settings).points_into_frame
 
 
 def test_an_unknown_readout_is_said_with_those_that_exist() -> None:
     with pytest.raises(SettingsError, match=r"--readout: expected one of attention, .*, found 'atention'"):
         readout_name("atention", "--readout")
+    with pytest.raises(ValidationError, match=r"one of attention, .*region_occlusion"):
+        EvaluateSettings(readouts=("atention",))

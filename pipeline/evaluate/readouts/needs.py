@@ -1,0 +1,49 @@
+"""What readouts and measures need of a system, each said in a sentence where it lacks it."""
+
+import torch
+
+from pipeline.models.contract import VISUAL, Attention
+from pipeline.tasks.task import System
+
+_GRID = ("time", "row", "column")
+
+
+def needs_score(system: System) -> str | None:
+    """How sure the model is that what is seen and heard belong together."""
+    if system.task.scores:
+        return None
+    return f"the objective {system.task.settings.kind} gives no score of whether frame and sound belong together"
+
+
+def needs_visual_grid(system: System) -> str | None:
+    """Tokens that lie over the frames in rows and columns."""
+    grid = system.model.grids.get(VISUAL)
+    if grid is not None and grid.names == _GRID:
+        return None
+    found = "there are none" if grid is None else f"they lie by {', '.join(grid.names)}"
+    return f"it needs {VISUAL} tokens that lie by {', '.join(_GRID)}, and {found}"
+
+
+def needs_attention(system: System, queries: str, keys: str) -> str | None:
+    """Attention of one stream to another."""
+    attention = attention_of(system)
+    if attention is not None and attention.between(queries, keys) is not None:
+        return None
+    return f"the model gives no attention of {queries} to {keys} tokens"
+
+
+def needs_joint_attention(system: System) -> str | None:
+    """One sequence in which a class token and visual tokens look at all others."""
+    attention = attention_of(system)
+    if attention is not None and attention.joint is not None and {"class", VISUAL} <= set(attention.slices):
+        return None
+    return f"the model gives no attention over one sequence with class and {VISUAL} tokens"
+
+
+@torch.no_grad()
+def attention_of(system: System) -> Attention | None:
+    """The attention that a model gives, on tokens of zeros; None where it gives none."""
+    model = system.model
+    like = next(model.parameters())
+    tokens = {name: like.new_zeros(1, grid.count, model.widths[name]) for name, grid in model.grids.items()}
+    return model.encode(tokens, attention=True).attention

@@ -1,0 +1,80 @@
+"""All measures and readouts, by name. They are known here, below what they name, because settings are read without what
+judges a model."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from pipeline.errors import SettingsError
+from pipeline.settings.base import Settings
+from pipeline.settings.registry import Kind, KindOf, Registry
+
+
+class MeasureSettings(Settings):
+    """Settings of a measure. A subclass names its `kind`."""
+
+    kind: str
+
+
+class AlignmentSettings(MeasureSettings):
+    """Whether the model tells frames that belong to a sound from others."""
+
+    kind: Literal["alignment"] = "alignment"
+
+
+class LocalisationSettings(MeasureSettings):
+    """Whether the model points at what sounds. How maps are made and judged is said by the other settings of
+    `evaluate`, which `gavt localize` reads too."""
+
+    kind: Literal["localisation"] = "localisation"
+
+
+_MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
+
+MEASURES: Registry[MeasureSettings] = Registry(
+    "measure",
+    {
+        "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
+        "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
+    },
+    default="localisation",
+)
+READOUTS: Registry[Settings] = Registry(
+    "readout",
+    {
+        "attention": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
+        "attention_silence": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
+        "attention_noise": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
+        "class_token": Kind(part=f"{_READOUTS}.class_token:ClassTokenReadout"),
+        "token_gradient": Kind(part=f"{_READOUTS}.token_gradient:TokenGradientReadout"),
+        "gradient_weighted": Kind(part=f"{_READOUTS}.gradient_weighted:GradientWeightedReadout"),
+        "integrated_gradients": Kind(part=f"{_READOUTS}.integrated_gradients:IntegratedGradientsReadout"),
+        "occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
+        "region_occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
+    },
+    default="",
+)
+DEFAULT_READOUT = "integrated_gradients"
+"""The readout where no validation split with boxes could choose one."""
+
+
+def _known(name: str) -> str:
+    if name not in READOUTS:
+        raise ValueError(f"one of {', '.join(READOUTS.names())}")
+    return name
+
+
+Measure = Annotated[MeasureSettings, KindOf(MEASURES)]
+ReadoutName = Annotated[str, AfterValidator(_known)]
+
+
+def readout_name(text: str, place: str) -> ReadoutName:
+    """A readout's name from the outside; `place` says in the error where it stood.
+
+    Raises:
+        SettingsError: there is no such readout.
+    """
+    try:
+        return _known(text)
+    except ValueError as error:
+        raise SettingsError(f"{place}: expected {error}, found {text!r}") from None
