@@ -27,7 +27,7 @@ def show(
     from pipeline.settings.load import load_settings
 
     resolved = load_settings(file, ExperimentSettings, [*(overrides or []), *(more or [])])
-    if resolved.settings.train.names_parameters:  # which are known from the model, whose libraries take seconds
+    if resolved.settings.train.hangs_on_the_system:  # whose libraries take seconds
         from pipeline.train.system import system_without_memory
 
         system_without_memory(resolved.settings)

@@ -48,6 +48,8 @@ class RunSettings(Settings):
                 raise ValueError(f"train.{name} in multiples of task.group = {group}, found {samples}")
         if self.train.maps_every is not None and self.data.validation is None:
             raise ValueError("data.validation for train.maps_every, which draws its samples, found none")
+        if self.train.maps_every is not None and FRAMES not in self.model.fields:
+            raise ValueError(f"a model of frames for train.maps_every, found model.kind = {self.model.kind}")
         known = (FRAMES, SOUND, *self.features.inputs)
         for name in self.fields:
             if name not in known:

@@ -154,9 +154,9 @@ class TrainSettings(Settings):
     """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""
 
     @property
-    def names_parameters(self) -> bool:
-        """Whether something here holds for some of the model's parameters, by their names."""
-        return bool(self.freeze or self.learning_rates or self.start_from)
+    def hangs_on_the_system(self) -> bool:
+        """Whether something here can't be checked without the model and the objective: names of parameters, say."""
+        return bool(self.freeze or self.learning_rates or self.start_from or self.maps_every)
 
     def batch_at_once(self, processes: int) -> int:
         """Samples that each of so many processes handles at once."""

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from pipeline.errors import SettingsError
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.contract import Inputs
 from pipeline.models.registry import MODELS
@@ -33,10 +34,11 @@ def build_system(settings: RunSettings) -> System:
 
 
 def system_without_memory(settings: RunSettings) -> System:
-    """The system on the meta device, by which all is checked that settings say of its parameters' names.
+    """The system on the meta device, by which all is checked that settings of training ask of it.
 
     Raises:
-        SettingsError: a pattern fits nothing, nothing is left to train, or teachers can't follow (`check_teachers`).
+        SettingsError: a pattern over names of parameters fits nothing, nothing is left to train, teachers can't follow
+            (`check_teachers`), or maps are asked for of an objective that has no score.
     """
     with torch.device("meta"):
         system = build_system(settings)
@@ -45,6 +47,11 @@ def system_without_memory(settings: RunSettings) -> System:
     parameter_groups(system, train.weight_decay, train.learning_rates)
     if train.start_from is not None:
         check_all_fit("train.start_from.take", train.start_from.take, system.state_dict(), STATES)
+    if train.maps_every is not None and not system.task.scores:
+        kind = settings.task.kind
+        raise SettingsError(
+            f"train.maps_every: expected an objective with a score for its maps, found task.kind = {kind}"
+        )
     return system
 
 
