@@ -53,7 +53,9 @@ def draw_curve(records: Sequence[dict[str, Any]], metric: Metric) -> str | None:
         figure, axes = plt.subplots(figsize=(5.4, 3.0), layout="constrained")
         if len(train):
             axes.plot(train[:, 0], train[:, 1], color=_TRAIN, alpha=0.25, linewidth=1)
-            axes.plot(train[:, 0], _smooth(train[:, 1]), color=_TRAIN, linewidth=1.8, label="training")
+            marker = "o" if len(train) == 1 else None  # of which there is no line
+            smooth = _smooth(train[:, 1])
+            axes.plot(train[:, 0], smooth, color=_TRAIN, linewidth=1.8, marker=marker, markersize=4, label="training")
         if len(validation):
             marker = "o" if len(validation) <= 40 else None
             axes.plot(

@@ -41,7 +41,9 @@ def draw_curves(runs: Sequence[RecordedRun], names: Sequence[str], out: Path) ->
         for number, run in enumerate(runs):
             # the first lies widest below, so that all can be seen where they lie on each other
             width = 1 + 7 * (len(runs) - 1 - number) / len(runs)
-            panel.plot(*_points(run, curve), linewidth=width, color=colours[number])
+            steps, values = _points(run, curve)
+            marker = "o" if len(steps) == 1 else None  # of which there is no line
+            panel.plot(steps, values, linewidth=width, marker=marker, color=colours[number])
         panel.set_title(curve)
     if loss is not None:
         _draw_distances(panels[count - 1], runs, loss, colours)
