@@ -80,7 +80,7 @@ def trace_pass(settings: RunSettings, model: System, dtype: torch.dtype, on_gpu:
 def _trace(settings: RunSettings, model: System, on_gpu: bool, samples: int) -> tuple[Bytes, Bytes]:
     with torch.device("meta"), _Kernels(on_gpu), _Ledger([*model.parameters(), *model.buffers()]) as ledger:
         take: Any = nn.Parameter.register_post_accumulate_grad_hook
-        hooks = [take(parameter, ledger.take_gradient) for parameter in model.parameters()]
+        hooks = [take(one, ledger.take_gradient) for one in model.parameters() if one.requires_grad]
         loss, _ = model(*example_batch(model, settings, samples, "meta"))
         # loss.backward() would leave the modes and recompute without them
         gradient = torch.ones_like(loss)

@@ -23,17 +23,26 @@ class ModelSize:
     """A model's numbers.
 
     Attributes:
-        parameters: numbers of each parameter.
+        parameters: numbers of each parameter that is trained.
         buffer_bytes: of constants and running averages.
+        frozen: numbers of each parameter that isn't: what `train.freeze` names, and teachers.
+        following: numbers of teachers whose student is trained: in 16 bit they have a master copy in fp32.
     """
 
     parameters: tuple[int, ...]
     buffer_bytes: int
+    frozen: tuple[int, ...] = ()
+    following: int = 0
+
+    @property
+    def trained(self) -> int:
+        """Numbers of all parameters that have a gradient and moments."""
+        return sum(self.parameters)
 
     @property
     def total(self) -> int:
         """Numbers of all parameters."""
-        return sum(self.parameters)
+        return self.trained + sum(self.frozen)
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,9 @@ def step_memory(engine: Engine, model: ModelSize, trace: PassMemory, micro_batch
 
 def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Everything on every GPU; gradients pile up, then are reduced in flat copies."""
-    count, size = model.total, engine.number_bytes
-    parameters = count * size + model.buffer_bytes
-    optimizer = _states(engine) * count
+    count, size = model.trained, engine.number_bytes
+    parameters = model.total * size + model.buffer_bytes
+    optimizer = _states(engine) * count + _teachers(engine, model)
     gradients = count * engine.sum_bytes
     flat = engine.sum_bytes + (engine.reduce_bytes if engine.reduce_bytes > engine.sum_bytes else 0)
     # their norm is taken of copies in the model's precision, where they are not what the optimiser steps with
@@ -121,8 +130,9 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     through a bucket into a flat part of their own; at stage 1 without overlap they pile up first."""
     if engine.sum_bytes > engine.number_bytes:
         return _zero_1_and_2_summing(engine, model, trace, samples)
-    count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
-    parameters = count * size + model.buffer_bytes
+    count, size, part = model.trained, engine.number_bytes, model.trained / engine.world_size
+    parameters = model.total * size + model.buffer_bytes
+    teachers = _teachers(engine, model)
     bucket = engine.zero["reduce_bucket_size"] * size * (2 if engine.on_gpu else 1)
     piles_up = engine.stage == 1 and not engine.on_gpu
     own = part * size
@@ -131,12 +141,12 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     if engine.offload == "cpu":
         # two buffers of the largest gradient, the states, fp32 gradients and a copy to send back
         largest = max(model.parameters) * size
-        host = part * (12 + 4 + size + _average(engine)) + largest + (own if engine.accumulates else 0.0)
+        host = part * (12 + 4 + size + _average(engine)) + largest + (own if engine.accumulates else 0.0) + teachers
         return [
             Memory(parameters, held, 0, work + largest, live, host),
             Memory(parameters, own, 0, bucket + largest, 0, host),
         ]
-    optimizer = _states(engine) * part
+    optimizer = _states(engine) * part + teachers
     one = engine.zero["reduce_bucket_size"] * size
     # what is reduced is flattened again, and widened
     copy = one if engine.world_size > 1 else 0.0
@@ -153,9 +163,9 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
 def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """The same where gradients in 16 bit are summed in fp32: at stage 1 whole on every process until the last
     micro-batch, then through a bucket in fp32; at stage 2 in the process's own part from the first."""
-    size, part = engine.number_bytes, model.total / engine.world_size
+    size, part = engine.number_bytes, model.trained / engine.world_size
     parameters = model.total * size + model.buffer_bytes
-    whole = 4 * model.total if engine.stage == 1 else 0.0
+    whole = 4 * model.trained if engine.stage == 1 else 0.0
     own = 4 * part
     staged = engine.zero["reduce_bucket_size"] * (4 if engine.stage == 1 else size)
     bucket = staged * (2 if engine.on_gpu else 1)
@@ -163,10 +173,11 @@ def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, s
     copy = staged
     copy += engine.zero["reduce_bucket_size"] * 4 if engine.stage == 2 and engine.world_size > 1 else 0.0
     live, _, work = trace.at_peak(samples, False, bucket)
-    optimizer, host, largest = _states(engine) * part, 0.0, 0.0
+    teachers = _teachers(engine, model)
+    optimizer, host, largest = _states(engine) * part + teachers, 0.0, 0.0
     if engine.offload == "cpu":
         largest = max(model.parameters) * size
-        optimizer, host = 0.0, part * (12 + 4 + size + _average(engine)) + largest
+        optimizer, host = 0.0, part * (12 + 4 + size + _average(engine)) + largest + teachers
     return [
         Memory(parameters, whole or own, optimizer, work + largest, live, host),
         Memory(parameters, own + max(0.0, whole - staged), optimizer, bucket + copy + largest, 0, host),
@@ -176,22 +187,23 @@ def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, s
 def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Parameters are shared out too, and gathered while they are needed; small ones stay. What is gathered comes in
     flat pieces and is copied from there; a process alone has all, and gathers nothing."""
-    count, size, part = model.total, engine.number_bytes, model.total / engine.world_size
+    count, size, part = model.total, engine.number_bytes, model.trained / engine.world_size
     least = engine.zero.get("stage3_param_persistence_threshold", 100_000)
-    small = sum(numbers for numbers in model.parameters if numbers <= least)
+    small = sum(numbers for numbers in (*model.parameters, *model.frozen) if numbers <= least)
     alone = engine.world_size == 1 and engine.offload == "none"
     most_live = engine.zero.get("stage3_max_live_parameters", _LIVE_PARAMETERS)
     gathered = 0.0 if alone else min(count, small + most_live) * float(size)
     arriving = 0.0 if alone else min(count, engine.zero.get("stage3_prefetch_bucket_size", _PREFETCH)) * float(size)
     bucket = engine.zero["reduce_bucket_size"] * size
-    own, summed = part * size, part * engine.sum_bytes
+    own, summed = count / engine.world_size * size, part * engine.sum_bytes
+    teachers = _teachers(engine, model)
     sent = engine.reduce_bytes if engine.reduce_bytes > size else 0
     # a bucket is put in order of processes, and reduced into another; each step is a copy where it is widened
     steps = size + (2 * sent if sent else max(size, engine.sum_bytes))
     reducing = bucket + engine.zero["reduce_bucket_size"] * steps
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
     if engine.offload != "none":
-        states = part * (12 + 4 + _average(engine))
+        states = part * (12 + 4 + _average(engine)) + teachers
         on_disk = engine.offload == "nvme"
         host = own + summed + (0.0 if on_disk else states)
         disk = states if on_disk else 0.0  # parameters stay in host memory
@@ -199,7 +211,7 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
             Memory(gathered + model.buffer_bytes, 0, 0, bucket + arriving, live, host, disk),
             Memory(gathered + model.buffer_bytes, 0, 0, reducing, 0, host, disk),
         ]
-    optimizer = _states(engine) * part
+    optimizer = _states(engine) * part + teachers
     widened = 4 * part if engine.sum_bytes < 4 else 0.0
     return [
         Memory(own + gathered + model.buffer_bytes, summed, optimizer, bucket + arriving, live),
@@ -217,3 +229,10 @@ def _states(engine: Engine) -> int:
 def _average(engine: Engine) -> int:
     """Bytes of a number of the average of the weights, which lies beside the master copy."""
     return 4 if engine.averages else 0
+
+
+def _teachers(engine: Engine, model: ModelSize) -> float:
+    """Bytes of teachers' master copies, which lie where those of their students do."""
+    if engine.number_bytes == 4:
+        return 0.0
+    return 4 * model.following / (engine.world_size if engine.stage else 1)

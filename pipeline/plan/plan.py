@@ -100,15 +100,22 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     """
     own = settings.train.activation_checkpointing
     system = system_without_memory(settings).train()
-    size = ModelSize(
-        tuple(parameter.numel() for parameter in system.parameters()),
-        sum(buffer.numel() * buffer.element_size() for buffer in system.buffers()),
-    )
+    size = _size_of(system)
     passes: dict[Mode, PassMemory] = {}
     for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
         set_checkpointing(system, mode)
         passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
     return Traced(parameters_by_part(system), size, passes, training_flops(settings))
+
+
+def _size_of(system: System) -> ModelSize:
+    pairs = [pair for both in system.teachers() for pair in zip(*(one.parameters() for one in both), strict=True)]
+    return ModelSize(
+        tuple(parameter.numel() for parameter in system.parameters() if parameter.requires_grad),
+        sum(buffer.numel() * buffer.element_size() for buffer in system.buffers()),
+        tuple(parameter.numel() for parameter in system.parameters() if not parameter.requires_grad),
+        sum(teacher.numel() for teacher, student in pairs if student.requires_grad),
+    )
 
 
 def make_plan(
@@ -143,8 +150,8 @@ def make_plan(
         samples_per_s=samples_per_s,
         hours=None if samples_per_s is None else train.steps * train.batch_size / samples_per_s / 3600,
         data=data_need(settings, samples_per_s, samples_per_shard),
-        checkpoint_bytes=traced.size.total * sum(_saved(train)),
-        copies_bytes=traced.size.total * _copied(train, where),
+        checkpoint_bytes=_checkpoint_bytes(traced.size, train),
+        copies_bytes=traced.size.trained * _copied(train, where),
         compiles=train.compile,
     )
 
@@ -159,6 +166,13 @@ def _saved(train: TrainSettings) -> tuple[int, int, int]:
     return own, masters + 8 + average, 4 + average
 
 
+def _checkpoint_bytes(size: ModelSize, train: TrainSettings) -> float:
+    """What is not trained is saved twice, as it is computed with and as safetensors."""
+    own, states, weights = _saved(train)
+    number = 4 if train.precision == "fp32" else 2
+    return size.trained * (own + states + weights) + (size.total - size.trained) * (number + weights)
+
+
 def _copied(train: TrainSettings, where: Machines) -> float:
     """Bytes of host memory for each parameter that a save takes on the main process' machine."""
     own, states, _ = _saved(train)
@@ -166,11 +180,12 @@ def _copied(train: TrainSettings, where: Machines) -> float:
 
 
 def parameters_by_part(system: System) -> dict[str, int]:
-    """Numbers of parameters of the model's parts, of what it has besides (positions, class token) as `tokens`, and of
-    the objective's heads."""
+    """Numbers of parameters of the model's parts, of what it has besides (positions, class token) as `tokens`, of the
+    objective's heads, and of its teachers."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in system.model.parts().items()}
     parts["tokens"] = sum(p.numel() for p in system.model.parameters()) - sum(parts.values())
-    parts["head"] = sum(p.numel() for p in system.task.parameters())
+    parts["teacher"] = sum(p.numel() for teacher, _ in system.teachers() for p in teacher.parameters())
+    parts["head"] = sum(p.numel() for p in system.task.parameters()) - parts["teacher"]
     return {name: count for name, count in parts.items() if count}
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.models.contract import AudioVisualModel
 from pipeline.models.recompute import set_checkpointing
 from pipeline.tasks.task import System, heads
 from pipeline.train.run_settings import RunSettings
@@ -24,7 +26,8 @@ class SampleFlops:
         backward: of the backward pass, about twice as much.
         recomputed: forward again in the backward pass under activation checkpointing. It is no use of the model, so
             utilisation leaves it out.
-        parts: `forward` by part: visual_embedder, audio_embedder, encoder, head (and what else the model has).
+        parts: `forward` by part: those of the model (of G-AVT visual_embedder, audio_embedder, encoder), the
+            objective's head and teacher, and `other`: what is in no module of these.
     """
 
     forward: int
@@ -63,10 +66,9 @@ def model_flops_utilization(samples_per_s: float, flops: SampleFlops, devices: i
 def _count(system: System, settings: RunSettings) -> tuple[int, int, dict[str, int]]:
     """Forward and backward FLOPs of a sample, and the forward ones by part."""
     names = {module: f"System.{name}" for name, module in system.named_modules()}
-    parts = {name: [names[part]] for name, part in system.model.parts().items()}
-    parts["head"] = [names[head] for head in heads(system.task)]
-    known = [place for places in parts.values() for place in places]
-    features = {names[child] for child in system.model.children()} - set(known)
+    taught = [teacher for teacher, _ in system.teachers()]
+    parts = {name: [part] for name, part in system.model.parts().items()}
+    parts |= {"head": [head for head in heads(system.task) if head not in taught], "teacher": taught}
     deepest = max(place.count(".") for place in names.values())
     counter = FlopCounterMode(
         display=False, depth=deepest + 1, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
@@ -74,14 +76,27 @@ def _count(system: System, settings: RunSettings) -> tuple[int, int, dict[str, i
     with counter:
         loss, _ = system(*example_batch(system, settings, 1, "meta"))
         whole = counter.get_total_flops()
-        modules = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
+        called = {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
         loss.backward()
         backward = counter.get_total_flops() - whole
-    forward = whole - sum(modules.get(place, 0) for place in features)
-    found = {name: sum(modules.get(place, 0) for place in places) for name, places in parts.items()}
-    found = {name: count for name, count in found.items() if count}
+
+    def count(module: nn.Module) -> int:
+        """Of its calls; of what is not called itself, such as a list, those of its children."""
+        if names[module] in called:
+            return int(called[names[module]])
+        return sum(count(child) for child in _counted(module))
+
+    models = [module for module in system.modules() if isinstance(module, AudioVisualModel)]
+    forward = whole - sum(count(child) for model in models for child in set(model.children()) - set(_counted(model)))
+    found = {name: sum(count(module) for module in modules) for name, modules in parts.items()}
+    found = {name: flops for name, flops in found.items() if flops}
     rest = forward - sum(found.values())
     return forward, backward, found | ({"other": rest} if rest else {})
+
+
+def _counted(module: nn.Module) -> list[nn.Module]:
+    """The children of a module; of a model those whose FLOPs are its own."""
+    return list(module.parts().values() if isinstance(module, AudioVisualModel) else module.children())
 
 
 def _convolution_backward(

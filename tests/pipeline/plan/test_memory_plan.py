@@ -164,6 +164,21 @@ def test_host_memory_for_the_copies_of_a_save_is_shared_like_the_states(tiny, tr
     assert (at[3, 1], at[3, 16]) == (12 * count, 6 * count)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_frozen_is_planned_without_gradient_and_moments(tiny, precision):
+    words = ("train.freeze=[model.encoder.*]", f"train.precision={precision}", "train.zero_stage=0")
+    settings = read(tiny, *words)
+    traced = trace_model(settings, True, ["none"])
+    found = make_plan(settings, gpus(), traced=traced)
+    number, beside, saved = {"fp32": (4, 8, 16), "bf16": (2, 12, 18)}[precision]
+    frozen = found.parameters["encoder"]
+    trained = sum(found.parameters.values()) - frozen
+    assert (traced.size.trained, sum(traced.size.frozen)) == (trained, frozen)
+    assert found.chosen.memory.optimizer == beside * trained
+    assert found.chosen.memory.parameters == number * (trained + frozen) + traced.size.buffer_bytes
+    assert found.checkpoint_bytes == saved * trained + (number + 4) * frozen  # the latter as computed with, and in fp32
+
+
 def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):
     assert advise(make_plan(read(tiny), gpus(gib=1.053), traced=traced)).startswith("Nothing fits")
 
