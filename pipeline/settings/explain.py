@@ -12,6 +12,8 @@ from pipeline.settings.annotations import kinds_of, registered
 Key = tuple[str, ...]
 _MOST = 50
 _MAPPING = "keys with values"
+_KEY = "[key]"
+"""What pydantic puts behind a key that is itself wrong."""
 _EXPECTED = {
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
@@ -34,6 +36,8 @@ def explain(error: ValidationError, kind: type[BaseModel], values: Any, origins:
     problems = _about_the_first(error, kind, values)
     problem = problems[0]
     place = place_of(problem["loc"], kind, values)
+    of_key = place[-1:] == (_KEY,)
+    place = place[:-2] if of_key else place
     origin = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), None)
     origin = origin or next((o for key, o in origins.items() if place and key[: len(place)] == place), path)
     name = ".".join(place)
@@ -43,10 +47,11 @@ def explain(error: ValidationError, kind: type[BaseModel], values: Any, origins:
     if problem["type"] == "missing":
         return f"{origin}: {name}: this setting is required and was not given"
     found = problem["input"]
-    expected = " or ".join(dict.fromkeys(map(_expected, problems)))
+    expected = " or ".join(dict.fromkeys(map(_expected, problems))) + (" as a key" if of_key else "")
     # settings that don't go together say themselves what was found
     ending = "" if problem["type"] == "value_error" and isinstance(found, dict) else f", found {found!r}"
-    return ": ".join(filter(None, (origin, name, f"expected {expected}{ending}")))
+    near = _did_you_mean(found, problem.get("ctx", {}).get("known", ())) if isinstance(found, str) else ""
+    return ": ".join(filter(None, (origin, name, f"expected {expected}{ending}{near}")))
 
 
 def models_at(kind: type[BaseModel], key: Key, values: Any) -> list[type[BaseModel]]:
@@ -60,11 +65,8 @@ def models_at(kind: type[BaseModel], key: Key, values: Any) -> list[type[BaseMod
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """The end of a sentence that says that there is no `name`: the nearest that there is, or all of a few."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    names = sorted(set(known))
-    return f"; known are {', '.join(names)}" if 0 < len(names) <= _MOST else ""
+    near, names = _did_you_mean(name, known), sorted(set(known))
+    return near or (f"; known are {', '.join(names)}" if 0 < len(names) <= _MOST else "")
 
 
 def place_of(location: tuple[int | str, ...], kind: type[BaseModel], values: Any) -> Key:
@@ -96,9 +98,16 @@ def _about_the_first(error: ValidationError, kind: type[BaseModel], values: Any)
     return about
 
 
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _expected(problem: ErrorDetails) -> str:
     if problem["type"] == "string_pattern_mismatch":
         return f"text like {problem['ctx']['pattern']}"
+    if problem["type"] == "too_short":
+        return f"{problem['ctx']['min_length']} or more"
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return _EXPECTED.get(problem["type"], words)
 

@@ -56,7 +56,7 @@ class Registry(Generic[S]):
         """
         kind = Kind(settings, part)
         if self._kinds.setdefault(name, kind) != kind:
-            raise SettingsError(f"{self.what} {name}: expected a new name, found one that {self._kinds[name]} has")
+            raise SettingsError(f"{self.what} {name}: expected a new name, found that of {self._kinds[name].settings}")
 
     def names(self) -> list[str]:
         """All kinds."""
@@ -115,7 +115,8 @@ class KindOf:
             return value
         kind = self.settings_of(value)
         if kind is None:
-            expected = PydanticCustomError("literal_error", "{expected}", {"expected": self.registry.expected()})
+            told = {"expected": self.registry.expected(), "known": self.registry.names()}
+            expected = PydanticCustomError("unknown_kind", "{expected}", told)
             details = InitErrorDetails(type=expected, loc=("kind",), input=value.get("kind"))
             raise ValidationError.from_exception_data(self.registry.what, [details])
         return kind.model_validate(dict(value))
@@ -134,12 +135,14 @@ def _import_extensions() -> None:
     """Import what GAVT_EXTENSIONS names; importing it adds its kinds.
 
     Raises:
-        SettingsError: there is no such module.
+        SettingsError: there is no such module, or it lacks what it needs.
     """
     for name in filter(None, (part.strip() for part in os.environ.get(EXTENSIONS, "").split(","))):
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise SettingsError(f"{EXTENSIONS}: expected names of modules with commas between them, found {name!r}")
         try:
             import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-                raise
-            raise SettingsError(f"{EXTENSIONS}: expected modules that can be imported, found {name}") from None
+        except ImportError as error:
+            raise SettingsError(
+                f"{EXTENSIONS}: expected modules that can be imported, found {name}: {error}"
+            ) from error

@@ -1,0 +1,105 @@
+"""What every model is to the rest."""
+
+import pytest
+import torch
+from tiny_gavt import inputs, tiny
+
+from pipeline.models.contract import Attention, EmbedOnce, TokenGrid, rows_of
+
+SHAPES = [{}, {"frames": 3, "registers": 2}, {"frames": 2, "audio_alignment": "frames"}]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_placing_and_encoding_is_fusing(shape):
+    model = tiny(dropout=0.0, **shape).eval()
+    with torch.no_grad():
+        embedded = model.embed(inputs(2, shape.get("frames", 1)))
+        fused, encoded = model.fuse(embedded), model.encode(model.place(embedded))
+        looked, mapped = model.fuse(embedded, attention=True), model.encode(model.place(embedded), attention=True)
+    for one, other in ((fused, encoded), (looked, mapped)):
+        assert one.tokens.keys() == other.tokens.keys()
+        assert all(torch.equal(one.tokens[name], other.tokens[name]) for name in one.tokens)
+    assert fused.attention is None
+    assert encoded.attention is None
+    assert all(torch.equal(*layers) for layers in zip(looked.attention.joint, mapped.attention.joint, strict=True))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_grids_and_widths_say_how_many_tokens_each_stream_has(shape):
+    model = tiny(**shape)
+    encoded = model.fuse(model.embed(inputs(2, shape.get("frames", 1))))
+    found = {name: tuple(tokens.shape) for name, tokens in encoded.tokens.items()}
+    assert found == {name: (2, grid.count, model.widths[name]) for name, grid in model.grids.items()}
+    assert set(found) == set(model.settings.streams)
+    assert model.grids["visual"].names == ("time", "row", "column")
+    assert model.grids["audio"].names == ("frequency", "time")
+
+
+def test_the_last_axis_of_a_grid_is_the_fastest():
+    model, given = tiny(frames=2).eval(), inputs(1, 2)
+    changed = given["frames"].clone()
+    changed[:, 1, :, 28:, :4] = 0  # the last row and the first column of the last frame
+    with torch.no_grad():
+        before, after = (model.embed({"frames": frames})["visual"] for frames in (given["frames"], changed))
+    moved = (before - after).abs().sum((0, 2)).view(model.grids["visual"].shape).nonzero()
+    assert len(moved)
+    assert moved.amin(0)[:2].tolist() == [1, 6]
+    assert moved.amax(0)[2] == 2
+
+
+def test_an_input_that_is_not_given_has_no_stream():
+    model = tiny()
+    assert set(model.embed({"frames": inputs()["frames"]})) == {"visual"}
+    assert set(model.embed({"sound": inputs()["sound"]})) == {"audio"}
+
+
+def test_tokens_are_paired_anew_by_stream():
+    tokens = {"visual": torch.arange(3.0).view(3, 1, 1), "audio": torch.arange(3.0).view(3, 1, 1) + 10}
+    paired = rows_of(tokens, {"visual": torch.tensor([2, 0])})
+    assert paired["visual"].flatten().tolist() == [2, 0]
+    assert paired["audio"] is tokens["audio"]
+
+
+def test_paired_tokens_of_embedded_samples_are_those_of_paired_samples():
+    model, given = tiny(dropout=0.0).eval(), inputs(3)
+    frame, sound = torch.tensor([2, 1, 0, 0]), torch.tensor([0, 1, 1, 2])
+    with torch.no_grad():
+        ours = model.fuse(rows_of(model.embed(given), {"visual": frame, "audio": sound})).tokens["class"]
+        theirs = model.fuse(model.embed({"frames": given["frames"][frame], "sound": given["sound"][sound]}))
+    torch.testing.assert_close(ours, theirs.tokens["class"])
+
+
+def test_attention_between_streams_is_cut_out_of_a_joint_one_with_queries_as_rows():
+    rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij")
+    joint = (10 * rows + columns)[None, None]
+    attention = Attention([joint, joint + 100], {"class": slice(0, 1), "visual": slice(1, 3), "audio": slice(3, 5)})
+    first, second = attention.between("audio", "visual")
+    assert first[0, 0].tolist() == [[31, 32], [41, 42]]
+    assert second[0, 0].tolist() == [[131, 132], [141, 142]]
+    assert attention.between("visual", "audio")[0][0, 0].tolist() == [[13, 14], [23, 24]]
+    assert attention.between("visual", "text") is None
+
+
+def test_attention_of_streams_that_look_at_each_other_is_what_the_model_says():
+    weights = [torch.rand(1, 2, 3, 4)]
+    attention = Attention(crossed={("audio", "visual"): weights})
+    assert attention.joint is None
+    assert attention.between("audio", "visual") == weights
+    assert attention.between("visual", "audio") is None
+
+
+def test_a_grid_knows_its_shape_and_how_many_tokens_it_has():
+    grid = TokenGrid((("time", 3), ("row", 4), ("column", 5)))
+    assert (grid.shape, grid.names, grid.count) == ((3, 4, 5), ("time", "row", "column"), 60)
+
+
+def test_inputs_are_embedded_once_however_often_they_are_asked_for(monkeypatch):
+    model, asked = tiny(), []
+    embed = model.embed
+    monkeypatch.setattr(model, "embed", lambda given: asked.append(given) or embed(given))
+    once, given, others = EmbedOnce(model), inputs(), inputs(3)
+    assert once.embed(given) is once.embed(given)
+    assert len(once.embed(others)["visual"]) == 3
+    assert once.embed(given) is once.embed(given)
+    assert [one is given for one in asked] == [True, False]
+    assert once.widths == model.widths
