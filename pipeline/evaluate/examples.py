@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Map, resize_seen
-from pipeline.evaluate.samples import Batch
+from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings
 
 EXAMPLES = "evaluation_maps.npz"
@@ -57,7 +57,7 @@ class FirstOnes:
         return place < self.limit
 
 
-def example_of(batch: Batch, place: int, heat: Map, settings: EvaluateSettings) -> Example:
+def example_of(batch: EvaluationBatch, place: int, heat: Map, settings: EvaluateSettings) -> Example:
     """A sample of a batch with its map [h, w]."""
     metadata, truth, drawn = batch.metadata[place], batch.truths[place], batch.truth_in_square(place)
     seen = resize_seen(heat, batch.squares[place], settings.map_size, settings.align_corners)

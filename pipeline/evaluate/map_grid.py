@@ -15,7 +15,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.readouts.build import build_readout, default_readout
-from pipeline.evaluate.samples import Batch, EvaluationSamples
+from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import untrained
 from pipeline.train.metric_names import MAPS
@@ -38,7 +38,7 @@ class MapGrid:
 
     def __init__(self, settings: RunSettings, evaluate: EvaluateSettings, run: Path, group: ProcessGroup) -> None:
         self._settings, self._evaluate, self._run, self._group = settings, evaluate, run, group
-        self._batch: Batch | None = None
+        self._batch: EvaluationBatch | None = None
 
     def draw(self, weights: dict[str, Tensor], step: int) -> Record:
         """Draw the grid of a model with these weights, on the main process."""
@@ -58,7 +58,7 @@ class MapGrid:
         return {"step": step, MAPS: str(file.relative_to(self._run))}
 
 
-def draw_grid(batch: Batch, heat: npt.NDArray[np.float32]) -> Image.Image:
+def draw_grid(batch: EvaluationBatch, heat: npt.NDArray[np.float32]) -> Image.Image:
     """Samples with their maps [B, h, w] in rows of four."""
     count = len(batch.keys)
     columns, rows = min(_COLUMNS, count), -(-count // _COLUMNS)

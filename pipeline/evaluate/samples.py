@@ -17,8 +17,7 @@ from pipeline.features.settings import Geometry
 from pipeline.models.contract import Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.stream.arrays import Arrays
-from pipeline.stream.batch import Batch as Read
-from pipeline.stream.batch import take_batch
+from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.frames import FramesField
 from pipeline.stream.loader import Loader
@@ -38,7 +37,7 @@ _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Batch:
+class EvaluationBatch:
     """Samples as the model sees them, without augmentation: a square of each frame and all of the sound.
 
     Attributes:
@@ -71,10 +70,10 @@ class Batch:
         truth, boxes = self.truths[place], self.metadata[place].boxes
         return None if truth is None else draw_boxes(crop_boxes(boxes or [], self.squares[place]), len(truth))
 
-    def select(self, places: Sequence[int]) -> "Batch":
+    def select(self, places: Sequence[int]) -> "EvaluationBatch":
         """Only the samples at these places."""
         index = torch.tensor(list(places), dtype=torch.long)
-        return Batch(
+        return EvaluationBatch(
             [self.indices[place] for place in places],
             [self.keys[place] for place in places],
             [self.metadata[place] for place in places],
@@ -100,8 +99,8 @@ class Chunk:
     """
 
     start: int
-    shown: Batch
-    judged: Batch
+    shown: EvaluationBatch
+    judged: EvaluationBatch
     contents: list[bytes]
 
     def __len__(self) -> int:
@@ -180,15 +179,15 @@ class EvaluationSamples:
             for chunk, read in zip(chunks, loader.batches(pieces), strict=True):
                 yield self._chunk(chunk, read)
 
-    def _chunk(self, places: Sequence[int], read: Read) -> Chunk:
+    def _chunk(self, places: Sequence[int], read: Batch) -> Chunk:
         inputs = read.inputs(self.device)
         other = inputs.pop(_JUDGED, None)
         indices = self.indices[list(places)].tolist()
 
-        def seen(geometry: Geometry, inputs: Inputs) -> Batch:
+        def seen(geometry: Geometry, inputs: Inputs) -> EvaluationBatch:
             squares = [note.squares.get(geometry, _WHOLE) for note in read.notes]
             truths = [self._truth(*one) for one in zip(read.metadata, squares, strict=True)]
-            return Batch(indices, read.keys, read.metadata, inputs, squares, truths)
+            return EvaluationBatch(indices, read.keys, read.metadata, inputs, squares, truths)
 
         shown = judged = seen(self.settings.shown_geometry, inputs)
         if other is not None:

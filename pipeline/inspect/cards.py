@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster.masking import mask_url
-from pipeline.inspect.choose import Chosen
+from pipeline.inspect.choose import ChosenSample
 from pipeline.inspect.preview import playable_clip, playable_sound, small_picture
 from pipeline.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.metadata import SampleMetadata
@@ -63,7 +63,7 @@ class SampleCard:
     problem: str | None = None
 
 
-def make_card(chosen: Chosen, content: bytes) -> SampleCard:
+def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
     """The card of a sample from the bytes of its tar members."""
     key = chosen.entry.key
     try:

@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSample:
     """A sample: the tar that it lies in and its line of the shard's JSON."""
 
     tar: str
     entry: SampleEntry
 
 
-def choose(contents: Contents, count: int, seed: int, known: dict[int, ShardIndex] | None = None) -> list[Chosen]:
+def choose(contents: Contents, count: int, seed: int, known: dict[int, ShardIndex] | None = None) -> list[ChosenSample]:
     """`count` samples by chance, or all where there are fewer, in the order of the shard set.
 
     Args:
@@ -47,25 +47,25 @@ def choose(contents: Contents, count: int, seed: int, known: dict[int, ShardInde
     wanted = [numbers[shard] for shard in places]
     indexes = [known[number] for number in wanted] if known else read_indexes(contents.url, wanted)
     return [
-        Chosen(f"{shard_name(number)}.tar", index.samples[place])
+        ChosenSample(f"{shard_name(number)}.tar", index.samples[place])
         for number, index, chosen in zip(wanted, indexes, places.values(), strict=True)
         for place in chosen
         if place < len(index.samples)
     ]
 
 
-def every(contents: Contents) -> Iterator[Chosen]:
+def every(contents: Contents) -> Iterator[ChosenSample]:
     """All samples of the shards that are done, in order."""
     for number, index in zip(contents.done, read_indexes(contents.url, contents.done), strict=True):
         for entry in index.samples:
-            yield Chosen(f"{shard_name(number)}.tar", entry)
+            yield ChosenSample(f"{shard_name(number)}.tar", entry)
 
 
 def read_each(
     contents: Contents,
-    chosen: Iterable[Chosen],
+    chosen: Iterable[ChosenSample],
     most_bytes: int | None,
-    use: Callable[[Chosen, bytes], T],
+    use: Callable[[ChosenSample, bytes], T],
 ) -> Iterator[T]:
     """What `use` makes of the bytes of each sample, in order; many are read at a time, and few held.
 
@@ -74,7 +74,7 @@ def read_each(
     """
     waiting = iter(chosen)
 
-    def read(one: Chosen) -> T:
+    def read(one: ChosenSample) -> T:
         length = one.entry.bytes if most_bytes is None else min(most_bytes, one.entry.bytes)
         return use(one, storage.read_range(storage.join(contents.url, one.tar), one.entry.offset, length))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pipeline.inspect.choose import Chosen
+from pipeline.inspect.choose import ChosenSample
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.tar_run import read_members
 from pipeline.video.damage import errors_are_damage
@@ -30,7 +30,7 @@ class Facts:
     size: tuple[int, int] | None
 
 
-def read_facts(chosen: Chosen, head: bytes) -> Facts | str:
+def read_facts(chosen: ChosenSample, head: bytes) -> Facts | str:
     """Facts of a sample from its first bytes, or a sentence about what is wrong with it."""
     try:
         with errors_are_damage():

@@ -46,7 +46,7 @@ class ModelSize:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineOptions:
     """How DeepSpeed is set up.
 
     Attributes:
@@ -102,13 +102,13 @@ class Memory:
         return self.parameters + self.gradients + self.optimizer + self.work + self.activations
 
 
-def step_memory(engine: Engine, model: ModelSize, trace: PassMemory, micro_batch: int) -> Memory:
+def step_memory(engine: EngineOptions, model: ModelSize, trace: PassMemory, micro_batch: int) -> Memory:
     """Memory of a training step with so many samples a GPU at once."""
     phases = {0: _without_zero, 1: _zero_1_and_2, 2: _zero_1_and_2, 3: _zero_3}[engine.stage]
     return max(phases(engine, model, trace, micro_batch), key=lambda memory: memory.total)
 
 
-def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+def _without_zero(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Everything on every GPU; gradients pile up, then are reduced in flat copies."""
     count, size = model.trained, engine.number_bytes
     parameters = model.total * size + model.buffer_bytes
@@ -125,7 +125,7 @@ def _without_zero(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     ]
 
 
-def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+def _zero_1_and_2(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Optimiser states are shared out, and the flat master copy of the parameters too. Gradients go
     through a bucket into a flat part of their own; at stage 1 without overlap they pile up first."""
     if engine.sum_bytes > engine.number_bytes:
@@ -160,7 +160,7 @@ def _zero_1_and_2(engine: Engine, model: ModelSize, trace: PassMemory, samples: 
     ]
 
 
-def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+def _zero_1_and_2_summing(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """The same where gradients in 16 bit are summed in fp32: at stage 1 whole on every process until the last
     micro-batch, then through a bucket in fp32; at stage 2 in the process's own part from the first."""
     size, part = engine.number_bytes, model.trained / engine.world_size
@@ -184,7 +184,7 @@ def _zero_1_and_2_summing(engine: Engine, model: ModelSize, trace: PassMemory, s
     ]
 
 
-def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
+def _zero_3(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:
     """Parameters are shared out too, and gathered while they are needed; small ones stay. What is gathered comes in
     flat pieces and is copied from there; a process alone has all, and gathers nothing."""
     count, size, part = model.total, engine.number_bytes, model.trained / engine.world_size
@@ -220,18 +220,18 @@ def _zero_3(engine: Engine, model: ModelSize, trace: PassMemory, samples: int) -
     ]
 
 
-def _states(engine: Engine) -> int:
+def _states(engine: EngineOptions) -> int:
     """Bytes beside a parameter where nothing is offloaded: two moments, the average, and in 16 bit the master copy; in
     fp32 it is the parameter itself."""
     return (8 if engine.number_bytes == 4 else 12) + _average(engine)
 
 
-def _average(engine: Engine) -> int:
+def _average(engine: EngineOptions) -> int:
     """Bytes of a number of the average of the weights, which lies beside the master copy."""
     return 4 if engine.averages else 0
 
 
-def _teachers(engine: Engine, model: ModelSize) -> float:
+def _teachers(engine: EngineOptions, model: ModelSize) -> float:
     """Bytes of teachers' master copies, which lie where those of their students do."""
     if engine.number_bytes == 4:
         return 0.0

@@ -9,7 +9,7 @@ from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
 from pipeline.plan.machines import Machines, pace
-from pipeline.plan.memory import Engine, Memory, ModelSize, Offload, step_memory
+from pipeline.plan.memory import EngineOptions, Memory, ModelSize, Offload, step_memory
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings, micro_batch_of
@@ -228,11 +228,11 @@ def _offloads(train: TrainSettings, stage: int) -> tuple[Offload, ...]:
 
 def engine_of(
     train: TrainSettings, stage: int, offload: Offload, size: ModelSize, where: Machines, micro_batch: int
-) -> Engine:
+) -> EngineOptions:
     """DeepSpeed as training would set it up."""
     changed = train.model_copy(update={"zero_stage": stage, "offload": offload})
     sums = sum_settings(changed, micro_batch, where.gpus)
-    return Engine(
+    return EngineOptions(
         stage=stage,
         offload=offload,
         number_bytes=4 if train.precision == "fp32" else 2,
@@ -246,7 +246,7 @@ def engine_of(
 
 
 def _way(
-    engine: Engine, mode: Mode, size: ModelSize, trace: PassMemory, micro_batch: int, group: int, usable: float
+    engine: EngineOptions, mode: Mode, size: ModelSize, trace: PassMemory, micro_batch: int, group: int, usable: float
 ) -> Way:
     memory = step_memory(engine, size, trace, micro_batch)
     largest = _largest(lambda samples: step_memory(engine, size, trace, samples).total <= usable, group)

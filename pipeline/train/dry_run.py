@@ -23,9 +23,9 @@ from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.health.watchdog import Watchdog
-from pipeline.train.micro_batches import Feed
+from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.run_settings import RunSettings
-from pipeline.train.step import Asked, Stepper
+from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import build_system, noise_metadata
 from pipeline.train.utilisation import Utilisation
 
@@ -80,11 +80,11 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
         folder = group.on_main(lambda: stack.enter_context(scratch_folder("gavt-dry-run-")))
         stack.callback(group.barrier)  # everyone is done with it
         watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
-        stepper = Stepper(settings, micro_batch, group, Feed(_noise(settings, micro_batch, group)), watchdog)
+        stepper = Stepper(settings, micro_batch, group, MicroBatches(_noise(settings, micro_batch, group)), watchdog)
         losses, seconds, applied = [], [], []
         for step in range(steps):
             started = time.perf_counter()
-            sums = stepper.run(engine, step, Asked(), None)  # which waits for the device
+            sums = stepper.run(engine, step, StopRequest(), None)  # which waits for the device
             if ema is not None and sums.applied:
                 ema.update(engine)
             seconds.append(time.perf_counter() - started)

@@ -28,7 +28,7 @@ from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
 from pipeline.train.maps import MakeMaps, Maps
-from pipeline.train.micro_batches import Feed
+from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.run_log import RunLog
@@ -40,9 +40,9 @@ from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.start_from import Source, find_source, write_table
-from pipeline.train.step import Asked, Stepper
+from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import system_without_memory
-from pipeline.train.training_state import Trainee
+from pipeline.train.training_state import TrainingState
 from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import check_validation, validate
 
@@ -172,15 +172,15 @@ class _Training:
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
-        self.trainee = Trainee(self.settings, self.micro_batch, group, self.checkpoint, self.source)
+        self.training = TrainingState(self.settings, self.micro_batch, group, self.checkpoint, self.source)
         step = self._resume()
-        feed = Feed(self.data.batches(settings.steps - step))
-        stepper = Stepper(self.settings, self.micro_batch, group, feed, self.watchdog)
+        batches = MicroBatches(self.data.batches(settings.steps - step))
+        stepper = Stepper(self.settings, self.micro_batch, group, batches, self.watchdog)
         leave_at = end_time(settings.time_limit_s, JobEnvironment.of_this_process())
         stopped_by = self._stopped_meanwhile(signals)
         while step < settings.steps and stopped_by is None:
             profiler.before(step)
-            sums = self._step(stepper, step, Asked(signals.received, time_is_up(leave_at)))
+            sums = self._step(stepper, step, StopRequest(signals.received, time_is_up(leave_at)))
             step += 1
             if self.bad.must_go_back:
                 self._go_back(step)
@@ -195,7 +195,7 @@ class _Training:
                 self._note_saved()
                 if fault is not None:
                     raise RunError(fault)
-                feed.fail()
+                batches.fail()
         profiler.before(settings.steps)
         self.watchdog.beat("end", step)
         self.saver.finish()
@@ -211,12 +211,12 @@ class _Training:
         signals.started.set()
         return signal.Signals(received).name if received else None
 
-    def _step(self, stepper: Stepper, step: int, asked: Asked) -> StepSums:
+    def _step(self, stepper: Stepper, step: int, request: StopRequest) -> StepSums:
         """Do step `step` and judge it."""
         settings, started = self.settings.train, time.perf_counter()
         waited, stalled = self.data.waited_s, self.saver.stalled_s
-        sums = stepper.run(self.trainee.engine, step, asked, self.bad.spike_above)
-        reason = self.bad.judge(sums, self.trainee.engine.searches_scale)
+        sums = stepper.run(self.training.engine, step, request, self.bad.spike_above)
+        reason = self.bad.judge(sums, self.training.engine.searches_scale)
         if reason is not None:
             samples = sorted(sample for shown in self.group.gather_objects(stepper.suspects()) for sample in shown)
             self.log.event("bad_step", step=step + 1, reason=reason, in_row=self.bad.in_row, samples=samples)
@@ -226,7 +226,7 @@ class _Training:
         if said is not None:
             self.log.event("warning", step=step + 1, reason=said)
         if sums.applied:
-            self.trainee.count_applied()
+            self.training.count_applied()
         seconds, waited_s = time.perf_counter() - started, self.data.waited_s - waited
         stalled_s = self.saver.stalled_s - stalled  # the optimiser waited for the copies of a save
         self.interval.add(sums, settings.batch_size, seconds, waited_s, stalled_s)
@@ -246,7 +246,7 @@ class _Training:
         self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
         self.group.on_main(self.publish)
         self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
-        self.trainee.go_back(checkpoint)
+        self.training.go_back(checkpoint)
         self._note_average(step)
 
     def _after(self, step: int, leaves: bool) -> None:
@@ -262,12 +262,14 @@ class _Training:
                 self.log.event("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
         if self.data.validation is not None and (step % settings.validate_every == 0 or last):
             self.watchdog.beat("validation", step)
-            with self.trainee.averaged():
-                found = validate(self.trainee.engine, self.data.validation, self.settings, self.group, self.micro_batch)
+            with self.training.averaged():
+                found = validate(
+                    self.training.engine, self.data.validation, self.settings, self.group, self.micro_batch
+                )
             record |= {"step": step} | found
         if self.maps is not None and (last or step % (settings.maps_every or 1) == 0):
-            with self.trainee.averaged():
-                weights = self.trainee.engine.full_weights()
+            with self.training.averaged():
+                weights = self.training.engine.full_weights()
             record |= self.group.on_main(partial(self.maps.draw, weights, step))
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
@@ -277,7 +279,7 @@ class _Training:
             self.watchdog.beat("checkpoint", step)
             started = time.perf_counter()
             self.log.sync()
-            self.trainee.save(self.saver, step, self._state())
+            self.training.save(self.saver, step, self._state())
             self.interval.checkpoint_s += time.perf_counter() - started
         self._note_saved()
 
@@ -298,7 +300,7 @@ class _Training:
             "step": step,
             **record,
             "learning_rate": learning_rate_at(step - 1, self.settings.train),
-            **self.trainee.record(),
+            **self.training.record(),
             "samples": step * self.settings.train.batch_size,
             "epoch": self.data.position / len(self.data.plan),
             "goodput": round(self.clock.goodput(), 4),
@@ -323,9 +325,9 @@ class _Training:
         self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
         if clock_said is not None:
             self.log.event("clock", step=step, said=clock_said)
-        if self.trainee.started is not None:
-            self.group.on_main(partial(write_table, self.run, self.trainee.started))
-            self.log.event("start_from", step=step, said=self.trainee.started.said())
+        if self.training.started is not None:
+            self.group.on_main(partial(write_table, self.run, self.training.started))
+            self.log.event("start_from", step=step, said=self.training.started.said())
         for said in self.log.notes:
             self.log.event("wandb", step=step, said=said)
         if change is not None:
@@ -346,8 +348,8 @@ class _Training:
         return self.clock.go_on(0.0, started)
 
     def _note_average(self, step: int) -> None:
-        if self.trainee.average_change is not None:
-            self.log.event("average", step=step, change=self.trainee.average_change)
+        if self.training.average_change is not None:
+            self.log.event("average", step=step, change=self.training.average_change)
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():

@@ -6,7 +6,7 @@ from pipeline.errors import RunError
 from pipeline.stream.batch import Batch
 
 
-class Feed:
+class MicroBatches:
     """Gives micro-batches and says beforehand whether there is another one.
 
     So a process that has no data, because its shards can't be read any more, say, tells the others at the end of a step
@@ -18,7 +18,7 @@ class Feed:
         self._next: Batch | None = None
         self._error: Exception | None = None
 
-    def __iter__(self) -> "Feed":
+    def __iter__(self) -> "MicroBatches":
         return self
 
     def __next__(self) -> Batch:

@@ -11,7 +11,7 @@ from pipeline.train.engine.engine import Engine
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
 from pipeline.train.health.watchdog import Watchdog
-from pipeline.train.micro_batches import Feed
+from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
 
@@ -19,7 +19,7 @@ _DROPOUT_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
-class Asked:
+class StopRequest:
     """What this process was asked for since the last step; all processes learn of it.
 
     Attributes:
@@ -35,14 +35,14 @@ class Stepper:
     """Does one step after the other."""
 
     def __init__(
-        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, feed: Feed, watchdog: Watchdog
+        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, batches: MicroBatches, watchdog: Watchdog
     ) -> None:
-        self._settings, self._group, self._feed, self._watchdog = settings, group, feed, watchdog
+        self._settings, self._group, self._batches, self._watchdog = settings, group, batches, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
         self._own = OwnTime(group.device)
         self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
 
-    def run(self, engine: Engine, step: int, asked: Asked, spike_above: float | None) -> StepSums:
+    def run(self, engine: Engine, step: int, request: StopRequest, spike_above: float | None) -> StepSums:
         """Do step `step`, counted from 0; every process must call it.
 
         Args:
@@ -60,7 +60,7 @@ class Stepper:
         for micro_step in range(self._accumulated):
             self._watchdog.beat("reading data", step)
             with self._own.reading():
-                batch = next(self._feed)
+                batch = next(self._batches)
             self._watchdog.beat("forward and backward", step)
             inputs = batch.inputs(group.device)
             targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
@@ -84,8 +84,8 @@ class Stepper:
             system.task.after_step(system.model, step, engine.follow)
         self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
-            has_data = self._feed.has_more()
-        flags = Flags(has_data, asked.stop, asked.time_up, applied, self._own.take(), replaced)
+            has_data = self._batches.has_more()
+        flags = Flags(has_data, request.stop, request.time_up, applied, self._own.take(), replaced)
         self._watchdog.beat("end of the step", step)
         return exchange(group, flags, sums, names)
 

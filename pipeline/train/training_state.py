@@ -18,7 +18,7 @@ from pipeline.train.start_from import Source, Started, start_from
 from pipeline.train.system import build_system
 
 
-class Trainee:
+class TrainingState:
     """The engine with the weights of a checkpoint, or with fresh ones.
 
     Attributes:

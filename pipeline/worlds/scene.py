@@ -10,7 +10,7 @@ from pipeline.worlds.backgrounds import BACKGROUNDS
 from pipeline.worlds.finishes import FINISHES, HELD_OUT
 from pipeline.worlds.instruments import INSTRUMENTS
 from pipeline.worlds.settings import SynthSettings
-from pipeline.worlds.sound import Source, draw_source
+from pipeline.worlds.sound import SoundSource, draw_source
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -59,7 +59,7 @@ class Scene:
     sprites: tuple[Sprite, ...]
     background: str
     picture_seed: int
-    variants: tuple[tuple[Source, ...], ...]
+    variants: tuple[tuple[SoundSource, ...], ...]
 
     def video_id(self, variant: int) -> str:
         """Id of one of its videos: the scene's own where there is only one."""

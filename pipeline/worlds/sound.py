@@ -29,7 +29,7 @@ class Tone:
 
 
 @dataclass(frozen=True)
-class Source:
+class SoundSource:
     """One instrument that sounds: its class number, its level in dB below full scale (RMS), its notes, and the key of
     its noise."""
 
@@ -39,7 +39,7 @@ class Source:
     noise_seed: int
 
 
-def draw_source(random: np.random.Generator, instrument: int, duration_s: float) -> Source:
+def draw_source(random: np.random.Generator, instrument: int, duration_s: float) -> SoundSource:
     """A melody that begins before the video and goes on past its end."""
     low, high = INSTRUMENTS[instrument].pitch_range
     notes = []
@@ -49,10 +49,10 @@ def draw_source(random: np.random.Generator, instrument: int, duration_s: float)
         pitch = int(random.integers(low, high + 1))
         notes.append(Tone(_short(now), _short(now + length), pitch, _short(random.uniform(0.6, 1.0))))
         now += length + float(random.uniform(0.0, 0.06))
-    return Source(instrument, _short(random.uniform(-22.0, -17.0)), tuple(notes), int(random.integers(2**31)))
+    return SoundSource(instrument, _short(random.uniform(-22.0, -17.0)), tuple(notes), int(random.integers(2**31)))
 
 
-def render_stems(sources: tuple[Source, ...], rate_hz: int, duration_s: float) -> npt.NDArray[np.int16]:
+def render_stems(sources: tuple[SoundSource, ...], rate_hz: int, duration_s: float) -> npt.NDArray[np.int16]:
     """Stems [sources, S] as int16. Their plain sum, the mixture, stays within int16."""
     samples = round(rate_hz * duration_s)
     stems = np.stack([_render(source, rate_hz, samples) for source in sources])
@@ -66,7 +66,7 @@ def mix(stems: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.asarray(stems.sum(axis=0, dtype=np.int32).astype(np.int16))
 
 
-def _render(source: Source, rate_hz: int, samples: int) -> Waveform:
+def _render(source: SoundSource, rate_hz: int, samples: int) -> Waveform:
     """One stem [S] at its level, unquantised."""
     timbre = INSTRUMENTS[source.instrument].timbre
     stem = np.zeros(samples)

@@ -25,7 +25,7 @@ from frames_and_sound import frames_and_sound
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.inspect.cards import make_card
-from pipeline.inspect.choose import Chosen
+from pipeline.inspect.choose import ChosenSample
 from pipeline.inspect.facts import HEAD_BYTES, read_facts
 from pipeline.inspect.verify_sample import problems_of
 from pipeline.prepare.fetch.fetched import fetched
@@ -130,8 +130,8 @@ def check_member(content: bytes) -> None:
     if kind in ("jpg", "flac", "mp4", "json"):
         sample = tar_of({f"k.{name}": file for name, file in own.items()})[: -2 * BLOCK]
         entry = SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)
-        assert make_card(Chosen("a.tar", entry), sample).key == "k"
-        assert read_facts(Chosen("a.tar", entry), sample[:HEAD_BYTES])
+        assert make_card(ChosenSample("a.tar", entry), sample).key == "k"
+        assert read_facts(ChosenSample("a.tar", entry), sample[:HEAD_BYTES])
         assert all(map(str, problems_of(sample, entry, {"frame_height": 480})))
 
 

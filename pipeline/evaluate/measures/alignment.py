@@ -12,7 +12,7 @@ from pipeline.evaluate.readouts.attention import noise_like
 from pipeline.evaluate.readouts.needs import needs_score
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.result import TRAINING_GEOMETRY
-from pipeline.evaluate.samples import Batch, Chunk, EvaluationSamples
+from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES, percent
 from pipeline.models.contract import Inputs, Tokens
 from pipeline.tasks.ceiling import CeilingCounts, Pair
@@ -94,7 +94,7 @@ class Alignment(Measure[Answers]):
         known = CeilingCounts.of(pairs)
         return Answers(len(chunk), asked.match, asked.no_match, asked.not_finite, len(pairs), known)
 
-    def _embed(self, batch: Batch) -> tuple[Tokens, Tokens, Tokens, Tokens]:
+    def _embed(self, batch: EvaluationBatch) -> tuple[Tokens, Tokens, Tokens, Tokens]:
         """What is seen; and the sound, silence, and noise."""
         embed, sound = self._system.model.embed, batch.inputs["sound"]
         rest: Inputs = {name: values for name, values in batch.inputs.items() if name != "sound"}

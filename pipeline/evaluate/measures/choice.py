@@ -11,7 +11,7 @@ from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Map, resize_seen
-from pipeline.evaluate.samples import Batch
+from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
 from pipeline.samples.metadata import Box
 
@@ -49,10 +49,10 @@ class Hits:
 
 
 def count_hits(
-    batches: Sequence[Batch],
+    batches: Sequence[EvaluationBatch],
     readouts: Sequence[str],
     settings: EvaluateSettings,
-    read: Callable[[str, Batch], Map],
+    read: Callable[[str, EvaluationBatch], Map],
 ) -> Hits:
     """How often readouts and saliencies point at what sounds, in batches of located samples.
 

@@ -17,7 +17,7 @@ from pipeline.evaluate.readouts.build import build_readout, default_readout, rea
 from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import MeasureSettings
-from pipeline.evaluate.samples import Batch, Chunk, EvaluationSamples
+from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES
 from pipeline.models.contract import VISUAL
 from pipeline.tasks.task import System
@@ -141,7 +141,7 @@ class Localisation(Measure[Located]):
             scores += board.scores
         return Located(_identities(chunk), scores, without, [*examples, *self._unlocated(chunk)])
 
-    def _score(self, board: Scoreboard, batch: Batch) -> list[Example]:
+    def _score(self, board: Scoreboard, batch: EvaluationBatch) -> list[Example]:
         """Score all rows but the one with other sounds."""
         settings, chosen = self._evaluate, self._choice.readout
         rows, columns = self._system.model.grids[VISUAL].shape[-2:]
@@ -178,7 +178,7 @@ class Localisation(Measure[Located]):
     def _readout(self, name: str) -> Readout:
         return build_readout(name, self._evaluate)
 
-    def _read(self, name: str, system: System, batch: Batch) -> tuple[Map, Attribution | None]:
+    def _read(self, name: str, system: System, batch: EvaluationBatch) -> tuple[Map, Attribution | None]:
         readout = self._readout(name)
         if isinstance(readout, IntegratedGradientsReadout):
             attribution = readout.attribute(system, batch.inputs)
@@ -299,7 +299,7 @@ def _identities(chunk: Chunk) -> list[Identity]:
     return [Identity((metadata.video, metadata.source), contents) for metadata, contents in known]
 
 
-def _located_batches(chunk: Chunk, size: int) -> list[Batch]:
+def _located_batches(chunk: Chunk, size: int) -> list[EvaluationBatch]:
     return [chunk.judged.select(places) for places in _pieces(chunk.located, size)]
 
 

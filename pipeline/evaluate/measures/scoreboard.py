@@ -10,7 +10,7 @@ from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Map, resize_seen
 from pipeline.evaluate.metrics.scores import Figures, SampleScore, average, score_map
 from pipeline.evaluate.readouts.integrated_gradients import Attribution
-from pipeline.evaluate.samples import Batch
+from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.samples.metadata import Box
 
 
@@ -89,7 +89,7 @@ class Scores:
 class Scoreboard:
     """Judges the maps of all rows on the located samples of a batch."""
 
-    def __init__(self, batch: Batch, align_corners: bool) -> None:
+    def __init__(self, batch: EvaluationBatch, align_corners: bool) -> None:
         self._squares: list[Box] = batch.squares
         self._truths: list[Mask] = [truth for truth in batch.truths if truth is not None]
         self._align_corners = align_corners

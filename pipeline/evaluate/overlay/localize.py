@@ -46,7 +46,7 @@ def localize(
     settings: EvaluateSettings,
     every_s: float = 0.5,
     readout: str | None = None,
-    progress: Progress = lambda doing, done, total: None,
+    on_progress: Progress = lambda doing, done, total: None,
 ) -> Localized:
     """Show where a video's sound comes from. Writes into `out` (local or s3://):
 
@@ -90,11 +90,11 @@ def localize(
             every_s,
             device,
             settings.shown_geometry,
-            lambda done, total: progress("mapping", done, total),
+            lambda done, total: on_progress("mapping", done, total),
         )
         with scratch_folder("gavt-localize-") as scratch:
             film = scratch / OVERLAY
-            write_overlay_video(source, track, film, lambda done, total: progress("drawing", done, total))
+            write_overlay_video(source, track, film, lambda done, total: on_progress("drawing", done, total))
             storage.upload(film, storage.join(out, OVERLAY))
         storage.write_bytes(storage.join(out, STRIP), draw_strip(source, track))
     except MediaError as error:

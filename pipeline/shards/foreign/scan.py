@@ -19,7 +19,7 @@ _FILES_A_WORD = 4096
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstandard", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-class SamplePlace(BaseModel):
+class TarPlace(BaseModel):
     """Bytes `offset` to `offset + bytes` of the tar hold all files of a sample with their headers."""
 
     key: str
@@ -40,7 +40,7 @@ class TarIndex(BaseModel):
     tar: str
     size: int
     etag: str
-    samples: list[SamplePlace]
+    samples: list[TarPlace]
     left_out: dict[str, int]
     damage: str | None = None
 
@@ -69,7 +69,7 @@ def scan_tar(url: str, name: str, version: FileVersion, on_progress: Callable[[]
         def finish() -> None:
             reason = why_left_out(extensions)
             if extensions and reason is None:
-                index.samples.append(SamplePlace(key=key, offset=offset, bytes=end - offset))
+                index.samples.append(TarPlace(key=key, offset=offset, bytes=end - offset))
             elif extensions:
                 index.left_out[str(reason)] = index.left_out.get(str(reason), 0) + 1
 

@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class StatePlace:
     """Where a piece of memory lies in a saved state.
 
     Attributes:
@@ -91,13 +91,13 @@ class HostCopy:
             stream.synchronize()
         self._noted = []
 
-    def place(self, piece: Tensor) -> Place | None:
+    def place(self, piece: Tensor) -> StatePlace | None:
         """Where the copy of this memory lies; None if it was not copied."""
         at = bisect_right(self._starts, piece.data_ptr())
         for begin in reversed(self._starts[:at]):  # nearly always the first
             end, file, path = self._places[begin]
             if piece.data_ptr() + piece.numel() * piece.element_size() <= end:
-                return Place(file, path, (piece.data_ptr() - begin) // piece.element_size())
+                return StatePlace(file, path, (piece.data_ptr() - begin) // piece.element_size())
         return None
 
     def _copied(self, file: str, path: Path, value: Any) -> Any:

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.host_copy import HostCopy, Place, value_at
+from pipeline.train.checkpoints.host_copy import HostCopy, StatePlace, value_at
 from pipeline.train.checkpoints.layout import rank_file
 from pipeline.train.engine.files import read_state
 from pipeline.train.engine.fragments import MASTER, Fragment
@@ -23,7 +23,7 @@ from pipeline.train.engine.fragments import MASTER, Fragment
 class _Piece:
     start: int
     size: int
-    place: Place
+    place: StatePlace
 
 
 def describe(held: Iterable[Fragment], copies: HostCopy) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ class SavedState:
                 self.shapes[row["name"]] = tuple(row["shape"])
                 self.dtypes[row["name"]] = getattr(torch, row["dtype"])
                 for kind, (file, path, offset) in row["kinds"].items():
-                    piece = _Piece(row["start"], row["size"], Place(file, tuple(path), offset))
+                    piece = _Piece(row["start"], row["size"], StatePlace(file, tuple(path), offset))
                     self._pieces[row["name"], kind].append(piece)
 
     def has(self, name: str, kind: str) -> bool:
@@ -108,7 +108,7 @@ class SavedState:
         """Kinds of which something was saved."""
         return sorted({kind for _, kind in self._pieces})
 
-    def _tensor(self, place: Place) -> Tensor:
+    def _tensor(self, place: StatePlace) -> Tensor:
         if place.file.endswith(".safetensors"):
             with safe_open(self.folder / place.file, framework="pt") as file:
                 stored: Tensor = file.get_tensor(str(place.path[0]))

@@ -18,7 +18,7 @@ from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.metrics.area import highest_pixel
 from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes
 from pipeline.evaluate.metrics.resize import resize_seen
-from pipeline.evaluate.samples import Batch, EvaluationSamples, cut_into_chunks
+from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples, cut_into_chunks
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
 from pipeline.samples.metadata import SampleMetadata
 
@@ -28,11 +28,11 @@ def open_samples(url: str, **settings: object) -> EvaluationSamples:
     return EvaluationSamples.open(url, tiny_experiment(), chosen, torch.device("cpu"))
 
 
-def in_set_order(batch: Batch) -> Batch:
+def in_set_order(batch: EvaluationBatch) -> EvaluationBatch:
     return batch.select(np.argsort(batch.indices).tolist())
 
 
-def read(url: str, **settings: object) -> Batch:
+def read(url: str, **settings: object) -> EvaluationBatch:
     """All samples of a set as maps are judged on them."""
     samples = open_samples(url, **settings)
     return in_set_order(samples.read(range(len(samples))).judged)
@@ -72,7 +72,7 @@ def test_the_oracle_is_the_truth_seen_through_the_grid_of_tokens() -> None:
     np.testing.assert_allclose(whole, np.ones((3, 3)), rtol=1e-6)
 
 
-def orange_place(batch: Batch) -> tuple[float, float]:
+def orange_place(batch: EvaluationBatch) -> tuple[float, float]:
     """Row and column of the middle of what is orange in the first frame, in 0–224."""
     orange = (batch.middle[0, 0] > 180).numpy()
     row, column = (np.argwhere(orange).mean(0) + 0.5) / len(orange) * 224

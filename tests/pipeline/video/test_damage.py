@@ -11,7 +11,7 @@ import pytest
 from cluster.errors import StorageError
 from frames_and_sound import frames_and_sound
 from pipeline.inspect.cards import make_card
-from pipeline.inspect.choose import Chosen
+from pipeline.inspect.choose import ChosenSample
 from pipeline.inspect.facts import Facts, read_facts
 from pipeline.inspect.verify_sample import problems_of
 from pipeline.samples.metadata import SampleMetadata
@@ -75,8 +75,8 @@ def test_a_clip_of_a_codec_that_nobody_knows_has_no_size_and_a_problem() -> None
     sound = encode_flac(np.zeros((1, 1600), np.int16), 8000)
     sample = tar_of({"k.json": metadata.model_dump_json().encode(), "k.mp4": clip, "k.flac": sound})[:-1024]
     entry = SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)
-    facts = read_facts(Chosen("a.tar", entry), sample)
+    facts = read_facts(ChosenSample("a.tar", entry), sample)
     assert isinstance(facts, Facts)
     assert facts.size is None
-    assert make_card(Chosen("a.tar", entry), sample).problem
+    assert make_card(ChosenSample("a.tar", entry), sample).problem
     assert list(problems_of(sample, entry, None))

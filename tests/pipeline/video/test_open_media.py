@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.errors import MediaError
 from pipeline.inspect.cards import make_card
-from pipeline.inspect.choose import Chosen
+from pipeline.inspect.choose import ChosenSample
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.sound.flac import MOST_SAMPLES, decode_flac, encode_flac
@@ -140,7 +140,7 @@ def test_a_jpg_that_is_another_picture_is_a_problem_of_its_card_and_starts_no_pr
             "k.flac": encode_flac(np.zeros((1, 800), np.int16), 8000),
         }
     )
-    card = make_card(Chosen("s.tar", SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)), sample)
+    card = make_card(ChosenSample("s.tar", SampleEntry(key="k", offset=0, bytes=len(sample), crc32=0)), sample)
     assert card.problem is not None
     assert "image" in card.problem
 

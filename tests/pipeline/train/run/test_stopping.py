@@ -21,7 +21,7 @@ from cluster.time_limit import end_time, time_is_up
 from jobs.cli import main
 from pipeline.errors import RunError, ShardSetError
 from pipeline.train.loop import TrainResult
-from pipeline.train.micro_batches import Feed
+from pipeline.train.micro_batches import MicroBatches
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 NOTES_SIGNALS = """
@@ -225,19 +225,19 @@ def test_the_time_limit_counts_from_the_start_of_the_job_and_heeds_the_allocatio
 
 
 def test_a_process_without_data_says_so_before_the_next_step_and_then_why():
-    def batches():
+    def failing():
         yield "first"
         raise ShardSetError("shards are gone")
 
-    feed = Feed(batches())
-    assert feed.has_more()
-    assert next(feed) == "first"
-    assert not feed.has_more()
+    batches = MicroBatches(failing())
+    assert batches.has_more()
+    assert next(batches) == "first"
+    assert not batches.has_more()
     with pytest.raises(ShardSetError, match="shards are gone"):
-        feed.fail()
+        batches.fail()
     with pytest.raises(ShardSetError, match="shards are gone"):
-        next(feed)
-    other = Feed(iter(["first", "second"]))
+        next(batches)
+    other = MicroBatches(iter(["first", "second"]))
     next(other)
     assert other.has_more()
     with pytest.raises(RunError, match="a process has no data for another step"):
