@@ -62,3 +62,11 @@ def _names(node: ast.AST) -> list[str]:
         of_engine = node.attr == "optimizer" and ast.unparse(node.value).endswith("engine")
         return ["deepspeed" if of_engine else node.attr]
     return []
+
+
+def test_what_the_readme_names_is_there() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"(?<![\w/.-])(?:tests|jobs|pipeline|cluster)/[\w/.-]*\w(?!\w*\*)", text))
+    names = set(re.findall(r"(?<![\w/.-])test_\w+\.py", text))
+    assert {path for path in paths if not (REPOSITORY / path).exists()} == set()
+    assert names - {file.name for file in (REPOSITORY / "tests").rglob("test_*.py")} == set()

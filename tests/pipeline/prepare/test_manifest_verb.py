@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from written_lists import put
 
 from cluster import storage
 from jobs import cli
@@ -18,11 +19,6 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
         code = int(ended.code or 0)
     out, err = capsys.readouterr()
     return code, out, err
-
-
-def put(path: Path, content: str) -> Path:
-    path.write_text(content)
-    return path
 
 
 @pytest.fixture

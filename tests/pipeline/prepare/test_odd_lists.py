@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from written_lists import rows_of
 
 from barcode_video import write_video
 from listed_rows import ListedRows
@@ -18,10 +19,6 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.shards.ledger import read_ledger
 
 SMALL = PrepareSettings(min_clip_s=1, frame_rate_hz=1, audio_samples=11025)
-
-
-def rows_of(*places: Path | str, **options: object) -> list[VideoRow]:
-    return list(VideoList([str(place) for place in places], ListOptions(**options)))
 
 
 def nest(folder: Path) -> Path:
