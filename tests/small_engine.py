@@ -20,7 +20,7 @@ class Small(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.first, self.norm, self.last = nn.Linear(7, 13), nn.LayerNorm(13), nn.Linear(13, 3)
-        self.frozen = nn.Parameter(torch.arange(5.0), requires_grad=False)  # has no float32 copy in 16 bits
+        self.frozen = nn.Parameter(torch.arange(5.0) / 3, requires_grad=False)
         self.register_buffer("running_mean", torch.zeros(7))
         self.register_buffer("seen", torch.tensor(0))
         self.register_buffer("made_anew", torch.zeros(1), persistent=False)

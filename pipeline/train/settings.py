@@ -102,7 +102,7 @@ class TrainSettings(Settings):
     freeze: tuple[str, ...] = ()
     """Patterns over names of parameters (`model.visual_embedder.*`) that stay as they begin: without gradient, moments
     and weight decay. A batch norm of which all parameters, or the running averages, fit computes with its averages and
-    leaves them alone. In 16 bits what is frozen is rounded to them as the run begins."""
+    leaves them alone."""
     start_from: StartFromSettings | None = None
     weight_decay: float = Field(default=0.01, ge=0)
     betas: tuple[_Share, _Share] = (0.9, 0.999)
@@ -156,7 +156,7 @@ class TrainSettings(Settings):
     @property
     def hangs_on_the_system(self) -> bool:
         """Whether something here can't be checked without the model and the objective: names of parameters, say."""
-        return bool(self.freeze or self.learning_rates or self.start_from or self.maps_every)
+        return bool(self.freeze or self.learning_rates or self.start_from or self.maps_every) or self.offload == "nvme"
 
     def batch_at_once(self, processes: int) -> int:
         """Samples that each of so many processes handles at once."""

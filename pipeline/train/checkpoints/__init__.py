@@ -5,7 +5,8 @@
             deepspeed/            DeepSpeed's own files: parameters, optimiser states, of each process its share
             ema-00000.pt          one a process: its share of the weights' moving average, where train.ema_decay asks
                                   for one
-            teachers-00000.pt     one a process, in 16 bits: its share of the float32 masters of a task's teachers
+            masters-00000.pt      one a process, in 16 bits: its share of the float32 masters of a task's teachers and
+                                  of what is frozen
             swapped-00000.pt      one a process, with offload = nvme: its states, which DeepSpeed's files then lack
             rank-00000.json       one a process: its files with sizes and hashes, and where in them each parameter's
                                   master weights and moments lie

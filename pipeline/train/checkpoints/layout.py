@@ -64,9 +64,10 @@ def average_file(rank: int) -> str:
     return f"ema-{rank:05d}.pt"
 
 
-def teachers_file(rank: int) -> str:
-    """Name of the file with what a process holds of teachers in float32, where the model computes in 16 bits."""
-    return f"teachers-{rank:05d}.pt"
+def masters_file(rank: int) -> str:
+    """Name of the file with what a process holds in float32 of teachers and of what is frozen, where the model computes
+    in 16 bits."""
+    return f"masters-{rank:05d}.pt"
 
 
 def swapped_file(rank: int) -> str:

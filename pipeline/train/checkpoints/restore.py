@@ -2,7 +2,7 @@
 
 Every process reads its own fragments, one parameter at a time, from the files of all that saved them. So there is one
 way for a run that goes on as it was and for one that goes on otherwise, and both are equal to the bit: masters and
-moments, of teachers too, are float32 everywhere. What is frozen has no master: in 16 bits it is rounded for good.
+moments, of teachers and of what is frozen too, are float32 everywhere.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cluster.process_group import ProcessGroup
 from pipeline.train.checkpoints.host_copy import HostCopy
-from pipeline.train.checkpoints.layout import ENGINE, average_file, swapped_file, teachers_file
+from pipeline.train.checkpoints.layout import ENGINE, average_file, masters_file, swapped_file
 from pipeline.train.checkpoints.retention import remove
 from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.saved_state import describe
@@ -61,8 +61,8 @@ class StateTaker:
         if self._group.is_main or engine.zero_stage > 0:  # else all have the same
             if averages is not None:
                 note(target / average_file(rank), {"averages": list(averages)})
-            if engine.teacher_masters:
-                note(target / teachers_file(rank), {"masters": engine.teacher_masters})
+            if engine.masters_beside:
+                note(target / masters_file(rank), {"masters": engine.masters_beside})
         mine: Iterable[Fragment] = (one for one in engine.fragments(averages) if one.alone or self._group.is_main)
         if engine.states_in_files:  # of which DeepSpeed's files only hold what was in memory
             mine = [replace(one, kinds={kind: piece.clone() for kind, piece in one.kinds.items()}) for one in mine]

@@ -7,13 +7,16 @@ from cluster.process_group import ProcessGroup
 
 
 def average_buffers(model: nn.Module, group: ProcessGroup) -> None:
-    """Make batch norm's running averages those of all processes together; every process must call it.
+    """Make batch norm's running averages those of all processes together, of norms that have moved them; every process
+    must call it.
 
     DeepSpeed saves one process's buffers only, so differing ones would not survive a restart.
     """
     if group.world_size == 1:
         return
-    buffers = [buffer for name, buffer in model.named_buffers() if name.endswith((".running_mean", ".running_var"))]
+    moving = [module for module in model.modules() if module.training]
+    named = [pair for module in moving for pair in module.named_buffers(recurse=False)]
+    buffers = [buffer for name, buffer in named if name in ("running_mean", "running_var")]
     if not buffers:
         return
     flat = torch.cat([buffer.flatten() for buffer in buffers])

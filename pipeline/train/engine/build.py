@@ -17,6 +17,7 @@ from pipeline.train.engine.accumulation import accumulates, finish_sums, zero_1_
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.file_operations import load_file_operations
+from pipeline.train.engine.frozen import Frozen
 from pipeline.train.engine.offload import check_offload
 from pipeline.train.engine.optimizer import build_optimizer
 from pipeline.train.engine.teachers import begin_teachers, check_teachers
@@ -53,6 +54,7 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
     check_machine(settings, group)
     check_teachers(system, settings)
     begin_teachers(system.teachers())
+    frozen = Frozen(system, settings, group)
     if settings.compile:
         compile_blocks(system)
     # DeepSpeed still calls collectives by names that torch is about to drop
@@ -90,7 +92,7 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
     scaler = getattr(engine.optimizer, "loss_scaler", None)
     if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
         scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead
-    return Engine(engine, settings, group)
+    return Engine(engine, settings, group, frozen)
 
 
 def _step_parameters_themselves(engine: Any) -> None:

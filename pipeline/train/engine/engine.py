@@ -24,6 +24,7 @@ from pipeline.train.engine.fragments import (
     shape_of,
     trained_fragments,
 )
+from pipeline.train.engine.frozen import Frozen
 from pipeline.train.engine.teachers import Teachers
 from pipeline.train.settings import TrainSettings
 
@@ -41,10 +42,11 @@ class Engine:
         zero_stage: 0 to 3; from 1 on no two processes hold the same of what is stepped.
     """
 
-    def __init__(self, deepspeed: Any, settings: TrainSettings, group: ProcessGroup) -> None:
+    def __init__(self, deepspeed: Any, settings: TrainSettings, group: ProcessGroup, frozen: Frozen) -> None:
         self._deepspeed, self._precision, self._group = deepspeed, settings.precision, group
         self.module: System = deepspeed.module
         self.zero_stage: int = settings.zero_stage
+        self._frozen = frozen
         self._teachers = Teachers(deepspeed, self.module.teachers(), settings.precision, group)
 
     def train(self) -> None:
@@ -120,7 +122,8 @@ class Engine:
         """
         yield from trained_fragments(self._deepspeed, averages, changed)
         yield from self._teachers.fragments(self.module)
-        yield from frozen_fragments(self.module, self._teachers.apart)
+        yield from self._frozen.fragments(self.module)
+        yield from frozen_fragments(self.module, self._teachers.apart | self._frozen.apart)
         yield from buffer_fragments(self.module)
 
     def masters(self) -> list[Tensor]:
@@ -128,9 +131,10 @@ class Engine:
         return masters(self._deepspeed)
 
     @property
-    def teacher_masters(self) -> list[Tensor]:
-        """What this process holds of teachers in float32 beside their parameters; nothing in fp32."""
-        return self._teachers.masters
+    def masters_beside(self) -> list[Tensor]:
+        """What this process holds in float32 of parameters that no optimiser steps, those of teachers and what is
+        frozen; nothing in fp32, where they are their own."""
+        return self._teachers.masters + self._frozen.masters
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -140,6 +144,7 @@ class Engine:
         yield
         refresh(self._deepspeed)
         self._teachers.refresh()
+        self._frozen.refresh()
         if self.zero_stage == 3:
             self._deepspeed.optimizer.checkpoint_event_epilogue()
 
@@ -207,8 +212,8 @@ class Engine:
 
     def _is_shared_out(self, parameter: nn.Parameter) -> bool:
         """Whether no process has all of a parameter's masters."""
-        steps = parameter.requires_grad or parameter in self._teachers.apart
-        return self.zero_stage == 3 or (self.zero_stage > 0 and steps)
+        apart = self._teachers.apart | self._frozen.apart
+        return self.zero_stage == 3 or (self.zero_stage > 0 and (parameter.requires_grad or parameter in apart))
 
     @property
     def states_in_files(self) -> bool:

@@ -49,20 +49,21 @@ def assert_frozen(run, before, step, processes):
         assert saved.has(name, "exp_avg") != (same or "running_" in name or "num_batches" in name), name
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(command, group, tmp_path, stage):
+def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(command, group, tmp_path, stage, precision):
     settings = read(command, *WORDS)
-    run_here(command, group, tmp_path, *WORDS, f"train.zero_stage={stage}")
+    run_here(command, group, tmp_path, *WORDS, f"train.zero_stage={stage}", f"train.precision={precision}")
     assert_frozen(tmp_path, untrained(settings, "cpu", settings.seed).state_dict(), 2, 1)
 
 
-def test_it_does_on_two_processes_at_every_stage_and_where_the_run_goes_on_at_another(command, tmp_path):
-    settings = read(command, *WORDS)
-    begun = [[tmp_path / str(stage), *WORDS, f"train.zero_stage={stage}"] for stage in range(4)]
-    gone_on = [[tmp_path / str(stage), *WORDS, f"train.zero_stage={3 - stage}", "train.steps=3"] for stage in range(4)]
+def test_it_does_on_two_processes_whatever_stage_and_precision_the_run_has_and_goes_on_with(command, tmp_path):
+    settings, runs = read(command, *WORDS), [(tmp_path / str(stage), stage) for stage in range(4)]
+    begun = [[run, *WORDS, f"train.zero_stage={stage}", "train.precision=bf16"] for run, stage in runs]
+    gone_on = [[run, *WORDS, f"train.zero_stage={3 - stage}", "train.steps=3"] for run, stage in runs]
     train_all(command.config, begun + gone_on, 2)
     before = untrained(settings, "cpu", settings.seed).state_dict()
-    for run, *_ in begun:
+    for run, _ in runs:
         assert_frozen(run, before, 3, 2)
 
 
