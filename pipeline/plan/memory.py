@@ -4,7 +4,7 @@ Read from DeepSpeed 0.19 (runtime/engine.py, zero/stage_1_and_2.py, zero/stage3.
 checked against measured memory by `tests/benchmarks/plan_memory.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.plan.activations import PassMemory
@@ -105,7 +105,10 @@ class Memory:
 def step_memory(engine: EngineOptions, model: ModelSize, trace: PassMemory, micro_batch: int) -> Memory:
     """Memory of a training step with so many samples a GPU at once."""
     phases = {0: _without_zero, 1: _zero_1_and_2, 2: _zero_1_and_2, 3: _zero_3}[engine.stage]
-    return max(phases(engine, model, trace, micro_batch), key=lambda memory: memory.total)
+    fullest = max(phases(engine, model, trace, micro_batch), key=lambda memory: memory.total)
+    # checkpoints hold what is frozen in fp32
+    kept = 0 if engine.number_bytes == 4 else 4 * (sum(model.frozen) - model.following)
+    return replace(fullest, host=fullest.host + kept / (engine.world_size if engine.stage else 1))
 
 
 def _without_zero(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:

@@ -151,7 +151,7 @@ def make_plan(
         hours=None if samples_per_s is None else train.steps * train.batch_size / samples_per_s / 3600,
         data=data_need(settings, samples_per_s, samples_per_shard),
         checkpoint_bytes=_checkpoint_bytes(traced.size, train),
-        copies_bytes=traced.size.trained * _copied(train, where),
+        copies_bytes=_copied_bytes(traced.size, train, where),
         compiles=train.compile,
     )
 
@@ -166,17 +166,24 @@ def _saved(train: TrainSettings) -> tuple[int, int, int]:
     return own, masters + 8 + average, 4 + average
 
 
+def _saved_frozen(train: TrainSettings) -> tuple[int, int]:
+    """The same of each parameter that is not trained, without the safetensors: as it is computed with, and in 16 bits
+    in fp32 too."""
+    number, masters = (4, 0) if train.precision == "fp32" else (2, 4)
+    return (0, number + masters) if train.zero_stage == 3 else (number, masters)
+
+
 def _checkpoint_bytes(size: ModelSize, train: TrainSettings) -> float:
-    """What is not trained is saved twice, as it is computed with and as safetensors."""
     own, states, weights = _saved(train)
-    number = 4 if train.precision == "fp32" else 2
-    return size.trained * (own + states + weights) + (size.total - size.trained) * (number + weights)
+    return size.trained * (own + states + weights) + sum(size.frozen) * (sum(_saved_frozen(train)) + weights)
 
 
-def _copied(train: TrainSettings, where: Machines) -> float:
-    """Bytes of host memory for each parameter that a save takes on the main process' machine."""
+def _copied_bytes(size: ModelSize, train: TrainSettings, where: Machines) -> float:
+    """Bytes of host memory that a save takes on the main process' machine."""
+    share = min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1
     own, states, _ = _saved(train)
-    return own + states * (min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1)
+    frozen, shared = _saved_frozen(train)
+    return size.trained * (own + states * share) + sum(size.frozen) * (frozen + shared * share)
 
 
 def parameters_by_part(system: System) -> dict[str, int]:
@@ -240,7 +247,7 @@ def engine_of(
         accumulates=accumulates(train, micro_batch, where.gpus),
         reduce_bytes=4 if train.precision == "fp32" or "communication_data_type" in sums else 2,
         averages=train.ema_decay is not None,
-        zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total)["zero_optimization"],
+        zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total, size.trained)["zero_optimization"],
         on_gpu=where.on_gpu,
     )
 

@@ -75,11 +75,12 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
             load_file_operations()
         _import_unused_optimizer()
         parameters = sum(parameter.numel() for parameter in system.parameters())
+        trained = sum(parameter.numel() for parameter in system.parameters() if parameter.requires_grad)
         with zero_1_keeps_its_optimizer():
             engine, *_ = deepspeed.initialize(
                 model=system,
                 optimizer=build_optimizer(system, settings),
-                config=deepspeed_settings(settings, micro_batch, group.world_size, parameters),
+                config=deepspeed_settings(settings, micro_batch, group.world_size, parameters, trained),
                 dist_init_required=False,
             )
     if settings.zero_stage == 0 and settings.precision != "fp32":

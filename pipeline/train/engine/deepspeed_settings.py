@@ -36,10 +36,12 @@ def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
     return micro
 
 
-def deepspeed_settings(settings: TrainSettings, micro_batch: int, world_size: int, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration for a model with that many parameters."""
+def deepspeed_settings(
+    settings: TrainSettings, micro_batch: int, world_size: int, parameters: int, trained: int
+) -> dict[str, Any]:
+    """DeepSpeed's own configuration for a model with that many parameters, of which so many are trained."""
     # buffers of this size are allocated every step, whatever the model needs; ZeRO wants an even one
-    bucket = min(_BUCKET, parameters + parameters % 2)
+    bucket = min(_BUCKET, trained + trained % 2)
     return {
         "train_batch_size": settings.batch_size,
         "train_micro_batch_size_per_gpu": micro_batch,

@@ -170,13 +170,15 @@ def test_what_is_frozen_is_planned_without_gradient_and_moments(tiny, precision)
     settings = read(tiny, *words)
     traced = trace_model(settings, True, ["none"])
     found = make_plan(settings, gpus(), traced=traced)
-    number, beside, saved = {"fp32": (4, 8, 16), "bf16": (2, 12, 18)}[precision]
+    number, beside, saved, kept = {"fp32": (4, 8, 16, 0), "bf16": (2, 12, 18, 4)}[precision]
     frozen = found.parameters["encoder"]
     trained = sum(found.parameters.values()) - frozen
     assert (traced.size.trained, sum(traced.size.frozen)) == (trained, frozen)
     assert found.chosen.memory.optimizer == beside * trained
     assert found.chosen.memory.parameters == number * (trained + frozen) + traced.size.buffer_bytes
-    assert found.checkpoint_bytes == saved * trained + (number + 4) * frozen  # the latter as computed with, and in fp32
+    assert found.chosen.memory.host == kept * frozen  # in 16 bits, what checkpoints hold of it in fp32
+    assert found.copies_bytes == (saved - 4) * trained + (number + kept) * frozen
+    assert found.checkpoint_bytes == saved * trained + (number + kept + 4) * frozen
 
 
 def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):
