@@ -22,12 +22,12 @@ from pipeline.train.engine.build import build_engine, compute_repeatably
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.memory import memory_in_use
+from pipeline.train.flops import Utilisation
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import build_system, noise_metadata
-from pipeline.train.utilisation import Utilisation
 
 _WARM_UP = 2
 """Steps that are no measure of speed: memory is found and blocks are compiled in them."""

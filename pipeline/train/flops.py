@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cluster.process_group import ProcessGroup
 from pipeline.models.contract import AudioVisualModel
+from pipeline.models.peak_flops import device_peak_flops
 from pipeline.models.recompute import set_checkpointing
 from pipeline.tasks.task import System, heads
 from pipeline.train.run_settings import RunSettings
@@ -61,6 +63,21 @@ def model_flops_utilization(samples_per_s: float, flops: SampleFlops, devices: i
         peak_flops: FLOP/s of one device, as `pipeline.models.peak_flops` says.
     """
     return samples_per_s * flops.training / (devices * peak_flops)
+
+
+class Utilisation:
+    """How much of what the job's GPUs can compute the model uses; silent where no data sheet says what they can."""
+
+    def __init__(self, settings: RunSettings, group: ProcessGroup) -> None:
+        self._peak = device_peak_flops(group.device, settings.train.precision) if group.is_main else None
+        self._flops = training_flops(settings) if self._peak is not None else None
+        self._devices = group.world_size
+
+    def of(self, samples_per_s: float) -> dict[str, float]:
+        """`mfu`, 0–1, at a pace of the whole job; nothing where it is not known."""
+        if self._peak is None or self._flops is None:
+            return {}
+        return {"mfu": round(model_flops_utilization(samples_per_s, self._flops, self._devices, self._peak), 4)}
 
 
 def _count(system: System, settings: RunSettings) -> tuple[int, int, dict[str, int]]:

@@ -21,6 +21,7 @@ from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine.build import check_machine, compute_repeatably
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
+from pipeline.train.flops import Utilisation
 from pipeline.train.health.bad_steps import BadSteps
 from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
@@ -43,7 +44,6 @@ from pipeline.train.start_from import Source, find_source, write_table
 from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import system_without_memory
 from pipeline.train.training_state import TrainingState
-from pipeline.train.utilisation import Utilisation
 from pipeline.train.validate import check_validation, validate
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.baselines.mean_box import mean_box
 from pipeline.evaluate.baselines.saliency import saliency
+from pipeline.evaluate.baselines.simple_maps import mean_box
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Map, resize_seen

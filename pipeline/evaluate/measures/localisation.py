@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pipeline.errors import SettingsError
-from pipeline.evaluate.baselines.centre import centre_disc
-from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
+from pipeline.evaluate.baselines.simple_maps import centre_disc, oracle_map
 from pipeline.evaluate.examples import EXAMPLES, Example, FirstOnes, as_npz, example_of
 from pipeline.evaluate.measures.choice import Hits, choose, count_hits
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table

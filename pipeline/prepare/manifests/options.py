@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.prepare.manifests.split_share import SplitShares
+from pipeline.prepare.manifests.splits import SplitShares
 
 
 @dataclass(frozen=True)

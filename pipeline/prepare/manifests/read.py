@@ -18,7 +18,7 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.row_errors import NoVideosError, WrongRow
 from pipeline.prepare.manifests.source_kind import absolute_place, format_at
 from pipeline.prepare.manifests.sources import plain_name
-from pipeline.prepare.manifests.split_share import REST, SplitShares
+from pipeline.prepare.manifests.splits import REST, SplitShares
 from pipeline.prepare.manifests.template import SourceTemplate
 
 __all__ = ["ListOptions", "Noted", "SplitShares", "VideoList"]

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from tiny_run import tiny_experiment, write_shards
 
 from pipeline.errors import ShardSetError
-from pipeline.evaluate.baselines.centre import centre_disc
-from pipeline.evaluate.baselines.mean_box import mean_box
-from pipeline.evaluate.baselines.oracle import oracle_map
 from pipeline.evaluate.baselines.saliency import saliency
+from pipeline.evaluate.baselines.simple_maps import centre_disc, mean_box, oracle_map
 from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.metrics.area import highest_pixel
 from pipeline.evaluate.metrics.ground_truth import Mask, draw_boxes

@@ -15,7 +15,7 @@ from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import plain_name
-from pipeline.prepare.manifests.split_name import split_of
+from pipeline.prepare.manifests.splits import split_of
 from pipeline.prepare.manifests.values import is_youtube_id
 
 _SUFFIXES = (".txt", ".lst", ".list", ".csv", "")

@@ -12,7 +12,7 @@ from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row_errors import WrongRow
-from pipeline.prepare.manifests.split_name import split_of
+from pipeline.prepare.manifests.splits import split_of
 from pipeline.prepare.manifests.values import youtube_id
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.evaluate.baselines.centre import centre_disc
-from pipeline.evaluate.baselines.mean_box import mean_box
+from pipeline.evaluate.baselines.simple_maps import centre_disc, mean_box
 from pipeline.evaluate.metrics.area import highest, highest_pixel
 from pipeline.evaluate.metrics.ciou import (
     adaptive_ciou,

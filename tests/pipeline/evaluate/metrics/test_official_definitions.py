@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_run import tiny_experiment, write_shards
 
-from pipeline.evaluate.baselines.centre import centre_disc
+from pipeline.evaluate.baselines.simple_maps import centre_disc
 from pipeline.evaluate.metrics.area import highest
 from pipeline.evaluate.metrics.ciou import (
     adaptive_ciou,

@@ -25,14 +25,13 @@ from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.convert import convert
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.layout import manifest_text
-from pipeline.train.flops import training_flops
+from pipeline.train.flops import Utilisation, training_flops
 from pipeline.train.loop import train
 from pipeline.train.metric_names import EVENTS, OWN, VALIDATION
 from pipeline.train.records.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.records.tensorboard_sink import TensorboardSink
 from pipeline.train.run.run_clock import RunClock
 from pipeline.train.run.run_folder import log_to
-from pipeline.train.utilisation import Utilisation
 from tiny_training import curve
 
 WORDS = ["train.tensorboard=true", "train.maps_every=6"]
@@ -174,7 +173,7 @@ def test_a_run_whose_times_lie_ahead_goes_on_with_a_goodput_and_says_so(run, com
 @pytest.mark.parametrize("peak", [1e12, None])
 def test_utilisation_is_what_the_model_needs_over_what_the_devices_can(command, monkeypatch, peak):
     settings = load_settings(str(command.config), ExperimentSettings, []).settings
-    monkeypatch.setattr("pipeline.train.utilisation.device_peak_flops", lambda device, precision: peak)
+    monkeypatch.setattr("pipeline.train.flops.device_peak_flops", lambda device, precision: peak)
     group = ProcessGroup(0, 0, 4, torch.device("cpu"))
     pace = 0.3 * 4 * 1e12 / training_flops(settings).training  # 30 % of four devices
     assert Utilisation(settings, group).of(pace) == ({"mfu": 0.3} if peak else {})

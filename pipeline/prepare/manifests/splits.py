@@ -1,6 +1,8 @@
-"""Splits that are drawn by share: some videos are held out, the same ones whatever else the lists hold."""
+"""Splits: those that names of files say, and those drawn by share, which hold out the same videos whatever else the
+lists hold."""
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +12,38 @@ from cluster.masking import shown
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.row_errors import WrongRow
-from pipeline.prepare.manifests.split_name import plain_split
 
 REST = "train"
 """The split of what is not held out; rows that have it already are divided too."""
+_WAYS_TO_WRITE = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "eval",
+    "evaluation": "eval",
+}
 _NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 _YOUTUBE_LETTERS = 11
 _ID = re.compile(r"youtube:(.+)").fullmatch
 # names of files as they are cut from a video, `glLQrEijrKg_000300_000310`; a word of eleven small letters is none
 _PART = re.compile(r"(?=.{0,10}[A-Z0-9])([A-Za-z0-9_-]{11})(?:_[0-9.]+){0,2}").fullmatch
+
+
+def plain_split(name: str) -> str:
+    """One name for all ways to write a split: `val` for `Validation`."""
+    return _WAYS_TO_WRITE.get(name.lower(), name)
+
+
+def split_of(url: str) -> str | None:
+    """The split in a file's name (`MUSIC200k-train.csv`, `eval_segments.csv`); None where it names none, or two."""
+    words = re.split(r"[^a-z]+", os.path.basename(url).lower())
+    found = {_WAYS_TO_WRITE[word] for word in words if word in _WAYS_TO_WRITE}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
