@@ -62,4 +62,4 @@ def answering(
     of_tokens: Callable[[Tokens], Tensor], of_frames: Callable[[Tensor], Tensor] = lambda frames: frames
 ) -> System:
     """A system whose score is a function of its tokens."""
-    return System(StubModel(of_frames), StubTask(of_tokens)).eval()
+    return System(StubModel(of_frames), StubTask(of_tokens), ("frames", "sound")).eval()

@@ -80,7 +80,7 @@ class Imitate(Task):
 def make(seed=0, frozen=("stem",), width=13):
     """A system with random numbers in all places, in which the named parts of the model are frozen."""
     torch.manual_seed(seed)
-    system = System(Model(width), Imitate(width))
+    system = System(Model(width), Imitate(width), ("numbers",))
     for parameter in system.parameters():
         parameter.data.normal_(std=0.3)
     for name in frozen:

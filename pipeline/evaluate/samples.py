@@ -157,6 +157,11 @@ class EvaluationSamples:
         """Names of what the model takes."""
         return tuple(field.name for field in self.plan.fields if field.name != _JUDGED)
 
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Those of them that are cut from the sound."""
+        return tuple(field.name for field in self.plan.fields if field.sound is not None)
+
     def chunks(self, group: int = 1) -> list[range]:
         """All of them, cut into parts of which each is read by one process; `group` in a row stay together."""
         return cut_into_chunks(len(self), group)

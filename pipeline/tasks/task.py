@@ -85,15 +85,17 @@ class System(nn.Module):
     """What is trained, saved and loaded: a model and an objective.
 
     Attributes:
+        inputs: names of what the model embeds.
         frozen_norms: batch norms that compute with their running averages in training too.
     """
 
     frozen_norms: Sequence[nn.Module] = ()
 
-    def __init__(self, model: AudioVisualModel, task: Task) -> None:
+    def __init__(self, model: AudioVisualModel, task: Task, inputs: Sequence[str]) -> None:
         super().__init__()
         self.model = model
         self.task = task
+        self.inputs = tuple(inputs)
 
     def train(self, mode: bool = True) -> "System":
         """Compute as in training, or as in evaluation; teachers and frozen norms compute as in evaluation always."""

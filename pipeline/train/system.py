@@ -26,7 +26,7 @@ def build_system(settings: RunSettings) -> System:
         SettingsError: a pattern of `train.freeze` fits nothing, or nothing is left to train.
     """
     model = MODELS.part_of(settings.model)(settings.model, settings.features, input_shapes(settings))
-    system = System(model, TASKS.part_of(settings.task)(settings.task, model))
+    system = System(model, TASKS.part_of(settings.task)(settings.task, model), settings.model.fields)
     for teacher, _ in system.teachers():
         teacher.requires_grad_(False)
     freeze(system, settings.train.freeze)

@@ -89,6 +89,11 @@ def test_two_processes_judge_the_run_as_one_does_its_export(gavt, run, evaluatio
     assert gavt.json("evaluate", *words)["tables"] == evaluation[0]["tables"]
 
 
+def test_a_video_has_no_corners_and_so_its_maps_are_refused_in_a_sentence(gavt, export, tmp_path):
+    _, err = gavt("localize", tmp_path / "video.mp4", "--checkpoint", export, "--out", tmp_path / "out", code=2)
+    assert "found one that takes frames, sound, corners" in err
+
+
 def test_its_report_names_its_figures(gavt, run, evaluation):
     _, out = evaluation
     (run / "evaluation.json").write_text((out / "evaluation.json").read_text())

@@ -94,7 +94,7 @@ class Localisation(Measure[Located]):
         self._choice = choose([], self._candidates, self._fallback, self._evaluate)
         self._validation: list[Identity] = []
         self._first = FirstOnes(self._evaluate.examples)
-        self._all_have_others = True
+        self._all_have_others = bool(judged.samples.heard)
 
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
@@ -135,7 +135,8 @@ class Localisation(Measure[Located]):
             examples += self._score(board, batch)
             if self._all_have_others:
                 others = [other for place in places if (other := other_sounds[place]) is not None]
-                unlike = batch.inputs | {"sound": chunk.judged.inputs["sound"][others]}
+                heard = {name: chunk.judged.inputs[name][others] for name in self.judged.samples.heard}
+                unlike = batch.inputs | heard
                 board.add(SHUFFLED, *self._read(self._choice.readout, self._system, replace(batch, inputs=unlike)))
             scores += board.scores
         return Located(_identities(chunk), scores, without, [*examples, *self._unlocated(chunk)])

@@ -18,6 +18,7 @@ from pipeline.evaluate.registry import readout_name
 from pipeline.evaluate.result import EVALUATION, chosen_readout
 from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.train.load import Trained, load_trained
 
 OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
@@ -66,12 +67,14 @@ def localize(
     Raises:
         MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
         CheckpointError: no checkpoint there.
-        SettingsError: no such readout, or one whose maps don't lie over the frame.
+        SettingsError: no such readout, one whose maps don't lie over the frame, or a model that takes what a video
+            doesn't show.
         StorageError: `out` can't be written to, said before the work.
     """
     storage.check_writable(out)
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
+    _check_inputs(trained)
     name = _choose_readout(readout, trained, settings)
     maker = build_readout(name, settings)
     if (reason := maker.reason_against(trained.system)) is not None:
@@ -110,6 +113,14 @@ def localize(
         checkpoint=trained.url,
         step=trained.step,
     )
+
+
+def _check_inputs(trained: Trained) -> None:
+    if set(trained.system.inputs) != {FRAMES, SOUND}:
+        raise SettingsError(
+            f"--checkpoint: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, found one "
+            f"that takes {', '.join(trained.system.inputs)}"
+        )
 
 
 def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:

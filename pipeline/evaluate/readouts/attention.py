@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import SettingsError
-from pipeline.evaluate.readouts.needs import needs_attention, needs_visual_grid
+from pipeline.evaluate.readouts.needs import needs_attention, needs_input, needs_visual_grid
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, Normalisation
+from pipeline.features.inputs import SOUND
 from pipeline.models.contract import AUDIO, VISUAL, Attention, Inputs, TokenGrid
 from pipeline.tasks.task import System
 
@@ -36,6 +37,8 @@ class AttentionReadout(Readout):
             reason = needs_attention(system, AUDIO, VISUAL)
         if reason is None and self.settings.direction != "audio_to_visual":
             reason = needs_attention(system, VISUAL, AUDIO)
+        if reason is None and self.normalisation != "none":
+            reason = needs_input(system, SOUND)
         return reason
 
     @property

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.evaluate.blur import gaussian_blur
-from pipeline.evaluate.readouts.needs import needs_score
+from pipeline.evaluate.readouts.needs import needs_input, needs_score
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.settings import EvaluateSettings, IntegratedGradientsSettings
+from pipeline.features.inputs import FRAMES
 from pipeline.models.contract import Inputs, rows_of
 from pipeline.tasks.task import System
 
@@ -64,7 +65,7 @@ class IntegratedGradientsReadout(Readout):
         return cls(settings.integrated_gradients)
 
     def reason_against(self, system: System) -> str | None:
-        return needs_score(system)
+        return needs_score(system) or needs_input(system, FRAMES)
 
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, g, g] with g at most 32, in logits; finer than the visual tokens."""

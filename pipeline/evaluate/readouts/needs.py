@@ -8,6 +8,13 @@ from pipeline.tasks.task import System
 _GRID = ("time", "row", "column")
 
 
+def needs_input(system: System, name: str) -> str | None:
+    """An input of that name, to change it."""
+    if name in system.inputs:
+        return None
+    return f"it needs a model that takes {name}, and this one takes {', '.join(system.inputs)}"
+
+
 def needs_score(system: System) -> str | None:
     """How sure the model is that what is seen and heard belong together."""
     if system.task.scores:

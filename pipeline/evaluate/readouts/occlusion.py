@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.readouts.needs import needs_score, needs_visual_grid
+from pipeline.evaluate.readouts.needs import needs_input, needs_score, needs_visual_grid
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.features.inputs import FRAMES
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.tasks.task import System
 
@@ -29,7 +30,7 @@ class OcclusionReadout(Readout):
         return cls(name, radius=int(name == "region_occlusion"))
 
     def reason_against(self, system: System) -> str | None:
-        return needs_score(system) or needs_visual_grid(system)
+        return needs_score(system) or needs_input(system, FRAMES) or needs_visual_grid(system)
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:

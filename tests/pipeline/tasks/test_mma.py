@@ -158,7 +158,7 @@ def answering(logits: Tensor) -> System:
     model = GivenAnswers(logits)
     task = MultiModalAlignment(MmaSettings(), model)
     task.head = nn.Identity()
-    return System(model, task)
+    return System(model, task, ("frames", "sound"))
 
 
 def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_over_micro_batches():

@@ -269,6 +269,17 @@ def test_a_readout_says_what_a_system_lacks_for_it() -> None:
         default_readout(only, deaf)
 
 
+def test_a_readout_that_changes_an_input_says_that_the_model_does_not_take_it() -> None:
+    """Of a model of features of both, whose streams are as of frames and sound."""
+    system = untrained(tiny_experiment(), "cpu", 3)
+    system.inputs = ("seen", "heard")
+    lacking = reasons_against(READOUTS.names(), EvaluateSettings(), system)
+    frames, sound = {"integrated_gradients", "occlusion", "region_occlusion"}, {"attention_silence", "attention_noise"}
+    assert set(lacking) == frames | sound
+    assert lacking["occlusion"] == "it needs a model that takes frames, and this one takes seen, heard"
+    assert lacking["attention_noise"] == "it needs a model that takes sound, and this one takes seen, heard"
+
+
 def test_maps_from_the_audio_perspective_do_not_count_as_maps_of_the_frame() -> None:
     settings = EvaluateSettings(attention=AttentionSettings(perspective="audio"))
     assert not build_readout("attention_noise", settings).points_into_frame

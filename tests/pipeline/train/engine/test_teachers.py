@@ -73,7 +73,7 @@ def test_only_a_teacher_of_the_task_follows_and_only_its_student(group):
 
 
 def test_a_teacher_must_be_like_its_student_and_not_the_student_itself(group):
-    other = System(taught_system.Model(13), taught_system.Imitate(14))
+    other = System(taught_system.Model(13), taught_system.Imitate(14), ("numbers",))
     with pytest.raises(ValueError, match="a teacher must have its student's parameters"):
         begin_teachers(other.teachers())
     with pytest.raises(ValueError, match="a teacher must have parameters of its own"):
