@@ -77,22 +77,20 @@ def decode_flac(content: bytes) -> tuple[npt.NDArray[np.int16], int]:
     header = read_header(content)
     if header is not None:
         check_length(header.samples, header.channels)
-    pieces, channels, rate_hz = None, 0, 0
+    frames, channels, rate_hz = None, 0, 0
     if header is not None and header.bits == 16 and header.samples:
         channels, rate_hz = header.channels, header.rate_hz
-        pieces = _decode_as_one_packet(content, header)
-    if pieces is None:
-        pieces, channels, rate_hz = _decode_with_parser(content)
-    if not pieces:
-        raise ValueError("expected FLAC audio, found no samples in it")
-    audio = np.frombuffer(bytearray().join(pieces), np.int16).reshape(-1, channels)
+        frames = _decode_as_one_packet(content, header)
+    if frames is None:
+        frames, channels, rate_hz = _decode_with_parser(content)
+    audio = _joined(frames, channels)
     if header is not None and len(audio) < header.samples:  # the parser passes over what it takes for junk
         raise ValueError(f"expected FLAC audio of {header.samples} samples, found {len(audio)}")
     return np.ascontiguousarray(audio.T), rate_hz
 
 
-def _decode_as_one_packet(content: bytes, header: FlacHeader) -> list[memoryview] | None:
-    """The samples, frame by frame; None where not all of them come out.
+def _decode_as_one_packet(content: bytes, header: FlacHeader) -> list[av.AudioFrame] | None:
+    """The frames; None where not all samples come out.
 
     Opening a file and looking for the frames in it costs as much as decoding them. The decoder finds them by itself,
     since each says how long it is; only junk between them needs the parser.
@@ -101,16 +99,16 @@ def _decode_as_one_packet(content: bytes, header: FlacHeader) -> list[memoryview
     context.thread_count = 1
     context.options = _CHECKED
     try:
-        frames = context.decode(av.Packet(content))
+        frames: list[av.AudioFrame] = context.decode(av.Packet(content))
     except av.FFmpegError:
         return None
     if sum(frame.samples for frame in frames) != header.samples:
         return None
-    return [_samples_of(frame, header.channels) for frame in frames]
+    return frames
 
 
-def _decode_with_parser(content: bytes) -> tuple[list[memoryview], int, int]:
-    """The samples, frame by frame, their channels and their rate in Hz.
+def _decode_with_parser(content: bytes) -> tuple[list[av.AudioFrame], int, int]:
+    """The frames, their channels and their rate in Hz.
 
     Raises:
         ValueError: damaged, not FLAC, or not of 16 bits.
@@ -120,19 +118,31 @@ def _decode_with_parser(content: bytes) -> tuple[list[memoryview], int, int]:
             stream = container.streams.audio[0]
             stream.codec_context.options = _CHECKED
             channels, rate_hz = stream.codec_context.channels, stream.codec_context.sample_rate
-            pieces: list[memoryview] = []
+            frames: list[av.AudioFrame] = []
             length = 0
             for frame in container.decode(stream):
                 length += frame.samples
                 check_length(length, channels)
-                pieces.append(_samples_of(frame, channels))
-            return pieces, channels, rate_hz
+                frame.pts = None  # joined one behind the other, whatever their times are
+                frames.append(frame)
+            return frames, channels, rate_hz
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"expected FLAC audio: {error}") from error
 
 
-def _samples_of(frame: av.AudioFrame, channels: int) -> memoryview:
-    if frame.format.name != "s16" or frame.layout.nb_channels != channels:
-        raise ValueError(f"expected int16 FLAC audio, found {frame.format.name}, {frame.layout.nb_channels} channels")
+def _joined(frames: list[av.AudioFrame], channels: int) -> npt.NDArray[np.int16]:
+    """[S, C] of all frames, joined by FFmpeg: in Python each of the many frames costs a microsecond.
+
+    Raises:
+        ValueError: none, or not all of them int16 and of as many channels.
+    """
+    fifo = av.AudioFifo()
+    for frame in frames:
+        fifo.write(frame)  # refuses a frame of another format than the first
+    whole = fifo.read()
+    if whole is None:
+        raise ValueError("expected FLAC audio, found no samples in it")
+    if whole.format.name != "s16" or whole.layout.nb_channels != channels:
+        raise ValueError(f"expected int16 FLAC audio, found {whole.format.name}, {whole.layout.nb_channels} channels")
     # the plane is longer than what is in it
-    return memoryview(frame.planes[0])[: frame.samples * channels * 2]
+    return np.frombuffer(memoryview(whole.planes[0])[: whole.samples * channels * 2], np.int16).reshape(-1, channels)

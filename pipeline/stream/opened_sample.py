@@ -114,7 +114,7 @@ class OpenedSample:
         begin_s = 0.0 if self._format is None else self._track(self._format).begin_s
         return begin_s + self._middle_in_sound_s
 
-    @cached_property
+    @property
     def zero_s(self) -> float:
         """The file's zero, on the clock of the video that it was taken from (s)."""
         began_s = self.metadata.audio_start_s
@@ -130,14 +130,14 @@ class OpenedSample:
         """
         return self._track(asked).around(self.middle_s + shift_s, asked.samples)
 
-    @cached_property
+    @property
     def audio_start_s(self) -> float | None:
         """Time of the first sample of the first field's sound, seconds from the video's zero."""
         if self._format is None:
             return None
         return self.zero_s + self._track(self._format).begin_around(self.middle_s, self._format.samples)
 
-    @cached_property
+    @property
     def frame_times_s(self) -> list[float]:
         """When each picture of the first field that has pictures is shown, seconds from the video's zero. Of a clip its
         time in the clip, behind the time at which the clip begins: frames and sound have the same clock. Empty where
