@@ -70,7 +70,7 @@ def _write_names(run: str, names: Mapping[str, str]) -> None:
     """Note the names in the run's config.yaml, whose own ones would win the next time."""
     config = storage.join(run, CONFIG)
     recorded = parse_yaml(storage.read_text(config))
-    recorded["train"]["wandb"] |= names
+    recorded.setdefault("train", {}).setdefault("wandb", {}).update(names)
     storage.write_text(config, dump_yaml(recorded))
 
 

@@ -4,6 +4,7 @@ import yaml
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings, load_settings
+from pipeline.train.run_settings import RunSettings
 
 
 def write(folder, name: str, /, **content: object) -> str:
@@ -131,3 +132,16 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     write(tmp_path, "gavt_c.yaml")
     with pytest.raises(SettingsError, match="no such settings file; did you mean 'gavt_c.yaml'"):
         load_settings(str(tmp_path / "gavt_d.yaml"), ExperimentSettings)
+
+
+def test_a_part_reads_its_own_sections_of_what_a_whole_experiment_recorded(tmp_path):
+    experiment = load_settings(None, ExperimentSettings, ["seed=3", "prepare.clip_fps=25"]).settings
+    config = tmp_path / "config.yaml"
+    config.write_text(dump_settings(experiment) + "of_a_later_version:\n  a: 1\n")
+    run = load_settings(config, RunSettings, recorded=True).settings
+    assert run.model_dump() == experiment.model_dump(include=set(RunSettings.model_fields))
+    with pytest.raises(SettingsError, match="config.yaml: .*: no such setting"):
+        load_settings(config, RunSettings)
+    config.write_text("train:\n  stepz: 3\n")
+    with pytest.raises(SettingsError, match="train.stepz: no such setting; did you mean 'steps'"):
+        load_settings(config, RunSettings, recorded=True)

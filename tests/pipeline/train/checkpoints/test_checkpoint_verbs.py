@@ -151,6 +151,7 @@ def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_
             "manifest.json",
             "model.safetensors",
         }
+        assert (tmp_path / name / "config.yaml").read_text() == (run / "config.yaml").read_text()  # of all parts
     average, raw = (load_file(tmp_path / name / "model.safetensors") for name in ("average", "raw"))
     assert not torch.equal(average["task.head.weight"], raw["task.head.weight"])
     assert gavt(capsys, "verify", tmp_path / "average").out.strip().endswith("3 files whole")
