@@ -13,8 +13,8 @@ from pipeline.tasks.task import Targets, Task
 
 
 class SeveralTasks(Task):
-    """The weighted sum of objectives. One whose weight is 0 in a step is not computed in it: its heads' gradients are
-    zeros then, at every ZeRO stage. Before the first step all have their full weights."""
+    """The weighted sum of objectives. One whose weight is 0 in a step is not computed in it; its heads, and what no
+    other uses of the model, have a gradient of zeros then. Before the first step all have their full weights."""
 
     settings: SeveralSettings
 
@@ -25,6 +25,7 @@ class SeveralTasks(Task):
             {name: TASKS.part_of(one.task)(one.task, model) for name, one in settings.tasks.items()}
         )
         self._weights = {name: one.weight for name, one in settings.tasks.items()}
+        self._idle: dict[tuple[str, ...], list[tuple[nn.Module, str]]] = {}
 
     def _each(self) -> Iterator[tuple[str, Task]]:
         for name, task in self.tasks.items():
@@ -32,10 +33,12 @@ class SeveralTasks(Task):
             yield name, task
 
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
+        """Of each that is computed in this step, its own as NAME/…"""
         found: Targets = {}
         for name, task in self._each():
-            own = task.targets(seed, positions, metadata, purpose)
-            found |= {f"{name}/{key}": target for key, target in own.items()}
+            if self._weights[name]:
+                own = task.targets(seed, positions, metadata, purpose)
+                found |= {f"{name}/{key}": target for key, target in own.items()}
         return found
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -56,9 +59,22 @@ class SeveralTasks(Task):
                 sums.append(task_sums.double())
             else:
                 sums.append(torch.zeros(count, dtype=torch.float64, device=first.device))
+        if once is not model and loss.requires_grad:
+            loss = loss + self._zero(once, loss)
         samples = torch.full_like(loss, len(first), dtype=torch.float64)
         whole = torch.stack([loss.detach().double() * len(first), samples])
         return loss, torch.cat([whole, *sums])
+
+    def _zero(self, model: EmbedOnce, loss: Tensor) -> Tensor:
+        """0, in whose gradient is what the loss does not hang on: of a parameter that has none in a step, ZeRO-3 and
+        offload would step with what is left of the last gradient that it had."""
+        active = tuple(name for name, weight in self._weights.items() if weight)
+        if active not in self._idle:
+            self._idle[active] = idle_parameters([model.module, self], loss)
+        zero = torch.zeros((), device=loss.device)
+        for module, name in self._idle[active]:  # by its attribute, at which ZeRO-3 gathers it
+            zero = zero + 0.0 * getattr(module, name).flatten()[:1].sum().float()
+        return zero
 
     def begin_step(self, step: int) -> None:
         self._weights = {name: one.weight_at(step) for name, one in self.settings.tasks.items()}
@@ -90,8 +106,27 @@ class SeveralTasks(Task):
             task.check_validation(seed, samples, whole, read)
 
 
+def idle_parameters(modules: Sequence[nn.Module], loss: Tensor) -> list[tuple[nn.Module, str]]:
+    """Parameters that want a gradient and get none of a loss: the module that owns each, and its name there."""
+    used, seen, to_visit = set(), set(), [loss.grad_fn]
+    while to_visit:
+        node = to_visit.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        used.add(id(getattr(node, "variable", None)))
+        to_visit += [before for before, _ in node.next_functions]
+    owners = {owner: None for module in modules for owner in module.modules()}
+    return [
+        (owner, name)
+        for owner in owners
+        for name, parameter in owner.named_parameters(recurse=False)
+        if parameter.requires_grad and id(parameter) not in used
+    ]
+
+
 class _Watches:
-    """Those of several tasks; each sees its own sums."""
+    """Those of several tasks; each sees its own sums of the steps in which it is computed."""
 
     def __init__(self, watches: dict[str, DataWatch], settings: SeveralSettings) -> None:
         self._watches, self._settings = watches, settings
@@ -100,6 +135,6 @@ class _Watches:
         said = []
         for name, watch in self._watches.items():
             own = {total: totals[f"{name}/{total}"] for total in self._settings.tasks[name].task.sums}
-            sentence = watch.add(own, samples, whole)
+            sentence = watch.add(own, samples, whole) if any(own.values()) else None
             said += [] if sentence is None else [f"task {name}: {sentence}"]
         return "; ".join(said) or None

@@ -57,6 +57,16 @@ class SeveralSettings(TaskSettings):
             raise ValueError(f"a group that is a multiple of its tasks', {together}, found {self.group}")
         return self
 
+    @model_validator(mode="after")
+    def _one_is_always_trained(self) -> "SeveralSettings":
+        step: int | None = 0
+        while step is not None:
+            ends = [one.until_step for one in self.tasks.values() if one.weight_at(step)]
+            if not ends:
+                raise ValueError(f"a task that is trained after {step} steps, found none")
+            step = None if None in ends else max(end for end in ends if end is not None)
+        return self
+
     @property
     def sums(self) -> tuple[str, ...]:
         """The weighted loss over samples, and each task's own."""
