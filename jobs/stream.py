@@ -106,7 +106,8 @@ def bench(
     unset = [key.removeprefix("features.") for key, _, origin in resolved.rows() if origin == "default"]
     features = fitting_features(shard_set, settings.features, unset)
     screen = console(as_json)
-    report = measure(shard_set, features, settings.data, settings.seed, augment, batch_size, seconds)
+    where = (shard_set, features, settings.data, settings.seed)
+    report = measure(*where, augment, batch_size, seconds, settings.fields)
     screen.print(_rates(report))
     screen.print(_stages(report))
     screen.print(report.advice)

@@ -14,6 +14,7 @@ import psutil
 from cluster import storage
 from cluster.cores import usable_cores
 from pipeline.errors import ShardSetError
+from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.decode import decode_sample
@@ -95,6 +96,7 @@ def bench(
     augment: bool,
     batch_size: int,
     seconds: float,
+    fields: Sequence[str] = (FRAMES, SOUND),
 ) -> BenchReport:
     """Read with 0, 1, 2, 4 … workers up to the number of cores, and stage by stage in this process.
 
@@ -102,16 +104,18 @@ def bench(
 
     Args:
         seconds: time for each.
+        fields: names of what samples are decoded into.
 
     Raises:
         ShardSetError: there is no such shard set, or its samples can't be used.
     """
     cores = usable_cores()
-    plan = plan_reading(url, features, data, seed, augment)
+    plan = plan_reading(url, features, data, seed, augment, fields=fields)
     position, stages_ms, sample_bytes = _time_stages(plan, seconds)
     runs = []
     for workers in _worker_counts(cores):
-        plan = plan_reading(url, features, data.model_copy(update={"workers": workers}), seed, augment)
+        chosen = data.model_copy(update={"workers": workers})
+        plan = plan_reading(url, features, chosen, seed, augment, fields=fields)
         run, position = _run(plan, position, batch_size, seconds, sample_bytes)
         runs.append(run)
     advice = _advise(stages_ms, runs, cores, storage.is_remote(url), plan.cache is not None)

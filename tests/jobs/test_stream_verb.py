@@ -62,8 +62,8 @@ def test_bench_measures_stages_and_workers_and_takes_the_sound_as_it_is(capsys, 
     [
         (["bench", "/nowhere"], "/nowhere: expected a folder of shards"),
         (
-            ["bench", "SHARDS", "--set", f"features.audio_samples={AUDIO_SAMPLES + 1}"],
-            f"{AUDIO_SAMPLES + 1} audio samples",
+            ["bench", "SHARDS", "--set", f"features.audio_samples={2 * AUDIO_SAMPLES + 1}"],
+            f"{2 * AUDIO_SAMPLES + 1} audio samples",
         ),
         (["bench", "SHARDS", "--set", "data.workerz=1"], "data has no key 'workerz'; did you mean 'workers'?"),
         (["simulate", "/nowhere"], "/nowhere: expected a folder of shards"),
