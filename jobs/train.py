@@ -130,6 +130,8 @@ def _dry_run_here(starting: Any, settings: Any, steps: int, as_json: bool) -> No
         found = dry_run(settings, group, steps)
     if not group.is_main:
         return
+    if found.started_from is not None:
+        console(as_json).print(found.started_from, soft_wrap=True, markup=False, highlight=False)
     at_once = f"{found.micro_batch} samples a process at once, {found.accumulated} times a step"
     first, second = found.seconds[:2]
     pace = "" if found.samples_per_s is None else f"; {found.samples_per_s:.1f} samples/s"

@@ -26,8 +26,9 @@ from pipeline.train.flops import Utilisation
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.run_settings import RunSettings
+from pipeline.train.start_from import Source, find_source, start_from
 from pipeline.train.step import Stepper, StopRequest
-from pipeline.train.system import build_system, noise_metadata
+from pipeline.train.system import build_system, noise_metadata, system_without_memory
 
 _WARM_UP = 2
 """Steps that are no measure of speed: memory is found and blocks are compiled in them."""
@@ -46,6 +47,7 @@ class DryRun:
         samples_per_s: of the job, by the median of the others; None where there are no others.
         mfu: model FLOPs utilisation at that pace, 0–1; None where it or the device's peak is not known.
         memory_gib: the most that a process had, as in the run's metrics; the largest of all.
+        started_from: what was taken of the weights that `train.start_from` names; None where it names none.
     """
 
     device: str
@@ -59,6 +61,7 @@ class DryRun:
     samples_per_s: float | None
     mfu: float | None
     memory_gib: float
+    started_from: str | None
 
 
 def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRun:
@@ -70,9 +73,11 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     """
     compute_repeatably()
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    source = group.on_main(lambda: _checked_source(settings))
     system = build_on(group.device, settings.seed, lambda: build_system(settings))
     parameters = sum(parameter.numel() for parameter in system.parameters())
     set_checkpointing(system, settings.train.activation_checkpointing)
+    started_from = None if source is None else start_from(system, source, settings.train).said()
     engine = build_engine(system, settings.train, micro_batch, group)
     ema = None if settings.train.ema_decay is None else Ema(engine, settings.train.ema_decay)
     engine.train()
@@ -106,7 +111,13 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
         samples_per_s=pace,
         mfu=None if pace is None else Utilisation(settings, group).of(pace).get("mfu"),
         memory_gib=memory,
+        started_from=started_from,
     )
+
+
+def _checked_source(settings: RunSettings) -> Source | None:
+    system_without_memory(settings)  # which says whether all names fit
+    return find_source(settings.train.start_from)
 
 
 def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:

@@ -3,6 +3,8 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from torch import Tensor
+
 from cluster.process_group import ProcessGroup
 from pipeline.models.build import build_on
 from pipeline.models.pretrained import load_pretrained
@@ -12,6 +14,7 @@ from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.ema import Ema
+from pipeline.train.engine.teachers import begin_teachers
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.start_from import Source, Started, start_from
@@ -50,9 +53,15 @@ class TrainingState:
         set_checkpointing(system, settings.train.activation_checkpointing)
         if checkpoint is None:
             load_pretrained(system)
+        exact: dict[str, Tensor] = {}
         if source is not None:
             self.started = start_from(system, source, settings.train)
+            if settings.train.precision != "fp32":  # to which the engine rounds them, and takes its masters from that
+                begin_teachers(system.teachers())
+                exact = {name: one.detach().to("cpu", copy=True) for name, one in system.named_parameters()}
         self.engine = build_engine(system, settings.train, self._micro_batch, self._group)
+        if exact:
+            self.engine.take(exact)
         decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
         self.ema = Ema(self.engine, decay) if decay is not None and saved else None
         if checkpoint is not None:

@@ -148,6 +148,15 @@ class Engine:
         if self.zero_stage == 3:
             self._deepspeed.optimizer.checkpoint_event_epilogue()
 
+    @torch.no_grad()
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on with these weights [shape of the parameter] by name: in 16 bits an engine begins with masters that are
+        rounded as its parameters are."""
+        with self.changing():
+            for one in self.fragments(changed=True):
+                if one.name in weights:
+                    one.kinds[MASTER].copy_(weights[one.name].reshape(-1)[one.start : one.start + one.size])
+
     def follow(self, teacher: nn.Module, student: nn.Module, rate: float) -> None:
         """Move a teacher after its student, directly after a step: teacher ← (1 − rate) · teacher + rate · student.
 

@@ -1,6 +1,7 @@
 """Runs that begin with another's weights, hold parts of them, and train parts at rates of their own."""
 
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pipeline.errors import RunError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.dry_run import dry_run
 from pipeline.train.load import untrained
 from pipeline.train.loop import train
 
@@ -49,11 +51,18 @@ def assert_frozen(run, before, step, processes):
         assert saved.has(name, "exp_avg") != (same or "running_" in name or "num_batches" in name), name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(command, group, tmp_path, stage, precision):
+WAYS = [
+    (stage, precision, offload)
+    for stage, precision, offload in product((0, 1, 2, 3), ("fp32", "bf16"), ("none", "cpu"))
+    if offload == "none" or (stage and precision == "bf16")
+]
+
+
+@pytest.mark.parametrize(("stage", "precision", "offload"), WAYS)
+def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(command, group, tmp_path, stage, precision, offload):
     settings = read(command, *WORDS)
-    run_here(command, group, tmp_path, *WORDS, f"train.zero_stage={stage}", f"train.precision={precision}")
+    way = [f"train.zero_stage={stage}", f"train.precision={precision}", f"train.offload={offload}"]
+    run_here(command, group, tmp_path, *WORDS, *way)
     assert_frozen(tmp_path, untrained(settings, "cpu", settings.seed).state_dict(), 2, 1)
 
 
@@ -67,21 +76,21 @@ def test_it_does_on_two_processes_whatever_stage_and_precision_the_run_has_and_g
         assert_frozen(run, before, 3, 2)
 
 
-def test_a_body_moves_slowly_and_a_head_of_other_classes_begins_anew(command, group, tmp_path):
+@pytest.mark.parametrize(("stage", "precision"), [(0, "bf16"), (1, "fp32"), (2, "bf16"), (3, "bf16")])
+def test_a_body_moves_slowly_and_a_head_of_other_classes_begins_anew(command, group, tmp_path, stage, precision):
     source = untrained(read(command), "cpu", 7).state_dict()
     other = source | {"task.head.weight": torch.zeros(5, 16), "task.head.bias": torch.zeros(5)}
     save_file({f"net.{name}": weights for name, weights in other.items()}, tmp_path / "body.safetensors")
     words = [
         f"train.start_from={{url: {tmp_path}/body.safetensors, rename: {{'net.*': '*'}}}}",
         "train.learning_rates={'model.audio_embedder.*': 0.5, 'model.*': 0.01}",
-        f"train.learning_rate={RATE}",
-        "train.weight_decay=0",
+        *(f"train.learning_rate={RATE}", "train.weight_decay=0", "train.steps=1"),
+        *(f"train.zero_stage={stage}", f"train.precision={precision}"),
     ]
-    told = run_here(command, group, tmp_path / "run", *words, "train.steps=1")
-    after, new = weights_of(tmp_path / "run", 1), untrained(read(command), "cpu", 0).state_dict()
-    parameters = dict(untrained(read(command), "cpu", 0).named_parameters())
-    for name in parameters:
-        begun = new[name] if name.startswith("task.") else source[name]
+    told = run_here(command, group, tmp_path / "run", *words)
+    after, new = weights_of(tmp_path / "run", 1), untrained(read(command), "cpu", 0)
+    for name, drawn in new.named_parameters():
+        begun = drawn.detach() if name.startswith("task.") else source[name]
         factor = 0.5 if "audio_embedder" in name else 0.01 if name.startswith("model.") else 1
         # Adam's first step is the learning rate where there is a gradient worth the name
         assert float((after[name] - begun).abs().max()) == pytest.approx(RATE * factor, rel=0.05), name
@@ -105,3 +114,10 @@ def test_a_run_that_goes_on_has_its_own_weights_and_no_other_start_or_rates(comm
     for other in ("start_from=elsewhere", "freeze=[model.positions]", "learning_rates={'*.weight': 0.5, 'task.*': 2}"):
         with pytest.raises(RunError, match=f"this run has train.{other.partition('=')[0]}"):
             run_here(command, group, tmp_path / "run", *words, "train.steps=2", f"train.{other}")
+
+
+def test_a_dry_run_says_what_a_run_would_start_from(command, group, tmp_path):
+    save_file(untrained(read(command), "cpu", 7).state_dict(), tmp_path / "body.safetensors")
+    found = dry_run(read(command, f"train.start_from={tmp_path}/body.safetensors"), group)
+    assert found.started_from.startswith(f"starts from {tmp_path}/body.safetensors: 72 of 72 states taken")
+    assert dry_run(read(command), group).started_from is None
