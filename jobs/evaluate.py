@@ -1,5 +1,6 @@
 """`gavt evaluate`: what a trained model knows, beside what needs no model."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,7 @@ def evaluate(
 ) -> None:
     """Judge a checkpoint by the settings' measures: alignment, and maps of where the sound comes from, beside rows that
     ignore the sound."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.job_environment import JobEnvironment
     from cluster.launch import launch_local
 
