@@ -1,11 +1,11 @@
-"""Objectives that ask for what a run may not have: an input, a stream of the model, a score."""
+"""Objectives that ask for what a run may not have: an input, a stream, a score, a teacher that can follow."""
 
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.settings.registry import Kind
 from pipeline.tasks.contract import Metric, TaskSettings
-from pipeline.tasks.registry import TASKS
 from pipeline.tasks.task import Task
 
 
@@ -41,7 +41,7 @@ class MuteSettings(_Demanding):
 class Mute(Task):
     """It has no score."""
 
-    def __init__(self, settings: MuteSettings, model: object) -> None:
+    def __init__(self, settings: _Demanding, model: object) -> None:
         super().__init__()
         self.settings = settings
 
@@ -52,6 +52,24 @@ class Mute(Task):
         raise NotImplementedError
 
 
-TASKS.add("words", "demanding_tasks:WordsSettings")
-TASKS.add("touch", "demanding_tasks:TouchSettings")
-TASKS.add("mute", "demanding_tasks:MuteSettings", "demanding_tasks:Mute")
+class TaughtSettings(_Demanding):
+    kind: Literal["taught"] = "taught"
+
+
+class Taught(Mute):
+    """It has a teacher."""
+
+    def __init__(self, settings: TaughtSettings, model: object) -> None:
+        super().__init__(settings, model)
+        self.teacher, self.student = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def teachers(self, model: object) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.teacher, self.student)]
+
+
+KINDS = {
+    "words": Kind("demanding_tasks:WordsSettings"),
+    "touch": Kind("demanding_tasks:TouchSettings"),
+    "mute": Kind("demanding_tasks:MuteSettings", "demanding_tasks:Mute"),
+    "taught": Kind("demanding_tasks:TaughtSettings", "demanding_tasks:Taught"),
+}

@@ -1,6 +1,6 @@
 """Settings of `gavt evaluate` and of the maps that `gavt localize` draws."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,9 +17,9 @@ SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"
 class AttentionSettings(Settings):
     """Which attention becomes the paper's map (G-AVT thesis, sections 3.3, 3.4 and 5.2)."""
 
-    heads: Literal["mean"] | int = "mean"
+    heads: Literal["mean"] | Annotated[int, Field(ge=0)] = "mean"
     """`mean`, or one head counted from 0. Single heads look much more random than their mean."""
-    layer: Literal["mean"] | int | None = None
+    layer: Literal["mean"] | Annotated[int, Field(ge=1)] | None = None
     """Layer counted from 1, or `mean` over all. By default the one before the last: with a head on the class token the
     last layer's attention between the modalities gets no gradient. A model of one layer has only that."""
     direction: Direction = "audio_to_visual"

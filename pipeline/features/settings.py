@@ -46,7 +46,7 @@ class FeatureSettings(Settings):
     """Other numbers of channels become this one: two are averaged, one is repeated."""
     audio_samples: int = Field(default=65535, gt=0)
     """Audio samples around a frame; 65 535 at 11 025 Hz are 5.94 s."""
-    stft_frame: int = Field(default=1022, gt=0)
+    stft_frame: int = Field(default=1022, gt=1)
     """Length of the STFT's window in samples; gives stft_frame / 2 + 1 frequencies."""
     stft_hop: int = Field(default=256, gt=0)
     frequency_bins: int = Field(default=256, gt=1)
@@ -54,7 +54,7 @@ class FeatureSettings(Settings):
     warp: Literal["point", "area"] = "point"
     """How the linear frequencies become log-frequency bins: `point` interpolates at each bin's centre (the papers);
     `area` averages over each bin and is better when there are far fewer bins than frequencies."""
-    log_floor: float = Field(default=1e-3, gt=0)
+    log_floor: float = Field(default=1e-3, gt=0, lt=1)
     """Added to the magnitude before its logarithm is taken."""
     augment: AugmentSettings = AugmentSettings()
     inputs: dict[InputName, Input] = Field(default_factory=dict)

@@ -78,6 +78,12 @@ class DataSettings(Settings):
     """Go on although the shard set is another than when the run was saved: its order is a new one then."""
 
     @model_validator(mode="after")
+    def _mix_reads_the_temperature(self) -> "DataSettings":
+        if self.mix != "temperature" and self.temperature != 1:
+            raise ValueError(f"mix = temperature for a temperature of {self.temperature:g}, found {self.mix}")
+        return self
+
+    @model_validator(mode="after")
     def _sets_have_names(self) -> "DataSettings":
         if isinstance(self.train, list):
             names = [source.name or source.url for source in self.train]

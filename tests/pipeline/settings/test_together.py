@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-import demanding_tasks  # noqa: F401  # registers its kinds
+from demanding_tasks import KINDS
 from jobs import cli
+from pipeline.tasks.registry import TASKS
 
 NVME = ["train.offload=nvme", "train.zero_stage=3"]
 MAPS = ["train.maps_every=5", "data.validation=x"]
@@ -30,6 +31,7 @@ def empty(tmp_path_factory):
         (["train.offload=nvme", "train.zero_stage=2"], "train: expected zero_stage 3 for offload = nvme, found 2"),
         (NVME, "train: expected an offload_folder on a fast local disk for offload = nvme, found none"),
         ([*NVME, "train.offload_folder=x", "train.ema_decay=0.9"], "train: expected no ema_decay for offload = nvme"),
+        ([*SMALL, *NVME, "train.offload_folder=x", "task.kind=taught"], "none or cpu, as a teacher of the task can't"),
         (["train.compile=true", "train.zero_stage=3"], "zero_stage 0, 1 or 2 for compile = true, found 3"),
         (["train.schedule=wsd"], "train: expected decay_steps above 0 for schedule = wsd, found 0"),
         (["train.decay_steps=5"], "train: expected no decay_steps for schedule = constant, found 5"),
@@ -46,6 +48,10 @@ def empty(tmp_path_factory):
         ([SEVERAL % (", from_step: 5, until_step: 5", "")], "expected an until_step above from_step = 5, found 5"),
         ([SEVERAL % ("", ", group: 12")], "expected a group that is a multiple of its tasks', 8, found 12"),
         (["model.audio_alignment=frames"], "features.frames of 2 or more for model.audio_alignment = frames, found 1"),
+        (["features.log_floor=1"], "features.log_floor: expected less than 1, found 1"),
+        (["features.stft_frame=1"], "features.stft_frame: expected greater than 1, found 1"),
+        (["evaluate.attention.heads=-1"], "evaluate.attention.heads: expected 'mean' or greater than or equal to 0"),
+        (["evaluate.attention.layer=0"], "evaluate.attention.layer: expected 'mean' or greater than or equal to 1"),
         (["features.frame_size=100"], "features.frame_size in multiples of 16 for model.visual_embedder, found 100"),
         (["features.frequency_bins=100"], "in multiples of 16 for model.audio_embedder, found 100 × 256"),
         (["features.audio_samples=60000"], "in multiples of 16 for model.audio_embedder, found 256 × 235"),
@@ -57,6 +63,7 @@ def empty(tmp_path_factory):
         (["model.visual_embedder={kind: resnet50, weights: X}"], "or one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT as"),
         (["model.visual_embedder={kind: vit, layers: 3, weights: X}"], "torchvision has no ViT of this size; found X"),
         # data
+        (["data.temperature=2"], "data: expected mix = temperature for a temperature of 2, found epochs"),
         (["data.train=[]"], "data: expected at least one shard set to train on, found an empty list"),
         (["data.train=[{url: a}, {url: a}]"], "with a name each, found two that are called 'a'"),
         # what holds for some parameters
@@ -72,7 +79,9 @@ def empty(tmp_path_factory):
         ([*SMALL, "train.start_from={url: a, take: [encoder.*]}"], "train.start_from.take: expected patterns that"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_as_they_are_shown(capsys, empty, words, message):
+def test_settings_that_do_not_go_together_are_refused_as_they_are_shown(capsys, monkeypatch, empty, words, message):
+    for name, kind in KINDS.items():
+        monkeypatch.setitem(TASKS._kinds, name, kind)
     with pytest.raises(SystemExit) as ended:
         cli.main(["config", "show", empty, *words])
     said = capsys.readouterr().err
