@@ -97,7 +97,7 @@ def _weights(attention: Attention, queries: str, keys: str, settings: AttentionS
     chosen = _choose_layer(layers, settings)
     if settings.heads == "mean":
         return chosen.mean(1)
-    if 0 <= settings.heads < chosen.shape[1]:
+    if settings.heads < chosen.shape[1]:
         return chosen[:, settings.heads]
     raise SettingsError(
         f"evaluate.attention.heads: expected mean or 0 to {chosen.shape[1] - 1}, found {settings.heads}"
@@ -121,6 +121,6 @@ def _choose_layer(attention: Sequence[Tensor], settings: AttentionSettings) -> T
     if settings.layer == "mean":
         return torch.stack(list(attention)).mean(0)
     layer = max(layers - 1, 1) if settings.layer is None else settings.layer
-    if not 1 <= layer <= layers:
+    if layer > layers:
         raise SettingsError(f"evaluate.attention.layer: expected mean or 1 to {layers}, found {settings.layer}")
     return attention[layer - 1]

@@ -88,7 +88,7 @@ def test_the_default_layer_is_the_one_before_the_last() -> None:
     assert maps_of(layers, mean).flatten().tolist() == [1041.0, 1042.0]
 
 
-@pytest.mark.parametrize("wrong", [{"layer": 2}, {"layer": 0}, {"heads": 2}])
+@pytest.mark.parametrize("wrong", [{"layer": 2}, {"heads": 2}])
 def test_a_layer_or_head_that_is_not_there_is_said(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError, match=r"evaluate\.attention\.(layer|heads): expected mean or"):
         read(**wrong)
