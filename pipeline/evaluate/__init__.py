@@ -1,1 +1,1 @@
-"""What a trained model knows: attention maps, localisation with its controls, multi-modal alignment, and the report."""
+"""What a trained model knows: measures with their controls, readouts, maps over a video, and the report."""

@@ -1,7 +1,6 @@
 """Settings of models: what all have in common, and those of the G-AVT (G-AVT thesis, section 3.1 and Table 2)."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -50,25 +49,9 @@ class ModelSettings(Settings):
         """Names of the streams of tokens that it gives."""
         raise NotImplementedError
 
-    def values_of(self, name: str) -> list[Any]:
-        """All values of settings of that name, of its own and of its parts': `norm`, `dropout` and `drop_path` mean the
-        same in all models."""
-        return list(_values_of(self.model_dump(), name))
-
     def reason_against(self, features: FeatureSettings) -> str | None:
         """Why it can't be built for inputs of these settings, as `expected …, found …` goes on; None where it can."""
         return None
-
-
-def _values_of(values: Any, name: str) -> Iterator[Any]:
-    if isinstance(values, dict):
-        if name in values:
-            yield values[name]
-        for inner in values.values():
-            yield from _values_of(inner, name)
-    elif isinstance(values, list | tuple):
-        for inner in values:
-            yield from _values_of(inner, name)
 
 
 class PatchEmbedderSettings(Settings):

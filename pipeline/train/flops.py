@@ -18,7 +18,7 @@ from pipeline.train.system import build_system, example_batch
 
 @dataclass(frozen=True)
 class SampleFlops:
-    """FLOPs of one sample with all the pairs that it is in; a multiply-add is 2.
+    """FLOPs of one sample with all that the objective makes of it; a multiply-add is 2.
 
     Counted are convolutions, linear layers and both products of attention, of sound and picture. Not counted are
     spectrograms, norms, activations, softmax, the optimiser: what a matrix unit does not do.

@@ -82,10 +82,10 @@ def train(
         make_maps: makes what draws the maps that `train.maps_every` asks for; without it none are drawn.
 
     Raises:
-        RunError: the run folder is in use or has other settings, the loss is no longer a number, or no mismatch can be
-            made of the training data.
-        SettingsError: batch, processes and pairing group don't fit together, no training data is named, or no mismatch
-            can be made of the validation data.
+        RunError: the run folder is in use or has other settings, the loss is no longer a number, or nothing can be
+            learnt from the training data.
+        SettingsError: batch, processes and the task's group don't fit together, no training data is named, or nothing
+            can be judged by the validation data.
         ShardSetError: the training data is missing or damaged.
     """
     clock = RunClock()

@@ -64,7 +64,7 @@ class StepSums:
 
     @property
     def loss_count(self) -> float:
-        """Its denominator: pairs or samples that count."""
+        """Its denominator: samples, or what the task counts instead."""
         return list(self.totals.values())[1]
 
     @property

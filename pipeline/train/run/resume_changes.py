@@ -76,14 +76,15 @@ def told_changes(before: RunSettings, now: RunSettings) -> Iterator[Change]:
 
 
 def micro_batch_change(before: RunSettings, processes: int, now: RunSettings, world: int) -> str | None:
-    """A sentence where other samples are handled at once than before, on so many processes, and the model's losses
-    depend on it."""
+    """A sentence where other samples are handled at once than before, on so many processes, and the losses depend on
+    it. Settings called `norm`, `dropout` and `drop_path` mean the same in all models and objectives."""
     old, new = before.train.batch_at_once(processes), now.train.batch_at_once(world)
-    norms = set(now.model.values_of("norm"))
+    system = now.model_dump(include={"model", "task"})
+    norms = set(_values_of(system, "norm"))
     parts = []
     if ("batch" in norms and old != new) or ("sync_batch" in norms and old * processes != new * world):
         parts.append("the statistics of batch norm")
-    draws = any(rate > 0 for name in ("dropout", "drop_path") for rate in now.model.values_of(name))
+    draws = any(rate > 0 for name in ("dropout", "drop_path") for rate in _values_of(system, name))
     if draws and (old, processes) != (new, world):
         parts.append("what dropout draws")
     if not parts:
@@ -93,6 +94,18 @@ def micro_batch_change(before: RunSettings, processes: int, now: RunSettings, wo
         for size, count in ((new, world), (old, processes))
     ]
     return f"{' instead of '.join(at_once)}: {' and '.join(parts)} and so the losses from here on are other ones"
+
+
+def _values_of(values: Any, name: str) -> Iterator[Any]:
+    """All values of settings of that name, wherever they stand."""
+    if isinstance(values, dict):
+        if name in values:
+            yield values[name]
+        for inner in values.values():
+            yield from _values_of(inner, name)
+    elif isinstance(values, list | tuple):
+        for inner in values:
+            yield from _values_of(inner, name)
 
 
 def _recorded(settings: RunSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.loop import train
 from pipeline.train.run.resume_changes import forbidden_changes, micro_batch_change, told_changes
 from pipeline.train.settings import TrainSettings
@@ -68,6 +69,17 @@ GROUP, SYNC, PLAIN = norms("group"), norms("sync_batch"), ["model.dropout=0"]
 def test_a_micro_batch_that_changes_the_losses_is_said(words, processes, said):
     change = micro_batch_change(read(*words), processes[0], read(*words, "train.micro_batch=8"), processes[1])
     assert change == said or (said and change.startswith(said))
+
+
+def test_dropout_of_an_objective_changes_the_losses_as_the_models_does():
+    class Dropping(MmaSettings):
+        dropout: float = 0.5
+
+    plain = read(*GROUP, *PLAIN, "train.micro_batch=16")
+    dropping = plain.model_copy(update={"task": Dropping()})
+    now = dropping.model_copy(update={"train": plain.train.model_copy(update={"micro_batch": 8})})
+    assert micro_batch_change(plain, 1, now.model_copy(update={"task": plain.task}), 1) is None
+    assert "what dropout draws" in micro_batch_change(dropping, 1, now, 1)
 
 
 def test_a_run_that_goes_on_says_what_changed(command, group, tmp_path):
