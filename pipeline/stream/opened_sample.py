@@ -46,7 +46,8 @@ class Extent:
 
     @property
     def span_s(self) -> float:
-        """Seconds around the middle of the cut that it shows; a clip is cut so that the longest field fits."""
+        """Seconds around the middle of the cut that it shows, with how far it shifts its sound; a clip is cut so that
+        the longest field fits."""
         pictures, sound = self.pictures, self.sound
         return max(0.0 if pictures is None else pictures.span_s, 0.0 if sound is None else sound.length_s)
 
@@ -160,17 +161,14 @@ class OpenedSample:
             ValueError: no picture, fewer than asked for, or damaged.
         """
         shown, cut = self._shown(times), Cut(geometry, self.place)
-        is_images = self.sample.clip is None
+        what, put = ("an image in it", self._squares_of_images)
+        if self.sample.clip is not None:
+            what, put = ("its clip", self._squares_of_clip)
         try:
-            box = (
-                self._squares_of_images(shown, cut, into)
-                if self.sample.clip is None
-                else self._squares_of_clip(shown, cut, into)
-            )
+            self.squares[geometry] = put(shown, cut, into)
         except ValueError as error:
-            raise ValueError(f"{'an image in it' if is_images else 'its clip'} can't be decoded: {error}") from error
-        self.squares[geometry] = box
-        return box
+            raise ValueError(f"{what} can't be decoded: {error}") from error
+        return self.squares[geometry]
 
     def square(self, geometry: Geometry) -> Box:
         """Where the square of a geometry lies in the upright picture, as of `put_squares`."""
