@@ -78,7 +78,7 @@ class Started:
         taken: states of the model that came from there.
         new: those that did not.
         left: what is there and was not used.
-        frozen: names of parameters that are new and will stay as they were drawn, since they are frozen.
+        stuck: names of parameters that are new and stay as they were drawn, since they are frozen.
     """
 
     source: str
@@ -87,7 +87,7 @@ class Started:
     taken: Sequence[State]
     new: Sequence[State]
     left: Sequence[State]
-    frozen: Sequence[str]
+    stuck: Sequence[str]
 
     def table(self) -> dict[str, Any]:
         """All of it, as JSON; of each state what there is to say."""
@@ -106,7 +106,7 @@ class Started:
         ]
         words += [f"new: {some_names(map(str, self.new))}"] if self.new else []
         words += [f"left there: {some_names(state.renamed or state.name for state in self.left)}"] if self.left else []
-        words += [f"frozen though new: {some_names(self.frozen)}"] if self.frozen else []
+        words += [f"frozen though new: {some_names(self.stuck)}"] if self.stuck else []
         return "; ".join(words)
 
 
@@ -156,7 +156,7 @@ def start_from(system: nn.Module, source: Source, train: TrainSettings) -> Start
         taken=taken,
         new=new,
         left=left,
-        frozen=[name for name, _ in system.named_parameters() if name in drawn and first_fit(name, train.freeze)],
+        stuck=[name for name, _ in system.named_parameters() if name in drawn and first_fit(name, train.freeze)],
     )
     _check(started, settings)
     return started

@@ -122,7 +122,7 @@ class Engine:
         """
         yield from trained_fragments(self._deepspeed, averages, changed)
         yield from self._teachers.fragments(self.module)
-        yield from self._frozen.fragments(self.module)
+        yield from self._frozen.fragments(self.module, changed)
         yield from frozen_fragments(self.module, self._teachers.apart | self._frozen.apart)
         yield from buffer_fragments(self.module)
 

@@ -28,6 +28,7 @@ class Frozen:
     def __init__(self, system: System, settings: TrainSettings, group: ProcessGroup) -> None:
         """Take them before an engine rounds the parameters."""
         self._stage, self._group = settings.zero_stage, group
+        self._changed = False
         self._held: dict[nn.Parameter, tuple[int, Tensor]] = {}
         following = {
             ours
@@ -45,16 +46,22 @@ class Frozen:
         self.apart = self._held.keys()
         self.masters = [numbers for _, numbers in self._held.values() if numbers.numel()]
 
-    def fragments(self, module: nn.Module) -> Iterator[Fragment]:
-        """What this process holds of each."""
+    def fragments(self, module: nn.Module, changed: bool) -> Iterator[Fragment]:
+        """What this process holds of each.
+
+        Args:
+            changed: whether they are written to.
+        """
+        self._changed |= changed
         for name, parameter in module.named_parameters():
             start, numbers = self._held.get(parameter, (0, None))
             if numbers is not None and numbers.numel():
                 yield Fragment(name, shape_of(parameter), start, {MASTER: numbers}, self._stage > 0)
 
     def refresh(self) -> None:
-        """Have the model compute with these numbers, rounded; every process must call it."""
-        for parameter, (_, numbers) in self._held.items():
+        """Have the model compute with these numbers, rounded, where they have changed; every process must call it."""
+        changed, self._changed = self._changed, False
+        for parameter, (_, numbers) in self._held.items() if changed else ():
             if self._stage in (1, 2):
                 own = parameter.new_zeros(self._stretch(parameter))
                 own[: numbers.numel()].copy_(numbers)

@@ -106,7 +106,7 @@ def test_positions_of_a_vit_are_interpolated_and_others_of_another_grid_begin_an
 def test_what_is_frozen_as_it_was_drawn_is_said(command, places):
     words = ["model.registers=2", "train.freeze=[model.registers, model.class_token]"]
     _, _, started = start(command, places / "raw.safetensors", *words)
-    assert started.frozen == ["model.registers"]
+    assert started.stuck == ["model.registers"]
     assert "frozen though new: model.registers" in started.said()
 
 
