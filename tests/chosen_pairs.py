@@ -26,4 +26,4 @@ def targets_of(
 
 def aligned(model: AudioVisualModel) -> System:
     """A model under multi-modal alignment; torch's generator draws the head's weights."""
-    return System(model, MultiModalAlignment(MmaSettings(), model))
+    return System(model, MultiModalAlignment(MmaSettings(), model), ("frames", "sound"))
