@@ -16,6 +16,7 @@ from pipeline.errors import CheckpointError, SettingsError
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.settings import TENSOR_FILES
 from pipeline.models.tensor_file import read_tensors, some_names
+from pipeline.tasks.task import System
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.model_weights import checked_weights, is_average, weights_name
@@ -25,6 +26,7 @@ from pipeline.train.state_patterns import STATES, check_all_fit, first_fit
 _FILE = "start_from.json"
 _SETTING = "train.start_from"
 _NOT_ASKED, _NOT_THERE, _NOT_HERE, _OTHER_SHAPE = "not in take", "not there", "not in the model", "another shape"
+_TEACHERS = "a teacher's, which begins as its student does"
 
 There = Mapping[str, tuple[str, Tensor]]
 """By the name that it has here, after renaming: the name there, and the tensor."""
@@ -130,7 +132,7 @@ def find_source(settings: StartFromSettings | None) -> Source | None:
 
 
 @torch.no_grad()
-def start_from(system: nn.Module, source: Source, train: TrainSettings) -> Started:
+def start_from(system: System, source: Source, train: TrainSettings) -> Started:
     """Fill a model with what fits. Every process calls it, once, when a run begins.
 
     Raises:
@@ -143,6 +145,7 @@ def start_from(system: nn.Module, source: Source, train: TrainSettings) -> Start
     there = _renamed(_read(source), settings.rename, source.url)
     taken, new = _fill(system, there, settings.take)
     used, refused = {state.name for state in taken}, {state.name: state.why for state in new}
+    refused |= dict.fromkeys(_teachers_states(system), _TEACHERS)
     left = [
         State(name, list(tensor.shape), renamed=old if old != name else None, why=refused.get(name, _NOT_HERE))
         for name, (old, tensor) in there.items()
@@ -202,12 +205,15 @@ def _renamings(name: str, rename: Mapping[str, str]) -> Iterator[tuple[str, str]
             yield pattern, "".join(map("".join, zip(new.split("*"), (*match.groups(), ""), strict=True)))
 
 
-def _fill(system: nn.Module, there: There, take: Sequence[str]) -> tuple[list[State], list[State]]:
+def _fill(system: System, there: There, take: Sequence[str]) -> tuple[list[State], list[State]]:
     """Copy what fits into the model; what was taken, and what was not."""
-    own: dict[str, Tensor] = system.state_dict(keep_vars=True)
-    check_all_fit(f"{_SETTING}.take", take, own, STATES)
+    states: dict[str, Tensor] = system.state_dict(keep_vars=True)
+    check_all_fit(f"{_SETTING}.take", take, states, STATES)
+    teachers = _teachers_states(system)
     taken, new = [], []
-    for name, tensor in own.items():
+    for name, tensor in states.items():
+        if name in teachers:
+            continue
         shape = list(tensor.shape)
         if first_fit(name, take) is None:
             new.append(State(name, shape, why=_NOT_ASKED))
@@ -224,6 +230,17 @@ def _fill(system: nn.Module, there: There, take: Sequence[str]) -> tuple[list[St
         else:
             new.append(State(name, shape, renamed, other, _OTHER_SHAPE))
     return taken, new
+
+
+def _teachers_states(system: System) -> set[str]:
+    """Names of teachers' parameters and buffers."""
+    teachers = {teacher for teacher, _ in system.teachers()}
+    return {
+        f"{place}.{name}"
+        for place, module in system.named_modules()
+        if module in teachers
+        for name in module.state_dict()
+    }
 
 
 def _adapted(system: nn.Module, name: str, tensor: Tensor) -> Tensor:
@@ -253,7 +270,8 @@ def _check(started: Started, settings: StartFromSettings) -> None:
             f"{_SETTING}.strict: expected all tensors of the model in {started.source}, found none that fits "
             f"{some_names(lacking)}"
         )
-    more = [state.name for state in started.left if first_fit(state.name, settings.take) is not None]
+    asked = [state for state in started.left if state.why != _TEACHERS]
+    more = [state.name for state in asked if first_fit(state.name, settings.take) is not None]
     if more:
         raise SettingsError(
             f"{_SETTING}.strict: expected no other tensors than the model's in {started.source}, found "

@@ -5,14 +5,18 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from cluster import storage
 from cluster.errors import UserError
+from demanding_tasks import Taught, TaughtSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.task import System
 from pipeline.train.checkpoints.export import export
 from pipeline.train.load import untrained
 from pipeline.train.loop import train
+from pipeline.train.settings import TrainSettings
 from pipeline.train.start_from import find_source, start_from
 
 STEP = "checkpoints/step-0000000002"
@@ -108,6 +112,18 @@ def test_what_is_frozen_as_it_was_drawn_is_said(command, places):
     _, _, started = start(command, places / "raw.safetensors", *words)
     assert started.stuck == ["model.registers"]
     assert "frozen though new: model.registers" in started.said()
+
+
+def test_a_teacher_begins_as_its_student_whatever_is_there_for_it(tmp_path):
+    system = System(nn.Linear(2, 2), Taught(TaughtSettings(), None), ())
+    settings = TrainSettings(start_from={"url": str(tmp_path / "all.safetensors"), "strict": True})
+    save_file(system.state_dict(), tmp_path / "all.safetensors")
+    started = start_from(system, find_source(settings.start_from), settings)
+    students = {f"task.student.{name}" for name in ("weight", "bias")}
+    assert {row.name for row in started.taken} == students | {"model.weight", "model.bias"}
+    assert {(row.name, row.why) for row in started.left} == {
+        (name.replace("student", "teacher"), "a teacher's, which begins as its student does") for name in students
+    }
 
 
 @pytest.mark.parametrize(
