@@ -166,8 +166,15 @@ def start_from(system: System, source: Source, train: TrainSettings) -> Started:
 
 
 def write_table(run: Path, started: Started) -> None:
-    """Write `start_from.json` to a run folder."""
-    storage.write_text(run / _FILE, json.dumps(started.table(), indent=1))
+    """Write `start_from.json` to a run folder, a line a state."""
+    lines = [f"{json.dumps(key)}: {_in_lines(value)}" for key, value in started.table().items()]
+    storage.write_text(run / _FILE, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _in_lines(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n]"
 
 
 def _read(source: Source) -> dict[str, Tensor]:
