@@ -1,9 +1,11 @@
-"""Objectives that ask for what a run may not have: an input, a stream, a score, a teacher that can follow."""
+"""Objectives that ask for what a run may not have (an input, a stream, a score, a teacher that can follow), and a model
+that has little."""
 
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from pipeline.models.settings import ModelSettings
 from pipeline.settings.registry import Kind
 from pipeline.tasks.contract import Metric, TaskSettings
 from pipeline.tasks.task import Task
@@ -67,7 +69,22 @@ class Taught(Mute):
         return [(self.teacher, self.student)]
 
 
-KINDS = {
+class BlindSettings(ModelSettings):
+    """A model that sees nothing."""
+
+    kind: Literal["blind"] = "blind"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return ("sound",)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return ("audio",)
+
+
+MODEL_KINDS = {"blind": Kind("demanding_tasks:BlindSettings")}
+TASK_KINDS = {
     "words": Kind("demanding_tasks:WordsSettings"),
     "touch": Kind("demanding_tasks:TouchSettings"),
     "mute": Kind("demanding_tasks:MuteSettings", "demanding_tasks:Mute"),

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from demanding_tasks import KINDS
+from demanding_tasks import MODEL_KINDS, TASK_KINDS
 from jobs import cli
+from pipeline.models.registry import MODELS
 from pipeline.tasks.registry import TASKS
 
 NVME = ["train.offload=nvme", "train.zero_stage=3"]
@@ -43,6 +44,8 @@ def empty(tmp_path_factory):
         # objectives, models and what they take
         (["train.maps_every=5"], "expected data.validation for train.maps_every, which draws its samples, found none"),
         ([*SMALL, *MAPS, "task.kind=mute"], "expected an objective with a score for its maps, found"),
+        ([*MAPS, "model={kind: blind}"], "a model of frames for train.maps_every, found model.kind = blind"),
+        (["model={kind: blind}"], "expected a model with the streams class, visual and audio for task.kind = mma"),
         (["task.kind=words"], "expected features.inputs.words for the model or the task, found frames, sound"),
         (["task.kind=touch"], "expected a model with the stream touch, found class, visual, audio"),
         ([SEVERAL % (", from_step: 5, until_step: 5", "")], "expected an until_step above from_step = 5, found 5"),
@@ -80,8 +83,9 @@ def empty(tmp_path_factory):
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_as_they_are_shown(capsys, monkeypatch, empty, words, message):
-    for name, kind in KINDS.items():
-        monkeypatch.setitem(TASKS._kinds, name, kind)
+    for registry, kinds in ((TASKS, TASK_KINDS), (MODELS, MODEL_KINDS)):
+        for name, kind in kinds.items():
+            monkeypatch.setitem(registry._kinds, name, kind)
     with pytest.raises(SystemExit) as ended:
         cli.main(["config", "show", empty, *words])
     said = capsys.readouterr().err
