@@ -21,7 +21,7 @@ def assert_same(run, other):
 def assert_alike(run, other):
     """The same samples, targets and losses, but for the order in which numbers are added."""
     for ours, theirs in zip(curves(run), curves(other), strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert ours == pytest.approx(theirs, rel=1e-5)
         assert ours["told"] == theirs["told"]
 
 
