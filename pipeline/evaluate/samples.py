@@ -154,7 +154,7 @@ class EvaluationSamples:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of what the model takes."""
+        """Names of what the model and the objective take."""
         return tuple(field.name for field in self.plan.fields if field.name != _JUDGED)
 
     @property

@@ -59,8 +59,9 @@ class Alignment(Measure[Answers]):
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
         """It needs a score, and a sound to take away from what else is seen."""
-        if "sound" not in samples.inputs or len(samples.inputs) < 2:
-            return f"the model hears no sound beside something else, it takes {', '.join(samples.inputs)}"
+        inputs = trained.system.inputs
+        if "sound" not in inputs or len(inputs) < 2:
+            return f"the model hears no sound beside something else, it takes {', '.join(inputs)}"
         return needs_score(trained.system)
 
     @property

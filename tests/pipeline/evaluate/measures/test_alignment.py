@@ -1,5 +1,7 @@
 """Multi-modal alignment: balanced pairs, and the ceiling that nobody can beat."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_run import located_rows, tiny_experiment, write_shards
@@ -72,3 +74,14 @@ def test_a_single_sample_gives_no_pairs(tmp_path_factory: pytest.TempPathFactory
     table = align(url, MmaSettings())
     assert (figure(table, "model"), figure(table, "ceiling"), table.details["pairs"]) == (None, None, 0)
     assert table.headlines == ()
+
+
+def test_what_an_objective_takes_beside_a_model_of_sound_is_nothing_that_the_model_sees(tmp_path: Path) -> None:
+    settings = tiny_experiment()
+    url = write_shards(tmp_path / "data", located_rows(2))
+    samples = EvaluationSamples.open(url, settings, EvaluateSettings(), torch.device("cpu"))
+    trained = Trained(untrained(settings, "cpu", 0), settings, 1, "run")
+    trained.system.inputs = ("sound",)
+    assert set(samples.inputs) == {"frames", "sound"}
+    reason = Alignment.reason_against(trained, samples)
+    assert reason == "the model hears no sound beside something else, it takes sound"
