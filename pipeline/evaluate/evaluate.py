@@ -4,9 +4,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
-
-import torch
 
 from cluster import storage
 from cluster.process_group import ProcessGroup
@@ -20,7 +19,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.worker_pool import WorkerPool
-from pipeline.train.load import Trained, load_trained
+from pipeline.train.load import load_trained
 
 
 def evaluate(
@@ -68,7 +67,13 @@ def evaluate(
         if workers:  # they start while the shard sets are opened
             pool = stack.enter_context(WorkerPool(workers, reading.deadline_s, urls, reading.worker_memory_mb))
         reading = reading.model_copy(update={"workers": workers})
-        sets = [_open(url, trained, settings, reading, device, group, pool) for url in urls]
+
+        def plan_of(url: str, on_progress: Callable[[], None]) -> ReadPlan:
+            digests = validation is not None  # samples that lie in both are said
+            return plan_evaluation(url, trained.settings, settings, reading, digests, group.nodes, on_progress)
+
+        plans = [group.on_main_at_length(partial(plan_of, url), lambda: None) for url in urls]
+        sets = [EvaluationSamples(plan, settings, device, pool) for plan in plans]
         judged = Judged(trained, sets[0], sets[1] if len(sets) > 1 else None, settings)
         measures, left_out = group.each(lambda: _measures(judged))
         choosing = [measure for measure in measures if measure.chooses]
@@ -103,21 +108,6 @@ def evaluate(
         return result
 
     return group.on_main(write)
-
-
-def _open(
-    url: str,
-    trained: Trained,
-    settings: EvaluateSettings,
-    reading: DataSettings,
-    device: torch.device,
-    group: ProcessGroup,
-    pool: WorkerPool | None,
-) -> EvaluationSamples:
-    def plan(on_progress: Callable[[], None]) -> ReadPlan:
-        return plan_evaluation(url, trained.settings, settings, reading, group.nodes, on_progress)
-
-    return EvaluationSamples(group.on_main_at_length(plan, lambda: None), settings, device, pool)
 
 
 def _measures(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:

@@ -95,7 +95,7 @@ class Chunk:
         start: of the first one, its place in the order of the evaluation.
         shown: as in training.
         judged: the same, where frames with boxes have the geometry that maps are judged in.
-        contents: of each sample a hash of its pictures and its sound.
+        contents: of each sample a hash of its pictures and its sound, where they were asked for; else empty.
     """
 
     start: int
@@ -214,6 +214,7 @@ def plan_evaluation(
     run: RunSettings,
     settings: EvaluateSettings,
     data: DataSettings,
+    digests: bool = False,
     nodes: int = 1,
     on_progress: Callable[[], None] = lambda: None,
 ) -> ReadPlan:
@@ -222,6 +223,7 @@ def plan_evaluation(
 
     Args:
         data: how it is read, and its order shuffled.
+        digests: have a hash of each sample, by which it is found in other sets.
 
     Raises:
         ShardSetError: the set is missing or unfinished.
@@ -242,7 +244,7 @@ def plan_evaluation(
         nodes=nodes,
         on_progress=on_progress,
         fields=fields,
-        digests=True,
+        digests=digests,
     )
 
 

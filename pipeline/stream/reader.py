@@ -185,7 +185,7 @@ def _known(places: list[SamplePlace | ShardSetError]) -> list[SamplePlace]:
 def digest_of(sample: Sample) -> bytes:
     """A hash of a sample's pictures and sound, as they lie in its shard: the same for the same sample under two
     names."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()  # which processors have an instruction for: half of what blake2b takes
     for part in (*sample.images, sample.clip or b"", sample.audio):
         digest.update(part)
-    return digest.digest()
+    return digest.digest()[:16]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.sound.flac import encode_flac
 from written_shards import write_shards
 
@@ -18,20 +18,26 @@ _TEXTURES = 6
 
 
 def write_realistic(
-    folder: Path, samples: int, samples_per_shard: int = 250, side: int = 256, audio_samples: int = 65_535
+    folder: Path,
+    samples: int,
+    samples_per_shard: int = 250,
+    side: int = 256,
+    audio_samples: int = 65_535,
+    boxes: list[Box] | None = None,
 ) -> Path:
     """Frames of about 25 KB and sounds of about 90 KB, unless made smaller; the same numbers give the same bytes.
 
     Args:
         side: of the square frames in pixels.
         audio_samples: of each sound, at `RATE_HZ`.
+        boxes: of what sounds in every frame; nobody knows unless given.
     """
     textures, tracks = _make_textures(), _make_tracks()
     return write_shards(
         folder,
         (
             (
-                (f"video{index:07d}-000", dict(_sample(index, textures, tracks, side, audio_samples)))
+                (f"video{index:07d}-000", dict(_sample(index, textures, tracks, side, audio_samples, boxes)))
                 for index in range(first, min(first + samples_per_shard, samples))
             )
             for first in range(0, samples, samples_per_shard)
@@ -45,6 +51,7 @@ def _sample(
     tracks: list[npt.NDArray[np.float32]],
     side: int,
     audio_samples: int,
+    boxes: list[Box] | None,
 ) -> Iterator[tuple[str, bytes]]:
     random = np.random.default_rng(index)
     metadata = SampleMetadata(
@@ -55,6 +62,7 @@ def _sample(
         audio_rate_hz=RATE_HZ,
         audio_samples=audio_samples,
         labels=[_LABELS[index % len(_LABELS)]],
+        boxes=boxes,
     )
     yield "json", metadata.model_dump_json().encode()
     texture = textures[index % _TEXTURES]
