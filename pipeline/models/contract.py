@@ -144,7 +144,7 @@ class EmbedOnce:
     own."""
 
     def __init__(self, model: AudioVisualModel) -> None:
-        self.module = model
+        self._model = model
         self._embedded: list[tuple[Inputs, Tokens]] = []
 
     def embed(self, inputs: Inputs) -> Tokens:
@@ -152,9 +152,9 @@ class EmbedOnce:
         for known, tokens in self._embedded:
             if known is inputs:
                 return tokens
-        tokens = self.module.embed(inputs)
+        tokens = self._model.embed(inputs)
         self._embedded.append((inputs, tokens))
         return tokens
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.module, name)
+        return getattr(self._model, name)

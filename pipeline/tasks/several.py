@@ -25,7 +25,6 @@ class SeveralTasks(Task):
             {name: TASKS.part_of(one.task)(one.task, model) for name, one in settings.tasks.items()}
         )
         self._weights = {name: one.weight for name, one in settings.tasks.items()}
-        self._idle: dict[tuple[str, ...], list[tuple[nn.Module, str]]] = {}
 
     def _each(self) -> Iterator[tuple[str, Task]]:
         for name, task in self.tasks.items():
@@ -59,22 +58,9 @@ class SeveralTasks(Task):
                 sums.append(task_sums.double())
             else:
                 sums.append(torch.zeros(count, dtype=torch.float64, device=first.device))
-        if once is not model and loss.requires_grad:
-            loss = loss + self._zero(once, loss)
         samples = torch.full_like(loss, len(first), dtype=torch.float64)
         whole = torch.stack([loss.detach().double() * len(first), samples])
         return loss, torch.cat([whole, *sums])
-
-    def _zero(self, model: EmbedOnce, loss: Tensor) -> Tensor:
-        """0, in whose gradient is what the loss does not hang on: of a parameter that has none in a step, ZeRO-3 and
-        offload would step with what is left of the last gradient that it had."""
-        active = tuple(name for name, weight in self._weights.items() if weight)
-        if active not in self._idle:
-            self._idle[active] = idle_parameters([model.module, self], loss)
-        zero = torch.zeros((), device=loss.device)
-        for module, name in self._idle[active]:  # by its attribute, at which ZeRO-3 gathers it
-            zero = zero + 0.0 * getattr(module, name).flatten()[:1].sum().float()
-        return zero
 
     def begin_step(self, step: int) -> None:
         self._weights = {name: one.weight_at(step) for name, one in self.settings.tasks.items()}
@@ -104,25 +90,6 @@ class SeveralTasks(Task):
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         for _, task in self._each():
             task.check_validation(seed, samples, whole, read)
-
-
-def idle_parameters(modules: Sequence[nn.Module], loss: Tensor) -> list[tuple[nn.Module, str]]:
-    """Parameters that want a gradient and get none of a loss: the module that owns each, and its name there."""
-    used, seen, to_visit = set(), set(), [loss.grad_fn]
-    while to_visit:
-        node = to_visit.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        used.add(id(getattr(node, "variable", None)))
-        to_visit += [before for before, _ in node.next_functions]
-    owners = {owner: None for module in modules for owner in module.modules()}
-    return [
-        (owner, name)
-        for owner in owners
-        for name, parameter in owner.named_parameters(recurse=False)
-        if parameter.requires_grad and id(parameter) not in used
-    ]
 
 
 class _Watches:

@@ -29,8 +29,7 @@ class Task(nn.Module):
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The loss, a scalar whose mean over micro-batches of equal size is what the step descends, and the sums [K]
         that `TaskSettings.sums` names. Nothing in it may hang on the values of tensors: it runs on the meta device
-        too. It uses the same parameters in every step: where one had a gradient before and has none, ZeRO-3 and offload
-        would step with what is left of the last (several tasks see to that of those that begin and end)."""
+        too. A parameter that is used in one micro-batch of a step is used in all of its micro-batches."""
 
     def begin_step(self, step: int) -> None:
         """Step `step`, counted from 0, begins: a curriculum is a function of it."""

@@ -1,4 +1,4 @@
-"""Gradients are added up in float32, whatever the precision of the model.
+"""Gradients are added up in float32, whatever the precision of the model, and forgotten after a step.
 
 bf16 has 8 significant bits: what is added to a sum of a few hundred like numbers is rounded away. DeepSpeed would add
 up the gradients of micro-batches, and those of processes, in the model's precision.
@@ -94,3 +94,26 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:  # on this process; others may have one
         parameter.grad = torch.zeros_like(parameter, dtype=torch.float32)
     return parameter.grad
+
+
+def forget_gradients(engine: Any) -> None:
+    """Put zeros in the place of the gradients of a step that is done. DeepSpeed 0.19 writes over them; of a parameter
+    that has none in the next step, as of an objective that is over, it would step with the last one again."""
+    stage, optimizer = engine.zero_optimization_stage(), engine.optimizer
+    if stage == 3:
+        optimizer.grad_partitions_flat_buffer.zero_()
+    elif stage > 0 and engine.zero_cpu_offload():
+        for share in optimizer.single_partition_of_fp32_groups:
+            share.grad.zero_()
+
+
+def hand_over_idle(engine: Any) -> None:
+    """Before a step, give the states that ZeRO-3 keeps elsewhere the zeros of what had no gradient in it: DeepSpeed
+    hands over the others alone."""
+    optimizer = engine.optimizer
+    if engine.zero_optimization_stage() < 3 or not optimizer.offload_optimizer:
+        return
+    busy = optimizer._offload_boundary_param_ids
+    optimizer._offload_boundary_param_ids = {one.ds_id for group in optimizer.fp16_groups for one in group} - busy
+    optimizer._finalize_offload_gradient_accumulation()
+    optimizer._offload_boundary_param_ids = busy

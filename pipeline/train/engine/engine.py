@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cluster.process_group import ProcessGroup
 from pipeline.models.contract import Inputs
 from pipeline.tasks.task import System, Targets
+from pipeline.train.engine.accumulation import forget_gradients, hand_over_idle
 from pipeline.train.engine.files import HandOver
 from pipeline.train.engine.fragments import (
     MASTER,
@@ -67,8 +68,14 @@ class Engine:
         self._deepspeed.backward(loss)
 
     def step(self) -> None:
-        """End a micro-batch; with a step's last one the optimiser changes the weights."""
+        """End a micro-batch; with a step's last one the optimiser changes the weights. What had no gradient in the step
+        is stepped with zeros."""
+        last = self._deepspeed.is_gradient_accumulation_boundary()
+        if last:
+            hand_over_idle(self._deepspeed)
         self._deepspeed.step()
+        if last:
+            forget_gradients(self._deepspeed)
 
     @property
     def was_applied(self) -> bool:
