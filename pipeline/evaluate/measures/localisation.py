@@ -18,7 +18,6 @@ from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES
-from pipeline.models.contract import VISUAL
 from pipeline.tasks.task import System
 from pipeline.train.load import Trained, untrained
 
@@ -144,17 +143,13 @@ class Localisation(Measure[Located]):
     def _score(self, board: Scoreboard, batch: EvaluationBatch) -> list[Example]:
         """Score all rows but the one with other sounds."""
         settings, chosen = self._evaluate, self._choice.readout
-        rows, columns = self._system.model.grids[VISUAL].shape[-2:]
-        grid = rows, columns
-        examples: list[Example] = []
-        for name in dict.fromkeys((*self._readouts, chosen)):
-            if self._readout(name).points_into_frame:
-                maps, attribution = self._read(name, self._system, batch)
-                board.add(name, maps, attribution)
-                if name == chosen:
-                    grid = (maps.shape[1], maps.shape[2])
-                    wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
-                    examples = [example_of(batch, place, maps[place], settings) for place in wanted]
+        maps: dict[str, Map] = {}
+        for name in dict.fromkeys((*self._candidates, chosen)):
+            maps[name], attribution = self._read(name, self._system, batch)
+            board.add(name, maps[name], attribution)
+        grid = (maps[chosen].shape[1], maps[chosen].shape[2])
+        wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
+        examples = [example_of(batch, place, maps[chosen][place], settings) for place in wanted]
         board.add_same(CENTRE, centre_disc(settings.map_size))
         if self._choice.mean_box is not None:
             board.add_same(MEAN_BOX, self._choice.mean_box)
