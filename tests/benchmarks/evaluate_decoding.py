@@ -28,9 +28,9 @@ _AT_ONCE = 64
 def run() -> list[Result]:
     """Go with two workers through 2 000 frames with boxes as an evaluation by alignment and by maps does, and read the
     same samples once as a validation in training does. What the workers take of the processors is compared, their start
-    included, in the median of some rounds. Nothing is judged meanwhile: workers that wait for a model look after their
-    memory, which over minutes takes more than a tenth of what decoding does. `test_sweep.py` counts what a whole
-    evaluation decodes."""
+    included, in the median of some rounds. Nothing is judged meanwhile: workers that
+    wait for a model for minutes take CPU time too (a whole evaluation's once took 1.34 of one pass), which this leaves
+    out. `test_sweep.py` counts what a whole evaluation decodes."""
     data = DataSettings(workers=WORKERS)
     settings, judged = ExperimentSettings(data=data), EvaluateSettings()
     with tempfile.TemporaryDirectory(prefix="gavt-") as folder:
