@@ -60,7 +60,8 @@ def _count(stage: int, precision: str) -> int:
     from pipeline.train.load import untrained
     from pipeline.train.system import example_batch
 
-    words = [f"train.zero_stage={stage}", f"train.precision={precision}", f"train.batch_size={PROCESSES}"]
+    words = [f"train.zero_stage={stage}", f"train.precision={precision}"]
+    words += [f"train.batch_size={PROCESSES}", f"task.group={PROCESSES}"]
     settings = load_settings(str(CONFIG), ExperimentSettings, words).settings
     group = join_process_group()
     system = untrained(settings, "cpu", 0)
