@@ -162,8 +162,12 @@ def test_offload_to_files_computes_what_offload_to_memory_does(group, precision,
         assert toy_engine.step(engine, group, 1)
         results.append(engine.full_weights())
     assert list(tmp_path.rglob("*.swp"))
-    # norms are added up in another order
-    assert all(torch.allclose(weight, results[1][name], rtol=0, atol=1e-5) for name, weight in results[0].items())
+    # norms are added up in another order; in 16 bits a weight may be rounded to its other neighbour, and Adam makes a
+    # step of any size of a gradient that is nearly nothing
+    for name, weight in results[0].items():
+        apart = (weight - results[1][name]).abs()
+        assert apart.max() < (1e-5 if precision == "fp32" else 1e-3)
+        assert (apart > 1e-5).sum() <= 1e-5 * apart.numel()
 
 
 @pytest.mark.slow
