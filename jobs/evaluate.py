@@ -147,15 +147,16 @@ def _shown(table: "Table") -> Shown:
     from pipeline.evaluate.report.figures import cell, heading
 
     columns = [heading(column.title, column.unit) for column in table.columns]
-    made_by = ["made by"] if any(row.made_by for row in table.rows) else []
-    shown = Shown(f"{table.title}, {table.samples:,} samples", *columns, *made_by, box=None, pad_edge=False)
+    words = {"made by": [row.made_by for row in table.rows], "passes a map": [row.cost for row in table.rows]}
+    words = {title: column for title, column in words.items() if any(column)}
+    shown = Shown(f"{table.title}, {table.samples:,} samples", *columns, *words, box=None, pad_edge=False)
     for column in shown.columns[1 : 1 + len(columns)]:
         column.justify = "right"
     kind = None
-    for row in table.rows:
+    for place, row in enumerate(table.rows):
         if kind is not None and row.kind != kind:
             shown.add_section()
         kind = row.kind
         figures = [cell(row, column.name, column.unit) for column in table.columns]
-        shown.add_row(row.name, *figures, *([row.made_by or ""] if made_by else []), style=_STYLES[kind])
+        shown.add_row(row.name, *figures, *(column[place] or "" for column in words.values()), style=_STYLES[kind])
     return shown

@@ -66,6 +66,21 @@ def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: 
     assert (world / "run" / "evaluation.json").exists()
 
 
+def test_how_many_passes_a_map_takes_stands_beside_its_figures(world: Path, say: Say) -> None:
+    words = ("evaluate", "--checkpoint", world / "run", "--data", world / "shards", "-s", "evaluate.max_samples=2")
+    words += ("-s", "evaluate.readouts=[attention_silence, class_token, integrated_gradients]", "--json")
+    code, out, err = say(*words)
+    assert code == 0
+    assert "passes a map" in err
+    assert "9 to 129 forward and backward" in err
+    (table,) = (one for one in json.loads(out.splitlines()[-1])["tables"] if one["measure"] == "localisation")
+    costs = {row["name"]: row["cost"] for row in table["rows"]}
+    assert costs["attention_silence"] == "2 forward"
+    assert costs["class_token"] == "1 forward"
+    assert costs["model"] == costs[table["details"]["readout"]] == costs["shuffled audio"]
+    assert costs["centre disc"] is costs["image saliency"] is None
+
+
 def test_label_aided_figures_are_called_so_in_table_json_and_page(world: Path, say: Say, tmp_path: Path) -> None:
     task = MmaSettings(negatives="unlike")
     shards = str(world / "shards")

@@ -15,6 +15,7 @@ class PointsLook(Readout):
     """Attention of the keypoints to the visual tokens in the last layer, mean over heads and points."""
 
     name = "points_look"
+    cost = "1 forward"
 
     @classmethod
     def of(cls, name: str, settings: EvaluateSettings) -> Readout:

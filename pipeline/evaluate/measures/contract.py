@@ -53,6 +53,7 @@ class Row:
         values: by column; None where it can't be said.
         spread: by column, half of a confidence interval, where it was found.
         made_by: the readout or method behind it.
+        cost: of a row of maps, passes through the model a map.
         details: what else is known of it, for programs.
     """
 
@@ -61,6 +62,7 @@ class Row:
     values: dict[str, float | None]
     spread: dict[str, float] = field(default_factory=dict)
     made_by: str | None = None
+    cost: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -15,7 +15,7 @@ from pipeline.evaluate.metrics.resize import Map
 from pipeline.evaluate.readouts.build import build_readout, default_readout, reasons_against
 from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
 from pipeline.evaluate.readouts.readout import Readout
-from pipeline.evaluate.registry import MeasureSettings
+from pipeline.evaluate.registry import READOUTS, MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES
 from pipeline.tasks.task import System
@@ -231,7 +231,9 @@ class Localisation(Measure[Located]):
                 "not_finite": not_finite,
                 "completeness": None if completeness is None else asdict(completeness),
             }
-            return Row(name, kind, figures, {}, made_by, details)  # type: ignore[arg-type]  # all that is left are floats
+            readout = made_by or name
+            cost = self._readout(readout).cost if readout in READOUTS else None
+            return Row(name, kind, figures, {}, made_by, cost, details)  # type: ignore[arg-type]  # all left are floats
 
         chosen = self._choice.readout
         return (

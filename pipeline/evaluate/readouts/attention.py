@@ -24,6 +24,7 @@ class AttentionReadout(Readout):
         self.name = name
         self.settings = settings
         self.normalisation = normalisation
+        self.cost = "1 forward" if normalisation == "none" else "2 forward"
         self.seed = seed
 
     @classmethod

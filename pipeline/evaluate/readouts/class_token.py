@@ -15,6 +15,7 @@ class ClassTokenReadout(Readout):
     model is looking at"). The head reads the class token, so this attention is trained, unlike the others there."""
 
     name = "class_token"
+    cost = "1 forward"
 
     @classmethod
     def of(cls, name: str, settings: EvaluateSettings) -> Readout:

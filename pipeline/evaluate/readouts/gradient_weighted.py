@@ -18,6 +18,7 @@ class GradientWeightedReadout(Readout):
     Explainability", 2021, Eq. 5 and 6 with one sequence of tokens)."""
 
     name = "gradient_weighted"
+    cost = "1 forward, 1 backward"
 
     @classmethod
     def of(cls, name: str, settings: EvaluateSettings) -> Readout:

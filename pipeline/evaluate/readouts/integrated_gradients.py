@@ -59,6 +59,7 @@ class IntegratedGradientsReadout(Readout):
 
     def __init__(self, settings: IntegratedGradientsSettings) -> None:
         self.settings = settings
+        self.cost = f"{_FIRST_STEPS + 1} to {settings.most_steps + 1} forward and backward"
 
     @classmethod
     def of(cls, name: str, settings: EvaluateSettings) -> Readout:

@@ -20,6 +20,8 @@ class OcclusionReadout(Readout):
     """How far the match logit falls when the tokens of a place are replaced by those of a frame without anything on it,
     filled with the frame's mean colour (occlusion of Zeiler and Fergus 2014, on tokens)."""
 
+    cost = "1 forward, the encoder once more a visual token"
+
     def __init__(self, name: str, radius: int) -> None:
         """`radius` 0 hides single tokens, 1 the 3×3 tokens around each."""
         self.name = name

@@ -17,9 +17,11 @@ class Readout(ABC):
 
     Attributes:
         name: its row in the evaluation.
+        cost: what one map takes, in passes through the model: `1 forward`, `1 forward, 1 backward`.
     """
 
     name: str
+    cost: str
 
     @classmethod
     @abstractmethod

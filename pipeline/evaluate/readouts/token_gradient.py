@@ -16,6 +16,7 @@ class TokenGradientReadout(Readout):
     token is taken away (gradient × input, Shrikumar et al. 2016)."""
 
     name = "token_gradient"
+    cost = "1 forward, 1 backward"
 
     @classmethod
     def of(cls, name: str, settings: EvaluateSettings) -> Readout:

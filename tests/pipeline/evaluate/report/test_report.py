@@ -85,6 +85,8 @@ def test_the_page_of_a_whole_run_has_everything_and_needs_nothing(whole_run: str
         "2 min 40 s",
         "43.1 %",
         "91.4 %",
+        "passes a map",
+        "1 forward",
     ):
         assert text in page.text, text
     assert html.count("<svg") == 2
