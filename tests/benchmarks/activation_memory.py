@@ -1,12 +1,11 @@
 """What activation checkpointing saves and costs: G-AVT small, forward and backward, every block recomputed or none."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from peak_bytes import peak_bytes
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.settings.load import load_settings
@@ -56,7 +55,7 @@ def measure(samples: int, rounds: int) -> list[Result]:
     # on a CPU the time that it took from a single core, which others that run there change little
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     modes: tuple[Mode, ...] = ("none", "full")
-    peak = {mode: _peak_bytes(lambda mode=mode: step(mode), device) for mode in modes}
+    peak = {mode: peak_bytes(lambda mode=mode: step(mode), device) for mode in modes}
     seconds: dict[Mode, list[float]] = {mode: [] for mode in modes}
     for _ in range(rounds):
         for mode in modes:
@@ -74,23 +73,3 @@ def measure(samples: int, rounds: int) -> list[Result]:
         Result("activation_memory", memory, "", MOST_MEMORY, memory <= MOST_MEMORY, kept),
         Result("activation_memory time", ratio, "", MOST_TIME, ratio <= MOST_TIME, slow),
     ]
-
-
-def _peak_bytes(step: Callable[[], None], device: torch.device) -> int:
-    """Most bytes that were allocated at once while `step` ran, beyond those before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    results = profiler.profiler.kineto_results if profiler.profiler is not None else None
-    if results is None:
-        raise RuntimeError("expected torch's profiler to report allocations, found none")
-    changes = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
-    held = peak = 0
-    for _, change in sorted(changes, key=lambda change: change[0]):
-        held += change
-        peak = max(peak, held)
-    return peak

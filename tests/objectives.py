@@ -1,0 +1,70 @@
+"""A small setting of every objective that this project has; one that is added has its line here.
+
+`tests/pipeline/tasks/test_every_objective.py` keeps what it says for all of them.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tiny_shards import FEATURES, MODEL, write_shard_set
+
+_EMBEDDER = MODEL["visual_embedder"] | {"norm": "group"}
+GAVT = MODEL | {"visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER, "dropout": 0.0}
+"""A model in which nothing depends on the batch or on the process."""
+TRAIN = {"steps": 4, "batch_size": 16, "learning_rate": 1e-3, "log_every": 1, "validate_every": 4}
+BLIND = "model={kind: blind}"
+"""A word for a model that hears only (`demanding_tasks.py`)."""
+
+
+def write_samples(folder: Path, samples: int, seed: int) -> Path:
+    """Frames with the sound around them."""
+    return write_shard_set(folder, samples, seed=seed)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An objective with what it is trained on in the tests.
+
+    Attributes:
+        task: its settings.
+        refused: words of settings that it can't do with, and a part of the sentence that says so.
+        sections: others of the experiment, where they are not the usual ones.
+        shards: writes so many samples into a folder, drawn by a seed.
+    """
+
+    task: dict[str, Any]
+    refused: tuple[tuple[str, str], ...]
+    sections: dict[str, Any] = field(default_factory=dict)
+    shards: Callable[[Path, int, int], Path] = write_samples
+
+    def words(self, data: Path | None = None) -> list[str]:
+        """The whole experiment as words behind an empty file; `data` is the folder of its shard sets."""
+        sections: dict[str, Any] = {"features": FEATURES, "model": GAVT, "task": self.task, "train": TRAIN}
+        if data is not None:
+            sets = {name: str(data / name) for name in ("train", "validation")}
+            sections["data"] = sets | {"workers": 0}  # which start in no time
+        return [f"{name}={json.dumps(section)}" for name, section in (sections | self.sections).items()]
+
+    def write_data(self, folder: Path) -> Path:
+        """Its shard sets in the folder."""
+        self.shards(folder / "train", 48, 0)
+        self.shards(folder / "validation", 16, 1)
+        return folder
+
+
+OBJECTIVES = {
+    "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
+    "several": Objective(
+        {
+            "kind": "several",
+            "tasks": {
+                "first": {"task": {"kind": "mma", "group": 4}, "weight": 0.5},
+                "later": {"task": {"kind": "mma", "group": 8, "pairs": "both"}, "from_step": 1, "ramp_steps": 2},
+            },
+        },
+        ((BLIND, "a model with the streams class, visual and audio"),),
+    ),
+}
