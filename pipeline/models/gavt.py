@@ -7,21 +7,18 @@ from torch import Tensor, nn
 
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
-from pipeline.features.spectrogram import LogFrequencySpectrogram
-from pipeline.models.contract import AUDIO, VISUAL, Attention, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
+from pipeline.models.contract import AUDIO, VISUAL, Attention, Encoded, TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
-from pipeline.models.embedders.build import build_embedder
 from pipeline.models.encoder import Encoder
+from pipeline.models.frames_and_sound import FramesAndSound
 from pipeline.models.layout import TokenLayout
 from pipeline.models.settings import GavtSettings
 
 CLASS, REGISTERS = "class", "registers"
 """Streams that come from no input."""
-_IMAGE_MEAN = (0.485, 0.456, 0.406)
-_IMAGE_DEVIATION = (0.229, 0.224, 0.225)
 
 
-class Gavt(AudioVisualModel):
+class Gavt(FramesAndSound):
     """Two embedders, learned positions, a class token and one encoder over the tokens of both modalities.
 
     Its streams are `class`, `visual`, `audio` and, where there are any, `registers`; they meet in one sequence.
@@ -38,12 +35,9 @@ class Gavt(AudioVisualModel):
         self, settings: GavtSettings, features: FeatureSettings, shapes: Mapping[str, tuple[int, ...]] | None = None
     ) -> None:
         """`shapes` of the inputs are those that `features` says."""
-        super().__init__()
+        super().__init__(settings, features)
         self.settings = settings
-        self.spectrogram = LogFrequencySpectrogram(features)
-        frame, sound = (features.frame_size, features.frame_size), (features.frequency_bins, features.time_frames)
-        self.visual_embedder, visual_grid = build_embedder(settings.visual_embedder, 3, frame, settings.width, False)
-        self.audio_embedder, audio_grid = build_embedder(settings.audio_embedder, 1, sound, settings.width, True)
+        visual_grid, audio_grid = self.visual_grid, self.audio_grid
         aligned = _aligned_frames(settings, features, audio_grid[1])
         self.layout = TokenLayout(visual_grid, audio_grid, features.frames, settings.registers, aligned)
         placed = 1 + visual_grid[0] * visual_grid[1] + audio_grid[0] * audio_grid[1]
@@ -56,19 +50,13 @@ class Gavt(AudioVisualModel):
         self.embedding_norm = nn.LayerNorm(settings.width)
         self.embedding_dropout = Dropout(settings.dropout)
         self.encoder = Encoder(settings)
-        self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
-        self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
-
-    image_mean: Tensor
-    image_deviation: Tensor
 
     def reset_parameters(self) -> None:
         """Initialise what this module itself owns; its children do the same for theirs."""
         for tokens in (self.class_token, self.positions, self.frame_positions, self.registers):
             if tokens is not None:
                 nn.init.trunc_normal_(tokens, std=0.02)
-        self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
-        self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
+        super().reset_parameters()
 
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
@@ -87,16 +75,6 @@ class Gavt(AudioVisualModel):
         """D of each stream."""
         return dict.fromkeys(self.layout.slices, self.settings.width)
 
-    def embed(self, inputs: Inputs) -> Tokens:
-        """`frames` [B, T, 3, H, W] in 0–1 → `visual` [B, T·h·w, D]; `sound` [B, C, S] in −1..1 → `audio` [B, f·t, D];
-        channels of sound are averaged."""
-        tokens: Tokens = {}
-        if "frames" in inputs:
-            tokens[VISUAL] = self._embed_frames(inputs["frames"])
-        if "sound" in inputs:
-            tokens[AUDIO] = self._embed_sound(inputs["sound"])
-        return tokens
-
     def place(self, embedded: Tokens) -> Tokens:
         """Class token, visual and audio tokens with their positions, registers, as they enter the encoder."""
         return self._split(self._sequence(embedded))
@@ -108,20 +86,6 @@ class Gavt(AudioVisualModel):
     def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
         """As of the contract, without cutting the sequence in between."""
         return self._encode(self._sequence(embedded), attention)
-
-    def parts(self) -> dict[str, nn.Module]:
-        """The embedders and the encoder; the spectrogram has no parameters, and its FLOPs are not the model's."""
-        return {name: part for name, part in self.named_children() if name != "spectrogram"}
-
-    def _embed_frames(self, frames: Tensor) -> Tensor:
-        images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self.positions.dtype)
-        embedded: Tensor = self.visual_embedder(images.to(memory_format=torch.channels_last))
-        return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
-
-    def _embed_sound(self, waveform: Tensor) -> Tensor:
-        spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self.positions.dtype)
-        embedded: Tensor = self.audio_embedder(spectrogram.to(memory_format=torch.channels_last))
-        return embedded.flatten(2).transpose(1, 2)
 
     def _sequence(self, embedded: Tokens) -> Tensor:
         """The encoder's input [B, N, D]."""

@@ -7,6 +7,7 @@ MODELS: Registry[ModelSettings] = Registry(
     "model",
     {
         "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
+        "towers": Kind("pipeline.models.towers_settings:TowersSettings", "pipeline.models.towers:Towers"),
     },
     default="gavt",
 )

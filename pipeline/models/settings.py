@@ -68,11 +68,17 @@ class PatchEmbedderSettings(Settings):
 
 
 class ConvolutionEmbedderSettings(Settings):
-    """A few 3×3 convolutions with stride 2, for small frames."""
+    """A few convolutions with stride 2, for small frames."""
 
     kind: Literal["convolution"] = "convolution"
     widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(32, 64, 128, 128), min_length=1)
     """Channels after each convolution; all but the last have stride 2."""
+    kernel: Literal[3, 4] = 3
+    """Side of all kernels but the last. With 4 a token looks at what lies around its own centre; with 3 at what lies
+    around a place half a token up and left of it, and so do maps."""
+    last_kernel: Literal[1, 3] = 3
+    """Side of the last kernel, which has stride 1. With 1 a token sees less around itself (22 pixels instead of 38 with
+    three 4×4 before it), so that it can't speak for its neighbours."""
     norm: Norm = "batch"
     """As of ResNets."""
 
@@ -261,14 +267,17 @@ class GavtSettings(EncoderSettings, ModelSettings):
         """Sound can't be aligned with a single frame, and inputs are cut into whole tokens."""
         if self.audio_alignment == "frames" and features.frames == 1:
             return "features.frames of 2 or more for model.audio_alignment = frames, found 1"
-        side, bins, times = features.frame_size, features.frequency_bins, features.time_frames
-        stride = self.visual_embedder.stride
-        if side % stride:
-            return f"features.frame_size in multiples of {stride} for model.visual_embedder, found {side}"
-        stride = self.audio_embedder.stride
-        if bins % stride or times % stride:
-            return (
-                f"features.frequency_bins × time frames (audio_samples // stft_hop + 1) in multiples of {stride} for "
-                f"model.audio_embedder, found {bins} × {times}"
-            )
-        return None
+        return reason_against_strides(self.visual_embedder, self.audio_embedder, features)
+
+
+def reason_against_strides(visual: Embedder, audio: Embedder, features: FeatureSettings) -> str | None:
+    """Why inputs can't be cut into whole tokens; None where they can."""
+    side, bins, times = features.frame_size, features.frequency_bins, features.time_frames
+    if side % visual.stride:
+        return f"features.frame_size in multiples of {visual.stride} for model.visual_embedder, found {side}"
+    if bins % audio.stride or times % audio.stride:
+        return (
+            f"features.frequency_bins × time frames (audio_samples // stft_hop + 1) in multiples of {audio.stride} for "
+            f"model.audio_embedder, found {bins} × {times}"
+        )
+    return None

@@ -1,0 +1,83 @@
+"""How models of frames and sound embed them: an embedder for each, between a fixed scale of inputs and the tokens."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.features.spectrogram import LogFrequencySpectrogram
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Inputs, Tokens
+from pipeline.models.embedders.build import build_embedder
+from pipeline.models.settings import Embedder
+
+_IMAGE_MEAN = (0.485, 0.456, 0.406)
+_IMAGE_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class FramesAndSound(AudioVisualModel):
+    """A model that embeds frames and the log-frequency spectrograms of sounds, each by an embedder of its own, into
+    tokens of one width.
+
+    Attributes:
+        visual_grid: rows and columns of visual tokens of one frame.
+        audio_grid: frequencies and times of audio tokens.
+    """
+
+    def __init__(self, settings: "_Embedders", features: FeatureSettings) -> None:
+        super().__init__()
+        self.spectrogram = LogFrequencySpectrogram(features)
+        frame, sound = (features.frame_size, features.frame_size), (features.frequency_bins, features.time_frames)
+        visual, audio, width = settings.visual_embedder, settings.audio_embedder, settings.width
+        self.visual_embedder, self.visual_grid = build_embedder(visual, 3, frame, width, False)
+        self.audio_embedder, self.audio_grid = build_embedder(audio, 1, sound, width, True)
+        self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
+        self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
+
+    image_mean: Tensor
+    image_deviation: Tensor
+
+    def reset_parameters(self) -> None:
+        """Fill the constant buffers (they are not part of a checkpoint)."""
+        self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
+        self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
+
+    def embed(self, inputs: Inputs) -> Tokens:
+        """`frames` [B, T, 3, H, W] in 0–1 → `visual` [B, T·h·w, D]; `sound` [B, C, S] in −1..1 → `audio` [B, f·t, D];
+        channels of sound are averaged."""
+        tokens: Tokens = {}
+        if "frames" in inputs:
+            tokens[VISUAL] = self._embed_frames(inputs["frames"])
+        if "sound" in inputs:
+            tokens[AUDIO] = self._embed_sound(inputs["sound"])
+        return tokens
+
+    def parts(self) -> dict[str, nn.Module]:
+        """All children but the spectrogram, which has no parameters, and whose FLOPs are not the model's."""
+        return {name: part for name, part in self.named_children() if name != "spectrogram"}
+
+    @property
+    def _precision(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    def _embed_frames(self, frames: Tensor) -> Tensor:
+        images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self._precision)
+        embedded: Tensor = self.visual_embedder(images.to(memory_format=torch.channels_last))
+        return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
+
+    def _embed_sound(self, waveform: Tensor) -> Tensor:
+        spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self._precision)
+        embedded: Tensor = self.audio_embedder(spectrogram.to(memory_format=torch.channels_last))
+        return embedded.flatten(2).transpose(1, 2)
+
+
+class _Embedders(Protocol):
+    """Settings of such a model."""
+
+    @property
+    def visual_embedder(self) -> Embedder: ...
+    @property
+    def audio_embedder(self) -> Embedder: ...
+    @property
+    def width(self) -> int: ...
