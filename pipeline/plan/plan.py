@@ -132,7 +132,7 @@ def make_plan(
         ShardSetError: data.train is damaged.
     """
     train = settings.train
-    micro_batch = micro_batch_of(train, where.gpus, settings.task.group)
+    micro_batch = micro_batch_of(train, where.gpus, settings.task)
     traced = traced or trace_model(settings, where.on_gpu)
     ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
@@ -202,7 +202,7 @@ def own_way(settings: RunSettings, where: Machines) -> Way:
     Raises:
         SettingsError: as of `make_plan`.
     """
-    micro_batch = micro_batch_of(settings.train, where.gpus, settings.task.group)
+    micro_batch = micro_batch_of(settings.train, where.gpus, settings.task)
     traced = trace_model(settings, where.on_gpu, [settings.train.activation_checkpointing])
     return _own(settings, _ways(settings, where, traced, micro_batch))
 

@@ -74,6 +74,12 @@ class TaskSettings(Settings):
         raise NotImplementedError
 
     @property
+    def whole_batch(self) -> bool:
+        """Whether a sample is compared with all of its step, on all processes: then a step has one micro-batch on each,
+        for gradients that are accumulated would be of parts that never met."""
+        return False
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Names of inputs that it needs besides the model's: labels a segment, say."""
         return ()

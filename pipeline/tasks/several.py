@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs
+from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs, Tokens
 from pipeline.tasks.contract import DataWatch, Follow, Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.registry import TASKS
 from pipeline.tasks.several_settings import SeveralSettings
@@ -82,6 +82,15 @@ class SeveralTasks(Task):
     def score(self, encoded: Encoded) -> Tensor:
         """Of the first that has one."""
         return next(task for _, task in self._each() if task.scores).score(encoded)
+
+    @property
+    def matches(self) -> bool:
+        """Whether one of them does."""
+        return any(task.matches for _, task in self._each())
+
+    def match(self, model: AudioVisualModel, embedded: Tokens) -> Tensor:
+        """Of the first that has one."""
+        return next(task for _, task in self._each() if task.matches).match(model, embedded)
 
     def data_watch(self) -> "DataWatch | None":
         watches = {name: watch for name, task in self._each() if (watch := task.data_watch()) is not None}

@@ -87,6 +87,11 @@ class SeveralSettings(TaskSettings):
         return found
 
     @property
+    def whole_batch(self) -> bool:
+        """Whether one of them needs it."""
+        return any(one.task.whole_batch for one in self.tasks.values())
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Those of all."""
         return tuple(dict.fromkeys(field for one in self.tasks.values() for field in one.task.fields))

@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import Tensor, nn
 
-from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs
+from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs, Tokens
 from pipeline.tasks.contract import DataWatch, Follow, Metadata, Purpose, ReadMetadata, TaskSettings
 
 Targets = dict[str, Tensor]
@@ -57,6 +58,20 @@ class Task(nn.Module):
     scores: bool = False
     """Whether there is a `score`."""
 
+    def match(self, model: AudioVisualModel, embedded: Tokens) -> Tensor:
+        """[B] how sure the model is that the streams belong together, above 0 where it says that they do, from tokens
+        as the model embeds them. An objective that compares them before they meet has its own.
+
+        Raises:
+            NotImplementedError: the objective has no such answer (see `matches`).
+        """
+        return self.score(model.fuse(embedded))
+
+    @property
+    def matches(self) -> bool:
+        """Whether there is a `match`."""
+        return self.scores
+
     def data_watch(self) -> DataWatch | None:
         """What looks at the training data of a new run."""
         return None
@@ -70,6 +85,14 @@ class Task(nn.Module):
         Raises:
             SettingsError: nothing can be judged by them.
         """
+
+
+_Kind = TypeVar("_Kind", bound=Task)
+
+
+def objective(task: Task, kind: type[_Kind]) -> _Kind | None:
+    """The objective of a class: the task itself, or the first such of several together; None without one."""
+    return next((module for module in task.modules() if isinstance(module, kind)), None)
 
 
 def heads(task: Task) -> list[nn.Module]:

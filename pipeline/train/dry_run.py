@@ -72,7 +72,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
         SettingsError: settings that don't go together.
     """
     compute_repeatably()
-    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     source = group.on_main(lambda: _checked_source(settings))
     system = build_on(group.device, settings.seed, lambda: build_system(settings))
     parameters = sum(parameter.numel() for parameter in system.parameters())

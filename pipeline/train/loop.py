@@ -135,7 +135,7 @@ def _checked_micro_batch(settings: RunSettings, group: ProcessGroup) -> int:
     if settings.data.train is None:
         raise SettingsError("data.train: expected a shard set to train on, found none")
     system_without_memory(settings)  # which says whether all names fit
-    return micro_batch_of(settings.train, group.world_size, settings.task.group)
+    return micro_batch_of(settings.train, group.world_size, settings.task)
 
 
 class _Training:

@@ -38,7 +38,8 @@ def system_without_memory(settings: RunSettings) -> System:
 
     Raises:
         SettingsError: a pattern over names of parameters fits nothing, nothing is left to train, teachers can't follow
-            (`check_teachers`), or maps are asked for of an objective that has no score.
+            (`check_teachers`), or maps are asked for of an objective that doesn't say whether frame and sound belong
+            together.
     """
     with torch.device("meta"):
         system = build_system(settings)
@@ -47,10 +48,11 @@ def system_without_memory(settings: RunSettings) -> System:
     parameter_groups(system, train.weight_decay, train.learning_rates)
     if train.start_from is not None:
         check_all_fit("train.start_from.take", train.start_from.take, system.state_dict(), STATES)
-    if train.maps_every is not None and not system.task.scores:
+    if train.maps_every is not None and not system.task.matches:
         kind = settings.task.kind
         raise SettingsError(
-            f"train.maps_every: expected an objective with a score for its maps, found task.kind = {kind}"
+            f"train.maps_every: expected an objective that says whether frame and sound belong together, "
+            f"found task.kind = {kind}"
         )
     return system
 

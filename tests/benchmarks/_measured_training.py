@@ -31,7 +31,7 @@ for _name in ("allocated_bytes", "peak_bytes"):
 
 def measure(settings: ExperimentSettings, group: ProcessGroup) -> float:
     """Most bytes at any moment of the last of a few steps, beyond those before the model was built."""
-    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task.group)
+    micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     accumulated = settings.train.batch_size // (micro_batch * group.world_size)
     gc.collect()
     before = _COUNTER.allocated_bytes()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
 from pipeline.evaluate.readouts.attention import noise_like
-from pipeline.evaluate.readouts.needs import needs_score
+from pipeline.evaluate.readouts.needs import needs_match
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.result import TRAINING_GEOMETRY
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
@@ -58,11 +58,11 @@ class Alignment(Measure[Answers]):
 
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
-        """It needs a score, and a sound to take away from what else is seen."""
+        """It needs an answer, and a sound to take away from what else is seen."""
         inputs = trained.system.inputs
         if "sound" not in inputs or len(inputs) < 2:
             return f"the model hears no sound beside something else, it takes {', '.join(inputs)}"
-        return needs_score(trained.system)
+        return needs_match(trained.system)
 
     @property
     def group(self) -> int:
@@ -104,7 +104,7 @@ class Alignment(Measure[Answers]):
         return embed(rest), heard, silence, noise
 
     def _score(self, seen: Tokens, heard: Tokens) -> Tensor:
-        return self._system.task.score(self._system.model.fuse(seen | heard))
+        return self._system.task.match(self._system.model, seen | heard)
 
     def tables(self, found: Sequence[Answers]) -> list[Table]:
         """One, of the model, and of what it says to silence and noise."""

@@ -155,9 +155,9 @@ def make_track(
 @torch.no_grad()
 def _match(system: System, inputs: Inputs) -> list[float]:
     """As of `MapTrack`."""
-    if not system.task.scores:
+    if not system.task.matches:
         return [1.0] * len(inputs["frames"])
-    score = system.task.score(system.model.fuse(system.model.embed(inputs)))
+    score = system.task.match(system.model, system.model.embed(inputs))
     probabilities: list[float] = torch.sigmoid(score).cpu().tolist()
     return probabilities
 

@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.models.contract import VISUAL, Attention
-from pipeline.tasks.task import System
+from pipeline.tasks.task import System, Task, objective
 
 _GRID = ("time", "row", "column")
 
@@ -20,6 +20,20 @@ def needs_score(system: System) -> str | None:
     if system.task.scores:
         return None
     return f"the objective {system.task.settings.kind} gives no score of whether frame and sound belong together"
+
+
+def needs_match(system: System) -> str | None:
+    """Whether what is seen and heard belong together."""
+    if system.task.matches:
+        return None
+    return f"the objective {system.task.settings.kind} doesn't say whether frame and sound belong together"
+
+
+def needs_objective(system: System, kind: type[Task], called: str) -> str | None:
+    """An objective of a class, alone or among several."""
+    if objective(system.task, kind) is not None:
+        return None
+    return f"it needs a model that was trained by {called}, found task.kind = {system.task.settings.kind}"
 
 
 def needs_visual_grid(system: System) -> str | None:

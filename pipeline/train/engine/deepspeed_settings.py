@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import SettingsError
+from pipeline.tasks.contract import TaskSettings
 from pipeline.train.engine.accumulation import sum_settings
 from pipeline.train.engine.offload import engine_sections, offload_settings
 from pipeline.train.settings import TrainSettings
@@ -13,11 +14,12 @@ _BUCKET = 200_000_000
 """Most numbers that ZeRO reduces or gathers at once."""
 
 
-def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
+def micro_batch_of(settings: TrainSettings, world_size: int, task: TaskSettings) -> int:
     """Samples a process handles at once.
 
     Raises:
-        SettingsError: the batch, the micro-batch, the world size and the pairing group don't divide.
+        SettingsError: the batch, the micro-batch, the world size and the objective's group don't divide, or the
+            objective compares all samples of a step and a step has several micro-batches.
     """
     if settings.batch_size % world_size:
         raise SettingsError(
@@ -29,9 +31,14 @@ def micro_batch_of(settings: TrainSettings, world_size: int, group: int) -> int:
             f"train.micro_batch: expected a divisor of train.batch_size / processes = "
             f"{settings.batch_size // world_size}, found {micro}"
         )
-    if micro % group:
+    if micro % task.group:
         raise SettingsError(
-            f"task.group: expected a divisor of the micro-batch of {micro} samples a process, found {group}"
+            f"task.group: expected a divisor of the micro-batch of {micro} samples a process, found {task.group}"
+        )
+    if task.whole_batch and micro * world_size < settings.batch_size:
+        raise SettingsError(
+            f"train.micro_batch: expected train.batch_size / processes = {settings.batch_size // world_size}, because "
+            f"the objective compares all samples of a step, found {micro}"
         )
     return micro
 

@@ -27,4 +27,4 @@ def test_the_large_variants_have_the_size_that_they_state(version, billions):
     assert [round(parameters / 1e6), system.model.layout.count] == [int(number) for number in stated.groups()]
     assert visual.shape == (2, system.model.grids["visual"].count, settings.model.width)
     for gpus in (1, 8):
-        assert micro_batch_of(settings.train, gpus, settings.task.group) == settings.train.micro_batch
+        assert micro_batch_of(settings.train, gpus, settings.task) == settings.train.micro_batch

@@ -43,7 +43,7 @@ def empty(tmp_path_factory):
         (["task.group=6"], "expected train.batch_size in multiples of task.group = 6, found 64"),
         # objectives, models and what they take
         (["train.maps_every=5"], "expected data.validation for train.maps_every, which draws its samples, found none"),
-        ([*SMALL, *MAPS, "task.kind=mute"], "expected an objective with a score for its maps, found"),
+        ([*SMALL, *MAPS, "task.kind=mute"], "expected an objective that says whether frame and sound belong"),
         ([*MAPS, "model={kind: blind}"], "a model of frames for train.maps_every, found model.kind = blind"),
         (["model={kind: blind}"], "expected a model with the streams class, visual and audio for task.kind = mma"),
         (["task.kind=words"], "expected features.inputs.words for the model or the task, found frames, sound"),

@@ -10,6 +10,7 @@ import torch
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.tasks.contract import TaskSettings
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
@@ -193,7 +194,19 @@ def test_a_run_without_data_is_refused(command, group, tmp_path):
 )
 def test_batches_that_do_not_divide_are_refused(settings, world_size, group_size, message):
     with pytest.raises(SettingsError, match=message):
-        micro_batch_of(TrainSettings.model_validate(TRAIN | settings), world_size, group_size)
+        micro_batch_of(
+            TrainSettings.model_validate(TRAIN | settings), world_size, TaskSettings(kind="x", group=group_size)
+        )
+
+
+def test_an_objective_over_the_whole_step_is_refused_with_accumulated_gradients():
+    class Whole(TaskSettings):
+        whole_batch = True
+
+    train, task = TrainSettings.model_validate(TRAIN | {"batch_size": 16, "micro_batch": 4}), Whole(kind="x")
+    with pytest.raises(SettingsError, match=r"train\.micro_batch: expected .* = 8, because the objective compares all"):
+        micro_batch_of(train, 2, task)
+    assert micro_batch_of(train, 4, task) == 4
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine():

@@ -45,11 +45,11 @@ class Spy:
 
     @property
     def model(self) -> Any:
-        return SimpleNamespace(embed=lambda inputs: inputs, fuse=lambda tokens: tokens)
+        return SimpleNamespace(embed=lambda inputs: inputs)
 
     @property
     def task(self) -> Any:
-        return SimpleNamespace(scores=True, score=lambda tokens: torch.zeros(len(tokens["frames"])))
+        return SimpleNamespace(matches=True, match=lambda model, tokens: torch.zeros(len(tokens["frames"])))
 
 
 @pytest.fixture(scope="module")
