@@ -98,7 +98,7 @@ def to_linear_frequency(mask: Tensor, heard: Stft, target: Stft, times: int) -> 
         […, target.frequencies, times]
     """
     bins = mask.shape[-2]
-    across = _frequency_weights(bins, heard.rate_hz, target).to(mask)
+    across = linear_frequency_weights(bins, heard.rate_hz, target).to(mask)
     places = (target.times_s(times) * heard.rate_hz / heard.hop).clamp(max=mask.shape[-1] - 1)
     before = places.long().clamp(max=max(mask.shape[-1] - 2, 0))
     after, share = (before + 1).clamp(max=mask.shape[-1] - 1), (places - before).to(mask)
@@ -106,8 +106,13 @@ def to_linear_frequency(mask: Tensor, heard: Stft, target: Stft, times: int) -> 
     return torch.matmul(across, mask[..., before] * (1 - share) + mask[..., after] * share)
 
 
-def _frequency_weights(bins: int, heard_hz: int, target: Stft) -> Tensor:
-    """[target.frequencies, bins]: the inverse of the log-frequency warp; rows add to 1."""
+def linear_frequency_weights(bins: int, heard_hz: int, target: Stft) -> Tensor:
+    """[target.frequencies, bins] float64: the frequency part of `to_linear_frequency`, the inverse of the log-frequency
+    warp; rows add to 1.
+
+    Args:
+        heard_hz: rate of the sound that the mask was made of.
+    """
     share = torch.linspace(0, 1, target.frequencies, dtype=torch.float64) * target.rate_hz / heard_hz  # 1: top of band
     above = share > 1
     place = _bin_of(share.clamp(max=1), bins)

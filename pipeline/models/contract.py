@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.features.float32 import Float32Buffers
@@ -114,7 +115,8 @@ class AudioVisualModel(Float32Buffers):
     @abstractmethod
     def embed(self, inputs: Inputs) -> Tokens:
         """Tokens of each input's own stream, before anything is known of the others: a sample's tokens of one stream
-        may be put beside another sample's of another. Of inputs that are not given there are no streams."""
+        may be put beside another sample's of another. Of inputs that are not given there are no streams, and each gives
+        the same tokens with and without the others."""
 
     @abstractmethod
     def place(self, embedded: Tokens) -> Tokens:
@@ -141,20 +143,55 @@ def rows_of(tokens: Tokens, rows: Mapping[str, Tensor]) -> Tokens:
 
 class EmbedOnce:
     """A model that embeds the same inputs once, however many tasks ask for it within a step; all else is the model's
-    own."""
+    own.
 
-    def __init__(self, model: AudioVisualModel) -> None:
+    What tasks make of a micro-batch besides (`Task.further`: mixtures, silence, noise) goes through the embedders
+    together with the micro-batch itself, in one pass each, so that batch norms see all of it as one batch.
+
+    Attributes:
+        further: by name, inputs that a task has made; `embed` gives the tokens of each.
+    """
+
+    def __init__(
+        self, model: AudioVisualModel, inputs: Inputs | None = None, further: Mapping[str, Inputs] | None = None
+    ) -> None:
+        """`inputs` are those of the micro-batch; they must be given with what was made of them."""
         self._model = model
+        self.further = dict(further or {})
+        self._together = [] if inputs is None else [inputs, *self.further.values()]
         self._embedded: list[tuple[Inputs, Tokens]] = []
+
+    def of_task(self, name: str) -> "EmbedOnce":
+        """The same for one of several tasks, whose own further inputs are called NAME/…"""
+        own = EmbedOnce(self._model)
+        own._together, own._embedded = self._together, self._embedded
+        own.further = {
+            key.removeprefix(f"{name}/"): made for key, made in self.further.items() if key.startswith(f"{name}/")
+        }
+        return own
 
     def embed(self, inputs: Inputs) -> Tokens:
         """As of the model."""
         for known, tokens in self._embedded:
             if known is inputs:
                 return tokens
-        tokens = self._model.embed(inputs)
-        self._embedded.append((inputs, tokens))
-        return tokens
+        together = self._together if any(one is inputs for one in self._together) else [inputs]
+        self._embedded += zip(together, self._embed_together(together), strict=True)
+        return self.embed(inputs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+    def _embed_together(self, several: list[Inputs]) -> list[Tokens]:
+        """Tokens of each; inputs of one name are rows of one batch."""
+        if len(several) == 1:
+            return [self._model.embed(several[0])]
+        found: list[Tokens] = [{} for _ in several]
+        for field in dict.fromkeys(field for inputs in several for field in inputs):
+            having = [place for place, inputs in enumerate(several) if field in inputs]
+            rows = [len(several[place][field]) for place in having]
+            tokens = self._model.embed({field: torch.cat([several[place][field] for place in having])})
+            for stream, all_rows in tokens.items():
+                for place, own in zip(having, torch.split(all_rows, rows), strict=True):
+                    found[place][stream] = own
+        return found

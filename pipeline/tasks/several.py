@@ -40,20 +40,24 @@ class SeveralTasks(Task):
                 found |= {f"{name}/{key}": target for key, target in own.items()}
         return found
 
+    def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
+        """Of each that is computed in this step, its own as NAME/…"""
+        return {
+            f"{name}/{key}": made
+            for name, task in self._each()
+            if self._weights[name]
+            for key, made in task.further(inputs, _of(name, targets)).items()
+        }
+
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The sum of the losses, each times its weight in this step; in the sums its own are as if it were alone."""
-        once = model if isinstance(model, EmbedOnce) else EmbedOnce(model)
+        once = self.embed_once(model, inputs, targets)
         first = next(iter(inputs.values()))
         loss, sums = torch.zeros((), device=first.device), []
         for name, task in self._each():
             weight, count = self._weights[name], len(task.settings.sums)
             if weight:
-                own = {
-                    key.removeprefix(f"{name}/"): target
-                    for key, target in targets.items()
-                    if key.startswith(f"{name}/")
-                }
-                task_loss, task_sums = task(once, inputs, own)
+                task_loss, task_sums = task(once.of_task(name), inputs, _of(name, targets))
                 loss = loss + weight * task_loss
                 sums.append(task_sums.double())
             else:
@@ -99,6 +103,11 @@ class SeveralTasks(Task):
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         for _, task in self._each():
             task.check_validation(seed, samples, whole, read)
+
+
+def _of(name: str, targets: Targets) -> Targets:
+    """One task's own."""
+    return {key.removeprefix(f"{name}/"): target for key, target in targets.items() if key.startswith(f"{name}/")}
 
 
 class _Watches:

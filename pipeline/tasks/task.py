@@ -26,6 +26,15 @@ class Task(nn.Module):
         """Targets of the samples at global positions, on the CPU; a pure function of its arguments, so that it is the
         same on any number of processes."""
 
+    def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
+        """What is made of a micro-batch besides, by name: mixtures, silence, noise, made on the device. It is embedded
+        together with the micro-batch, and with what other tasks make of it; `forward` has it from `embed_once`."""
+        return {}
+
+    def embed_once(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> EmbedOnce:
+        """The model as `forward` is to use it that has something `further`."""
+        return model if isinstance(model, EmbedOnce) else EmbedOnce(model, inputs, self.further(inputs, targets))
+
     @abstractmethod
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The loss, a scalar whose mean over micro-batches of equal size is what the step descends, and the sums [K]

@@ -103,3 +103,30 @@ def test_inputs_are_embedded_once_however_often_they_are_asked_for(monkeypatch):
     assert once.embed(given) is once.embed(given)
     assert [one is given for one in asked] == [True, False]
     assert once.widths == model.widths
+
+
+def test_what_tasks_make_besides_is_embedded_with_the_micro_batch_in_one_pass():
+    model, given = tiny().train(), inputs(3)
+    further = {
+        "one/mixtures": {"sound": given["sound"][:2] / 2},
+        "other/silence": {"sound": torch.zeros_like(given["sound"][:1])},
+    }
+    seen = []
+    for embedder in (model.visual_embedder, model.audio_embedder):
+        embedder.register_forward_hook(lambda module, batch, got: seen.append(len(got)))
+    once = EmbedOnce(model, given, further)
+    mixtures = once.of_task("one").further
+    assert set(mixtures) == {"mixtures"}
+    found = [once.of_task("one").embed(mixtures["mixtures"]), once.embed(further["other/silence"]), once.embed(given)]
+    assert seen == [3, 6]
+    assert [{name: len(tokens) for name, tokens in one.items()} for one in found] == [
+        {"audio": 2},
+        {"audio": 1},
+        {"visual": 3, "audio": 3},
+    ]
+    model.eval()
+    once = EmbedOnce(model, given, further)
+    with torch.no_grad():
+        assert torch.equal(once.embed(given)["visual"], model.embed(given)["visual"])
+        alone = model.embed(further["one/mixtures"])["audio"]
+        assert torch.allclose(once.of_task("one").embed(further["one/mixtures"])["audio"], alone, atol=1e-5)

@@ -98,6 +98,21 @@ def test_each_input_is_embedded_once_for_all():
     assert embedded == [8] * 4
 
 
+def test_what_each_makes_besides_is_embedded_with_the_inputs_while_it_is_trained():
+    looks = {name: {"task": {"kind": "looking"}} for name in ("look", "stare")}
+    settings = settings_of(pull=PULL, **looks | {"later": {"task": {"kind": "looking"}, "from_step": 1}})
+    system = untrained(settings, "cpu", 0).train()
+    embedded = []
+    for embedder in (system.model.visual_embedder, system.model.audio_embedder):
+        embedder.register_forward_hook(lambda module, given, got: embedded.append(len(got)))
+    system.task.begin_step(0)
+    system(*example_batch(system, settings, 8, "cpu"))
+    assert embedded == [24, 8]
+    system.task.begin_step(1)
+    system(*example_batch(system, settings, 8, "cpu"))
+    assert embedded == [24, 8, 32, 8]
+
+
 def test_figures_stand_apart_by_the_objectives_names():
     task = several(**TWO)
     assert task.sums[:4] == ("loss", "samples", "pull/loss", "pull/pairs")
@@ -180,8 +195,13 @@ class Looking(Task):
     def targets(self, seed, positions, metadata, purpose):
         return {}
 
+    def further(self, inputs, targets):
+        return {"dimmed": {"frames": inputs["frames"] / 2}}
+
     def forward(self, model, inputs, targets):
-        loss = model.embed(inputs)["visual"].float().square().mean()
+        once = self.embed_once(model, inputs, targets)
+        tokens = [once.embed(one)["visual"] for one in (inputs, once.further["dimmed"])]
+        loss = torch.cat(tokens).float().square().mean()
         return loss, torch.stack([loss.detach(), torch.ones_like(loss)]) * len(inputs["frames"])
 
 
