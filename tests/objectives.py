@@ -57,6 +57,9 @@ class Objective:
 
 OBJECTIVES = {
     "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
+    "off_screen": Objective(
+        {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)
+    ),
     "several": Objective(
         {
             "kind": "several",

@@ -7,6 +7,9 @@ TASKS: Registry[TaskSettings] = Registry(
     "task",
     {
         "mma": Kind("pipeline.tasks.mma_settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
+        "off_screen": Kind(
+            "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"
+        ),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
     },
     default="mma",
