@@ -15,20 +15,25 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 def synth(
     out: Annotated[str, typer.Option("--out", help="Folder of the world, local or s3://.")],
     config: Annotated[str | None, typer.Option("--config", help="Settings file; its section `synth` counts.")] = None,
+    world: Annotated[
+        str | None, typer.Option("--world", help="timbre_scenes (default), sync_movers or event_strips.")
+    ] = None,
     difficulty: Annotated[
-        str | None, typer.Option("--difficulty", help="easy: colour belongs to the class. hard: only shape does.")
+        str | None,
+        typer.Option("--difficulty", help="Of instruments. easy: colour belongs to the class. hard: only shape does."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Everything random follows from it.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0: one a CPU core.")] = 0,
     overrides: Overrides = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Render Timbre-Scenes: videos in which what sounds, and where, is known exactly. Goes on where it was stopped."""
+    """Render a synthetic world: videos of which all is known: what sounds, and where. Goes on where it was stopped."""
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
-    from pipeline.worlds.world import render_world, scene_count
+    from pipeline.worlds.world import render_world
 
     given = list(overrides or [])
+    given += [f"synth.kind={world}"] if world is not None else []
     given += [f"synth.difficulty={difficulty}"] if difficulty is not None else []
     given += [f"seed={seed}"] if seed is not None else []
     settings = load_settings(config, ExperimentSettings, given).settings
@@ -43,7 +48,7 @@ def synth(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=screen) as bar:
-        task = bar.add_task("", total=scene_count(settings.synth))
+        task = bar.add_task("", total=sum(settings.synth.scenes.values()))
         summary = render_world(
             settings.synth,
             out,
@@ -52,9 +57,9 @@ def synth(
             lambda scenes: bar.advance(task, scenes),
         )
     seconds = time.monotonic() - start
-    table = Table("split", "videos", "manifest", box=None, pad_edge=False)
-    for split, videos in summary.videos.items():
-        table.add_row(split, str(videos), f"{out.rstrip('/')}/{split}.jsonl")
+    table = Table("manifest", "videos", "path", box=None, pad_edge=False)
+    for manifest, videos in summary.videos.items():
+        table.add_row(manifest, str(videos), f"{out.rstrip('/')}/{manifest}.jsonl")
     screen.print(table)
     screen.print(f"{summary.rendered} videos rendered, {summary.kept} kept, {seconds:.1f} s")
     if as_json:

@@ -1,4 +1,4 @@
-"""Kinds of a part of the settings, by name: models, tasks, inputs, readouts, measures.
+"""Kinds of a part of the settings, by name: models, tasks, inputs, readouts, measures, worlds.
 
 A kind is one line of its registry: the name that stands as `kind` in YAML, and where its settings class and what they
 build are found. Neither is imported before a settings file asks for it. Packages elsewhere add kinds of their own from

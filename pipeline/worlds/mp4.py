@@ -1,19 +1,21 @@
-"""Writing a scene's video: H.264 (closed GOP of at most one second) and AAC in an MP4."""
+"""Writing a video: H.264 (closed GOP of at most one second) and AAC in an MP4."""
 
 import io
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.worlds.settings import SynthSettings
+from pipeline.worlds.settings import WorldSettings
+
+Shot = tuple[npt.NDArray[np.uint8], int]
+"""A picture [size, size, 3] and how many frames show it."""
 
 
-def encode_mp4(
-    image: npt.NDArray[np.uint8], sound: npt.NDArray[np.int16], settings: SynthSettings, noise_seed: int
-) -> bytes:
-    """A video of one still `image` [size, size, 3] with sensor noise, and `sound` [S] int16 at the settings' rate.
+def encode_mp4(shots: Iterable[Shot], sound: npt.NDArray[np.int16], settings: WorldSettings, noise_seed: int) -> bytes:
+    """A video of `shots` with sensor noise, and `sound` [S] int16 at the settings' rate.
 
     The same arguments give the same pixels.
     """
@@ -32,7 +34,7 @@ def encode_mp4(
         audio.options = {"aac_coder": "fast"}  # half the time of the default search
         for stream in (video, audio):
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
-        for number, planes in enumerate(_frames(image, settings, noise_seed)):
+        for number, planes in enumerate(_frames(shots, settings, noise_seed)):
             frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, settings.fps)
             container.mux(video.encode(frame))
@@ -44,18 +46,19 @@ def encode_mp4(
     return buffer.getvalue()
 
 
-def _frames(image: npt.NDArray[np.uint8], settings: SynthSettings, noise_seed: int) -> "list[npt.NDArray[np.uint8]]":
+def _frames(shots: Iterable[Shot], settings: WorldSettings, noise_seed: int) -> Iterator[npt.NDArray[np.uint8]]:
     """The frames as yuv420p planes [size · 3/2, size]. Noise is one drawn tile, moved from frame to frame: cheap, and
     still fresh to every pixel."""
-    still = av.VideoFrame.from_ndarray(image, format="rgb24").to_ndarray(format="yuv420p")
-    frames = [still.copy() for _ in range(round(settings.fps * settings.duration_s))]
-    if settings.sensor_noise:
-        random = np.random.default_rng([noise_seed, 1])
-        size = settings.frame_size
-        tile = random.standard_normal((size, size), np.float32) * np.float32(settings.sensor_noise)
+    random = np.random.default_rng([noise_seed, 1])
+    size = settings.frame_size
+    tile = random.standard_normal((size, size), np.float32) * np.float32(settings.sensor_noise)
+    for image, count in shots:
+        still = av.VideoFrame.from_ndarray(image, format="rgb24").to_ndarray(format="yuv420p")
         light = still[:size].astype(np.float32)
-        for frame in frames:
-            shift = random.integers(0, size, 2)
-            noisy = light + np.roll(tile, (int(shift[0]), int(shift[1])), axis=(0, 1))
-            frame[:size] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    return frames
+        for _ in range(count):
+            frame = still.copy()
+            if settings.sensor_noise:
+                shift = random.integers(0, size, 2)
+                noisy = light + np.roll(tile, (int(shift[0]), int(shift[1])), axis=(0, 1))
+                frame[:size] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+            yield frame

@@ -1,11 +1,10 @@
 """Rendering a whole world to disk or object storage, in parallel, restartable.
 
-OUT/world.json                          settings, seed, classes, finishes kept for the test split
-OUT/{train,validation,test}.jsonl       manifests for `gavt prepare`, written last
+OUT/world.json                          kind of world, settings, seed, what the kind says of itself
+OUT/{train,validation,test}.jsonl       manifests for `gavt prepare`, written last; a kind may have others
 OUT/videos/{split}/{id}.mp4             H.264 + AAC
 OUT/ground_truth/{split}/{id}.json      every parameter; written behind the other files of a video: it means "done"
-OUT/ground_truth/{split}/{id}.png       index mask of the sounding instruments: 1 + place in the JSON's "sprites"
-OUT/ground_truth/{split}/{id}_{n}.flac  stem of the n-th sounding instrument, before AAC
+OUT/ground_truth/{split}/…              other files of the ground truth, which the kind's `world.py` lists
 """
 
 import json
@@ -21,12 +20,11 @@ from typing import Any
 
 from cluster import storage
 from pipeline.errors import SynthError
-from pipeline.worlds.finishes import HELD_OUT
-from pipeline.worlds.instruments import INSTRUMENTS, NAMES
-from pipeline.worlds.scene import SPLITS, Split, draw_scene
-from pipeline.worlds.settings import SynthSettings
-from pipeline.worlds.write import Row, Truth, read_truth, row_of, truth_path, video_path, write_scene
+from pipeline.worlds.contract import Row, Truth, World
+from pipeline.worlds.settings import SPLITS, WORLDS, Split, WorldSettings
+from pipeline.worlds.write import read_truth, truth_path, video_path, write_video
 
+WORLD_FILE = "world.json"
 CHUNK = 20
 """Scenes that a worker does between two reports."""
 
@@ -37,7 +35,7 @@ class WorldSummary:
 
     Attributes:
         out: folder or prefix of the world.
-        videos: split → videos in its manifest.
+        videos: manifest → videos in it.
         rendered: videos rendered now.
         kept: videos that were there already.
     """
@@ -52,7 +50,7 @@ class WorldSummary:
 class _Chunk:
     """Scenes `first` up to `last` (not included) of a split, and which videos of the split are there already."""
 
-    settings: SynthSettings
+    settings: WorldSettings
     out: str
     seed: int
     split: Split
@@ -63,19 +61,14 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Done:
-    """The rows of a chunk's videos, in order, and how many were rendered now."""
+    """The rows of a chunk's videos, in order and each with its manifest, and how many were rendered now."""
 
-    rows: list[Row]
+    rows: list[tuple[str, Row]]
     rendered: int
 
 
-def scene_count(settings: SynthSettings) -> int:
-    """Scenes of all splits."""
-    return sum(_counts(settings).values())
-
-
 def render_world(
-    settings: SynthSettings,
+    settings: WorldSettings,
     out: str,
     seed: int,
     workers: int = 1,
@@ -97,66 +90,76 @@ def render_world(
         SynthError: `out` holds a world of other settings or of another seed.
         StorageError: `out` can't be written.
     """
-    _claim(settings, out, seed)
+    world = open_world(settings, seed)
+    _claim(world, settings, out)
     chunks = [chunk for split in SPLITS for chunk in _chunks(settings, out, seed, split)]
     summary = WorldSummary(out)
-    rows: dict[tuple[Split, int], list[Row]] = {}
+    rows: dict[tuple[Split, int], list[tuple[str, Row]]] = {}
     for chunk, done in _run(chunks, workers):
         rows[chunk.split, chunk.first] = done.rows
         summary.rendered += done.rendered
         summary.kept += len(done.rows) - done.rendered
         on_progress(chunk.last - chunk.first)
-    for split in SPLITS:
-        in_order = [row for chunk in chunks if chunk.split == split for row in rows[split, chunk.first]]
-        lines = "".join(json.dumps(row) + "\n" for row in in_order)
-        storage.write_text(storage.join(out, f"{split}.jsonl"), lines)
-        summary.videos[split] = len(in_order)
+    in_order = [row for chunk in chunks for row in rows[chunk.split, chunk.first]]
+    for manifest in world.manifests:
+        lines = [json.dumps(row) + "\n" for name, row in in_order if name == manifest]
+        storage.write_text(storage.join(out, f"{manifest}.jsonl"), "".join(lines))
+        summary.videos[manifest] = len(lines)
     return summary
 
 
-def _counts(settings: SynthSettings) -> dict[Split, int]:
-    return {"train": settings.train, "validation": settings.validation, "test": settings.test}
+def open_world(settings: WorldSettings, seed: int) -> World:
+    """The world of these settings."""
+    world: World = WORLDS.part_of(settings)(settings, seed)
+    return world
 
 
-def _claim(settings: SynthSettings, out: str, seed: int) -> None:
+def _claim(world: World, settings: WorldSettings, out: str) -> None:
     """Write `world.json`, unless a world that this one can't go on with is there."""
-    world = {
-        "version": 1,
-        "seed": seed,
-        "classes": list(NAMES),
-        "hues": {instrument.name: instrument.hue for instrument in INSTRUMENTS},
-        "held_out": dict(zip(NAMES, HELD_OUT, strict=True)),
-        "settings": settings.model_dump(mode="json"),
-    }
-    path = storage.join(out, "world.json")
+    asked = {"version": 1, "seed": world.seed, **world.facts, "settings": settings.model_dump(mode="json")}
+    path = storage.join(out, WORLD_FILE)
     if storage.exists(path):
-        try:
-            before = json.loads(storage.read_text(path))
-        except json.JSONDecodeError:
-            raise SynthError(f"{path}: expected JSON that gavt synth wrote, found something else") from None
-        name, old, new = _first_difference(before, world)
+        name, old, new = _first_difference(read_world(out), json.loads(json.dumps(asked)))
         if name:
             raise SynthError(
                 f"{out}: holds a world with {name} = {old}, asked was {new}; give another --out or the same settings"
             )
-    storage.write_text(path, json.dumps(world, indent=1) + "\n")
+    storage.write_text(path, json.dumps(asked, indent=1) + "\n")
 
 
-def _first_difference(before: Any, world: dict[str, Any]) -> tuple[str, Any, Any]:
+def read_world(out: str) -> dict[str, Any]:
+    """What `world.json` says.
+
+    Raises:
+        SynthError: it is none that `gavt synth` wrote.
+        StorageError: there is none.
+    """
+    path = storage.join(out, WORLD_FILE)
+    try:
+        found = json.loads(storage.read_text(path))
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        raise SynthError(f"{path}: expected JSON that gavt synth wrote, found something else")
+    return found
+
+
+def _first_difference(before: dict[str, Any], asked: dict[str, Any]) -> tuple[str, Any, Any]:
     """Name, old and new value of the first thing that shapes the scenes and differs; an empty name if none does."""
-    before = before if isinstance(before, dict) else {}
-    for name in ("version", "seed", "classes", "hues", "held_out"):
-        if before.get(name) != world[name]:
-            return name, before.get(name), world[name]
-    old_settings = before.get("settings") or {}
-    for name, new in json.loads(json.dumps(world["settings"])).items():
-        if name not in SPLITS and old_settings.get(name) != new:
-            return f"synth.{name}", old_settings.get(name), new
+    told, new_settings = before["settings"], asked["settings"]
+    if told.get("kind") != new_settings["kind"]:
+        return "synth.kind", told.get("kind"), new_settings["kind"]
+    for name in asked:
+        if name != "settings" and before.get(name) != asked[name]:
+            return name, before.get(name), asked[name]
+    for name, new in new_settings.items():
+        if name not in SPLITS and told.get(name) != new:
+            return f"synth.{name}", told.get(name), new
     return "", None, None
 
 
-def _chunks(settings: SynthSettings, out: str, seed: int, split: Split) -> Iterator[_Chunk]:
-    count = _counts(settings)[split]
+def _chunks(settings: WorldSettings, out: str, seed: int, split: Split) -> Iterator[_Chunk]:
+    count = settings.scenes[split]
     finished = _finished(out, split) if count else frozenset()
     for first in range(0, count, CHUNK):
         yield _Chunk(settings, out, seed, split, first, min(first + CHUNK, count), finished)
@@ -203,16 +206,30 @@ def _prepare_worker() -> None:
 
 
 def _render_chunk(chunk: _Chunk) -> _Done:
-    rows: list[Row] = []
+    world = open_world(chunk.settings, chunk.seed)
+    rows: list[tuple[str, Row]] = []
     rendered = 0
     for number in range(chunk.first, chunk.last):
-        scene = draw_scene(chunk.settings, chunk.seed, chunk.split, number)
-        ids = [scene.video_id(variant) for variant in range(len(scene.variants))]
+        ids = world.video_ids(chunk.split, number)
         truths: list[Truth | None] = [None]
         if chunk.finished.issuperset(ids):
             truths = [read_truth(chunk.out, chunk.split, video) for video in ids]
         if None in truths:
-            truths = list(write_scene(scene, chunk.settings, chunk.out))
+            truths = []
+            for video in world.render(chunk.split, number):
+                write_video(video, chunk.out)
+                truths.append(video.truth)
             rendered += len(truths)
-        rows.extend(row_of(truth) for truth in truths if truth is not None)
+        rows += [(world.manifest_of(truth), _row(world, truth)) for truth in truths if truth is not None]
     return _Done(rows, rendered)
+
+
+def _row(world: World, truth: Truth) -> Row:
+    video, split = truth["id"], truth["split"]
+    return {
+        "video": video,
+        "source": video_path(split, video),
+        "split": split,
+        **world.row_of(truth),
+        "extra": {"ground_truth": truth_path(split, f"{video}.json")},
+    }

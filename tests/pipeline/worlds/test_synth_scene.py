@@ -6,17 +6,18 @@ from pydantic import ValidationError
 
 from pipeline.worlds.finishes import FINISHES, HELD_OUT
 from pipeline.worlds.instruments import INSTRUMENTS, NAMES
-from pipeline.worlds.picture import draw_picture
-from pipeline.worlds.scene import SPLITS, Scene, draw_scene
-from pipeline.worlds.settings import SynthSettings
+from pipeline.worlds.settings import SPLITS
 from pipeline.worlds.shapes import SHAPES
 from pipeline.worlds.sound import LOUDEST, mix, render_stems
+from pipeline.worlds.timbre_scenes.scene import Scene, draw_scene
+from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
+from pipeline.worlds.timbre_scenes.world import picture_of
 
-EASY = SynthSettings()
-HARD = SynthSettings(difficulty="hard")
+EASY = TimbreScenesSettings()
+HARD = TimbreScenesSettings(difficulty="hard")
 
 
-def scenes(settings: SynthSettings, split: str, count: int, seed: int = 3) -> list[Scene]:
+def scenes(settings: TimbreScenesSettings, split: str, count: int, seed: int = 3) -> list[Scene]:
     return [draw_scene(settings, seed, split, number) for number in range(count)]  # type: ignore[arg-type]
 
 
@@ -58,7 +59,7 @@ def test_a_group_sounds_disjoint_sets_over_at_least_two_instruments(split: str) 
 
 
 def test_squares_lie_in_the_frame_and_apart_even_when_crowded() -> None:
-    crowded = SynthSettings(silent_weights={6: 1.0}, sounding_weights={2: 1.0})
+    crowded = TimbreScenesSettings(silent_weights={6: 1.0}, sounding_weights={2: 1.0})
     for scene in [*scenes(EASY, "train", 100), *scenes(crowded, "train", 20)]:
         for sprite in scene.sprites:
             assert sprite.size / 2 <= min(sprite.x, sprite.y) + 1e-4
@@ -109,7 +110,7 @@ def test_held_out_finishes_are_worn_in_the_test_split_only() -> None:
 def test_colour_tells_the_class_in_the_easy_world_and_nothing_in_the_hard_one() -> None:
     hues = np.array([instrument.hue for instrument in INSTRUMENTS])
 
-    def hits(settings: SynthSettings) -> float:
+    def hits(settings: TimbreScenesSettings) -> float:
         found = []
         for scene in scenes(settings, "train", 300):
             for sprite in scene.sprites:
@@ -129,7 +130,7 @@ def test_a_template_of_the_silhouette_tells_the_classes_apart() -> None:
     templates = np.stack([_centred(SHAPES[name](*grid)[0]) for name in NAMES for grid in turned])
     hits = []
     for scene in scenes(HARD, "train", 60):
-        picture = draw_picture(scene, 128)
+        picture = picture_of(scene, 128)
         for place, sprite in enumerate(scene.sprites):
             seen = _centred(picture.mask([place]) > 0)
             overlap = (templates & seen).sum(axis=(1, 2)) / (templates | seen).sum(axis=(1, 2))
@@ -139,7 +140,7 @@ def test_a_template_of_the_silhouette_tells_the_classes_apart() -> None:
 
 def test_boxes_are_the_tight_boxes_of_the_masks() -> None:
     for scene in scenes(EASY, "test", 40):
-        picture = draw_picture(scene, 128)
+        picture = picture_of(scene, 128)
         for place, sprite in enumerate(scene.sprites):
             mask = picture.mask([place])
             assert set(np.unique(mask)) == {0, place + 1}
@@ -174,7 +175,7 @@ def test_no_middle_stretch_of_the_sound_is_silent() -> None:
 
 def test_spectrum_tells_the_timbres_apart() -> None:
     """Nearest class mean of the mean log-spectrum over 1.5 s; pitch ranges overlap, so it is timbre that is read."""
-    settings = SynthSettings(sounding_weights={1: 1.0})
+    settings = TimbreScenesSettings(sounding_weights={1: 1.0})
 
     def spectra(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         found, classes = [], []
@@ -206,7 +207,7 @@ def test_spectrum_tells_the_timbres_apart() -> None:
 )
 def test_settings_that_no_scene_fits_are_refused(wrong: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
-        SynthSettings.model_validate(wrong)
+        TimbreScenesSettings.model_validate(wrong)
 
 
 def _centred(mask: np.ndarray) -> np.ndarray:

@@ -15,13 +15,13 @@ from cluster.errors import StorageError
 from jobs.cli import main
 from pipeline.errors import SynthError
 from pipeline.sound.flac import decode_flac
-from pipeline.worlds.picture import draw_picture
-from pipeline.worlds.scene import draw_scene
-from pipeline.worlds.settings import SynthSettings
 from pipeline.worlds.sound import mix
+from pipeline.worlds.timbre_scenes.scene import draw_scene
+from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
+from pipeline.worlds.timbre_scenes.world import picture_of
 from pipeline.worlds.world import render_world
 
-SETTINGS = SynthSettings(train=24, validation=3, test=4)
+SETTINGS = TimbreScenesSettings(train=24, validation=3, test=4)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_no_second_passes_without_a_key_frame(world: Path) -> None:
 
 def test_decoded_pixels_show_the_drawn_picture(world: Path) -> None:
     scene = draw_scene(SETTINGS, 11, "train", 2)
-    drawn = draw_picture(scene, 128).image.astype(float)
+    drawn = picture_of(scene, 128).image.astype(float)
     shown = pixels(world / "videos/train/train_000002.mp4").astype(float)
     assert np.abs(shown.mean(axis=0) - drawn).mean() < 6
     assert not np.array_equal(shown[0], shown[1])  # sensor noise
@@ -146,7 +146,7 @@ def test_killed_while_rendering_it_goes_on_and_leaves_no_worker_behind(tmp_path:
     process.wait()
     _wait_until(lambda: not any(_alive(worker) for worker in workers))
     assert not (tmp_path / "world/train.jsonl").exists()
-    few = SynthSettings(train=20, validation=0, test=0)
+    few = TimbreScenesSettings(train=20, validation=0, test=0)
     assert render_world(few, str(tmp_path / "world"), seed=0).kept > 0
     render_world(few, str(tmp_path / "undisturbed"), seed=0)
     begun, undisturbed = contents(tmp_path / "world"), contents(tmp_path / "undisturbed")
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 def test_stems_and_masks_can_be_left_out_of_training(tmp_path: Path) -> None:
-    few = SynthSettings(train=1, validation=0, test=1, stems="test")
+    few = TimbreScenesSettings(train=1, validation=0, test=1, stems="test")
     render_world(few, str(tmp_path), seed=0)
     assert [file.name for file in (tmp_path / "ground_truth/train").iterdir()] == ["train_000000.json"]
     assert len(list((tmp_path / "ground_truth/test").glob("*.flac"))) >= 2
@@ -193,7 +193,7 @@ def test_stems_and_masks_can_be_left_out_of_training(tmp_path: Path) -> None:
 
 
 def test_other_sizes_rates_and_variants_are_rendered(tmp_path: Path) -> None:
-    wide = SynthSettings(
+    wide = TimbreScenesSettings(
         train=0,
         validation=0,
         test=1,
@@ -247,7 +247,7 @@ def main_code(words: list[str]) -> int:
 
 
 def test_a_world_on_object_storage_is_the_local_one_and_goes_on_there(s3_bucket: str, tmp_path: Path) -> None:
-    few = SynthSettings(train=2, validation=0, test=1)
+    few = TimbreScenesSettings(train=2, validation=0, test=1)
     render_world(few, str(tmp_path), seed=2)
     render_world(few.model_copy(update={"train": 1}), f"{s3_bucket}/deep/world", seed=2)
     summary = render_world(few, f"{s3_bucket}/deep/world", seed=2, workers=2)

@@ -1,0 +1,1 @@
+"""Sync-Movers: objects that look alike, of which one moves with the sound."""

@@ -1,0 +1,1 @@
+"""Timbre-Scenes: a still of instruments, of which some sound."""
