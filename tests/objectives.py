@@ -56,6 +56,16 @@ class Objective:
 
 
 OBJECTIVES = {
+    "classification": Objective(
+        {"kind": "classification", "classes": ["low", "high"]},
+        (
+            (BLIND, "task.streams among those of model.kind = blind, audio, found class"),
+            ("task.classes=[low]", "at least two classes, or labels = several, found 'low' alone"),
+            ("task.classes=[low, low]", "classes that differ, found 'low' twice"),
+            ("task.segments=10", "features.frames = task.segments, which is 10, found 1"),
+            ("task.class_weights={lo: 2}", "class_weights of classes, found 'lo'"),
+        ),
+    ),
     "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
     "off_screen": Objective(
         {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)

@@ -29,12 +29,19 @@ class LocalisationSettings(MeasureSettings):
     kind: Literal["localisation"] = "localisation"
 
 
+class LabelsSettings(MeasureSettings):
+    """Whether a classification head tells the labels of samples, or of their segments."""
+
+    kind: Literal["classification"] = "classification"
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
     "measure",
     {
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
+        "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
     },
     default="localisation",

@@ -88,6 +88,10 @@ class TaskSettings(Settings):
         """Why it can't be trained with a model of these settings, as `expected …, found …` goes on; None if it can."""
         return None
 
+    def reason_against_inputs(self, features: Any) -> str | None:
+        """Why it can't be trained on inputs of these settings (`FeatureSettings`), likewise."""
+        return None
+
     @property
     def label_aided(self) -> str | None:
         """What must stand beside every figure of a model that was trained so; None where no label was looked at."""

@@ -6,6 +6,10 @@ from pipeline.tasks.contract import TaskSettings
 TASKS: Registry[TaskSettings] = Registry(
     "task",
     {
+        "classification": Kind(
+            "pipeline.tasks.classification_settings:ClassificationSettings",
+            "pipeline.tasks.classification:Classification",
+        ),
         "mma": Kind("pipeline.tasks.mma_settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
         "off_screen": Kind(
             "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"

@@ -101,6 +101,11 @@ class SeveralSettings(TaskSettings):
         reasons = (one.task.reason_against(model) for one in self.tasks.values())
         return next((reason for reason in reasons if reason is not None), None)
 
+    def reason_against_inputs(self, features: Any) -> str | None:
+        """Likewise."""
+        reasons = (one.task.reason_against_inputs(features) for one in self.tasks.values())
+        return next((reason for reason in reasons if reason is not None), None)
+
     @property
     def label_aided(self) -> str | None:
         """Of those that are."""

@@ -54,7 +54,11 @@ class RunSettings(Settings):
         for name in self.fields:
             if name not in known:
                 raise ValueError(f"features.inputs.{name} for the model or the task, found {', '.join(known)}")
-        for reason in (self.model.reason_against(self.features), self.task.reason_against(self.model)):
+        for reason in (
+            self.model.reason_against(self.features),
+            self.task.reason_against(self.model),
+            self.task.reason_against_inputs(self.features),
+        ):
             if reason is not None:
                 raise ValueError(reason)
         if (taken := clash(self.task.metrics)) is not None:
