@@ -66,6 +66,13 @@ OBJECTIVES = {
             ("task.class_weights={lo: 2}", "class_weights of classes, found 'lo'"),
         ),
     ),
+    "masked_modelling": Objective(
+        {"kind": "masked_modelling", "group": 4, "contrast": 0.1, "decoder": {"width": 16, "feed_forward": 32}},
+        (
+            (BLIND, "a model whose embedders see frames and spectrograms"),
+            ("task.group=1", "a task.group of 2 or more for task.contrast, found 1"),
+        ),
+    ),
     "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
     "off_screen": Objective(
         {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)

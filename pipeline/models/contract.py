@@ -23,6 +23,9 @@ Inputs = dict[str, Tensor]
 """By name of the field, a batch of each: `frames` [B, T, 3, H, W] in 0–1, `sound` [B, C, S] in −1..1, and others'."""
 Tokens = dict[str, Tensor]
 """By name of the stream, its tokens [B, N, D]; D may differ between streams."""
+Images = dict[str, Tensor]
+"""By name of the stream, what its embedder sees, as images [B, T, C, H, W]. Its tokens look at equal cells of them: the
+last two axes of the grid lie over H and W, what is before them over T."""
 
 VISUAL, AUDIO = "visual", "audio"
 """Streams of what is seen and heard, in every model that has them."""
@@ -125,7 +128,22 @@ class AudioVisualModel(Float32Buffers):
 
     @abstractmethod
     def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
-        """Let the streams see each other."""
+        """Let the streams see each other. Of a stream there may be only some of its tokens, in any order, and of others
+        none; what is given comes back."""
+
+    def images(self, inputs: Inputs) -> Images:
+        """What the embedders see of each input that is given; of models whose settings say that there is such
+        (`ModelSettings.sees_images`): `embed` is `embed_images` of it."""
+        raise NotImplementedError
+
+    def embed_images(self, images: Images) -> Tokens:
+        """Tokens of what embedders see, which may have been changed since `images`."""
+        raise NotImplementedError
+
+    @property
+    def image_shapes(self) -> Mapping[str, tuple[int, int, int, int]]:
+        """T, C, H and W of each stream's `images`."""
+        raise NotImplementedError
 
     def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
         """Place and encode."""

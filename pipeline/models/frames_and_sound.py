@@ -1,5 +1,6 @@
 """How models of frames and sound embed them: an embedder for each, between a fixed scale of inputs and the tokens."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
-from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Inputs, Tokens
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Images, Inputs, Tokens
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.settings import Embedder
 
@@ -31,6 +32,7 @@ class FramesAndSound(AudioVisualModel):
         visual, audio, width = settings.visual_embedder, settings.audio_embedder, settings.width
         self.visual_embedder, self.visual_grid = build_embedder(visual, 3, frame, width, False)
         self.audio_embedder, self.audio_grid = build_embedder(audio, 1, sound, width, True)
+        self._image_shapes = {VISUAL: (features.frames, 3, *frame), AUDIO: (1, 1, *sound)}
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
 
@@ -45,12 +47,26 @@ class FramesAndSound(AudioVisualModel):
     def embed(self, inputs: Inputs) -> Tokens:
         """`frames` [B, T, 3, H, W] in 0–1 → `visual` [B, T·h·w, D]; `sound` [B, C, S] in −1..1 → `audio` [B, f·t, D];
         channels of sound are averaged."""
-        tokens: Tokens = {}
+        return self.embed_images(self.images(inputs))
+
+    def images(self, inputs: Inputs) -> Images:
+        """Frames less the mean colour of photographs, over its deviation, and spectrograms [B, 1, 1, F, S]."""
+        images: Images = {}
         if "frames" in inputs:
-            tokens[VISUAL] = self._embed_frames(inputs["frames"])
+            images[VISUAL] = (inputs["frames"] - self.image_mean) / self.image_deviation
         if "sound" in inputs:
-            tokens[AUDIO] = self._embed_sound(inputs["sound"])
-        return tokens
+            images[AUDIO] = self.spectrogram(inputs["sound"].mean(1, keepdim=True))[:, None]
+        return images
+
+    def embed_images(self, images: Images) -> Tokens:
+        """Each by its own embedder."""
+        embedders = {VISUAL: self.visual_embedder, AUDIO: self.audio_embedder}
+        return {name: self._embed(embedders[name], image) for name, image in images.items()}
+
+    @property
+    def image_shapes(self) -> Mapping[str, tuple[int, int, int, int]]:
+        """Of frames and spectrograms."""
+        return self._image_shapes
 
     def parts(self) -> dict[str, nn.Module]:
         """All children but the spectrogram, which has no parameters, and whose FLOPs are not the model's."""
@@ -61,15 +77,10 @@ class FramesAndSound(AudioVisualModel):
         """Of the weights."""
         return next(self.parameters()).dtype
 
-    def _embed_frames(self, frames: Tensor) -> Tensor:
-        images = ((frames.flatten(0, 1) - self.image_mean) / self.image_deviation).to(self._precision)
-        embedded: Tensor = self.visual_embedder(images.to(memory_format=torch.channels_last))
-        return embedded.flatten(2).transpose(1, 2).reshape(len(frames), -1, embedded.shape[1])
-
-    def _embed_sound(self, waveform: Tensor) -> Tensor:
-        spectrogram = self.spectrogram(waveform.mean(1, keepdim=True)).to(self._precision)
-        embedded: Tensor = self.audio_embedder(spectrogram.to(memory_format=torch.channels_last))
-        return embedded.flatten(2).transpose(1, 2)
+    def _embed(self, embedder: nn.Module, image: Tensor) -> Tensor:
+        flat = image.flatten(0, 1).to(self._precision)
+        embedded: Tensor = embedder(flat.to(memory_format=torch.channels_last))
+        return embedded.flatten(2).transpose(1, 2).reshape(len(image), -1, embedded.shape[1])
 
 
 class _Embedders(Protocol):

@@ -1,6 +1,7 @@
 """The General Audio-Visual Transformer (G-AVT thesis, section 3.1, Figure 1, Table 2)."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -77,15 +78,18 @@ class Gavt(FramesAndSound):
 
     def place(self, embedded: Tokens) -> Tokens:
         """Class token, visual and audio tokens with their positions, registers, as they enter the encoder."""
-        return self._split(self._sequence(embedded))
+        return _split(self._sequence(embedded), self.layout.slices)
 
     def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
-        """All streams through the one encoder, as a sequence."""
-        return self._encode(torch.cat([placed[name] for name in self.layout.slices], dim=1), attention)
+        """All streams that are given through the one encoder, as a sequence."""
+        given = [name for name in self.layout.slices if name in placed]
+        ends = list(accumulate(placed[name].shape[1] for name in given))
+        slices = {name: slice(begin, end) for name, begin, end in zip(given, [0, *ends], ends, strict=False)}
+        return self._encode(torch.cat([placed[name] for name in given], dim=1), slices, attention)
 
     def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
         """As of the contract, without cutting the sequence in between."""
-        return self._encode(self._sequence(embedded), attention)
+        return self._encode(self._sequence(embedded), self.layout.slices, attention)
 
     def _sequence(self, embedded: Tokens) -> Tensor:
         """The encoder's input [B, N, D]."""
@@ -96,12 +100,9 @@ class Gavt(FramesAndSound):
             fused = torch.cat([fused, self.registers.expand(batch, -1, -1)], dim=1)
         return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
 
-    def _encode(self, sequence: Tensor, attention: bool) -> Encoded:
+    def _encode(self, sequence: Tensor, slices: Mapping[str, slice], attention: bool) -> Encoded:
         tokens, weights = self.encoder(sequence, attention)
-        return Encoded(self._split(tokens), Attention(weights, self.layout.slices) if attention else None)
-
-    def _split(self, sequence: Tensor) -> Tokens:
-        return {name: sequence[:, where] for name, where in self.layout.slices.items()}
+        return Encoded(_split(tokens, slices), Attention(weights, slices) if attention else None)
 
     def _positions(self) -> Tensor:
         """[1, 1 + T·h·w + f·t, D]"""
@@ -114,6 +115,10 @@ class Gavt(FramesAndSound):
             moments = self.frame_positions[:, list(layout.frame_of_time)]  # [1, t, D]
             sound = (sound.reshape(1, *layout.audio_grid, -1) + moments[:, None]).flatten(1, 2)
         return torch.cat([first, visual, sound], dim=1)
+
+
+def _split(sequence: Tensor, slices: Mapping[str, slice]) -> Tokens:
+    return {name: sequence[:, where] for name, where in slices.items()}
 
 
 def _aligned_frames(settings: GavtSettings, features: FeatureSettings, times: int) -> tuple[int, ...] | None:

@@ -49,6 +49,11 @@ class ModelSettings(Settings):
         """Names of the streams of tokens that it gives."""
         raise NotImplementedError
 
+    @property
+    def sees_images(self) -> bool:
+        """Whether its embedders see inputs as images (`AudioVisualModel.images`)."""
+        return False
+
     def reason_against(self, features: FeatureSettings) -> str | None:
         """Why it can't be built for inputs of these settings, as `expected …, found …` goes on; None where it can."""
         return None
@@ -262,6 +267,11 @@ class GavtSettings(EncoderSettings, ModelSettings):
     def streams(self) -> tuple[str, ...]:
         """A class token, what is seen, what is heard and, where there are any, registers."""
         return ("class", "visual", "audio", *(["registers"] if self.registers else []))
+
+    @property
+    def sees_images(self) -> bool:
+        """Frames and spectrograms."""
+        return True
 
     def reason_against(self, features: FeatureSettings) -> str | None:
         """Sound can't be aligned with a single frame, and inputs are cut into whole tokens."""

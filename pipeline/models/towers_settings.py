@@ -27,6 +27,11 @@ class TowersSettings(ModelSettings):
         """What is seen and what is heard."""
         return ("visual", "audio")
 
+    @property
+    def sees_images(self) -> bool:
+        """Frames and spectrograms."""
+        return True
+
     def reason_against(self, features: FeatureSettings) -> str | None:
         """Inputs are cut into whole tokens."""
         return reason_against_strides(self.visual_embedder, self.audio_embedder, features)

@@ -10,6 +10,10 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.classification_settings:ClassificationSettings",
             "pipeline.tasks.classification:Classification",
         ),
+        "masked_modelling": Kind(
+            "pipeline.tasks.masked_modelling_settings:MaskedModellingSettings",
+            "pipeline.tasks.masked_modelling:MaskedModelling",
+        ),
         "mma": Kind("pipeline.tasks.mma_settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
         "off_screen": Kind(
             "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"

@@ -130,3 +130,29 @@ def test_what_tasks_make_besides_is_embedded_with_the_micro_batch_in_one_pass():
         assert torch.equal(once.embed(given)["visual"], model.embed(given)["visual"])
         alone = model.embed(further["one/mixtures"])["audio"]
         assert torch.allclose(once.of_task("one").embed(further["one/mixtures"])["audio"], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_of_a_stream_some_tokens_may_be_encoded_and_of_others_none(shape):
+    model = tiny(dropout=0.0, **shape).eval()
+    with torch.no_grad():
+        placed = model.place(model.embed(inputs(2, shape.get("frames", 1))))
+        some = {"class": placed["class"], "audio": placed["audio"][:, [3, 1]]}
+        found = model.encode(some, attention=True)
+        whole, _ = model.encoder(torch.cat([some["class"], some["audio"]], dim=1))
+    assert {name: tokens.shape[1] for name, tokens in found.tokens.items()} == {"class": 1, "audio": 2}
+    torch.testing.assert_close(torch.cat([found.tokens["class"], found.tokens["audio"]], dim=1), whole)
+    assert found.attention.between("audio", "class")[0].shape[2:] == (2, 1)
+    assert found.attention.between("audio", "visual") is None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_embedders_see_of_inputs_are_images_that_tokens_cut_into_cells(shape):
+    model, given = tiny(**shape).eval(), inputs(2, shape.get("frames", 1))
+    images = model.images(given)
+    assert {name: tuple(image.shape[1:]) for name, image in images.items()} == dict(model.image_shapes)
+    ours, theirs = model.embed_images(images), model.embed(given)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name, (frames, _, height, width) in model.image_shapes.items():
+        *before, rows, columns = model.grids[name].shape
+        assert (frames, height % rows, width % columns) == (before[0] if before else 1, 0, 0)
