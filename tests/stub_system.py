@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from pipeline.models.attention import Layers
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.task import System, Targets, Task
@@ -35,7 +36,7 @@ class StubModel(AudioVisualModel):
     def place(self, embedded: Tokens) -> Tokens:
         return embedded
 
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+    def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         return Encoded(placed, None)
 
 

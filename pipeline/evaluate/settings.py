@@ -2,16 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings, Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
-Direction = Literal["audio_to_visual", "visual_to_audio", "both"]
-Perspective = Literal["visual", "audio"]
+Direction = Literal["audio_to_visual", "visual_to_audio", "class_to_visual", "visual_to_class", "both"]
+Perspective = Literal["visual", "audio", "class"]
 Normalisation = Literal["none", "silence", "noise"]
 SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
+
+
+_DIRECTIONS: dict[Perspective, tuple[Direction, ...]] = {
+    "visual": ("audio_to_visual", "visual_to_audio", "both"),
+    "audio": ("audio_to_visual", "visual_to_audio", "both"),
+    "class": ("class_to_visual", "visual_to_class", "both"),
+}
+"""What can be seen from where, the default first."""
 
 
 class AttentionSettings(Settings):
@@ -19,20 +27,41 @@ class AttentionSettings(Settings):
 
     heads: Literal["mean"] | Annotated[int, Field(ge=0)] = "mean"
     """`mean`, or one head counted from 0. Single heads look much more random than their mean."""
-    layer: Literal["mean"] | Annotated[int, Field(ge=1)] | None = None
-    """Layer counted from 1, or `mean` over all. By default the one before the last: with a head on the class token the
-    last layer's attention between the modalities gets no gradient. A model of one layer has only that."""
-    direction: Direction = "audio_to_visual"
-    """`audio_to_visual`: what audio tokens look at; `visual_to_audio`: how much each visual token looks at audio
-    tokens; `both`: their mean."""
+    layer: Literal["mean", "rollout"] | Annotated[int, Field(ge=1)] | None = None
+    """Layer counted from 1, `mean` over all, or `rollout`: all in a row, as what looks at tokens that looked at others
+    before looks at those too (Abnar and Zuidema 2020, with half of each layer for its residual connection). By default
+    the one before the last: with a head on the class token the last layer's attention between the modalities gets no
+    gradient. A model of one layer has only that."""
+    direction: Direction | None = None
+    """`audio_to_visual`: what audio tokens look at, the default; `visual_to_audio`: how much each visual token looks at
+    audio tokens; `both`: their mean. From the perspective `class` these are `class_to_visual`, the default there,
+    `visual_to_class`, and `both`."""
     perspective: Perspective = "visual"
-    """`visual`: a map over the frame. `audio`: a map over the spectrogram, for looking at; it can't point at a box, so
-    its rows have no figures."""
+    """`visual`: a map over the frame of what passes between visual and audio tokens. `class`: a map over the frame of
+    what passes between visual tokens and the class token. `audio`: a map over the spectrogram, for looking at; it can't
+    point at a box, so its rows have no figures."""
     normalisation: Normalisation = "none"
     """What the readout `attention` is divided by (Eq. 7): nothing, the attention with silence, or with noise as loud as
     the sound. The readouts `attention_silence` and `attention_noise` are the same map with that prior."""
     epsilon: float = Field(default=1e-4, gt=0)
     """Added to both sides of Eq. 7 before the logarithm of their ratio; small beside 1/tokens."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "AttentionSettings":
+        fitting = _DIRECTIONS[self.perspective]
+        if self.chosen_direction not in fitting:
+            expected = " or ".join((", ".join(fitting[:-1]), fitting[-1]))
+            raise ValueError(f"a direction of {expected} for perspective = {self.perspective}, found {self.direction}")
+        if self.layer == "rollout" and self.heads != "mean":
+            raise ValueError(
+                f"heads = mean for layer = rollout, which mixes the heads of each layer, found {self.heads}"
+            )
+        return self
+
+    @property
+    def chosen_direction(self) -> Direction:
+        """That of the settings, or the perspective's default."""
+        return self.direction or _DIRECTIONS[self.perspective][0]
 
 
 class IntegratedGradientsSettings(Settings):

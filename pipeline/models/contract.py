@@ -9,7 +9,7 @@ rest, and a readout may look at, change or leave out tokens just before they mee
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.features.float32 import Float32Buffers
+from pipeline.models.attention import Attention, Layers
 
 Inputs = dict[str, Tensor]
 """By name of the field, a batch of each: `frames` [B, T, 3, H, W] in 0–1, `sound` [B, C, S] in −1..1, and others'."""
@@ -27,8 +28,8 @@ Images = dict[str, Tensor]
 """By name of the stream, what its embedder sees, as images [B, T, C, H, W]. Its tokens look at equal cells of them: the
 last two axes of the grid lie over H and W, what is before them over T."""
 
-VISUAL, AUDIO = "visual", "audio"
-"""Streams of what is seen and heard, in every model that has them."""
+VISUAL, AUDIO, CLASS = "visual", "audio", "class"
+"""Streams of what is seen and heard, and the one token that looks at all, in every model that has them."""
 
 
 @dataclass(frozen=True)
@@ -54,39 +55,6 @@ class TokenGrid:
     def count(self) -> int:
         """Tokens in all."""
         return prod(self.shape)
-
-
-class Attention:
-    """What looked at what while a model encoded.
-
-    A model with one sequence of tokens gives `joint`; one whose streams look at each other gives the weights between
-    any two; what a model doesn't have is None.
-
-    Attributes:
-        joint: for each layer [B, heads, N, N] over the whole sequence (rows are queries); None in models without one.
-        slices: where each stream lies in that sequence.
-    """
-
-    def __init__(
-        self,
-        joint: Sequence[Tensor] | None = None,
-        slices: Mapping[str, slice] | None = None,
-        crossed: Mapping[tuple[str, str], Sequence[Tensor]] | None = None,
-    ) -> None:
-        """
-        Args:
-            crossed: by (queries, keys), for each layer that has it [B, heads, Nq, Nk].
-        """
-        self.joint, self.slices = joint, dict(slices or {})
-        self._crossed = dict(crossed or {})
-
-    def between(self, queries: str, keys: str) -> list[Tensor] | None:
-        """For each layer the weights [B, heads, Nq, Nk] with which one stream looks at another; None without any."""
-        if (queries, keys) in self._crossed:
-            return list(self._crossed[queries, keys])
-        if self.joint is None or queries not in self.slices or keys not in self.slices:
-            return None
-        return [layer[:, :, self.slices[queries], self.slices[keys]] for layer in self.joint]
 
 
 class Encoded(NamedTuple):
@@ -127,9 +95,14 @@ class AudioVisualModel(Float32Buffers):
         input, such as a class token."""
 
     @abstractmethod
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+    def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         """Let the streams see each other. Of a stream there may be only some of its tokens, in any order, and of others
-        none; what is given comes back."""
+        none; what is given comes back.
+
+        Args:
+            attention: of which layers it is given: of all, of those counted from 0, or of none. What is given must not
+                take more memory than the tokens do: `DotProducts` rather than weights.
+        """
 
     def images(self, inputs: Inputs) -> Images:
         """What the embedders see of each input that is given; of models whose settings say that there is such
@@ -145,7 +118,12 @@ class AudioVisualModel(Float32Buffers):
         """T, C, H and W of each stream's `images`."""
         raise NotImplementedError
 
-    def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
+    @property
+    def attention_layers(self) -> int:
+        """Layers in which tokens look at each other, as `attention` counts them; 0 in a model that gives none."""
+        return 0
+
+    def fuse(self, embedded: Tokens, attention: Layers = False) -> Encoded:
         """Place and encode."""
         return self.encode(self.place(embedded), attention)
 

@@ -1,9 +1,10 @@
-"""The transformer encoder (BERT's and ViT's), with its attention maps on request."""
+"""The transformer encoder (BERT's and ViT's), with its attention on request."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.attention import DotProducts, Layers, Weights, attention_weights, is_wanted
 from pipeline.models.blocks import Blocks
 from pipeline.models.dropout import Dropout
 from pipeline.models.recompute import run_block
@@ -28,31 +29,22 @@ class SelfAttention(nn.Module):
             self.query_norm = nn.LayerNorm(width // settings.heads, norm_epsilon)
             self.key_norm = nn.LayerNorm(width // settings.heads, norm_epsilon)
 
-    def forward(self, tokens: Tensor, return_attention: bool) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, N, D], and the attention [B, heads, N, N] (rows are queries) if asked for.
+    def forward(self, tokens: Tensor, keep: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens [B, N, D], and what `DotProducts` are made of if that is to be kept.
 
-        Both ways compute the same. Without maps the fused kernel is used and the N² weights are never stored, except
-        with dropout on a CPU, which has no such kernel.
+        The fused kernel is used and the N² weights are never stored, except with dropout on a CPU, which has no such
+        kernel.
         """
         batch, count, width = tokens.shape
         query, key, value = self.query_key_value(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = self.query_norm(query), self.key_norm(key)
         rate = self.dropout.rate if self.training else 0.0
-        attention = None
-        if return_attention:
-            attention = attention_weights(query, key)
-            mixed = self.dropout(attention) @ value
-        elif rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        if rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
             mixed = self.dropout(attention_weights(query, key)) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
-        return self.out(mixed.transpose(1, 2).reshape(batch, count, width)), attention
-
-
-def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-    """Attention [B, heads, N, N] of queries and keys [B, heads, N, D]."""
-    scores: Tensor = (query * key.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return scores.softmax(-1)
+        out = self.out(mixed.transpose(1, 2).reshape(batch, count, width))
+        return out, (query, key, value, mixed) if keep else ()
 
 
 class EncoderLayer(nn.Module):
@@ -77,14 +69,14 @@ class EncoderLayer(nn.Module):
             self.attention_scale = LayerScale(width, settings.layer_scale)
             self.feed_forward_scale = LayerScale(width, settings.layer_scale)
 
-    def forward(self, tokens: Tensor, return_attention: bool) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, N, D] → tokens, and the attention [B, heads, N, N] if asked for."""
+    def forward(self, tokens: Tensor, keep: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens [B, N, D] → tokens, and what `DotProducts` are made of if that is to be kept."""
         if self.norm_first:
-            mixed, attention = self.attention(self.attention_norm(tokens), return_attention)
+            mixed, attention = self.attention(self.attention_norm(tokens), keep)
             tokens = tokens + self._dropped(self.attention_scale(mixed))
             change = self.feed_forward(self.feed_forward_norm(tokens))
             return tokens + self._dropped(self.feed_forward_scale(change)), attention
-        mixed, attention = self.attention(tokens, return_attention)
+        mixed, attention = self.attention(tokens, keep)
         tokens = self.attention_norm(tokens + self._dropped(self.attention_scale(mixed)))
         change = self.feed_forward(tokens)
         return self.feed_forward_norm(tokens + self._dropped(self.feed_forward_scale(change))), attention
@@ -138,13 +130,13 @@ class Encoder(nn.Module):
                 layer.attention.out.weight.mul_(factor)
                 layer.feed_forward.get_parameter("3.weight").mul_(factor)
 
-    def forward(self, tokens: Tensor, return_attention: bool = False) -> tuple[Tensor, list[Tensor] | None]:
-        """Tokens [B, N, D] → tokens, and a list over layers of attention [B, heads, N, N] if asked for."""
-        maps: list[Tensor] = []
-        for layer in self.layers:
-            if return_attention:
-                tokens, attention = layer(tokens, True)
-                maps.append(attention)
+    def forward(self, tokens: Tensor, attention: Layers = False) -> tuple[Tensor, dict[int, Weights]]:
+        """Tokens [B, N, D] → tokens, and by layer the attention of those that are asked for."""
+        kept: dict[int, Weights] = {}
+        for number, layer in enumerate(self.layers):
+            if is_wanted(number, attention):
+                tokens, parts = layer(tokens, True)
+                kept[number] = DotProducts(*parts)
             else:
-                tokens, _ = run_block(layer, tokens, False)
-        return self.norm(tokens), maps if return_attention else None
+                tokens, _ = run_block(layer, tokens)
+        return self.norm(tokens), kept

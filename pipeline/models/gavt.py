@@ -8,15 +8,16 @@ from torch import Tensor, nn
 
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
-from pipeline.models.contract import AUDIO, VISUAL, Attention, Encoded, TokenGrid, Tokens
+from pipeline.models.attention import Attention, Layers
+from pipeline.models.contract import AUDIO, CLASS, VISUAL, Encoded, TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
 from pipeline.models.encoder import Encoder
 from pipeline.models.frames_and_sound import FramesAndSound
 from pipeline.models.layout import TokenLayout
 from pipeline.models.settings import GavtSettings
 
-CLASS, REGISTERS = "class", "registers"
-"""Streams that come from no input."""
+REGISTERS = "registers"
+"""A stream that comes from no input, as the class token doesn't."""
 
 
 class Gavt(FramesAndSound):
@@ -76,18 +77,23 @@ class Gavt(FramesAndSound):
         """D of each stream."""
         return dict.fromkeys(self.layout.slices, self.settings.width)
 
+    @property
+    def attention_layers(self) -> int:
+        """The encoder's."""
+        return self.settings.layers
+
     def place(self, embedded: Tokens) -> Tokens:
         """Class token, visual and audio tokens with their positions, registers, as they enter the encoder."""
         return _split(self._sequence(embedded), self.layout.slices)
 
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+    def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         """All streams that are given through the one encoder, as a sequence."""
         given = [name for name in self.layout.slices if name in placed]
         ends = list(accumulate(placed[name].shape[1] for name in given))
         slices = {name: slice(begin, end) for name, begin, end in zip(given, [0, *ends], ends, strict=False)}
         return self._encode(torch.cat([placed[name] for name in given], dim=1), slices, attention)
 
-    def fuse(self, embedded: Tokens, attention: bool = False) -> Encoded:
+    def fuse(self, embedded: Tokens, attention: Layers = False) -> Encoded:
         """As of the contract, without cutting the sequence in between."""
         return self._encode(self._sequence(embedded), self.layout.slices, attention)
 
@@ -100,9 +106,9 @@ class Gavt(FramesAndSound):
             fused = torch.cat([fused, self.registers.expand(batch, -1, -1)], dim=1)
         return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
 
-    def _encode(self, sequence: Tensor, slices: Mapping[str, slice], attention: bool) -> Encoded:
+    def _encode(self, sequence: Tensor, slices: Mapping[str, slice], attention: Layers) -> Encoded:
         tokens, weights = self.encoder(sequence, attention)
-        return Encoded(_split(tokens, slices), Attention(weights, slices) if attention else None)
+        return Encoded(_split(tokens, slices), Attention(weights, slices) if weights else None)
 
     def _positions(self) -> Tensor:
         """[1, 1 + T·h·w + f·t, D]"""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.features.settings import FeatureSettings
+from pipeline.models.attention import Layers
 from pipeline.models.contract import AUDIO, VISUAL, Encoded, TokenGrid, Tokens
 from pipeline.models.frames_and_sound import FramesAndSound
 from pipeline.models.towers_settings import TowersSettings
@@ -37,6 +38,6 @@ class Towers(FramesAndSound):
         """The tokens as they are: their embedders know where they lie."""
         return embedded
 
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
+    def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         """The tokens as they are; there is no attention."""
         return Encoded(placed, None)

@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pipeline.models.attention import attention_weights
 from pipeline.models.dropout import drop_on_cpu
-from pipeline.models.encoder import attention_weights
 from pipeline.tasks.task import System
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import example_batch

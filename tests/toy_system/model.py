@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.features.settings import FeatureSettings
+from pipeline.models.attention import Attention, Layers, Stored, is_wanted
 from pipeline.models.blocks import Blocks
-from pipeline.models.contract import AUDIO, VISUAL, Attention, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
 from pipeline.models.recompute import run_block
 from toy_system.settings import ThreeStreamsSettings
@@ -66,13 +67,17 @@ class ThreeStreams(AudioVisualModel):
     def place(self, embedded: Tokens) -> Tokens:
         return {name: self.positions[name](tokens) for name, tokens in embedded.items()}
 
-    def encode(self, placed: Tokens, attention: bool = False) -> Encoded:
-        tokens, looked = placed, dict[tuple[str, str], list[Tensor]]()
-        for layer in self.layers:
+    @property
+    def attention_layers(self) -> int:
+        return len(self.layers)
+
+    def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
+        tokens, looked = placed, dict[tuple[str, str], dict[int, Stored]]()
+        for number, layer in enumerate(self.layers):
             tokens, weights = run_block(layer, tokens)
-            for between, one in weights.items():
-                looked.setdefault(between, []).append(one)
-        return Encoded(tokens, Attention(crossed=looked) if attention else None)
+            for between, one in weights.items() if is_wanted(number, attention) else ():
+                looked.setdefault(between, {})[number] = Stored(one)
+        return Encoded(tokens, Attention(crossed=looked) if looked else None)
 
 
 class Positions(nn.Module):

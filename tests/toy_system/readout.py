@@ -26,7 +26,8 @@ class PointsLook(Readout):
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
-        attention = system.model.fuse(system.model.embed(inputs), attention=True).attention
+        last = system.model.attention_layers - 1
+        attention = system.model.fuse(system.model.embed(inputs), attention=[last]).attention
         looked = None if attention is None else attention.between(KEYPOINTS, VISUAL)
         assert looked is not None  # else there was a reason against it
-        return on_visual_grid(system.model, looked[-1].mean(dim=(1, 2)))
+        return on_visual_grid(system.model, looked[last].to_keys())

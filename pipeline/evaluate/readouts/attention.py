@@ -1,16 +1,18 @@
 """The paper's maps: attention between the tokens of the two modalities (G-AVT thesis, sections 3.3, 3.4, 5.2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import SettingsError
-from pipeline.evaluate.readouts.needs import needs_attention, needs_input, needs_visual_grid
-from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.readouts.needs import needs_attention, needs_input, needs_joint_attention, needs_visual_grid
+from pipeline.evaluate.readouts.readout import Readout, on_grid
+from pipeline.evaluate.readouts.rollout import roll_back, roll_on
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, Normalisation
 from pipeline.features.inputs import SOUND
-from pipeline.models.contract import AUDIO, VISUAL, Attention, Inputs, TokenGrid
+from pipeline.models.attention import Attention
+from pipeline.models.contract import AUDIO, CLASS, VISUAL, AudioVisualModel, Inputs, TokenGrid
 from pipeline.tasks.task import System
 
 _PRIORS: dict[str, Normalisation] = {"attention_silence": "silence", "attention_noise": "noise"}
@@ -34,10 +36,10 @@ class AttentionReadout(Readout):
 
     def reason_against(self, system: System) -> str | None:
         reason = needs_visual_grid(system)
-        if reason is None and self.settings.direction != "visual_to_audio":
-            reason = needs_attention(system, AUDIO, VISUAL)
-        if reason is None and self.settings.direction != "audio_to_visual":
-            reason = needs_attention(system, VISUAL, AUDIO)
+        for queries, keys in _looks(self.settings):
+            reason = reason or needs_attention(system, queries, keys)
+        if reason is None and self.settings.layer == "rollout":
+            reason = needs_joint_attention(system)
         if reason is None and self.normalisation != "none":
             reason = needs_input(system, SOUND)
         return reason
@@ -45,64 +47,93 @@ class AttentionReadout(Readout):
     @property
     def points_into_frame(self) -> bool:
         """Those from the audio perspective lie over the spectrogram."""
-        return self.settings.perspective == "visual"
+        return self.settings.perspective != "audio"
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w], or [B, f, t] from the audio perspective; log-ratios where a prior divides them."""
-        maps = self._maps(system, inputs)
+        maps = self._maps(system.model, inputs)
         if self.normalisation == "none":
             return maps
-        sound = inputs["sound"]
-        prior = torch.zeros_like(sound) if self.normalisation == "silence" else noise_like(sound, self.seed)
-        return log_ratio(maps, self._maps(system, inputs | {"sound": prior}), self.settings.epsilon)
+        prior = self._maps(system.model, with_prior(inputs, self.normalisation, self.seed))
+        return log_ratio(maps, prior, self.settings.epsilon)
 
-    def _maps(self, system: System, inputs: Inputs) -> Tensor:
-        model = system.model
-        attention = model.fuse(model.embed(inputs), attention=True).attention
+    def _maps(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
+        wanted = chosen_layers(self.settings, model.attention_layers)
+        attention = model.fuse(model.embed(inputs), attention=wanted).attention
         if attention is None:
             raise TypeError("expected a model that returns its attention when asked for it, found none")
-        return attention_maps(attention, model.grids, self.settings)
+        return attention_maps(attention, model.grids, self.settings, model.attention_layers)
 
 
-def attention_maps(attention: Attention, grids: Mapping[str, TokenGrid], settings: AttentionSettings) -> Tensor:
-    """Reduce the attention between what is seen and heard to one map a sample.
+def attention_maps(
+    attention: Attention, grids: Mapping[str, TokenGrid], settings: AttentionSettings, layers: int
+) -> Tensor:
+    """Reduce attention to one map a sample.
 
     Args:
+        attention: of `chosen_layers` at least.
         grids: of the streams `visual` (frames, rows, columns) and `audio`.
+        layers: of the model.
 
     Returns:
-        [B, h, w] from the visual perspective: for each visual token of the middle frame the mean over all audio tokens;
-        [B, f, t] from the audio perspective: for each audio token the mean over all visual tokens.
+        [B, h, w] from the perspectives `visual` and `class`: for each visual token of the middle frame the mean over
+        all audio tokens, or the class token's; [B, f, t] from the audio perspective: for each audio token the mean over
+        all visual tokens.
 
     Raises:
         SettingsError: the model has no such layer or head.
     """
-    looks = []  # [B, audio tokens, visual tokens]
-    if settings.direction != "visual_to_audio":
-        looks.append(_weights(attention, AUDIO, VISUAL, settings))
-    if settings.direction != "audio_to_visual":
-        looks.append(_weights(attention, VISUAL, AUDIO, settings).transpose(1, 2))
-    between = looks[0] if len(looks) == 1 else (looks[0] + looks[1]) / 2
-    if settings.perspective == "visual":
-        shape = grids[VISUAL].shape
-        return between.mean(1).reshape(-1, *shape)[:, shape[0] // 2]
-    return between.mean(2).reshape(-1, *grids[AUDIO].shape)
+    over = AUDIO if settings.perspective == "audio" else VISUAL
+    looks = [_reduced(attention, *pair, over, settings, layers) for pair in _looks(settings)]
+    return on_grid(grids[over], looks[0] if len(looks) == 1 else (looks[0] + looks[1]) / 2)
 
 
-def _weights(attention: Attention, queries: str, keys: str, settings: AttentionSettings) -> Tensor:
-    """[B, Nq, Nk] of the layer and heads that are asked for."""
-    layers = attention.between(queries, keys)
-    if layers is None:
+def chosen_layers(settings: AttentionSettings, layers: int) -> range:
+    """The layers that the settings ask for of a model of so many, counted from 0.
+
+    Raises:
+        SettingsError: the model has no such layer.
+    """
+    if settings.layer in ("mean", "rollout"):
+        return range(layers)
+    layer = max(layers - 1, 1) if settings.layer is None else int(settings.layer)
+    if layer > layers:
+        raise SettingsError(
+            f"evaluate.attention.layer: expected mean, rollout or 1 to {layers}, found {settings.layer}"
+        )
+    return range(layer - 1, layer)
+
+
+def _looks(settings: AttentionSettings) -> list[tuple[str, str]]:
+    """(queries, keys) of the directions that are asked for."""
+    other = CLASS if settings.perspective == "class" else AUDIO
+    both = (other, VISUAL), (VISUAL, other)
+    return [pair for pair in both if settings.chosen_direction in ("both", "_to_".join(pair))]
+
+
+def _reduced(
+    attention: Attention, queries: str, keys: str, over: str, settings: AttentionSettings, layers: int
+) -> Tensor:
+    """[B, N] over the tokens of one of the two streams: the mean over those of the other, of layers and heads."""
+    if settings.layer == "rollout":
+        return (roll_back if over == keys else roll_on)(attention, queries, keys)
+    between = attention.between(queries, keys)
+    if between is None:
         raise TypeError(f"expected a model in which {queries} tokens look at {keys} tokens, found none")
-    chosen = _choose_layer(layers, settings)
-    if settings.heads == "mean":
-        return chosen.mean(1)
-    if settings.heads < chosen.shape[1]:
-        return chosen[:, settings.heads]
-    raise SettingsError(
-        f"evaluate.attention.heads: expected mean or 0 to {chosen.shape[1] - 1}, found {settings.heads}"
-    )
+    found = []
+    for layer in chosen_layers(settings, layers):
+        weights, head = between[layer], None if settings.heads == "mean" else settings.heads
+        if head is not None and head >= weights.shape[1]:
+            raise SettingsError(f"evaluate.attention.heads: expected mean or 0 to {weights.shape[1] - 1}, found {head}")
+        found.append(weights.to_keys(head=head) if over == keys else weights.to_queries(head=head))
+    return torch.stack(found).mean(0)
+
+
+def with_prior(inputs: Inputs, prior: Normalisation, seed: int) -> Inputs:
+    """The inputs with the sound of Eq. 7's denominator: silence, or noise as loud as their own."""
+    sound = inputs[SOUND]
+    return inputs | {SOUND: torch.zeros_like(sound) if prior == "silence" else noise_like(sound, seed)}
 
 
 def log_ratio(evidence: Tensor, prior: Tensor, epsilon: float) -> Tensor:
@@ -115,13 +146,3 @@ def noise_like(waveform: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(waveform.shape[1:], generator=generator).to(waveform)
     return noise * waveform.square().mean(dim=(1, 2), keepdim=True).sqrt()
-
-
-def _choose_layer(attention: Sequence[Tensor], settings: AttentionSettings) -> Tensor:
-    layers = len(attention)
-    if settings.layer == "mean":
-        return torch.stack(list(attention)).mean(0)
-    layer = max(layers - 1, 1) if settings.layer is None else settings.layer
-    if layer > layers:
-        raise SettingsError(f"evaluate.attention.layer: expected mean or 1 to {layers}, found {settings.layer}")
-    return attention[layer - 1]

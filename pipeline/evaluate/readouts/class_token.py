@@ -6,7 +6,7 @@ from torch import Tensor
 from pipeline.evaluate.readouts.needs import needs_attention, needs_visual_grid
 from pipeline.evaluate.readouts.readout import Readout, on_visual_grid
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.models.contract import VISUAL, Inputs
+from pipeline.models.contract import CLASS, VISUAL, Inputs
 from pipeline.tasks.task import System
 
 
@@ -22,14 +22,15 @@ class ClassTokenReadout(Readout):
         return cls()
 
     def reason_against(self, system: System) -> str | None:
-        return needs_visual_grid(system) or needs_attention(system, "class", VISUAL)
+        return needs_visual_grid(system) or needs_attention(system, CLASS, VISUAL)
 
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w] of attention weights."""
         model = system.model
-        attention = model.fuse(model.embed(inputs), attention=True).attention
-        looked = None if attention is None else attention.between("class", VISUAL)
+        last = model.attention_layers - 1
+        attention = model.fuse(model.embed(inputs), attention=[last]).attention
+        looked = None if attention is None else attention.between(CLASS, VISUAL)
         if looked is None:
             raise TypeError("expected a model whose class token looks at what is visible, found none")
-        return on_visual_grid(model, looked[-1].mean(1)[:, 0])
+        return on_visual_grid(model, looked[last].to_keys())

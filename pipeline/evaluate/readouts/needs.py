@@ -2,7 +2,8 @@
 
 import torch
 
-from pipeline.models.contract import VISUAL, Attention
+from pipeline.models.attention import Attention
+from pipeline.models.contract import CLASS, VISUAL
 from pipeline.tasks.task import System, Task, objective
 
 _GRID = ("time", "row", "column")
@@ -56,7 +57,7 @@ def needs_attention(system: System, queries: str, keys: str) -> str | None:
 def needs_joint_attention(system: System) -> str | None:
     """One sequence in which a class token and visual tokens look at all others."""
     attention = attention_of(system)
-    if attention is not None and attention.joint is not None and {"class", VISUAL} <= set(attention.slices):
+    if attention is not None and attention.joint and {CLASS, VISUAL} <= set(attention.slices):
         return None
     return f"the model gives no attention over one sequence with class and {VISUAL} tokens"
 

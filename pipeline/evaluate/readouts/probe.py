@@ -1,12 +1,12 @@
 """One pass through a model that keeps what readouts look at."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.models.contract import Attention, Inputs, Tokens
+from pipeline.models.attention import Attention, Layers
+from pipeline.models.contract import Inputs, Tokens
 from pipeline.tasks.task import System
 
 
@@ -26,18 +26,12 @@ class Probe:
 
 
 @torch.enable_grad()
-def probe(system: System, inputs: Inputs, attention: bool = True) -> Probe:
-    """Run the model; gradients of the score with respect to the attention and the placed tokens can be asked for."""
+def probe(system: System, inputs: Inputs, attention: Layers = False) -> Probe:
+    """Run the model; gradients of the score with respect to the placed tokens, and what attention watches, can be asked
+    for."""
     model = system.model
     with torch.no_grad():
         placed = model.place(model.embed(inputs))
     placed = {name: tokens.detach().requires_grad_() for name, tokens in placed.items()}
     encoded = model.encode(placed, attention)
     return Probe(placed, encoded.attention, system.task.score(encoded))
-
-
-def joint_attention(attention: Attention | None) -> tuple[list[Tensor], Mapping[str, slice]]:
-    """For each layer [B, heads, N, N] over the one sequence of a model, and where each stream lies in it."""
-    if attention is None or attention.joint is None:
-        raise TypeError("expected a model whose streams are one sequence, found one without joint attention")
-    return list(attention.joint), attention.slices

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs
+from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs, TokenGrid
 from pipeline.tasks.task import System
 
 if TYPE_CHECKING:
@@ -48,5 +48,10 @@ class Readout(ABC):
 
 def on_visual_grid(model: AudioVisualModel, values: Tensor) -> Tensor:
     """A value for each visual token [B, T·h·w] as maps [B, h, w] of the middle frame."""
-    frames, rows, columns = model.grids[VISUAL].shape
-    return values.reshape(len(values), frames, rows, columns)[:, frames // 2]
+    return on_grid(model.grids[VISUAL], values)
+
+
+def on_grid(grid: TokenGrid, values: Tensor) -> Tensor:
+    """A value for each token [B, N] as maps: [B, h, w] of the middle frame, [B, f, t] of a spectrogram."""
+    maps = values.reshape(len(values), *grid.shape)
+    return maps[:, grid.shape[0] // 2] if grid.names == ("time", "row", "column") else maps

@@ -27,7 +27,7 @@ class TokenGradientReadout(Readout):
 
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w], in logits."""
-        seen = probe(system, inputs, attention=False)
+        seen = probe(system, inputs)
         visual = seen.placed[VISUAL]
         (gradient,) = torch.autograd.grad(seen.score.sum(), visual)
         return on_visual_grid(system.model, (gradient * visual).detach().sum(2))

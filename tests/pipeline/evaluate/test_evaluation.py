@@ -207,7 +207,7 @@ def test_wrong_inputs_are_said(run: str, located_shards: str, tmp_path: Path) ->
     with pytest.raises(ShardSetError, match=r"expected a folder of shards with a dataset\.json"):
         evaluate(run, str(tmp_path / "none"), None, str(tmp_path), settings)
     no_such_layer = EvaluateSettings(attention=AttentionSettings(layer=9))
-    with pytest.raises(SettingsError, match=r"evaluate\.attention\.layer: expected mean or 1 to 2, found 9"):
+    with pytest.raises(SettingsError, match=r"evaluate\.attention\.layer: expected mean, rollout or 1 to 2, found 9"):
         evaluate(run, located_shards, None, str(tmp_path), no_such_layer)
     other = tiny_experiment().model_copy(
         update={"features": tiny_experiment().features.model_copy(update={"audio_samples": 8191})}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_gavt import inputs, tiny
 
-from pipeline.models.contract import Attention, EmbedOnce, TokenGrid, rows_of
+from pipeline.models.contract import EmbedOnce, TokenGrid, rows_of
 
 SHAPES = [{}, {"frames": 3, "registers": 2}, {"frames": 2, "audio_alignment": "frames"}]
 
@@ -21,7 +21,9 @@ def test_placing_and_encoding_is_fusing(shape):
         assert all(torch.equal(one.tokens[name], other.tokens[name]) for name in one.tokens)
     assert fused.attention is None
     assert encoded.attention is None
-    assert all(torch.equal(*layers) for layers in zip(looked.attention.joint, mapped.attention.joint, strict=True))
+    assert list(looked.attention.joint) == list(mapped.attention.joint) == list(range(model.attention_layers))
+    joint = zip(looked.attention.joint.values(), mapped.attention.joint.values(), strict=True)
+    assert all(torch.equal(one.whole(), other.whole()) for one, other in joint)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -67,25 +69,6 @@ def test_paired_tokens_of_embedded_samples_are_those_of_paired_samples():
         ours = model.fuse(rows_of(model.embed(given), {"visual": frame, "audio": sound})).tokens["class"]
         theirs = model.fuse(model.embed({"frames": given["frames"][frame], "sound": given["sound"][sound]}))
     torch.testing.assert_close(ours, theirs.tokens["class"])
-
-
-def test_attention_between_streams_is_cut_out_of_a_joint_one_with_queries_as_rows():
-    rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij")
-    joint = (10 * rows + columns)[None, None]
-    attention = Attention([joint, joint + 100], {"class": slice(0, 1), "visual": slice(1, 3), "audio": slice(3, 5)})
-    first, second = attention.between("audio", "visual")
-    assert first[0, 0].tolist() == [[31, 32], [41, 42]]
-    assert second[0, 0].tolist() == [[131, 132], [141, 142]]
-    assert attention.between("visual", "audio")[0][0, 0].tolist() == [[13, 14], [23, 24]]
-    assert attention.between("visual", "text") is None
-
-
-def test_attention_of_streams_that_look_at_each_other_is_what_the_model_says():
-    weights = [torch.rand(1, 2, 3, 4)]
-    attention = Attention(crossed={("audio", "visual"): weights})
-    assert attention.joint is None
-    assert attention.between("audio", "visual") == weights
-    assert attention.between("visual", "audio") is None
 
 
 def test_a_grid_knows_its_shape_and_how_many_tokens_it_has():

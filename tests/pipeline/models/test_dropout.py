@@ -53,6 +53,6 @@ def test_maps_do_not_change_what_training_computes() -> None:
     torch.manual_seed(1)
     without, _ = encoder(tokens)
     torch.manual_seed(1)
-    with_maps, maps = encoder(tokens, return_attention=True)
-    assert maps is not None
+    with_maps, maps = encoder(tokens, attention=True)
+    assert list(maps) == [0, 1]
     assert torch.equal(without, with_maps)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from tiny_gavt import encode, inputs, sequence, tiny
 
+from pipeline.models.attention import AttentionMap
 from pipeline.models.build import build_on
 from pipeline.models.encoder import Encoder, EncoderLayer
 from pipeline.models.settings import EncoderSettings
@@ -61,7 +62,7 @@ def test_query_key_norm_keeps_attention_from_saturating():
     def sharpest(model):
         for layer in model.layers:
             layer.attention.query_key_value.weight.data.mul_(100)
-        return max(attention.amax().item() for attention in model(tokens, return_attention=True)[1])
+        return max(AttentionMap(one).whole().amax().item() for one in model(tokens, attention=True)[1].values())
 
     assert sharpest(encoder()) > 0.99
     assert sharpest(encoder(query_key_norm=True)) < 0.9
@@ -77,6 +78,6 @@ def test_registers_stand_behind_all_others_and_are_attended_to():
         before = encode(model, inputs(), attention=True)
         assert before.tokens["registers"].shape == (2, 3, 16)
         assert sequence(model, before.tokens).shape[1] == layout.count
-        assert before.attention.joint[0][..., layout.register].sum() > 0
+        assert before.attention.joint[0].part(slice(None), layout.register).whole().sum() > 0
         model.registers.add_(torch.randn_like(model.registers))
         assert not torch.allclose(encode(model, inputs()).tokens["class"], before.tokens["class"])

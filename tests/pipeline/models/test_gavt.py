@@ -37,7 +37,7 @@ def test_the_embedders_give_as_many_tokens_as_the_layout_says(version):
     given = {"frames": torch.rand(1, 1, 3, 128, 128), "sound": torch.rand(1, 1, 65535)}
     encoded = encode(model, given, attention=True)
     assert sequence(model, encoded.tokens).shape == (1, 321, settings.model.width)
-    shapes = [tuple(layer.shape) for layer in encoded.attention.joint]
+    shapes = [layer.shape for layer in encoded.attention.joint.values()]
     assert shapes == [(1, settings.model.heads, 321, 321)] * settings.model.layers
 
 
@@ -55,7 +55,8 @@ def test_asking_for_attention_changes_nothing(changes):
         fused, mapped = encode(model, inputs()), encode(model, inputs(), attention=True)
     assert fused.attention is None
     assert torch.allclose(sequence(model, fused.tokens), sequence(model, mapped.tokens), atol=1e-5)
-    assert all(torch.allclose(layer.sum(-1), torch.ones_like(layer.sum(-1))) for layer in mapped.attention.joint)
+    sums = [layer.whole().sum(-1) for layer in mapped.attention.joint.values()]
+    assert all(torch.allclose(one, torch.ones_like(one)) for one in sums)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():

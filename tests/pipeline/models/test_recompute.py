@@ -100,6 +100,6 @@ def test_an_error_in_a_block_is_raised_in_the_backward_pass_too():
     set_checkpointing(system, "full")
     loss, _ = system(inputs(4), TARGETS)
     block = blocks(system)[-1]
-    block.forward = lambda tokens, maps: (tokens * 2, None)  # another computation than before
+    block.forward = lambda tokens, keep=False: (tokens * 2, None)  # another computation than before
     with pytest.raises(CheckpointError):
         loss.backward()

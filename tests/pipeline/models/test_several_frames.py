@@ -7,7 +7,8 @@ from pipeline.evaluate.readouts.attention import attention_maps
 from pipeline.evaluate.readouts.build import build_readout
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.features.settings import FeatureSettings
-from pipeline.models.contract import Attention, TokenGrid
+from pipeline.models.attention import Attention, Stored
+from pipeline.models.contract import TokenGrid
 from pipeline.models.gavt import Gavt
 from pipeline.models.layout import TokenLayout
 from pipeline.models.settings import GavtSettings
@@ -116,6 +117,6 @@ def test_attention_maps_are_those_of_the_middle_frames_tokens():
         "visual": TokenGrid((("time", 3), ("row", 1), ("column", 2))),
         "audio": TokenGrid((("frequency", 2), ("time", 1))),
     }
-    attention = Attention([weights, weights], layout.slices)
-    maps = attention_maps(attention, grids, AttentionSettings(direction="audio_to_visual"))
+    attention = Attention({0: Stored(weights)}, layout.slices)
+    maps = attention_maps(attention, grids, AttentionSettings(direction="audio_to_visual"), layers=2)
     assert maps.tolist() == [[[3.0, 4.0]]]

@@ -3,6 +3,7 @@
 import torch
 
 from pipeline.features.settings import FeatureSettings
+from pipeline.models.attention import Layers
 from pipeline.models.build import build_on
 from pipeline.models.contract import Encoded, Inputs, Tokens
 from pipeline.models.gavt import Gavt
@@ -40,7 +41,7 @@ def some(given: Inputs, samples: slice) -> Inputs:
     return {name: values[samples] for name, values in given.items()}
 
 
-def encode(model: Gavt, given: Inputs, attention: bool = False) -> Encoded:
+def encode(model: Gavt, given: Inputs, attention: Layers = False) -> Encoded:
     """All streams once they have seen each other."""
     return model.fuse(model.embed(given), attention)
 

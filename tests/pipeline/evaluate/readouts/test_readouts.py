@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
 from pipeline.evaluate.readouts.build import build_readout, default_readout, reasons_against
-from pipeline.evaluate.readouts.gradient_weighted import rollout
 from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
 from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
+from pipeline.evaluate.readouts.rollout import relevance, roll_back, roll_on
 from pipeline.evaluate.registry import READOUTS, readout_name
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, IntegratedGradientsSettings
-from pipeline.models.contract import Attention, Encoded, Inputs, TokenGrid, Tokens
+from pipeline.models.attention import Attention, AttentionMap, Stored
+from pipeline.models.contract import Encoded, Inputs, TokenGrid, Tokens
 from pipeline.tasks.task import System
 from pipeline.train.load import untrained
 
@@ -52,7 +53,8 @@ def read(**settings: object) -> list[float]:
 
 
 def maps_of(layers: list[Tensor], settings: AttentionSettings) -> Tensor:
-    return attention_maps(Attention(layers, SLICES), GRIDS, settings)
+    attention = Attention({number: Stored(layer) for number, layer in enumerate(layers)}, SLICES)
+    return attention_maps(attention, GRIDS, settings, len(layers))
 
 
 def test_audio_to_visual_takes_the_rows_of_audio_and_the_columns_of_visual_tokens() -> None:
@@ -90,7 +92,9 @@ def test_the_default_layer_is_the_one_before_the_last() -> None:
 
 @pytest.mark.parametrize("wrong", [{"layer": 2}, {"heads": 2}])
 def test_a_layer_or_head_that_is_not_there_is_said(wrong: dict[str, int]) -> None:
-    with pytest.raises(SettingsError, match=r"evaluate\.attention\.(layer|heads): expected mean or"):
+    with pytest.raises(
+        SettingsError, match=r"evaluate\.attention\.(layer: expected mean, rollout|heads: expected mean) or"
+    ):
         read(**wrong)
 
 
@@ -108,19 +112,63 @@ def test_noise_is_as_loud_as_the_sound_and_the_same_each_time() -> None:
     assert noise.square().mean((1, 2)).sqrt().tolist() == pytest.approx([0.1, 0.4], rel=0.05)
 
 
-def test_rollout_of_two_tokens_and_two_layers_worked_out_by_hand() -> None:
+def relevances(attention: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """[N, N]: of each token (columns) for each output (rows)."""
+    layers = [AttentionMap(Stored(one)) for one in attention]
+    return torch.stack([relevance(layers, gradients, output)[0] for output in range(attention[0].shape[2])])
+
+
+def test_relevance_of_two_tokens_and_two_layers_worked_out_by_hand() -> None:
     attention = [torch.tensor([[[[0.5, 0.5], [0.2, 0.8]]]]), torch.tensor([[[[0.9, 0.1], [0.4, 0.6]]]])]
     gradient = [torch.tensor([[[[1.0, 2.0], [-1.0, 1.0]]]]), torch.tensor([[[[1.0, 1.0], [0.5, -2.0]]]])]
     # layer 1: relu(g·a) = [[.5, 1], [0, .8]], R = [[1.5, 1], [0, 1.8]]
     # layer 2: relu(g·a) = [[.9, .1], [.2, 0]], R += that @ R = [[1.35, 1.08], [.3, .2]]
-    expected = torch.tensor([[[2.85, 2.08], [0.3, 2.0]]])
-    torch.testing.assert_close(rollout(attention, gradient), expected)
+    torch.testing.assert_close(relevances(attention, gradient), torch.tensor([[2.85, 2.08], [0.3, 2.0]]))
 
 
-def test_rollout_averages_the_positive_parts_of_heads() -> None:
+def test_relevance_averages_the_positive_parts_of_heads() -> None:
     attention = [torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]])]
     gradient = [torch.tensor([[[[2.0, 0.0], [0.0, -2.0]], [[0.0, 4.0], [6.0, 0.0]]]])]
-    torch.testing.assert_close(rollout(attention, gradient), torch.tensor([[[2.0, 2.0], [3.0, 1.0]]]))
+    torch.testing.assert_close(relevances(attention, gradient), torch.tensor([[2.0, 2.0], [3.0, 1.0]]))
+
+
+def test_rollout_is_a_row_or_a_column_through_the_product_of_all_layers() -> None:
+    """Of the means over heads, half of each the identity; the last layer stands first in the product."""
+    weights = [torch.rand(2, 2, 6, 6, generator=torch.Generator().manual_seed(seed)).softmax(3) for seed in (0, 1)]
+    first, second = ((one.mean(1) + torch.eye(6)) / 2 for one in weights)
+    product = second @ first
+    attention = Attention({number: Stored(one) for number, one in enumerate(weights)}, SLICES)
+    torch.testing.assert_close(roll_back(attention, "audio", "visual"), product[:, 3:6, 1:3].mean(1))
+    torch.testing.assert_close(roll_on(attention, "visual", "audio"), product[:, 1:3, 3:6].mean(2))
+    torch.testing.assert_close(roll_back(attention, "class", "visual"), product[:, 0, 1:3])
+    both = maps_of(weights, AttentionSettings(layer="rollout", direction="both"))
+    expected = (product[:, 3:6, 1:3].mean(1) + product[:, 1:3, 3:6].mean(2)) / 2
+    torch.testing.assert_close(both.flatten(1), expected)
+
+
+def test_from_the_class_token_s_perspective_the_map_is_what_passes_between_it_and_the_frame() -> None:
+    assert read(perspective="class") == [1.0, 2.0]  # row 0, columns 1 and 2
+    assert read(perspective="class", direction="visual_to_class") == [10.0, 20.0]
+    assert read(perspective="class", direction="both") == [5.5, 11.0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"perspective": "class", "direction": "audio_to_visual"},
+            "a direction of class_to_visual, visual_to_class or both for perspective = class, found audio_to_visual",
+        ),
+        (
+            {"direction": "visual_to_class"},
+            "a direction of audio_to_visual, visual_to_audio or both for perspective = visual, found visual_to_class",
+        ),
+        ({"layer": "rollout", "heads": 1}, "heads = mean for layer = rollout, which mixes the heads of each layer"),
+    ],
+)
+def test_a_look_that_there_is_not_is_refused(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        AttentionSettings.model_validate(wrong)
 
 
 def test_occlusion_hides_a_token_with_its_neighbours() -> None:
