@@ -12,10 +12,12 @@ from cluster import storage
 from pipeline.errors import CheckpointError, RunError
 from pipeline.evaluate.examples import EXAMPLES
 from pipeline.evaluate.measures.contract import Table, tables_of
+from pipeline.evaluate.playable import SOUNDS
 from pipeline.evaluate.report.curves import draw_curves
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles
 from pipeline.evaluate.report.gallery import make_cards
+from pipeline.evaluate.report.players import make_players
 from pipeline.evaluate.result import EVALUATION
 from pipeline.evaluate.run_files import run_folder
 from pipeline.pages import render_page
@@ -93,6 +95,7 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         heading=heading,
         cell=cell,
         cards=make_cards(examples),
+        players=make_players(_sounds(storage.join(folder, SOUNDS))),
         readout=examples.get("readout", ""),
         facts=facts,
         settings=_settings_rows(settings),
@@ -126,6 +129,10 @@ def _examples(url: str) -> Mapping[str, npt.NDArray[np.generic]]:
         return {"keys": np.array([], dtype=np.str_)}
     with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def _sounds(url: str) -> Mapping[str, Any]:
+    return storage.read_json(url) if storage.exists(url) else {"samples": []}
 
 
 def _settings_rows(settings: RunSettings | None) -> list[tuple[str, str, bool]]:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import BROWSER
 from made_up_task import MadeUpSettings
 from pipeline.errors import RunError
 from pipeline.evaluate.evaluate import evaluate
@@ -21,8 +21,6 @@ from pipeline.evaluate.report.facts import duration, facts_of_run
 from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.contract import Metric
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):
