@@ -45,8 +45,8 @@ class EvaluationBatch:
         keys, metadata: one a sample.
         inputs: what the model takes: `frames` [B, T, 3, K, K] in 0–1, `sound` [B, C, S] in −1..1, and others'.
         squares: where the model's square lies in the upright frame, `[x1, y1, x2, y2]` in 0–1; beyond where bars are.
-        truths: mask [S, S] of the boxes of what sounds, over what of the frame the model sees; None where nobody knows.
-            It is empty where they have no area or lie outside the square.
+        truths: mask [S, S] of the boxes of what sounds, over what of the frame the model sees; None where there are
+            none. It is empty where they have no area or lie outside the square.
     """
 
     indices: list[int]
@@ -202,7 +202,7 @@ class EvaluationSamples:
         return Chunk(places[0], shown, judged, [note.digest for note in read.notes])
 
     def _truth(self, metadata: SampleMetadata, square: Box) -> Mask | None:
-        if metadata.boxes is None:
+        if not metadata.boxes:
             return None
         left, top, right, bottom = square
         seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))

@@ -118,11 +118,21 @@ def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[CardPictu
     pictures = []
     for place in _evenly(len(frames), most):
         caption = f"{metadata.frame_times_s[place]:.2f} s"
-        if metadata.layout == "segments" and metadata.segment_labels is not None:
-            caption += f" · {', '.join(metadata.segment_labels[place]) or 'background'}"
+        if metadata.layout == "segments":
+            caption += _said_of_segment(metadata, place)
         rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
         pictures.append(CardPicture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
     return pictures
+
+
+def _said_of_segment(metadata: SampleMetadata, place: int) -> str:
+    said = ""
+    if metadata.segment_labels is not None:
+        said += f" · {', '.join(metadata.segment_labels[place]) or 'background'}"
+    for what, segments in (("heard", metadata.segment_heard), ("seen", metadata.segment_visible)):
+        if segments is not None:
+            said += f" · {what}: {', '.join(segments[place]) or 'nothing'}"
+    return said
 
 
 def _evenly(count: int, most: int) -> list[int]:

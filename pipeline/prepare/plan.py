@@ -25,8 +25,8 @@ from cluster.masking import mask_url
 from pipeline.errors import ManifestError, ShardSetError
 from pipeline.prepare.fetch.fetched import check_fetchable
 from pipeline.prepare.fetch.sources import YOUTUBE, YOUTUBE_8M
-from pipeline.prepare.layouts.segment_labels import check_segment_labels
-from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.layouts.row_segments import check_segments
+from pipeline.prepare.manifests.row import SEGMENT_NAMES, VideoRow
 from pipeline.prepare.settings import PrepareSettings
 
 NAME = "plan.json"
@@ -255,7 +255,7 @@ def _checked(rows: Iterable[VideoRow], settings: PrepareSettings) -> Iterator[Vi
             check_fetchable([row])
             fetchable = True
         if settings.layout == "segments":
-            check_segment_labels(row, settings)
+            check_segments(row, settings)
         yield row
 
 
@@ -280,9 +280,11 @@ def _row_of(values: dict[str, Any]) -> VideoRow:
     for name in ("labels", "visible"):
         if name in values:
             values[name] = tuple(values[name])
-    for name in ("boxes", "segment_labels"):
+    for name in ("boxes", *SEGMENT_NAMES):
         if name in values:
             values[name] = tuple(tuple(part) for part in values[name])
+    if "segment_boxes" in values:
+        values["segment_boxes"] = tuple(tuple(tuple(box) for box in boxes) for boxes in values["segment_boxes"])
     return VideoRow(**values)
 
 

@@ -42,11 +42,18 @@ class SampleMetadata(Settings):
     """What sounds, as the dataset list says."""
     split: str | None = None
     boxes: list[Box] | None = None
-    """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image."""
+    """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image; of a clip around all places where it is.
+    None of them where nothing that sounds is seen; null where nobody knows."""
     keypoints: list[list[tuple[float, float]]] | None = None
     """Of each person in the frame the keypoints, `[x, y]` in 0–1 of the upright image."""
     segment_labels: list[list[str]] | None = None
-    """What sounds in each segment."""
+    """The events of each segment: what sounds in it and, as in AVE, is seen."""
+    segment_heard: list[list[str]] | None = None
+    """Everything that is heard in each segment, seen or not."""
+    segment_visible: list[list[str]] | None = None
+    """Everything that is seen in each segment, sounding or not."""
+    segment_boxes: list[list[Box]] | None = None
+    """Of each segment, boxes of what is seen and heard in it."""
     visible: list[str] | None = None
     """Everything that is seen, sounding or not; null where nobody knows. The ceiling of alignment needs it."""
     group: str | None = None

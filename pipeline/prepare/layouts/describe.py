@@ -35,8 +35,15 @@ def describe(
         labels=list(row.labels),
         split=row.split,
         boxes=list(row.boxes) if located and row.boxes is not None else None,
-        segment_labels=None if row.segment_labels is None else [list(labels) for labels in row.segment_labels],
+        segment_labels=_names(row.segment_labels),
+        segment_heard=_names(row.segment_heard),
+        segment_visible=_names(row.segment_visible),
+        segment_boxes=None if row.segment_boxes is None else [list(boxes) for boxes in row.segment_boxes],
         visible=None if row.visible is None else list(row.visible),
         group=row.group,
     )
     return metadata.model_dump_json().encode()
+
+
+def _names(segments: Sequence[Sequence[str]] | None) -> list[list[str]] | None:
+    return None if segments is None else [list(names) for names in segments]

@@ -1,20 +1,22 @@
 """Layout `segments`: a sample is the middle frame of each of `n` segments and the audio of them all.
 
 Samples of `n · segment_s` follow each other through the middle `max_clip_s` of the video, or of its row's part. A row
-that has an end, or labels for its segments, is one sample from its start. Up to half a segment may be missing at the
-end, as it is in many files of "ten seconds": silence fills the audio.
+that has an end, or says something of its segments, is one sample from its start. Up to half a segment may be missing at
+the end, as it is in many files of "ten seconds": silence fills the audio. The boxes of a sample are of its middle
+segment.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 
 from pipeline.errors import MediaError
 from pipeline.prepare.layouts.describe import describe
 from pipeline.prepare.layouts.displayed import displayed_at, with_picture
+from pipeline.prepare.layouts.row_segments import check_segments, tells_of_segments
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo, key_of
-from pipeline.prepare.layouts.segment_labels import check_segment_labels
 from pipeline.prepare.layouts.stretch import audible_stretches, nothing_left
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.recipe import Part, exact, middle_of, part_of
@@ -33,10 +35,12 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
         MediaError: it gave no sample at all, with the reason.
         ManifestError: the row has labels for another number of segments.
     """
-    check_segment_labels(row, settings)
+    check_segments(row, settings)
+    if row.boxes is None and row.segment_boxes is not None:
+        row = replace(row, boxes=row.segment_boxes[settings.segments // 2])
     segment = exact(settings.segment_s)
     length = settings.segments * segment
-    one = row.end_s is not None or row.segment_labels is not None
+    one = row.end_s is not None or tells_of_segments(row)
     part = part_of(row, video.duration_s, settings)
     starts = _one(part, segment, video, settings) if one else _several(part, segment, video, settings)
     samples = round(length * settings.audio_rate_hz)

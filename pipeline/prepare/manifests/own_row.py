@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.masking import shown
 from pipeline.prepare.manifests.list_file import ListFile, Naming
-from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row import SEGMENT_NAMES, VideoRow
 from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.sources import plain_name
 from pipeline.prepare.manifests.values import check_range, finite_box, seconds
@@ -24,6 +24,9 @@ KEYS = (
     "visible",
     "group",
     "frame_s",
+    "segment_heard",
+    "segment_visible",
+    "segment_boxes",
     "extra",
 )
 """What a row may hold. `extra` is for whatever else somebody wants to keep there; it is not read."""
@@ -69,7 +72,8 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         source, start_s, end_s, frame_s = filled.source, filled.start_s, filled.end_s, filled.frame_s
     else:
         raise WrongRow("source: expected a value, found none")
-    segments, boxes, visible = get("segment_labels"), get("boxes"), get("visible")
+    boxes, visible, segment_boxes = get("boxes"), get("visible"), get("segment_boxes")
+    events, heard, seen = (_segments(get(name), name, file) for name in SEGMENT_NAMES)
     row = VideoRow(
         plain_name(source) if video is None else video,
         source,
@@ -77,31 +81,42 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         split,
         start_s,
         end_s,
-        None if segments is None else _segments(segments, file),
-        None if boxes is None else _boxes(boxes),
+        events,
+        None if boxes is None else _boxes(boxes, "boxes"),
         None if visible is None else file.labels.checked(visible, "visible"),
         group,
         frame_s,
+        heard,
+        seen,
+        None if segment_boxes is None else _segment_boxes(segment_boxes),
     )
     return Naming.FILE if video is None else Naming.OWN, row
 
 
-def _boxes(values: Any) -> tuple[Box, ...]:
+def _boxes(values: Any, name: str) -> tuple[Box, ...]:
     if type(values) is not list:
-        raise WrongRow(f"boxes: expected a list, found {shown(values)}")
+        raise WrongRow(f"{name}: expected a list, found {shown(values)}")
     boxes = []
     for place, box in enumerate(values):
-        x1, y1, x2, y2 = finite_box(box, f"boxes.{place}")
+        x1, y1, x2, y2 = finite_box(box, f"{name}.{place}")
         if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1):
-            raise WrongRow(f"boxes.{place}: expected corners [x1, y1, x2, y2] in 0–1, found {shown(box)}")
+            raise WrongRow(f"{name}.{place}: expected corners [x1, y1, x2, y2] in 0–1, found {shown(box)}")
         boxes.append((x1, y1, x2, y2))
     return tuple(boxes)
 
 
-def _segments(values: Any, file: ListFile) -> tuple[tuple[str, ...], ...]:
+def _segments(values: Any, name: str, file: ListFile) -> tuple[tuple[str, ...], ...] | None:
+    if values is None:
+        return None
     if type(values) is not list:
-        raise WrongRow(f"segment_labels: expected a list, found {shown(values)}")
-    return tuple(file.labels.checked(value, f"segment_labels.{place}") for place, value in enumerate(values))
+        raise WrongRow(f"{name}: expected a list, found {shown(values)}")
+    return tuple(file.labels.checked(value, f"{name}.{place}") for place, value in enumerate(values))
+
+
+def _segment_boxes(values: Any) -> tuple[tuple[Box, ...], ...]:
+    if type(values) is not list:
+        raise WrongRow(f"segment_boxes: expected a list, found {shown(values)}")
+    return tuple(_boxes(boxes, f"segment_boxes.{place}") for place, boxes in enumerate(values))
 
 
 def _no_text(values: Mapping[str, Any]) -> str:

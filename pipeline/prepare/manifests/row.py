@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from pipeline.samples.metadata import Box
 
+SEGMENT_NAMES = ("segment_labels", "segment_heard", "segment_visible")
+"""What a row says of each segment in names."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoRow:
@@ -14,11 +17,14 @@ class VideoRow:
         source: absolute path or URL; `youtube:ID` and `youtube8m:ID` are ids that are looked up and downloaded.
         labels: what sounds.
         start_s, end_s: the part (s from the video's zero) that the row is about; None is the beginning and the end.
-        segment_labels: what sounds in each segment of that part.
-        boxes: boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image.
+        segment_labels: the events of each segment of that part: what sounds in it and, as in AVE, is seen.
+        boxes: boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image; none of them where nothing that
+            sounds is seen.
         frame_s: the moment (s from the video's zero) that was annotated: the frame displayed then is the one that is
             taken, and boxes are of that frame only. None where boxes hold throughout.
         visible: everything that is seen, sounding or not.
+        segment_heard, segment_visible: everything that is heard, and seen, in each segment.
+        segment_boxes: of each segment, boxes of what is seen and heard in it.
         group: videos with the same image and different sounds share a group.
     """
 
@@ -33,3 +39,6 @@ class VideoRow:
     visible: tuple[str, ...] | None = None
     group: str | None = None
     frame_s: float | None = None
+    segment_heard: tuple[tuple[str, ...], ...] | None = None
+    segment_visible: tuple[tuple[str, ...], ...] | None = None
+    segment_boxes: tuple[tuple[Box, ...], ...] | None = None

@@ -13,7 +13,7 @@ from cluster.masking import mask_url
 from cluster.scratch import scratch_folder
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.own_row import COLUMNS
-from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.row import SEGMENT_NAMES, VideoRow
 
 _BATCH = 8192
 
@@ -79,13 +79,14 @@ def _write_parquet(rows: Iterable[VideoRow], path: Path) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    strings = pa.list_(pa.string())
+    strings, boxes = pa.list_(pa.string()), pa.list_(pa.list_(pa.float64()))
     types = {
         **dict.fromkeys(("source", "video", "split", "group"), pa.string()),
         **dict.fromkeys(("labels", "visible"), strings),
         **dict.fromkeys(("start_s", "end_s", "frame_s"), pa.float64()),
-        "segment_labels": pa.list_(strings),
-        "boxes": pa.list_(pa.list_(pa.float64())),
+        **dict.fromkeys(SEGMENT_NAMES, pa.list_(strings)),
+        "boxes": boxes,
+        "segment_boxes": pa.list_(boxes),
     }
     schema = pa.schema([(name, types[name]) for name in COLUMNS])
     count = 0
@@ -104,12 +105,16 @@ def _values(row: VideoRow) -> dict[str, Any]:
         "split": row.split,
         "start_s": row.start_s,
         "end_s": row.end_s,
-        "segment_labels": None if row.segment_labels is None else [list(names) for names in row.segment_labels],
-        "boxes": None if row.boxes is None else [list(box) for box in row.boxes],
+        **{name: _listed(getattr(row, name)) for name in (*SEGMENT_NAMES, "boxes", "segment_boxes")},
         "visible": None if row.visible is None else list(row.visible),
         "group": row.group,
         "frame_s": row.frame_s,
     }
+
+
+def _listed(values: Any) -> Any:
+    """Tuples as lists, however deep."""
+    return [_listed(value) for value in values] if isinstance(values, tuple) else values
 
 
 def _cell(name: str, value: Any) -> str:

@@ -3,7 +3,7 @@
 ground_truth/{split}/{id}.json  every parameter; for each segment its kind, what is seen where, and what is heard
 ground_truth/{split}/{id}.flac  the sound before AAC
 
-In manifests, as in AVE, a segment's label is the class that is seen and heard; all others have none.
+In manifests, as in AVE, a segment's label is the class that is seen and heard; all others have none. Boxes are of that.
 """
 
 from collections.abc import Iterator
@@ -77,11 +77,23 @@ class EventStrips(World):
         """A video's row in the manifest."""
         segments = truth["segments"]
         events = [[] if segment["event"] is None else [segment["event"]] for segment in segments]
+        seen = [[sprite["class"] for sprite in segment["sprites"]] for segment in segments]
         return {
             "labels": sorted({name for names in events for name in names}),
+            "visible": sorted({name for names in seen for name in names}),
             "segment_labels": events,
-            "visible": sorted({sprite["class"] for segment in segments for sprite in segment["sprites"]}),
+            "segment_heard": [_heard_in(segment) for segment in segments],
+            "segment_visible": seen,
+            "segment_boxes": [
+                [sprite["box"] for sprite in segment["sprites"] if sprite["class"] == segment["event"]]
+                for segment in segments
+            ],
         }
+
+
+def _heard_in(segment: dict[str, Any]) -> list[str]:
+    heard = [] if segment["heard"] is None else [segment["heard"]["class"]]
+    return heard if segment["noise_db"] is None else [*heard, "noise"]
 
 
 def _truth(segment: Segment, picture: Picture) -> dict[str, Any]:

@@ -131,11 +131,11 @@ def test_frames_with_boxes_are_squashed_and_others_seen_as_in_training_unless_to
     assert not torch.equal(batches["squash"][1], batches["letterbox"][1])
 
 
-def test_a_box_outside_the_centre_square_or_without_area_is_an_empty_truth(tmp_path: Path) -> None:
+def test_a_box_outside_the_centre_square_or_without_area_is_an_empty_truth_and_no_box_is_none(tmp_path: Path) -> None:
     rows = [{"boxes": boxes} for boxes in ([[0.0, 0.1, 0.1, 0.9]], [[0.2, 1.0, 0.7, 1.0]], [])]
     url = write_shards(tmp_path / "shards", [*rows, {"boxes": None}])
     truths = read(url, geometry="centre").truths
-    assert [None if truth is None else bool(truth.any()) for truth in truths] == [False, False, False, None]
+    assert [None if truth is None else bool(truth.any()) for truth in truths] == [False, False, None, None]
     squashed = read(url).truths[:2]
     assert [truth is not None and bool(truth.any()) for truth in squashed] == [True, False]
 

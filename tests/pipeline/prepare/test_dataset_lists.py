@@ -272,6 +272,7 @@ def test_vggss_has_boxes_as_the_official_evaluation_draws_them(lists: Path) -> N
     assert (first.labels, first.start_s, first.end_s) == (("elk bugling",), 32.0, 42.0)
     assert first.boxes == ((0.403125, 0.253125, 0.6, 0.75),)
     assert rows["Db6Hjt0x28k_000056"].boxes == ((0.05, 0.35625, 0.753125, 0.98125),)  # the other has a corner at -3e16
+    assert rows["MKC9LvRivTM_000030"].boxes == ((0.396875, 0.6625, 0.396875, 0.6625),)  # it has only such a one
     corners = [corner for row in rows.values() for box in row.boxes or () for corner in box]
     assert 0 <= min(corners) < max(corners) <= 1
 

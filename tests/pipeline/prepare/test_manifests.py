@@ -113,6 +113,9 @@ WHOLE = {
     "visible": ["violin", "drum"],
     "group": "test_1",
     "frame_s": 11,
+    "segment_heard": [["violin"], ["drum"]],
+    "segment_visible": [["violin", "drum"], []],
+    "segment_boxes": [[[0.1, 0.2, 0.3, 0.4]], []],
     "extra": {"any": 1},
 }
 
@@ -132,6 +135,9 @@ def test_what_a_jsonl_row_knows_is_kept(tmp_path: Path) -> None:
         visible=("violin", "drum"),
         group="test_1",
         frame_s=11.0,
+        segment_heard=(("violin",), ("drum",)),
+        segment_visible=(("violin", "drum"), ()),
+        segment_boxes=(((0.1, 0.2, 0.3, 0.4),), ()),
     )
     assert bare == VideoRow("2", f"{tmp_path}/2.mp4", boxes=())
 
@@ -175,6 +181,8 @@ EVERYTHING = [
     VideoRow("web", "https://host/a%20b.mp4?x=1&y=2", ("'",)),
     VideoRow("x", "/videos/c.mp4", ("one",), segment_labels=(("one",), ())),
     VideoRow("x-2", "/videos/c.mp4", ("two",), segment_labels=((), ("two",))),
+    VideoRow("told", "/videos/d.mp4", segment_heard=((), ("a",)), segment_visible=(("b",), ())),
+    VideoRow("placed", "/videos/e.mp4", segment_boxes=(((0.0, 0.25, 1 / 3, 1.0),), ())),
 ]
 
 

@@ -95,6 +95,22 @@ def test_a_row_with_labels_of_segments_is_one_sample_from_its_start(tmp_path: Pa
     assert [numbers_in(sample) for sample in found.samples] == [[12, 37, 62, 87]]
 
 
+def test_what_is_known_of_segments_is_kept_and_the_boxes_of_the_middle_one_are_the_samples(tmp_path: Path) -> None:
+    box = (0.1, 0.2, 0.3, 0.4)
+    path = write_video(tmp_path / "a.mp4", 9)
+    told = {"segment_heard": (("a",), (), ("b",), ()), "segment_visible": ((), ("c", "a"), ("b",), ())}
+    found = segments_of(path, segment_boxes=((), (), (box,), ()), **told)
+    (metadata,) = map(metadata_of, found.samples)
+    assert metadata.segment_heard == [["a"], [], ["b"], []]
+    assert metadata.segment_visible == [[], ["c", "a"], ["b"], []]
+    assert metadata.segment_boxes == [[], [], [box], []]
+    assert metadata.boxes == [box]
+    nowhere = segments_of(path, segment_boxes=((box,), (), (), ()))
+    assert metadata_of(nowhere.samples[0]).boxes == []
+    with pytest.raises(ManifestError, match="video: segment_boxes: expected boxes for 4 segments"):
+        prepare_video(VideoRow("video", str(path), segment_boxes=((), (box,))), FOUR)
+
+
 def test_labels_for_another_number_of_segments_are_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
     sentence = "video: segment_labels: expected labels for 4 segments as prepare.segments says, found 2"

@@ -1,9 +1,9 @@
 """gavt's own list as CSV with a header: `source` and any of the keys of `own_row`; commas, semicolons, tabs or bars
 separate its cells.
 
-Several labels or visible things in a cell are separated by `;` or written as a JSON list; boxes and labels of segments
-are JSON. An empty cell is no value. A cell that is a JSON string stands for that string, so that spaces at its ends
-count.
+Several labels or visible things in a cell are separated by `;` or written as a JSON list; boxes and what is said of
+segments are JSON. An empty cell is no value. A cell that is a JSON string stands for that string, so that spaces at its
+ends count.
 """
 
 import difflib
@@ -18,6 +18,7 @@ from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.head import Head, plain_column
 from pipeline.prepare.manifests.list_file import Draft, ListFile
 from pipeline.prepare.manifests.own_row import COLUMNS, own_row
+from pipeline.prepare.manifests.row import SEGMENT_NAMES
 from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.values import number
 
@@ -101,7 +102,8 @@ def _json(text: str, name: str) -> Any:
     try:
         return parse_json(text)
     except ValueError:
-        example = {"boxes": "[[0, 0, 1, 1]]", "segment_labels": '[["violin"], []]'}.get(name, '["violin"]')
+        examples = {"boxes": "[[0, 0, 1, 1]]", "segment_boxes": "[[[0, 0, 1, 1]], []]"}
+        example = '[["violin"], []]' if name in SEGMENT_NAMES else examples.get(name, '["violin"]')
         raise WrongRow(f"{name}: expected JSON such as {example}, found {shown(text)}") from None
 
 
@@ -109,5 +111,5 @@ _PARSERS: dict[str, Callable[[str, str], Any]] = {
     **dict.fromkeys(("source", "video", "split", "group"), _plain),
     **dict.fromkeys(("labels", "visible"), _list),
     **dict.fromkeys(("start_s", "end_s", "frame_s"), number),
-    **dict.fromkeys(("boxes", "segment_labels"), _json),
+    **dict.fromkeys(("boxes", "segment_boxes", *SEGMENT_NAMES), _json),
 }

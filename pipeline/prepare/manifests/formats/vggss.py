@@ -3,7 +3,8 @@
     [{"file": "zpWuikVorYg_000032", "class": "elk bugling", "bbox": [[0.403125, 0.253125, 0.6, 0.75]]}, …]
 
 Boxes are of the frame in the middle of the part, corners in 0–1. A few have spoilt coordinates far below 0; they are
-cut to the image as the official evaluation does, and left out where no corner is left.
+cut to the image as the official evaluation does, and left out where no corner is left; where that leaves none, one
+without area says that what sounds is seen.
 """
 
 from collections.abc import Iterator
@@ -54,9 +55,11 @@ def read(file: ListFile) -> Iterator[Draft]:
 def _boxes(values: object) -> tuple[Box, ...]:
     if type(values) is not list:
         raise WrongRow(f"bbox: expected a list of boxes, found {shown(values)}")
-    boxes = []
+    boxes, spoilt = [], []
     for place, value in enumerate(values):
         x1, y1, x2, y2 = (min(max(corner, 0.0), 1.0) for corner in finite_box(value, f"bbox.{place}"))
         if x1 <= x2 and y1 <= y2:
             boxes.append((x1, y1, x2, y2))
-    return tuple(boxes)
+        else:
+            spoilt.append((x1, y1, x1, y1))
+    return tuple(boxes or spoilt[:1])
