@@ -82,20 +82,27 @@ def train_here(empty, group, words_of):
 
 
 @pytest.fixture(scope="module")
-def alone(train_here, tmp_path_factory):
-    """Of each objective the folder of a run by one process at ZeRO stage 3."""
-    folder = tmp_path_factory.mktemp("alone")
-    for kind in OBJECTIVES:
-        train_here(kind, folder / kind, 3)
-    return {kind: folder / kind for kind in OBJECTIVES}
+def tested(request):
+    """The objectives that were asked for, by `-k` say."""
+    calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    return [kind for kind in OBJECTIVES if any(call.get("kind") in (None, kind) for call in calls)]
 
 
 @pytest.fixture(scope="module")
-def together(empty, words_of, tmp_path_factory):
+def alone(tested, train_here, tmp_path_factory):
+    """Of each objective the folder of a run by one process at ZeRO stage 3."""
+    folder = tmp_path_factory.mktemp("alone")
+    for kind in tested:
+        train_here(kind, folder / kind, 3)
+    return {kind: folder / kind for kind in tested}
+
+
+@pytest.fixture(scope="module")
+def together(empty, tested, words_of, tmp_path_factory):
     """The same by two processes at stage 0."""
     folder = tmp_path_factory.mktemp("together")
-    train_all(empty, [(folder / kind, *words_of(kind, 0)) for kind in OBJECTIVES], 2)
-    return {kind: folder / kind for kind in OBJECTIVES}
+    train_all(empty, [(folder / kind, *words_of(kind, 0)) for kind in tested], 2)
+    return {kind: folder / kind for kind in tested}
 
 
 def step_folder(run, step):
