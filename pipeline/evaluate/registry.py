@@ -35,6 +35,12 @@ class LabelsSettings(MeasureSettings):
     kind: Literal["classification"] = "classification"
 
 
+class ReconstructionSettings(MeasureSettings):
+    """How well what masked modelling hides is rebuilt."""
+
+    kind: Literal["reconstruction"] = "reconstruction"
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -43,6 +49,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
+        "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
     },
     default="localisation",
 )

@@ -91,6 +91,7 @@ class Table:
         about: what its figures mean, for who meets them first; on the report's page.
         notes: sentences that say how it was judged.
         warnings: sentences that belong beside the figures.
+        pictures: (name, caption) of those of the measure's files that are pictures, which stand below it.
         details: what else is known, for programs.
     """
 
@@ -103,6 +104,7 @@ class Table:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     headlines: tuple[Headline, ...] = ()
+    pictures: tuple[tuple[str, str], ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,7 +1,8 @@
 """`gavt report`: what a run did and what came out, on one page that needs nothing beside it."""
 
+import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -94,6 +95,7 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],
         heading=heading,
         cell=cell,
+        pictures=_pictures(folder, tables),
         cards=make_cards(examples),
         players=make_players(_sounds(storage.join(folder, SOUNDS))),
         readout=examples.get("readout", ""),
@@ -133,6 +135,16 @@ def _examples(url: str) -> Mapping[str, npt.NDArray[np.generic]]:
 
 def _sounds(url: str) -> Mapping[str, Any]:
     return storage.read_json(url) if storage.exists(url) else {"samples": []}
+
+
+def _pictures(folder: str, tables: Sequence[Table]) -> dict[str, str]:
+    """The tables' pictures that are there, by name, as addresses that need nothing beside the page."""
+    found = {}
+    for name in (name for table in tables for name, _ in table.pictures):
+        url = storage.join(folder, name)
+        if storage.exists(url):
+            found[name] = "data:image/png;base64," + base64.b64encode(storage.read_bytes(url)).decode()
+    return found
 
 
 def _settings_rows(settings: RunSettings | None) -> list[tuple[str, str, bool]]:
