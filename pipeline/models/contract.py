@@ -10,7 +10,7 @@ rest, and a readout may look at, change or leave out tokens just before they mee
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.features.float32 import Float32Buffers
 from pipeline.models.attention import Attention, Layers
+from pipeline.models.receptive_field import ReceptiveField
 
 Inputs = dict[str, Tensor]
 """By name of the field, a batch of each: `frames` [B, T, 3, H, W] in 0–1, `sound` [B, C, S] in −1..1, and others'."""
@@ -39,9 +40,12 @@ class TokenGrid:
     Attributes:
         axes: name and length of each, e.g. `(("time", 1), ("row", 8), ("column", 8))` for frames and
             `(("frequency", 16), ("time", 16))` for a spectrogram.
+        sees: by name of an axis that lies over one of an input, where the tokens' centres lie there and how far each
+            sees. Of axes that are not named it is not known, and tokens are taken for even cells.
     """
 
     axes: tuple[tuple[str, int], ...]
+    sees: Mapping[str, ReceptiveField] = field(default_factory=dict, hash=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,6 +59,12 @@ class TokenGrid:
     def count(self) -> int:
         """Tokens in all."""
         return prod(self.shape)
+
+    def centres(self, axis: str) -> tuple[float, ...]:
+        """Of the tokens along an axis, in 0–1 of the input's."""
+        tokens = dict(self.axes)[axis]
+        even = ReceptiveField(tokens)
+        return self.sees.get(axis, even).centres(tokens)
 
 
 class Encoded(NamedTuple):

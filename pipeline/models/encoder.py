@@ -108,7 +108,13 @@ class LayerScale(nn.Module):
 
 class Encoder(nn.Module):
     """A stack of encoder layers; the rate of stochastic depth grows linearly from 0 in the first to the setting's in
-    the last."""
+    the last.
+
+    Attributes:
+        sees_all: each token hears of all others (see `pipeline.models.receptive_field`).
+    """
+
+    sees_all = True
 
     def __init__(self, settings: EncoderSettings, norm_epsilon: float = _NORM_EPSILON) -> None:
         super().__init__()

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
-from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Images, Inputs, Tokens
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Images, Inputs, TokenGrid, Tokens
 from pipeline.models.embedders.build import build_embedder
+from pipeline.models.receptive_field import receptive_field
 from pipeline.models.settings import Embedder
 
 _IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -23,6 +24,8 @@ class FramesAndSound(AudioVisualModel):
     Attributes:
         visual_grid: rows and columns of visual tokens of one frame.
         audio_grid: frequencies and times of audio tokens.
+        embedded_grids: how the tokens of the two streams lie, and what they see of frames (pixels) and spectrograms
+            (cells).
     """
 
     def __init__(self, settings: "_Embedders", features: FeatureSettings) -> None:
@@ -33,6 +36,10 @@ class FramesAndSound(AudioVisualModel):
         self.visual_embedder, self.visual_grid = build_embedder(visual, 3, frame, width, False)
         self.audio_embedder, self.audio_grid = build_embedder(audio, 1, sound, width, True)
         self._image_shapes = {VISUAL: (features.frames, 3, *frame), AUDIO: (1, 1, *sound)}
+        over_frames = _grid(self.visual_embedder, frame, {"row": self.visual_grid[0], "column": self.visual_grid[1]})
+        over_sound = _grid(self.audio_embedder, sound, {"frequency": self.audio_grid[0], "time": self.audio_grid[1]})
+        frames = TokenGrid((("time", features.frames), *over_frames.axes), over_frames.sees)
+        self.embedded_grids = {VISUAL: frames, AUDIO: over_sound}
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
 
@@ -81,6 +88,12 @@ class FramesAndSound(AudioVisualModel):
         flat = image.flatten(0, 1).to(self._precision)
         embedded: Tensor = embedder(flat.to(memory_format=torch.channels_last))
         return embedded.flatten(2).transpose(1, 2).reshape(len(image), -1, embedded.shape[1])
+
+
+def _grid(embedder: nn.Module, size: tuple[int, int], axes: dict[str, int]) -> TokenGrid:
+    """Tokens over the height and width of an input."""
+    sees = {name: receptive_field(embedder, size[axis], axis) for axis, name in enumerate(axes)}
+    return TokenGrid(tuple(axes.items()), sees)
 
 
 class _Embedders(Protocol):

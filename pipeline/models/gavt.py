@@ -63,14 +63,9 @@ class Gavt(FramesAndSound):
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
         """How the tokens of each stream lie."""
-        layout = self.layout
-        (rows, columns), (frequencies, times) = layout.visual_grid, layout.audio_grid
-        grids = {
-            CLASS: TokenGrid((("token", 1),)),
-            VISUAL: TokenGrid((("time", layout.frames), ("row", rows), ("column", columns))),
-            AUDIO: TokenGrid((("frequency", frequencies), ("time", times))),
-        }
-        return grids | ({REGISTERS: TokenGrid((("token", layout.registers),))} if layout.registers else {})
+        grids = {CLASS: TokenGrid((("token", 1),)), **self.embedded_grids}
+        registers = self.layout.registers
+        return grids | ({REGISTERS: TokenGrid((("token", registers),))} if registers else {})
 
     @property
     def widths(self) -> Mapping[str, int]:

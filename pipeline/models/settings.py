@@ -8,6 +8,7 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.settings.base import Settings
 
 Norm = Literal["batch", "sync_batch", "group"]
+Padding = Literal["even", "centred"]
 GROUPS = 8
 """Of channels, in group norm."""
 TENSOR_FILES = (".pth", ".pt", ".safetensors")
@@ -80,12 +81,22 @@ class ConvolutionEmbedderSettings(Settings):
     """Channels after each convolution; all but the last have stride 2."""
     kernel: Literal[3, 4] = 3
     """Side of all kernels but the last. With 4 a token looks at what lies around its own centre; with 3 at what lies
-    around a place half a token up and left of it, and so do maps."""
+    around a place half a token up and left of it, and so do maps, unless `padding` mends that."""
     last_kernel: Literal[1, 3] = 3
     """Side of the last kernel, which has stride 1. With 1 a token sees less around itself (22 pixels instead of 38 with
     three 4×4 before it), so that it can't speak for its neighbours."""
+    padding: Padding = "even"
+    """Zeros beside 3×3 kernels of stride 2: `even` on all sides; or `centred`, where the last of them has them below
+    and to the right only. Its step outweighs those before it: tokens look at their own centre to within half a
+    pixel."""
     norm: Norm = "batch"
     """As of ResNets."""
+
+    @model_validator(mode="after")
+    def _padding_is_of_use(self) -> "ConvolutionEmbedderSettings":
+        if self.padding == "centred" and self.kernel == 4:
+            raise ValueError("kernel = 3 for padding = centred, as tokens of 4×4 kernels are centred, found 4")
+        return self
 
     @model_validator(mode="after")
     def _groups_divide_widths(self) -> "ConvolutionEmbedderSettings":
@@ -113,6 +124,11 @@ class ResNetEmbedderSettings(Settings):
     of all processes together: curves don't depend on the number of processes, as long as no gradients are accumulated,
     but each norm waits for all processes. `group` gives the same values for any batch. `frozen` keeps the statistics,
     scales and shifts of `weights`, and so gives the same values for any batch too."""
+    padding: Padding = "even"
+    """Of convolutions with stride 2: `even` on all sides, as in the paper and in torchvision, with which token r looks
+    around pixel 16 r, nearly half a token up and left of its own place; or `centred`, where the last of them has its
+    zeros below and to the right and its shortcut takes the cells there, and token r looks around pixel 16 r + 8.
+    `weights` fit both: away from the borders the features are those that `even` has of a frame moved by 8 pixels."""
     weights: str | None = None
     """Where training starts from: a file of torchvision's weights for this network (.pth or .safetensors, path or URL),
     or the name of weights that torchvision fetches, such as IMAGENET1K_V2."""
@@ -148,6 +164,10 @@ class ConvNextEmbedderSettings(Settings):
 
     kind: Literal["convnext"] = "convnext"
     size: Literal["tiny", "small", "base", "large"] = "tiny"
+    padding: Padding = "even"
+    """Zeros that keep the last stage, whose 2×2 convolution has stride 1 here, as large as the third. `even`: a row
+    below and a column to the right of the third, so that tokens look half a token down and right of their own place;
+    `centred`: around what the third is made of. `weights` fit both. The audio embedder has no such stage."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Stochastic depth: how often the last block is left out for a sample; earlier ones linearly less often."""
     weights: str | None = None

@@ -18,16 +18,12 @@ class Towers(FramesAndSound):
     ) -> None:
         """`shapes` of the inputs are those that `features` says."""
         super().__init__(settings, features)
-        self.settings, self._frames = settings, features.frames
+        self.settings = settings
 
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
         """How the tokens of each stream lie."""
-        (rows, columns), (frequencies, times) = self.visual_grid, self.audio_grid
-        return {
-            VISUAL: TokenGrid((("time", self._frames), ("row", rows), ("column", columns))),
-            AUDIO: TokenGrid((("frequency", frequencies), ("time", times))),
-        }
+        return self.embedded_grids
 
     @property
     def widths(self) -> Mapping[str, int]:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlock, LayerNorm2d
 
 from pipeline.models.pretrained import Pretrained
+from pipeline.models.receptive_field import UnevenConvolution
 from pipeline.models.recompute import Stages
 from pipeline.models.settings import ConvNextEmbedderSettings
 
@@ -28,8 +28,11 @@ class ConvNextEmbedder(Pretrained):
         first = parts[0][0]
         parts[0][0] = nn.Conv2d(channels, first.out_channels, first.kernel_size, first.stride)
         if last_stage:
-            strided = parts[6][1]
-            parts[6][1] = _SameConvolution(strided.in_channels, strided.out_channels, strided.kernel_size)
+            # height and width are kept: by one row and column more before the last stage, or before the third
+            centred = settings.padding == "centred"
+            parts[6][1] = UnevenConvolution(parts[6][1], stride=1, before=0, behind=0 if centred else 1)
+            if centred:
+                parts[4][1] = UnevenConvolution(parts[4][1], stride=2, before=1, behind=1)
         stages: list[nn.Module] = []
         self.torchvision_prefixes = {}
         for number, part in enumerate(parts):
@@ -57,10 +60,3 @@ class _Block(CNBlock):  # type: ignore[misc]  # torchvision is untyped
 
     def reset_parameters(self) -> None:
         nn.init.constant_(self.layer_scale, _LAYER_SCALE)
-
-
-class _SameConvolution(nn.Conv2d):
-    """A 2×2 convolution with stride 1 that keeps height and width: zeros below and to the right."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(F.pad(input, (0, 1, 0, 1)))

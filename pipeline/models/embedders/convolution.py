@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from pipeline.models.norms import norm_layer
+from pipeline.models.receptive_field import UnevenConvolution
 from pipeline.models.recompute import Stages
 from pipeline.models.settings import ConvolutionEmbedderSettings
 
@@ -18,6 +19,8 @@ class ConvolutionEmbedder(nn.Module):
             last = index == len(settings.widths) - 1
             kernel, stride = (settings.last_kernel, 1) if last else (settings.kernel, 2)
             convolution = nn.Conv2d(channels, out, kernel, stride, (kernel - 1) // 2, bias=False)
+            if settings.padding == "centred" and index == len(settings.widths) - 2:
+                convolution = UnevenConvolution(convolution, stride, before=0, behind=1)
             stages.append(nn.Sequential(convolution, norm(out), nn.GELU()))
             channels = out
         self.features = Stages(stages)

@@ -2,9 +2,11 @@
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 from pipeline.models.norms import norm_layer
 from pipeline.models.pretrained import Pretrained
+from pipeline.models.receptive_field import UnevenConvolution
 from pipeline.models.recompute import Stages
 from pipeline.models.settings import ResNetEmbedderSettings
 
@@ -24,10 +26,23 @@ class ResNetEmbedder(Pretrained):
                 stages.append(block)
         if last_stage:
             first = resnet.layer4[0]
-            strided = first.conv1 if settings.kind == "resnet18" else first.conv2
-            strided.stride = first.downsample[0].stride = (1, 1)
+            getattr(first, _strided(first)).stride = first.downsample[0].stride = (1, 1)
+        if settings.padding == "centred":
+            _pad_behind(resnet.layer3[0])
         self.features = Stages(stages)
         self.project = nn.Conv2d(resnet.fc.in_features // (1 if last_stage else 2), width, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.project(self.features(image))  # type: ignore[no-any-return]  # torch types a module's call as Any
+
+
+def _strided(block: nn.Module) -> str:
+    """Name of the convolution of a block's own path that has its stride."""
+    return "conv1" if isinstance(block, BasicBlock) else "conv2"
+
+
+def _pad_behind(block: nn.Module) -> None:
+    """Have a block of stride 2, inputs of an even length, look around input 2 r + 1 instead of 2 r."""
+    name = _strided(block)
+    setattr(block, name, UnevenConvolution(getattr(block, name), stride=2, before=0, behind=1))
+    block.downsample[0] = UnevenConvolution(block.downsample[0], stride=2, before=-1, behind=0)

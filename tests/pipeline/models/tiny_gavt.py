@@ -21,9 +21,9 @@ EMBEDDERS = {
 }
 
 
-def tiny(seed: int = 0, frames: int = 1, **changes: object) -> Gavt:
+def tiny(seed: int = 0, frames: int = 1, frame_size: int = 32, **changes: object) -> Gavt:
     settings = GavtSettings.model_validate(MODEL | changes)
-    features = FeatureSettings.model_validate(FEATURES | {"frames": frames})
+    features = FeatureSettings.model_validate(FEATURES | {"frames": frames, "frame_size": frame_size})
     model = build_on("cpu", seed, lambda: Gavt(settings, features))
     assert isinstance(model, Gavt)
     return model
