@@ -8,9 +8,10 @@ rest, and a readout may look at, change or leave out tokens just before they mee
                           └────────────────────── fuse ──────────────────────────┘
 """
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class TokenGrid:
     """
 
     axes: tuple[tuple[str, int], ...]
-    sees: Mapping[str, ReceptiveField] = field(default_factory=dict, hash=False)
+    sees: Mapping[str, ReceptiveField] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def shape(self) -> tuple[int, ...]:

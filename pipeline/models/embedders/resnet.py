@@ -2,7 +2,7 @@
 
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from pipeline.models.norms import norm_layer
 from pipeline.models.pretrained import Pretrained
@@ -36,12 +36,12 @@ class ResNetEmbedder(Pretrained):
         return self.project(self.features(image))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
 
-def _strided(block: nn.Module) -> str:
+def _strided(block: BasicBlock | Bottleneck) -> str:
     """Name of the convolution of a block's own path that has its stride."""
     return "conv1" if isinstance(block, BasicBlock) else "conv2"
 
 
-def _pad_behind(block: nn.Module) -> None:
+def _pad_behind(block: BasicBlock | Bottleneck) -> None:
     """Have a block of stride 2, inputs of an even length, look around input 2 r + 1 instead of 2 r."""
     name = _strided(block)
     setattr(block, name, UnevenConvolution(getattr(block, name), stride=2, before=0, behind=1))
