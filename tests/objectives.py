@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moving_shards import MOVING, write_moving_set
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 _EMBEDDER = MODEL["visual_embedder"] | {"norm": "group"}
@@ -86,5 +87,25 @@ OBJECTIVES = {
             },
         },
         ((BLIND, "a model with the streams class, visual and audio"),),
+    ),
+    "synchronisation": Objective(
+        {
+            "kind": "synchronisation",
+            "group": 4,
+            "range_s": 0.1,
+            "jitter_s": 0.01,
+            "classes": 5,
+            "segments": 4,
+            "width": 16,
+        },
+        (
+            (BLIND, "a model with the stream visual for task.kind = synchronisation, found audio"),
+            ("features.frames=3", "features.frames of 4 or more for task.kind = synchronisation, found 3"),
+            ("task.range_s=0.5", "task.range_s below the 0.37 s that the frames take, found 0.5"),
+            ("task.classes=4", "an odd number as classes, found 4"),
+            ("task.least_s=0.05", "no least_s for answer = offset, found 0.05"),
+        ),
+        {"features": MOVING},
+        write_moving_set,
     ),
 }

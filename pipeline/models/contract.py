@@ -10,7 +10,7 @@ rest, and a readout may look at, change or leave out tokens just before they mee
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -93,6 +93,12 @@ class AudioVisualModel(Float32Buffers):
     @abstractmethod
     def widths(self) -> Mapping[str, int]:
         """D of each stream."""
+
+    @property
+    def moments_s(self) -> Mapping[str, Sequence[float]]:
+        """Of each stream whose grid has times, when each is seen or heard: seconds from the middle of the sound. None
+        of which nobody knows."""
+        return {}
 
     @abstractmethod
     def embed(self, inputs: Inputs) -> Tokens:

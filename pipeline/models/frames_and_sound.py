@@ -1,11 +1,12 @@
 """How models of frames and sound embed them: an embedder for each, between a fixed scale of inputs and the tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Images, Inputs, TokenGrid, Tokens
@@ -30,7 +31,7 @@ class FramesAndSound(AudioVisualModel):
 
     def __init__(self, settings: "_Embedders", features: FeatureSettings) -> None:
         super().__init__()
-        self.spectrogram = LogFrequencySpectrogram(features)
+        self.spectrogram, self._features = LogFrequencySpectrogram(features), features
         frame, sound = (features.frame_size, features.frame_size), (features.frequency_bins, features.time_frames)
         visual, audio, width = settings.visual_embedder, settings.audio_embedder, settings.width
         self.visual_embedder, self.visual_grid = build_embedder(visual, 3, frame, width, False)
@@ -50,6 +51,19 @@ class FramesAndSound(AudioVisualModel):
         """Fill the constant buffers (they are not part of a checkpoint)."""
         self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
         self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
+
+    @property
+    def moments_s(self) -> Mapping[str, Sequence[float]]:
+        """When each frame is shown, and the middle of what each time of audio tokens is made of."""
+        features, times = self._features, self.audio_grid[1]
+        sound_s, window_s = (
+            samples / features.audio_rate_hz for samples in (features.audio_samples, features.stft_hop)
+        )
+        windows = features.time_frames / times
+        return {
+            VISUAL: FrameTimes(features.frames, features.frame_rate_hz, sound_s).offsets_s,
+            AUDIO: [((time + 0.5) * windows - 0.5) * window_s - sound_s / 2 for time in range(times)],
+        }
 
     def embed(self, inputs: Inputs) -> Tokens:
         """`frames` [B, T, 3, H, W] in 0–1 → `visual` [B, T·h·w, D]; `sound` [B, C, S] in −1..1 → `audio` [B, f·t, D];

@@ -96,7 +96,7 @@ def bench(
     augment: bool,
     batch_size: int,
     seconds: float,
-    fields: Sequence[str] = (FRAMES, SOUND),
+    fields: Sequence[str | FieldSpec] = (FRAMES, SOUND),
 ) -> BenchReport:
     """Read with 0, 1, 2, 4 … workers up to the number of cores, and stage by stage in this process.
 

@@ -17,6 +17,8 @@ from pipeline.settings.base import Settings
 if TYPE_CHECKING:
     from torch import nn
 
+    from pipeline.stream.fields.contract import FieldSpec
+
 Totals = Mapping[str, float]
 """By the name of a sum (`TaskSettings.sums`), its value over any number of samples, steps and processes."""
 Purpose = Literal["train", "validation", "example"]
@@ -82,6 +84,11 @@ class TaskSettings(Settings):
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of inputs that it needs besides the model's: labels a segment, say."""
+        return ()
+
+    def own_fields(self, features: Any) -> "Sequence[FieldSpec]":
+        """Inputs that only it takes, and describes itself, where the features are these (`FeatureSettings`). Their
+        names have a space in them, as those of no others have."""
         return ()
 
     def reason_against(self, model: Any) -> str | None:

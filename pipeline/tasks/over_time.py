@@ -1,5 +1,7 @@
 """Tokens by the moments at which they lie."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,8 @@ from pipeline.models.contract import TokenGrid
 
 TIME = "time"
 """The axis of a grid along which time passes."""
+Stretch = tuple[float, float]
+"""Begin and end, on any clock."""
 
 
 def by_time(tokens: Tensor, grid: TokenGrid) -> Tensor:
@@ -19,17 +23,24 @@ def by_time(tokens: Tensor, grid: TokenGrid) -> Tensor:
     return timed.reshape(batch, grid.shape[axis], -1, width)
 
 
-def in_segments(moments: Tensor, count: int) -> Tensor:
-    """Means [B, count, D] over equal parts of a stretch of time of [B, T, D], which share it evenly: what lies across a
-    border counts on both sides, by its part there."""
-    shares = overlaps(count, moments.shape[1], moments)
+def stretch_of(moments: Sequence[float]) -> Stretch:
+    """The stretch of time that evenly spaced moments, two or more, lie in the middles of."""
+    half = (moments[-1] - moments[0]) / (len(moments) - 1) / 2
+    return moments[0] - half, moments[-1] + half
+
+
+def in_segments(moments: Tensor, count: int, all_of: Stretch = (0.0, 1.0), segmented: Stretch = (0.0, 1.0)) -> Tensor:
+    """Means [B, count, D] over equal segments of a stretch of time, of moments [B, T, D] that share a stretch of their
+    own evenly: what lies across a border counts on both sides, by its part there.
+
+    Args:
+        all_of: the stretch that the moments share.
+        segmented: the stretch that is cut into segments, on the same clock; no segment lies beside the other.
+    """
+    (begin, end), (first, last), times = all_of, segmented, moments.shape[1]
+    each = torch.arange(times, device=moments.device, dtype=torch.float64) * ((end - begin) / times) + begin
+    part = torch.arange(count, device=moments.device, dtype=torch.float64)[:, None] * ((last - first) / count) + first
+    until = torch.minimum(each + (end - begin) / times, part + (last - first) / count)
+    shared = (until - torch.maximum(each, part)).clamp(min=0)
+    shares = (shared / shared.sum(1, keepdim=True)).to(moments.dtype)
     return torch.einsum("st,btd->bsd", shares, moments)
-
-
-def overlaps(count: int, times: int, like: Tensor) -> Tensor:
-    """[count, times] how much of each of `count` equal parts of a stretch lies in each of `times` equal ones; rows add
-    up to 1."""
-    parts = torch.arange(count, device=like.device, dtype=torch.float64)[:, None] / count
-    shares = torch.arange(times, device=like.device, dtype=torch.float64) / times
-    begin, end = torch.maximum(parts, shares), torch.minimum(parts + 1 / count, shares + 1 / times)
-    return ((end - begin).clamp(min=0) * count).to(like.dtype)

@@ -19,6 +19,10 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"
         ),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
+        "synchronisation": Kind(
+            "pipeline.tasks.synchronisation_settings:SynchronisationSettings",
+            "pipeline.tasks.synchronisation:Synchronisation",
+        ),
     },
     default="mma",
 )

@@ -1,7 +1,8 @@
 """Settings of several objectives that are trained together."""
 
+from collections.abc import Sequence
 from math import lcm
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -9,6 +10,9 @@ from pipeline.settings.base import Settings
 from pipeline.settings.registry import KindOf
 from pipeline.tasks.contract import Metric, TaskSettings, Totals
 from pipeline.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from pipeline.stream.fields.contract import FieldSpec
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -95,6 +99,10 @@ class SeveralSettings(TaskSettings):
     def fields(self) -> tuple[str, ...]:
         """Those of all."""
         return tuple(dict.fromkeys(field for one in self.tasks.values() for field in one.task.fields))
+
+    def own_fields(self, features: Any) -> "Sequence[FieldSpec]":
+        """Those of all."""
+        return tuple(dict.fromkeys(field for one in self.tasks.values() for field in one.task.own_fields(features)))
 
     def reason_against(self, model: Any) -> str | None:
         """The first that one of them has."""

@@ -1,6 +1,6 @@
 """All that a training run rests on: the sections of an experiment from which its weights follow."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.registry import TASKS
 from pipeline.train.metric_names import clash
 from pipeline.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from pipeline.stream.fields.contract import FieldSpec
 
 CONFIG = "config.yaml"
 """The file in a run's folder, and beside exported weights, that has its settings."""
@@ -36,9 +39,11 @@ class RunSettings(Settings):
     train: TrainSettings = TrainSettings()
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the inputs that a sample is decoded into: the model's, and what else the task needs."""
-        return tuple(dict.fromkeys((*self.model.fields, *self.task.fields)))
+    def fields(self) -> "tuple[str | FieldSpec, ...]":
+        """Inputs that a sample is decoded into: the model's and what else the task needs, by name, and those that the
+        task describes itself."""
+        named = dict.fromkeys((*self.model.fields, *self.task.fields))
+        return (*named, *self.task.own_fields(self.features))
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "RunSettings":
@@ -51,7 +56,7 @@ class RunSettings(Settings):
         if self.train.maps_every is not None and FRAMES not in self.model.fields:
             raise ValueError(f"a model of frames for train.maps_every, found model.kind = {self.model.kind}")
         known = (FRAMES, SOUND, *self.features.inputs)
-        for name in self.fields:
+        for name in (*self.model.fields, *self.task.fields):
             if name not in known:
                 raise ValueError(f"features.inputs.{name} for the model or the task, found {', '.join(known)}")
         for reason in (

@@ -32,9 +32,10 @@ class SoundField(FieldSpec):
     dtype = np.int16
 
     @classmethod
-    def of(cls, features: FeatureSettings, name: str = "sound") -> "SoundField":
-        """The sound of the features."""
-        return cls(name, SoundFormat(features.audio_rate_hz, features.audio_samples, features.audio_channels))
+    def of(cls, features: FeatureSettings, name: str = "sound", margin_s: float = 0.0) -> "SoundField":
+        """The sound of the features, and as much more before and behind it."""
+        samples = features.audio_samples + 2 * round(margin_s * features.audio_rate_hz)
+        return cls(name, SoundFormat(features.audio_rate_hz, samples, features.audio_channels))
 
     @property
     def sound(self) -> SoundFormat:
