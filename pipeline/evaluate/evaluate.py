@@ -12,7 +12,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, as_json
-from pipeline.evaluate.registry import MEASURES
+from pipeline.evaluate.registry import MEASURES, all_measures
 from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
 from pipeline.evaluate.samples import EvaluationSamples, plan_evaluation
 from pipeline.evaluate.settings import EvaluateSettings
@@ -111,16 +111,19 @@ def evaluate(
 
 
 def _measures(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:
-    """Those that can be had, and why others can't."""
+    """Those that can be had, and why others that were asked for can't."""
+    asked = judged.settings.measures
     measures: list[Measure[Any]] = []
     left_out = []
-    for settings in judged.settings.measures:
+    for settings in all_measures() if asked is None else asked:
         kind: type[Measure[Any]] = MEASURES.part_of(settings)
         reason = kind.reason_against(judged.trained, judged.samples)
         if reason is None:
             measures.append(kind(settings, judged))
         else:
             left_out.append(f"{settings.kind} is left out: {reason}")
+    if asked is None and measures:
+        left_out = []
     if not measures:
         raise SettingsError(f"evaluate.measures: expected one that can be had, but {'; '.join(left_out)}")
     return measures, left_out

@@ -41,6 +41,12 @@ class ReconstructionSettings(MeasureSettings):
     kind: Literal["reconstruction"] = "reconstruction"
 
 
+class OffScreenSettings(MeasureSettings):
+    """Whether the model knows that nothing visible sounds: silence, noise, sounds from off-screen."""
+
+    kind: Literal["off_screen"] = "off_screen"
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -49,10 +55,19 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
+        "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
     },
     default="localisation",
 )
+
+
+def all_measures() -> list[MeasureSettings]:
+    """One of each kind, where nothing about it must be said."""
+    kinds = [kind for name in MEASURES.names() if (kind := MEASURES.settings_of(name)) is not None]
+    return [kind() for kind in kinds if not any(field.is_required() for field in kind.model_fields.values())]
+
+
 READOUTS: Registry[Settings] = Registry(
     "readout",
     {

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings, Measure, ReadoutName
+from pipeline.evaluate.registry import Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
@@ -77,8 +77,9 @@ class IntegratedGradientsSettings(Settings):
 class EvaluateSettings(Settings):
     """What is read out of a trained model, and how it is judged."""
 
-    measures: tuple[Measure, ...] = Field(default=(AlignmentSettings(), LocalisationSettings()), min_length=1)
-    """What the model is judged by. One that can't be had of a model or its data is left out, and it is said why."""
+    measures: tuple[Measure, ...] | None = Field(default=None, min_length=1)
+    """What the model is judged by: by all that can be had of the model and its data, unless some are named. A named one
+    that can't be had is left out, and it is said why."""
     readouts: tuple[ReadoutName, ...] = Field(
         default=(
             "attention",

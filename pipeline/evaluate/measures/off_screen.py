@@ -1,0 +1,235 @@
+"""Does a model know when nothing visible sounds? One calibrated confidence, and one threshold on it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, Table
+from pipeline.evaluate.metrics.confidence import (
+    Numbers,
+    auroc,
+    best_threshold,
+    calibrated,
+    calibration_error,
+    fit_platt,
+)
+from pipeline.evaluate.readouts.attention import noise_like
+from pipeline.evaluate.readouts.needs import needs_match
+from pipeline.evaluate.registry import MeasureSettings
+from pipeline.evaluate.samples import Chunk, EvaluationSamples
+from pipeline.evaluate.sentences import percent
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.randomness import keyed_generator
+from pipeline.tasks.off_screen import OffScreen
+from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.task import objective
+from pipeline.train.load import Trained
+
+OWN, SILENCE, NOISE, OTHER, GIVEN = "own", "silence", "noise", "other", "given"
+_ABSENCES = {
+    SILENCE: "against silence",
+    NOISE: "against noise as loud as the sound",
+    OTHER: "against another's sound",
+    GIVEN: "against sounds that the data says are off-screen or silent",
+}
+_LOUDNESS = "loudness"
+_PLAIN = 1.0, 0.0
+"""Slope and shift where none were chosen."""
+_GROUP = 8
+_SWEEP = tuple(number / 20 for number in range(1, 20))
+_COLUMNS = (
+    Column("auroc", "AUROC"),
+    Column("told", "told at the threshold"),
+    Column("found", "visible sources found", "share", None),
+    Column("false_alarms", "false alarms", "share", False),
+)
+Heard = dict[str, list[float]]
+"""By kind of sound, the confidences of the samples that were shown with it, in their order."""
+
+
+class OffScreenMeasure(Measure[Heard]):
+    """Each frame with its own sound, with silence, with noise as loud as that, and with the sound of another video of
+    the group, one of which nothing is visible where the data says what is. Samples whose own sound the data says is
+    off-screen (none of `labels` is `visible`) or silent count as absent.
+
+    The confidence is the objective's `match`, of off_screen where several are trained. Its slope and shift, by which it
+    becomes a probability, and the threshold are chosen on the validation split.
+    """
+
+    chooses = True
+
+    def __init__(self, settings: MeasureSettings, judged: Judged) -> None:
+        super().__init__(settings, judged)
+        self._system, self._evaluate = judged.trained.system, judged.settings
+        self._task = objective(self._system.task, OffScreen) or self._system.task
+        self._platt, self._threshold, self._chosen = _PLAIN, 0.5, False
+
+    @classmethod
+    def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
+        """It needs an answer, and a sound to take away from what else is seen."""
+        inputs = trained.system.inputs
+        if "sound" not in inputs or len(inputs) < 2:
+            return f"the model hears no sound beside something else, it takes {', '.join(inputs)}"
+        return needs_match(trained.system)
+
+    @property
+    def group(self) -> int:
+        """Another's sound comes from the own group."""
+        return _GROUP
+
+    def choose(self, chunk: Chunk) -> Heard:
+        """Confidences on the validation split."""
+        return self.judge(chunk)
+
+    def chosen(self, found: Sequence[Heard]) -> None:
+        """Take slope, shift and threshold."""
+        heard = _together(found)
+        present, absent = (one[np.isfinite(one)] for one in (heard[OWN], _all_absent(heard)))
+        if len(present) and len(absent):
+            self._platt = fit_platt(present, absent)
+            self._threshold = best_threshold(calibrated(present, self._platt), calibrated(absent, self._platt))
+            self._chosen = True
+
+    @torch.no_grad()
+    def judge(self, chunk: Chunk) -> Heard:
+        """Confidences of a chunk's samples, whose groups are whole."""
+        found: Heard = {name: [] for name in (OWN, *_ABSENCES, *(f"{_LOUDNESS}/{one}" for one in (OWN, *_ABSENCES)))}
+        batch, model = chunk.shown, self._system.model
+        partners = _partners(chunk.start, batch.metadata, self.group, self._evaluate.seed)
+        for places in batch.pieces(self._evaluate.batch_size):
+            here = batch.select(places)
+            sound = here.inputs["sound"]
+            seen = model.embed({name: values for name, values in here.inputs.items() if name != "sound"})
+            others = [partners[place] for place in places]
+            other = batch.inputs["sound"][[one if one is not None else places[0] for one in others]]
+            given = [_is_absent(metadata) for metadata in here.metadata]
+            sounds = {OWN: sound, SILENCE: torch.zeros_like(sound), OTHER: other}
+            sounds[NOISE] = noise_like(sound, self._evaluate.seed)
+            for name, played in sounds.items():
+                sure = self._confidence(seen | model.embed({"sound": played}))
+                loud = played.square().mean(dim=(1, 2)).sqrt().tolist()
+                for place, (logit, level) in enumerate(zip(sure, loud, strict=True)):
+                    if name == OTHER and others[place] is None:
+                        continue
+                    called = GIVEN if name == OWN and given[place] else name
+                    found[called].append(logit)
+                    found[f"{_LOUDNESS}/{called}"].append(level)
+        return found
+
+    def _confidence(self, embedded: dict[str, Tensor]) -> list[float]:
+        """One a sample; an answer that is no finite number is the least there is."""
+        sure = self._task.match(self._system.model, embedded).double()
+        logits: list[float] = sure.masked_fill(~sure.isfinite(), -torch.inf).tolist()
+        return logits
+
+    def tables(self, found: Sequence[Heard]) -> list[Table]:
+        """What is told apart, and what other thresholds would tell."""
+        heard = _together(found)
+        sure = {name: calibrated(heard[name], self._platt) for name in (OWN, *_ABSENCES)}
+        loud = {name: heard[f"{_LOUDNESS}/{name}"] for name in (OWN, *_ABSENCES)}
+        present, absent = sure[OWN], _all_absent(sure)
+        if not len(present) or not len(absent):
+            reason = f"{self.judged.samples.url} has no sample whose sound is visible"
+            return [Table("off_screen", "off-screen sound", _COLUMNS, (), 0, notes=(reason,))]
+        rows = [Row("model", "model", self._figures(heard[OWN], _all_absent(heard)))]
+        rows += [
+            Row(title, "readout", self._figures(heard[OWN], heard[name]))
+            for name, title in _ABSENCES.items()
+            if len(heard[name])
+        ]
+        louder = auroc(loud[OWN], _all_absent(loud))
+        rows.append(Row("loudness of the sound alone", "control", {"auroc": louder}))
+        rows.append(Row("guessing", "control", {"auroc": 0.5, "told": 0.5}))
+        value = rows[0].values["auroc"]
+        headline = Headline("off-screen AUROC", value or 0.0, "share", (("loudness alone", louder),))
+        before = calibration_error(calibrated(heard[OWN], _PLAIN), calibrated(_all_absent(heard), _PLAIN))
+        not_finite = int((~np.isfinite(np.concatenate([heard[OWN], _all_absent(heard)]))).sum())
+        details = {"threshold": self._threshold, "slope": self._platt[0], "shift": self._platt[1]}
+        first = Table(
+            "off_screen",
+            "silence, noise and off-screen sound",
+            _COLUMNS,
+            tuple(rows),
+            len(present),
+            about="The confidence that something visible sounds, of frames with their own sound and without it.",
+            notes=(
+                f"a source is called visible above a confidence of {percent(self._threshold)}, {self._by_whom()}",
+                f"confidences lie {percent(calibration_error(present, absent))} from how often they are right "
+                f"(expected calibration error), before calibration {percent(before)}",
+                "AUROC of the model is of all absences, each kind as frequent as it is here",
+            ),
+            warnings=(f"{not_finite} confidences are not finite (NaN or infinite): they count as the lowest",)
+            if not_finite
+            else (),
+            headlines=(headline,),
+            details=details,
+        )
+        return [first, self._sweep(present, sure)]
+
+    def _by_whom(self) -> str:
+        return "chosen on the validation split" if self._chosen else "for want of a validation split that chooses one"
+
+    def _figures(self, present: Numbers, absent: Numbers) -> dict[str, float | None]:
+        above = float((calibrated(present, self._platt) > self._threshold).mean())
+        alarms = float((calibrated(absent, self._platt) > self._threshold).mean())
+        told = (above + 1 - alarms) / 2
+        return {"auroc": auroc(present, absent), "told": told, "found": above, "false_alarms": alarms}
+
+    def _sweep(self, present: Numbers, sure: Mapping[str, Numbers]) -> Table:
+        """Rows of thresholds, the chosen one among them."""
+        shown = [name for name in _ABSENCES if len(sure[name])]
+
+        def row(threshold: float) -> Row:
+            alarms = {name: float((sure[name] > threshold).mean()) for name in shown}
+            found = float((present > threshold).mean())
+            absent = float((_all_absent(sure) <= threshold).mean())
+            values: dict[str, float | None] = {"told": (found + absent) / 2, "found": found, **alarms}
+            chosen = threshold == self._threshold
+            return Row(percent(threshold) + (" (chosen)" if chosen else ""), "model" if chosen else "readout", values)
+
+        alarms = (Column(name, _ABSENCES[name].replace("against", "false alarms:"), "share", False) for name in shown)
+        columns = (Column("told", "told"), Column("found", "visible sources found"), *alarms)
+        thresholds = sorted({*_SWEEP, self._threshold})
+        return Table(
+            "off_screen_sweep",
+            "thresholds of the confidence that something visible sounds",
+            columns,
+            tuple(row(threshold) for threshold in thresholds),
+            len(present),
+        )
+
+
+def _partners(start: int, samples: Sequence[SampleMetadata], group: int, seed: int) -> list[int | None]:
+    """For each sample the place of another of its group whose sound is not of its scene, and of which nothing is known
+    to be visible in its frame."""
+    found: list[int | None] = []
+    for place, sample in enumerate(samples):
+        first = (start + place) // group * group - start
+        near = [
+            other
+            for other in range(max(first, 0), min(first + group, len(samples)))
+            if not same_scene(samples[other], sample) and not set(samples[other].labels) & _seen(sample)
+        ]
+        draw = keyed_generator(seed, "evaluate-off-screen", start + place).integers(max(1, len(near)))
+        found.append(near[int(draw)] if near else None)
+    return found
+
+
+def _seen(sample: SampleMetadata) -> set[str]:
+    return set(sample.labels if sample.visible is None else sample.visible)
+
+
+def _is_absent(sample: SampleMetadata) -> bool:
+    """Whether the data says that nothing visible sounds in it."""
+    return sample.visible is not None and not set(sample.labels) & set(sample.visible)
+
+
+def _together(found: Sequence[Heard]) -> dict[str, Numbers]:
+    names = (OWN, *_ABSENCES, *(f"{_LOUDNESS}/{one}" for one in (OWN, *_ABSENCES)))
+    return {name: np.array([one for chunk in found for one in chunk[name]], np.float64) for name in names}
+
+
+def _all_absent(heard: Mapping[str, Numbers]) -> Numbers:
+    return np.concatenate([heard[name] for name in _ABSENCES])
