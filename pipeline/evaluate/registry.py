@@ -65,7 +65,8 @@ MEASURES: Registry[MeasureSettings] = Registry(
 def all_measures() -> list[MeasureSettings]:
     """One of each kind, where nothing about it must be said."""
     kinds = [kind for name in MEASURES.names() if (kind := MEASURES.settings_of(name)) is not None]
-    return [kind() for kind in kinds if not any(field.is_required() for field in kind.model_fields.values())]
+    plain = (kind for kind in kinds if not any(field.is_required() for field in kind.model_fields.values()))
+    return [kind.model_validate({}) for kind in plain]
 
 
 READOUTS: Registry[Settings] = Registry(

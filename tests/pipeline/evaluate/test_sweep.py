@@ -16,6 +16,7 @@ from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.contract import tables_of
+from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream import reader
 from pipeline.tasks.mma import MultiModalAlignment
@@ -60,7 +61,12 @@ def test_each_sample_is_decoded_once_for_all_rows_and_measures(
     settings = EvaluateSettings(readouts=FEW, batch_size=4)
     assert settings.judged_geometry != settings.shown_geometry  # maps and alignment see other squares of it
     result = evaluate(run, located_shards, validation_shards, str(tmp_path), settings)
-    assert [table.measure for table in tables_of(result)] == ["alignment", "localisation"]
+    assert [table.measure for table in tables_of(result)] == [
+        "alignment",
+        "localisation",
+        "off_screen",
+        "off_screen_sweep",
+    ]
     assert set(decoded.values()) == {1}
     assert len(decoded) == 12 + 10
 
@@ -104,11 +110,13 @@ def test_of_an_objective_without_a_score_the_rest_is_judged_and_it_is_said_why(
     run: str, located_shards: str, validation_shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MultiModalAlignment, "scores", False)
-    settings = EvaluateSettings(readouts=("attention", "gradient_weighted", "occlusion"))
+    asked = (AlignmentSettings(), LocalisationSettings())
+    settings = EvaluateSettings(measures=asked, readouts=("attention", "gradient_weighted", "occlusion"))
     result = evaluate(run, located_shards, validation_shards, str(tmp_path), settings)
     (table,) = tables_of(result)
     why = "the objective mma gives no score of whether frame and sound belong together"
-    assert result["left_out"] == [f"alignment is left out: {why}"]
+    no_answer = "the objective mma doesn't say whether frame and sound belong together"
+    assert result["left_out"] == [f"alignment is left out: {no_answer}"]
     assert [row.name for row in table.rows if row.kind == "readout"] == ["attention"]
     assert table.details["readout"] == "attention"
     for name in ("gradient_weighted", "occlusion"):
