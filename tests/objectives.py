@@ -74,6 +74,13 @@ OBJECTIVES = {
             ("task.group=1", "a task.group of 2 or more for task.contrast, found 1"),
         ),
     ),
+    "mix_and_separate": Objective(
+        {"kind": "mix_and_separate", "group": 4, "norm": "group", "widths": [8, 16], "components": 4},
+        (
+            (BLIND, "a model with the streams visual and audio for task.kind = mix_and_separate, found none visual"),
+            ("task={kind: mix_and_separate, group: 2, added: 2}", "added below group = 2"),
+        ),
+    ),
     "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
     "off_screen": Objective(
         {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)

@@ -42,6 +42,10 @@ class LogFrequencySpectrogram(Float32Buffers):
         self.warp.copy_(log_frequency_warp(self.warp.shape[1], settings.frequency_bins, settings.warp == "area"))
 
     def forward(self, waveform: Tensor) -> Tensor:
+        return self.log(self.magnitude(waveform))
+
+    def magnitude(self, waveform: Tensor) -> Tensor:
+        """Waveform [B, C, S] → magnitudes [B, C, F, T] before their logarithm."""
         settings = self.settings
         magnitude = torchaudio.functional.spectrogram(
             waveform.float(),
@@ -55,9 +59,12 @@ class LogFrequencySpectrogram(Float32Buffers):
             center=True,
             pad_mode="reflect",
         )
-        warped = torch.matmul(self.warp, magnitude)
-        floor = math.log(settings.log_floor)
-        return (torch.log(warped + settings.log_floor) - floor) / (-floor) - 1.0
+        return torch.matmul(self.warp, magnitude)
+
+    def log(self, magnitude: Tensor) -> Tensor:
+        """The logarithm of magnitudes, shifted and scaled."""
+        floor = math.log(self.settings.log_floor)
+        return (torch.log(magnitude + self.settings.log_floor) - floor) / (-floor) - 1.0
 
 
 def log_frequency_warp(frequencies: int, bins: int, area: bool) -> Tensor:

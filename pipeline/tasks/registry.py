@@ -14,6 +14,10 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.masked_modelling_settings:MaskedModellingSettings",
             "pipeline.tasks.masked_modelling:MaskedModelling",
         ),
+        "mix_and_separate": Kind(
+            "pipeline.tasks.mix_and_separate_settings:MixAndSeparateSettings",
+            "pipeline.tasks.mix_and_separate:MixAndSeparate",
+        ),
         "mma": Kind("pipeline.tasks.mma_settings:MmaSettings", "pipeline.tasks.mma:MultiModalAlignment"),
         "off_screen": Kind(
             "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"

@@ -1,0 +1,287 @@
+"""Mix-and-separate: what of a mixture belongs to a frame? (G-AVT thesis, section 3.2, Eq. 4–6; Sound of Pixels)"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.errors import RunError, SettingsError
+from pipeline.features.inputs import SOUND
+from pipeline.features.masks import ideal_binary_mask, ideal_ratio_mask
+from pipeline.features.settings import FeatureSettings
+from pipeline.features.si_sdr import si_sdr
+from pipeline.features.spectrogram import LogFrequencySpectrogram
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Inputs, Tokens
+from pipeline.models.norms import norm_layer
+from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
+from pipeline.tasks.mask_decoder import MaskDecoder
+from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
+from pipeline.tasks.mixing import draw_mixtures
+from pipeline.tasks.task import Targets, Task
+
+MIXTURES = "mixtures"
+_PLACES_AT_ONCE = 8
+"""Masks a sample that are made together."""
+_LOUDEST_DB = 60.0
+"""No sound gains more or less than this: of two that are silent, any mask gains anything."""
+_JUDGED_AFTER = 256
+"""Samples of a start by which it is known whether there are mixtures."""
+
+
+class MixAndSeparate(Task):
+    """Its targets say what is mixed with what; sounds are mixed on the device, and each mixture is taken apart into all
+    of its sounds, P in all:
+
+        members  [M, 1 + added] indices in the batch of the sounds of each mixture
+        sample   [P] index of the sound that is sought, and of its frame
+        mixture  [P] the mixture that it is sought in
+        counted  [P] False where it is no part of the loss. It is computed all the same, so that every micro-batch has
+                 the same shape
+
+    A mask is made in the log-frequency plane from the mixture's spectrogram and its audio tokens. For the heads `class`
+    and `audio` the tokens have seen the frame. For the head `places` they have not, and channels of the mixture are
+    weighted by each visual token: what tells places apart is theirs alone.
+
+    Attributes:
+        plane: sounds as magnitudes in the plane of the mask.
+    """
+
+    settings: MixAndSeparateSettings
+
+    def __init__(self, settings: MixAndSeparateSettings, model: AudioVisualModel) -> None:
+        """
+        Raises:
+            SettingsError: the model does not hear log-frequency spectrograms, its audio tokens lie by something else
+                than frequency and time, or `attention` is to compare tokens of different widths.
+        """
+        super().__init__()
+        self.settings = settings
+        features, grid = _heard_by(model), model.grids[AUDIO]
+        if settings.pool == "attention" and settings.head == "places" and model.widths[AUDIO] != model.widths[VISUAL]:
+            found = f"{model.widths[VISUAL]} and {model.widths[AUDIO]}"
+            raise SettingsError(f"task.pool: expected mean for tokens of different widths, {found}, found attention")
+        self._grid = grid.shape
+        self.bins = settings.bins or features.frequency_bins
+        self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
+        places = settings.head == "places"
+        channels, width = (
+            settings.components if places else 1,
+            model.widths["class" if settings.head == "class" else AUDIO],
+        )
+        self.decoder = MaskDecoder(settings.widths, width, channels, settings.norm)
+        self.condition = _Condition(model.widths[VISUAL], settings) if places else None
+
+    @property
+    def head(self) -> str:
+        """What masks are made from."""
+        return self.settings.head
+
+    def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
+        settings, drawn_for = self.settings, "mix" if purpose == "train" else purpose
+        mixtures = draw_mixtures(seed, positions, metadata, settings.group, settings.added, drawn_for)
+        members = torch.tensor([one.members for one in mixtures])
+        return {
+            "members": members,
+            "sample": members.flatten(),
+            "mixture": torch.arange(len(mixtures)).repeat_interleave(1 + settings.added),
+            "counted": torch.tensor([counted for one in mixtures for counted in one.counted]),
+        }
+
+    def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
+        """The mixtures [M, C, S] (Eq. 4)."""
+        members = targets["members"]
+        sounds = inputs[SOUND][members.flatten()]
+        return {MIXTURES: {SOUND: sounds.unflatten(0, members.shape).sum(1)}}
+
+    def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The loss is the sum over the sounds that count, divided by all: a step's gradient is the same however it is
+        cut into micro-batches and ranks, of which some may leave out more than others."""
+        once = self.embed_once(model, inputs, targets)
+        sample, of, counted = targets["sample"], targets["mixture"], targets["counted"]
+        own, mixed = once.embed(inputs), once.embed(once.further[MIXTURES])
+        magnitudes = self._magnitudes(inputs[SOUND])[sample]
+        mixtures = self._magnitudes(once.further[MIXTURES][SOUND])
+        seen = {name: tokens[sample] for name, tokens in own.items() if name != AUDIO}
+        logits = self._logits(once, seen, mixed, of, mixtures, own[AUDIO][sample]).float()
+        mixtures = mixtures[of]
+        settings = self.settings
+        wanted = (ideal_binary_mask if settings.mask == "binary" else ideal_ratio_mask)(magnitudes, mixtures)
+        if settings.loss == "bce":
+            weight = torch.log1p(mixtures).clamp(1e-3, 10)  # Sound of Pixels
+            losses = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none")
+        else:
+            losses = (logits.sigmoid() - wanted).square()
+        loss = losses.mean((1, 2)).masked_fill(~counted, 0).sum() / len(sample)
+        right, gain = _told(logits.detach().sigmoid(), wanted, magnitudes, mixtures)
+        count = counted.sum().double()
+        kept = [(one * counted).sum().double() for one in (right, gain)]
+        left_out = len(inputs[SOUND]) - count
+        return loss, torch.stack([loss.detach().double() * len(sample), count, *kept, left_out])
+
+    @torch.no_grad()
+    def frame_masks(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
+        """What of the mixture `sound` belongs to the whole frame: masks [B, F, T] in 0–1, F = `bins`, with no gradient.
+
+        For the head `places` its tokens are pooled as in training; where that looks at the sound that is sought, at the
+        mixture.
+        """
+        mixed = model.embed({SOUND: inputs[SOUND]})
+        seen = model.embed({name: values for name, values in inputs.items() if name != SOUND})
+        rows = torch.arange(len(inputs[SOUND]), device=inputs[SOUND].device)
+        mixtures = self._magnitudes(inputs[SOUND])
+        return self._logits(model, seen, mixed, rows, mixtures, mixed[AUDIO]).float().sigmoid()
+
+    @torch.no_grad()
+    def place_masks(self, model: AudioVisualModel, inputs: Inputs, places: Tensor | None = None) -> Tensor:
+        """What of the mixture `sound` belongs to places of the frame, for the head `places`.
+
+        Args:
+            places: [B, P, N] weights over the N visual tokens, which add to 1: a click is one token or its neighbours,
+                a box a mean. None: each token alone.
+
+        Returns:
+            Masks [B, P, F, T] in 0–1, F = `bins`, with no gradient.
+        """
+        return torch.cat(list(self.masks_in_turn(model, inputs, places)), dim=1)
+
+    @torch.no_grad()
+    def masks_in_turn(self, model: AudioVisualModel, inputs: Inputs, places: Tensor | None = None) -> Iterator[Tensor]:
+        """The same, a few places [B, ≤ 8, F, T] after the other, of one pass through the model."""
+        if self.condition is None:
+            raise TypeError(f"expected the head places, found {self.head}")
+        embedded = model.embed(inputs)
+        visual = model.fuse(embedded).tokens[VISUAL]
+        pooled = visual if places is None else torch.einsum("bpn,bnd->bpd", places.to(visual.dtype), visual)
+        conditions = self.condition(pooled)
+        channels = self._decode(embedded[AUDIO], self._grid, self._magnitudes(inputs[SOUND]))
+        for some in torch.split(conditions, _PLACES_AT_ONCE, dim=1):
+            yield self.condition.weigh(some, channels).float().sigmoid()
+
+    def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
+        """Refuses a validation set without any mixture."""
+        group, looked_at = self.settings.group, min(samples, _JUDGED_AFTER)
+        for start in range(0, looked_at, group):
+            positions = range(start, min(start + group, looked_at))
+            if self.targets(seed, positions, read(positions), "validation")["counted"].any():
+                return
+        raise SettingsError(_sentence("data.validation", f"its first {looked_at} samples", group))
+
+    def data_watch(self) -> "MixtureWatch":
+        """Ends a run that has no mixtures."""
+        return MixtureWatch(self.settings.group)
+
+    def _magnitudes(self, sound: Tensor) -> Tensor:
+        """[B, C, S] → [B, F, T]; channels are averaged, as the model does."""
+        return self.plane.magnitude(sound.mean(1, keepdim=True))[:, 0]
+
+    def _logits(
+        self,
+        model: AudioVisualModel | EmbedOnce,
+        seen: Tokens,
+        mixed: Tokens,
+        of: Tensor,
+        mixtures: Tensor,
+        sought: Tensor,
+    ) -> Tensor:
+        """Of the masks [P, F, T].
+
+        Args:
+            seen: tokens [P, N, D] of all that is no sound.
+            mixed: tokens of the mixtures [M, …].
+            of: [P] the mixture of each.
+            mixtures: their magnitudes [M, F, T].
+            sought: [P, N, D] tokens of the sounds by which places are pooled.
+        """
+        fused = model.fuse(seen | {AUDIO: mixed[AUDIO][of]}).tokens
+        if self.condition is None:
+            of_head, grid = (fused["class"], (1, 1)) if self.head == "class" else (fused[AUDIO], self._grid)
+            return self._decode(of_head, grid, mixtures[of])[:, 0]
+        with torch.no_grad():
+            weights = self._weights(seen[VISUAL], sought)
+        pooled = torch.einsum("pn,pnd->pd", weights.to(fused[VISUAL].dtype), fused[VISUAL])
+        channels = self._decode(mixed[AUDIO], self._grid, mixtures)[of]
+        return self.condition.weigh(self.condition(pooled[:, None]), channels)[:, 0]
+
+    def _weights(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """[P, N] of places, from tokens as they are embedded."""
+        if self.settings.pool == "mean":
+            return torch.full(visual.shape[:2], 1 / visual.shape[1], device=visual.device)
+        heard = F.normalize(audio.float(), dim=2).mean(1)
+        similar = torch.einsum("pnd,pd->pn", F.normalize(visual.float(), dim=2), heard)
+        return (self.settings.sharpness * similar).softmax(1)
+
+    def _decode(self, tokens: Tensor, grid: Sequence[int], magnitudes: Tensor) -> Tensor:
+        """Channels [B, K, F, T] of tokens [B, f·t, D] and magnitudes [B, F, T]."""
+        spectrogram = self.plane.log(magnitudes)[:, None].to(tokens.dtype)
+        decoded: Tensor = self.decoder(spectrogram, tokens.transpose(1, 2).unflatten(2, tuple(grid)))
+        return decoded
+
+
+class _Condition(nn.Module):
+    """Weights of a mixture's channels, from what is seen (Sound of Pixels' inner product)."""
+
+    def __init__(self, width: int, settings: MixAndSeparateSettings) -> None:
+        super().__init__()
+        self.norm = norm_layer(settings.norm)(width)
+        self.weights = nn.Linear(width, settings.components)
+        self.bias = nn.Parameter(torch.empty(1))
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.bias)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """[B, P, D] → [B, P, K]"""
+        normed: Tensor = self.norm(seen.transpose(1, 2)[..., None])
+        return self.weights(normed[..., 0].transpose(1, 2))  # type: ignore[no-any-return]  # a module's call
+
+    def weigh(self, weights: Tensor, channels: Tensor) -> Tensor:
+        """Logits [B, P, F, T] of weights [B, P, K] and channels [B, K, F, T]."""
+        return torch.einsum("bpk,bkft->bpft", weights, channels) + self.bias
+
+
+class MixtureWatch:
+    """Looks whether the start of training has mixtures; every process sees the same."""
+
+    def __init__(self, group: int) -> None:
+        self._group, self._samples, self._sounds = group, 0, 0.0
+
+    def add(self, totals: Totals, samples: int, whole: bool) -> str | None:
+        """Count a step.
+
+        Raises:
+            RunError: there was no mixture at all.
+        """
+        judged = self._samples >= _JUDGED_AFTER
+        self._samples += samples
+        self._sounds += totals["sounds"]
+        if not judged and not self._sounds and (whole or self._samples >= _JUDGED_AFTER):
+            raise RunError(_sentence("data.train", f"the first {self._samples} samples", self._group))
+        return None
+
+
+def _sentence(setting: str, which: str, group: int) -> str:
+    return (
+        f"{setting}: expected sounds that can be mixed, found none among {which}: each needs one of another video in "
+        f"its group of {group} consecutive positions"
+    )
+
+
+def _heard_by(model: AudioVisualModel) -> FeatureSettings:
+    """How the model hears."""
+    spectrogram, grid = getattr(model, "spectrogram", None), model.grids[AUDIO].names
+    if not isinstance(spectrogram, LogFrequencySpectrogram) or grid != ("frequency", "time"):
+        raise SettingsError(
+            "task.kind: expected a model that hears log-frequency spectrograms, with audio tokens by frequency and "
+            f"time, for mix_and_separate, found tokens by {', '.join(grid)}"
+        )
+    return spectrogram.settings
+
+
+def _told(masks: Tensor, wanted: Tensor, magnitudes: Tensor, mixtures: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each sound [P] the share of the mixture's energy on which the mask is right, and its gain in dB."""
+    energy = mixtures.square()
+    right = (energy * ((masks > 0.5) == (wanted > 0.5))).sum((1, 2)) / energy.sum((1, 2)).clamp_min(1e-12)
+    truth = magnitudes.flatten(1)
+    gain = si_sdr((masks * mixtures).flatten(1), truth) - si_sdr(mixtures.flatten(1), truth)
+    return right, gain.clamp(-_LOUDEST_DB, _LOUDEST_DB)
