@@ -21,9 +21,9 @@ from pipeline.tasks.task import System
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import example_batch
 
-_SAMPLES = (2, 3)
-"""What is traced. Every tensor's size is a fixed part and one a sample, so two traces tell all sizes of batch; with one
-sample a few operations would take other ways."""
+_GROUPS = (2, 3)
+"""What is traced, in groups of the task. Every tensor's size is a fixed part and one a sample, so two traces tell all
+sizes of batch; with one sample a few operations would take other ways."""
 
 Bytes = npt.NDArray[np.float64]
 
@@ -71,10 +71,10 @@ def trace_pass(settings: RunSettings, model: System, dtype: torch.dtype, on_gpu:
         on_gpu: keep what the kernels of a GPU keep, else those of a CPU.
     """
     model.to(dtype)
-    traces = [_trace(settings, model, on_gpu, samples) for samples in _SAMPLES]
-    (first, gradients), (second, _) = traces
-    slope = (second - first) / (_SAMPLES[1] - _SAMPLES[0])
-    return PassMemory(np.stack([first - _SAMPLES[0] * slope, slope]), gradients)
+    few, more = (groups * settings.task.group for groups in _GROUPS)
+    (first, gradients), (second, _) = (_trace(settings, model, on_gpu, samples) for samples in (few, more))
+    slope = (second - first) / (more - few)
+    return PassMemory(np.stack([first - few * slope, slope]), gradients)
 
 
 def _trace(settings: RunSettings, model: System, on_gpu: bool, samples: int) -> tuple[Bytes, Bytes]:
