@@ -30,8 +30,8 @@ class MaskDecoder(nn.Module):
             before = width
         self.tokens = nn.Conv2d(token_width, before, 1)
         for width in reversed(widths[:-1]):
-            convolution = nn.ConvTranspose2d(before, width, 4, 2, 1, bias=False)
-            self.up.append(nn.Sequential(convolution, layer(width), nn.GELU()))
+            transposed = nn.ConvTranspose2d(before, width, 4, 2, 1, bias=False)
+            self.up.append(nn.Sequential(transposed, layer(width), nn.GELU()))
             before = 2 * width
         self.out = nn.ConvTranspose2d(before, channels, 4, 2, 1)
 

@@ -92,7 +92,7 @@ class MixAndSeparate(Task):
         """The mixtures [M, C, S] (Eq. 4)."""
         members = targets["members"]
         sounds = inputs[SOUND][members.flatten()]
-        return {MIXTURES: {SOUND: sounds.unflatten(0, members.shape).sum(1)}}
+        return {MIXTURES: {SOUND: sounds.view(*members.shape, *sounds.shape[1:]).sum(1)}}
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The loss is the sum over the sounds that count, divided by all: a step's gradient is the same however it is
@@ -214,7 +214,7 @@ class MixAndSeparate(Task):
     def _decode(self, tokens: Tensor, grid: Sequence[int], magnitudes: Tensor) -> Tensor:
         """Channels [B, K, F, T] of tokens [B, f·t, D] and magnitudes [B, F, T]."""
         spectrogram = self.plane.log(magnitudes)[:, None].to(tokens.dtype)
-        decoded: Tensor = self.decoder(spectrogram, tokens.transpose(1, 2).unflatten(2, tuple(grid)))
+        decoded: Tensor = self.decoder(spectrogram, tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
         return decoded
 
 
