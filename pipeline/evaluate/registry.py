@@ -3,7 +3,7 @@ judges a model."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from pipeline.errors import SettingsError
 from pipeline.settings.base import Settings
@@ -47,6 +47,14 @@ class OffScreenSettings(MeasureSettings):
     kind: Literal["off_screen"] = "off_screen"
 
 
+class OffsetsSettings(MeasureSettings):
+    """Whether a model of synchronisation tells by how much a clip's sound is moved, and finds a segment's own sound."""
+
+    kind: Literal["synchronisation"] = "synchronisation"
+    among: int = Field(default=8, ge=2)
+    """Clips among whose segments a segment's own is looked for; they are also each other's wrong sounds."""
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -57,6 +65,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
+        "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),
     },
     default="localisation",
 )

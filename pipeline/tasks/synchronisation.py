@@ -73,7 +73,7 @@ class Synchronisation(Task):
         return {
             "offset_s": torch.tensor([offset_s for offset_s, _ in drawn], dtype=torch.float64),
             "answer": torch.tensor([answer for _, answer in drawn]),
-            "contrast": torch.tensor(_contrasted(groups, metadata)),
+            "contrast": torch.tensor(contrasted(groups, metadata)),
         }
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
@@ -157,14 +157,20 @@ class Synchronisation(Task):
 
     def _contrast(self, seen: Tensor, heard: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
         """InfoNCE of [B, n, width], both ways, and the share of those that found their own first."""
-        parts = seen.shape[1]
-        left_out = ~contrast.repeat_interleave(parts, 0).repeat_interleave(parts, 1)
-        seen, heard = (F.normalize(one.flatten(0, 1), dim=-1) for one in (seen, heard))
-        alike = (seen @ heard.T / self.settings.temperature).masked_fill(left_out, -torch.inf)
+        alike = likeness(seen, heard, contrast) / self.settings.temperature
         own = torch.arange(len(alike), device=alike.device)
         loss = (F.cross_entropy(alike, own) + F.cross_entropy(alike.T, own)) / 2
         found = ((alike.argmax(1) == own).double().mean() + (alike.argmax(0) == own).double().mean()) / 2
         return loss, found
+
+
+def likeness(seen: Tensor, heard: Tensor, contrast: Tensor) -> Tensor:
+    """Cosines [B·n, B·n] of the n parts [B, n, width] of what is seen and of what is heard; −∞ where two samples are
+    not contrasted [B, B]."""
+    parts = seen.shape[1]
+    left_out = ~contrast.repeat_interleave(parts, 0).repeat_interleave(parts, 1)
+    seen, heard = (F.normalize(one.flatten(0, 1), dim=-1) for one in (seen, heard))
+    return (seen @ heard.T).masked_fill(left_out, -torch.inf)
 
 
 def in_sync(logits: Tensor) -> Tensor:
@@ -187,7 +193,9 @@ def draw_offset(settings: SynchronisationSettings, seed: int, position: int, dra
     return float(generator.uniform(least_s, settings.range_s)) * (1 if generator.random() < 0.5 else -1), 0
 
 
-def _contrasted(groups: Sequence[int], samples: Sequence[SampleMetadata]) -> list[list[bool]]:
+def contrasted(groups: Sequence[int], samples: Sequence[SampleMetadata]) -> list[list[bool]]:
+    """[B, B] of samples with the numbers of their groups: True of each with itself, and with those of its group that
+    are of other scenes."""
     return [
         [
             row == column or (groups[row] == groups[column] and not same_scene(samples[row], samples[column]))
