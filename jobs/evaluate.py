@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table as Shown
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.evaluate.measures.contract import Table
     from pipeline.evaluate.result import Evaluation
 
+Sweep = Literal["attention"]
 _STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim", "other": "magenta"}
 
 
@@ -31,6 +32,10 @@ def evaluate(
     ] = None,
     config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
     overrides: Overrides = None,
+    sweep: Annotated[
+        Sweep | None,
+        typer.Option(help="Judge all ways to read the model's attention instead, and draw them side by side."),
+    ] = None,
     nproc: Annotated[
         int, typer.Option(min=1, help="Processes on this machine that share the work: one a GPU, say.")
     ] = 1,
@@ -49,6 +54,7 @@ def evaluate(
             raise SystemExit(code)
         return
     from pipeline.evaluate.evaluate import evaluate as evaluate_checkpoint
+    from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
     from pipeline.evaluate.run_files import config_of, run_folder
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
@@ -58,6 +64,7 @@ def evaluate(
         group = stack.enter_context(_joined()) if job.is_launched else None
         found = find_checkpoint(checkpoint)  # before anything else is said about its run
         settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+        judged = settings.evaluate if sweep is None else settings.evaluate.sweeping_attention
         target = out or run_folder(found.url)
         bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
 
@@ -70,13 +77,14 @@ def evaluate(
         evaluate_checkpoint(
             checkpoint,
             data,
-            validation or settings.data.validation,
+            (validation or settings.data.validation) if sweep is None else None,
             target,
-            settings.evaluate,
+            judged,
             settings.data,
             group,
             bars.show,
             show,
+            EVALUATION if sweep is None else ATTENTION_SWEEP,
         )
 
 

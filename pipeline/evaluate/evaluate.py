@@ -13,6 +13,7 @@ from pipeline.errors import SettingsError
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, as_json
 from pipeline.evaluate.registry import MEASURES, all_measures
+from pipeline.evaluate.report.attention_figure import write_sweep_picture
 from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
 from pipeline.evaluate.samples import EvaluationSamples, plan_evaluation
 from pipeline.evaluate.settings import EvaluateSettings
@@ -32,11 +33,14 @@ def evaluate(
     group: ProcessGroup | None = None,
     on_progress: OnProgress = lambda doing, done, total: None,
     on_result: Callable[[Evaluation], None] = lambda result: None,
+    file: str = EVALUATION,
 ) -> Evaluation:
     """Evaluate a checkpoint on a shard set and write into `out`:
 
-        evaluation.json         figures, see `Evaluation`
+        evaluation.json         figures, see `Evaluation`; or another `file`
         evaluation_maps.npz     examples, see `pipeline.evaluate.examples`
+        attention_sweep.npz     maps of all ways to read attention, see `pipeline.evaluate.measures.attention_sweep`
+        attention_sweep.png     the same as a picture
 
     Each sample is read and decoded once, by one of the processes; the figures are the same on any number of them.
 
@@ -101,10 +105,11 @@ def evaluate(
             validation=validation,
         )
         on_result(result)
-        storage.write_text(storage.join(out, EVALUATION), json.dumps(result, indent=2, allow_nan=False) + "\n")
+        storage.write_text(storage.join(out, file), json.dumps(result, indent=2, allow_nan=False) + "\n")
         for measure, found in zip(measures, seen, strict=True):
             for name, content in measure.files(found).items():
                 storage.write_bytes(storage.join(out, name), content)
+        write_sweep_picture(out, tables)
         return result
 
     return group.on_main(write)

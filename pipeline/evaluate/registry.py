@@ -1,7 +1,7 @@
 """All measures and readouts, by name. They are known here, below what they name, because settings are read without what
 judges a model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -14,6 +14,8 @@ class MeasureSettings(Settings):
     """Settings of a measure. A subclass names its `kind`."""
 
     kind: str
+    asked_for_only: ClassVar[bool] = False
+    """Left out where nobody names measures."""
 
 
 class AlignmentSettings(MeasureSettings):
@@ -61,6 +63,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
     "measure",
     {
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
+        "attention_sweep": Kind(f"{__name__}:AttentionSweepSettings", f"{_MEASURES}.attention_sweep:AttentionSweep"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
@@ -72,9 +75,10 @@ MEASURES: Registry[MeasureSettings] = Registry(
 
 
 def all_measures() -> list[MeasureSettings]:
-    """One of each kind, where nothing about it must be said."""
+    """One of each kind, where nothing about it must be said; none that must be asked for."""
     kinds = [kind for name in MEASURES.names() if (kind := MEASURES.settings_of(name)) is not None]
-    plain = (kind for kind in kinds if not any(field.is_required() for field in kind.model_fields.values()))
+    free = (kind for kind in kinds if not kind.asked_for_only)
+    plain = (kind for kind in free if not any(field.is_required() for field in kind.model_fields.values()))
     return [kind.model_validate({}) for kind in plain]
 
 
@@ -105,6 +109,17 @@ def _known(name: str) -> str:
 
 Measure = Annotated[MeasureSettings, KindOf(MEASURES)]
 ReadoutName = Annotated[str, AfterValidator(_known)]
+
+
+class AttentionSweepSettings(MeasureSettings):
+    """How well each way to read attention localises, drawn beside each other: Figure 6 of the G-AVT thesis."""
+
+    kind: Literal["attention_sweep"] = "attention_sweep"
+    asked_for_only = True
+    samples: int = Field(default=5, ge=1)
+    """Samples whose maps are drawn, a column each: the first of the set with boxes."""
+    beside: tuple[ReadoutName, ...] = ("gradient_weighted", "integrated_gradients")
+    """Other readouts in rows below; one that the model lacks something for is left out."""
 
 
 def readout_name(text: str, place: str) -> ReadoutName:

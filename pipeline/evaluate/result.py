@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 from pipeline.features.settings import Geometry
 
 EVALUATION = "evaluation.json"
+ATTENTION_SWEEP = "attention_sweep.json"
+"""The same of ways to read attention alone."""
 TRAINING_GEOMETRY = "square crops"
 """What training sees of its frames: squares of the shorter side, from anywhere along the longer one."""
 

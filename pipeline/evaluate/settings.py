@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.evaluate.registry import Measure, ReadoutName
+from pipeline.evaluate.registry import AttentionSweepSettings, Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
@@ -124,6 +124,12 @@ class EvaluateSettings(Settings):
     """Evaluate at most so many samples of each split; all by default."""
     seed: int = Field(default=0, ge=0)
     """Draws the noise of Eq. 7, the pairs of multi-modal alignment and the weights of the untrained network."""
+
+    @property
+    def sweeping_attention(self) -> "EvaluateSettings":
+        """The same, with ways to read attention as the only measure; as its own settings say, where they are given."""
+        given = [one for one in self.measures or () if isinstance(one, AttentionSweepSettings)]
+        return self.model_copy(update={"measures": tuple(given or [AttentionSweepSettings()])})
 
     @property
     def judged_geometry(self) -> Geometry:

@@ -36,7 +36,7 @@ class AttentionReadout(Readout):
 
     def reason_against(self, system: System) -> str | None:
         reason = needs_visual_grid(system)
-        for queries, keys in _looks(self.settings):
+        for queries, keys in looked_between(self.settings):
             reason = reason or needs_attention(system, queries, keys)
         if reason is None and self.settings.layer == "rollout":
             reason = needs_joint_attention(system)
@@ -85,7 +85,7 @@ def attention_maps(
         SettingsError: the model has no such layer or head.
     """
     over = AUDIO if settings.perspective == "audio" else VISUAL
-    looks = [_reduced(attention, *pair, over, settings, layers) for pair in _looks(settings)]
+    looks = [_reduced(attention, *pair, over, settings, layers) for pair in looked_between(settings)]
     return on_grid(grids[over], looks[0] if len(looks) == 1 else (looks[0] + looks[1]) / 2)
 
 
@@ -105,7 +105,7 @@ def chosen_layers(settings: AttentionSettings, layers: int) -> range:
     return range(layer - 1, layer)
 
 
-def _looks(settings: AttentionSettings) -> list[tuple[str, str]]:
+def looked_between(settings: AttentionSettings) -> list[tuple[str, str]]:
     """(queries, keys) of the directions that are asked for."""
     other = CLASS if settings.perspective == "class" else AUDIO
     both = (other, VISUAL), (VISUAL, other)

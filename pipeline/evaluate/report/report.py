@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
 from pipeline.evaluate.examples import EXAMPLES
+from pipeline.evaluate.measures.attention_sweep import SWEEP
 from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.playable import SOUNDS
 from pipeline.evaluate.report.curves import draw_curves
@@ -19,7 +20,7 @@ from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.report.players import make_players
-from pipeline.evaluate.result import EVALUATION
+from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
 from pipeline.evaluate.run_files import run_folder
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
@@ -75,6 +76,10 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
     if evaluation is None:
         missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
     tables = [] if evaluation is None else _tables(evaluation, evaluation_url)
+    sweep_url = storage.join(folder, ATTENTION_SWEEP)
+    if storage.exists(sweep_url):
+        swept = _tables(storage.read_json(sweep_url), sweep_url)
+        tables = [table for table in tables if table.measure != SWEEP] + swept
     said = [] if evaluation is None else evaluation["left_out"]
     missing += [f"{sentence}." for sentence in [*said, *(note for one in tables if not one.rows for note in one.notes)]]
     metrics = metrics_of(settings.task if settings else None, records)
