@@ -57,6 +57,10 @@ class Objective:
 
 
 OBJECTIVES = {
+    "dense_contrastive": Objective(
+        {"kind": "dense_contrastive", "group": 4, "mixtures": 0.25},
+        ((BLIND, "a model with the streams visual and audio"),),
+    ),
     "classification": Objective(
         {"kind": "classification", "classes": ["low", "high"]},
         (

@@ -92,6 +92,7 @@ READOUTS: Registry[Settings] = Registry(
         "token_gradient": Kind(part=f"{_READOUTS}.token_gradient:TokenGradientReadout"),
         "gradient_weighted": Kind(part=f"{_READOUTS}.gradient_weighted:GradientWeightedReadout"),
         "integrated_gradients": Kind(part=f"{_READOUTS}.integrated_gradients:IntegratedGradientsReadout"),
+        "similarity": Kind(part=f"{_READOUTS}.similarity:SimilarityReadout"),
         "occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
         "region_occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
     },

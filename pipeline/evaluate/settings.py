@@ -90,6 +90,7 @@ class EvaluateSettings(Settings):
             "gradient_weighted",
             "integrated_gradients",
             "region_occlusion",
+            "similarity",
         ),
         min_length=1,
     )

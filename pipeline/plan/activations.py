@@ -21,9 +21,10 @@ from pipeline.tasks.task import System
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import example_batch
 
-_GROUPS = (2, 3)
-"""What is traced, in groups of the task. Every tensor's size is a fixed part and one a sample, so two traces tell all
-sizes of batch; with one sample a few operations would take other ways."""
+_GROUPS = (2, 3, 4)
+"""What is traced, in groups of the task. Every tensor's size is a fixed part, one a sample and, where all samples are
+compared, one for each two: two or three traces tell all sizes of batch; with one sample a few operations would take
+other ways."""
 
 Bytes = npt.NDArray[np.float64]
 
@@ -31,10 +32,10 @@ Bytes = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class PassMemory:
     """Bytes that a forward and backward pass holds beside parameters and buffers after each of its T operations, as a
-    fixed part and a part a sample.
+    fixed part, a part a sample and a part for each two samples that are compared.
 
     Attributes:
-        live: [2, T] all of it but gradients of parameters.
+        live: [3, T] all of it but gradients of parameters.
         gradients: [T] gradients of parameters so far.
     """
 
@@ -50,7 +51,7 @@ class PassMemory:
                 as soon as it is there, into memory that is counted elsewhere.
             work: bytes that are held from the first gradient on.
         """
-        live = self.live[0] + samples * self.live[1]
+        live = self._live(samples)
         gradients = self.gradients * float(keeps_gradients)
         worked = np.where(self.gradients > 0, work, 0.0)
         moment = int((live + gradients + worked).argmax())
@@ -58,8 +59,13 @@ class PassMemory:
 
     def per_sample(self, samples: int) -> float:
         """Bytes that one sample more would take at the fullest moment."""
-        live = self.live[0] + samples * self.live[1]
-        return float(self.live[1][int(live.argmax())])
+        moment = int(self._live(samples).argmax())
+        return float((self._live(samples + 1) - self._live(samples))[moment])
+
+    def _live(self, samples: int) -> Bytes:
+        """[T]"""
+        live: Bytes = np.array([1, samples, samples**2], dtype=np.float64) @ self.live
+        return live
 
 
 def trace_pass(settings: RunSettings, model: System, dtype: torch.dtype, on_gpu: bool) -> PassMemory:
@@ -71,10 +77,12 @@ def trace_pass(settings: RunSettings, model: System, dtype: torch.dtype, on_gpu:
         on_gpu: keep what the kernels of a GPU keep, else those of a CPU.
     """
     model.to(dtype)
-    few, more = (groups * settings.task.group for groups in _GROUPS)
-    (first, gradients), (second, _) = (_trace(settings, model, on_gpu, samples) for samples in (few, more))
-    slope = (second - first) / (more - few)
-    return PassMemory(np.stack([first - few * slope, slope]), gradients)
+    task = settings.task
+    counts = [groups * task.group for groups in _GROUPS[: 3 if task.whole_batch else 2]]
+    traces = [_trace(settings, model, on_gpu, samples) for samples in counts]
+    powers = np.vander(np.array(counts, dtype=np.float64), increasing=True)
+    parts = np.linalg.solve(powers, np.stack([live for live, _ in traces]))
+    return PassMemory(np.concatenate([parts, np.zeros((3 - len(parts), parts.shape[1]))]), traces[0][1])
 
 
 def _trace(settings: RunSettings, model: System, on_gpu: bool, samples: int) -> tuple[Bytes, Bytes]:

@@ -1,5 +1,6 @@
 """Which frames are shown with which sounds that they don't belong to. Free of torch."""
 
+import hashlib
 from collections.abc import Sequence
 
 from cluster.masking import is_masked
@@ -36,3 +37,16 @@ def same_scene(one: SampleMetadata, other: SampleMetadata) -> bool:
     if one.source and one.source == other.source and not is_masked(one.source):  # else what differed may be gone
         return True
     return one.group is not None and one.group == other.group
+
+
+def scene_numbers(sample: SampleMetadata) -> tuple[int, int, int]:
+    """Numbers of the sample's video, its file and its image, 0 where that isn't known: two samples are of one scene, as
+    `same_scene` says, where they have one of them in common. They are the same on any process."""
+    source = "" if is_masked(sample.source) else sample.source
+    video, file, image = (_number(text) for text in (sample.video, source, sample.group or ""))
+    return video, file, image
+
+
+def _number(text: str) -> int:
+    """63 bits of its hash; 0 of nothing."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1 if text else 0

@@ -22,6 +22,10 @@ TASKS: Registry[TaskSettings] = Registry(
         "off_screen": Kind(
             "pipeline.tasks.off_screen_settings:OffScreenSettings", "pipeline.tasks.off_screen:OffScreen"
         ),
+        "dense_contrastive": Kind(
+            "pipeline.tasks.dense_contrastive_settings:DenseContrastiveSettings",
+            "pipeline.tasks.dense_contrastive:DenseContrastive",
+        ),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
         "synchronisation": Kind(
             "pipeline.tasks.synchronisation_settings:SynchronisationSettings",
