@@ -2,9 +2,6 @@
 
 import json
 import os
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.output import JsonFlag, Overrides, console, print_json
+from jobs.run_verb import run_verb
 
 _SPLITS = ("train", "validation", "test")
 
@@ -32,7 +30,7 @@ def quickstart(
 
     def verb(*words: str) -> None:
         started = time.monotonic()
-        _run(words, as_json)
+        run_verb(words, as_json, "quickstart")
         seconds[words[0]] = round(seconds.get(words[0], 0.0) + time.monotonic() - started, 1)
 
     started = time.monotonic()
@@ -57,16 +55,6 @@ def _config() -> str:
     """The settings file, as a path that a person can type from here."""
     file = Path(__file__).resolve().parents[1] / "configs" / "experiments" / "quickstart.yaml"
     return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-
-
-def _run(words: tuple[str, ...], as_json: bool) -> None:
-    """Print a command and run it; when it fails, end with its exit code."""
-    console(as_json).print(f"\n$ gavt {shlex.join(words)}", style="bold", soft_wrap=True)
-    to = sys.stderr if as_json else None
-    code = subprocess.call([sys.executable, "-m", "jobs.cli", *words], stdout=to)
-    if code:
-        sys.stderr.write(f"gavt: quickstart stopped: gavt {words[0]} ended with exit code {code}\n")
-        raise SystemExit(code)
 
 
 def _first_video(world: Path) -> str:

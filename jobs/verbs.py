@@ -4,6 +4,7 @@ import typer
 
 from jobs import (
     checkpoint,
+    claims,
     compare,
     config,
     evaluate,
@@ -34,6 +35,7 @@ app.add_typer(stream.app, name="stream")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)
+app.command("claims")(claims.claims)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
