@@ -2,6 +2,8 @@
 
 frames    uint8 [n, K, K, 3]     what the model saw
 maps      float32 [n, h, w]      of the readout of the row `model`
+rows      float64 [n, h]         where the maps' values lie in the frame, in 0–1 of its height …
+columns   float64 [n, w]         … and of its width
 truths    bool [n, S, S]         what sounds, as it lies in the frames above; all false where nobody knows
 hits      int8 [n]               1 where the map's maximum lies on what sounds, 0 where not, −1 where nobody knows
 keys      str [n]
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.metrics.pointing import points_at
-from pipeline.evaluate.metrics.resize import Map, resize_seen
+from pipeline.evaluate.metrics.resize import Centres, Map, resize_seen
 from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings
 
@@ -57,14 +59,19 @@ class FirstOnes:
         return place < self.limit
 
 
-def example_of(batch: EvaluationBatch, place: int, heat: Map, settings: EvaluateSettings) -> Example:
-    """A sample of a batch with its map [h, w]."""
+def example_of(
+    batch: EvaluationBatch, place: int, heat: Map, centres: Centres | None, settings: EvaluateSettings
+) -> Example:
+    """A sample of a batch with its map [h, w], and where the map's values lie (None: evenly)."""
     metadata, truth, drawn = batch.metadata[place], batch.truths[place], batch.truth_in_square(place)
-    seen = resize_seen(heat, batch.squares[place], settings.map_size, settings.align_corners)
+    seen = resize_seen(heat, batch.squares[place], settings.map_size, settings.align_corners, centres)
+    placed = centres or Centres.even(*heat.shape)
     silent = [name for name in metadata.visible or [] if name not in metadata.labels]
     columns = {
         "frames": batch.middle[place].permute(1, 2, 0).cpu().numpy(),
         "maps": heat,
+        "rows": np.array(placed.rows),
+        "columns": np.array(placed.columns),
         "truths": np.zeros((settings.map_size, settings.map_size), dtype=np.bool_) if drawn is None else drawn,
         "hits": np.int8(-1 if truth is None else points_at(seen, truth)),
         "keys": batch.keys[place],

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
+from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
-from pipeline.evaluate.readouts.build import build_readout, default_readout
+from pipeline.evaluate.readouts.build import build_readout, default_readout, placements
 from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import untrained
@@ -51,15 +52,16 @@ class MapGrid:
         model = untrained(settings, device, settings.seed)
         model.load_state_dict(weights)
         readout = build_readout(default_readout(self._evaluate, model), self._evaluate)
+        centres = next(iter(placements(readout, model, self._evaluate).values()))
         heat = readout(model, self._batch.inputs).detach().float().cpu().numpy()
         file = self._run / "maps" / f"step-{step:010d}.png"
         file.parent.mkdir(exist_ok=True)
-        draw_grid(self._batch, heat).save(file, optimize=True)
+        draw_grid(self._batch, heat, centres).save(file, optimize=True)
         return {"step": step, MAPS: str(file.relative_to(self._run))}
 
 
-def draw_grid(batch: EvaluationBatch, heat: npt.NDArray[np.float32]) -> Image.Image:
-    """Samples with their maps [B, h, w] in rows of four."""
+def draw_grid(batch: EvaluationBatch, heat: npt.NDArray[np.float32], centres: Centres | None = None) -> Image.Image:
+    """Samples with their maps [B, h, w] in rows of four; `centres` are where the maps' values lie."""
     count = len(batch.keys)
     columns, rows = min(_COLUMNS, count), -(-count // _COLUMNS)
     width, height = 2 * _SIDE + _SPLIT, _SIDE + _CAPTION
@@ -72,7 +74,8 @@ def draw_grid(batch: EvaluationBatch, heat: npt.NDArray[np.float32]) -> Image.Im
         frame = np.array(Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
         truth = batch.truth_in_square(place)
         page.paste(Image.fromarray(frame if truth is None else _outline(frame, truth)), (left, top))
-        page.paste(Image.fromarray(lay_heat(frame, unit_range(heat[place]), _WHOLE)), (left + _SIDE + _SPLIT, top))
+        laid = lay_heat(frame, unit_range(heat[place]), _WHOLE, centres=centres)
+        page.paste(Image.fromarray(laid), (left + _SIDE + _SPLIT, top))
         caption = ", ".join(batch.metadata[place].labels) or batch.keys[place]
         if len(caption) > _LETTERS:
             caption = caption[: _LETTERS - 1] + "…"

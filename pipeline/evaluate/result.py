@@ -36,8 +36,19 @@ class Evaluation(TypedDict):
 
 def chosen_readout(evaluation: Mapping[str, Any]) -> Any:
     """The readout of the row `model`, as an `evaluation.json` names it; None where maps were not judged."""
+    return _localisation(evaluation).get("readout")
+
+
+def placement_of(evaluation: Mapping[str, Any], readout: str) -> Any:
+    """Where the values of a readout's maps were found to lie, `even` or `centres`; None where that was not judged."""
+    return _localisation(evaluation).get("placement", {}).get(readout)
+
+
+def _localisation(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Details of the table of localisation."""
     tables = evaluation.get("tables")
     for table in tables if isinstance(tables, list) else []:
         if isinstance(table, Mapping) and table.get("measure") == "localisation":
-            return table.get("details", {}).get("readout")
-    return None
+            details: Mapping[str, Any] = table.get("details", {})
+            return details
+    return {}

@@ -11,6 +11,8 @@ from pipeline.settings.base import Settings
 Direction = Literal["audio_to_visual", "visual_to_audio", "class_to_visual", "visual_to_class", "both"]
 Perspective = Literal["visual", "audio", "class"]
 Normalisation = Literal["none", "silence", "noise"]
+Placement = Literal["even", "centres"]
+"""Where the values of a map over tokens lie in the frame."""
 SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
 
 
@@ -112,6 +114,12 @@ class EvaluateSettings(Settings):
     align_corners: bool = False
     """How maps are resized to `map_size`. Off, as the code of VGG-SS (LVS) does; EZ-VSL and what builds on it have it
     on, which moves cIoU_adap of 7×7 maps by some points."""
+    placement: Literal["measured"] | Placement = "measured"
+    """Where the values of a map over visual tokens lie in the frame: in the middle of `even` cells that fill it; or at
+    the tokens' `centres`, which the embedder's geometry says (ResNets have them half a cell up and left of the even
+    ones). Which of them is right hangs on the model and the readout: `measured` takes for each readout what agrees
+    better with the boxes of the validation split (mean IoU where as much area is predicted as the truth has), and even
+    cells where there are none. It is of no account where tokens lie evenly, or maps are over pixels."""
     batch_size: int = Field(default=32, gt=0)
     """Samples that go through the model at once; they are read in chunks of about 64, and not more than that."""
     workers: int | None = Field(default=None, ge=0)

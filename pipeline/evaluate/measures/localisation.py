@@ -11,8 +11,8 @@ from pipeline.evaluate.measures.choice import Hits, choose, count_hits
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
 from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.measures.scoreboard import Scoreboard, Scores, said_of_completeness
-from pipeline.evaluate.metrics.resize import Map
-from pipeline.evaluate.readouts.build import build_readout, default_readout, reasons_against
+from pipeline.evaluate.metrics.resize import Centres, Map
+from pipeline.evaluate.readouts.build import build_readout, default_readout, placements, reasons_against
 from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import READOUTS, MeasureSettings
@@ -87,9 +87,13 @@ class Localisation(Measure[Located]):
         self._fresh = untrained(judged.trained.settings, judged.samples.device, judged.settings.seed)
         self._reasons = reasons_against(self._evaluate.readouts, self._evaluate, self._system)
         self._readouts = [name for name in self._evaluate.readouts if name not in self._reasons]
-        self._candidates = [name for name in self._readouts if self._readout(name).points_into_frame]
+        candidates = [name for name in self._readouts if self._readout(name).points_into_frame]
         default = default_readout(self._evaluate, self._system)
-        self._fallback = default if default in self._candidates or not self._candidates else self._candidates[0]
+        self._fallback = default if default in candidates or not candidates else candidates[0]
+        self._candidates = {
+            name: placements(self._readout(name), self._system, self._evaluate)
+            for name in candidates or [self._fallback]
+        }
         self._choice = choose([], self._candidates, self._fallback, self._evaluate)
         self._validation: list[Identity] = []
         self._first = FirstOnes(self._evaluate.examples)
@@ -132,11 +136,13 @@ class Localisation(Measure[Located]):
         ):
             board = Scoreboard(batch, self._evaluate.align_corners)
             examples += self._score(board, batch)
+            chosen = self._choice.readout
             if self._all_have_others:
                 others = [other for place in places if (other := other_sounds[place]) is not None]
                 heard = {name: chunk.judged.inputs[name][others] for name in self.judged.samples.heard}
                 unlike = batch.inputs | heard
-                board.add(SHUFFLED, *self._read(self._choice.readout, self._system, replace(batch, inputs=unlike)))
+                read = self._read(chosen, self._system, replace(batch, inputs=unlike))
+                board.add(SHUFFLED, *read, self._centres(chosen))
             scores += board.scores
         return Located(_identities(chunk), scores, without, [*examples, *self._unlocated(chunk)])
 
@@ -144,17 +150,17 @@ class Localisation(Measure[Located]):
         """Score all rows but the one with other sounds."""
         settings, chosen = self._evaluate, self._choice.readout
         maps: dict[str, Map] = {}
-        for name in dict.fromkeys((*self._candidates, chosen)):
+        for name in self._candidates:
             maps[name], attribution = self._read(name, self._system, batch)
-            board.add(name, maps[name], attribution)
-        grid = (maps[chosen].shape[1], maps[chosen].shape[2])
+            board.add(name, maps[name], attribution, self._centres(name))
+        grid, centres = (maps[chosen].shape[1], maps[chosen].shape[2]), self._centres(chosen)
         wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
-        examples = [example_of(batch, place, maps[chosen][place], settings) for place in wanted]
+        examples = [example_of(batch, place, maps[chosen][place], centres, settings) for place in wanted]
         board.add_same(CENTRE, centre_disc(settings.map_size))
         if self._choice.mean_box is not None:
             board.add_same(MEAN_BOX, self._choice.mean_box)
         board.add(SALIENCY, saliency(self._choice.saliency, batch.middle.float() / 255).cpu().numpy())
-        board.add(UNTRAINED, *self._read(chosen, self._fresh, batch))
+        board.add(UNTRAINED, *self._read(chosen, self._fresh, batch), centres)
         truths = [batch.truth_in_square(place) for place in range(len(batch))]
         board.add(ORACLE, (oracle_map(truth, grid) for truth in truths if truth is not None))
         return examples
@@ -168,10 +174,15 @@ class Localisation(Measure[Located]):
             return []
         batch = shown.select(places)
         maps, _ = self._read(self._choice.readout, self._system, batch)
-        return [example_of(batch, place, maps[place], self._evaluate) for place in range(len(batch))]
+        centres = self._centres(self._choice.readout)
+        return [example_of(batch, place, maps[place], centres, self._evaluate) for place in range(len(batch))]
 
     def _readout(self, name: str) -> Readout:
         return build_readout(name, self._evaluate)
+
+    def _centres(self, name: str) -> Centres | None:
+        """Where the values of a readout's maps were decided to lie."""
+        return self._candidates[name][self._choice.placement[name]]
 
     def _read(self, name: str, system: System, batch: EvaluationBatch) -> tuple[Map, Attribution | None]:
         readout = self._readout(name)
@@ -191,6 +202,8 @@ class Localisation(Measure[Located]):
         details = {
             "readout": self._choice.readout,
             "validation_pointing": dict(self._choice.pointing),
+            "placement": dict(self._choice.placement),
+            "validation_overlap": {name: dict(found) for name, found in self._choice.overlap.items()},
             "samples": sum(len(one.samples) for one in found),
         }
         left_out = [f"readout {name} is left out: {why}" for name, why in self._reasons.items()]
@@ -252,8 +265,15 @@ class Localisation(Measure[Located]):
         geometry, corners = settings.judged_geometry, "on" if settings.align_corners else "off"
         return (
             f"maps are judged on {GEOMETRIES[geometry]} (evaluate.geometry={geometry}), resized with align_corners "
-            f"{corners}"
+            f"{corners}{self._how_placed()}"
         )
+
+    def _how_placed(self) -> str:
+        moved = [name for name, placement in self._choice.placement.items() if placement == "centres"]
+        if not moved:
+            return ""
+        by = "as fits the validation split better" if self._evaluate.placement == "measured" else "as asked for"
+        return f"; values of {', '.join(moved)} lie at the centres of the tokens (evaluate.placement), {by}"
 
     def _completeness(self, scores: Scores) -> list[str]:
         found = ((name, scores.completeness(name)) for name in self._readouts)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluate.metrics.ground_truth import Mask
-from pipeline.evaluate.metrics.resize import Map, resize_seen
+from pipeline.evaluate.metrics.resize import Centres, Map, resize_seen
 from pipeline.evaluate.metrics.scores import Figures, SampleScore, average, score_map
 from pipeline.evaluate.readouts.integrated_gradients import Attribution
 from pipeline.evaluate.samples import EvaluationBatch
@@ -96,10 +96,17 @@ class Scoreboard:
         empty = sum(not truth.any() for truth in self._truths)
         self.scores = Scores(list(batch.indices), [metadata.group for metadata in batch.metadata], empty)
 
-    def add(self, row: str, maps: Iterable[Map], attribution: Attribution | None = None) -> None:
+    def add(
+        self,
+        row: str,
+        maps: Iterable[Map],
+        attribution: Attribution | None = None,
+        centres: Centres | None = None,
+    ) -> None:
         """Judge the maps [h, w] of a row, which lie over the squares that the model sees, one a sample."""
         judged = zip(maps, self._squares, self._truths, strict=True)
-        self._score(row, (resize_seen(heat, square, len(truth), self._align_corners) for heat, square, truth in judged))
+        corners = self._align_corners
+        self._score(row, (resize_seen(heat, square, len(truth), corners, centres) for heat, square, truth in judged))
         if attribution is not None:
             values = (attribution.steps, attribution.difference, attribution.residue, attribution.missed)
             columns = np.stack([value.double().cpu().numpy() for value in values], axis=1)

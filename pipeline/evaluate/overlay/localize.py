@@ -1,8 +1,8 @@
 """`gavt localize`: any video in, the same video with a heat map out."""
 
 import io
-from collections.abc import Callable
-from typing import TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -10,12 +10,14 @@ from cluster import storage
 from cluster.scratch import scratch_folder
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.device import pick_device
+from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.overlay.overlay_video import write_overlay_video
 from pipeline.evaluate.overlay.strip import draw_strip
 from pipeline.evaluate.overlay.track import MapTrack, make_track
-from pipeline.evaluate.readouts.build import build_readout, default_readout
+from pipeline.evaluate.readouts.build import build_readout, default_readout, placements
+from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import readout_name
-from pipeline.evaluate.result import EVALUATION, chosen_readout
+from pipeline.evaluate.result import EVALUATION, chosen_readout, placement_of
 from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.inputs import FRAMES, SOUND
@@ -56,7 +58,8 @@ def localize(
         maps.npz       maps [T, h, w] float32, times_s [T], match [T] (probability that sound and frame belong
                        together), sound_s [N, 2] (begin and end of each stretch of sound: where there is none, there
                        is no map, and the overlay shows the frame alone), square [4] (where in the upright frame the
-                       maps lie, x1 y1 x2 y2 in 0–1, beyond it where evaluate.geometry=letterbox has bars), readout
+                       maps lie, x1 y1 x2 y2 in 0–1, beyond it where evaluate.geometry=letterbox has bars), rows [h] and
+                       columns [w] (where in the square the maps' values lie, in 0–1 of it), readout
 
     Args:
         source: a video file, local or s3://.
@@ -94,6 +97,7 @@ def localize(
             device,
             settings.shown_geometry,
             lambda done, total: on_progress("mapping", done, total),
+            _centres(maker, trained, settings),
         )
         with scratch_folder("gavt-localize-") as scratch:
             film = scratch / OVERLAY
@@ -126,8 +130,8 @@ def _check_inputs(trained: Trained) -> None:
 def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:
     if asked is not None:
         return readout_name(asked, "--readout")
-    evaluation = storage.join(run_folder(trained.url), EVALUATION)
-    chosen = chosen_readout(storage.read_json(evaluation)) if storage.exists(evaluation) else None
+    evaluation, found = _evaluation(trained)
+    chosen = chosen_readout(found)
     if chosen is None:
         return default_readout(settings, trained.system)
     if not isinstance(chosen, str):
@@ -135,8 +139,22 @@ def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSetti
     return readout_name(chosen, evaluation)
 
 
+def _centres(readout: Readout, trained: Trained, settings: EvaluateSettings) -> Centres | None:
+    """Where the values of its maps lie: as `gavt evaluate` found for this run, where it was left to it."""
+    _, found = _evaluation(trained)
+    may = placements(readout, trained.system, settings)
+    return may.get(placement_of(found, readout.name), next(iter(may.values())))
+
+
+def _evaluation(trained: Trained) -> tuple[str, Mapping[str, Any]]:
+    """Where the evaluation of the run lies, and what is in it; nothing before there is one."""
+    url = storage.join(run_folder(trained.url), EVALUATION)
+    return url, storage.read_json(url) if storage.exists(url) else {}
+
+
 def _as_npz(track: MapTrack, readout: str) -> bytes:
     buffer = io.BytesIO()
+    centres = track.centres or Centres.even(*track.maps.shape[1:])
     np.savez_compressed(
         buffer,
         maps=track.maps.astype(np.float32),
@@ -144,6 +162,8 @@ def _as_npz(track: MapTrack, readout: str) -> bytes:
         match=track.match,
         sound_s=np.array(track.sound_s),
         square=np.array(track.square),
+        rows=np.array(centres.rows),
+        columns=np.array(centres.columns),
         readout=np.array(readout),
     )
     return buffer.getvalue()

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.resize import Map, resize_map
+from pipeline.evaluate.metrics.resize import Centres, Map, resize_map
 from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.samples.metadata import Box
 
@@ -15,7 +15,7 @@ _BORDER = 0.35
 """Opacity of the line around the part that the model sees."""
 
 
-def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0) -> Pixels:
+def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0, centres: Centres | None = None) -> Pixels:
     """Lay a map over a frame.
 
     Args:
@@ -24,11 +24,12 @@ def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0) -> P
         square: where in the frame the map lies, `[x1, y1, x2, y2]` in 0–1; it gets a thin light border where the frame
             is larger. What lies beyond the frame is left out.
         strength: 0–1, opacity of everything.
+        centres: where the map's values lie in the square; evenly unless given.
     """
     height, width = pixels.shape[:2]
     left, right = round(square[0] * width), round(square[2] * width)
     top, bottom = round(square[1] * height), round(square[3] * height)
-    whole = resize_map(heat, (bottom - top, right - left))
+    whole = resize_map(heat, (bottom - top, right - left), centres=centres)
     inside = whole[max(-top, 0) : height - top, max(-left, 0) : width - left]
     level = (inside.clip(0, 1) * 255).astype(np.uint8)
     # in whole 256ths: 255 · 256 still fits into uint16, and tables are several times faster than floats

@@ -147,4 +147,4 @@ class _Writer:
         if heat is None:
             return pixels
         strength = _FAINTEST + (1 - _FAINTEST) * self.track.match_at(time_s)
-        return lay_heat(pixels, heat, self.track.square, strength)
+        return lay_heat(pixels, heat, self.track.square, strength, self.track.centres)

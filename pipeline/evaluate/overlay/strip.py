@@ -40,4 +40,4 @@ def draw_strip(source: str, track: MapTrack) -> bytes:
 
 def _drawn(pixels: Pixels, time_s: float, track: MapTrack) -> Pixels:
     heat = track.heat(time_s)
-    return pixels if heat is None else lay_heat(pixels, heat, track.square)
+    return pixels if heat is None else lay_heat(pixels, heat, track.square, centres=track.centres)

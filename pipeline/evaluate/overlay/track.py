@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import MediaError
-from pipeline.evaluate.metrics.resize import Map
+from pipeline.evaluate.metrics.resize import Centres, Map
 from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
 from pipeline.evaluate.overlay.sound_spans import sound_spans
 from pipeline.evaluate.readouts.readout import Readout
@@ -43,6 +43,7 @@ class MapTrack:
         sound_s: begin and end of each stretch of sound, in order, s from the video's zero.
         every_s: between two wanted moments; a moment without sound has no map.
         square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
+        centres: where in the square the values of the maps lie; None: evenly.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -51,6 +52,7 @@ class MapTrack:
     square: Box
     sound_s: Sequence[tuple[float, float]]
     every_s: float
+    centres: Centres | None = None
 
     def heat(self, time_s: float) -> Map | None:
         """The map [h, w] at any time, in 0–1: each is scaled to its own upper half, and between two moments they are
@@ -99,6 +101,7 @@ def make_track(
     device: torch.device,
     geometry: Geometry,
     on_progress: Callable[[float, float], None],
+    centres: Centres | None = None,
 ) -> MapTrack:
     """Maps every `every_s` seconds, each from the frame then displayed, the model's other frames around it, and the
     sound that belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; where
@@ -106,6 +109,7 @@ def make_track(
 
     Args:
         on_progress: told (seconds done, seconds in all).
+        centres: where the values of the readout's maps lie in what the model sees; evenly unless given.
 
     Raises:
         MediaError: the video can't be read, or its sound is shorter than the model needs.
@@ -149,7 +153,7 @@ def make_track(
         raise MediaError(Reason.TOO_SHORT, "its sound begins after its last frame, ends before its first or has holes")
     if not maps:
         raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
-    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, float(step))
+    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, float(step), centres)
 
 
 @torch.no_grad()

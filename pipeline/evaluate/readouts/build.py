@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline.errors import SettingsError
+from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import DEFAULT_READOUT, READOUTS
-from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.evaluate.settings import EvaluateSettings, Placement
 from pipeline.tasks.task import System
 
 
@@ -19,6 +20,16 @@ def reasons_against(names: Sequence[str], settings: EvaluateSettings, system: Sy
     """Of some readouts, by name, why a system can't be read out so; those that work are not in it."""
     reasons = ((name, build_readout(name, settings).reason_against(system)) for name in names)
     return {name: reason for name, reason in reasons if reason is not None}
+
+
+def placements(readout: Readout, system: System, settings: EvaluateSettings) -> dict[Placement, Centres | None]:
+    """Where the values of a readout's maps may lie, and their places then (None: evenly); the first is taken where
+    nothing tells which is better."""
+    centres = readout.centres(system)
+    if centres is None:
+        return {"even": None}
+    both: dict[Placement, Centres | None] = {"even": None, "centres": centres}
+    return both if settings.placement == "measured" else {settings.placement: both[settings.placement]}
 
 
 def default_readout(settings: EvaluateSettings, system: System) -> str:

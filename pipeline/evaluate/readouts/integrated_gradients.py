@@ -56,6 +56,7 @@ class IntegratedGradientsReadout(Readout):
     """
 
     name = "integrated_gradients"
+    of_tokens = False
 
     def __init__(self, settings: IntegratedGradientsSettings) -> None:
         self.settings = settings

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pipeline.evaluate.metrics.resize import Centres
 from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs, TokenGrid
 from pipeline.tasks.task import System
 
@@ -18,10 +19,12 @@ class Readout(ABC):
     Attributes:
         name: its row in the evaluation.
         cost: what one map takes, in passes through the model: `1 forward`, `1 forward, 1 backward`.
+        of_tokens: whether its maps have a value for each visual token; else they lie evenly over the frame.
     """
 
     name: str
     cost: str
+    of_tokens: bool = True
 
     @classmethod
     @abstractmethod
@@ -36,6 +39,14 @@ class Readout(ABC):
     def points_into_frame(self) -> bool:
         """Whether its maps lie over the frame."""
         return True
+
+    def centres(self, system: System) -> Centres | None:
+        """Where the values of its maps over the frame lie by the model's geometry; None where that is evenly."""
+        grid = system.model.grids.get(VISUAL)
+        if grid is None or not self.of_tokens or not {"row", "column"} <= set(grid.names):
+            return None
+        centres = Centres(grid.centres("row"), grid.centres("column"))
+        return None if centres.are_even else centres
 
     @abstractmethod
     def __call__(self, system: System, inputs: Inputs) -> Tensor:

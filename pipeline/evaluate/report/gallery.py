@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.overlay.video_stream import Pixels
@@ -41,6 +42,7 @@ def make_cards(examples: Mapping[str, npt.NDArray[np.generic]]) -> list[Card]:
     for place, key in enumerate(examples["keys"]):
         frame = np.array(Image.fromarray(np.asarray(examples["frames"][place], dtype=np.uint8)).resize((_SIDE, _SIDE)))
         heat = np.asarray(examples["maps"][place], dtype=np.float32)
+        centres = Centres(tuple(examples["rows"][place].tolist()), tuple(examples["columns"][place].tolist()))
         truth = np.asarray(examples["truths"][place], dtype=np.bool_)
         hit = int(examples["hits"][place])
         cards.append(
@@ -49,7 +51,7 @@ def make_cards(examples: Mapping[str, npt.NDArray[np.generic]]) -> list[Card]:
                 labels=str(examples["labels"][place]),
                 silent=str(examples["silent"][place]),
                 frame=_as_address(frame),
-                heat=_as_address(lay_heat(frame, unit_range(heat), _WHOLE)),
+                heat=_as_address(lay_heat(frame, unit_range(heat), _WHOLE, centres=centres)),
                 truth=_as_address(_show_truth(frame, truth)) if hit >= 0 else None,
                 hit=hit == 1 if hit >= 0 else None,
             )
