@@ -102,6 +102,16 @@ def test_the_readout_that_evaluation_chose_is_used(run: str, tmp_path: Path) -> 
     assert run_on(video, run, tmp_path / "out", readout="attention")["readout"] == "attention"
 
 
+def test_maps_lie_where_the_evaluation_found_that_they_lie(run: str, tmp_path: Path) -> None:
+    placement = {"attention": "centres", "class_token": "even"}
+    details = {"readout": "attention", "placement": placement}
+    Path(run, "evaluation.json").write_text(json.dumps({"tables": [{"measure": "localisation", "details": details}]}))
+    video = write_video(tmp_path / "in.mp4")
+    centres, even = [(0.5 + 8 * token) / 32 for token in range(4)], [0.125, 0.375, 0.625, 0.875]
+    assert np.load(run_on(video, run, tmp_path / "out")["maps"])["rows"].tolist() == centres
+    assert np.load(run_on(video, run, tmp_path / "out", readout="class_token")["maps"])["columns"].tolist() == even
+
+
 @pytest.mark.parametrize(
     ("make", "reason", "sentence"),
     [
