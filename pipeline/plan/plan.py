@@ -10,6 +10,7 @@ from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import EngineOptions, Memory, ModelSize, Offload, step_memory
+from pipeline.tasks.gathered import planned_for
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings, micro_batch_of
@@ -92,11 +93,12 @@ class Traced:
     flops: SampleFlops
 
 
-def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | None = None) -> Traced:
+def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | None = None, processes: int = 1) -> Traced:
     """Go through a model's step on the meta device: nothing of its size is allocated.
 
     Args:
         modes: of activation checkpointing; the usual ones and that of the settings unless given.
+        processes: of whose samples an objective may compare all.
     """
     own = settings.train.activation_checkpointing
     system = system_without_memory(settings).train()
@@ -104,7 +106,8 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     passes: dict[Mode, PassMemory] = {}
     for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
         set_checkpointing(system, mode)
-        passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
+        with planned_for(processes):
+            passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
     return Traced(parameters_by_part(system), size, passes, training_flops(settings))
 
 
@@ -133,7 +136,7 @@ def make_plan(
     """
     train = settings.train
     micro_batch = micro_batch_of(train, where.gpus, settings.task)
-    traced = traced or trace_model(settings, where.on_gpu)
+    traced = traced or trace_model(settings, where.on_gpu, processes=where.gpus)
     ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
     samples_per_s = pace(where, traced.flops.training, train.precision)
@@ -203,7 +206,7 @@ def own_way(settings: RunSettings, where: Machines) -> Way:
         SettingsError: as of `make_plan`.
     """
     micro_batch = micro_batch_of(settings.train, where.gpus, settings.task)
-    traced = trace_model(settings, where.on_gpu, [settings.train.activation_checkpointing])
+    traced = trace_model(settings, where.on_gpu, [settings.train.activation_checkpointing], where.gpus)
     return _own(settings, _ways(settings, where, traced, micro_batch))
 
 

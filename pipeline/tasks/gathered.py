@@ -1,10 +1,25 @@
 """What all processes have, on each of them, with gradient."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_PLANNED = ContextVar("planned processes", default=1)
+
+
+@contextmanager
+def planned_for(processes: int) -> Iterator[None]:
+    """On the meta device rows are gathered within this as by one of so many processes."""
+    token = _PLANNED.set(processes)
+    try:
+        yield
+    finally:
+        _PLANNED.reset(token)
 
 
 def gathered(own: Tensor) -> tuple[Tensor, int]:
@@ -12,9 +27,12 @@ def gathered(own: Tensor) -> tuple[Tensor, int]:
 
     Every process must call it with as many rows. The gradient that comes back to a process is what all of them found
     for its rows, added up: where each descends the mean over its own rows and the processes' gradients are averaged,
-    the whole is the gradient of the mean over all rows. One process alone, and the meta device, have their own rows.
+    the whole is the gradient of the mean over all rows. One process alone has its own rows; the meta device has as many
+    as are planned for.
     """
-    if own.is_meta or not dist.is_initialized() or dist.get_world_size() == 1:
+    if own.is_meta:
+        return (own, 0) if _PLANNED.get() == 1 else (torch.cat([own] * _PLANNED.get()), 0)
+    if not dist.is_initialized() or dist.get_world_size() == 1:
         return own, 0
     everyone: Tensor = _Gather.apply(own)
     return everyone, dist.get_rank() * len(own)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 import torch.nn.functional as F
 
-from pipeline.tasks.gathered import gathered
+from pipeline.tasks.gathered import gathered, planned_for
 
 ROWS, WORLD = 6, 3
 
@@ -53,3 +53,13 @@ def test_one_process_and_the_meta_device_have_their_own_rows() -> None:
     own = torch.randn(2, 3)
     assert gathered(own)[0] is own
     assert gathered(torch.empty(2, 3, device="meta"))[1] == 0
+
+
+def test_a_plan_counts_the_rows_of_all_its_processes() -> None:
+    own = torch.empty(2, 3, device="meta", requires_grad=True)
+    with planned_for(4):
+        everyone, first = gathered(own)
+        assert (tuple(everyone.shape), first) == ((8, 3), 0)
+        everyone.sum().backward()
+    assert own.grad is not None
+    assert gathered(own)[0] is own
