@@ -89,6 +89,15 @@ OBJECTIVES = {
     "off_screen": Objective(
         {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)
     ),
+    "self_distillation": Objective(
+        {"kind": "self_distillation", "local_views": 2, "prototypes": 32, "hidden": 16, "bottleneck": 8},
+        (
+            (BLIND, "a model with the streams class, visual and audio"),
+            ("model={kind: towers}", "a model with the streams class, visual and audio"),
+            ("task.local_views=3", "an even number of local_views for local_streams = one, found 3"),
+            ("task.frame_area=[0.8, 0.2]", "frame_area of two shares in 0–1, the smaller first, found 0.8 and 0.2"),
+        ),
+    ),
     "several": Objective(
         {
             "kind": "several",

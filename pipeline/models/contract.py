@@ -109,7 +109,7 @@ class AudioVisualModel(Float32Buffers):
     @abstractmethod
     def place(self, embedded: Tokens) -> Tokens:
         """The tokens as they enter the encoder: with positions, types and norms, and with the streams that come from no
-        input, such as a class token."""
+        input, such as a class token. Some of the inputs' streams may be missing."""
 
     @abstractmethod
     def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:

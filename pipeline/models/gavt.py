@@ -79,27 +79,32 @@ class Gavt(FramesAndSound):
 
     def place(self, embedded: Tokens) -> Tokens:
         """Class token, visual and audio tokens with their positions, registers, as they enter the encoder."""
-        return _split(self._sequence(embedded), self.layout.slices)
+        sequence, slices = self._sequence(embedded)
+        return _split(sequence, slices)
 
     def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         """All streams that are given through the one encoder, as a sequence."""
-        given = [name for name in self.layout.slices if name in placed]
-        ends = list(accumulate(placed[name].shape[1] for name in given))
-        slices = {name: slice(begin, end) for name, begin, end in zip(given, [0, *ends], ends, strict=False)}
-        return self._encode(torch.cat([placed[name] for name in given], dim=1), slices, attention)
+        given = {name: placed[name] for name in self.layout.slices if name in placed}
+        return self._encode(torch.cat(list(given.values()), dim=1), _slices(given), attention)
 
     def fuse(self, embedded: Tokens, attention: Layers = False) -> Encoded:
         """As of the contract, without cutting the sequence in between."""
-        return self._encode(self._sequence(embedded), self.layout.slices, attention)
+        sequence, slices = self._sequence(embedded)
+        return self._encode(sequence, slices, attention)
 
-    def _sequence(self, embedded: Tokens) -> Tensor:
-        """The encoder's input [B, N, D]."""
-        batch = len(embedded[VISUAL])
-        fused = torch.cat([self.class_token.expand(batch, -1, -1), embedded[VISUAL], embedded[AUDIO]], dim=1)
-        fused = fused + self._positions()
+    def _sequence(self, embedded: Tokens) -> tuple[Tensor, Mapping[str, slice]]:
+        """The encoder's input [B, N, D], and where each stream lies in it."""
+        batch = len(next(iter(embedded.values())))
+        given = {CLASS: self.class_token.expand(batch, -1, -1)}
+        given |= {name: embedded[name] for name in (VISUAL, AUDIO) if name in embedded}
+        positions = self._positions()
+        if len(embedded) == 1:
+            positions = torch.cat([positions[:, self.layout.slices[name]] for name in given], dim=1)
+        fused = torch.cat(list(given.values()), dim=1) + positions
         if self.registers is not None:
-            fused = torch.cat([fused, self.registers.expand(batch, -1, -1)], dim=1)
-        return self.embedding_dropout(self.embedding_norm(fused))  # type: ignore[no-any-return]  # a module's call
+            given[REGISTERS] = self.registers.expand(batch, -1, -1)
+            fused = torch.cat([fused, given[REGISTERS]], dim=1)
+        return self.embedding_dropout(self.embedding_norm(fused)), _slices(given)
 
     def _encode(self, sequence: Tensor, slices: Mapping[str, slice], attention: Layers) -> Encoded:
         tokens, weights = self.encoder(sequence, attention)
@@ -116,6 +121,12 @@ class Gavt(FramesAndSound):
             moments = self.frame_positions[:, list(layout.frame_of_time)]  # [1, t, D]
             sound = (sound.reshape(1, *layout.audio_grid, -1) + moments[:, None]).flatten(1, 2)
         return torch.cat([first, visual, sound], dim=1)
+
+
+def _slices(streams: Tokens) -> dict[str, slice]:
+    """Where each stream lies in the sequence of them all."""
+    ends = list(accumulate(tokens.shape[1] for tokens in streams.values()))
+    return {name: slice(begin, end) for name, begin, end in zip(streams, [0, *ends], ends, strict=False)}
 
 
 def _split(sequence: Tensor, slices: Mapping[str, slice]) -> Tokens:

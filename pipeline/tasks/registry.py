@@ -26,6 +26,10 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.dense_contrastive_settings:DenseContrastiveSettings",
             "pipeline.tasks.dense_contrastive:DenseContrastive",
         ),
+        "self_distillation": Kind(
+            "pipeline.tasks.self_distillation_settings:SelfDistillationSettings",
+            "pipeline.tasks.self_distillation:SelfDistillation",
+        ),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
         "synchronisation": Kind(
             "pipeline.tasks.synchronisation_settings:SynchronisationSettings",

@@ -139,3 +139,17 @@ def test_what_embedders_see_of_inputs_are_images_that_tokens_cut_into_cells(shap
     for name, (frames, _, height, width) in model.image_shapes.items():
         *before, rows, columns = model.grids[name].shape
         assert (frames, height % rows, width % columns) == (before[0] if before else 1, 0, 0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stream_alone_has_the_places_that_it_has_beside_others(shape):
+    model = tiny(dropout=0.0, **shape).eval()
+    with torch.no_grad():
+        embedded = model.embed(inputs(2, shape.get("frames", 1)))
+        placed = model.place(embedded)
+        for name, other in (("visual", "audio"), ("audio", "visual")):
+            alone = model.place({name: embedded[name]})
+            assert alone.keys() == placed.keys() - {other}
+            assert all(torch.equal(alone[one], placed[one]) for one in alone)
+            fused, encoded = model.fuse({name: embedded[name]}), model.encode(alone)
+            assert all(torch.equal(fused.tokens[one], encoded.tokens[one]) for one in alone)
