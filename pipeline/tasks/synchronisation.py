@@ -49,7 +49,8 @@ class Synchronisation(Task):
             if len(model.moments_s.get(stream, ())) < 2:
                 raise SettingsError(f"task.kind = synchronisation: expected a model whose {stream} tokens lie in time")
             self._moments[stream] = tuple(model.moments_s[stream])
-        if settings.contrasts or settings.head == "lags":
+        self._compares = settings.contrasts or settings.head == "lags"
+        if self._compares:
             self.features = nn.ModuleDict(
                 {
                     stream: MomentFeatures(model.grids[stream], model.widths[stream], settings.width, settings.context)
@@ -95,17 +96,19 @@ class Synchronisation(Task):
         own, moved = self._embed(model, inputs, targets)
         zero = torch.zeros((), device=targets["answer"].device)
         loss, right, near, segments, clips = zero, zero, zero, zero, zero
+        seen = self._moment_features(VISUAL, own) if self._compares else zero  # once for both
         if settings.offset_weight:
-            logits = self.offset_logits(model, own | moved)
+            logits = self._offset_logits(model, own | moved, seen)
             found, right, near = self._offset_loss(logits, targets["answer"])
             loss = loss + settings.offset_weight * found
         if settings.contrasts:
-            seen, heard = self.segments(own)
+            parts = (self._segments(VISUAL, seen), self._segments(AUDIO, self._moment_features(AUDIO, own)))
+            wholes = (parts[0].mean(1, True), parts[1].mean(1, True))
         if settings.segment_weight:
-            found, segments = self._contrast(seen, heard, targets["contrast"])
+            found, segments = self._contrast(*parts, targets["contrast"])
             loss = loss + settings.segment_weight * found
         if settings.clip_weight:
-            found, clips = self._contrast(seen.mean(1, True), heard.mean(1, True), targets["contrast"])
+            found, clips = self._contrast(*wholes, targets["contrast"])
             loss = loss + settings.clip_weight * found
         samples = torch.full_like(loss, len(targets["answer"]), dtype=torch.float64)
         sums = [loss.detach().double() * samples, samples, right, near, segments * samples, clips * samples]
@@ -119,24 +122,31 @@ class Synchronisation(Task):
             return once.embed(inputs), once.embed(once.further[_MOVED]) if self.settings.offset_weight else {}
         return model.embed(inputs | self.further(inputs, targets)[_MOVED]), {}
 
-    def offset_logits(self, model: AudioVisualModel | EmbedOnce, embedded: Tokens) -> Tensor:
+    def offset_logits(self, model: AudioVisualModel, embedded: Tokens) -> Tensor:
         """[B, classes] in float32, from tokens as the model embeds them."""
+        seen = self._moment_features(VISUAL, embedded) if self.settings.head == "lags" else embedded[VISUAL]
+        return self._offset_logits(model, embedded, seen)
+
+    def _offset_logits(self, model: AudioVisualModel | EmbedOnce, embedded: Tokens, seen: Tensor) -> Tensor:
         if self.settings.head == "class":
             return self._of_token(model.fuse(embedded))
-        seen, heard = (F.normalize(self.features[one](embedded[one]).float(), dim=-1) for one in (VISUAL, AUDIO))
-        return self.head(seen, heard)  # type: ignore[no-any-return]  # torch types a module's call as Any
+        both = (F.normalize(one, dim=-1) for one in (seen, self._moment_features(AUDIO, embedded)))
+        return self.head(*both)  # type: ignore[no-any-return]  # torch types a module's call as Any
 
     def _of_token(self, encoded: Encoded) -> Tensor:
         return self.head(encoded.tokens["class"][:, 0]).float()  # type: ignore[no-any-return]  # as above
 
     def segments(self, embedded: Tokens) -> tuple[Tensor, Tensor]:
         """Features [B, segments, width] in float32 and of length 1, of what is seen and of what is heard in each."""
-        whole, parts = stretch_of(self._moments[VISUAL]), []
-        for stream in (VISUAL, AUDIO):
-            features = self.features[stream](embedded[stream]).float()
-            pooled = in_segments(features, self.settings.segments, stretch_of(self._moments[stream]), whole)
-            parts.append(F.normalize(pooled, dim=-1))
-        return parts[0], parts[1]
+        seen, heard = (self._segments(one, self._moment_features(one, embedded)) for one in (VISUAL, AUDIO))
+        return seen, heard
+
+    def _segments(self, stream: str, features: Tensor) -> Tensor:
+        whole, moments = stretch_of(self._moments[VISUAL]), stretch_of(self._moments[stream])
+        return F.normalize(in_segments(features, self.settings.segments, moments, whole), dim=-1)
+
+    def _moment_features(self, stream: str, embedded: Tokens) -> Tensor:
+        return self.features[stream](embedded[stream]).float()  # type: ignore[no-any-return]  # as above
 
     def score(self, encoded: Encoded) -> Tensor:
         """[B] log-odds of being in sync."""
