@@ -21,8 +21,7 @@ def localize(
     as_json: JsonFlag = False,
 ) -> None:
     """Show where the sound of any video comes from."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from jobs.progress import bars_of_seconds
     from pipeline.evaluate.overlay.localize import localize as localize_video
     from pipeline.evaluate.run_files import config_of
     from pipeline.experiment import ExperimentSettings
@@ -31,16 +30,8 @@ def localize(
 
     found = find_checkpoint(checkpoint)
     settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     screen = console(as_json)
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
-        tasks: dict[str, int] = {}
-
-        def show(doing: str, done: float, total: float) -> None:
-            if doing not in tasks:
-                tasks[doing] = bars.add_task(doing)
-            bars.update(tasks[doing], completed=done, total=total)  # type: ignore[arg-type]  # an int to rich
-
+    with bars_of_seconds(screen) as show:
         result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, show)
     screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
     if result["not_finite"]:

@@ -15,6 +15,7 @@ from jobs import (
     prepare,
     quickstart,
     report,
+    separate,
     stream,
     sync,
     synth,
@@ -41,6 +42,7 @@ app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
+app.command("separate")(separate.separate)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("quickstart")(quickstart.quickstart)

@@ -1,4 +1,4 @@
-"""Decoded sound mixed to one or two channels, whatever its own channels are."""
+"""Decoded sound as samples: in its own channels, or mixed to one or two of them, whatever they are."""
 
 import re
 from functools import lru_cache
@@ -19,14 +19,19 @@ Float = npt.NDArray[np.float32]
 
 def mix(frame: av.AudioFrame, channels: int) -> Float:
     """float32 [channels, N] in −1..1 at the frame's own rate, from any sample format and channel layout."""
+    weights = mixing_weights(frame.layout.name, channels)
+    mixed: Float = np.einsum("oc,cn->on", weights, own_channels(frame))  # `@` would wake BLAS' threads
+    return mixed
+
+
+def own_channels(frame: av.AudioFrame) -> Float:
+    """float32 [C, N] in −1..1 at the frame's own rate, its channels as they are, from any sample format."""
     own = frame.layout
     planar = own.nb_channels <= _MOST_PLANES
     pieces = av.AudioResampler("fltp" if planar else "flt", own, frame.sample_rate).resample(frame)
     arrays = [piece.to_ndarray() for piece in pieces]
     by_channel = [piece if planar else piece.reshape(-1, own.nb_channels).T for piece in arrays]
-    audio = by_channel[0] if len(by_channel) == 1 else np.concatenate(by_channel, axis=1)
-    mixed: Float = np.einsum("oc,cn->on", mixing_weights(own.name, channels), audio)  # `@` would wake BLAS' threads
-    return mixed
+    return by_channel[0] if len(by_channel) == 1 else np.concatenate(by_channel, axis=1)
 
 
 @lru_cache(maxsize=64)

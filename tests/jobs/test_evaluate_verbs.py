@@ -14,17 +14,18 @@ from unprivileged import read_only
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from small_video import write_video
-from tiny_run import located_rows, tiny_experiment, write_run, write_shards
+from tiny_run import located_rows, tiny_experiment, tiny_separator, write_run, write_shards
 
 Say = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `shards`, `run` and `video.mp4`."""
+    """A folder with `shards`, `run`, `separator` and `video.mp4`."""
     folder = tmp_path_factory.mktemp("world")
     shards = write_shards(folder / "shards", located_rows(8))
     write_run(folder / "run", tiny_experiment(shards, shards))
+    write_run(folder / "separator", tiny_separator())
     write_video(folder / "video.mp4")
     return folder
 
@@ -116,12 +117,31 @@ def test_localize_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> N
     assert all(Path(result[name]).stat().st_size for name in ("overlay", "strip", "maps"))
 
 
+def test_separate_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> None:
+    clicks = tmp_path / "clicks.jsonl"
+    clicks.write_text('{"name": "drum", "x": 0.4, "y": 0.5}')
+    places = ("--at", "0.5,0.5", "--box", "violin=0.3,0.2,0.6,0.8", "--clicks", clicks)
+    how = ("--format", "flac", "--overlay", "1", "--out", tmp_path / "out")
+    code, out, _ = say("separate", world / "video.mp4", "--checkpoint", world / "separator", *places, *how, "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert [place["name"] for place in result["places"]] == ["place_1", "violin", "drum"]
+    files = [place["file"] for place in (*result["places"], result["rest"])] + [result["strip"], result["overlay"]]
+    assert sorted(files) == sorted(
+        str(tmp_path / "out" / name)
+        for name in ("place_1.flac", "violin.flac", "drum.flac", "rest.flac", "strip.png", "overlay.mp4")
+    )
+    assert all(Path(name).stat().st_size for name in files)
+    assert json.loads((tmp_path / "out" / "separate.json").read_text()) == result
+
+
 @pytest.mark.parametrize(
     "words",
     [
         "evaluate --checkpoint {0}/run --data {0}/shards",
         "evaluate --checkpoint {0}/run --data {0}/shards --json",
         "localize {0}/video.mp4 --checkpoint {0}/run --out {0}/run/new --json",
+        "separate {0}/video.mp4 --checkpoint {0}/separator --all --out {0}/run/new --json",
         "report {0}/run",
         "report {0}/run --out {0}/run/new/page.html --json",
         "inspect {0}/run/shards",
@@ -139,6 +159,7 @@ def test_a_place_that_can_not_be_written_to_is_said_before_the_work(
     for place in (
         "pipeline.evaluate.evaluate.load_trained",
         "pipeline.evaluate.overlay.localize.load_trained",
+        "pipeline.evaluate.separating.separate.load_trained",
         "pipeline.evaluate.report.report._render",
         "pipeline.inspect.summary.summarise",
         "cluster.storage.sha256",
@@ -195,6 +216,15 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
         ("localize {0}/gone.mp4 --checkpoint {0}/run --out {0}/o", "gone.mp4: no such file"),
         ("localize {0}/video.mp4 --checkpoint {0}/shards --out {0}/o", "shards: expected a run folder"),
         ("localize {0}/video.mp4 --checkpoint {0}/run --out {0}/o --readout x", "--readout: expected one of"),
+        (
+            "separate {0}/video.mp4 --checkpoint {0}/run --at 0.5,0.5 --out {0}/o",
+            "but it needs a model that was trained by",
+        ),
+        ("separate {0}/video.mp4 --checkpoint {0}/separator --out {0}/o", "expected places by --at, --box or --clicks"),
+        ("separate {0}/video.mp4 --checkpoint {0}/separator --at 5,7 --out {0}/o", "--at 5,7: expected a place inside"),
+        ("separate {0}/video.mp4 --checkpoint {0}/separator --at 0,0 --out {0}/o", "a place that the model sees"),
+        ("separate {0}/video.mp4 --checkpoint {0}/separator --clicks {0}/no --out {0}/o", "no: no such file"),
+        ("separate {0}/run/config.yaml --checkpoint {0}/separator --all --out {0}/o", "config.yaml: not a media file"),
         ("report {0}/shards", "shards: expected a run folder"),
     ],
 )

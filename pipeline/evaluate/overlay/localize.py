@@ -11,9 +11,11 @@ from cluster.scratch import scratch_folder
 from pipeline.errors import CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.overlay.overlay_video import write_overlay_video
+from pipeline.evaluate.overlay.overlay import lay_heat
+from pipeline.evaluate.overlay.overlay_video import Draw, write_overlay_video
 from pipeline.evaluate.overlay.strip import draw_strip
 from pipeline.evaluate.overlay.track import MapTrack, make_track
+from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.evaluate.readouts.build import build_readout, default_readout, placements
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.evaluate.registry import readout_name
@@ -24,6 +26,8 @@ from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.train.load import Trained, load_trained
 
 OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
+_FAINTEST = 0.25
+"""Opacity that is left of the heat where the model finds that sound and frame don't belong together."""
 Progress = Callable[[str, float, float], None]
 """Told (what is being done, seconds of video done, seconds in all)."""
 
@@ -77,7 +81,7 @@ def localize(
     storage.check_writable(out)
     device = pick_device(settings.device)
     trained = load_trained(checkpoint, device)
-    _check_inputs(trained)
+    check_inputs(trained)
     name = _choose_readout(readout, trained, settings)
     maker = build_readout(name, settings)
     if (reason := maker.reason_against(trained.system)) is not None:
@@ -101,7 +105,9 @@ def localize(
         )
         with scratch_folder("gavt-localize-") as scratch:
             film = scratch / OVERLAY
-            write_overlay_video(source, track, film, lambda done, total: on_progress("drawing", done, total))
+            write_overlay_video(
+                source, _with_heat(track), film, lambda done, total: on_progress("drawing", done, total)
+            )
             storage.upload(film, storage.join(out, OVERLAY))
         storage.write_bytes(storage.join(out, STRIP), draw_strip(source, track))
     except MediaError as error:
@@ -119,7 +125,12 @@ def localize(
     )
 
 
-def _check_inputs(trained: Trained) -> None:
+def check_inputs(trained: Trained) -> None:
+    """See that a model takes what a video has.
+
+    Raises:
+        SettingsError: it takes something else.
+    """
     if set(trained.system.inputs) != {FRAMES, SOUND}:
         raise SettingsError(
             f"--checkpoint: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, found one "
@@ -150,6 +161,20 @@ def _evaluation(trained: Trained) -> tuple[str, Mapping[str, Any]]:
     """Where the evaluation of the run lies, and what is in it; nothing before there is one."""
     url = storage.join(run_folder(trained.url), EVALUATION)
     return url, storage.read_json(url) if storage.exists(url) else {}
+
+
+def _with_heat(track: MapTrack) -> Draw:
+    """Draws the map of each time; it is fainter where the model doubts that sound and frame belong together, and where
+    there is no sound there is none."""
+
+    def draw(pixels: Pixels, time_s: float) -> Pixels:
+        heat = track.heat(time_s)
+        if heat is None:
+            return pixels
+        strength = _FAINTEST + (1 - _FAINTEST) * track.match_at(time_s)
+        return lay_heat(pixels, heat, track.square, strength, track.centres)
+
+    return draw
 
 
 def _as_npz(track: MapTrack, readout: str) -> bytes:

@@ -1,5 +1,6 @@
-"""The video with its sound and the heat over it: H.264 and AAC in an MP4."""
+"""A video with its sound and something drawn over it: H.264 and AAC in an MP4."""
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -8,8 +9,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.overlay.overlay import lay_heat
-from pipeline.evaluate.overlay.track import MapTrack
 from pipeline.evaluate.overlay.video_stream import DecodedPicture, Pixels, demux_decoded
 from pipeline.sound.channels import LAYOUTS, mix
 from pipeline.sound.sound_frames import JITTER_S
@@ -19,25 +18,38 @@ _CLOCK = Fraction(1, 90_000)
 """Ticks of the written video: fine enough for any frame rate, also a variable one."""
 _MOST_ROWS = 720
 _AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_FAINTEST = 0.25
-"""Opacity that is left of the heat where the model finds that sound and frame don't belong together."""
+_MOST_APART_S = 10
+"""By which sound may lie behind the pictures of the same time in a file."""
+Draw = Callable[[Pixels, float], Pixels]
+"""What a frame [H, W, 3] becomes that is displayed at a time (s from the video's zero)."""
 
 
 def write_overlay_video(
-    source: str, track: MapTrack, target: Path, on_progress: Callable[[float, float], None]
+    source: str,
+    draw: Draw,
+    target: Path,
+    on_progress: Callable[[float, float], None],
+    until_s: float = math.inf,
 ) -> None:
-    """Write `target`: every frame of the source at its own time, at most 720 rows high, with the map of that time; heat
-    is fainter where the model doubts that sound and frame belong together, and where there is no sound there is none.
+    """Write `target`: every frame of the source at its own time, at most 720 rows high, with what is drawn over it, and
+    the sound.
 
     Memory does not grow with the length of the video.
+
+    Args:
+        until_s: where the written video ends, s from the source's zero.
     """
     with open_video(source) as video, av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as out:
-        writer = _Writer(out, video, track)
+        writer = _Writer(out, video, draw)
+        end_s = min(float(video.duration_s), until_s)
         for item in demux_decoded(video, sound=True):
             if isinstance(item, DecodedPicture):
-                writer.write_picture(item)
-                on_progress(float(item.time_s), float(video.duration_s))
-            else:
+                if item.time_s < until_s:
+                    writer.write_picture(item)
+                    on_progress(float(item.time_s), end_s)
+                elif item.time_s > until_s + _MOST_APART_S:
+                    break
+            elif (item.pts or 0) * Fraction(item.time_base or 1) - video.zero < until_s:
                 writer.write_sound(item)
         writer.finish()
 
@@ -45,8 +57,8 @@ def write_overlay_video(
 class _Writer:
     """The output's two tracks; the picture's size is known with the first frame."""
 
-    def __init__(self, out: av.container.OutputContainer, video: VideoFile, track: MapTrack) -> None:
-        self.out, self.video, self.track = out, video, track
+    def __init__(self, out: av.container.OutputContainer, video: VideoFile, draw: Draw) -> None:
+        self.out, self.video, self.draw = out, video, draw
         rate = Fraction(video.video.average_rate or video.video.guessed_rate or 25)
         self.pictures = out.add_stream("libx264", rate=rate.limit_denominator(60_000))
         self.pictures.pix_fmt = "yuv420p"
@@ -77,7 +89,7 @@ class _Writer:
             for frame in self.waiting:
                 self._encode_sound(frame)
             self.waiting.clear()
-        frame = av.VideoFrame.from_ndarray(self._with_heat(pixels, float(picture.time_s)), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(self.draw(pixels, float(picture.time_s)), format="rgb24")
         if (width, height) != self.size:  # some streams change their size on the way
             frame = frame.reformat(width=self.size[0], height=self.size[1])
         frame.pts, frame.time_base = tick, _CLOCK
@@ -141,10 +153,3 @@ class _Writer:
         kept = rate_hz in (0, own)
         self.resampler = None if kept else av.AudioResampler("fltp", LAYOUTS[self.channels], own)
         self.resampled_hz = rate_hz
-
-    def _with_heat(self, pixels: Pixels, time_s: float) -> Pixels:
-        heat = self.track.heat(time_s)
-        if heat is None:
-            return pixels
-        strength = _FAINTEST + (1 - _FAINTEST) * self.track.match_at(time_s)
-        return lay_heat(pixels, heat, self.track.square, strength, self.track.centres)

@@ -52,6 +52,12 @@ def tiny_experiment(data: str | None = None, validation: str | None = None) -> E
     )
 
 
+def tiny_separator(**task: Any) -> ExperimentSettings:
+    """The same model with a mask for each place."""
+    mixing = {"kind": "mix_and_separate", "widths": [4, 4], "components": 2, "pool": "mean", **task}
+    return ExperimentSettings.model_validate(tiny_experiment().model_dump(mode="json") | {"task": mixing})
+
+
 def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0, size: tuple[int, int] = (60, 40)) -> str:
     """A shard set of one shard; each row gives sample metadata to override.
 

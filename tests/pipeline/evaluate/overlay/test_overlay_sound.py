@@ -3,12 +3,10 @@
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from known_sound import SECONDS, joined, noise, remux, source_time, write_video
+from known_sound import joined, noise, remux, source_time, write_video
 from pipeline.evaluate.overlay.overlay_video import write_overlay_video
-from pipeline.evaluate.overlay.track import MapTrack
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.sound.audio import Window, read_windows
 from pipeline.video.video_file import open_video
@@ -18,10 +16,7 @@ TWO_SECONDS = PrepareSettings(audio_samples=22050)
 
 def windows_of_overlay(source: Path, folder: Path, middles: list[int]) -> list[Window]:
     """Two seconds of an overlay's sound around each moment."""
-    times = np.arange(0, SECONDS, 1.0)
-    maps = np.zeros((len(times), 2, 2), np.float32)
-    track = MapTrack(times, maps, np.zeros(len(times)), (0, 0, 1, 1), [(0, SECONDS)], 1.0)
-    write_overlay_video(str(source), track, folder / "overlay.mp4", lambda done, total: None)
+    write_overlay_video(str(source), lambda pixels, time_s: pixels, folder / "overlay.mp4", lambda done, total: None)
     found = []
     with open_video(str(folder / "overlay.mp4")) as video:
         for middle in middles:

@@ -1,0 +1,1 @@
+"""Sounds taken out of a video by the places that they come from."""
