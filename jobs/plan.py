@@ -59,6 +59,7 @@ def plan(
     advice = advise(found)
     screen = console(as_json)
     screen.print(_facts(found))
+    screen.print(_tokens(found))
     screen.print(_ways(found))
     screen.print(advice)
     if as_json:
@@ -99,6 +100,21 @@ def _facts(found: "TrainingPlan") -> Table:
         "host memory",
         f"{host / _GIB:.1f} GiB of a machine for what is offloaded, {found.copies_bytes / _GIB:.1f} GiB while it saves",
     )
+    return table
+
+
+def _tokens(found: "TrainingPlan") -> Table:
+    """Where the tokens of each stream look: lengths are pixels of a frame, cells of a spectrogram."""
+    columns = ("tokens of", "along", "tokens", "input", "stride", "first centre", "from the even cell", "sees")
+    table = Table(*columns, box=None, pad_edge=False)
+    for stream, grid in found.grids.items():
+        for axis, tokens in grid.axes:
+            sees = grid.sees.get(axis)
+            if sees is None:
+                table.add_row(stream, axis, str(tokens), *["–"] * 5)
+                continue
+            places = (f"{sees.length}", f"{sees.stride:g}", f"{sees.centre:g}", f"{sees.shift(tokens):+.2f} cells")
+            table.add_row(stream, axis, str(tokens), *places, "all" if sees.size is None else f"{sees.size:g}")
     return table
 
 

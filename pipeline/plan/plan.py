@@ -1,10 +1,11 @@
 """The plan of a training run."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
+from pipeline.models.contract import TokenGrid
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
@@ -59,6 +60,7 @@ class TrainingPlan:
         copies_bytes: of host memory for what a save copies, beside which training goes on; of the machine of the main
             process, which has most.
         compiles: whether the settings say so; ZeRO-3 can't.
+        grids: of each stream, how its tokens lie and what they see of an input.
     """
 
     machines: Machines
@@ -76,6 +78,7 @@ class TrainingPlan:
     checkpoint_bytes: float
     copies_bytes: float
     compiles: bool
+    grids: Mapping[str, TokenGrid]
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ class Traced:
     Attributes:
         parameters: numbers by part.
         passes: of each way of activation checkpointing.
+        grids: as of `TrainingPlan`.
     """
 
     parameters: dict[str, int]
     size: ModelSize
     passes: dict[Mode, PassMemory]
     flops: SampleFlops
+    grids: Mapping[str, TokenGrid]
 
 
 def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | None = None, processes: int = 1) -> Traced:
@@ -108,7 +113,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
         set_checkpointing(system, mode)
         with planned_for(processes):
             passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
-    return Traced(parameters_by_part(system), size, passes, training_flops(settings))
+    return Traced(parameters_by_part(system), size, passes, training_flops(settings), system.model.grids)
 
 
 def _size_of(system: System) -> ModelSize:
@@ -156,6 +161,7 @@ def make_plan(
         checkpoint_bytes=_checkpoint_bytes(traced.size, train),
         copies_bytes=_copied_bytes(traced.size, train, where),
         compiles=train.compile,
+        grids=traced.grids,
     )
 
 

@@ -261,3 +261,17 @@ def test_the_verb_prints_the_plan_as_json(tiny, capsys):
     parts = ("parameters", "gradients", "optimizer", "work", "activations")
     assert memory["total"] == pytest.approx(sum(memory[part] for part in parts))
     assert "The settings fit" in found["advice"]
+
+
+def test_the_verb_says_where_the_tokens_of_each_stream_look(tiny, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["plan", tiny, "--gpus", "1", "--gpu", "h100", "--json"])
+    assert left.value.code == 0
+    said = capsys.readouterr()
+    lines = [line.split() for line in said.err.splitlines()]
+    assert ["visual", "row", "8", "32", "4", "0.5", "-0.38", "cells", "15"] in lines
+    assert ["audio", "time", "8", "32", "4", "0.5", "-0.38", "cells", "15"] in lines
+    assert ["class", "token", "1", *"–––––"] in lines
+    grids = json.loads(said.out.splitlines()[-1])["grids"]
+    assert grids["visual"]["axes"] == [["time", 1], ["row", 8], ["column", 8]]
+    assert grids["visual"]["sees"]["row"] == {"length": 32, "centre": 0.5, "stride": 4, "size": 15}
