@@ -7,18 +7,16 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table as Shown
 
 from jobs.output import JsonFlag, Overrides, complain, console, print_json
+from jobs.tables import print_tables
 
 if TYPE_CHECKING:
     from cluster.launch import Failure
     from cluster.process_group import ProcessGroup
-    from pipeline.evaluate.measures.contract import Table
     from pipeline.evaluate.result import Evaluation
 
 Sweep = Literal["attention"]
-_STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim", "other": "magenta"}
 
 
 def evaluate(
@@ -137,34 +135,9 @@ def _print(result: "Evaluation", target: str, as_json: bool) -> None:
     screen = console(as_json)
     if result["label_aided"]:
         screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
-    for table in tables_of(result):
-        if table.rows:
-            screen.print(_shown(table))
-        for sentence in table.notes:
-            screen.print(sentence, soft_wrap=True)
-        screen.print()
+    print_tables(tables_of(result), screen)
     for sentence in result["left_out"]:
         screen.print(sentence, soft_wrap=True)
     for sentence in result["warnings"]:
         screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
     screen.print(f"step {result['step']}, {result['samples']} samples → {target}", soft_wrap=True)
-
-
-def _shown(table: "Table") -> Shown:
-    """A table for the terminal, its rows in groups of a kind."""
-    from pipeline.evaluate.report.figures import cell, heading
-
-    columns = [heading(column.title, column.unit) for column in table.columns]
-    words = {"made by": [row.made_by for row in table.rows], "passes a map": [row.cost for row in table.rows]}
-    words = {title: column for title, column in words.items() if any(column)}
-    shown = Shown(f"{table.title}, {table.samples:,} samples", *columns, *words, box=None, pad_edge=False)
-    for column in shown.columns[1 : 1 + len(columns)]:
-        column.justify = "right"
-    kind = None
-    for place, row in enumerate(table.rows):
-        if kind is not None and row.kind != kind:
-            shown.add_section()
-        kind = row.kind
-        figures = [cell(row, column.name, column.unit) for column in table.columns]
-        shown.add_row(row.name, *figures, *(column[place] or "" for column in words.values()), style=_STYLES[kind])
-    return shown

@@ -48,7 +48,7 @@ class EventStripsSettings(InstrumentLooks, WorldSettings):
     """Kind of a segment → how often. Each video has as many of each as these say, but for rounding, in random order. As
     long as `only_heard` and `off_screen` together have as much as `seen_and_heard`, hearing alone beats the guess "no
     event" nowhere; and as long as `only_seen`, `off_screen` and `noise` have, nor does seeing."""
-    companion_weights: dict[int, float] = Field(default={0: 0.4, 1: 0.6})
+    companion_weights: dict[int, float] = Field(default={0: 0.1, 1: 0.45, 2: 0.45})
     """Number of silent instruments beside one that is seen → how often."""
     classes_per_video: int = Field(default=2, ge=2, le=len(INSTRUMENTS))
     """Classes whose events make up a video. Each of them is also what is only seen, only heard, or heard off the

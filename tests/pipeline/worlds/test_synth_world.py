@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from rendered_world import contents, pixels, rows_of, sound
 
 from cluster import storage
 from cluster.errors import StorageError
@@ -33,27 +34,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows(world: Path, split: str) -> list[dict]:
-    return [json.loads(line) for line in (world / f"{split}.jsonl").read_text().splitlines()]
-
-
-def contents(world: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(world)): file.read_bytes() for file in world.rglob("*") if file.is_file()}
-
-
-def pixels(video: Path) -> np.ndarray:
-    with av.open(str(video)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-
-
-def sound(video: Path) -> tuple[np.ndarray, int]:
-    with av.open(str(video)) as container:
-        stream = container.streams.audio[0]
-        return np.concatenate([f.to_ndarray()[0] for f in container.decode(stream)]), stream.rate
-
-
 def test_videos_hold_both_streams_for_the_whole_duration(world: Path) -> None:
-    for row in [*rows(world, "train")[:4], *rows(world, "test")]:
+    for row in [*rows_of(world, "train")[:4], *rows_of(world, "test")]:
         with av.open(str(world / row["source"])) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
             assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
@@ -66,7 +48,7 @@ def test_videos_hold_both_streams_for_the_whole_duration(world: Path) -> None:
 
 
 def test_no_second_passes_without_a_key_frame(world: Path) -> None:
-    with av.open(str(world / rows(world, "train")[0]["source"])) as container:
+    with av.open(str(world / rows_of(world, "train")[0]["source"])) as container:
         keys = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.is_keyframe and p.pts is not None]
     assert keys == [0.0, 1.0]
 
@@ -80,7 +62,7 @@ def test_decoded_pixels_show_the_drawn_picture(world: Path) -> None:
 
 
 def test_a_group_shows_the_same_pixels_and_different_sounds(world: Path) -> None:
-    test = rows(world, "test")
+    test = rows_of(world, "test")
     for one, two in zip(test[::2], test[1::2], strict=True):
         assert one["group"] == two["group"] == one["video"][:-1]
         assert one["visible"] == two["visible"]
@@ -90,7 +72,7 @@ def test_a_group_shows_the_same_pixels_and_different_sounds(world: Path) -> None
 
 
 def test_manifest_rows_agree_with_ground_truth_masks_and_stems(world: Path) -> None:
-    for row in [*rows(world, "train"), *rows(world, "validation"), *rows(world, "test")]:
+    for row in [*rows_of(world, "train"), *rows_of(world, "validation"), *rows_of(world, "test")]:
         truth_file = world / row["extra"]["ground_truth"]
         truth = json.loads(truth_file.read_text())
         assert set(row["labels"]) <= set(row["visible"])
@@ -107,7 +89,7 @@ def test_manifest_rows_agree_with_ground_truth_masks_and_stems(world: Path) -> N
 
 
 def test_the_heard_sound_is_the_sum_of_the_stems(world: Path) -> None:
-    for row in rows(world, "test"):
+    for row in rows_of(world, "test"):
         truth_file = world / row["extra"]["ground_truth"]
         names = [source["stem"] for source in json.loads(truth_file.read_text())["sounding"]]
         stems = np.concatenate([decode_flac((truth_file.parent / name).read_bytes())[0] for name in names])
@@ -120,7 +102,7 @@ def test_same_seed_same_bytes_whatever_the_workers(world: Path, tmp_path: Path) 
     render_world(SETTINGS, str(tmp_path / "again"), seed=11, workers=2)
     assert contents(tmp_path / "again") == contents(world)
     render_world(SETTINGS.model_copy(update={"train": 2}), str(tmp_path / "other"), seed=12)
-    assert rows(tmp_path / "other", "train") != rows(world, "train")[:2]
+    assert rows_of(tmp_path / "other", "train") != rows_of(world, "train")[:2]
 
 
 def test_a_started_world_is_completed_and_ends_with_the_same_bytes(world: Path, tmp_path: Path) -> None:
@@ -204,7 +186,7 @@ def test_other_sizes_rates_and_variants_are_rendered(tmp_path: Path) -> None:
         variants_per_test_scene=3,
     )
     render_world(wide, str(tmp_path), seed=0)
-    found = rows(tmp_path, "test")
+    found = rows_of(tmp_path, "test")
     assert [row["video"] for row in found] == ["test_000000a", "test_000000b", "test_000000c"]
     assert pixels(tmp_path / found[0]["source"]).shape == (38, 64, 64, 3)
     assert sound(tmp_path / found[2]["source"])[1] == 44100
