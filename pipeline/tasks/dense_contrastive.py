@@ -210,7 +210,7 @@ class DenseContrastive(Task):
         times = heard_times(mixtures["sound"], heard.shape[1])
         compared = self._compared(samples._replace(heard=heard, times=times))
         own, counted = compared.own(), compared.counted(None)
-        own = own | compared.of_partners(own)
+        own = (own | compared.of_partners(own)) & compared.there[:, None]
         counted = own | (counted & compared.of_partners(counted))
         rows = self._pool(volume(compared.seen, compared.heard), compared.times)
         return _sigmoid_loss(self.mixed(rows), own, counted)

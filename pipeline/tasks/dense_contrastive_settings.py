@@ -13,7 +13,8 @@ _SUMS = ("loss", "samples", "sound_found", "frame_found", "matches_told", "other
 
 class RegularisersSettings(Settings):
     """What DenseAV adds to its contrastive loss (Hamilton et al. 2024, the part on regularisers; forms and weights, in
-    brackets, are those of its published code). Each is a weight; 0 turns one off, and all are off by default."""
+    brackets, are those of its published code; sounds and images that are spliced are not among them). Each is a weight;
+    0 turns one off, and all are off by default."""
 
     nonnegative: float = Field(default=0.0, ge=0)
     """Mean of min(s, 0)² over the similarities s of all pairs: nothing is unlike a sound, only not like it (0.01)."""

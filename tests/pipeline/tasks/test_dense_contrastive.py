@@ -180,7 +180,7 @@ def test_a_sound_is_mixed_with_one_of_its_own_group_and_of_another_scene_whereve
 
 
 def test_validation_looks_within_groups_also_where_the_last_is_cut_short():
-    system, given = built(), inputs(10)
+    system, given = built(mixtures=0.5, form="infonce"), inputs(10)
     system.eval()
     names = system.task.settings.sums
     whole = dict(zip(names, step(system, given, OTHERS[:10])[1].tolist(), strict=True))
@@ -192,6 +192,7 @@ def test_validation_looks_within_groups_also_where_the_last_is_cut_short():
     assert whole["others"] == 4 * 3 * 2 + 2
     for name in ("sound_found", "frame_found", "matches_told", "others_told", "others"):
         assert whole[name] == sum(part[name] for part in parts)
+    assert whole["loss"] == pytest.approx(sum(part["loss"] for part in parts), rel=1e-5)
 
 
 def test_figures_count_what_was_found_within_groups():
