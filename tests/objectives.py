@@ -85,7 +85,13 @@ OBJECTIVES = {
             ("task={kind: mix_and_separate, group: 2, added: 2}", "added below group = 2"),
         ),
     ),
-    "mma": Objective({"kind": "mma", "group": 4}, ((BLIND, "a model with the streams class, visual and audio"),)),
+    "mma": Objective(
+        {"kind": "mma", "group": 4, "negatives": "hard", "hard": {"warmup_steps": 2, "share": 0.8}},
+        (
+            (BLIND, "a model with the streams class, visual and audio"),
+            ("task.hard.share=0", "task.hard.share: expected greater than 0"),
+        ),
+    ),
     "off_screen": Objective(
         {"kind": "off_screen", "group": 4}, ((BLIND, "a model with the streams audio and visual for task.kind"),)
     ),
@@ -103,10 +109,17 @@ OBJECTIVES = {
             "kind": "several",
             "tasks": {
                 "first": {"task": {"kind": "mma", "group": 4}, "weight": 0.5},
-                "later": {"task": {"kind": "mma", "group": 8, "pairs": "both"}, "from_step": 1, "ramp_steps": 2},
+                "later": {
+                    "task": {"kind": "mma", "group": 8, "pairs": "both", "negatives": "ranks"},
+                    "from_step": 1,
+                    "ramp_steps": 2,
+                },
             },
         },
-        ((BLIND, "a model with the streams class, visual and audio"),),
+        (
+            (BLIND, "a model with the streams class, visual and audio"),
+            ("train.micro_batch=8", "the objective compares all samples of a step, found 8"),
+        ),
     ),
     "synchronisation": Objective(
         {

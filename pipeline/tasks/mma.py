@@ -11,9 +11,11 @@ from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import CeilingCounts, Pair
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata
+from pipeline.tasks.gathered import gathered
 from pipeline.tasks.mma_data import MismatchWatch, check_validation
 from pipeline.tasks.mma_settings import MmaSettings
-from pipeline.tasks.pairing import draw_partners
+from pipeline.tasks.negatives import drawn_among, may_be_shown, nearest_among
+from pipeline.tasks.pairing import draw_partners, scene_numbers
 from pipeline.tasks.task import Targets, Task
 
 NO_MATCH, MATCH = 0, 1
@@ -30,10 +32,22 @@ class MultiModalAlignment(Task):
         counted  [P] False where the pair is no part of the loss: its sound can have no partner. It is computed all the
                  same, so that every micro-batch has the same shape
         known    [6] samples without any pair that counts, and `CeilingCounts` of the pairs that do (zeros in training)
+
+    Where frames are chosen on the device, in training with `negatives` of `ranks` and `hard`, these stand beside:
+
+        mismatched  [P] whether a pair is meant to be a mismatch
+        partner     [B] index in the batch of a frame of another scene in each sound's group
+        partnered   [B] whether there is one
+        position    [B] of each sample, counted from the start of the run
+        scene       [B, 3] see `pairing.scene_numbers`
+        draw        [B] in 0–1, by which one of the whole batch is drawn
+        hard        [B] whether its mismatch is to be hard, once the model is warm
     """
 
     settings: MmaSettings
     scores = True
+    mines: bool = True
+    """Whether the model is warm enough for hard negatives."""
 
     def __init__(self, settings: MmaSettings, model: AudioVisualModel) -> None:
         super().__init__()
@@ -43,14 +57,21 @@ class MultiModalAlignment(Task):
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
         return draw_pairs(self.settings, seed, positions, metadata, purpose)
 
+    def begin_step(self, step: int) -> None:
+        self.mines = step >= self.settings.hard.warmup_steps
+
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """Each frame and each sound is embedded once, however many pairs it is in.
 
         The loss is the sum of the cross entropy over the pairs that count, divided by all pairs. So a step's gradient
         is the same however it is cut into micro-batches and ranks, of which some may leave out more than others.
         """
+        embedded, frames = model.embed(inputs), None
+        if "scene" in targets:
+            frames, targets = self._choose(embedded[VISUAL], targets)
+        visual = embedded[VISUAL] if frames is None else frames
+        pairs = rows_of(embedded | {VISUAL: visual}, {VISUAL: targets["frame"], AUDIO: targets["sound"]})
         match, counted = targets["match"], targets["counted"]
-        pairs = rows_of(model.embed(inputs), {VISUAL: targets["frame"], AUDIO: targets["sound"]})
         logits = self.logits(model.fuse(pairs))
         losses = F.cross_entropy(logits.float(), match, reduction="none")
         loss = losses.masked_fill(~counted, 0).sum() / len(match)
@@ -58,6 +79,42 @@ class MultiModalAlignment(Task):
         counts = (counted.sum(), right.sum(), (right & mismatch).sum(), (counted & mismatch).sum())
         summed = loss.detach().double() * len(match)
         return loss, torch.cat([torch.stack([summed, *(count.double() for count in counts)]), targets["known"]])
+
+    def _choose(self, own: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        """The frames' tokens that may be shown, and the targets with those that are, as indices of these.
+
+        Args:
+            own: visual tokens [B, N, D] of this process.
+        """
+        frames, first, position, scene = own, 0, targets["position"], targets["scene"]
+        if self.settings.whole_batch:
+            (frames, first), (position, _), (scene, _) = gathered(own), gathered(position), gathered(scene)
+        allowed = may_be_shown(targets["scene"], scene)
+        groups = torch.div(position, self.settings.group, rounding_mode="floor")
+        together = groups[:, None] == groups
+        if not self.settings.whole_batch:
+            allowed &= together
+        partner, found = first + targets["partner"], targets["partnered"]
+        if self.settings.negatives == "ranks":
+            partner, found = drawn_among(allowed, position, targets["draw"]), allowed.any(1)
+        elif self.mines:
+            pooled = frames.detach().mean(1, dtype=torch.float32)
+            shares = together / together.sum(1, keepdim=True)
+            means = pooled.mean(0, keepdim=True) if self.settings.whole_batch else shares @ pooled
+            nearest, there = nearest_among(pooled, means, allowed, first, self.settings.hard.skip_above)
+            hard = targets["hard"] & there
+            partner, found = torch.where(hard, nearest, partner), found | hard
+        sound = targets["sound"]
+        counted, own_frame = found[sound], first + sound
+        mismatch = targets["mismatched"] & counted
+        left_out = (~found).sum()[None].to(targets["known"])
+        chosen = {
+            "frame": torch.where(mismatch, partner[sound], own_frame),
+            "match": torch.where(mismatch, NO_MATCH, MATCH),
+            "counted": counted,
+            "known": torch.cat([left_out, targets["known"][1:]]),
+        }
+        return frames, targets | chosen
 
     def logits(self, encoded: Encoded) -> Tensor:
         """[B, 2]"""
@@ -93,15 +150,16 @@ def draw_pairs(
     """
     drawn_for = "mma" if purpose == "train" else purpose
     partners = draw_partners(settings, seed, positions, samples, drawn_for)
-    sounds = list(range(len(samples)))
-    counted = [partner is not None for partner in partners]
-    left_out = counted.count(False)
+    own = list(range(len(samples)))
+    partnered = [partner is not None for partner in partners]
     others = [index if partner is None else partner for index, partner in enumerate(partners)]
     if settings.pairs == "both":
-        shown, sounds, counted = sounds + others, sounds * 2, counted * 2
+        sounds, mismatched = own * 2, [False] * len(own) + [True] * len(own)
     else:
         coins = [keyed_generator(seed, f"{drawn_for}-match", position).random() for position in positions]
-        shown = [index if coin < 0.5 else others[index] for index, coin in enumerate(coins)]
+        sounds, mismatched = own, [coin >= 0.5 for coin in coins]
+    shown = [others[sound] if other else sound for sound, other in zip(sounds, mismatched, strict=True)]
+    counted = [partnered[sound] for sound in sounds]
     matches = [MATCH if frame == sound else NO_MATCH for frame, sound in zip(shown, sounds, strict=True)]
     seen = [0.0] * len(CeilingCounts.names())
     if purpose != "train":  # which would take longer than all the rest
@@ -110,10 +168,22 @@ def draw_pairs(
             Pair(samples[frame], samples[sound], match == MATCH) for frame, sound, match, counts in chosen if counts
         ]
         seen = list(CeilingCounts.of(pairs).values())
-    return {
+    found = {
         "frame": torch.tensor(shown),
         "sound": torch.tensor(sounds),
         "match": torch.tensor(matches),
         "counted": torch.tensor(counted),
-        "known": torch.tensor([left_out, *seen], dtype=torch.float64),
+        "known": torch.tensor([partnered.count(False), *seen], dtype=torch.float64),
+    }
+    if settings.negatives in ("any", "unlike") or purpose == "validation":
+        return found
+    draws = [keyed_generator(seed, "mma-negative", position).random(2) for position in positions]
+    return found | {
+        "mismatched": torch.tensor(mismatched),
+        "partner": torch.tensor(others),
+        "partnered": torch.tensor(partnered),
+        "position": torch.tensor(list(positions)),
+        "scene": torch.tensor([scene_numbers(sample) for sample in samples]),
+        "draw": torch.tensor([float(draw[0]) for draw in draws], dtype=torch.float64),
+        "hard": torch.tensor([bool(draw[1] < settings.hard.share) for draw in draws]),
     }

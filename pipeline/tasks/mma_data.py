@@ -88,6 +88,8 @@ def _sentence(setting: str, which: str, task: MmaSettings) -> str:
 
 
 def _rule(task: MmaSettings) -> str:
+    if task.negatives == "ranks":
+        return "each needs one of another video in its batch (task.negatives = ranks)"
     unlike = ", whose frame is not known to show all that sounds (task.negatives = unlike)"
     return (
         f"each needs one of another video in its group of {task.group} consecutive positions"

@@ -5,10 +5,25 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pipeline.settings.base import Settings
 from pipeline.tasks.ceiling import CeilingCounts
 from pipeline.tasks.contract import Metric, TaskSettings, Totals
 
 _COUNTED = ("loss", "pairs", "right", "right_mismatches", "mismatches", "left_out")
+
+
+class HardNegativesSettings(Settings):
+    """How frames are chosen that look alike (`negatives = hard`)."""
+
+    among: Literal["group", "ranks"] = "group"
+    """Those of the group, or of the step's whole batch on all processes: the more, the harder."""
+    warmup_steps: int = Field(default=500, ge=0)
+    """Steps of the run before which negatives are any of the group: until then the model's eye for likeness is none."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of the mismatches that are hard; the others are any of the group."""
+    skip_above: float = Field(default=0.9, gt=0, le=1)
+    """Cosine above which a frame passes for a false negative, and is no hard one: the same thing in another video, say.
+    1 skips none."""
 
 
 class MmaSettings(TaskSettings):
@@ -21,9 +36,12 @@ class MmaSettings(TaskSettings):
     pairs: Literal["one", "both"] = "one"
     """`one`: each sound with its own frame or another's, by a fair coin (the paper, Eq. 3). `both`: each sound with its
     own and with another's, which costs only the encoder again and learns from half the samples."""
-    negatives: Literal["any", "unlike"] = "any"
+    negatives: Literal["any", "unlike", "ranks", "hard"] = "any"
     """`any`: the other frame is any of the group (the paper). `unlike`: never one that is known to show everything that
-    sounds (`visible`, else `labels`, of the sample); what comes of it is then label-aided."""
+    sounds (`visible`, else `labels`, of the sample); what comes of it is then label-aided. `ranks`: any of the step's
+    whole batch, on whichever process. `hard`: one that looks most like the sound's own, as `hard` says. Validation
+    shows any of the group for the last two, so that its figures can be compared."""
+    hard: HardNegativesSettings = HardNegativesSettings()
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -59,6 +77,11 @@ class MmaSettings(TaskSettings):
         ceiling = CeilingCounts(**{name: totals[name] for name in CeilingCounts.names()}).ceiling()
         return figures | ({} if ceiling is None else {"ceiling": ceiling})
 
+    @property
+    def whole_batch(self) -> bool:
+        """Where frames come from all processes."""
+        return self.negatives == "ranks" or (self.negatives == "hard" and self.hard.among == "ranks")
+
     def reason_against(self, model: Any) -> str | None:
         """It needs a class token that has seen frames and sound."""
         missing = {"class", "visual", "audio"} - set(model.streams)
@@ -69,7 +92,7 @@ class MmaSettings(TaskSettings):
     @property
     def label_aided(self) -> str | None:
         """What must stand beside every figure of a model that was trained so; None where no label was looked at."""
-        if self.negatives == "any":
+        if self.negatives != "unlike":
             return None
         return f"label-aided: class names chose the mismatched pairs of training (task.negatives={self.negatives})"
 
