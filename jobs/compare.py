@@ -43,6 +43,8 @@ def compare(
     for run in read:
         if run.unread is not None:
             screen.print(f"{run.unread}; its losses are told by their names", style="yellow", soft_wrap=True)
+        if run.label_aided is not None:
+            screen.print(f"{run.url}: {run.label_aided}", style="bold yellow", soft_wrap=True)
     screen.print(f"relative differences from {runs[0]}")
     screen.print(_table(found))
     for comparison in found.values():
@@ -60,7 +62,8 @@ def compare(
         rows = {url: [_finite(asdict(row)) for row in comparison.differences] for url, comparison in found.items()}
         lacking = {url: comparison.lacking for url, comparison in found.items()}
         ok = None if tolerance is None else alike
-        print_json({"first": runs[0], "differences": rows, "lacking": lacking, "settings": settings, "ok": ok})
+        said = {"first": runs[0], "differences": rows, "lacking": lacking, "settings": settings, "ok": ok}
+        print_json(said | {"label_aided": {run.url: run.label_aided for run in read}})
     if tolerance is not None and not alike:
         screen.print(_verdict(found, tolerance), soft_wrap=True)
         raise typer.Exit(1)

@@ -34,6 +34,8 @@ def localize(
     with bars_of_seconds(screen) as show:
         result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, show)
     screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
+    if result["label_aided"]:
+        screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
     if result["not_finite"]:
         screen.print(f"warning: {result['not_finite']} maps are not finite (NaN or infinite) and show no heat")
     for name in (result["overlay"], result["strip"], result["maps"]):

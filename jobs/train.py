@@ -167,10 +167,8 @@ def _train_here(
         group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
         leaving.callback(group.leave)
         starting.have_met()
-        told = settings.task.metrics
-        with TrainLine(console(as_json), settings.train.steps, folder, told, shown=group.is_main) as line:
-            if group.is_main and settings.task.label_aided:
-                line.console.print(settings.task.label_aided)
+        told, aided = settings.task.metrics, settings.task.label_aided
+        with TrainLine(console(as_json), settings.train.steps, folder, told, group.is_main, aided) as line:
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
             maps = partial(MapGrid, settings, settings.evaluate)

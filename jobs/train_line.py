@@ -21,7 +21,18 @@ class TrainLine:
     its ceiling; skipped steps, what the task counts of trouble and bad samples, and after a restart goodput. Where
     there is no terminal, a line of text every tenth of the run and at each validation."""
 
-    def __init__(self, console: Console, steps: int, folder: str, metrics: Sequence[Metric], shown: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        steps: int,
+        folder: str,
+        metrics: Sequence[Metric],
+        shown: bool,
+        label_aided: str | None = None,
+    ) -> None:
+        """`label_aided` is what must stand beside the figures, where labels help: whole before the first one, its first
+        word in each line."""
+        self.label_aided = label_aided
         self.console, self.steps, self.folder, self.shown = console, steps, folder, shown
         self.metrics = _Metrics(metrics)
         self.live = shown and console.is_terminal
@@ -41,6 +52,8 @@ class TrainLine:
     def __enter__(self) -> "TrainLine":
         if self.shown:
             self.console.print(f"run folder: {self.folder}")
+            if self.label_aided is not None:
+                self.console.print(self.label_aided)
         self.progress.start()
         self.task = self.progress.add_task("train", total=self.steps, numbers="")
         return self
@@ -63,7 +76,7 @@ class TrainLine:
             pace = f"{_rate(record)} samples/s{_utilisation(record)}"
             waiting = f"waiting for data {record['data_wait']:.0%}"
             words = [self.metrics.training(record), *words, pace, waiting, *self._trouble(record)]
-        numbers = " · ".join(words)
+        numbers = " · ".join([*([] if self.label_aided is None else ["label-aided"]), *words])
         self.progress.update(self.task, completed=record["step"], numbers=numbers)
         due = record["step"] >= self.printed + self.steps / 10 or validated
         if self.shown and not self.live and (due or record["step"] == self.steps):

@@ -116,10 +116,7 @@ OBJECTIVES = {
                 },
             },
         },
-        (
-            (BLIND, "a model with the streams class, visual and audio"),
-            ("train.micro_batch=8", "the objective compares all samples of a step, found 8"),
-        ),
+        ((BLIND, "a model with the streams class, visual and audio"),),
     ),
     "synchronisation": Objective(
         {

@@ -49,6 +49,18 @@ def test_differences_are_relative_and_say_where_they_are(write_run, capsys):
     assert "train.steps" not in found["settings"]
 
 
+def test_which_of_the_runs_are_label_aided_is_said(write_run, capsys):
+    runs = [write_run("a", [1.0]), write_run("b", [1.0])]
+    config = json.loads(Path(runs[1], "config.yaml").read_text())
+    Path(runs[1], "config.yaml").write_text(json.dumps(config | {"task": {"kind": "mma", "negatives": "unlike"}}))
+    assert compare(*runs, "--json") == 0
+    said = capsys.readouterr()
+    assert f"{runs[1]}: label-aided: class names chose" in said.err
+    aided = json.loads(said.out.splitlines()[-1])["label_aided"]
+    assert aided[runs[0]] is None
+    assert aided[runs[1]].startswith("label-aided: class names chose")
+
+
 def test_outside_the_tolerance_is_exit_code_1(write_run, capsys):
     runs = [write_run("a", [1.0, 0.8]), write_run("b", [1.0, 0.79])]
     assert compare(*runs, "--tolerance", "0.02") == 0

@@ -91,6 +91,11 @@ def test_label_aided_figures_are_called_so_in_table_json_and_page(world: Path, s
     assert code == 0
     assert "label-aided: class names chose" in err
     assert json.loads(out.splitlines()[-1])["label_aided"].startswith("label-aided: class names chose")
+    localize = ("localize", world / "video.mp4", "--checkpoint", run, "--out", tmp_path / "maps", "--every", "1")
+    code, out, err = say(*localize, "--readout", "class_token", "--json")
+    assert code == 0
+    assert "label-aided: class names chose" in err
+    assert json.loads(out.splitlines()[-1])["label_aided"].startswith("label-aided: class names chose")
     assert say("report", run)[0] == 0
     page = Path(run, "report.html").read_text()
     assert "<b>Label-aided</b>: class names chose" in page

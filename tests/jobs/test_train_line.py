@@ -35,6 +35,17 @@ def told(metrics, *records):
     return screen.getvalue().splitlines()[-1]
 
 
+def test_what_labels_help_with_is_called_label_aided_in_each_line():
+    screen, task = io.StringIO(), MmaSettings(negatives="unlike")
+    with TrainLine(Console(file=screen, width=400), 2, "run", task.metrics, True, task.label_aided) as line:
+        for step in (1, 2):
+            line.update({"step": step, "loss": 0.5, "accuracy": 0.75, **PACE})
+    sentence, *steps = screen.getvalue().splitlines()[1:]
+    assert sentence == task.label_aided
+    assert len(steps) == 2
+    assert all("label-aided · loss 0.5000 · accuracy 75" in one for one in steps)
+
+
 def test_what_a_task_shows_is_told_by_its_names_in_its_units():
     metrics = MadeUpSettings().metrics
     record = {"step": 2, "nce": 1.25, "recall_at_5": 0.5, "temperature": 0.07, "reachable": 0.9, "empty_anchors": 0.0}

@@ -34,7 +34,7 @@ Progress = Callable[[str, float, float], None]
 
 class Localized(TypedDict):
     """What was written: full paths, and how the maps were made. `not_finite` counts the maps with NaN or infinite
-    values, which show no heat."""
+    values, which show no heat; `label_aided` says how training used labels, where it did."""
 
     overlay: str
     strip: str
@@ -44,6 +44,7 @@ class Localized(TypedDict):
     readout: str
     checkpoint: str
     step: int
+    label_aided: str | None
 
 
 def localize(
@@ -122,6 +123,7 @@ def localize(
         readout=name,
         checkpoint=trained.url,
         step=trained.step,
+        label_aided=trained.settings.task.label_aided,
     )
 
 

@@ -33,6 +33,7 @@ class RecordedRun:
         records: by step.
         settings: by dotted name.
         metrics: what its task measures; where nobody here knows that task, what its records say (`metrics_of`).
+        label_aided: what must stand beside its figures, where labels helped.
         unread: why its settings can't be read here, in a sentence; their values are compared as they are written.
     """
 
@@ -40,6 +41,7 @@ class RecordedRun:
     records: Mapping[int, Record]
     settings: Mapping[str, Any]
     metrics: tuple[Metric, ...]
+    label_aided: str | None = None
     unread: str | None = None
 
     @property
@@ -90,7 +92,8 @@ def read_run(url: str) -> RecordedRun:
     except SettingsError as error:  # of a task from elsewhere, or of another version
         settings, unread = _written(config, error), str(error)
     records = _read_records(metrics_url)
-    run = RecordedRun(url, records, dict(_flat(settings, "")), metrics_of(task, records.values()), unread)
+    aided = None if task is None else task.label_aided
+    run = RecordedRun(url, records, dict(_flat(settings, "")), metrics_of(task, records.values()), aided, unread)
     for step, record in records.items():
         for curve in run.curves:
             if not (record.get(curve) is None or is_number(record[curve])):
