@@ -57,6 +57,12 @@ class OffsetsSettings(MeasureSettings):
     """Clips among whose segments a segment's own is looked for; they are also each other's wrong sounds."""
 
 
+class SeparationSettings(MeasureSettings):
+    """Whether the model takes apart mixtures of two sounds by what it sees."""
+
+    kind: Literal["separation"] = "separation"
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -68,6 +74,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
+        "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),
     },
     default="localisation",
@@ -95,6 +102,7 @@ READOUTS: Registry[Settings] = Registry(
         "similarity": Kind(part=f"{_READOUTS}.similarity:SimilarityReadout"),
         "occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
         "region_occlusion": Kind(part=f"{_READOUTS}.occlusion:OcclusionReadout"),
+        "separation_energy": Kind(part=f"{_READOUTS}.separation_energy:SeparationEnergyReadout"),
     },
     default="",
 )

@@ -93,6 +93,7 @@ class EvaluateSettings(Settings):
             "integrated_gradients",
             "region_occlusion",
             "similarity",
+            "separation_energy",
         ),
         min_length=1,
     )

@@ -158,6 +158,13 @@ class MixAndSeparate(Task):
         for some in torch.split(conditions, _PLACES_AT_ONCE, dim=1):
             yield self.condition.weigh(some, channels).float().sigmoid()
 
+    @torch.no_grad()
+    def place_energies(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
+        """[B, N] the share of the sound's energy that each visual token keeps, of one pass through the model."""
+        energy = self._magnitudes(inputs[SOUND]).square()
+        kept = [torch.einsum("bpft,bft->bp", masks.square(), energy) for masks in self.masks_in_turn(model, inputs)]
+        return torch.cat(kept, dim=1) / energy.sum((1, 2)).clamp_min(torch.finfo(energy.dtype).tiny)[:, None]
+
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         """Refuses a validation set without any mixture."""
         group, looked_at = self.settings.group, min(samples, _JUDGED_AFTER)
@@ -204,12 +211,14 @@ class MixAndSeparate(Task):
         return self.condition.weigh(self.condition(pooled[:, None]), channels)[:, 0]
 
     def _weights(self, visual: Tensor, audio: Tensor) -> Tensor:
-        """[P, N] of places, from tokens as they are embedded."""
+        """[P, N] of places, 1 in all, from tokens as they are embedded."""
         if self.settings.pool == "mean":
             return torch.full(visual.shape[:2], 1 / visual.shape[1], device=visual.device)
-        heard = F.normalize(audio.float(), dim=2).mean(1)
-        similar = torch.einsum("pnd,pd->pn", F.normalize(visual.float(), dim=2), heard)
-        return (self.settings.sharpness * similar).softmax(1)
+        seen, heard = F.normalize(visual.float(), dim=2), F.normalize(audio.float(), dim=2)
+        heard = heard.view(len(heard), *self._grid, -1).mean(1)  # over frequencies
+        similar = self.settings.sharpness * torch.einsum("pnd,ptd->pnt", seen, heard)
+        # over places and times together: of a mixture each sound has moments in which it is the louder one
+        return similar.flatten(1).softmax(1).view_as(similar).sum(2)
 
     def _decode(self, tokens: Tensor, grid: Sequence[int], magnitudes: Tensor) -> Tensor:
         """Channels [B, K, F, T] of tokens [B, f·t, D] and magnitudes [B, F, T]."""

@@ -28,7 +28,8 @@ class MixAndSeparateSettings(TaskSettings):
     it was before it was mixed; no gradient goes that way. It is for models whose tokens are contrasted at the same time
     (`dense_contrastive` without a projection). Without the sound, the mixture stands in its place."""
     sharpness: float = Field(default=30.0, gt=0)
-    """By which similarities of `attention` are multiplied before the softmax."""
+    """By which similarities of `attention`, of each place with each time of the sound, are multiplied before the
+    softmax over all of them."""
     components: int = Field(default=16, gt=0)
     """Channels into which the head `places` takes a mixture apart; a place weights them."""
     widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(16, 32, 64, 96), min_length=1)

@@ -1,0 +1,265 @@
+"""Is a sound taken out of a mixture by what is seen? Mixtures of two samples, judged as sounds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.evaluate.click import click_weights
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.metrics.bss_eval import bss_eval
+from pipeline.evaluate.metrics.ground_truth import crop_boxes
+from pipeline.evaluate.readouts.needs import needs_input, needs_objective
+from pipeline.evaluate.registry import MeasureSettings
+from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
+from pipeline.features.inputs import FRAMES, SOUND
+from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, resynthesise, to_linear_frequency
+from pipeline.features.si_sdr import si_sdr
+from pipeline.models.contract import VISUAL, Inputs
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.stream.randomness import keyed_generator
+from pipeline.tasks.ceiling import shows_all
+from pipeline.tasks.mix_and_separate import MixAndSeparate
+from pipeline.tasks.mixing import draw_mixtures
+from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.task import objective
+from pipeline.train.load import Trained
+
+FRAME, CLICK, MIXTURE, WRONG = "model", "click on the source", "the mixture itself", "a wrong frame"
+CLEAR = "the other not in sight"
+BINARY, RATIO = "ideal binary mask", "ideal ratio mask"
+_ROWS: dict[str, RowKind] = {
+    FRAME: "model",
+    CLEAR: "readout",
+    CLICK: "readout",
+    WRONG: "control",
+    MIXTURE: "control",
+    BINARY: "ceiling",
+    RATIO: "ceiling",
+}
+_COLUMNS = (
+    Column("gain", "SI-SDR gain", "dB"),
+    Column("share", "of the ideal mask's"),
+    Column("sdr", "SDR", "dB"),
+    Column("sir", "SIR", "dB"),
+    Column("sar", "SAR", "dB"),
+    Column("sounds", "sounds", "number", None),
+)
+_SILENT = 1e-5
+"""A sound whose samples add up to no more is silent, as BSS eval's users have it."""
+_ABOUT = (
+    "Two samples' sounds are added, and each is sought again: by its frame, or by the place of the frame where it "
+    "sounds. SI-SDR gain is how much nearer the sound came to the truth than the mixture is; SDR, SIR and SAR are "
+    "those of BSS eval. No mask of this resolution can pass the ideal ones; the share is of the ideal binary mask's "
+    "gain."
+)
+Figures = tuple[float, float, float, float]
+"""SI-SDR gain, SDR, SIR and SAR, in dB."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A sound that was sought in a mixture of two.
+
+    Attributes:
+        disjoint: whether the two have no class in common; None where it isn't known what sounds.
+        found: by row.
+    """
+
+    disjoint: bool | None
+    found: dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What was found in a chunk: `left_out` samples were silent, or had none to be mixed with."""
+
+    sought: list[Sought]
+    left_out: int
+
+
+class Separation(Measure[Mixed]):
+    """Pairs are drawn in each chunk, by a key of its place, from all its samples. Sounds are judged at the model's
+    rate, their channels averaged; masks, also the ideal ones, are made in the plane of the model's, and applied with
+    the phase of the mixture."""
+
+    def __init__(self, settings: MeasureSettings, judged: Judged) -> None:
+        super().__init__(settings, judged)
+        task = objective(judged.trained.system.task, MixAndSeparate)
+        if task is None:
+            raise TypeError("expected a model that was trained by mix-and-separate, found another")
+        self._task, self._model = task, judged.trained.system.model
+        self._stft = Stft.of(judged.trained.settings.features)
+
+    @classmethod
+    def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
+        """It needs frames, and an objective that makes masks."""
+        return needs_objective(trained.system, MixAndSeparate, "mix-and-separate") or needs_input(
+            trained.system, FRAMES
+        )
+
+    @torch.no_grad()
+    def judge(self, chunk: Chunk) -> Mixed:
+        """All sounds of a chunk's mixtures."""
+        batch, seed = chunk.shown, self.judged.settings.seed
+        positions = range(chunk.start, chunk.start + len(chunk))
+        # one group: of all that were read together
+        drawn = draw_mixtures(seed, [chunk.start] * len(chunk), batch.metadata, 1, 1, f"evaluate-{chunk.start}")
+        loud = (batch.inputs[SOUND].abs().sum((1, 2)) > _SILENT).tolist()
+        pairs = [one.members for one in drawn if all(one.counted) and all(loud[place] for place in one.members)]
+        wrong = [_wrong_frame(seed, positions, batch.metadata, pair) for pair in pairs]
+        sought: list[Sought] = []
+        at_once = max(self.judged.settings.batch_size // 2, 1)
+        for start in range(0, len(pairs), at_once):
+            sought += self._judge(batch, pairs[start : start + at_once], wrong[start : start + at_once])
+        return Mixed(sought, len(chunk) - 2 * len(pairs))
+
+    def _judge(
+        self, batch: EvaluationBatch, pairs: Sequence[tuple[int, ...]], wrong: Sequence[int | None]
+    ) -> list[Sought]:
+        """The sounds of some pairs, the first of each pair and then the second."""
+        places = [place for pair in pairs for place in pair]
+        own = batch.inputs[SOUND][places]
+        mixed = own.view(len(pairs), 2, *own.shape[1:]).sum(1).repeat_interleave(2, 0)
+        masks = self._masks(batch, places, mixed, [frame for frame in wrong for _ in range(2)])
+        sounds, mixture = own.mean(1), mixed.mean(1)
+        magnitude, whole = (self._task.plane.magnitude(one[:, None])[:, 0] for one in (sounds, mixture))
+        every = torch.arange(len(places))
+        masks |= {BINARY: (every, ideal_binary_mask(magnitude, whole))}
+        masks |= {RATIO: (every, ideal_ratio_mask(magnitude, whole))}
+        spectrum, samples = self._stft(mixture), mixture.shape[-1]
+        estimates = {MIXTURE: mixture}
+        for name, (rows, mask) in masks.items():
+            linear = to_linear_frequency(mask, self._stft, self._stft, spectrum.shape[-1])
+            estimates[name] = mixture.clone()  # BSS eval takes all sources of a mixture; what has no mask is not used
+            estimates[name][rows] = resynthesise(self._stft, spectrum[rows], linear, samples)
+        has = {name: set(rows.tolist()) for name, (rows, _) in masks.items()} | {MIXTURE: set(every.tolist())}
+        gains = {name: si_sdr(one, sounds) - si_sdr(mixture, sounds) for name, one in estimates.items()}
+        stacked = torch.stack(list(estimates.values()))
+        found = []
+        for number, pair in enumerate(pairs):
+            two = slice(2 * number, 2 * number + 2)
+            ratios = torch.stack(bss_eval(sounds[two], stacked[:, two]), dim=-1)  # [rows, 2, 3]
+            disjoint = _disjoint(*(batch.metadata[place] for place in pair))
+            for which in range(2):
+                at = 2 * number + which
+                of_rows = {}
+                for row, name in enumerate(estimates):
+                    if at in has[name]:
+                        sdr, sir, sar = ratios[row, which].tolist()
+                        of_rows[name] = (float(gains[name][at]), sdr, sir, sar)
+                if _is_clear(batch.metadata[pair[which]], batch.metadata[pair[1 - which]]):
+                    of_rows[CLEAR] = of_rows[FRAME]
+                found.append(Sought(disjoint, of_rows))
+        return found
+
+    def _masks(
+        self, batch: EvaluationBatch, places: list[int], mixed: Tensor, wrong: Sequence[int | None]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """The model's masks by row: of which sounds, and [.., F, T]."""
+        task, found = self._task, {}
+        every = list(range(len(places)))
+        found[FRAME] = (every, task.frame_masks(self._model, _seen(batch, places) | {SOUND: mixed}))
+        shown = [at for at in every if wrong[at] is not None]
+        if shown:
+            frames = [frame for frame in wrong if frame is not None]
+            found[WRONG] = (shown, task.frame_masks(self._model, _seen(batch, frames) | {SOUND: mixed[shown]}))
+        grid = self._model.grids[VISUAL]
+        clicks = {at: click for at in every if (click := _click(batch, places[at])) is not None}
+        if clicks and task.head == "places" and grid.names == ("time", "row", "column"):
+            weights = torch.stack([click_weights(grid, *click) for click in clicks.values()])[:, None]
+            inputs = _seen(batch, [places[at] for at in clicks]) | {SOUND: mixed[list(clicks)]}
+            found[CLICK] = (list(clicks), task.place_masks(self._model, inputs, weights.to(mixed.device))[:, 0])
+        return {name: (torch.tensor(rows), mask) for name, (rows, mask) in found.items()}
+
+    def tables(self, found: Sequence[Mixed]) -> list[Table]:
+        """Of pairs that have no class in common, and of all."""
+        sought = [one for chunk in found for one in chunk.sought]
+        left_out = sum(chunk.left_out for chunk in found)
+        disjoint = [one for one in sought if one.disjoint]
+        tables = [self._table("separation", "separation of sounds of different classes", disjoint)] if disjoint else []
+        about = "" if disjoint else _ABOUT
+        tables.append(self._table("separation_any", "separation of any two sounds", sought, about, left_out))
+        return tables
+
+    def _table(self, name: str, title: str, sought: Sequence[Sought], about: str = _ABOUT, left_out: int = 0) -> Table:
+        notes = [f"{left_out} samples are silent or had no other video to be mixed with"] if left_out else []
+        if not sought:
+            return Table(name, title, _COLUMNS, (), 0, notes=("there are no two sounds to be mixed", *notes))
+        rows = {row: _row(row, sought) for row in _ROWS if any(row in one.found for one in sought)}
+        if CLEAR in rows:
+            notes.append(
+                f"{CLEAR}: of the model's row, the sounds whose frame shows no class of the other, silent or not"
+            )
+        if CLICK in rows:
+            notes.append("a click is on the middle of the box, of samples with one box")
+        gain = rows[FRAME].values["gain"]
+        beside = tuple((row, rows[row].values["gain"]) for row in (BINARY, WRONG) if row in rows)
+        headline = Headline("sound gained by what is seen", gain, "dB", beside) if gain is not None else None
+        return Table(
+            name,
+            title,
+            _COLUMNS,
+            tuple(rows.values()),
+            len(sought),
+            about=about,
+            notes=(*notes, f"masks have {self._task.bins} log-frequency bins"),
+            headlines=(headline,) if headline is not None and about else (),
+        )
+
+
+def _row(name: str, sought: Sequence[Sought]) -> Row:
+    """Means over the sounds that the row has, and half of a 95 % confidence interval of the gain."""
+    own = [one.found for one in sought if name in one.found]
+    columns = list(zip(*(found[name] for found in own), strict=True))
+    means = [sum(column) / len(own) for column in columns]
+    ideal = sum(found[BINARY][0] for found in own) / len(own)
+    values: dict[str, float | None] = dict(zip(("gain", "sdr", "sir", "sar"), means, strict=True))
+    values |= {"share": means[0] / ideal if ideal > 0 else None, "sounds": float(len(own))}
+    deviation = math.sqrt(sum((gain - means[0]) ** 2 for gain in columns[0]) / max(len(own) - 1, 1))
+    return Row(name, _ROWS[name], values, {"gain": 1.96 * deviation / math.sqrt(len(own))})
+
+
+def _seen(batch: EvaluationBatch, places: Sequence[int]) -> Inputs:
+    """All that is no sound."""
+    return {name: values[list(places)] for name, values in batch.inputs.items() if name != SOUND}
+
+
+def _disjoint(one: SampleMetadata, other: SampleMetadata) -> bool | None:
+    return set(one.labels).isdisjoint(other.labels) if one.labels and other.labels else None
+
+
+def _wrong_frame(
+    seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata], pair: tuple[int, ...]
+) -> int | None:
+    """One of another scene than both, which is not known to show anything that sounds in either."""
+    both = [samples[place] for place in pair]
+    others = [
+        place
+        for place, sample in enumerate(samples)
+        if not any(same_scene(sample, one) or _shows_some(sample, one) for one in both)
+    ]
+    if not others:
+        return None
+    return others[int(keyed_generator(seed, "evaluate-wrong-frame", positions[pair[0]]).integers(len(others)))]
+
+
+def _shows_some(frame: SampleMetadata, sound: SampleMetadata) -> bool:
+    return any(shows_all(frame, sound.model_copy(update={"labels": [label]})) for label in sound.labels)
+
+
+def _is_clear(frame: SampleMetadata, other: SampleMetadata) -> bool:
+    """Whether a frame is known to show no class of the other sound: else nobody could tell by it alone which of the two
+    is sought."""
+    return frame.visible is not None and bool(other.labels) and set(frame.visible).isdisjoint(other.labels)
+
+
+def _click(batch: EvaluationBatch, place: int) -> tuple[float, float] | None:
+    """The middle of a sample's only box, in 0–1 of the model's square; None of one without, or outside the square."""
+    boxes = batch.metadata[place].boxes
+    if boxes is None or len(boxes) != 1:
+        return None
+    seen = crop_boxes(boxes, batch.squares[place])
+    return ((seen[0][0] + seen[0][2]) / 2, (seen[0][1] + seen[0][3]) / 2) if seen else None

@@ -1,0 +1,144 @@
+"""Separation: mixtures of two samples, of which each is sought again by what is seen."""
+
+import math
+
+import pytest
+import torch
+from tiny_run import RATE_HZ, tiny_experiment, write_shards
+
+from pipeline.evaluate.click import click_weights
+from pipeline.evaluate.measures.contract import Judged
+from pipeline.evaluate.measures.separation import Separation
+from pipeline.evaluate.registry import SeparationSettings
+from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.models.contract import TokenGrid
+from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
+from pipeline.tasks.mma_settings import MmaSettings
+from pipeline.train.load import Trained, untrained
+
+
+def experiment(**task):
+    settings = MixAndSeparateSettings.model_validate({"group": 4, "widths": [8, 16], "pool": "mean"} | task)
+    return tiny_experiment().model_copy(update={"task": settings})
+
+
+def measure_of(url, settings, system=None, batch_size=16):
+    evaluate = EvaluateSettings(batch_size=batch_size)
+    samples = EvaluationSamples.open(url, settings, evaluate, torch.device("cpu"))
+    trained = Trained(system or untrained(settings, "cpu", 0).eval(), settings, 1, "run")
+    assert Separation.reason_against(trained, samples) is None
+    return Separation(SeparationSettings(), Judged(trained, samples, None, evaluate)), samples
+
+
+def separate(*args, **words):
+    measure, samples = measure_of(*args, **words)
+    chunks = samples.go_through(samples.chunks(measure.group))
+    return measure.tables([measure.judge(as_tones(chunk)) for chunk in chunks])
+
+
+def as_tones(chunk):
+    """The chunk with sounds that masks can take apart: two partials each, all of different pitch."""
+    sound = chunk.shown.inputs["sound"]
+    time_s = torch.arange(sound.shape[-1]) / RATE_HZ
+    for place, index in enumerate(chunk.shown.indices):
+        pitch = 150 * 1.22**index
+        sound[place] = 0.3 * (torch.sin(2 * math.pi * pitch * time_s) + torch.sin(5.2 * math.pi * pitch * time_s))
+    return chunk
+
+
+def rows_of(table):
+    return {row.name: row for row in table.rows}
+
+
+def test_the_mixture_gains_nothing_and_ideal_masks_gain_most(located_shards):
+    for table in separate(located_shards, experiment()):
+        rows = rows_of(table)
+        assert rows["the mixture itself"].values["gain"] == 0
+        ideal = rows["ideal binary mask"].values
+        assert ideal["share"] == 1
+        for name in ("model", "click on the source", "a wrong frame"):
+            assert rows[name].values["gain"] < ideal["gain"]
+            assert rows[name].values["sdr"] < ideal["sdr"]
+        assert {name: row.kind for name, row in rows.items()} == {
+            "model": "model",
+            "the other not in sight": "readout",
+            "click on the source": "readout",
+            "a wrong frame": "control",
+            "the mixture itself": "control",
+            "ideal binary mask": "ceiling",
+            "ideal ratio mask": "ceiling",
+        }
+        assert all(row.values["sounds"] for row in table.rows)
+
+
+def test_sounds_of_different_classes_are_judged_apart(located_shards):
+    different, everything = separate(located_shards, experiment())
+    assert (different.measure, everything.measure) == ("separation", "separation_any")
+    assert 0 < different.samples < everything.samples <= 12
+    assert len(different.headlines) == 1
+    assert not everything.headlines
+
+
+def test_where_nobody_knows_what_sounds_any_two_are_mixed(unlabelled_shards):
+    (table,) = separate(unlabelled_shards, experiment())
+    assert table.measure == "separation_any"
+    assert table.samples == 8  # of nine
+    assert "1 samples are silent or had no other video to be mixed with" in table.notes
+    assert "click on the source" not in rows_of(table)
+    assert len(table.headlines) == 1
+
+
+def test_figures_hang_on_nothing_but_the_samples(located_shards):
+    system = untrained(experiment(), "cpu", 0).eval()
+    one, other = (separate(located_shards, experiment(), system, batch_size=size) for size in (16, 3))
+    for ours, theirs in zip(one, other, strict=True):
+        for name, row in rows_of(ours).items():
+            assert row.values == pytest.approx(rows_of(theirs)[name].values, rel=1e-3, abs=1e-3)
+
+
+def test_masks_of_the_model_are_what_is_judged(located_shards, monkeypatch):
+    """One that keeps all gains nothing; by one that keeps what the ideal mask keeps the row is the ideal's."""
+    measure, samples = measure_of(located_shards, experiment())
+    chunk = next(iter(samples.go_through(samples.chunks())))
+    monkeypatch.setattr(measure._task, "frame_masks", lambda model, inputs: torch.ones(len(inputs["sound"]), 32, 32))
+    found = measure.tables([measure.judge(chunk)])
+    for table in found:
+        assert rows_of(table)["model"].values["gain"] == pytest.approx(0, abs=1e-3)
+
+
+def test_what_can_not_be_separated_says_why(located_shards):
+    settings = tiny_experiment().model_copy(update={"task": MmaSettings(group=4)})
+    samples = EvaluationSamples.open(located_shards, settings, EvaluateSettings(), torch.device("cpu"))
+    trained = Trained(untrained(settings, "cpu", 0), settings, 1, "run")
+    reason = Separation.reason_against(trained, samples)
+    assert reason == "it needs a model that was trained by mix-and-separate, found task.kind = mma"
+
+
+def test_silent_sounds_and_videos_without_another_are_left_out(tmp_path):
+    one_video = write_shards(tmp_path / "one", [{"video": "v"} for _ in range(4)])
+    (table,) = separate(one_video, experiment())
+    assert (table.samples, table.rows) == (0, ())
+    assert "there are no two sounds to be mixed" in table.notes
+
+
+def test_a_head_without_places_has_no_click(located_shards):
+    for table in separate(located_shards, experiment(head="audio")):
+        assert "click on the source" not in rows_of(table)
+
+
+def test_a_click_is_the_tokens_around_it():
+    grid = TokenGrid((("time", 3), ("row", 4), ("column", 4)))
+    weights = click_weights(grid, 0.5, 0.125).view(3, 4, 4)
+    assert weights[1, 0].tolist() == pytest.approx([0, 0.5, 0.5, 0])
+    assert weights.sum() == weights[1, 0].sum()
+    corner = click_weights(grid, 0.99, 1.0).view(3, 4, 4)
+    assert corner[1, 3, 3] == 1
+    assert math.isclose(float(click_weights(grid, 0.31, 0.77).sum()), 1, rel_tol=1e-6)
+
+
+def test_frames_that_show_the_other_sounds_class_are_told_from_those_that_do_not(located_shards):
+    different, everything = separate(located_shards, experiment())
+    for table in (different, everything):
+        rows = rows_of(table)
+        assert 0 < rows["the other not in sight"].values["sounds"] < rows["model"].values["sounds"]
