@@ -167,7 +167,7 @@ def test_each_place_has_a_mask_of_its_own(model):
 def test_places_are_pooled_by_how_similar_they_are_to_the_sound_that_is_sought():
     system, _ = system_of(TOWERS, sharpness=1000)
     tokens = torch.randn(2, 5, 16, requires_grad=True)
-    audio = torch.stack([tokens[0, 3], tokens[1, 1]])[:, None] * 7
+    audio = 7 * torch.stack([tokens[0, 3], tokens[1, 1]])[:, None].expand(-1, system.model.grids["audio"].count, -1)
     weights = system.task._weights(tokens, audio)
     torch.testing.assert_close(weights, F.one_hot(torch.tensor([3, 1]), 5).float(), rtol=0, atol=1e-3)
     model = TOWERS | {"width": 16}
