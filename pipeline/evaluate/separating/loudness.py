@@ -2,8 +2,7 @@
 
 import math
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from torch import Tensor
 
 _STEP_S = 0.05
@@ -16,37 +15,32 @@ class Loudness:
 
     Args:
         count: of sounds.
+        samples: of each channel of each.
     """
 
-    def __init__(self, rate_hz: int, count: int) -> None:
+    def __init__(self, rate_hz: int, count: int, samples: int) -> None:
         self._step = max(round(_STEP_S * rate_hz), 1)
         self._rate_hz = rate_hz
-        self._sums: list[npt.NDArray[np.float64]] = []
-        self._count, self._samples = count, 0
+        self._sums = torch.zeros(count, samples // self._step + 1, dtype=torch.float64)
+        self._samples = 0
 
     def add(self, sounds: Tensor) -> None:
         """The next samples [count, C, n]."""
-        squares = sounds.double().square().mean(1).numpy()
-        done = 0
-        while done < squares.shape[1]:
-            step, inside = divmod(self._samples, self._step)
-            taken = min(self._step - inside, squares.shape[1] - done)
-            if step == len(self._sums):
-                self._sums.append(np.zeros(self._count))
-            self._sums[step] += squares[:, done : done + taken].sum(1)
-            done += taken
-            self._samples += taken
+        squares = sounds.double().square().mean(1)
+        steps = (torch.arange(squares.shape[1]) + self._samples) // self._step
+        self._sums.index_add_(1, steps, squares)
+        self._samples += squares.shape[1]
 
     def at(self, time_s: float) -> list[float]:
         """dB of full scale of each at a time (s from the first sample), −inf where it is silent."""
         step = int(time_s * self._rate_hz / self._step)
-        if not 0 <= step < len(self._sums):
-            return [-math.inf] * self._count
-        return [_decibels(one / self._step) for one in self._sums[step].tolist()]
+        if not 0 <= step < self._sums.shape[1]:
+            return [-math.inf] * len(self._sums)
+        return [_decibels(one / self._step) for one in self._sums[:, step].tolist()]
 
     def totals(self) -> list[float]:
         """Power of each in all."""
-        total: list[float] = np.sum(self._sums, axis=0).tolist() if self._sums else [0.0] * self._count
+        total: list[float] = self._sums.sum(1).tolist()
         return total
 
     def mean_db(self) -> list[float | None]:

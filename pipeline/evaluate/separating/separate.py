@@ -67,7 +67,7 @@ class SeparatedVideo(TypedDict):
     Attributes:
         places: in the order in which they were asked for, or found.
         rest: what no place keeps: the mixture under 1 − the sum of the masks, not below 0.
-        counted_twice: share of the mixture's energy by which the places together are more than it is, since their masks
+        counted_twice: energy, beside the mixture's, of what the places together are more than it is, since their masks
             add to more than 1 there; without it places and rest add to the mixture.
         seconds: length of each sound, from the video's zero.
         square: what of the upright frame the model sees.
@@ -228,7 +228,7 @@ def _take_apart(
     sound, features = hearing.sound, hearing.features
     masking = Masking(Stft.of(features), bins, sound.rate_hz)
     files = [f"{name}.{kind}" for name in (*names, REST)]
-    loudness = Loudness(sound.rate_hz, len(files) + 1)
+    loudness = Loudness(sound.rate_hz, len(files) + 1, sound.samples)
     step_s = masking.hop / sound.rate_hz
     spectrograms = Spectrograms(masking.frequencies_hz, float(sound.length_s), step_s, len(files))
     power, twice, done = 0.0, 0.0, 0
