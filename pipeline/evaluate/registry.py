@@ -127,7 +127,7 @@ class AttentionSweepSettings(MeasureSettings):
     asked_for_only = True
     samples: int = Field(default=5, ge=1)
     """Samples whose maps are drawn, a column each: the first of the set with boxes."""
-    beside: tuple[ReadoutName, ...] = ("gradient_weighted", "integrated_gradients")
+    beside: tuple[ReadoutName, ...] = ("gradient_weighted", "integrated_gradients", "similarity")
     """Other readouts in rows below; one that the model lacks something for is left out."""
 
 
