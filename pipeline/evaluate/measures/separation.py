@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from pipeline.evaluate.click import click_weights
+from pipeline.evaluate.examples import FirstOnes
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
 from pipeline.evaluate.metrics.bss_eval import bss_eval
 from pipeline.evaluate.metrics.ground_truth import crop_boxes
+from pipeline.evaluate.playable import SOUNDS, Playable, View, as_file, playable_of
 from pipeline.evaluate.readouts.needs import needs_input, needs_objective
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
@@ -55,6 +57,8 @@ _ABOUT = (
     "those of BSS eval. No mask of this resolution can pass the ideal ones; the share is of the ideal binary mask's "
     "gain."
 )
+_PLAYABLE = 4
+"""Mixtures that the report's page plays."""
 Figures = tuple[float, float, float, float]
 """SI-SDR gain, SDR, SIR and SAR, in dB."""
 
@@ -74,10 +78,12 @@ class Sought:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What was found in a chunk: `left_out` samples were silent, or had none to be mixed with."""
+    """What was found in a chunk: `left_out` samples were silent, or had none to be mixed with. Some of the mixtures are
+    `playable` on the report's page."""
 
     sought: list[Sought]
     left_out: int
+    playable: list[Playable] = field(default_factory=list)
 
 
 class Separation(Measure[Mixed]):
@@ -91,7 +97,10 @@ class Separation(Measure[Mixed]):
         if task is None:
             raise TypeError("expected a model that was trained by mix-and-separate, found another")
         self._task, self._model = task, judged.trained.system.model
-        self._stft = Stft.of(judged.trained.settings.features)
+        self._features = judged.trained.settings.features
+        self._stft = Stft.of(self._features)
+        self._most_playable = min(_PLAYABLE, judged.settings.examples)
+        self._is_playable = FirstOnes(self._most_playable)
 
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
@@ -114,7 +123,30 @@ class Separation(Measure[Mixed]):
         at_once = max(self.judged.settings.batch_size // 2, 1)
         for start in range(0, len(pairs), at_once):
             sought += self._judge(batch, pairs[start : start + at_once], wrong[start : start + at_once])
-        return Mixed(sought, len(chunk) - 2 * len(pairs))
+        playable = [self._playable(batch, pair) for pair in pairs if self._can_be_played(batch, pair)]
+        return Mixed(sought, len(chunk) - 2 * len(pairs), playable)
+
+    def _can_be_played(self, batch: EvaluationBatch, pair: tuple[int, ...]) -> bool:
+        """Whether there are masks of places, and the mixture is one of the set's first."""
+        return (
+            self._task.head == "places"
+            and self._model.grids[VISUAL].names == ("time", "row", "column")
+            and self._is_playable(min(batch.indices[place] for place in pair))
+        )
+
+    def _playable(self, batch: EvaluationBatch, pair: tuple[int, ...]) -> Playable:
+        """A mixture with what each place of its two frames keeps of it."""
+        own, grid = batch.inputs[SOUND][list(pair)], self._model.grids[VISUAL].shape
+        views, sounds = [], []
+        for place, sound in zip(pair, own, strict=True):
+            inputs = _seen(batch, [place]) | {SOUND: own.sum(0, keepdim=True)}
+            masks = self._task.place_masks(self._model, inputs)[0]
+            masks = masks.reshape(*grid, *masks.shape[1:])[grid[0] // 2]
+            title = ", ".join(batch.metadata[place].labels) or batch.keys[place]
+            views.append(View(f"frame of {title}", batch.middle[place].permute(1, 2, 0).cpu().numpy(), masks))
+            sounds.append((f"{title} alone", sound.mean(0)))
+        mixture = own.sum(0).mean(0)
+        return playable_of(min(batch.indices[place] for place in pair), mixture, views, sounds, self._features)
 
     def _judge(
         self, batch: EvaluationBatch, pairs: Sequence[tuple[int, ...]], wrong: Sequence[int | None]
@@ -183,6 +215,11 @@ class Separation(Measure[Mixed]):
         about = "" if disjoint else _ABOUT
         tables.append(self._table("separation_any", "separation of any two sounds", sought, about, left_out))
         return tables
+
+    def files(self, found: Sequence[Mixed]) -> dict[str, bytes]:
+        """The gallery that plays."""
+        playable = [one for chunk in found for one in chunk.playable]
+        return {SOUNDS: as_file(playable, self._most_playable)} if playable else {}
 
     def _table(self, name: str, title: str, sought: Sequence[Sought], about: str = _ABOUT, left_out: int = 0) -> Table:
         notes = [f"{left_out} samples are silent or had no other video to be mixed with"] if left_out else []

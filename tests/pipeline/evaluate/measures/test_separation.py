@@ -1,10 +1,11 @@
 """Separation: mixtures of two samples, of which each is sought again by what is seen."""
 
+import json
 import math
 
 import pytest
 import torch
-from tiny_run import RATE_HZ, tiny_experiment, write_shards
+from tiny_run import NAMES, RATE_HZ, tiny_experiment, write_shards
 
 from pipeline.evaluate.click import click_weights
 from pipeline.evaluate.measures.contract import Judged
@@ -105,6 +106,22 @@ def test_masks_of_the_model_are_what_is_judged(located_shards, monkeypatch):
     found = measure.tables([measure.judge(chunk)])
     for table in found:
         assert rows_of(table)["model"].values["gain"] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_first_mixtures_can_be_played_place_by_place(located_shards):
+    measure, samples = measure_of(located_shards, experiment())
+    found = [measure.judge(as_tones(chunk)) for chunk in samples.go_through(samples.chunks())]
+    (file,) = [json.loads(content)["samples"] for content in measure.files(found).values()]
+    assert len(file) == 4
+    for entry in file:
+        names = [sound["title"].removesuffix(" alone") for sound in entry["sounds"]]
+        assert set(names) <= set(NAMES)
+        assert [view["title"] for view in entry["views"]] == [f"frame of {name}" for name in names]
+        for view in entry["views"]:
+            assert len(view["sound_of"]) == view["rows"] * view["columns"] == 16
+            assert all(0 <= share <= 1 for share in view["kept"])
+    by_tokens, _ = measure_of(located_shards, experiment(head="audio"))
+    assert by_tokens.files([by_tokens.judge(chunk) for chunk in samples.go_through(samples.chunks())]) == {}
 
 
 def test_what_can_not_be_separated_says_why(located_shards):
