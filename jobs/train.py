@@ -158,8 +158,9 @@ def _train_here(
     from cluster.process_group import join_process_group
     from cluster.stop_signals import STOP_SIGNALS
     from jobs.train_line import TrainLine
-    from pipeline.evaluate.map_grid import MapGrid
+    from pipeline.evaluate.training_maps import TrainingMaps
     from pipeline.train.loop import train as train_loop
+    from pipeline.train.metric_names import MAP_METRICS
     from pipeline.train.profile import ProfileRequest
 
     with ExitStack() as leaving, starting.heard():
@@ -167,11 +168,11 @@ def _train_here(
         group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
         leaving.callback(group.leave)
         starting.have_met()
-        told, aided = settings.task.metrics, settings.task.label_aided
+        told, aided = (*settings.task.metrics, *MAP_METRICS), settings.task.label_aided
         with TrainLine(console(as_json), settings.train.steps, folder, told, group.is_main, aided) as line:
             first, last = steps or (None, None)
             asked = None if steps is None else ProfileRequest(first, last, line.console.print)
-            maps = partial(MapGrid, settings, settings.evaluate)
+            maps = partial(TrainingMaps, settings, settings.evaluate)
             result = train_loop(settings, folder, group, line.update, asked, starting.signals, line.tell, maps)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # all is saved: a late one shall not make a failure of it

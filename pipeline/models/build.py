@@ -14,10 +14,10 @@ def build_on(device: torch.device | str, seed: int, make: Callable[[], M]) -> M:
     with torch.device("meta"):
         model = make()
     model = model.to_empty(device=device)
-    generator_state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    model.apply(_initialise)
-    torch.set_rng_state(generator_state)
+    where = torch.device(device)
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):  # what else draws goes on undisturbed
+        torch.manual_seed(seed)
+        model.apply(_initialise)
     return model
 
 

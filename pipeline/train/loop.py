@@ -13,7 +13,7 @@ from cluster.job_environment import JobEnvironment
 from cluster.process_group import ProcessGroup
 from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
-from pipeline.errors import RunError, SettingsError
+from pipeline.errors import RunError, SettingsError, ShardSetError
 from pipeline.tasks.contract import DataWatch
 from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.saver import Saver
@@ -79,7 +79,8 @@ def train(
         profile: steps whose operations are recorded.
         signals: noted by the caller; else they are noted as long as this lasts.
         on_event: called on the main process with each event of the run (see `events.jsonl`).
-        make_maps: makes what draws the maps that `train.maps_every` asks for; without it none are drawn.
+        make_maps: makes what judges and draws the maps that `train.maps_judged_every` and `train.maps_every` ask for;
+            without it none are.
 
     Raises:
         RunError: the run folder is in use or has other settings, the loss is no longer a number, or nothing can be
@@ -110,7 +111,7 @@ def train(
                 group.on_main(partial(check_validation, data.validation, task, settings))
                 run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
                 run_log.on_event = on_event
-                maps = make_maps(folder, group) if make_maps is not None and settings.train.maps_every else None
+                maps = make_maps(folder, group) if make_maps is not None and data.validation is not None else None
                 training = _Training(
                     settings,
                     folder,
@@ -169,6 +170,7 @@ class _Training:
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.utilisation = Utilisation(settings, group)
         self.maps = maps
+        self.judges_maps: bool | None = None
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
@@ -267,10 +269,8 @@ class _Training:
                     self.training.engine, self.data.validation, self.settings, self.group, self.micro_batch
                 )
             record |= {"step": step} | found
-        if self.maps is not None and (last or step % (settings.maps_every or 1) == 0):
-            with self.training.averaged():
-                weights = self.training.engine.full_weights()
-            record |= self.group.on_main(partial(self.maps.draw, weights, step))
+        if self.maps is not None:
+            record |= self._look_at_maps(self.maps, step)
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
@@ -282,6 +282,30 @@ class _Training:
             self.training.save(self.saver, step, self._state())
             self.interval.checkpoint_s += time.perf_counter() - started
         self._note_saved()
+
+    def _look_at_maps(self, maps: Maps, step: int) -> Record:
+        """Judge and draw maps where that is due after `step` steps."""
+        settings, last = self.settings.train, step == self.settings.train.steps
+        judged_every = settings.validate_every * (settings.maps_judged_every or 0)
+        judges = bool(judged_every) and (last or step % judged_every == 0) and self._can_judge(maps, step)
+        draws = settings.maps_every is not None and (last or step % settings.maps_every == 0)
+        if not judges and not draws:
+            return {}
+        self.watchdog.beat("maps", step)
+        with self.training.averaged():
+            weights = self.training.engine.full_weights()
+        record = self.group.on_main(partial(maps.judge, weights, step)) if judges else {}
+        return record | (self.group.on_main(partial(maps.draw, weights, step)) if draws else {})
+
+    def _can_judge(self, maps: Maps, step: int) -> bool:
+        """Whether maps can be judged, found out once."""
+        if self.judges_maps is None:
+            try:
+                self.judges_maps = self.group.on_main(maps.can_judge)
+            except ShardSetError as error:  # a damaged sample stops no training
+                self.judges_maps = False
+                self.log.event("warning", step=step, reason=f"maps are not judged: {error}")
+        return self.judges_maps
 
     def _state(self) -> dict[str, Any]:
         """What the loop must remember, as JSON."""

@@ -1,4 +1,5 @@
-"""What draws, as training goes on, where a model looks. It is given to training from above: judging knows of maps."""
+"""What judges and draws, as training goes on, where a model looks. It is given to training from above: judging knows of
+maps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,21 @@ from pipeline.train.records.metrics_log import Record
 
 
 class Maps(Protocol):
-    """Draws the maps of a run."""
+    """The maps of a run, on the main process."""
+
+    def can_judge(self) -> bool:
+        """Whether there are boxes and maps to judge by them. Asked once, before they are.
+
+        Raises:
+            ShardSetError: validation samples that can't be read.
+        """
+
+    def judge(self, weights: dict[str, Tensor], step: int) -> Record:
+        """How well those of a model with these weights point at what sounds; gives what is recorded of it."""
 
     def draw(self, weights: dict[str, Tensor], step: int) -> Record:
-        """Draw those of a model with these weights, on the main process; gives what is recorded of it."""
+        """Draw those of a model with these weights; gives what is recorded of it."""
 
 
 MakeMaps = Callable[[Path, ProcessGroup], Maps]
-"""What draws the maps of the run in a folder."""
+"""What judges and draws the maps of the run in a folder."""

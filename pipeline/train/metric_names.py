@@ -15,6 +15,16 @@ VALIDATION = "validation/"
 EVENTS = "event/"
 MAPS = "maps"
 """The one key of a record that is no number: a picture's path in the run folder."""
+MAP_FIGURES = "maps/"
+"""What stands, behind `validation/`, before figures of maps."""
+MAP_SAMPLES = f"{MAP_FIGURES}samples"
+"""On how many samples they were judged."""
+MAP_METRICS = (
+    Metric(f"{MAP_FIGURES}pointing"),
+    Metric(f"{MAP_FIGURES}ciou_adap"),
+    Metric(f"{MAP_FIGURES}iiou_adap"),
+)
+"""What validation measures of maps, where its samples have boxes."""
 _PLACE = {"step", "time", "samples", "epoch", MAPS}
 _STEP = {"learning_rate", "grad_norm", "loss_scale", "skipped_steps", "replaced_samples"}
 _PACE = {"samples_per_s", "mfu", "data_wait", "checkpoint_s", "goodput", "slowest_rank", "slowest_excess"}
@@ -31,7 +41,7 @@ def metrics_of(task: TaskSettings | None, records: Iterable[Mapping[str, Any]]) 
     names = dict.fromkeys(
         name.removeprefix(VALIDATION) for record in records for name, value in record.items() if is_number(value)
     )
-    names = {name: None for name in names if name not in OWN and not name.startswith(EVENTS)}
+    names = {name: None for name in names if name not in OWN and not name.startswith((EVENTS, MAP_FIGURES))}
     return tuple(Metric(name, "loss" if name.endswith("loss") else "number") for name in names)
 
 
@@ -44,7 +54,7 @@ def clash(metrics: Iterable[Metric]) -> str | None:
     """The first name of a metric that is another's too, or that a record has for something else."""
     seen: set[str] = set()
     for metric in metrics:
-        if metric.name in OWN | seen or metric.name.startswith((VALIDATION, EVENTS)):
+        if metric.name in OWN | seen or metric.name.startswith((VALIDATION, EVENTS, MAP_FIGURES)):
             return metric.name
         seen.add(metric.name)
     return None

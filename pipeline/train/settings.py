@@ -150,6 +150,12 @@ class TrainSettings(Settings):
     wandb: WandbSettings = WandbSettings()
     tensorboard: bool = False
     """Write TensorBoard's files to the run folder too."""
+    maps_judged_every: int | None = Field(default=1, gt=0)
+    """Validations from one judgement of maps to the next, where validation samples have boxes: they may point worse
+    while the loss still falls. Of a map that takes one forward pass; none: never. It takes the memory of the model once
+    more, in float32, on the main process."""
+    maps_judged_samples: int = Field(default=256, gt=0)
+    """At most so many validation samples are looked at for boxes, and maps judged on those that have some."""
     maps_every: int | None = Field(default=None, gt=0)
     """Steps between two grids of validation frames with their maps, in wandb and in the run folder."""
 

@@ -9,6 +9,8 @@ from pipeline.evaluate.registry import DEFAULT_READOUT, READOUTS
 from pipeline.evaluate.settings import EvaluateSettings, Placement
 from pipeline.tasks.task import System
 
+_WATCHED, _ONE_PASS = ("similarity", "class_token"), "1 forward"
+
 
 def build_readout(name: str, settings: EvaluateSettings) -> Readout:
     """The readout of that name."""
@@ -46,3 +48,12 @@ def default_readout(settings: EvaluateSettings, system: System) -> str:
             return name
     said = "; ".join(f"{name}: {reasons.get(name, 'its maps lie over the spectrogram')}" for name in names)
     raise SettingsError(f"evaluate.readouts: expected one whose maps lie over the frame, found none ({said})")
+
+
+def one_pass_readout(settings: EvaluateSettings, system: System) -> str | None:
+    """The readout by which maps are watched while a model trains: of those that take one forward pass the similarity of
+    places and sound, what the class token looks at, or the first of the settings'; None where there is none."""
+    names = tuple(name for name in dict.fromkeys((*_WATCHED, *settings.readouts)) if name in READOUTS)
+    made = {name: build_readout(name, settings) for name in names}
+    cheap = [name for name, readout in made.items() if readout.cost == _ONE_PASS and readout.points_into_frame]
+    return next((name for name in cheap if made[name].reason_against(system) is None), None)

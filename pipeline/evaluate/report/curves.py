@@ -1,6 +1,7 @@
 """Curves of a task's metrics as SVG text for the page."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from pipeline.evaluate.sentences import percent
 from pipeline.tasks.contract import Metric
-from pipeline.train.metric_names import VALIDATION, in_words, is_shown
+from pipeline.train.metric_names import MAP_METRICS, MAP_SAMPLES, VALIDATION, in_words, is_shown
 
 _TRAIN, _VALIDATION, _BESIDE, _GRID, _INK = "#3b6fd4", "#d9622b", "#8a8f98", "#e6e8ec", "#4a4f58"
 _DASHED, _DOTTED = (0, (4, 3)), (0, (1, 2))
@@ -33,6 +35,27 @@ def draw_curves(records: Sequence[dict[str, Any]], metrics: Sequence[Metric]) ->
     """Caption and SVG of each metric that is shown and has a number in some record."""
     drawn = ((metric, draw_curve(records, metric)) for metric in metrics if is_shown(metric))
     return [(in_words(metric.name).capitalize(), svg) for metric, svg in drawn if svg is not None]
+
+
+def said_of_maps(records: Sequence[dict[str, Any]]) -> str | None:
+    """Where maps were best, in a sentence, if the last ones are clearly worse: by more than twice the standard error
+    of a difference between two such shares, and by 5 points."""
+    for metric in reversed(MAP_METRICS):
+        name = VALIDATION + metric.name
+        known = [record for record in records if record.get(name) is not None]
+        if not known:
+            continue
+        best, last = max(known, key=lambda record: float(record[name])), known[-1]
+        several = 2 if metric.name.endswith("iiou_adap") else 1  # sounds of an image, at least
+        images = last[VALIDATION + MAP_SAMPLES] / several
+        error = math.sqrt(sum(record[name] * (1 - record[name]) for record in (best, last)) / images)
+        if best[name] - last[name] > max(2 * error, 0.05):
+            return (
+                f"Maps were best at step {best['step']:,} and are worse at the end: {in_words(metric.name)} was "
+                f"{percent(best[name])} and is {percent(last[name])} at step {last['step']:,}. Steps whose checkpoints "
+                "are to stay are set by train.keep_every."
+            )
+    return None
 
 
 def draw_curve(records: Sequence[dict[str, Any]], metric: Metric) -> str | None:

@@ -15,7 +15,7 @@ from pipeline.evaluate.examples import EXAMPLES
 from pipeline.evaluate.measures.attention_sweep import SWEEP
 from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.playable import SOUNDS
-from pipeline.evaluate.report.curves import draw_curves
+from pipeline.evaluate.report.curves import draw_curves, said_of_maps
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles
 from pipeline.evaluate.report.gallery import make_cards
@@ -25,7 +25,7 @@ from pipeline.evaluate.run_files import run_folder
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
-from pipeline.train.metric_names import metrics_of
+from pipeline.train.metric_names import MAP_METRICS, metrics_of
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run_settings import CONFIG, RunSettings
 
@@ -94,7 +94,8 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         missing=missing,
         tiles=make_tiles(tables, records, metrics, label_aided is not None),
-        curves=draw_curves(records, metrics),
+        curves=draw_curves(records, (*metrics, *MAP_METRICS)),
+        said_of_maps=said_of_maps(records),
         label_aided=label_aided,
         warnings=evaluation["warnings"] if evaluation else [],
         tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],

@@ -24,7 +24,7 @@ from cluster.wandb_mode import Mode, resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
 from pipeline.tasks.contract import Metric
-from pipeline.train.metric_names import MAPS, BestSoFar
+from pipeline.train.metric_names import MAP_METRICS, MAPS, BestSoFar
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.wandb_address import (
     FOLDER,
@@ -147,7 +147,7 @@ class WandbSink:
             mark_sent(folder)  # the records in them come from metrics.jsonl now
         else:
             last_step = last_step_in_files(folder, chosen_id, STEP, exclude=Path(wandb_run.dir).parent)
-        return WandbSink(wandb_run, run, last_step, settings.task.metrics)
+        return WandbSink(wandb_run, run, last_step, (*settings.task.metrics, *MAP_METRICS))
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
         """Give wandb those of the run's records that it lacks, and the events of a process that could not."""

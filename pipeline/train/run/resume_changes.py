@@ -34,6 +34,8 @@ _FREE = {
     ("train", "wandb"),
     ("train", "tensorboard"),
     ("train", "maps_every"),
+    ("train", "maps_judged_every"),
+    ("train", "maps_judged_samples"),
     # a run may become longer, as long as the learning rates of the steps that are done stay the same
     ("train", "steps"),
     ("train", "schedule"),

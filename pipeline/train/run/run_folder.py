@@ -6,7 +6,7 @@ RUN/
     events.jsonl        starts, resumes, checkpoints, stops
     start_from.json     what became of the weights that the run began with, where train.start_from names any
     checkpoints/        see pipeline.train.checkpoints
-    maps/               frames with their maps as training goes on (pipeline.evaluate.map_grid)
+    maps/               frames with their maps as training goes on (pipeline.evaluate.training_maps)
     tensorboard/        TensorBoard's file, where it is asked for
     wandb/              wandb's own files and the run's id
     logs/               one file a process; of a run that hung, the stacks (pipeline.train.health.watchdog)

@@ -17,7 +17,7 @@ from cluster.process_group import ProcessGroup
 from full_disk import fill
 from logged_run import log_steps, logged_run
 from pipeline.code_version import code_version
-from pipeline.evaluate.map_grid import MapGrid
+from pipeline.evaluate.training_maps import TrainingMaps
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma_settings import MmaSettings
@@ -44,7 +44,7 @@ def run(command, group, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
         settings = load_settings(str(command.config), ExperimentSettings, WORDS).settings
-        maps = partial(MapGrid, settings, settings.evaluate)
+        maps = partial(TrainingMaps, settings, settings.evaluate)
         train(settings, str(run), group, lambda record: None, make_maps=maps)
         (run / "first").write_text(json.dumps(curve(run)))
         shutil.rmtree(run / "checkpoints" / "step-0000000012")
