@@ -16,6 +16,7 @@ def test_of_an_unknown_task_the_numbers_that_are_not_the_trainers_are_metrics():
     records = [
         {"step": 2, "time": 0.5, "nce_loss": 0.5, "recall": 0.1, "samples_per_s": 3.0, "event/start": 1, "maps": "a"},
         {"step": 4, "pull/loss": 0.5, "validation/pull/loss": 0.5, "validation/map": None, "grad_norm": 1.0},
+        {"step": 4, "validation/maps/pointing": 0.5},
     ]
     expected = (Metric("nce_loss", "loss"), Metric("recall", "number"), Metric("pull/loss", "loss"))
     assert metrics_of(None, records) == expected
@@ -28,7 +29,7 @@ def test_one_of_several_tasks_keeps_its_metrics_beside_each_other():
     assert METRICS[0].of_task("pull") == Metric("pull/nce", "loss")
 
 
-@pytest.mark.parametrize("name", ["validation", "event"])
+@pytest.mark.parametrize("name", ["validation", "event", "maps"])
 def test_a_task_by_whose_name_a_metric_would_be_taken_for_another_is_refused_at_once(name, tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text(f"task: {{kind: several, tasks: {{{name}: {{task: {{kind: mma}}}}}}}}")
