@@ -29,7 +29,7 @@ _PLACE = {"step", "time", "samples", "epoch", MAPS}
 _STEP = {"learning_rate", "grad_norm", "loss_scale", "skipped_steps", "replaced_samples"}
 _PACE = {"samples_per_s", "mfu", "data_wait", "checkpoint_s", "goodput", "slowest_rank", "slowest_excess"}
 _MEMORY = {"memory_gib", "host_memory_gib"}
-OWN = frozenset(_PLACE | _STEP | _PACE | _MEMORY)
+OWN = frozenset(_PLACE | _STEP | _PACE | _MEMORY | {MAP_SAMPLES, *(metric.name for metric in MAP_METRICS)})
 """What the trainer itself records in every run."""
 
 
@@ -41,7 +41,7 @@ def metrics_of(task: TaskSettings | None, records: Iterable[Mapping[str, Any]]) 
     names = dict.fromkeys(
         name.removeprefix(VALIDATION) for record in records for name, value in record.items() if is_number(value)
     )
-    names = {name: None for name in names if name not in OWN and not name.startswith((EVENTS, MAP_FIGURES))}
+    names = {name: None for name in names if name not in OWN and not name.startswith(EVENTS)}
     return tuple(Metric(name, "loss" if name.endswith("loss") else "number") for name in names)
 
 

@@ -20,7 +20,6 @@ from pipeline.train.load import untrained
 from pipeline.train.loop import train
 from pipeline.train.metric_names import MAP_METRICS
 from pipeline.train.records.metrics_log import read_records
-from stub_system import answering
 from tiny_shards import FEATURES, write_shard_set
 
 FIGURES = ("pointing", "ciou_adap", "iiou_adap")
@@ -131,7 +130,6 @@ def test_maps_are_watched_by_a_readout_of_one_pass(command, tmp_path):
     (tmp_path / "towers.yaml").write_text(yaml.safe_dump({"base": bases, "features": FEATURES}))
     towers = load_settings(str(tmp_path / "towers.yaml"), ExperimentSettings, []).settings
     assert one_pass_readout(EvaluateSettings(), untrained(towers, "cpu", 0)) == "similarity"
-    assert one_pass_readout(EvaluateSettings(), answering(lambda tokens: tokens["audio"])) is None
 
 
 def records_of(*shares, name="iiou_adap", samples=200):
