@@ -18,11 +18,11 @@ def click_weights(grid: TokenGrid, x: float, y: float) -> Tensor:
     """
     frames, rows, columns = grid.shape
     weights = torch.zeros(frames, rows, columns)
-    weights[frames // 2] = _along(grid.centres("row"), y)[:, None] * _along(grid.centres("column"), x)
+    weights[frames // 2] = along(grid.centres("row"), y)[:, None] * along(grid.centres("column"), x)
     return weights.flatten()
 
 
-def _along(centres: Sequence[float], place: float) -> Tensor:
+def along(centres: Sequence[float], place: float) -> Tensor:
     """[tokens] of a place along an axis in 0–1."""
     at = float(np.interp(place, centres, range(len(centres))))
     return (1 - (torch.arange(len(centres)) - at).abs()).clamp(min=0)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cluster import storage
 from pipeline.errors import SettingsError
+from pipeline.evaluate.click import along
 from pipeline.models.contract import TokenGrid
 from pipeline.samples.metadata import Box
 
@@ -90,10 +91,9 @@ def _axis_weights(centres: Sequence[float], low: float, high: float) -> Tensor:
     Args:
         centres: of the tokens, rising; a cell reaches half the way to the next one's.
     """
-    middles = np.array(centres)
     if high - low < _POINT:
-        place = np.interp((low + high) / 2, middles, np.arange(len(middles)))
-        return (1 - (torch.arange(len(middles)) - float(place)).abs()).clamp(min=0)
+        return along(centres, (low + high) / 2)
+    middles = np.array(centres)
     edges = torch.tensor([0.0, *((middles[1:] + middles[:-1]) / 2), 1.0])
     inside = (edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)).clamp(min=0)
     if not inside.sum():  # what is left of it lies on the very edge
