@@ -29,6 +29,8 @@ _INK, _SOFT, _PAPER, _TRUTH, _NONE = (29, 33, 41), (91, 98, 112), (255, 255, 255
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 _TITLES = {"none": "raw", "silence": "÷ silence", "noise": "÷ noise"}
 _LETTERS = 24
+_DIMMED = 0.75
+"""Of the brightness of frames below heat."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,15 @@ def _figures(values: Sequence[float | None]) -> str:
 
 
 def _tile(frame: Pixels, heat: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> Pixels:
-    """A map over its frame; plain where there is none."""
+    """A map over its frame in grey; plain where there is none."""
     if np.isnan(heat).all():
         return np.full((_TILE, _TILE, 3), _NONE, np.uint8)
-    return _outlined(lay_heat(_sized(frame, _TILE), unit_range(np.nan_to_num(heat)), _WHOLE), truth)
+    return _outlined(lay_heat(_grey(_sized(frame, _TILE)), unit_range(np.nan_to_num(heat)), _WHOLE), truth)
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    """Without colours, which can't be told from those of the heat on so small a tile."""
+    return np.repeat(pixels.mean(axis=2, keepdims=True) * _DIMMED, 3, axis=2).astype(np.uint8)
 
 
 def _sized(frame: Pixels, side: int) -> Pixels:
