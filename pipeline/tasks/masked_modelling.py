@@ -65,11 +65,9 @@ class MaskedModelling(Task):
         return found
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
-        images = model.images(inputs)
-        visible = {name: targets[name] for name in _STREAMS}
-        hidden = {name: hidden_of(targets[name], self.hidings[name].grid.count) for name in _STREAMS}
-        placed = self._placed(model, images, visible, hidden)
-        rebuilt = self.decoder(model.encode(placed).tokens, visible)
+        images, hidden = model.images(inputs), self._hidden(targets)
+        placed = self._placed(model, images, hidden, targets)
+        rebuilt = self.decoder(model.encode(placed).tokens, targets)
         weights = {VISUAL: self.settings.visual_weight, AUDIO: self.settings.audio_weight}
         count, errors, means = float(len(hidden[VISUAL])), [], []
         for name in _STREAMS:
@@ -104,16 +102,20 @@ class MaskedModelling(Task):
 
     def rebuild(self, model: AudioVisualModel, inputs: Inputs, targets: Targets) -> Tokens:
         """The cells [B, N, C·h·w] of each stream as the model rebuilds them from the visible ones (`wanted`)."""
-        images, visible = model.images(inputs), {name: targets[name] for name in _STREAMS}
-        hidden = {name: hidden_of(targets[name], self.hidings[name].grid.count) for name in _STREAMS}
-        rebuilt: Tokens = self.decoder(model.encode(self._placed(model, images, visible, hidden)).tokens, visible)
+        images, hidden = model.images(inputs), self._hidden(targets)
+        placed = self._placed(model, images, hidden, targets)
+        rebuilt: Tokens = self.decoder(model.encode(placed).tokens, targets)
         return rebuilt
 
-    def _placed(self, model: AudioVisualModel | EmbedOnce, images: Images, visible: Tokens, hidden: Tokens) -> Tokens:
+    def _hidden(self, targets: Targets) -> Tokens:
+        """Of each stream which tokens [B, N] are hidden (`hidden_of`)."""
+        return {name: hidden_of(targets[name], hiding.grid.count) for name, hiding in self.hidings.items()}
+
+    def _placed(self, model: AudioVisualModel | EmbedOnce, images: Images, hidden: Tokens, targets: Targets) -> Tokens:
         """The visible tokens as they enter the encoder, with the streams that come from no input."""
         shown = {name: without_hidden(images[name], hidden[name], self.hidings[name].grid) for name in _STREAMS}
         placed: Tokens = model.place(model.embed_images(shown))
-        return placed | {name: tokens_at(placed[name], visible[name]) for name in _STREAMS}
+        return placed | {name: tokens_at(placed[name], targets[name]) for name in _STREAMS}
 
     def _contrast(self, model: AudioVisualModel | EmbedOnce, placed: Tokens, among: Tensor) -> tuple[Tensor, Tensor]:
         """Symmetric InfoNCE within groups, and the share of samples that found their own.
