@@ -30,6 +30,8 @@ class AugmentDraws:
     saturation: Tensor
     hue_turns: Tensor
     volume: Tensor
+    mirror: Tensor
+    """−1 where left and right are changed, else 1."""
 
     def to(self, device: torch.device | str) -> "AugmentDraws":
         """The draws on another device."""
@@ -37,13 +39,14 @@ class AugmentDraws:
 
     @staticmethod
     def of(draws: npt.NDArray[np.float32]) -> "AugmentDraws":
-        """From what was drawn for each sample: numbers [B, 10] in the order of `pipeline.features.draws.DRAWS`."""
+        """From what was drawn for each sample: numbers [B, 11] in the order of `pipeline.features.draws.DRAWS`."""
         columns = torch.from_numpy(np.ascontiguousarray(draws.T))
         return AugmentDraws(**dict(zip(DRAWS, columns, strict=True)))
 
 
 def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
-    """Rotate, resize, stretch, crop and change the colours of frames [B, T, 3, K, K] in 0–1 → [B, T, 3, size, size].
+    """Rotate, resize, stretch, crop, flip and change the colours of frames [B, T, 3, K, K] in 0–1, which become
+    [B, T, 3, size, size].
 
     All frames of a sample get the same change.
     """
@@ -71,8 +74,8 @@ def _affine(draws: AugmentDraws) -> Tensor:
     shift_y = (2 * draws.y - 1) * (fit - half_height)
     return torch.stack(
         [
-            torch.stack([cos * half_width, -sin * half_height, cos * shift_x - sin * shift_y], dim=1),
-            torch.stack([sin * half_width, cos * half_height, sin * shift_x + cos * shift_y], dim=1),
+            torch.stack([draws.mirror * cos * half_width, -sin * half_height, cos * shift_x - sin * shift_y], dim=1),
+            torch.stack([draws.mirror * sin * half_width, cos * half_height, sin * shift_x + cos * shift_y], dim=1),
         ],
         dim=1,
     )

@@ -5,12 +5,24 @@ import numpy.typing as npt
 
 from pipeline.features.settings import AugmentSettings
 
-DRAWS = ("angle_rad", "width", "height", "x", "y", "brightness", "contrast", "saturation", "hue_turns", "volume")
+DRAWS = (
+    "angle_rad",
+    "width",
+    "height",
+    "x",
+    "y",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue_turns",
+    "volume",
+    "mirror",
+)
 """What a draw's numbers mean, in order; see `pipeline.features.augment.AugmentDraws`."""
 
 
 def draw_augmentation(settings: AugmentSettings, generator: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Draw the augmentation of one sample: numbers [10] in the order of `DRAWS`; always takes as many random ones."""
+    """Draw the augmentation of one sample: numbers [11] in the order of `DRAWS`; always takes as many random ones."""
     u = generator.uniform(size=11)
     rotated = u[0] < settings.rotation_probability
     angle = np.deg2rad(settings.rotation_degrees * (2 * u[1] - 1)) if rotated else 0.0
@@ -29,5 +41,6 @@ def draw_augmentation(settings: AugmentSettings, generator: np.random.Generator)
         1 + settings.saturation * (2 * u[9] - 1),
         settings.hue * (2 * u[10] - 1),
         1 + settings.volume * (2 * generator.uniform() - 1),
+        -1 if generator.uniform() < settings.flip else 1,
     )
     return np.array(values, dtype=np.float32)

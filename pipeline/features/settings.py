@@ -14,7 +14,8 @@ along the longer one (training takes it from anywhere along that). `squash`: the
 
 
 class AugmentSettings(Settings):
-    """The eight image augmentations and the volume change of the G-AVT thesis, section 4.3. Zero turns one off."""
+    """The eight image augmentations and the volume change of the G-AVT thesis, section 4.3, and a flip. Zero turns one
+    off."""
 
     rotation_degrees: float = Field(default=20.0, ge=0, lt=45)
     """Largest rotation in each direction; the rotated image is cropped to fit."""
@@ -30,6 +31,9 @@ class AugmentSettings(Settings):
     """Largest shift of the hue, in turns of the colour circle."""
     volume: float = Field(default=0.5, ge=0, lt=1)
     """Largest change of the volume, as a factor of 1 ± this."""
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """How often left and right of the frame are changed; the thesis never does. Keypoints move with it, and keep their
+    numbers: a left hand is then a right one's mirror image. Channels of sound stay."""
 
 
 class FeatureSettings(Settings):

@@ -79,9 +79,10 @@ class ConvolutionEmbedderSettings(Settings):
     kind: Literal["convolution"] = "convolution"
     widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(32, 64, 128, 128), min_length=1)
     """Channels after each convolution; all but the last have stride 2."""
-    kernel: Literal[3, 4] = 3
-    """Side of all kernels but the last. With 4 a token looks at what lies around its own centre; with 3 at what lies
-    around a place half a token up and left of it, and so do maps, unless `padding` mends that."""
+    kernel: Literal[2, 3, 4] = 3
+    """Side of all kernels but the last. With 4 a token looks at what lies around its own centre, with 2 at its own
+    square of the frame alone; with 3 at what lies around a place half a token up and left of it, and so do maps, unless
+    `padding` mends that."""
     last_kernel: Literal[1, 3] = 3
     """Side of the last kernel, which has stride 1. With 1 a token sees less around itself (22 pixels instead of 38 with
     three 4×4 before it), so that it can't speak for its neighbours."""
@@ -94,8 +95,8 @@ class ConvolutionEmbedderSettings(Settings):
 
     @model_validator(mode="after")
     def _padding_is_of_use(self) -> "ConvolutionEmbedderSettings":
-        if self.padding == "centred" and self.kernel == 4:
-            raise ValueError("kernel = 3 for padding = centred, as tokens of 4×4 kernels are centred, found 4")
+        if self.padding == "centred" and self.kernel != 3:
+            raise ValueError(f"kernel = 3 for padding = centred, as tokens of even kernels are, found {self.kernel}")
         return self
 
     @model_validator(mode="after")

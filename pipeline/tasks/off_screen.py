@@ -87,29 +87,32 @@ class OffScreen(Task):
         }
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
-        """Silence and noise for each sample."""
+        """Silence and noise, for one of `one_of` samples."""
+        some = slice(None, None, self.settings.one_of)
+        own, drawn = inputs["sound"][some], {name: target[some] for name, target in targets.items()}
         made = (one for one in self.settings.absences if one != "other")
-        return {one: {"sound": absent_sound(one, inputs["sound"], targets)} for one in made}
+        return {one: {"sound": absent_sound(one, own, drawn)} for one in made}
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
-        """The mean over samples of half the cross entropy of the own sound and half the mean of those of the absences,
-        so that both answers are as frequent."""
-        absences, once = self.settings.absences, self.embed_once(model, inputs, targets)
+        """Half the mean cross entropy of own sounds, and half the mean over absences of that of each, so that both
+        answers are as frequent. What is left out counts as nothing, so that a step is the same however it is cut."""
+        once, some = self.embed_once(model, inputs, targets), slice(None, None, self.settings.one_of)
         embedded = once.embed(inputs)
-        heard = {name: once.embed(made)[AUDIO] for name, made in once.further.items()}
-        heard |= {"own": embedded[AUDIO], "other": embedded[AUDIO][targets["other"]]}
-        logits = {one: self.confidence(once, embedded | {AUDIO: heard[one]}).float() for one in ("own", *absences)}
-        everyone = torch.ones_like(targets["counted"])
-        counted = {one: targets["counted"] if one == "other" else everyone for one in absences}
-        shown = torch.stack([counted[one] for one in absences]).sum(0)
-        absent = torch.stack([F.softplus(logits[one]).masked_fill(~counted[one], 0) for one in absences]).sum(0)
-        losses = (F.softplus(-logits["own"]) + absent / shown.clamp(min=1)) / 2
-        told = [((logits[one] <= 0) & counted[one]).sum() for one in absences]
-        counts = [(logits["own"] > 0).sum()]
-        for one, right in zip(absences, told, strict=True):
-            counts += [right, counted[one].sum()]
-        summed = torch.stack([losses.detach().double().sum(), everyone.sum().double()])
-        return losses.mean(), torch.cat([summed, torch.stack(counts).double()])
+        own = self.confidence(once, embedded).float()
+        losses, counts = [F.softplus(-own).mean()], [(own > 0).sum()]
+        for absence in self.settings.absences:
+            if absence == "other":
+                heard, counted = embedded | {AUDIO: embedded[AUDIO][targets["other"]]}, targets["counted"]
+            else:
+                seen = {name: tokens[some] for name, tokens in embedded.items()}
+                heard = seen | {AUDIO: once.embed(once.further[absence])[AUDIO]}
+                counted = torch.ones_like(targets["counted"][some])
+            logits = self.confidence(once, heard).float()
+            losses.append((F.softplus(logits) * counted).mean())
+            counts += [((logits <= 0) & counted).sum(), counted.sum()]
+        loss = (losses[0] + torch.stack(losses[1:]).mean()) / 2
+        samples = torch.full_like(loss, len(own), dtype=torch.float64)
+        return loss, torch.cat([torch.stack([loss.detach() * samples, samples]), torch.stack(counts).double()])
 
     def confidence(self, model: AudioVisualModel | EmbedOnce, embedded: Tokens) -> Tensor:
         """[B] logit that something visible sounds."""

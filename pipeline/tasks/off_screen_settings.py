@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.tasks.contract import Metric, TaskSettings, Totals
 
@@ -24,6 +24,9 @@ class OffScreenSettings(TaskSettings):
     50 to 80 dB below full scale for the rest; `noise` is white, pink or brown, half to twice as loud as the own sound;
     `other` is the sound of another video of the group. No label is looked at: another's sound may happen to be of a
     kind that is visible too, and counts as absent all the same."""
+    one_of: int = Field(default=1, ge=1)
+    """Silence and noise are made for one of so many samples, which saves embedding most of them; it must divide
+    `group`."""
     compare: Literal["places", "class"] = "places"
     """`places`: each place of the frame is compared with the sound before the two meet, and the likest counts; for any
     model. `class`: what the class token knows after both have met."""
@@ -39,10 +42,17 @@ class OffScreenSettings(TaskSettings):
             raise ValueError("each of silence, noise and other at most once")
         return absences
 
+    @model_validator(mode="after")
+    def _one_of_divides_group(self) -> "OffScreenSettings":
+        if self.group % self.one_of:
+            raise ValueError(f"one_of that divides group = {self.group}, found {self.one_of}")
+        return self
+
     @property
     def sums(self) -> tuple[str, ...]:
         """The loss over samples, how many there are, how many own sounds were told; of each absence how many were told,
-        and how many count: a sample without another video in its group has no `other`."""
+        and how many count: a sample without another video in its group has no `other`, and one of `one_of` only has
+        silence and noise."""
         of_each = (f"{word}_{absence}" for absence in self.absences for word in ("told", "shown"))
         return ("loss", "samples", "told_own", *of_each)
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 import torchvision.transforms.functional as TF
 
-from pipeline.features.augment import AugmentDraws, augment_frames
+from pipeline.features.augment import AugmentDraws, augment_frames, augment_points
 from pipeline.features.draws import draw_augmentation
 from pipeline.features.settings import AugmentSettings
 
@@ -17,6 +17,14 @@ def draws_of(settings: AugmentSettings, count: int = 4) -> AugmentDraws:
 def test_everything_off_changes_nothing():
     frames = torch.rand(4, 1, 3, 32, 32)
     assert torch.allclose(augment_frames(frames, draws_of(NOTHING), 32), frames, atol=1e-5)
+
+
+def test_a_flip_changes_left_and_right_and_takes_points_along():
+    settings = AugmentSettings(**OFF, resize_minimum=1.0, flip=1.0)
+    frames = torch.rand(4, 1, 3, 32, 32)
+    assert torch.allclose(augment_frames(frames, draws_of(settings), 32), frames.flip(-1), atol=1e-5)
+    points = torch.tensor([[[0.25, 0.5]]]).expand(4, -1, -1)
+    assert torch.allclose(augment_points(points, draws_of(settings)), torch.tensor([0.75, 0.5]), atol=1e-5)
 
 
 def test_the_same_generator_draws_the_same():

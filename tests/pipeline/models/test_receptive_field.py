@@ -32,6 +32,7 @@ STATED = {  # of the visual embedder, over a frame: centre, stride, receptive fi
     "convolution centred": (ConvolutionEmbedderSettings(padding="centred"), 4.5, 8, 31),
     "convolution 4×4": (ConvolutionEmbedderSettings(kernel=4), 4, 8, 38),
     "convolution 4×4, 1×1": (ConvolutionEmbedderSettings(kernel=4, last_kernel=1), 4, 8, 22),
+    "convolution 2×2, 1×1": (ConvolutionEmbedderSettings(kernel=2, last_kernel=1), 4, 8, 8),
     "convolution 4×4 deep": (ConvolutionEmbedderSettings(kernel=4, last_kernel=1, widths=(8,) * 5), 8, 16, 46),
     "resnet18": (ResNetEmbedderSettings(), 0.5, 16, 339),
     "resnet18 centred": (ResNetEmbedderSettings(padding="centred"), 8.5, 16, 339),

@@ -90,6 +90,20 @@ def test_both_answers_weigh_the_same_whatever_the_number_of_absences(task: OffSc
             assert figures["accuracy"] == 0.5
 
 
+def test_silence_and_noise_may_be_made_for_some_samples_only() -> None:
+    words = [*OBJECTIVES["off_screen"].words(), "task.one_of=4"]
+    settings = load_settings(None, ExperimentSettings, words).settings
+    system = untrained(settings, "cpu", 0)
+    inputs, targets = example_batch(system, settings, 8, "cpu")
+    made = system.task.further(inputs, targets)
+    assert {name: len(one["sound"]) for name, one in made.items()} == {"silence": 2, "noise": 2}
+    _, sums = system(inputs, targets)
+    shown = dict(zip(settings.task.sums, sums.tolist(), strict=True))
+    assert (shown["shown_silence"], shown["shown_noise"], shown["samples"]) == (2, 2, 8)
+    with pytest.raises(ValidationError, match="one_of that divides group = 8, found 3"):
+        OffScreenSettings(one_of=3)
+
+
 def test_an_absence_that_is_named_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="each of silence, noise and other at most once"):
         OffScreenSettings(absences=("noise", "noise"))
