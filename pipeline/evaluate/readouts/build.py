@@ -9,7 +9,7 @@ from pipeline.evaluate.registry import DEFAULT_READOUT, READOUTS
 from pipeline.evaluate.settings import EvaluateSettings, Placement
 from pipeline.tasks.task import System
 
-_WATCHED, _ONE_PASS = ("similarity", "class_token"), "1 forward"
+_WATCHED, _ONE_PASS = ("similarity",), "1 forward"
 
 
 def build_readout(name: str, settings: EvaluateSettings) -> Readout:
@@ -52,7 +52,7 @@ def default_readout(settings: EvaluateSettings, system: System) -> str:
 
 def one_pass_readout(settings: EvaluateSettings, system: System) -> str | None:
     """The readout by which maps are watched while a model trains: of those that take one forward pass the similarity of
-    places and sound, what the class token looks at, or the first of the settings'; None where there is none."""
+    places and sound, or the first of the settings'; None where there is none."""
     names = tuple(name for name in dict.fromkeys((*_WATCHED, *settings.readouts)) if name in READOUTS)
     made = {name: build_readout(name, settings) for name in names}
     cheap = [name for name, readout in made.items() if readout.cost == _ONE_PASS and readout.points_into_frame]

@@ -67,11 +67,11 @@ def _no_wandb(monkeypatch):
 
 def of_an_evaluation(run, settings):
     """The same figures of the run's last checkpoint, on the same samples."""
-    chosen = settings.evaluate.model_copy(update={"readouts": ("class_token",), "examples": 0})
+    chosen = settings.evaluate.model_copy(update={"readouts": ("attention",), "examples": 0})
     data = settings.data.validation
     result = evaluate(str(run), data, data, str(run / "evaluation"), chosen)
     (rows,) = [table.rows for table in tables_of(result) if table.measure == "localisation"]
-    (values,) = [row.values for row in rows if row.name == "class_token"]
+    (values,) = [row.values for row in rows if row.name == "attention"]
     return {name: values[name] for name in FIGURES}
 
 
@@ -125,7 +125,7 @@ def test_where_no_boxes_are_known_nothing_is_judged(command, group, tmp_path):
 
 
 def test_maps_are_watched_by_a_readout_of_one_pass(command, tmp_path):
-    assert one_pass_readout(EvaluateSettings(), untrained(read(command), "cpu", 0)) == "class_token"
+    assert one_pass_readout(EvaluateSettings(), untrained(read(command), "cpu", 0)) == "attention"
     bases = [str(Path(f"configs/{name}.yaml").resolve()) for name in ("models/towers_mini", "tasks/dense_contrastive")]
     (tmp_path / "towers.yaml").write_text(yaml.safe_dump({"base": bases, "features": FEATURES}))
     towers = load_settings(str(tmp_path / "towers.yaml"), ExperimentSettings, []).settings
