@@ -59,6 +59,8 @@ _ABOUT = (
 )
 _PLAYABLE = 4
 """Mixtures that the report's page plays."""
+_GROUP = 8
+"""Consecutive samples that are mixed with each other."""
 Figures = tuple[float, float, float, float]
 """SI-SDR gain, SDR, SIR and SAR, in dB."""
 
@@ -87,9 +89,10 @@ class Mixed:
 
 
 class Separation(Measure[Mixed]):
-    """Pairs are drawn in each chunk, by a key of its place, from all its samples. Sounds are judged at the model's
-    rate, their channels averaged; masks, also the ideal ones, are made in the plane of the model's, and applied with
-    the phase of the mixture."""
+    """Pairs and wrong frames are drawn in each group of consecutive samples, by a key of its place: whatever else is
+    judged, and on any number of processes, they are the same. Sounds are judged at the model's rate, their channels
+    averaged; masks, also the ideal ones, are made in the plane of the model's, and applied with the phase of the
+    mixture."""
 
     def __init__(self, settings: MeasureSettings, judged: Judged) -> None:
         super().__init__(settings, judged)
@@ -109,13 +112,17 @@ class Separation(Measure[Mixed]):
             trained.system, FRAMES
         )
 
+    @property
+    def group(self) -> int:
+        """Another sound and a wrong frame come from the own group."""
+        return _GROUP
+
     @torch.no_grad()
     def judge(self, chunk: Chunk) -> Mixed:
-        """All sounds of a chunk's mixtures."""
+        """All sounds of the mixtures of a chunk, whose groups are whole."""
         batch, seed = chunk.shown, self.judged.settings.seed
         positions = range(chunk.start, chunk.start + len(chunk))
-        # one group: of all that were read together
-        drawn = draw_mixtures(seed, [chunk.start] * len(chunk), batch.metadata, 1, 1, f"evaluate-{chunk.start}")
+        drawn = draw_mixtures(seed, positions, batch.metadata, self.group, 1, "evaluate")
         loud = (batch.inputs[SOUND].abs().sum((1, 2)) > _SILENT).tolist()
         pairs = [one.members for one in drawn if all(one.counted) and all(loud[place] for place in one.members)]
         wrong = [_wrong_frame(seed, positions, batch.metadata, pair) for pair in pairs]
@@ -271,12 +278,13 @@ def _disjoint(one: SampleMetadata, other: SampleMetadata) -> bool | None:
 def _wrong_frame(
     seed: int, positions: Sequence[int], samples: Sequence[SampleMetadata], pair: tuple[int, ...]
 ) -> int | None:
-    """One of another scene than both, which is not known to show anything that sounds in either."""
-    both = [samples[place] for place in pair]
+    """One of their group, of another scene than both, which is not known to show anything that sounds in either."""
+    both, group = [samples[place] for place in pair], positions[pair[0]] // _GROUP
     others = [
         place
         for place, sample in enumerate(samples)
-        if not any(same_scene(sample, one) or _shows_some(sample, one) for one in both)
+        if positions[place] // _GROUP == group
+        and not any(same_scene(sample, one) or _shows_some(sample, one) for one in both)
     ]
     if not others:
         return None

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from tiny_run import NAMES, RATE_HZ, tiny_experiment, write_shards
+from tiny_run import NAMES, RATE_HZ, located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.click import click_weights
 from pipeline.evaluate.measures.contract import Judged
@@ -17,6 +17,15 @@ from pipeline.models.contract import TokenGrid
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.load import Trained, untrained
+
+
+@pytest.fixture(scope="module")
+def various_shards(tmp_path_factory):
+    """Frames with the one instrument that sounds, with two, and with all."""
+    rows = located_rows(16)
+    for number, row in enumerate(rows):
+        row["visible"] = (row["labels"], row["labels"], row["visible"], list(NAMES))[number % 4]
+    return write_shards(tmp_path_factory.mktemp("various") / "shards", rows)
 
 
 def experiment(**task):
@@ -52,8 +61,8 @@ def rows_of(table):
     return {row.name: row for row in table.rows}
 
 
-def test_the_mixture_gains_nothing_and_ideal_masks_gain_most(located_shards):
-    for table in separate(located_shards, experiment()):
+def test_the_mixture_gains_nothing_and_ideal_masks_gain_most(various_shards):
+    for table in separate(various_shards, experiment()):
         rows = rows_of(table)
         assert rows["the mixture itself"].values["gain"] == 0
         ideal = rows["ideal binary mask"].values
@@ -96,6 +105,32 @@ def test_figures_hang_on_nothing_but_the_samples(located_shards):
     for ours, theirs in zip(one, other, strict=True):
         for name, row in rows_of(ours).items():
             assert row.values == pytest.approx(rows_of(theirs)[name].values, rel=1e-3, abs=1e-3)
+
+
+def test_pairs_are_the_same_whatever_else_is_judged_and_by_whichever_process(various_shards):
+    system = untrained(experiment(), "cpu", 0).eval()
+
+    def judge(*shares):
+        """What is found by a process for each share of the chunks, in order of the chunks."""
+        sought, left_out = [], 0
+        for chunks in shares:
+            measure, samples = measure_of(various_shards, experiment(), system)
+            assert all(chunk.start % measure.group == 0 for chunk in chunks)
+            found = [measure.judge(as_tones(chunk)) for chunk in samples.go_through(chunks)]
+            sought += [one for mixed in found for one in mixed.sought]
+            left_out += sum(mixed.left_out for mixed in found)
+        return sought, left_out
+
+    whole, left_out = judge([range(16)])  # as where a measure needs groups of 16
+    assert len(whole) == 16
+    for parts in ([[range(8), range(8, 16)]], [[range(8)], [range(8, 16)]]):
+        sought, also_left_out = judge(*parts)
+        assert also_left_out == left_out == 0
+        assert [one.disjoint for one in sought] == [one.disjoint for one in whole]
+        for ours, theirs in zip(sought, whole, strict=True):
+            assert list(ours.found) == list(theirs.found)
+            for row, figures in ours.found.items():
+                assert figures == pytest.approx(theirs.found[row], rel=1e-3, abs=1e-3)
 
 
 def test_masks_of_the_model_are_what_is_judged(located_shards, monkeypatch):
@@ -154,8 +189,8 @@ def test_a_click_is_the_tokens_around_it():
     assert math.isclose(float(click_weights(grid, 0.31, 0.77).sum()), 1, rel_tol=1e-6)
 
 
-def test_frames_that_show_the_other_sounds_class_are_told_from_those_that_do_not(located_shards):
-    different, everything = separate(located_shards, experiment())
+def test_frames_that_show_the_other_sounds_class_are_told_from_those_that_do_not(various_shards):
+    different, everything = separate(various_shards, experiment())
     for table in (different, everything):
         rows = rows_of(table)
         assert 0 < rows["the other not in sight"].values["sounds"] < rows["model"].values["sounds"]
