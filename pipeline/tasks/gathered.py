@@ -30,25 +30,34 @@ def gathered(own: Tensor) -> tuple[Tensor, int]:
     the whole is the gradient of the mean over all rows. One process alone has its own rows; the meta device has as many
     as are planned for.
     """
-    if own.is_meta:
-        return (own, 0) if _PLANNED.get() == 1 else (torch.cat([own] * _PLANNED.get()), 0)
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    world, rank = (_PLANNED.get(), 0) if own.is_meta else _world()
+    if world == 1:
         return own, 0
-    everyone: Tensor = _Gather.apply(own)
-    return everyone, dist.get_rank() * len(own)
+    everyone: Tensor = _Gather.apply(own, world, rank)
+    return everyone, rank * len(own)
+
+
+def _world() -> tuple[int, int]:
+    """How many processes there are, and which one this is."""
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
 
 
 class _Gather(torch.autograd.Function):
+    """On the meta device nothing travels, but what holds it takes as much memory."""
+
     @staticmethod
-    def forward(context: Any, own: Tensor) -> Tensor:
-        everyone = own.new_empty((dist.get_world_size() * len(own), *own.shape[1:]))
-        dist.all_gather_into_tensor(everyone, own.contiguous())
+    def forward(context: Any, own: Tensor, world: int, rank: int) -> Tensor:
+        context.world, context.rank = world, rank
+        everyone = own.new_empty((world * len(own), *own.shape[1:]))
+        if not own.is_meta:
+            dist.all_gather_into_tensor(everyone, own.contiguous())
         return everyone
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         # summed whole: gloo has no reduce-scatter
         (everyone,) = gradients
         summed = everyone.contiguous().clone()
-        dist.all_reduce(summed)
-        return summed.chunk(dist.get_world_size())[dist.get_rank()]
+        if not summed.is_meta:
+            dist.all_reduce(summed)
+        return summed.chunk(context.world)[context.rank], None, None

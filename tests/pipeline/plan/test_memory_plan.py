@@ -117,6 +117,29 @@ def test_more_memory_never_fits_fewer_samples_and_the_largest_micro_batch_is_the
     assert min(before) > 0
 
 
+@pytest.mark.parametrize(
+    ("task", "gathers"),
+    [
+        (("task.negatives=ranks",), True),
+        (("task.negatives=hard", "task.hard.among=ranks"), True),
+        (("task.negatives=hard",), False),
+    ],
+    ids=["ranks", "hard-ranks", "hard"],
+)
+def test_frames_of_all_processes_among_which_alignment_looks_are_counted(tiny, task, gathers):
+    settings, samples, processes = read(tiny, *task), 64, 9
+    alone, among_all = (
+        trace_model(settings, on_gpu=True, modes=["none"], processes=count).passes["none"] for count in (1, processes)
+    )
+    system = build_system(settings)
+    tokens = samples * system.model.grids["visual"].count * system.model.widths["visual"] * 4
+    peaks = [one.at_peak(samples, keeps_gradients=True)[0] for one in (alone, among_all)]
+    if gathers:  # in the backward pass, where they are added up, their gradient and its sum
+        assert peaks[1] - peaks[0] > (processes - 1) * tokens
+    else:
+        assert peaks[1] == peaks[0]
+
+
 def test_what_does_not_fit_gets_advice_that_does(tiny, traced):
     settings = read(tiny, *LARGE_BATCH)
     small = gpus(gib=SMALL_GIB)

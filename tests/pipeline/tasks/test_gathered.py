@@ -59,7 +59,7 @@ def test_a_plan_counts_the_rows_of_all_its_processes() -> None:
     own = torch.empty(2, 3, device="meta", requires_grad=True)
     with planned_for(4):
         everyone, first = gathered(own)
-        assert (tuple(everyone.shape), first) == ((8, 3), 0)
+        assert (everyone.is_meta, tuple(everyone.shape), first) == (True, (8, 3), 0)
         everyone.sum().backward()
     assert own.grad is not None
     assert gathered(own)[0] is own
