@@ -127,8 +127,13 @@ class AttentionSweepSettings(MeasureSettings):
     asked_for_only = True
     samples: int = Field(default=5, ge=1)
     """Samples whose maps are drawn, a column each: the first of the set with boxes."""
-    beside: tuple[ReadoutName, ...] = ("gradient_weighted", "integrated_gradients", "similarity")
-    """Other readouts in rows below; one that the model lacks something for is left out."""
+    beside: tuple[ReadoutName, ...] = (
+        "gradient_weighted",
+        "integrated_gradients",
+        "similarity",
+        "separation_energy",
+    )
+    """Other readouts in rows below, of those that the model has; why another is left out is said where it was named."""
 
 
 def readout_name(text: str, place: str) -> ReadoutName:

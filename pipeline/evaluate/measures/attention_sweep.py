@@ -141,7 +141,9 @@ class AttentionSweep(Measure[Swept]):
         scores = Scores()
         for one in found:
             scores += one.scores
-        left_out = tuple(f"readout {name} is left out: {why}" for name, why in self._reasons.items())
+        # who named none asked for those that there are
+        named = self._reasons if "beside" in self.settings.model_fields_set else {}
+        left_out = tuple(f"readout {name} is left out: {why}" for name, why in named.items())
         title = "ways to read attention"
         if not len(scores):
             reason = f"{self.judged.samples.url} has no boxes, so ways to read attention could not be judged"

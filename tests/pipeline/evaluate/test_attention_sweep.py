@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import tiny_experiment
+from tiny_run import tiny_experiment, write_run
 
 from jobs.cli import main
 from pipeline.errors import SettingsError
@@ -18,6 +18,7 @@ from pipeline.evaluate.readouts.attention_sweep import looks_at
 from pipeline.evaluate.registry import AttentionSweepSettings, LocalisationSettings, all_measures
 from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.gavt import Gavt
 from pipeline.train.load import untrained
 
@@ -123,6 +124,26 @@ def test_without_boxes_the_maps_are_drawn_all_the_same(run: str, unlabelled_shar
     with np.load(tmp_path / "attention_sweep.npz") as arrays:
         assert arrays["maps"].shape[:3] == (3, 23, 3)
         assert not arrays["truths"].any()
+
+
+def test_readouts_that_a_model_has_stand_beside_and_others_only_where_they_were_named(
+    run: str, located_shards: str, tmp_path: Path
+) -> None:
+    mixing = {"task": {"kind": "mix_and_separate", "widths": [4, 4], "components": 2, "pool": "mean"}}
+    task = {"kind": "several", "tasks": {"mixing": mixing, "contrast": {"task": {"kind": "dense_contrastive"}}}}
+    settings = ExperimentSettings.model_validate(tiny_experiment().model_dump(mode="json") | {"task": task})
+    both = write_run(tmp_path / "both", settings)
+    default, named = AttentionSweepSettings(), AttentionSweepSettings(beside=("gradient_weighted", "separation_energy"))
+    objectives = {"similarity", "separation_energy"}
+    for of, sweep, expected, lacking in (
+        (both, default, objectives, set()),
+        (run, default, {"gradient_weighted", "integrated_gradients"}, set()),
+        (run, named, {"gradient_weighted"}, {"separation_energy"}),
+    ):
+        evaluating = EvaluateSettings(measures=(sweep,), map_size=32, max_samples=4)
+        (table,) = tables_of(evaluate(of, located_shards, None, str(tmp_path), evaluating))
+        assert {row.name for row in table.rows} & {*default.beside} == expected
+        assert {note.split()[1] for note in table.notes if "is left out" in note} == lacking
 
 
 def test_a_model_without_attention_is_refused_in_a_sentence(
