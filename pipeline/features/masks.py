@@ -125,6 +125,22 @@ def linear_frequency_weights(bins: int, heard_hz: int, target: Stft) -> Tensor:
     return weights
 
 
+def energy_by_bin(magnitude: Tensor, bins: int) -> Tensor:
+    """The energy of evenly spaced frequencies by the bins of the log-frequency plane: each frequency's goes to the bins
+    that a mask for it is made of (`to_linear_frequency`), and all of it is there. The plane's own magnitudes won't do:
+    there what is low has many bins, and counts many times.
+
+    Args:
+        magnitude: […, frequencies, T], over 0 to half of the rate.
+
+    Returns:
+        […, bins, T]
+    """
+    frequencies = magnitude.shape[-2]
+    across = linear_frequency_weights(bins, 1, Stft(1, 2 * (frequencies - 1), 1))
+    return torch.matmul(across.T.to(magnitude), magnitude.square())
+
+
 def _bin_of(share: Tensor, bins: int) -> Tensor:
     """Where frequencies, as shares of half the rate, lie among the bins: the inverse of `log_frequency_warp`."""
     return torch.log(10 * (2 * share - 1) + 11) / math.log(WARP_BASE) * (bins - 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import RunError, SettingsError
 from pipeline.features.inputs import SOUND
-from pipeline.features.masks import ideal_binary_mask, ideal_ratio_mask
+from pipeline.features.masks import Stft, energy_by_bin, ideal_binary_mask, ideal_ratio_mask
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.si_sdr import si_sdr
 from pipeline.features.spectrogram import LogFrequencySpectrogram
@@ -61,7 +61,7 @@ class MixAndSeparate(Task):
         if settings.pool == "attention" and settings.head == "places" and model.widths[AUDIO] != model.widths[VISUAL]:
             found = f"{model.widths[VISUAL]} and {model.widths[AUDIO]}"
             raise SettingsError(f"task.pool: expected mean for tokens of different widths, {found}, found attention")
-        self._grid = grid.shape
+        self._grid, self._stft = grid.shape, Stft.of(features)
         self.bins = settings.bins or features.frequency_bins
         self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
         places = settings.head == "places"
@@ -159,11 +159,12 @@ class MixAndSeparate(Task):
             yield self.condition.weigh(some, channels).float().sigmoid()
 
     @torch.no_grad()
-    def place_energies(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
-        """[B, N] the share of the sound's energy that each visual token keeps, of one pass through the model."""
-        energy = self._magnitudes(inputs[SOUND]).square()
+    def place_energies(self, model: AudioVisualModel, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The sound's energy that each visual token keeps [B, N], and all of it [B], of one pass through the model. It
+        is that of evenly spaced frequencies, whatever bins the plane has for them."""
+        energy = energy_by_bin(self._stft(inputs[SOUND].mean(1)).abs(), self.bins)
         kept = [torch.einsum("bpft,bft->bp", masks.square(), energy) for masks in self.masks_in_turn(model, inputs)]
-        return torch.cat(kept, dim=1) / energy.sum((1, 2)).clamp_min(torch.finfo(energy.dtype).tiny)[:, None]
+        return torch.cat(kept, dim=1), energy.sum((1, 2))
 
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         """Refuses a validation set without any mixture."""

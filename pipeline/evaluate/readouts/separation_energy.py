@@ -35,4 +35,5 @@ class SeparationEnergyReadout(Readout):
         task = objective(system.task, MixAndSeparate)
         if task is None:
             raise TypeError("expected a model that was trained by mix-and-separate, found another")
-        return on_visual_grid(system.model, task.place_energies(system.model, inputs))
+        kept, whole = task.place_energies(system.model, inputs)
+        return on_visual_grid(system.model, kept / whole.clamp_min(torch.finfo(whole.dtype).tiny)[:, None])

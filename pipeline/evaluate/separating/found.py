@@ -4,15 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from pipeline.evaluate.readouts.readout import on_visual_grid
 from pipeline.evaluate.separating.hearing import Hearing
 from pipeline.evaluate.separating.places import Place
-from pipeline.features.inputs import SOUND
-from pipeline.features.masks import Stft, to_linear_frequency
-from pipeline.models.contract import VISUAL, Inputs
+from pipeline.models.contract import VISUAL
 from pipeline.samples.metadata import Box
 from pipeline.tasks.mix_and_separate import MixAndSeparate
 from pipeline.tasks.task import System
@@ -31,25 +27,14 @@ def find_places(hearing: Hearing, system: System, separator: MixAndSeparate) -> 
     hears nothing anywhere."""
     grid, total, square = system.model.grids[VISUAL], None, None
     for one in hearing.some(_LOOKED_AT):
-        maps = _energy(system, separator, one.inputs, Stft.of(hearing.features)).cpu().numpy()
+        kept, _ = separator.place_energies(system.model, one.inputs)
+        maps = on_visual_grid(system.model, kept).sum(0).cpu().numpy()
         total = maps if total is None else total + maps
         square = one.moments[0].square if square is None else square
     assert total is not None
     assert square is not None
     peaks = peaks_of(total, square, grid.centres("row"), grid.centres("column"))
     return [Place(f"place_{number}", ((0.0, (x, y, x, y)),)) for number, (x, y) in enumerate(peaks, 1)]
-
-
-@torch.no_grad()
-def _energy(system: System, separator: MixAndSeparate, inputs: Inputs, stft: Stft) -> Tensor:
-    """[h, w] energy that each token keeps of the mixture, of all rows together. It is taken at evenly spaced
-    frequencies: the plane of the masks has many bins for what is low."""
-    magnitude = stft(inputs[SOUND].mean(1, keepdim=True)).abs()
-    kept = [
-        (to_linear_frequency(some, stft, stft, magnitude.shape[-1]) * magnitude).square().sum((2, 3))
-        for some in separator.masks_in_turn(system.model, inputs)
-    ]
-    return on_visual_grid(system.model, torch.cat(kept, dim=1)).sum(0)
 
 
 def peaks_of(
