@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.features.float32 import Float32Buffers
+from pipeline.features.inputs import SOUND
 from pipeline.models.attention import Attention, Layers
 from pipeline.models.receptive_field import ReceptiveField
 
@@ -30,6 +31,8 @@ Images = dict[str, Tensor]
 """By name of the stream, what its embedder sees, as images [B, T, C, H, W]. Its tokens look at equal cells of them: the
 last two axes of the grid lie over H and W, what is before them over T."""
 
+HEARD = "heard"
+"""The magnitudes [B, F, T] that models of spectrograms take in the place of the input `sound`."""
 VISUAL, AUDIO, CLASS = "visual", "audio", "class"
 """Streams of what is seen and heard, and the one token that looks at all, in every model that has them."""
 
@@ -121,6 +124,11 @@ class AudioVisualModel(Float32Buffers):
                 take more memory than the tokens do: `DotProducts` rather than weights.
         """
 
+    def hear(self, sound: Tensor) -> Tensor:
+        """The magnitudes [B, F, T] in which sounds [B, C, S] are heard, of models of spectrograms: of the input `heard`
+        they make the same tokens as of the `sound`."""
+        raise NotImplementedError
+
     def images(self, inputs: Inputs) -> Images:
         """What the embedders see of each input that is given; of models whose settings say that there is such
         (`ModelSettings.sees_images`): `embed` is `embed_images` of it."""
@@ -166,18 +174,27 @@ class EmbedOnce:
     """
 
     def __init__(
-        self, model: AudioVisualModel, inputs: Inputs | None = None, further: Mapping[str, Inputs] | None = None
+        self,
+        model: AudioVisualModel,
+        inputs: Inputs | None = None,
+        further: Mapping[str, Inputs] | None = None,
+        hears: bool = False,
     ) -> None:
-        """`inputs` are those of the micro-batch; they must be given with what was made of them."""
-        self._model = model
+        """
+        Args:
+            inputs: of the micro-batch; they must be given with what was made of them.
+            hears: keep the magnitudes of sounds that are embedded, for `heard`.
+        """
+        self._model, self._hears = model, hears
         self.further = dict(further or {})
         self._together = [] if inputs is None else [inputs, *self.further.values()]
         self._embedded: list[tuple[Inputs, Tokens]] = []
+        self._heard: list[tuple[Inputs, Tensor]] = []
 
     def of_task(self, name: str) -> "EmbedOnce":
         """The same for one of several tasks, whose own further inputs are called NAME/…"""
-        own = EmbedOnce(self._model)
-        own._together, own._embedded = self._together, self._embedded
+        own = EmbedOnce(self._model, hears=self._hears)
+        own._together, own._embedded, own._heard = self._together, self._embedded, self._heard
         own.further = {
             key.removeprefix(f"{name}/"): made for key, made in self.further.items() if key.startswith(f"{name}/")
         }
@@ -192,11 +209,30 @@ class EmbedOnce:
         self._embedded += zip(together, self._embed_together(together), strict=True)
         return self.embed(inputs)
 
+    def heard(self, inputs: Inputs) -> Tensor:
+        """`hear` of the sound of inputs, of which the tokens are made as well where magnitudes are kept."""
+        self.embed(inputs)
+        found = next((magnitudes for known, magnitudes in self._heard if known is inputs), None)
+        return self._model.hear(inputs[SOUND]) if found is None else found
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
+    def _hear_together(self, several: list[Inputs]) -> list[Inputs]:
+        """The same with magnitudes, which are kept, in the place of sounds."""
+        found = [{name: values for name, values in inputs.items() if name != SOUND} for inputs in several]
+        having = [place for place, inputs in enumerate(several) if SOUND in inputs]
+        sounds = [several[place][SOUND] for place in having]
+        magnitudes = torch.split(self._model.hear(torch.cat(sounds)), [len(sound) for sound in sounds])
+        for place, own in zip(having, magnitudes, strict=True):
+            self._heard.append((several[place], own))
+            found[place][HEARD] = own
+        return found
+
     def _embed_together(self, several: list[Inputs]) -> list[Tokens]:
         """Tokens of each; inputs of one name are rows of one batch."""
+        if self._hears and any(SOUND in inputs for inputs in several):
+            several = self._hear_together(several)
         if len(several) == 1:
             return [self._model.embed(several[0])]
         found: list[Tokens] = [{} for _ in several]

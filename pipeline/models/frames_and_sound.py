@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.features.frame_times import FrameTimes
+from pipeline.features.inputs import SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
-from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Images, Inputs, TokenGrid, Tokens
+from pipeline.models.contract import AUDIO, HEARD, VISUAL, AudioVisualModel, Images, Inputs, TokenGrid, Tokens
 from pipeline.models.embedders.build import build_embedder
 from pipeline.models.receptive_field import receptive_field
 from pipeline.models.settings import Embedder
@@ -71,13 +72,19 @@ class FramesAndSound(AudioVisualModel):
         return self.embed_images(self.images(inputs))
 
     def images(self, inputs: Inputs) -> Images:
-        """Frames less the mean colour of photographs, over its deviation, and spectrograms [B, 1, 1, F, S]."""
+        """Frames less the mean colour of photographs, over its deviation, and spectrograms [B, 1, 1, F, T]."""
         images: Images = {}
         if "frames" in inputs:
             images[VISUAL] = (inputs["frames"] - self.image_mean) / self.image_deviation
-        if "sound" in inputs:
-            images[AUDIO] = self.spectrogram(inputs["sound"].mean(1, keepdim=True))[:, None]
+        if SOUND in inputs:
+            images[AUDIO] = self.spectrogram(inputs[SOUND].mean(1, keepdim=True))[:, None]
+        elif HEARD in inputs:
+            images[AUDIO] = self.spectrogram.log(inputs[HEARD])[:, None, None]
         return images
+
+    def hear(self, sound: Tensor) -> Tensor:
+        """Before the logarithm; channels are averaged."""
+        return self.spectrogram.magnitude(sound.mean(1, keepdim=True))[:, 0]
 
     def embed_images(self, images: Images) -> Tokens:
         """Each by its own embedder."""

@@ -63,6 +63,7 @@ class MixAndSeparate(Task):
             raise SettingsError(f"task.pool: expected mean for tokens of different widths, {found}, found attention")
         self._grid, self._stft = grid.shape, Stft.of(features)
         self.bins = settings.bins or features.frequency_bins
+        self.hears = self.bins == features.frequency_bins
         self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
         places = settings.head == "places"
         channels, width = (
@@ -100,8 +101,9 @@ class MixAndSeparate(Task):
         once = self.embed_once(model, inputs, targets)
         sample, of, counted = targets["sample"], targets["mixture"], targets["counted"]
         own, mixed = once.embed(inputs), once.embed(once.further[MIXTURES])
-        magnitudes = self._magnitudes(inputs[SOUND])[sample]
-        mixtures = self._magnitudes(once.further[MIXTURES][SOUND])
+        sounds = (inputs, once.further[MIXTURES])
+        heard, mixtures = ((once.heard(one) if self.hears else self._magnitudes(one[SOUND])) for one in sounds)
+        magnitudes = heard[sample]
         seen = {name: tokens[sample] for name, tokens in own.items() if name != AUDIO}
         logits = self._logits(once, seen, mixed, of, mixtures, own[AUDIO][sample]).float()
         mixtures = mixtures[of]

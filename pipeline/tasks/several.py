@@ -25,6 +25,7 @@ class SeveralTasks(Task):
             {name: TASKS.part_of(one.task)(one.task, model) for name, one in settings.tasks.items()}
         )
         self._weights = {name: one.weight for name, one in settings.tasks.items()}
+        self.hears = any(task.hears for _, task in self._each())
 
     def _each(self) -> Iterator[tuple[str, Task]]:
         for name, task in self.tasks.items():

@@ -33,7 +33,12 @@ class Task(nn.Module):
 
     def embed_once(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> EmbedOnce:
         """The model as `forward` is to use it that has something `further`."""
-        return model if isinstance(model, EmbedOnce) else EmbedOnce(model, inputs, self.further(inputs, targets))
+        if isinstance(model, EmbedOnce):
+            return model
+        return EmbedOnce(model, inputs, self.further(inputs, targets), self.hears)
+
+    hears: bool = False
+    """Whether it asks for the magnitudes of sounds (`EmbedOnce.heard`), which are then computed once."""
 
     @abstractmethod
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:

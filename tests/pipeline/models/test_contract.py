@@ -88,6 +88,22 @@ def test_inputs_are_embedded_once_however_often_they_are_asked_for(monkeypatch):
     assert once.widths == model.widths
 
 
+def test_what_is_heard_is_kept_by_inputs_and_makes_the_same_tokens():
+    model, given = tiny().eval(), inputs(3)
+    further = {"one/mixtures": {"sound": given["sound"][:2] / 2}}
+    plain, once = (EmbedOnce(model, given, further, hears) for hears in (False, True))
+    task = once.of_task("one")
+    for one in (given, task.further["mixtures"]):
+        assert torch.equal(task.heard(one), model.hear(one["sound"]))
+        assert task.heard(one) is once.heard(one)
+        assert torch.equal(plain.heard(one), once.heard(one))
+    with torch.no_grad():
+        for name, tokens in once.embed(given).items():
+            assert torch.equal(tokens, plain.embed(given)[name])
+    unheard = {"frames": given["frames"]}
+    assert set(EmbedOnce(model, unheard, hears=True).embed(unheard)) == {"visual"}
+
+
 def test_what_tasks_make_besides_is_embedded_with_the_micro_batch_in_one_pass():
     model, given = tiny().train(), inputs(3)
     further = {

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pipeline.errors import RunError, SettingsError
 from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, to_log_frequency
 from pipeline.features.settings import FeatureSettings
+from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import EmbedOnce
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
@@ -180,6 +181,31 @@ def test_places_are_pooled_by_how_similar_they_are_to_the_sound_that_is_sought()
     assert own["audio"].grad is None or not own["audio"].grad.any()  # the sound itself teaches nothing
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside dense contrast"])
+def test_sounds_are_heard_once_for_tokens_and_masks_to_the_bit(alone, monkeypatch):
+    contrast = {"kind": "dense_contrastive", "group": 4, "projection": 8}
+    mixing = SMALL if alone else {"kind": "several", "tasks": {"a": {"task": contrast}, "b": {"task": SMALL}}}
+    settings = RunSettings.model_validate({"features": FEATURES, "model": TOWERS, "task": mixing})
+    system = untrained(settings, "cpu", 0)
+    inputs, targets = example_batch(system, settings, 8, "cpu")
+    heard, results = [], []
+    magnitude = LogFrequencySpectrogram.magnitude
+    monkeypatch.setattr(
+        LogFrequencySpectrogram, "magnitude", lambda self, sound: heard.append(len(sound)) or magnitude(self, sound)
+    )
+    for hears, expected in ((True, [12]), (False, [12, 8, 4])):  # eight sounds and four mixtures
+        for task in (system.task, system.task if alone else system.task.tasks["b"]):
+            assert task.hears or not hears
+            task.hears = hears
+        system.zero_grad()
+        loss, sums = system(inputs, targets)
+        loss.backward()
+        assert heard == expected
+        heard.clear()
+        results.append([loss, sums, *(one.grad for one in system.parameters() if one.grad is not None)])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
 def test_what_can_not_be_separated_is_said():
     with pytest.raises(ValueError, match="added below group = 4, found 4"):
         MixAndSeparateSettings(group=4, added=4)
@@ -198,5 +224,6 @@ def test_the_mask_may_be_finer_than_what_the_model_hears():
     features = FeatureSettings.model_validate(FEATURES)
     system, _ = system_of(bins=3 * features.frequency_bins)
     assert system.task.bins == 3 * features.frequency_bins
+    assert not system.task.hears  # in other bins than the model
     assert system.task.plane.settings.frequency_bins == system.task.bins
     assert system.model.spectrogram.settings.frequency_bins == features.frequency_bins
