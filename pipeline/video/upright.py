@@ -13,6 +13,7 @@ from typing import TypeVar
 import av
 import numpy as np
 import numpy.typing as npt
+from av.sidedata.sidedata import SideDataContainer
 
 from pipeline.video.bitstream import sequence_header
 
@@ -118,7 +119,8 @@ class PixelAspects:
 
 def display_of(frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> Display:
     """How a frame that PyAV decoded is to be shown."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would hold the frame that holds it: frames of 3 MB and more, until the garbage collector comes
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
     if matrix is None:
         return Display(pixel_aspect=pixel_aspect)
     # x and y of the frame times (a b, c d) are x and y of the picture, y downwards
