@@ -11,28 +11,31 @@ _SILENT = 1e-14
 
 
 class Loudness:
-    """Gathers the power of sounds over time: a number each 50 ms.
+    """Gathers the power of sounds: of all of their length, and of their beginning a number each 50 ms.
 
     Args:
         count: of sounds.
-        samples: of each channel of each.
+        begin_s: length of that beginning.
     """
 
-    def __init__(self, rate_hz: int, count: int, samples: int) -> None:
+    def __init__(self, rate_hz: int, count: int, begin_s: float) -> None:
         self._step = max(round(_STEP_S * rate_hz), 1)
         self._rate_hz = rate_hz
-        self._sums = torch.zeros(count, samples // self._step + 1, dtype=torch.float64)
+        self._sums = torch.zeros(count, int(begin_s * rate_hz) // self._step + 1, dtype=torch.float64)
+        self._total = torch.zeros(count, dtype=torch.float64)
         self._samples = 0
 
     def add(self, sounds: Tensor) -> None:
         """The next samples [count, C, n]."""
         squares = sounds.double().square().mean(1)
-        steps = (torch.arange(squares.shape[1]) + self._samples) // self._step
-        self._sums.index_add_(1, steps, squares)
+        begin = squares[:, : max(self._sums.shape[1] * self._step - self._samples, 0)]
+        steps = (torch.arange(begin.shape[1]) + self._samples) // self._step
+        self._sums.index_add_(1, steps, begin)
+        self._total += squares.sum(1)
         self._samples += squares.shape[1]
 
     def at(self, time_s: float) -> list[float]:
-        """dB of full scale of each at a time (s from the first sample), −inf where it is silent."""
+        """dB of full scale of each at a time of the beginning (s from the first sample), −inf where it is silent."""
         step = int(time_s * self._rate_hz / self._step)
         if not 0 <= step < self._sums.shape[1]:
             return [-math.inf] * len(self._sums)
@@ -40,7 +43,7 @@ class Loudness:
 
     def totals(self) -> list[float]:
         """Power of each in all."""
-        total: list[float] = self._sums.sum(1).tolist()
+        total: list[float] = self._total.tolist()
         return total
 
     def mean_db(self) -> list[float | None]:

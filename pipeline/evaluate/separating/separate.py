@@ -144,17 +144,15 @@ def separate(
             place.check_seen(square)
         with scratch_folder("gavt-separate-") as scratch:
             masks = masks_of(hearing, trained.system, separator, places)
-            taken = _take_apart(
-                hearing, masks, separator.bins, [place.name for place in places], scratch, kind, on_progress
-            )
             film_s = min(overlay_s, float(sound.picture_s))
+            names = [place.name for place in places]
+            taken = _take_apart(hearing, masks, separator.bins, names, scratch, kind, film_s, on_progress)
             if film_s:
                 _write_overlay(source, places, taken.loudness, scratch / OVERLAY, film_s, on_progress)
             (scratch / STRIP).write_bytes(_drawn_strip(sound, places, taken))
-            names = [*taken.files, *([OVERLAY] if film_s else []), STRIP]
             # without it nothing there counts, while files of another call are replaced
             storage.remove(storage.join(out, RESULT))
-            for name in names:
+            for name in [*taken.files, *([OVERLAY] if film_s else []), STRIP]:
                 storage.upload(scratch / name, storage.join(out, name))
     except MediaError as error:
         raise MediaError(error.reason, f"{source}: {error}") from error
@@ -222,13 +220,15 @@ def _take_apart(
     names: Sequence[str],
     folder: Path,
     kind: SoundFormat,
+    film_s: float,
     on_progress: Progress,
 ) -> _TakenApart:
-    """Write the sound of each place, and what is left over, into a folder."""
+    """Write the sound of each place, and what is left over, into a folder. Of the first `film_s` it is also known how
+    loud they are from moment to moment."""
     sound, features = hearing.sound, hearing.features
     masking = Masking(Stft.of(features), bins, sound.rate_hz)
     files = [f"{name}.{kind}" for name in (*names, REST)]
-    loudness = Loudness(sound.rate_hz, len(files) + 1, sound.samples)
+    loudness = Loudness(sound.rate_hz, len(files) + 1, min(film_s, float(sound.length_s)))
     step_s = masking.hop / sound.rate_hz
     spectrograms = Spectrograms(masking.frequencies_hz, float(sound.length_s), step_s, len(files))
     power, twice, done = 0.0, 0.0, 0

@@ -58,6 +58,8 @@ class Windows:
             first, last = start * self.hop, start * self.hop + self.samples
             parts, end = [held], begin + held.shape[1]
             while end < last and (piece := next(pieces, None)) is not None:
+                if end <= first:  # what lies between windows is not held
+                    parts, begin = [], end
                 parts.append(piece)
                 end += piece.shape[1]
             held = np.concatenate(parts, axis=1)[:, max(first - begin, 0) :]

@@ -1,5 +1,6 @@
 """A decoded frame becomes upright as its display matrix says, with square pixels."""
 
+import gc
 import itertools
 import math
 from collections.abc import Callable
@@ -63,6 +64,22 @@ def test_the_display_matrix_turns_and_mirrors(
     np.testing.assert_array_equal(display.upright(pixels), upright)
     assert display.sideways == (upright.shape[:2] == pixels.shape[1::-1])
     assert display.moves_pixels == (not np.array_equal(upright, pixels))
+
+
+def test_a_frame_that_was_looked_at_goes_without_the_garbage_collector(plain: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(plain)
+    set_matrix(path, 0, 1, -1, 0)
+    gc.collect()
+    gc.disable()
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                assert display_of(frame).turns == 3
+            del frame
+        assert not any(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("turns", [0, 1])
