@@ -120,7 +120,7 @@ class PixelAspects:
 def display_of(frame: av.VideoFrame, pixel_aspect: Fraction = SQUARE) -> Display:
     """How a frame that PyAV decoded is to be shown."""
     # `frame.side_data` would hold the frame that holds it: frames of 3 MB and more, until the garbage collector comes
-    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")
+    matrix = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # the stubs know no argument
     if matrix is None:
         return Display(pixel_aspect=pixel_aspect)
     # x and y of the frame times (a b, c d) are x and y of the picture, y downwards
