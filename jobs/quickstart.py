@@ -41,7 +41,9 @@ def quickstart(
     data = [f"data.{split}={shards[split]}" for split in ("train", "validation")]
     verb("train", config, *data, *(overrides or []), "--run", str(out))
     verb("evaluate", "--checkpoint", str(out), "--data", shards["test"])
-    verb("localize", _first_video(out / "world"), "--checkpoint", str(out), "--out", str(out / "localize"))
+    video = _first_video(out / "world")
+    verb("localize", video, "--checkpoint", str(out), "--out", str(out / "localize"))
+    verb("separate", video, "--checkpoint", str(out), "--all", "--out", str(out / "separate"))
     verb("report", str(out))
     total = time.monotonic() - started
     shown = " · ".join(f"{name} {_clock(time_s)}" for name, time_s in seconds.items())

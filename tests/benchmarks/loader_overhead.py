@@ -1,4 +1,4 @@
-"""What the loader adds to a step of the quickstart's training, and its memory over fifty epochs."""
+"""What the loader adds to a step of the smallest G-AVT, and its memory over fifty epochs."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ from pipeline.stream.worker_pool import WorkerPool
 from pipeline.train.load import untrained
 from result import Result
 
-CONFIG = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
+CONFIG = Path(__file__).parents[2] / "configs/experiments/claims_small.yaml"
 BLOCKS = 5
 STEPS = 12
 """Timed of each block; as many batches as lie ready are used up before, so that what is timed is also read."""

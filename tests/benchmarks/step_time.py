@@ -14,14 +14,14 @@ from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from result import Result
 
-CONFIG = Path(__file__).parents[2] / "configs/experiments/quickstart.yaml"
+CONFIG = Path(__file__).parents[2] / "configs/experiments/claims_small.yaml"
 MOST = 1.03
 STEPS, BLOCK = 80, 8
 SAMPLES = 512
 
 
 def run() -> list[Result]:
-    """The quickstart's model and batch in float32; checkpoints every quarter of the run. A core is left to the loader,
+    """The smallest G-AVT with batches of 64 in float32; checkpoints every quarter of the run. A core is left to the loader,
     as it has beside a GPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
