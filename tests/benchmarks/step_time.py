@@ -21,8 +21,8 @@ SAMPLES = 512
 
 
 def run() -> list[Result]:
-    """The smallest G-AVT with batches of 64 in float32; checkpoints every quarter of the run. A core is left to the loader,
-    as it has beside a GPU."""
+    """The smallest G-AVT with batches of 64 in float32; checkpoints every quarter of the run. A core is left to the
+    loader, as it has beside a GPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
