@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cluster import storage
 from pipeline.errors import SynthError
 from pipeline.video.clip import Pixels, decode_clip
+from pipeline.video.open_media import open_container
 
 Waveform = npt.NDArray[np.float64]
 
@@ -77,7 +78,7 @@ class WorldFiles:
         content = storage.read_bytes(source)
         try:
             frames = np.stack(list(decode_clip(content)))
-            with av.open(io.BytesIO(content)) as container:
+            with open_container(io.BytesIO(content)) as container:
                 rate_hz = container.streams.audio[0].rate
                 pieces = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
         except (ValueError, av.FFmpegError) as error:

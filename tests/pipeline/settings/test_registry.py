@@ -79,7 +79,7 @@ def test_the_kind_says_whose_settings_a_part_has(tmp_path):
         (
             {"task": {"kind": "mma", "tasks": {}}},
             [],
-            "task.tasks: no such setting; known are group, kind, negatives, pairs",
+            "task.tasks: no such setting; known are group, hard, kind, negatives, pairs",
         ),
         ({}, ["task.tasks.pull.weight=1"], "task has no key 'tasks'"),
         # a kind within a kind

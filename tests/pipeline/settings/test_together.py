@@ -54,7 +54,10 @@ def empty(tmp_path_factory):
         (["features.log_floor=1"], "features.log_floor: expected less than 1, found 1"),
         (["features.stft_frame=1"], "features.stft_frame: expected greater than 1, found 1"),
         (["evaluate.attention.heads=-1"], "evaluate.attention.heads: expected 'mean' or greater than or equal to 0"),
-        (["evaluate.attention.layer=0"], "evaluate.attention.layer: expected 'mean' or greater than or equal to 1"),
+        (
+            ["evaluate.attention.layer=0"],
+            "evaluate.attention.layer: expected 'mean' or 'rollout' or greater than or equal to 1",
+        ),
         (["features.frame_size=100"], "features.frame_size in multiples of 16 for model.visual_embedder, found 100"),
         (["features.frequency_bins=100"], "in multiples of 16 for model.audio_embedder, found 100 × 256"),
         (["features.audio_samples=60000"], "in multiples of 16 for model.audio_embedder, found 256 × 235"),

@@ -201,7 +201,9 @@ def test_batches_that_do_not_divide_are_refused(settings, world_size, group_size
 
 def test_an_objective_over_the_whole_step_is_refused_with_accumulated_gradients():
     class Whole(TaskSettings):
-        whole_batch = True
+        @property
+        def whole_batch(self):
+            return True
 
     train, task = TrainSettings.model_validate(TRAIN | {"batch_size": 16, "micro_batch": 4}), Whole(kind="x")
     with pytest.raises(SettingsError, match=r"train\.micro_batch: expected .* = 8, because the objective compares all"):

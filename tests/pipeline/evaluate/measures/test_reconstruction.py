@@ -10,7 +10,7 @@ from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.reconstruction import PICTURE, nearest_visible
-from pipeline.evaluate.registry import ReconstructionSettings
+from pipeline.evaluate.registry import AlignmentSettings, ReconstructionSettings
 from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import TokenGrid
@@ -60,8 +60,8 @@ def test_the_picture_has_eight_samples_and_is_on_the_reports_page(judged):
 def test_of_an_objective_that_hides_nothing_it_is_said_to_be_left_out(tmp_path):
     shards = write_shards(tmp_path / "shards", located_rows(4))
     run = write_run(tmp_path / "run", tiny_experiment(shards))
-    measures = EvaluateSettings().measures
-    result = evaluate(run, shards, None, run, EvaluateSettings(measures=(measures[0], ReconstructionSettings())))
+    asked = (AlignmentSettings(), ReconstructionSettings())
+    result = evaluate(run, shards, None, run, EvaluateSettings(measures=asked))
     (sentence,) = result["left_out"]
     assert sentence == (
         "reconstruction is left out: it needs a model that was trained by masked modelling, found task.kind = mma"
