@@ -42,7 +42,7 @@ def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
     try:
         if to_the_end is not None and words[:1] == ["train"]:
             to_the_end.enter_context(_stopped_at_once())
-        from jobs.verbs import app
+        from jobs.verbs import GOING_ON, app
 
         with usable_home():
             app([word for word in words if word != "--debug"], prog_name="gavt")
@@ -63,7 +63,9 @@ def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
     except SystemExit as left:
         # typer makes an exit code of an interrupt, without a word
         if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
-            sys.stderr.write("gavt: interrupted; the same command goes on where it stopped\n")
+            goes_on = not GOING_ON.isdisjoint(words[:1]) and "--dry-run" not in words
+            then = "goes on where it stopped" if goes_on else "begins anew"
+            sys.stderr.write(f"gavt: interrupted; the same command {then}\n")
         raise
 
 

@@ -46,3 +46,6 @@ app.command("separate")(separate.separate)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("quickstart")(quickstart.quickstart)
+
+GOING_ON = frozenset({"synth", "prepare", "claims", "train", "sync", "quickstart"})
+"""Verbs that, run again, do only what is missing; all others begin anew."""

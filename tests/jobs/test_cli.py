@@ -13,6 +13,7 @@ import pytest
 from jobs import cli
 from jobs.number_options import finite
 from jobs.output import console
+from jobs.verbs import GOING_ON, app
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = str(REPOSITORY / "configs" / "experiments" / "gavt_c.yaml")
@@ -131,14 +132,28 @@ def test_verbs_print_names_with_brackets_as_they_are(capsys: pytest.CaptureFixtu
     assert "\\" not in out
 
 
-def test_an_interrupt_says_that_the_same_command_goes_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (("synth", "--out", "world"), "goes on where it stopped"),
+        (("train", CONFIG), "goes on where it stopped"),
+        (("train", CONFIG, "--dry-run"), "begins anew"),
+        (("separate", "video.mp4", "--checkpoint", "run", "--out", "sounds", "--all"), "begins anew"),
+    ],
+)
+def test_an_interrupt_says_whether_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], then: str
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipeline.settings.load.load_settings", interrupted)
+    monkeypatch.setattr("pipeline.train.checkpoints.find_checkpoint", interrupted)
     with pytest.raises(SystemExit) as left:
-        cli.main(["config", "show", "configs/experiments/gavt_c.yaml"])
+        cli.main(list(words))
     assert left.value.code == 130
-    assert "interrupted; the same command goes on where it stopped" in capsys.readouterr().err
+    assert f"interrupted; the same command {then}\n" in capsys.readouterr().err
+
+
+def test_verbs_that_go_on_are_verbs() -> None:
+    assert {command.name for command in app.registered_commands} >= GOING_ON
