@@ -7,14 +7,8 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, Table
-from pipeline.evaluate.metrics.confidence import (
-    Numbers,
-    auroc,
-    best_threshold,
-    calibrated,
-    calibration_error,
-    fit_platt,
-)
+from pipeline.evaluate.metrics.confidence import Numbers, best_threshold, calibrated, calibration_error, fit_platt
+from pipeline.evaluate.metrics.roc import area_under_roc
 from pipeline.evaluate.readouts.attention import noise_like
 from pipeline.evaluate.readouts.needs import needs_match
 from pipeline.evaluate.registry import MeasureSettings
@@ -139,7 +133,7 @@ class OffScreenMeasure(Measure[Heard]):
             for name, title in _ABSENCES.items()
             if len(heard[name])
         ]
-        louder = auroc(loud[OWN], _all_absent(loud))
+        louder = area_under_roc(loud[OWN], _all_absent(loud))
         rows.append(Row("loudness of the sound alone", "control", {"auroc": louder}))
         rows.append(Row("guessing", "control", {"auroc": 0.5, "told": 0.5}))
         value = rows[0].values["auroc"]
@@ -175,7 +169,7 @@ class OffScreenMeasure(Measure[Heard]):
         above = float((calibrated(present, self._platt) > self._threshold).mean())
         alarms = float((calibrated(absent, self._platt) > self._threshold).mean())
         told = (above + 1 - alarms) / 2
-        return {"auroc": auroc(present, absent), "told": told, "found": above, "false_alarms": alarms}
+        return {"auroc": area_under_roc(present, absent), "told": told, "found": above, "false_alarms": alarms}
 
     def _sweep(self, present: Numbers, sure: Mapping[str, Numbers]) -> Table:
         """Rows of thresholds, the chosen one among them."""

@@ -1,4 +1,4 @@
-"""How well confidences tell two kinds apart, and how they become probabilities."""
+"""How confidences become probabilities, and where two kinds are told apart."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,16 +9,6 @@ _NEWTON_STEPS = 50
 _RIDGE = 1e-6
 """Keeps the slope finite where the two kinds don't overlap."""
 _BINS = 10
-
-
-def auroc(present: Numbers, absent: Numbers) -> float | None:
-    """How often a present one has more confidence than an absent one, equal ones counted half (area under the ROC
-    curve); None without one of the two."""
-    if not len(present) or not len(absent):
-        return None
-    ordered = np.sort(absent)
-    below, up_to = np.searchsorted(ordered, present, "left"), np.searchsorted(ordered, present, "right")
-    return float((below + up_to).mean() / 2 / len(absent))
 
 
 def fit_platt(present: Numbers, absent: Numbers) -> tuple[float, float]:

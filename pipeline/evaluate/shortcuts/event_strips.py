@@ -138,8 +138,8 @@ def _figures(guesses: Sequence[Guess], asked: Sequence[SegmentSample]) -> dict[s
         "accuracy": float(right.mean()),
         "events": float(right[events].mean()) if events.any() else None,
         "background": float(right[~events].mean()) if not events.all() else None,
-        "auroc": area_under_roc(sure, list(events)),
-        "auroc_off_screen": area_under_roc(sure[heard], list(events[heard])),
+        "auroc": area_under_roc(sure[events], sure[~events]),
+        "auroc_off_screen": area_under_roc(sure[heard & events], sure[heard & ~events]),
     }
 
 

@@ -125,19 +125,25 @@ def _localisation(known: Sequence[Clip], on: Sequence[Clip]) -> Table:
 
 def _off_screen(known: Sequence[Clip], asked: Sequence[Clip]) -> Table:
     """Does any object move with the sound?"""
-    is_on = [bool(clip.row["boxes"]) for clip in asked]
+    is_on = np.array([bool(clip.row["boxes"]) for clip in asked])
+
+    def told(scores: Features) -> float | None:
+        return area_under_roc(scores[is_on], scores[~is_on])
+
+    def by(figure: Callable[[Clip], float]) -> float | None:
+        return told(np.array([figure(clip) for clip in asked]))
 
     def learnt(features: Callable[[Clip], Features]) -> float | None:
         judge = Ridge(np.stack([features(clip) for clip in known]), [int(bool(clip.row["boxes"])) for clip in known], 2)
-        return area_under_roc(judge.scores(np.stack([features(clip) for clip in asked]))[:, 1], is_on)
+        return told(judge.scores(np.stack([features(clip) for clip in asked]))[:, 1])
 
     figures: dict[str, tuple[RowKind, float | None]] = {
-        "always on": ("control", area_under_roc(np.zeros(len(asked)), is_on)),
-        "loudness": ("control", area_under_roc([clip.loudness for clip in asked], is_on)),
-        "amount of motion": ("control", area_under_roc([float(clip.amount.mean()) for clip in asked], is_on)),
+        "always on": ("control", by(lambda clip: 0.0)),
+        "loudness": ("control", by(lambda clip: clip.loudness)),
+        "amount of motion": ("control", by(lambda clip: float(clip.amount.mean()))),
         "sound alone (learnt)": ("control", learnt(_heard)),
         "picture alone (learnt)": ("control", learnt(_seen)),
-        "best match of motion and sound": ("other", area_under_roc([float(c.match().max()) for c in asked], is_on)),
+        "best match of motion and sound": ("other", by(lambda clip: float(clip.match().max()))),
     }
     rows = tuple(Row(name, kind, {"auroc": value}) for name, (kind, value) in figures.items())
     return Table("off_screen", "whether an object moves with the sound", (Column("auroc", "AUROC"),), rows, len(asked))

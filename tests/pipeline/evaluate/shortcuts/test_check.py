@@ -6,7 +6,6 @@ import pytest
 from jobs.cli import main
 from pipeline.errors import SynthError
 from pipeline.evaluate.measures.contract import Row, Table
-from pipeline.evaluate.metrics.roc import area_under_roc
 from pipeline.evaluate.shortcuts.check import check_world
 from pipeline.worlds.event_strips.settings import EventStripsSettings
 from pipeline.worlds.sync_movers.settings import SyncMoversSettings
@@ -96,10 +95,3 @@ def test_what_is_no_world_or_has_nothing_to_test_on_is_one_sentence(tmp_path: Pa
     (tmp_path / "world.json").write_text("[]")
     with pytest.raises(SynthError, match=r"world.json: expected JSON that gavt synth wrote"):
         check_world(str(tmp_path))
-
-
-def test_area_under_roc_counts_equal_scores_half() -> None:
-    assert area_under_roc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]) == 0.75
-    assert area_under_roc([1.0, 1.0, 1.0], [True, False, False]) == 0.5
-    assert area_under_roc([2.0, 1.0, 1.0, 0.0], [True, True, False, False]) == 0.875
-    assert area_under_roc([1.0], [True]) is None
