@@ -1,7 +1,6 @@
 """Does anything visible sound? Own sounds against silence, noise and sounds from off-screen (Eq. 7 of the G-AVT thesis
 takes the first two for no match; here that is trained)."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,6 +13,7 @@ from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.off_screen_settings import OffScreenSettings
 from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.similarity_volume import log_mean_exp
 from pipeline.tasks.task import Targets, Task
 
 _HISS_DB = (-80.0, -50.0)
@@ -121,8 +121,7 @@ class OffScreen(Task):
         seen = F.normalize(self.seen(embedded[VISUAL]).float(), dim=2)
         heard = F.normalize(self.heard(embedded[AUDIO]).float(), dim=2)
         alike = torch.einsum("bnd,bmd->bmn", seen, heard)
-        sharpness = self.settings.sharpness
-        likest = (torch.logsumexp(sharpness * alike, 2) - math.log(seen.shape[1])) / sharpness
+        likest = log_mean_exp(alike, self.settings.sharpness)
         return self.sure(likest.mean(1))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
     def match(self, model: AudioVisualModel, embedded: Tokens) -> Tensor:

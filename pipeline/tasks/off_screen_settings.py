@@ -32,7 +32,7 @@ class OffScreenSettings(TaskSettings):
     model. `class`: what the class token knows after both have met."""
     width: int = Field(default=64, gt=0)
     """Of `places`: numbers that the two are compared by."""
-    sharpness: float = Field(default=10.0, gt=0)
+    sharpness: float = Field(default=10.0, gt=0, le=40)
     """Of `places`: γ of the log-mean-exp over places; the larger, the more the likest place alone counts."""
 
     @field_validator("absences")

@@ -55,12 +55,15 @@ def pool(similar: Tensor, heard: Tensor, over_space: Literal["log_mean_exp", "ma
     """Similarities [G, b, c, K, T, N] as one of each pair [G, b, c]: the highest head, pooled over places, averaged
     over the times [G, c, T] that are heard."""
     highest = similar[:, :, :, 0] if similar.shape[3] == 1 else similar.amax(3)
-    if over_space == "max":
-        pooled = highest.amax(4)
-    else:
-        mean_exp = (gamma * (highest - 1)).exp().mean(4)  # no similarity is above 1, so that nothing overflows
-        pooled = mean_exp.log() / gamma + 1
+    pooled = highest.amax(4) if over_space == "max" else log_mean_exp(highest, gamma)
     return _mean(pooled, heard[:, None])
+
+
+def log_mean_exp(cosines: Tensor, gamma: float) -> Tensor:
+    """Cosines [..., N] as one [...] between their mean, where γ is near 0, and their maximum, where it is large. γ is
+    at most 40, so that of float32 nothing becomes 0."""
+    mean_exp = (gamma * (cosines - 1)).exp().mean(-1)  # no cosine is above 1, so that nothing overflows
+    return mean_exp.log() / gamma + 1
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pipeline.tasks.similarity_volume import (
     entanglement,
     heard_times,
     in_silence,
+    log_mean_exp,
     negative_part,
     pool,
     total_variation,
@@ -48,6 +49,17 @@ def test_tokens_without_a_time_are_of_one_time() -> None:
     heard = tokens(2, 5, 1)
     directions = audio_directions(heard, TokenGrid((("token", 5),)), 1)
     torch.testing.assert_close(directions[:, 0, 0], F.normalize(heard, dim=2).mean(1))
+
+
+@pytest.mark.parametrize("gamma", [1e-2, 8.0, 40.0])
+def test_log_mean_exp_is_finite_between_mean_and_maximum_of_any_cosines(gamma: float) -> None:
+    cosines = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, 0.2, 0.5]], requires_grad=True)
+    found = log_mean_exp(cosines, gamma)
+    torch.testing.assert_close(found[:2], torch.tensor([-1.0, 1.0]), rtol=0, atol=1e-4)
+    assert cosines[2].mean() <= found[2] <= cosines[2].max()
+    found.sum().backward()
+    assert cosines.grad is not None
+    assert cosines.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("over_space", ["max", "log_mean_exp"])
