@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from pipeline.worlds.settings import SPLITS, Split, WorldSettings
 Row = dict[str, Any]
 """One row of a manifest."""
 Truth = dict[str, Any]
-"""The ground truth of one video, as its JSON says it; `id` and `split` are in all of them."""
+"""The ground truth of one video, as its JSON says it. `id` and `split` are in all of them; `group` is where one scene
+gives several videos, None or left out where it gives one."""
+Own = TypeVar("Own", bound=WorldSettings)
+"""Settings of a kind of world."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class RenderedVideo:
     beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class World(ABC):
+class World(ABC, Generic[Own]):
     """A kind of world. A scene gives one video or several that belong together; it is a pure function of seed, split
     and number, whatever else is rendered and by whom.
 
@@ -39,8 +42,8 @@ class World(ABC):
         seed: everything random follows from it.
     """
 
-    def __init__(self, settings: WorldSettings, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, settings: Own, seed: int) -> None:
+        self.settings, self.seed = settings, seed
 
     @property
     @abstractmethod
@@ -65,13 +68,17 @@ class World(ABC):
         scene, variants = scene_id(split, number), self.variants(split)
         return [scene] if variants == 1 else [f"{scene}{letter}" for letter in "abcdefgh"[:variants]]
 
+    def group(self, split: Split, number: int) -> str | None:
+        """What a scene's videos have in common, where there are several."""
+        return scene_id(split, number) if self.variants(split) > 1 else None
+
     @abstractmethod
     def render(self, split: Split, number: int) -> Iterator[RenderedVideo]:
         """The videos of a scene, in the order of their ids."""
 
     @abstractmethod
     def row_of(self, truth: Truth) -> Row:
-        """A video's row in the manifest, made from its ground truth; where its files lie is added."""
+        """A video's row in the manifest, made from its ground truth; where its files lie and its group are added."""
 
 
 def scene_id(split: Split, number: int) -> str:

@@ -1,6 +1,7 @@
 """The eight instruments: the timbre, pitch range and, in the easy world, the colour of each. Shapes are in `shapes`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,20 @@ INSTRUMENTS: tuple[Instrument, ...] = (
 """All classes, by name; a class's number is its place here."""
 
 NAMES: tuple[str, ...] = tuple(instrument.name for instrument in INSTRUMENTS)
+
+
+@dataclass(frozen=True)
+class OfInstrument:
+    """What is of one instrument, as it is seen or heard.
+
+    Attributes:
+        instrument: class number.
+    """
+
+    instrument: int
+
+    def described(self) -> dict[str, Any]:
+        """All of it for a ground truth, with the class by its name."""
+        return {"class": NAMES[self.instrument]} | {
+            name: value for name, value in asdict(self).items() if name != "instrument"
+        }

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.worlds.backgrounds import Field
+from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.sprites import Sprite, draw_sprite
 
 Box = tuple[float, float, float, float]
@@ -39,6 +41,13 @@ class Picture:
         edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         x1, y1, x2, y2 = (round(float(edge) / len(self.owner), 6) for edge in edges)
         return x1, y1, x2, y2
+
+    def described(self, sprites: Sequence[Sprite]) -> list[dict[str, Any]]:
+        """The sprites that it was drawn of, for a ground truth: class, box, and all else of each."""
+        return [
+            {"class": NAMES[sprite.instrument], "box": self.box(place)} | sprite.described()
+            for place, sprite in enumerate(sprites)
+        ]
 
 
 def draw_picture(background: Field, sprites: Sequence[Sprite]) -> Picture:

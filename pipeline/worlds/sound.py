@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.worlds.instruments import INSTRUMENTS, Timbre
+from pipeline.worlds.instruments import INSTRUMENTS, OfInstrument, Timbre
 
 Waveform = npt.NDArray[np.float64]
 
@@ -29,11 +29,10 @@ class Tone:
 
 
 @dataclass(frozen=True)
-class SoundSource:
+class SoundSource(OfInstrument):
     """One instrument that sounds: its class number, its level in dB below full scale (RMS), its notes, and the key of
     its noise."""
 
-    instrument: int
     level_db: float
     notes: tuple[Tone, ...]
     noise_seed: int

@@ -4,28 +4,36 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.worlds.finishes import FINISHES, HELD_OUT
-from pipeline.worlds.instruments import INSTRUMENTS, NAMES
+from pipeline.worlds.instruments import INSTRUMENTS, NAMES, OfInstrument
 from pipeline.worlds.settings import InstrumentLooks, Split
 from pipeline.worlds.shapes import SHAPES
 
 FINE = 3
 """Each pixel of an instrument is drawn as FINE × FINE points."""
 
+CLASS_FACTS: dict[str, Any] = {
+    "classes": list(NAMES),
+    "hues": {instrument.name: instrument.hue for instrument in INSTRUMENTS},
+    "held_out": dict(zip(NAMES, HELD_OUT, strict=True)),
+}
+"""What a world of instruments says of its classes: names, colours, and the finish of each that is kept for the test
+split."""
+
 Place = tuple[float, float, float]
 """Centre (x, y) and side of a square, as shares of the frame's side."""
 
 
 @dataclass(frozen=True)
-class Sprite:
+class Sprite(OfInstrument):
     """One instrument in the picture.
 
     Attributes:
-        instrument: class number.
         finish: name of its finish.
         x: horizontal centre of its square, as a share of the frame's side.
         y: vertical centre, downwards.
@@ -35,7 +43,6 @@ class Sprite:
         accent: value of its detail and second colour, as a factor on the colour's value.
     """
 
-    instrument: int
     finish: str
     x: float
     y: float

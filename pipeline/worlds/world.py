@@ -108,13 +108,13 @@ def render_world(
     return summary
 
 
-def open_world(settings: WorldSettings, seed: int) -> World:
+def open_world(settings: WorldSettings, seed: int) -> World[Any]:
     """The world of these settings."""
-    world: World = WORLDS.part_of(settings)(settings, seed)
+    world: World[Any] = WORLDS.part_of(settings)(settings, seed)
     return world
 
 
-def _claim(world: World, settings: WorldSettings, out: str) -> None:
+def _claim(world: World[Any], settings: WorldSettings, out: str) -> None:
     """Write `world.json`, unless a world that this one can't go on with is there."""
     asked = {"version": 1, "seed": world.seed, **world.facts, "settings": settings.model_dump(mode="json")}
     path = storage.join(out, WORLD_FILE)
@@ -224,12 +224,13 @@ def _render_chunk(chunk: _Chunk) -> _Done:
     return _Done(rows, rendered)
 
 
-def _row(world: World, truth: Truth) -> Row:
+def _row(world: World[Any], truth: Truth) -> Row:
     video, split = truth["id"], truth["split"]
     return {
         "video": video,
         "source": video_path(split, video),
         "split": split,
         **world.row_of(truth),
+        **({} if truth.get("group") is None else {"group": truth["group"]}),
         "extra": {"ground_truth": truth_path(split, f"{video}.json")},
     }

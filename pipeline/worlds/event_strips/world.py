@@ -7,7 +7,6 @@ In manifests, as in AVE, a segment's label is the class that is seen and heard; 
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,36 +17,28 @@ from pipeline.worlds.backgrounds import draw_background
 from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
 from pipeline.worlds.event_strips.scene import Segment, Strip, draw_strip
 from pipeline.worlds.event_strips.settings import EventStripsSettings
-from pipeline.worlds.finishes import HELD_OUT
-from pipeline.worlds.instruments import INSTRUMENTS, NAMES
+from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import encode_mp4
 from pipeline.worlds.picture import Picture, draw_picture
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import render_stems
+from pipeline.worlds.sprites import CLASS_FACTS
 
 _FADE_S = 0.015
 """At both ends of a segment, so that nothing of it is heard in the next."""
 
 
-class EventStrips(World):
+class EventStrips(World[EventStripsSettings]):
     """Segments in which an instrument is seen and heard, and others that lack something for it."""
-
-    def __init__(self, settings: EventStripsSettings, seed: int) -> None:
-        super().__init__(settings, seed)
-        self._settings = settings
 
     @property
     def facts(self) -> dict[str, Any]:
         """Classes, and finishes kept for the test split."""
-        return {
-            "classes": list(NAMES),
-            "hues": {instrument.name: instrument.hue for instrument in INSTRUMENTS},
-            "held_out": dict(zip(NAMES, HELD_OUT, strict=True)),
-        }
+        return CLASS_FACTS
 
     def render(self, split: Split, number: int) -> Iterator[RenderedVideo]:
         """The video of a strip."""
-        settings = self._settings
+        settings = self.settings
         strip = draw_strip(settings, self.seed, split, number)
         random = np.random.default_rng([strip.noise_seed, 0])
         background = draw_background(strip.background, random, settings.frame_size)
@@ -97,19 +88,11 @@ def _heard_in(segment: dict[str, Any]) -> list[str]:
 
 
 def _truth(segment: Segment, picture: Picture) -> dict[str, Any]:
-    sprites = []
-    for place, sprite in enumerate(segment.sprites):
-        look = {name: value for name, value in asdict(sprite).items() if name != "instrument"}
-        sprites.append({"class": NAMES[sprite.instrument], "box": picture.box(place), **look})
-    heard = None
-    if segment.heard is not None:
-        parts = {name: value for name, value in asdict(segment.heard).items() if name != "instrument"}
-        heard = {"class": NAMES[segment.heard.instrument], **parts}
     return {
         "kind": segment.kind,
         "event": None if segment.event is None else NAMES[segment.event],
-        "sprites": sprites,
-        "heard": heard,
+        "sprites": picture.described(segment.sprites),
+        "heard": None if segment.heard is None else segment.heard.described(),
         "noise_db": segment.noise_db,
     }
 

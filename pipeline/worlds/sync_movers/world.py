@@ -7,14 +7,13 @@ Manifests hold the envelope of the object that moves with the sound; those of of
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from pipeline.sound.flac import encode_flac
 from pipeline.worlds.backgrounds import draw_background
-from pipeline.worlds.contract import RenderedVideo, Row, Truth, World, scene_id
+from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
 from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import encode_mp4
 from pipeline.worlds.picture import Box, Picture, draw_picture
@@ -26,13 +25,9 @@ from pipeline.worlds.sync_movers.settings import SyncMoversSettings
 _OFF_SCREEN = "_off_screen"
 
 
-class SyncMovers(World):
+class SyncMovers(World[SyncMoversSettings]):
     """Objects that look alike, of which one moves with the sound, or none. In validation and test several videos show
     the same pictures."""
-
-    def __init__(self, settings: SyncMoversSettings, seed: int) -> None:
-        super().__init__(settings, seed)
-        self._settings = settings
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -42,7 +37,7 @@ class SyncMovers(World):
     @property
     def manifests(self) -> tuple[str, ...]:
         """Names of its manifests: sounds that go with an object, and others."""
-        return (*SPLITS, *(f"{split}{_OFF_SCREEN}" for split in SPLITS)) if self._settings.off_screen_share else SPLITS
+        return (*SPLITS, *(f"{split}{_OFF_SCREEN}" for split in SPLITS)) if self.settings.off_screen_share else SPLITS
 
     def manifest_of(self, truth: Truth) -> str:
         """The manifest in which a video stands."""
@@ -50,22 +45,21 @@ class SyncMovers(World):
 
     def variants(self, split: Split) -> int:
         """Videos of each scene of a split."""
-        return 1 if split == "train" else self._settings.variants_per_test_scene + bool(self._settings.off_screen_share)
+        return 1 if split == "train" else self.settings.variants_per_test_scene + bool(self.settings.off_screen_share)
 
     def render(self, split: Split, number: int) -> Iterator[RenderedVideo]:
         """The videos of a scene."""
-        settings = self._settings
+        settings = self.settings
         scene = draw_scene(settings, self.seed, split, number)
         pictures = _draw_pictures(scene, settings)
         movers = _truth_of_movers(scene, pictures)
-        ids = self.video_ids(split, number)
-        for video, sound in zip(ids, scene.sounds, strict=True):
+        for video, sound in zip(self.video_ids(split, number), scene.sounds, strict=True):
             waveform = mix(render_stems((sound.source,), settings.audio_rate_hz, settings.duration_s))
             truth = {
                 "version": 1,
                 "id": video,
                 "split": split,
-                "group": scene_id(split, number) if len(ids) > 1 else None,
+                "group": self.group(split, number),
                 "frame_size": settings.frame_size,
                 "fps": settings.fps,
                 "duration_s": settings.duration_s,
@@ -75,7 +69,7 @@ class SyncMovers(World):
                 "move_s": settings.move_s,
                 "movers": movers,
                 "mover": sound.mover,
-                "sound": {"class": NAMES[sound.source.instrument], **_without_class(asdict(sound.source))},
+                "sound": sound.source.described(),
                 "onsets_s": [note.start_s for note in sound.source.notes],
                 "stem": f"{video}.flac",
             }
@@ -86,11 +80,10 @@ class SyncMovers(World):
     def row_of(self, truth: Truth) -> Row:
         """A video's row in the manifest."""
         mover = truth["mover"]
-        row = {
+        return {
             "labels": [truth["sound"]["class"]],
             "boxes": [] if mover is None else [truth["movers"][mover]["envelope"]],
         }
-        return row if truth["group"] is None else row | {"group": truth["group"]}
 
 
 def envelope(boxes: Sequence[Box]) -> Box:
@@ -116,10 +109,10 @@ def _truth_of_movers(scene: MovingScene, pictures: Sequence[Picture]) -> list[di
     found = []
     for place, mover in enumerate(scene.movers):
         boxes = [picture.box(place) for picture in pictures]
-        look = {name: value for name, value in asdict(mover.rest).items() if name != "instrument"}
+        look = mover.rest.described()
         found.append(
             {
-                "shape": NAMES[mover.rest.instrument],
+                "shape": look.pop("class"),
                 **look,
                 "dx": mover.dx,
                 "dy": mover.dy,
@@ -129,7 +122,3 @@ def _truth_of_movers(scene: MovingScene, pictures: Sequence[Picture]) -> list[di
             }
         )
     return found
-
-
-def _without_class(source: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in source.items() if name != "instrument"}

@@ -16,44 +16,36 @@ from PIL import Image
 
 from pipeline.sound.flac import encode_flac
 from pipeline.worlds.backgrounds import draw_background
-from pipeline.worlds.contract import RenderedVideo, Row, Truth, World, scene_id
-from pipeline.worlds.finishes import HELD_OUT
-from pipeline.worlds.instruments import INSTRUMENTS, NAMES
+from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
+from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import encode_mp4
 from pipeline.worlds.picture import Picture, draw_picture
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import mix, render_stems
+from pipeline.worlds.sprites import CLASS_FACTS
 from pipeline.worlds.timbre_scenes.scene import Scene, draw_scene
 from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
 
 
-class TimbreScenes(World):
+class TimbreScenes(World[TimbreScenesSettings]):
     """A still of instruments, of which some sound. In validation and test several videos show the same one."""
-
-    def __init__(self, settings: TimbreScenesSettings, seed: int) -> None:
-        super().__init__(settings, seed)
-        self._settings = settings
 
     @property
     def facts(self) -> dict[str, Any]:
         """Classes, and finishes kept for the test split."""
-        return {
-            "classes": list(NAMES),
-            "hues": {instrument.name: instrument.hue for instrument in INSTRUMENTS},
-            "held_out": dict(zip(NAMES, HELD_OUT, strict=True)),
-        }
+        return CLASS_FACTS
 
     def variants(self, split: Split) -> int:
         """Videos of each scene of a split."""
-        return 1 if split == "train" else self._settings.variants_per_test_scene
+        return 1 if split == "train" else self.settings.variants_per_test_scene
 
     def render(self, split: Split, number: int) -> Iterator[RenderedVideo]:
         """The videos of a scene."""
-        settings = self._settings
+        settings = self.settings
         scene = draw_scene(settings, self.seed, split, number)
         picture = picture_of(scene, settings.frame_size)
         shots = [(picture.image, round(settings.fps * settings.duration_s))]
-        group = scene_id(split, number) if self.variants(split) > 1 else None
+        group = self.group(split, number)
         for variant, video in enumerate(self.video_ids(split, number)):
             stems = render_stems(scene.variants[variant], settings.audio_rate_hz, settings.duration_s)
             truth = _truth(scene, variant, picture, settings) | {"id": video, "split": split, "group": group}
@@ -63,12 +55,11 @@ class TimbreScenes(World):
 
     def row_of(self, truth: Truth) -> Row:
         """A video's row in the manifest."""
-        row = {
+        return {
             "labels": [source["class"] for source in truth["sounding"]],
             "boxes": [source["box"] for source in truth["sounding"]],
             "visible": [sprite["class"] for sprite in truth["sprites"]],
         }
-        return row if truth["group"] is None else row | {"group": truth["group"]}
 
 
 def picture_of(scene: Scene, size: int) -> Picture:
@@ -93,10 +84,6 @@ def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesS
                 "notes": [asdict(note) for note in source.notes],
             }
         )
-    sprites = []
-    for place, sprite in enumerate(scene.sprites):
-        look = {name: value for name, value in asdict(sprite).items() if name != "instrument"}
-        sprites.append({"class": NAMES[sprite.instrument], "box": picture.box(place), **look})
     return {
         "version": 1,
         "id": "",
@@ -110,7 +97,7 @@ def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesS
         "background": scene.background,
         "picture_seed": scene.picture_seed,
         "mask": None,
-        "sprites": sprites,
+        "sprites": picture.described(scene.sprites),
         "sounding": sounding,
     }
 
