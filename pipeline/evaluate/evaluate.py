@@ -11,7 +11,7 @@ from cluster import storage
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.evaluate.device import pick_device
-from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, as_json
+from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, Table, as_json
 from pipeline.evaluate.registry import MEASURES, all_measures
 from pipeline.evaluate.report.attention_figure import write_sweep_picture
 from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
@@ -20,7 +20,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.worker_pool import WorkerPool
-from pipeline.train.load import load_trained
+from pipeline.train.load import Trained, load_trained
 
 
 def evaluate(
@@ -65,18 +65,14 @@ def evaluate(
     group.on_main(lambda: storage.check_writable(out))
     trained = group.each(lambda: load_trained(checkpoint, device))
     reading = reading or trained.settings.data
+    urls = [data] if validation is None else [data, validation]
     workers = reading.workers if settings.workers is None else settings.workers
+    reading = reading.model_copy(update={"workers": workers})
     with ExitStack() as stack:
-        pool, urls = None, [data] if validation is None else [data, validation]
+        pool = None
         if workers:  # they start while the shard sets are opened
             pool = stack.enter_context(WorkerPool(workers, reading.deadline_s, urls, reading.worker_memory_mb))
-        reading = reading.model_copy(update={"workers": workers})
-
-        def plan_of(url: str, on_progress: Callable[[], None]) -> ReadPlan:
-            digests = validation is not None  # samples that lie in both are said
-            return plan_evaluation(url, trained.settings, settings, reading, digests, group.nodes, on_progress)
-
-        plans = [group.on_main_at_length(partial(plan_of, url), lambda: None) for url in urls]
+        plans = _plans(urls, trained, settings, reading, group)
         sets = [EvaluationSamples(plan, settings, device, pool) for plan in plans]
         judged = Judged(trained, sets[0], sets[1] if len(sets) > 1 else None, settings)
         measures, left_out = group.each(lambda: _measures(judged))
@@ -89,21 +85,7 @@ def evaluate(
 
     def write() -> Evaluation:
         tables = [table for measure, found in zip(measures, seen, strict=True) for table in measure.tables(found)]
-        result = Evaluation(
-            tables=as_json(tables),
-            left_out=left_out,
-            warnings=[sentence for table in tables for sentence in table.warnings],
-            samples=len(judged.samples),
-            label_aided=trained.settings.task.label_aided,
-            geometry=settings.judged_geometry,
-            alignment_geometry=settings.shown_geometry,
-            training_geometry=TRAINING_GEOMETRY,
-            align_corners=settings.align_corners,
-            checkpoint=trained.url,
-            step=trained.step,
-            data=data,
-            validation=validation,
-        )
+        result = _result(judged, tables, left_out, data, validation)
         on_result(result)
         storage.write_text(storage.join(out, file), json.dumps(result, indent=2, allow_nan=False) + "\n")
         for measure, found in zip(measures, seen, strict=True):
@@ -113,6 +95,38 @@ def evaluate(
         return result
 
     return group.on_main(write)
+
+
+def _plans(
+    urls: Sequence[str], trained: Trained, settings: EvaluateSettings, reading: DataSettings, group: ProcessGroup
+) -> list[ReadPlan]:
+    """How each shard set is read. Of several the samples have digests, so that those that lie in both can be said."""
+
+    def plan_of(url: str, on_progress: Callable[[], None]) -> ReadPlan:
+        return plan_evaluation(url, trained.settings, settings, reading, len(urls) > 1, group.nodes, on_progress)
+
+    return [group.on_main_at_length(partial(plan_of, url), lambda: None) for url in urls]
+
+
+def _result(
+    judged: Judged, tables: Sequence[Table], left_out: list[str], data: str, validation: str | None
+) -> Evaluation:
+    trained, settings = judged.trained, judged.settings
+    return Evaluation(
+        tables=as_json(tables),
+        left_out=left_out,
+        warnings=[sentence for table in tables for sentence in table.warnings],
+        samples=len(judged.samples),
+        label_aided=trained.settings.task.label_aided,
+        geometry=settings.judged_geometry,
+        alignment_geometry=settings.shown_geometry,
+        training_geometry=TRAINING_GEOMETRY,
+        align_corners=settings.align_corners,
+        checkpoint=trained.url,
+        step=trained.step,
+        data=data,
+        validation=validation,
+    )
 
 
 def _measures(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:

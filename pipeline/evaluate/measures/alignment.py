@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
 from pipeline.evaluate.readouts.attention import noise_like
-from pipeline.evaluate.readouts.needs import needs_match
+from pipeline.evaluate.readouts.needs import needs_match, needs_sound_beside
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.result import TRAINING_GEOMETRY
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
@@ -59,10 +59,7 @@ class Alignment(Measure[Answers]):
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
         """It needs an answer, and a sound to take away from what else is seen."""
-        inputs = trained.system.inputs
-        if "sound" not in inputs or len(inputs) < 2:
-            return f"the model hears no sound beside something else, it takes {', '.join(inputs)}"
-        return needs_match(trained.system)
+        return needs_sound_beside(trained.system) or needs_match(trained.system)
 
     @property
     def group(self) -> int:

@@ -10,7 +10,7 @@ from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measur
 from pipeline.evaluate.metrics.confidence import Numbers, best_threshold, calibrated, calibration_error, fit_platt
 from pipeline.evaluate.metrics.roc import area_under_roc
 from pipeline.evaluate.readouts.attention import noise_like
-from pipeline.evaluate.readouts.needs import needs_match
+from pipeline.evaluate.readouts.needs import needs_match, needs_sound_beside
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.evaluate.sentences import percent
@@ -63,10 +63,7 @@ class OffScreenMeasure(Measure[Heard]):
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
         """It needs an answer, and a sound to take away from what else is seen."""
-        inputs = trained.system.inputs
-        if "sound" not in inputs or len(inputs) < 2:
-            return f"the model hears no sound beside something else, it takes {', '.join(inputs)}"
-        return needs_match(trained.system)
+        return needs_sound_beside(trained.system) or needs_match(trained.system)
 
     @property
     def group(self) -> int:

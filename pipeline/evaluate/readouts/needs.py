@@ -16,6 +16,13 @@ def needs_input(system: System, name: str) -> str | None:
     return f"it needs a model that takes {name}, and this one takes {', '.join(system.inputs)}"
 
 
+def needs_sound_beside(system: System) -> str | None:
+    """A sound, to take it away from what else there is."""
+    if "sound" in system.inputs and len(system.inputs) > 1:
+        return None
+    return f"the model hears no sound beside something else, it takes {', '.join(system.inputs)}"
+
+
 def needs_score(system: System) -> str | None:
     """How sure the model is that what is seen and heard belong together."""
     if system.task.scores:
