@@ -15,6 +15,7 @@ _TOGETHER = (_RANK, _WORLD_SIZE, _HOST, _PORT)
 _ATTEMPT, _KEEPS_STORE = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_USE_AGENT_STORE"
 _ALLOCATION_ENDS = "SLURM_JOB_END_TIME"
 _STARTED = "GAVT_JOB_STARTED"
+_NODE = "SLURMD_NODENAME"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class JobEnvironment:
         started_s: when the job began by this machine's monotonic clock (GAVT_JOB_STARTED), where gavt's launcher, which
             starts processes again, says so.
         allocation_ends_s: Unix time at which Slurm takes the machines away (SLURM_JOB_END_TIME).
+        node: Slurm's name of this machine (SLURMD_NODENAME).
     """
 
     rank: int = 0
@@ -51,6 +53,7 @@ class JobEnvironment:
     launcher_keeps_store: bool = False
     started_s: float | None = None
     allocation_ends_s: float | None = None
+    node: str | None = None
 
     @classmethod
     def of_this_process(cls) -> "JobEnvironment":
@@ -78,6 +81,7 @@ class JobEnvironment:
             launcher_keeps_store=_flag(variables, _KEEPS_STORE),
             started_s=_seconds(variables, _STARTED),
             allocation_ends_s=_seconds(variables, _ALLOCATION_ENDS),
+            node=variables.get(_NODE),
         )
         if job.rank >= job.world_size:  # which the others would not miss, and this one would wait for
             raise LaunchError(f"{_RANK}: expected less than {_WORLD_SIZE} = {job.world_size}, found {job.rank}")
@@ -107,7 +111,7 @@ class JobEnvironment:
             place = (self.rank, self.world_size, self.main.host, self.main.port)
             told |= dict(zip(_TOGETHER, place, strict=True))
         told |= {_ATTEMPT: self.attempt or None, _KEEPS_STORE: self.launcher_keeps_store or None}
-        told |= {_STARTED: self.started_s, _ALLOCATION_ENDS: self.allocation_ends_s}
+        told |= {_STARTED: self.started_s, _ALLOCATION_ENDS: self.allocation_ends_s, _NODE: self.node}
         return {name: str(value) for name, value in told.items() if value is not None}
 
 

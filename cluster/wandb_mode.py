@@ -3,6 +3,7 @@
 import netrc
 import os
 from typing import Literal
+from urllib.parse import urlsplit
 
 from cluster.errors import VariableError
 
@@ -40,5 +41,9 @@ def resolve_mode(mode: str) -> Mode:
         hosts = netrc.netrc().hosts
     except (OSError, netrc.NetrcParseError):
         return "offline"
-    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    return "online" if base.split("://")[-1].split("/")[0].split(":")[0] in hosts else "offline"
+    return "online" if urlsplit(base_url()).hostname in hosts else "offline"
+
+
+def base_url() -> str:
+    """Address of wandb's server."""
+    return os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"

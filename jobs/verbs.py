@@ -7,6 +7,7 @@ from jobs import (
     claims,
     compare,
     config,
+    doctor,
     evaluate,
     inspect,
     localize,
@@ -37,6 +38,7 @@ app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)
 app.command("claims")(claims.claims)
+app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)

@@ -82,6 +82,13 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         answer = sync(self.loop, self._call_s3, "head_object", Bucket=bucket, Key=key)
         return int(answer["ContentLength"]), str(answer["ETag"])
 
+    async def _endpoint(self) -> str:
+        """Address of the server."""
+        await self.set_session()
+        return str(self._s3.meta.endpoint_url)
+
+    endpoint = sync_wrapper(_endpoint)
+
     async def _put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object unless one is there; whether it was written."""
         bucket, key, _ = self.split_path(path)
