@@ -1,42 +1,28 @@
 """Several objectives over one model, each with a weight that hangs on the step."""
 
-import json
 import math
-import os
-import signal
 from typing import Literal
 
 import pytest
 import torch
 
-from jobs.cli import main
-from pipeline.errors import RunError, SettingsError
-from pipeline.experiment import ExperimentSettings
-from pipeline.settings.load import load_settings
 from pipeline.tasks.contract import Metric, TaskSettings
 from pipeline.tasks.registry import TASKS
 from pipeline.tasks.several_settings import SeveralSettings, WeightedTaskSettings
 from pipeline.tasks.task import Task
-from pipeline.train.dry_run import dry_run
 from pipeline.train.engine.build import build_engine
 from pipeline.train.flops import training_flops
-from pipeline.train.load import load_trained, untrained
-from pipeline.train.loop import train
+from pipeline.train.load import untrained
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
 from pipeline.train.system import example_batch
-from tiny_shards import FEATURES, MODEL, write_shard_set
+from tiny_shards import FEATURES, MODEL
 
 PULL, PUSH = (
     {"task": {"kind": "mma", "group": 4}, "weight": 0.3},
     {"task": {"kind": "mma", "pairs": "both"}, "weight": 2},
 )
 TWO = {"pull": PULL, "push": PUSH}
-
-
-@pytest.fixture(autouse=True)
-def no_wandb(monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 def several(**tasks):
@@ -241,91 +227,6 @@ def test_what_only_an_objective_uses_that_has_not_begun_or_is_over_has_a_gradien
     assert over == pytest.approx([0.9 * moment for moment in trained], rel=1e-5)
 
 
-@pytest.fixture(scope="module")
-def file(command, tmp_path_factory):
-    """Settings of the tiny run with three objectives, of which one ends, one begins and one rises while it goes on."""
-    content = load_settings(str(command.config), RunSettings).settings.model_dump(mode="json")
-    content["task"] = {
-        "kind": "several",
-        "tasks": {
-            "first": {"task": {"kind": "mma"}, "until_step": 5},
-            "later": {"task": {"kind": "mma", "group": 4, "pairs": "both"}, "from_step": 3, "weight": 0.5},
-            "rising": {"task": {"kind": "mma", "negatives": "unlike"}, "ramp_steps": 6, "weight": 2},
-        },
-    }
-    content["train"] |= {"steps": 8, "log_every": 1, "validate_every": 4, "checkpoint_every": 100, "weight_decay": 0.1}
-    path = tmp_path_factory.mktemp("several") / "several.yaml"
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
-def run_here(file, group, run, *words, stop_after=None, on_event=lambda event: None):
-    def stop(record):
-        if record["step"] == stop_after:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    settings = load_settings(file, ExperimentSettings, words).settings
-    return train(settings, str(run), group, stop, on_event=on_event)
-
-
-def records(run, names):
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    both = [*names, *(f"validation/{name}" for name in names), "step", "learning_rate", "grad_norm"]
-    return [{name: row[name] for name in both if name in row} for row in rows]
-
-
-@pytest.fixture(scope="module")
-def metrics(file):
-    return [metric.name for metric in load_settings(file, RunSettings).settings.task.metrics]
-
-
-@pytest.mark.parametrize("stage", [0, 2])
-def test_a_curriculum_that_is_stopped_and_goes_on_equals_an_undisturbed_one(file, group, metrics, tmp_path, stage):
-    words = [f"train.zero_stage={stage}"]
-    run_here(file, group, tmp_path / "whole", *words)
-    stopped = run_here(file, group, tmp_path / "parts", *words, stop_after=2)
-    assert (stopped.step, stopped.stopped_by) == (3, "SIGTERM")  # before the second begins
-    stopped = run_here(file, group, tmp_path / "parts", *words, stop_after=4)
-    assert (stopped.step, stopped.stopped_by) == (5, "SIGTERM")  # before the first ends
-    run_here(file, group, tmp_path / "parts", *words)
-    whole = records(tmp_path / "whole", metrics)
-    assert records(tmp_path / "parts", metrics) == whole
-    ours, theirs = (load_trained(str(tmp_path / run), "cpu").system.state_dict() for run in ("parts", "whole"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    # what is trained in each step, and validated after it
-    assert [row["first/loss"] is not None for row in whole] == [True] * 5 + [False] * 3
-    assert [row["later/loss"] is not None for row in whole] == [False] * 3 + [True] * 5
-    weights = [min(2 * (step + 1) / 6, 2) for step in range(8)]
-    for row, weight in zip(whole, weights, strict=True):
-        parts = [(row["first/loss"], 1), (row["later/loss"], 0.5), (row["rising/loss"], weight)]
-        if not any(row[f"{name}/unpaired_samples"] for name in ("first", "later", "rising")):
-            assert row["loss"] == pytest.approx(
-                sum(part * share for part, share in parts if part is not None), rel=1e-5
-            )
-    assert (whole[3]["validation/first/loss"] is None, whole[7]["validation/first/loss"] is None) == (False, True)
-    assert whole[3]["validation/later/accuracy"] is not None
-
-
-def test_every_zero_stage_trains_several_objectives_alike(file, group, metrics, tmp_path):
-    losses = []
-    for stage in (0, 1, 2, 3):
-        run = tmp_path / str(stage)
-        run_here(file, group, run, f"train.zero_stage={stage}", "model.dropout=0", "train.micro_batch=8")
-        losses.append([row["loss"] for row in records(run, metrics)])
-    for one in losses[1:]:
-        assert one == pytest.approx(losses[0], rel=1e-4)
-
-
-def test_an_objective_that_begins_late_is_not_missed_before(file, group, tmp_path):
-    """Its mismatches are looked for in the steps in which it is trained."""
-    one_video = write_shard_set(tmp_path / "shards", 24, samples_per_shard=24, samples_per_video=24)
-    two = "task={kind: several, tasks: {early: {task: {kind: mma}}, late: {from_step: %s, task: {kind: mma}}}}"
-    words = ["data.validation=null", "train.steps=17", "train.log_every=17"]
-    assert run_here(file, group, tmp_path / "late", two % 100, *words).step == 17  # 272 samples
-    with pytest.raises(RunError, match="data.train: expected samples .* none among the first 256"):
-        run_here(file, group, tmp_path / "run", two % 0, *words, f"data.train={one_video}")
-
-
 def test_what_an_objective_says_about_the_data_has_its_name():
     task = several(pull={"task": {"kind": "mma", "negatives": "unlike"}}, push={"task": {"kind": "mma"}})
     system = untrained(
@@ -342,13 +243,6 @@ def test_what_an_objective_says_about_the_data_has_its_name():
     assert several(push={"task": {"kind": "mma"}}).label_aided is None
 
 
-def test_a_validation_set_in_which_one_objective_can_judge_nothing_is_refused(file, group, tmp_path):
-    one_label = write_shard_set(tmp_path / "shards", 24, labels=("low",))
-    with pytest.raises(SettingsError, match=r"data\.validation: expected .*task\.negatives = unlike"):
-        run_here(file, group, tmp_path / "run", f"data.validation={one_label}")
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
-
-
 def test_the_group_is_the_least_that_fits_all():
     one = {"task": {"kind": "mma", "group": 4}}
     assert several(a=one, b={"task": {"kind": "mma", "group": 6}}).group == 12
@@ -357,47 +251,10 @@ def test_the_group_is_the_least_that_fits_all():
     assert SeveralSettings.model_validate({"tasks": {"a": one}, "group": 8}).group == 8
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["task.group=6"], "task: expected a group that is a multiple of its tasks', 8, found 6"),
-        (["task.tasks.later.until_step=3"], "tasks.later: expected an until_step above from_step = 3, found 3"),
-        (["task.tasks.later.until_step=2"], "tasks.later: expected an until_step above from_step = 3, found 2"),
-        (["task.tasks.later.weight=0"], "tasks.later.weight: expected greater than 0, found 0"),
-        (["task.tasks.later.ramp_steps=-1"], "tasks.later.ramp_steps: expected greater than or equal to 0, found -1"),
-        (["task.tasks.Later.task.kind=mma"], r"task.tasks: expected text like \^.* as a key, found 'Later'"),
-        (["task.tasks.latter.weight=1"], "task.tasks.latter.task: this setting is required and was not given"),
-        (["task.tasks.later.wait=1"], "task.tasks.later has no key 'wait'; did you mean 'weight'"),
-        (["task.tasks.first.from_step=4", "task.tasks.rising.from_step=4"], "a task that is trained after 0 steps"),
-        (
-            ["task.tasks.later.until_step=7", "task.tasks.rising.until_step=6"],
-            "task: expected a task that is trained after 7 steps, found none",
-        ),
-        (["train.batch_size=20", "train.micro_batch=20"], "multiples of task.group = 8, found 20"),
-    ],
-)
-def test_settings_of_several_objectives_that_make_no_sense_are_said(file, words, message):
-    with pytest.raises(SettingsError, match=message) as caught:
-        load_settings(file, RunSettings, words)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_planned_counts_each_embedder_once_and_each_pass_through_the_encoder(capsys, file):
+def test_what_is_planned_counts_each_embedder_once_and_each_pass_through_the_encoder():
     one, two = (settings_of(**tasks) for tasks in ({"push": PUSH}, TWO))
     single, both = training_flops(one), training_flops(two)
     for part in ("visual_embedder", "audio_embedder"):
         assert both.parts[part] == single.parts[part]
     assert both.parts["encoder"] == single.parts["encoder"] * 3 // 2  # two pairs a sample, and one
     assert both.parts["head"] == single.parts["head"] * 3 // 2
-    with pytest.raises(SystemExit) as left:
-        main(["plan", file, "--gpus", "1", "--gpu-memory", "80", "--json"])
-    assert left.value.code == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert found["parameters"]["head"] == 3 * (2 * 16 + 2)
-    assert found["group"] == 8
-
-
-def test_a_dry_run_trains_all_that_have_begun(file, group):
-    found = dry_run(load_settings(file, ExperimentSettings).settings, group, steps=4)
-    assert found.finite
-    assert len(found.losses) == 4
