@@ -3,9 +3,9 @@
 A mask is predicted in the log-frequency plane of a model's spectrogram, and applied to the STFT of a sound at any rate,
 with the phase of the mixture (Sound of Pixels; G-AVT thesis, Eq. 6):
 
-    sound ──Stft──► spectrum ──to_log_frequency(|·|)──► plane of the model ──► mask
-                       │                                                        │ to_linear_frequency
-                       └───────────────────── resynthesise ◄────────────────────┘
+    sound ──LogFrequencySpectrogram──► plane of the model ──► mask
+       │                                                        │ to_linear_frequency
+       └──Stft──► spectrum ────────────────────────► resynthesise ──► sound
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.features.settings import FeatureSettings
-from pipeline.features.spectrogram import WARP_BASE, log_frequency_warp
+from pipeline.features.spectrogram import WARP_BASE
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,6 @@ class Stft:
 
     def _window(self, device: torch.device) -> Tensor:
         return torch.hann_window(self.frame, dtype=torch.float64, device=device).float()
-
-
-def to_log_frequency(magnitude: Tensor, bins: int, area: bool = True) -> Tensor:
-    """Magnitudes or masks […, frequencies, T] in the log-frequency plane […, bins, T], lowest first, over the same
-    range; `area` averages over each bin, else its middle is taken (see `log_frequency_warp`)."""
-    warp = log_frequency_warp(magnitude.shape[-2], bins, area)
-    return torch.matmul(warp.to(magnitude), magnitude)
 
 
 def to_linear_frequency(mask: Tensor, heard: Stft, target: Stft, times: int) -> Tensor:

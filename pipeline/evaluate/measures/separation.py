@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.click import click_weights
 from pipeline.evaluate.examples import FirstOnes
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
 from pipeline.evaluate.metrics.bss_eval import bss_eval
@@ -16,11 +15,12 @@ from pipeline.evaluate.playable import SOUNDS, Playable, View, as_file, playable
 from pipeline.evaluate.readouts.needs import needs_input, needs_objective
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
+from pipeline.evaluate.token_weights import token_weights
 from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, resynthesise, to_linear_frequency
 from pipeline.features.si_sdr import si_sdr
 from pipeline.models.contract import VISUAL, Inputs
-from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.metadata import Box, SampleMetadata
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import shows_all
 from pipeline.tasks.mix_and_separate import MixAndSeparate
@@ -208,7 +208,7 @@ class Separation(Measure[Mixed]):
         grid = self._model.grids[VISUAL]
         clicks = {at: click for at in every if (click := _click(batch, places[at])) is not None}
         if clicks and task.head == "places" and grid.names == ("time", "row", "column"):
-            weights = torch.stack([click_weights(grid, *click) for click in clicks.values()])[:, None]
+            weights = torch.stack([token_weights(grid, click) for click in clicks.values()])[:, None]
             inputs = _seen(batch, [places[at] for at in clicks]) | {SOUND: mixed[list(clicks)]}
             found[CLICK] = (list(clicks), task.place_masks(self._model, inputs, weights.to(mixed.device))[:, 0])
         return {name: (torch.tensor(rows), mask) for name, (rows, mask) in found.items()}
@@ -301,10 +301,14 @@ def _is_clear(frame: SampleMetadata, other: SampleMetadata) -> bool:
     return frame.visible is not None and bool(other.labels) and set(frame.visible).isdisjoint(other.labels)
 
 
-def _click(batch: EvaluationBatch, place: int) -> tuple[float, float] | None:
-    """The middle of a sample's only box, in 0–1 of the model's square; None of one without, or outside the square."""
+def _click(batch: EvaluationBatch, place: int) -> Box | None:
+    """The middle of a sample's only box, a point in 0–1 of the model's square; None of one without, or outside the
+    square."""
     boxes = batch.metadata[place].boxes
     if boxes is None or len(boxes) != 1:
         return None
     seen = crop_boxes(boxes, batch.squares[place])
-    return ((seen[0][0] + seen[0][2]) / 2, (seen[0][1] + seen[0][3]) / 2) if seen else None
+    if not seen:
+        return None
+    x, y = (seen[0][0] + seen[0][2]) / 2, (seen[0][1] + seen[0][3]) / 2
+    return (x, y, x, y)

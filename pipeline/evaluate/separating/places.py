@@ -7,21 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from cluster import storage
 from pipeline.errors import SettingsError
-from pipeline.evaluate.click import along
+from pipeline.evaluate.token_weights import token_weights
 from pipeline.models.contract import TokenGrid
 from pipeline.samples.metadata import Box
 
 REST = "rest"
 """What no place keeps; a place can't be called so."""
 _NAME = re.compile(r"\w[\w .+-]{0,62}").fullmatch
-_POINT = 1e-6
-"""A side of a box that is shorter is none: the place is a point."""
 _KEYS = ("name", "x", "y", "box", "time")
 _SHARES = "shares of the upright frame's width and height, 0 to 1"
 
@@ -51,20 +47,15 @@ class Place:
         return (x1, y1, x2, y2)
 
     def weights_at(self, time_s: float, square: Box, grid: TokenGrid) -> Tensor:
-        """[N] how much of it each visual token is, 1 in all: a point is those around it, bilinearly; of a box each
-        counts by how much of the token's cell lies in it. Of several frames it is the middle one's tokens.
+        """[N] how much of it each visual token is, see `token_weights`.
 
         Args:
             square: where the tokens lie in the upright frame.
         """
-        frames, rows, columns = grid.shape
-        weights = torch.zeros(frames, rows, columns)
         left, top, right, bottom = square
+        wide, high = right - left, bottom - top
         x1, y1, x2, y2 = self.box_at(time_s)
-        down = _axis_weights(grid.centres("row"), (y1 - top) / (bottom - top), (y2 - top) / (bottom - top))
-        across = _axis_weights(grid.centres("column"), (x1 - left) / (right - left), (x2 - left) / (right - left))
-        weights[frames // 2] = down[:, None] * across
-        return weights.flatten()
+        return token_weights(grid, ((x1 - left) / wide, (y1 - top) / high, (x2 - left) / wide, (y2 - top) / high))
 
     def check_seen(self, square: Box) -> None:
         """See that the model sees it.
@@ -83,22 +74,6 @@ class Place:
                 f"{top:.3f} to {bottom:.3f} of the frame, found {found}{at}; with --set "
                 "evaluate.geometry=squash it sees all of it"
             )
-
-
-def _axis_weights(centres: Sequence[float], low: float, high: float) -> Tensor:
-    """[tokens] how much of a stretch of an axis of length 1 each token is, 1 in all.
-
-    Args:
-        centres: of the tokens, rising; a cell reaches half the way to the next one's.
-    """
-    if high - low < _POINT:
-        return along(centres, (low + high) / 2)
-    middles = np.array(centres)
-    edges = torch.tensor([0.0, *((middles[1:] + middles[:-1]) / 2), 1.0])
-    inside = (edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)).clamp(min=0)
-    if not inside.sum():  # what is left of it lies on the very edge
-        return _axis_weights(centres, min(max(low, 0.0), 1.0), min(max(low, 0.0), 1.0))
-    return inside / inside.sum()
 
 
 def places_asked(at: Sequence[str], boxes: Sequence[str], clicks: str | None, find: bool) -> list[Place] | None:

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, to_log_frequency
+from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask
 from pipeline.features.settings import FeatureSettings
-from pipeline.features.spectrogram import LogFrequencySpectrogram
+from pipeline.features.spectrogram import LogFrequencySpectrogram, log_frequency_warp
 from pipeline.models.contract import EmbedOnce
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
@@ -98,9 +98,8 @@ def test_the_loss_compares_with_the_ideal_mask_in_the_plane(mask, loss, monkeypa
     sound = torch.stack([torch.sin(6.283 * pitch * time_s) for pitch in (200, 500, 1200, 3000)])
     inputs["sound"] = sound[:, None]
     mixed = torch.stack([sound[list(members)].sum(0) for members in targets["members"].tolist()])
-    own, mixtures = (
-        to_log_frequency(Stft.of(features)(one).abs(), 24, features.warp == "area") for one in (sound, mixed)
-    )
+    warp = log_frequency_warp(features.stft_frame // 2 + 1, 24, features.warp == "area").float()
+    own, mixtures = (warp @ Stft.of(features)(one).abs() for one in (sound, mixed))
     own, mixtures = own[targets["sample"]], mixtures[targets["mixture"]]
     wanted = (ideal_binary_mask if mask == "binary" else ideal_ratio_mask)(own, mixtures)
     logits = torch.randn_like(wanted)

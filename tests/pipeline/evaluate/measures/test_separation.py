@@ -7,13 +7,11 @@ import pytest
 import torch
 from tiny_run import NAMES, RATE_HZ, located_rows, tiny_experiment, write_shards
 
-from pipeline.evaluate.click import click_weights
 from pipeline.evaluate.measures.contract import Judged
 from pipeline.evaluate.measures.separation import Separation
 from pipeline.evaluate.registry import SeparationSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.models.contract import TokenGrid
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.load import Trained, untrained
@@ -177,16 +175,6 @@ def test_silent_sounds_and_videos_without_another_are_left_out(tmp_path):
 def test_a_head_without_places_has_no_click(located_shards):
     for table in separate(located_shards, experiment(head="audio")):
         assert "click on the source" not in rows_of(table)
-
-
-def test_a_click_is_the_tokens_around_it():
-    grid = TokenGrid((("time", 3), ("row", 4), ("column", 4)))
-    weights = click_weights(grid, 0.5, 0.125).view(3, 4, 4)
-    assert weights[1, 0].tolist() == pytest.approx([0, 0.5, 0.5, 0])
-    assert weights.sum() == weights[1, 0].sum()
-    corner = click_weights(grid, 0.99, 1.0).view(3, 4, 4)
-    assert corner[1, 3, 3] == 1
-    assert math.isclose(float(click_weights(grid, 0.31, 0.77).sum()), 1, rel_tol=1e-6)
 
 
 def test_frames_that_show_the_other_sounds_class_are_told_from_those_that_do_not(various_shards):

@@ -120,6 +120,7 @@ def test_a_point_is_the_tokens_around_it_and_a_box_the_cells_in_it() -> None:
     assert weights(0.125, 0.25) == [1, 0, 0, 0, 0, 0, 0, 0]  # the middle of the first cell
     assert weights(0.25, 0.5) == pytest.approx([0.25, 0.25, 0, 0, 0.25, 0.25, 0, 0])  # between four
     assert weights(0, 0) == [1, 0, 0, 0, 0, 0, 0, 0]  # at the edge
+    assert weights(0.99, 1) == [0, 0, 0, 0, 0, 0, 0, 1]
     assert weights(0, 0, 0.5, 0.5) == pytest.approx([0.5, 0.5, 0, 0, 0, 0, 0, 0])
     assert weights(0, 0, 0.375, 1) == pytest.approx([1 / 3, 1 / 6, 0, 0, 1 / 3, 1 / 6, 0, 0])
     assert weights(0, 0, 1, 1) == pytest.approx([1 / 8] * 8)
