@@ -40,6 +40,10 @@ class LaunchError(UserError):
     """A rank of a launched job failed to start or ended with an error."""
 
 
+class JobError(UserError):
+    """A submitted job that can't be found, started or changed."""
+
+
 class VariableError(UserError):
     """An environment variable that can't be understood."""
 

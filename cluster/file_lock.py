@@ -53,6 +53,17 @@ def try_lock(file: int) -> bool | None:
     return True
 
 
+def is_locked(path: Path) -> bool:
+    """Whether somebody has locked a file that may not be there."""
+    if not path.is_file():
+        return False
+    file = open_lock_file(path)
+    try:
+        return try_lock(file) is False
+    finally:
+        os.close(file)
+
+
 def wait_for_lock(file: int) -> None:
     """Lock an open file as its only user, however long that takes; without a lock where its file system knows none."""
     try:

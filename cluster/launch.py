@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import IO
 
 from cluster.cores import usable_cores
 from cluster.errors import LaunchError
@@ -59,6 +60,8 @@ def launch_local(
     restarts: int = 0,
     reached: Callable[[], object] = lambda: None,
     on_crash: Callable[[Failure, int | None], None] = lambda failure, left: None,
+    output: Callable[[int], IO[bytes] | None] = lambda rank: None,
+    on_signal: Callable[[int], object] = lambda number: None,
 ) -> int:
     """Run `command` as a job of several processes on this machine and wait for it.
 
@@ -71,11 +74,13 @@ def launch_local(
             nobody knows at the moment.
         on_crash: told of each crash, when all processes are gone, with the restarts that are left, this one counted;
             None where the job is given up.
+        output: where a rank's stdout and stderr go; None: where this process' own do.
+        on_signal: told of the first signal that asks to leave.
 
     Returns:
         The exit code: 0, or that of the first process that failed.
     """
-    job = _Processes(command, processes)
+    job = _Processes(command, processes, output, on_signal)
     with job.passing_signals_on():
         left, before = restarts, reached() if restarts else None
         while True:
@@ -102,8 +107,15 @@ class _Processes:
         signalled: the first signal that this process got; 0 so far.
     """
 
-    def __init__(self, command: Sequence[str], processes: int) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        processes: int,
+        output: Callable[[int], IO[bytes] | None],
+        on_signal: Callable[[int], object],
+    ) -> None:
         self._command, self._processes = command, processes
+        self._output, self._on_signal = output, on_signal
         self._job = JobEnvironment(world_size=processes, local_world_size=processes, started_s=time.monotonic())
         self._environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} | os.environ
         self._children: list[subprocess.Popen[bytes]] = []
@@ -121,7 +133,11 @@ class _Processes:
         try:
             for rank in range(self._processes):
                 environment = self._environment | replace(job, rank=rank, local_rank=rank).variables()
-                self._children.append(subprocess.Popen(self._command, env=environment, preexec_fn=_die_with_parent))
+                log = self._output(rank)
+                child = subprocess.Popen(
+                    self._command, env=environment, preexec_fn=_die_with_parent, stdout=log, stderr=log
+                )
+                self._children.append(child)
             if self.signalled:  # it came while they were started
                 self._send(self.signalled)
             failure = self._wait()
@@ -172,6 +188,7 @@ class _Processes:
             number = signal.SIGKILL
         elif not self.signalled:
             self.signalled, self._signalled_at = number, time.monotonic()
+            self._on_signal(number)
         self._send(number)
 
 

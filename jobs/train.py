@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.output import JsonFlag, complain, console, print_json
+from jobs.output import JsonFlag, Overrides, complain, console, print_json
 
 
 def train(
     config: Annotated[str, typer.Argument(help="Settings file (YAML), local or s3://.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to override: a.b=value …")] = None,
+    more: Overrides = None,
     run: Annotated[str | None, typer.Option(help="Run folder; runs/NAME by default. An existing run goes on.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine: one a GPU, say.")] = 1,
     restarts: Annotated[
@@ -54,7 +55,7 @@ def train(
         from pipeline.settings.load import load_settings
         from pipeline.train.profile_steps import profile_steps as chosen_steps
 
-        settings = load_settings(config, ExperimentSettings, overrides or []).settings
+        settings = load_settings(config, ExperimentSettings, [*(overrides or []), *(more or [])]).settings
         folder = run or f"runs/{settings.name}"
         folder = folder if is_remote(folder) else str(path_of(folder))
         steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None

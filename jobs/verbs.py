@@ -3,6 +3,7 @@
 import typer
 
 from jobs import (
+    cancel,
     checkpoint,
     claims,
     compare,
@@ -10,14 +11,19 @@ from jobs import (
     doctor,
     evaluate,
     inspect,
+    jobs,
     localize,
+    logs,
     manifest,
     plan,
     prepare,
     quickstart,
     report,
+    resume,
     separate,
+    status,
     stream,
+    submit,
     sync,
     synth,
     train,
@@ -48,6 +54,12 @@ app.command("separate")(separate.separate)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("quickstart")(quickstart.quickstart)
+app.command("submit", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit.submit)
+app.command("jobs")(jobs.jobs)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("cancel")(cancel.cancel)
+app.command("resume")(resume.resume)
 
 GOING_ON = frozenset({"synth", "prepare", "claims", "train", "sync", "quickstart"})
 """Verbs that, run again, do only what is missing; all others begin anew."""

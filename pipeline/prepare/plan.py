@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from cluster import storage
+from cluster.job_folder import JOBS
 from cluster.masking import mask_url
 from pipeline.errors import ManifestError, ShardSetError
 from pipeline.prepare.fetch.fetched import check_fetchable
@@ -201,7 +202,8 @@ def _read_part(out: str, part: PlanPart) -> list[bytes]:
 
 def _check_empty(out: str) -> None:
     start = storage.join(out, _FOLDER)
-    others = [file.url for file in storage.list_files(out) if not file.url.startswith(start)]
+    ours = (start, storage.join(out, JOBS) + "/")
+    others = [file.url for file in storage.list_files(out) if not file.url.startswith(ours)]
     others = [url for url in others if url.rsplit("/", 1)[-1] not in (LOCK, WANDB_ID)]
     if others:
         raise ShardSetError(f"{out}: expected an empty folder or a shard set, found other files, such as {others[0]}")

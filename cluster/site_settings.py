@@ -1,0 +1,77 @@
+"""What jobs need to know of the machines that they are sent to, written once by whoever knows them."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cluster.masking import mask_value
+
+
+def _plain(value: str) -> str:
+    if not re.fullmatch(r"[\w.,:@/+-]+", value):
+        raise ValueError(f"letters, digits and . , : @ / + -, found {value!r}")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError(f"one line, found {value!r}")
+    return value
+
+
+def _variables(values: dict[str, str]) -> dict[str, str]:
+    for name, value in values.items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise ValueError(f"a name of a variable, found {name!r}")
+        if mask_value(name, value) != value:
+            raise ValueError(f"no secret, found {name}: it would stand in job folders; export it where you submit")
+        if "\0" in value:
+            raise ValueError(f"text as {name}, found a zero byte in it")
+    return values
+
+
+Plain = Annotated[str, AfterValidator(_plain)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Variables = Annotated[dict[str, str], AfterValidator(_variables)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+class SlurmSite(_Part):
+    """A Slurm cluster."""
+
+    account: Plain | None = None
+    partitions: tuple[Plain, ...] = ()
+    """Where jobs go without `--partition`; of several, to whichever is free first. None: the cluster's default."""
+    sbatch: tuple[Line, ...] = ()
+    """Further options of sbatch, a line each: `--constraint=h100`."""
+    srun: tuple[Line, ...] = ()
+    """Further options of srun, a word each: `--cpu-bind=cores`."""
+    signal_before_s: int = Field(default=120, ge=1)
+    """So long before the end of the time processes are asked to save (SIGUSR2)."""
+    chain: bool | None = None
+    """Whether a job that follows is queued at each start, for sites that cancel jobs instead of requeueing them. None:
+    if the partition's PreemptMode says so."""
+
+
+class SiteSettings(_Part):
+    """Where jobs run. A file in YAML, by `--site`, `GAVT_SITE`, or `~/.config/gavt/site.yaml`."""
+
+    python: Line | None = None
+    """The Python that has gavt on the machines of the jobs; by default the one that submits, on a disk that they
+    share."""
+    modules: tuple[Plain, ...] = ()
+    """What `module load` is told before a job."""
+    setup: tuple[str, ...] = ()
+    """Lines of bash before a job, as they are."""
+    environment: Variables = {}
+    """Variables of the jobs; no secrets, which would stand in scripts."""
+    container: tuple[Line, ...] = ()
+    """Words before the command of each process: `[apptainer, exec, --nv, /images/gavt.sif]`. What keeps the job runs
+    outside of it, by `python`."""
+    container_python: Line = "python3"
+    """The Python that has gavt in the container."""
+    slurm: SlurmSite = SlurmSite()

@@ -1,0 +1,30 @@
+"""`gavt resume`: have a job go on that stopped, was cancelled or given up."""
+
+from jobs.output import JsonFlag, console, print_json
+from jobs.status import JobArgument
+
+
+def resume(job: JobArgument, as_json: JsonFlag = False) -> None:
+    """Submit a job again; its work goes on where it stopped, and attempts are counted anew."""
+    from cluster.errors import JobError
+    from cluster.launchers.contract import Phase
+    from cluster.launchers.places import launcher_of
+    from jobs.job_state import JobState
+    from jobs.known_jobs import find_job
+
+    found = find_job(job)
+    found.check_owner()
+    launcher = launcher_of(found.record.place)
+    state = launcher.state(found)
+    outcome = found.outcome
+    if outcome is not None and outcome.ending == "done":
+        raise JobError(f"{found.name}: all is done already")
+    if state.phase != Phase.GONE:
+        raise JobError(f"{found.name}: expected a job that has stopped, found it {state.phase.value}: {state.detail}")
+    launcher.check(found.record)
+    attempts = len(found.attempts())
+    found.reopen()
+    note = found.note_submission(launcher.submit(found), "resume", attempts)
+    console(as_json).print(f"{found.name}: submitted again as {note.id}", soft_wrap=True)
+    if as_json:
+        print_json(JobState.of(found).for_programs())

@@ -1,0 +1,39 @@
+"""`gavt status`: how a job stands, and all its attempts."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.output import JsonFlag, console, print_json
+
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="Name or folder of a job, or its run folder.", show_default=False)
+]
+
+
+def status(job: JobArgument, as_json: JsonFlag = False) -> None:
+    """Say how a job stands."""
+    from cluster.job_records import meaning
+    from jobs.job_state import JobState
+    from jobs.known_jobs import find_job
+
+    state = JobState.of(find_job(job))
+    record = state.job.record
+    screen = console(as_json)
+    detail = f" ({state.detail})" if state.detail else ""
+    screen.print(f"{record.name} on {record.place}: {state.word}{detail}\n{state.job.url}", soft_wrap=True)
+    if state.attempts:
+        table = Table("attempt", "id", "nodes", "began", "ended", "exit code", "reached", box=None, pad_edge=False)
+        for attempt in state.attempts:
+            runs = state.word == "running" and attempt is state.attempts[-1]
+            code = "" if attempt.exit_code is None else f"{attempt.exit_code}: "
+            steps = [str(one) for one in (attempt.reached_before, attempt.reached) if one is not None]
+            nodes = ", ".join(attempt.nodes[:4]) + (" …" if len(attempt.nodes) > 4 else "")
+            words = (str(attempt.number), attempt.id, nodes, attempt.began[:19], (attempt.ended or "")[:19])
+            table.add_row(*words, "running" if runs else code + meaning(attempt.exit_code), " → ".join(steps))
+        screen.print(table)
+    if state.word == "stopped":
+        screen.print(f"nothing has it go on by itself any more: gavt resume {record.name}", soft_wrap=True)
+    if as_json:
+        print_json(state.for_programs())

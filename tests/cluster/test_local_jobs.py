@@ -1,0 +1,137 @@
+"""Jobs on this machine: their attempts, their logs, their end."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import JobError
+from cluster.job_folder import JobFolder
+from cluster.launchers.contract import Phase
+from cluster.launchers.local import LocalLauncher
+from small_job import COUNTED, small_job, submitted, wait_until
+
+LAUNCHER = LocalLauncher()
+GOES_ON = (
+    COUNTED
+    + """
+if rank == "0":
+    (folder / "done").write_text(f"step-{number:04}")
+sys.exit(75 if number < 5 else 0)
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def _work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORK", "")  # removed again after the test
+
+
+def finished(job: JobFolder) -> JobFolder:
+    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE)
+    return job
+
+
+def test_a_job_that_leaves_to_go_on_is_started_again_as_long_as_there_is_progress(tmp_path: Path) -> None:
+    job = finished(submitted(LAUNCHER, small_job(tmp_path, GOES_ON, attempts=2, resources={"processes_per_node": 2})))
+    assert job.outcome.ending == "done"
+    assert [(one.exit_code, one.reached_before, one.reached) for one in job.attempts()] == [
+        (75, 0, 1),
+        (75, 1, 2),
+        (75, 2, 3),
+        (75, 3, 4),
+        (0, 4, 5),
+    ]
+    assert job.ranks(3) == [0, 1]
+    assert Path(job.log_url(3, 1)).read_text().endswith("of rank 1\n")
+
+
+@pytest.mark.parametrize("code", [75, 1])
+def test_attempts_without_progress_end_in_giving_up_and_resume_counts_anew(tmp_path: Path, code: int) -> None:
+    job = submitted(LAUNCHER, small_job(tmp_path, f"import sys; sys.exit({code})", attempts=2))
+    assert finished(job).outcome.ending == "given up"
+    assert len(job.attempts()) == 2
+    job.reopen()
+    job.note_submission(LAUNCHER.submit(job), "resume", 2)
+    assert finished(job).outcome.ending == "given up"
+    assert len(job.attempts()) == 4
+
+
+def test_wrong_input_ends_a_job_at_once(tmp_path: Path) -> None:
+    job = finished(submitted(LAUNCHER, small_job(tmp_path, "import sys; sys.exit(2)")))
+    assert job.outcome.ending == "failed"
+    assert len(job.attempts()) == 1
+
+
+def test_a_cancelled_job_may_save_and_does_not_start_again(tmp_path: Path) -> None:
+    code = (
+        COUNTED
+        + """
+import signal, time
+def save(*_):
+    (folder / "saved").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+(folder / "ready").touch()
+time.sleep(60)
+"""
+    )
+    job = submitted(LAUNCHER, small_job(tmp_path, code))
+    wait_until((tmp_path / "ready").exists)
+    assert LAUNCHER.state(job).phase == Phase.RUNNING
+    job.end("cancelled", "by gavt cancel")
+    LAUNCHER.cancel(job)
+    assert LAUNCHER.state(job).phase == Phase.GONE
+    assert (tmp_path / "saved").exists()
+    assert len(job.attempts()) == 1
+
+
+def test_a_job_whose_watcher_was_killed_is_stopped_and_its_next_attempt_knows(tmp_path: Path) -> None:
+    code = COUNTED + "import time; time.sleep(60 if number == 1 else 0); sys.exit(2 if number == 2 else 0)"
+    job = submitted(LAUNCHER, small_job(tmp_path, code))
+    wait_until(lambda: (tmp_path / "count-0").exists())
+    os.kill(int(job.submissions()[-1].id.partition("@")[0]), signal.SIGKILL)
+    wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE)
+    job.note_submission(LAUNCHER.submit(job), "resume", 1)
+    # what was left of the first may be what the second found wrong: that is no end
+    assert finished(job).outcome.ending == "done"
+    assert [one.exit_code for one in job.attempts()] == [None, 2, 0]
+
+
+def test_a_second_job_on_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    first = small_job(tmp_path, "")
+    with pytest.raises(
+        JobError, match=r"train-small works on it and has not ended; see gavt status .*/jobs/train-small"
+    ):
+        small_job(tmp_path, "", name="train-second")
+    first.end("cancelled", "enough")
+    assert small_job(tmp_path, "", name="train-second").name == "train-second"
+
+
+def test_another_users_job_folder_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give folders away")
+    (tmp_path / "jobs").mkdir()
+    os.chown(tmp_path / "jobs", 12345, 12345)
+    with pytest.raises(JobError, match="expected a folder of yours, found one of another user"):
+        small_job(tmp_path, "")
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_job_folder_on_s3_has_the_ranks_logs(s3_bucket: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, COUNTED, folder=f"{s3_bucket}/run")
+    assert finished(submitted(LAUNCHER, job)).outcome.ending == "done"
+    again = JobFolder(job.url)
+    assert again.record == job.record
+    assert again.ranks(1) == [0]
+    assert "attempt" not in LAUNCHER.logs(job)
+
+
+def test_a_damaged_job_file_is_a_sentence_that_names_it(tmp_path: Path) -> None:
+    job = small_job(tmp_path, "")
+    file = Path(job.url) / "job.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"attempts": "many"}))
+    with pytest.raises(JobError, match=r"job\.json: attempts: "):
+        JobFolder(job.url)

@@ -1,0 +1,58 @@
+"""Jobs whose work is a few lines of Python."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.job_folder import JobFolder
+from cluster.job_records import JobRecord, ProgressFile, now
+from cluster.launchers.contract import Launcher
+
+COUNTED = """
+import os, pathlib, sys
+folder = pathlib.Path(os.environ["WORK"])
+rank = os.environ.get("RANK", "0")
+count = folder / f"count-{rank}"
+number = int(count.read_text()) + 1 if count.exists() else 1
+print("attempt", number, "of rank", rank, flush=True)
+count.write_text(str(number))
+"""
+"""Begins a program: `number` is how often it was started."""
+
+
+def small_job(work: Path, code: str, **fields: Any) -> JobFolder:
+    """A job, not submitted yet, that runs Python code; `done` in its folder says how far it is."""
+    os.environ["WORK"] = str(work)
+    record = {
+        "name": "train-small",
+        "verb": "train",
+        "place": "local",
+        "python": sys.executable,
+        "program": (sys.executable, "-c"),
+        "words": (code,),
+        "ranked": True,
+        "directory": str(work),
+        "folder": str(work),
+        "user": "me",
+        "host": "here",
+        "submitted": now(),
+        "progress": ProgressFile(url=str(work / "done")),
+    }
+    return JobFolder.create(JobRecord.model_validate(record | fields))
+
+
+def submitted(launcher: Launcher, job: JobFolder) -> JobFolder:
+    """The job, handed to its place."""
+    job.note_submission(launcher.submit(job), "submit", 0)
+    return job
+
+
+def wait_until(condition: Callable[[], object], limit_s: float = 30) -> None:
+    """Wait for something to come true."""
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit_s} s"
+        time.sleep(0.05)
