@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
@@ -100,7 +99,9 @@ def _fetch(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
     """By torchvision, which keeps what it fetched below $TORCH_HOME."""
     weights = str(embedder.weights)
     assert embedder.architecture is not None  # else the settings are refused
-    known = torchvision.models.get_model_weights(embedder.architecture)
+    from torchvision.models import get_model_weights  # takes seconds, where a name is given only
+
+    known = get_model_weights(embedder.architecture)
     try:
         state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:

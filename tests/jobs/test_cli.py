@@ -34,6 +34,15 @@ def test_help_loads_no_heavy_library():
     assert out.stdout.strip() == "[]"
 
 
+def test_train_and_separate_are_imported_without_torchs_compiler_and_torchvision():
+    code = (
+        "import sys, pipeline.train.loop, pipeline.evaluate.separating.separate; "
+        "print([name for name in ('torch._dynamo', 'torchvision') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 def test_config_show_prints_values_and_where_they_came_from(capsys):
     code, out, _ = run_here(capsys, "config", "show", CONFIG, "train.batch_size=32", "--json")
     result = json.loads(out.splitlines()[-1])

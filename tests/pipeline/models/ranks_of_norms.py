@@ -14,7 +14,7 @@ from tiny_gavt import EMBEDDERS, inputs, some, tiny
 from torch import Tensor, nn
 
 from chosen_pairs import aligned, targets_of
-from pipeline.models.norms import SyncBatchNorm2d
+from pipeline.models.norms.sync_batch import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
 from pipeline.train.engine.buffers import keep_buffers, put_back_buffers
 

@@ -11,7 +11,8 @@ from ranks_of_norms import DEVICES, KINDS, two_passes, two_steps
 from tiny_gavt import EMBEDDERS, tiny
 
 from cluster.launch import launch_local
-from pipeline.models.norms import BatchNorm2d, SyncBatchNorm2d
+from pipeline.models.norms import BatchNorm2d
+from pipeline.models.norms.sync_batch import SyncBatchNorm2d
 
 TESTS = Path(__file__).parents[2]
 
