@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.errors import LaunchError
+from cluster.slurm_step import rank_variables
 
 LOCAL_RANK = "LOCAL_RANK"
 _RANK, _WORLD_SIZE, _LOCAL_WORLD_SIZE = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
@@ -67,6 +68,7 @@ class JobEnvironment:
         Raises:
             LaunchError: one can't be understood, or they contradict each other.
         """
+        variables = _of_slurm(variables) | dict(variables) if _RANK not in variables else variables
         given = [name for name in _TOGETHER if name in variables]
         if given and len(given) < len(_TOGETHER):
             missing = ", ".join(name for name in _TOGETHER if name not in given)
@@ -113,6 +115,14 @@ class JobEnvironment:
         told |= {_ATTEMPT: self.attempt or None, _KEEPS_STORE: self.launcher_keeps_store or None}
         told |= {_STARTED: self.started_s, _ALLOCATION_ENDS: self.allocation_ends_s, _NODE: self.node}
         return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def _of_slurm(variables: Mapping[str, str]) -> dict[str, str]:
+    """What Slurm tells of the ranks that `srun` started, where no other launcher does."""
+    try:
+        return rank_variables(variables)
+    except ValueError as error:
+        raise LaunchError(f"SLURM_…: {error}") from None
 
 
 def _check_machine(job: JobEnvironment, processes: int) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.site_settings import SiteSettings
 
-Place = Literal["local"]
+Place = Literal["local", "slurm"]
 Reason = Literal["submit", "resume", "chain"]
 Ending = Literal["done", "failed", "given up", "cancelled"]
 

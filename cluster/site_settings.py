@@ -50,6 +50,8 @@ class SlurmSite(_Part):
     """Further options of sbatch, a line each: `--constraint=h100`."""
     srun: tuple[Line, ...] = ()
     """Further options of srun, a word each: `--cpu-bind=cores`."""
+    cpus_per_process: int | None = Field(default=None, ge=1)
+    """CPUs of each rank, for it and its loader workers; None: what the cluster gives."""
     signal_before_s: int = Field(default=120, ge=1)
     """So long before the end of the time processes are asked to save (SIGUSR2)."""
     chain: bool | None = None

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Sets up what the other scripts need, and does nothing where all is there already:
 #   system packages (Debian or Ubuntu, as root), the virtual environment .venv, and this project in it.
-# Use: bash jobs/setup.sh [--tests]     --tests: also what the tests need (a real S3 server, a browser, libaio)
+# Use: bash jobs/setup.sh [--tests]     --tests: also what the tests need (a real S3 server, Slurm, a browser, libaio)
 set -euo pipefail
 
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$repository"
 environment="$repository/.venv"
 stamp="$environment/.gavt-installed"
-test_packages=(radosgw ceph-mon ceph-osd ceph-mgr chromium libaio-dev)
+test_packages=(radosgw ceph-mon ceph-osd ceph-mgr chromium libaio-dev slurm-wlm munge)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -18,6 +18,7 @@ from jobs.local import s3
 
 if TYPE_CHECKING:
     from cluster.process_group import ProcessGroup
+    from jobs.local.slurm import SlurmCluster
     from tiny_training import Command
 
 
@@ -119,3 +120,23 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> "Command":
     from tiny_training import Command
 
     return Command(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="session")
+def slurm() -> "Iterator[SlurmCluster]":
+    """A real Slurm cluster of two nodes; Slurm's commands find it from here to the end of the session."""
+    from jobs.local.slurm import SlurmCluster, why_not
+
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    root = Path(tempfile.mkdtemp(prefix="gavt-slurm-"))
+    cluster = SlurmCluster(root)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in cluster.environment().items():
+                patch.setenv(name, value)
+            yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(root)

@@ -14,7 +14,7 @@ from cluster.launchers.contract import Launcher
 COUNTED = """
 import os, pathlib, sys
 folder = pathlib.Path(os.environ["WORK"])
-rank = os.environ.get("RANK", "0")
+rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")
 count = folder / f"count-{rank}"
 number = int(count.read_text()) + 1 if count.exists() else 1
 print("attempt", number, "of rank", rank, flush=True)
@@ -25,6 +25,7 @@ count.write_text(str(number))
 
 def small_job(work: Path, code: str, **fields: Any) -> JobFolder:
     """A job, not submitted yet, that runs Python code; `done` in its folder says how far it is."""
+    work.mkdir(exist_ok=True)
     os.environ["WORK"] = str(work)
     record = {
         "name": "train-small",

@@ -6,6 +6,10 @@ from cluster.launchers.contract import Launcher
 
 def launcher_of(place: Place) -> Launcher:
     """The launcher of a place, whose libraries are imported only now."""
+    if place == "slurm":
+        from cluster.launchers.slurm import SlurmLauncher
+
+        return SlurmLauncher()
     from cluster.launchers.local import LocalLauncher
 
     return LocalLauncher()

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -34,14 +34,13 @@ class RankLogs:
             self._open[rank] = (self.folder / rank_log(rank)).open("ab", buffering=0)
         return self._open[rank]
 
-    def sort(self, lines: IO[bytes], others: IO[bytes]) -> None:
-        """Deal out the lines of a stream that begin with `RANK: `, as `srun --label` prints them; what has no rank goes
-        to `others`."""
+    def sort(self, lines: Iterable[bytes], others: Callable[[bytes], object]) -> None:
+        """Deal out the lines of a stream that begin with `RANK: `, as `srun --label` prints them; what has no rank is
+        given to `others`."""
         for line in lines:
             label = _LABELLED.match(line)
             if label is None:
-                others.write(line)
-                others.flush()
+                others(line)
             else:
                 self.of(int(label[1])).write(line[label.end() :])
 

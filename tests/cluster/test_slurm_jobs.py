@@ -1,0 +1,151 @@
+"""Jobs on a real Slurm cluster of two nodes: attempts, preemption, lost ranks, the queue's words."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.errors import JobError
+from cluster.job_folder import JobFolder
+from cluster.launchers.contract import Phase
+from cluster.launchers.slurm import SlurmLauncher
+from jobs.local.slurm import SlurmCluster
+from small_job import COUNTED, small_job, submitted, wait_until
+
+LAUNCHER = SlurmLauncher()
+TWO_NODES = {"nodes": 2, "processes_per_node": 2}
+SAVES = (
+    COUNTED
+    + """
+import signal, time
+def save(number, frame):
+    (folder / f"saved-{rank}").write_text(str(number))
+    if rank == "0":
+        done = folder / "done"
+        done.write_text(str(int(done.read_text() or 0) + 1 if done.exists() else 1))
+    sys.exit(75)
+signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGUSR2, save)
+(folder / f"ready-{rank}-{number}").touch()
+time.sleep(100 if number == 1 else 0)
+"""
+)
+"""Its first attempt waits to be asked to leave, the second is done."""
+
+
+@pytest.fixture(autouse=True)
+def _work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORK", "")  # removed again after the test
+
+
+def slurm_job(work: Path, code: str, **fields: object) -> JobFolder:
+    fields = {"resources": TWO_NODES, **fields}
+    return submitted(LAUNCHER, small_job(work, code, place="slurm", **fields))
+
+
+def ready(work: Path, ranks: int = 4, attempt: int = 1) -> None:
+    wait_until(lambda: len(list(work.glob(f"ready-*-{attempt}"))) == ranks)
+
+
+def finished(job: JobFolder) -> JobFolder:
+    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 90)
+    return job
+
+
+def test_ranks_of_two_nodes_know_each_other_and_have_a_log_each(slurm: SlurmCluster, tmp_path: Path) -> None:
+    code = """
+from cluster.job_environment import JobEnvironment
+job = JobEnvironment.of_this_process()
+print(job.rank, job.world_size, job.local_rank, job.local_world_size, job.main.host)
+"""
+    job = finished(slurm_job(tmp_path / "a b;$(touch x)'\"%j", code))
+    assert job.outcome.ending == "done", LAUNCHER.logs(job)
+    logs = [Path(job.log_url(1, rank)).read_text().strip() for rank in job.ranks(1)]
+    assert logs == ["0 4 0 2 node1", "1 4 1 2 node1", "2 4 0 2 node1", "3 4 1 2 node1"]
+    assert job.attempts()[0].nodes == ("node1", "node2")
+
+
+def test_a_requeued_job_saves_and_goes_on_under_its_number(slurm: SlurmCluster, tmp_path: Path) -> None:
+    job = slurm_job(tmp_path, SAVES)
+    ready(tmp_path)
+    assert LAUNCHER.state(job).phase == Phase.RUNNING
+    subprocess.run(["scontrol", "requeue", job.submissions()[0].id], check=True)
+    assert finished(job).outcome.ending == "done"
+    assert [(one.exit_code, one.reached) for one in job.attempts()] == [(75, 1), (0, 1)]
+    assert len({one.id for one in job.attempts()}) == 1
+    assert len(list(tmp_path.glob("saved-*"))) == 4
+
+
+def test_a_rank_that_is_killed_has_all_start_again_in_the_same_allocation(slurm: SlurmCluster, tmp_path: Path) -> None:
+    job = slurm_job(tmp_path, SAVES)
+    ready(tmp_path)
+    rank = next(
+        one
+        for one in psutil.process_iter()
+        if _variable(one, "SLURM_PROCID") == "3" and _variable(one, "WORK") == str(tmp_path)
+    )
+    rank.send_signal(signal.SIGKILL)
+    assert finished(job).outcome.ending == "done"
+    assert [one.exit_code for one in job.attempts()] == [137, 0]
+    assert len(job.submissions()) == 1
+
+
+def test_where_the_site_cancels_what_it_preempts_a_job_that_follows_goes_on(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    job = slurm_job(tmp_path, SAVES, resources=TWO_NODES | {"partition": "cancelled"})
+    ready(tmp_path)
+    subprocess.run(
+        ["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, env=os.environ, timeout=60
+    )
+    assert finished(job).outcome.ending == "done"
+    assert [one.exit_code for one in job.attempts()] == [75, 0]
+    first, second = (one.id for one in job.attempts())
+    assert first != second
+    assert [note.reason for note in job.submissions()] == ["submit", "chain", "chain"]
+    assert slurm.command("squeue", "--noheader", "--state=PD") == ""
+
+
+def test_a_cancelled_job_leaves_the_queue_and_does_not_start_again(slurm: SlurmCluster, tmp_path: Path) -> None:
+    job = slurm_job(tmp_path, SAVES)
+    ready(tmp_path)
+    job.end("cancelled", "by gavt cancel")
+    LAUNCHER.cancel(job)
+    wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE)
+    assert len(job.attempts()) == 1
+    assert (tmp_path / "saved-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"partition": "gpus"}, r"--partition: expected cancelled or main or urgent, found 'gpus'"),
+        ({"gpus_per_node": 8}, "--gpus-per-node: expected at most 2, which a machine has, found 8"),
+        ({"nodes": 3}, "--nodes: expected at most 2, which the partition has, found 3"),
+    ],
+)
+def test_what_the_cluster_has_not_is_refused_before_anything_is_queued(slurm, tmp_path, asked, sentence) -> None:
+    record = small_job(tmp_path, "", place="slurm", resources=asked).record
+    with pytest.raises(JobError, match=sentence):
+        LAUNCHER.check(record)
+    assert slurm.command("squeue", "--noheader", "--name", record.name) == ""
+
+
+def test_a_job_that_the_queue_forgot_is_gone_and_one_that_nobody_can_ask_about_is_not(slurm, tmp_path, monkeypatch):
+    job = small_job(tmp_path, "", place="slurm")
+    job.note_submission("987654", "submit", 0)
+    assert LAUNCHER.state(job).phase == Phase.GONE
+    configuration = Path(slurm.environment()["SLURM_CONF"]).read_text()
+    (tmp_path / "slurm.conf").write_text(configuration.replace("SlurmctldPort=", "MessageTimeout=2\nSlurmctldPort=1"))
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    assert LAUNCHER.state(job).phase == Phase.UNKNOWN
+
+
+def _variable(process: psutil.Process, name: str) -> str | None:
+    try:
+        return process.environ().get(name)
+    except psutil.Error:
+        return None
