@@ -14,6 +14,7 @@ from pipeline.features.si_sdr import si_sdr
 from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Inputs, Tokens
 from pipeline.models.norms import norm_layer
+from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.mask_decoder import MaskDecoder
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
@@ -23,6 +24,8 @@ from pipeline.tasks.task import Targets, Task
 MIXTURES = "mixtures"
 _PLACES_AT_ONCE = 8
 """Masks a sample that are made together."""
+_MOST_KEPT = 20.0
+"""By which the shares of energy that places keep are multiplied before the softmax over them."""
 _LOUDEST_DB = 60.0
 """No sound gains more or less than this: of two that are silent, any mask gains anything."""
 _JUDGED_AFTER = 256
@@ -38,6 +41,7 @@ class MixAndSeparate(Task):
         mixture  [P] the mixture that it is sought in
         counted  [P] False where it is no part of the loss. It is computed all the same, so that every micro-batch has
                  the same shape
+        place    [P] in 0–1: by which the place that should keep nothing is drawn
 
     A mask is made in the log-frequency plane from the mixture's spectrogram and its audio tokens. For the heads `class`
     and `audio` the tokens have seen the frame. For the head `places` they have not, and channels of the mixture are
@@ -82,11 +86,17 @@ class MixAndSeparate(Task):
         settings, drawn_for = self.settings, "mix" if purpose == "train" else purpose
         mixtures = draw_mixtures(seed, positions, metadata, settings.group, settings.added, drawn_for)
         members = torch.tensor([one.members for one in mixtures])
+        draws = [
+            float(keyed_generator(seed, f"{drawn_for}-elsewhere", positions[member]).random())
+            for one in mixtures
+            for member in one.members
+        ]
         return {
             "members": members,
             "sample": members.flatten(),
             "mixture": torch.arange(len(mixtures)).repeat_interleave(1 + settings.added),
             "counted": torch.tensor([counted for one in mixtures for counted in one.counted]),
+            "place": torch.tensor(draws, dtype=torch.float32),
         }
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
@@ -105,16 +115,16 @@ class MixAndSeparate(Task):
         heard, mixtures = ((once.heard(one) if self.hears else self._magnitudes(one[SOUND])) for one in sounds)
         magnitudes = heard[sample]
         seen = {name: tokens[sample] for name, tokens in own.items() if name != AUDIO}
-        logits = self._logits(once, seen, mixed, of, mixtures, own[AUDIO][sample]).float()
-        mixtures = mixtures[of]
-        settings = self.settings
-        wanted = (ideal_binary_mask if settings.mask == "binary" else ideal_ratio_mask)(magnitudes, mixtures)
-        if settings.loss == "bce":
-            weight = torch.log1p(mixtures).clamp(1e-3, 10)  # Sound of Pixels
-            losses = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none")
-        else:
-            losses = (logits.sigmoid() - wanted).square()
-        loss = losses.mean((1, 2)).masked_fill(~counted, 0).sum() / len(sample)
+        members = [own[AUDIO][one] for one in targets["members"][of].unbind(1)]
+        weights = self._places(seen[VISUAL], own[AUDIO][sample], members, targets["place"])
+        every = self._logits(once, seen, mixed, of, mixtures, weights).float()
+        logits, mixtures = every[:, 0], mixtures[of]
+        wanted = (ideal_binary_mask if self.settings.mask == "binary" else ideal_ratio_mask)(magnitudes, mixtures)
+        losses = self._losses(logits, wanted, mixtures)
+        if every.shape[1] > 1:
+            nothing = torch.zeros_like(wanted)
+            losses = losses + self.settings.elsewhere * self._losses(every[:, 1], nothing, mixtures)
+        loss = losses.masked_fill(~counted, 0).sum() / len(sample)
         right, gain = _told(logits.detach().sigmoid(), wanted, magnitudes, mixtures)
         count = counted.sum().double()
         kept = [(one * counted).sum().double() for one in (right, gain)]
@@ -125,14 +135,19 @@ class MixAndSeparate(Task):
     def frame_masks(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
         """What of the mixture `sound` belongs to the whole frame: masks [B, F, T] in 0–1, F = `bins`, with no gradient.
 
-        For the head `places` its tokens are pooled as in training; where that looks at the sound that is sought, at the
-        mixture.
+        For the head `places` its tokens are pooled as in training; where that looks at the sound that is sought, by how
+        much of the mixture each keeps.
         """
         mixed = model.embed({SOUND: inputs[SOUND]})
         seen = model.embed({name: values for name, values in inputs.items() if name != SOUND})
         rows = torch.arange(len(inputs[SOUND]), device=inputs[SOUND].device)
-        mixtures = self._magnitudes(inputs[SOUND])
-        return self._logits(model, seen, mixed, rows, mixtures, mixed[AUDIO]).float().sigmoid()
+        mixtures, weights = self._magnitudes(inputs[SOUND]), None
+        if self.settings.head == "places":
+            weights = (
+                self._weights(seen[VISUAL], mixed[AUDIO]) if self.settings.pool == "mean" else self._kept(model, inputs)
+            )
+            weights = weights[:, None]
+        return self._logits(model, seen, mixed, rows, mixtures, weights)[:, 0].float().sigmoid()
 
     @torch.no_grad()
     def place_masks(self, model: AudioVisualModel, inputs: Inputs, places: Tensor | None = None) -> Tensor:
@@ -181,6 +196,15 @@ class MixAndSeparate(Task):
         """Ends a run that has no mixtures."""
         return MixtureWatch(self.settings.group)
 
+    def _losses(self, logits: Tensor, wanted: Tensor, mixtures: Tensor) -> Tensor:
+        """[P] of masks [P, F, T]."""
+        if self.settings.loss == "bce":
+            weight = torch.log1p(mixtures).clamp(1e-3, 10)  # Sound of Pixels
+            losses = F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="none")
+        else:
+            losses = (logits.sigmoid() - wanted).square()
+        return losses.mean((1, 2))
+
     def _magnitudes(self, sound: Tensor) -> Tensor:
         """[B, C, S] → [B, F, T]; channels are averaged, as the model does."""
         return self.plane.magnitude(sound.mean(1, keepdim=True))[:, 0]
@@ -192,36 +216,59 @@ class MixAndSeparate(Task):
         mixed: Tokens,
         of: Tensor,
         mixtures: Tensor,
-        sought: Tensor,
+        weights: Tensor | None,
     ) -> Tensor:
-        """Of the masks [P, F, T].
+        """Of the masks [P, C, F, T].
 
         Args:
             seen: tokens [P, N, D] of all that is no sound.
             mixed: tokens of the mixtures [M, …].
             of: [P] the mixture of each.
             mixtures: their magnitudes [M, F, T].
-            sought: [P, N, D] tokens of the sounds by which places are pooled.
+            weights: [P, C, N] of the places for C masks of each; None for the other heads.
         """
         fused = model.fuse(seen | {AUDIO: mixed[AUDIO][of]}).tokens
-        if self.condition is None:
+        if self.condition is None or weights is None:
             of_head, grid = (fused["class"], (1, 1)) if self.head == "class" else (fused[AUDIO], self._grid)
-            return self._decode(of_head, grid, mixtures[of])[:, 0]
-        with torch.no_grad():
-            weights = self._weights(seen[VISUAL], sought)
-        pooled = torch.einsum("pn,pnd->pd", weights.to(fused[VISUAL].dtype), fused[VISUAL])
+            return self._decode(of_head, grid, mixtures[of])
+        pooled = torch.einsum("pcn,pnd->pcd", weights.to(fused[VISUAL].dtype), fused[VISUAL])
         channels = self._decode(mixed[AUDIO], self._grid, mixtures)[of]
-        return self.condition.weigh(self.condition(pooled[:, None]), channels)[:, 0]
+        return self.condition.weigh(self.condition(pooled), channels)
+
+    @torch.no_grad()
+    def _places(self, visual: Tensor, sought: Tensor, members: Sequence[Tensor], draw: Tensor) -> Tensor | None:
+        """[P, 1 or 2, N] weights of the places that should keep a sound, and of one that should keep nothing of the
+        mixture of `members`."""
+        if self.settings.head != "places":
+            return None
+        weights = self._weights(visual, sought)
+        if not self.settings.keeps_nothing:
+            return weights[:, None]
+        alike = torch.stack([self._similar(visual, one).amax(2) for one in members]).amax(0)
+        least, most = alike.amin(1, keepdim=True), alike.amax(1, keepdim=True)
+        shares = ((most - alike) / (most - least).clamp_min(1e-6)).square().cumsum(1)
+        place = torch.searchsorted(shares, draw[:, None] * shares[:, -1:], right=True)
+        place = place[:, 0].clamp_max(visual.shape[1] - 1)
+        return torch.stack([weights, F.one_hot(place, visual.shape[1]).to(weights.dtype)], dim=1)
 
     def _weights(self, visual: Tensor, audio: Tensor) -> Tensor:
         """[P, N] of places, 1 in all, from tokens as they are embedded."""
         if self.settings.pool == "mean":
             return torch.full(visual.shape[:2], 1 / visual.shape[1], device=visual.device)
-        seen, heard = F.normalize(visual.float(), dim=2), F.normalize(audio.float(), dim=2)
-        heard = heard.view(len(heard), *self._grid, -1).mean(1)  # over frequencies
-        similar = self.settings.sharpness * torch.einsum("pnd,ptd->pnt", seen, heard)
+        similar = self._similar(visual, audio)
         # over places and times together: of a mixture each sound has moments in which it is the louder one
         return similar.flatten(1).softmax(1).view_as(similar).sum(2)
+
+    def _kept(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
+        """[B, N] of places, 1 in all, by the share of the mixture's energy that each keeps."""
+        kept, whole = self.place_energies(model, inputs)
+        return (_MOST_KEPT * kept / whole[:, None].clamp_min(1e-12)).softmax(1)
+
+    def _similar(self, visual: Tensor, audio: Tensor) -> Tensor:
+        """[P, N, t] of places and times, `sharpness` times the cosine."""
+        seen, heard = F.normalize(visual.float(), dim=2), F.normalize(audio.float(), dim=2)
+        heard = heard.view(len(heard), *self._grid, -1).mean(1)  # over frequencies
+        return self.settings.sharpness * torch.einsum("pnd,ptd->pnt", seen, heard)
 
     def _decode(self, tokens: Tensor, grid: Sequence[int], magnitudes: Tensor) -> Tensor:
         """Channels [B, K, F, T] of tokens [B, f·t, D] and magnitudes [B, F, T]."""

@@ -26,10 +26,15 @@ class MixAndSeparateSettings(TaskSettings):
     """How the places of a frame become one condition in training, for the head `places`. `mean`: all alike.
     `attention`: by how similar, by cosine before they meet, their tokens are to those of the sound that is sought, as
     it was before it was mixed; no gradient goes that way. It is for models whose tokens are contrasted at the same time
-    (`dense_contrastive` without a projection). Without the sound, the mixture stands in its place."""
+    (`dense_contrastive` without a projection). In use, where that sound is not known, places are pooled by how much
+    of the mixture each keeps."""
     sharpness: float = Field(default=30.0, gt=0)
     """By which similarities of `attention`, of each place with each time of the sound, are multiplied before the
     softmax over all of them."""
+    elsewhere: float = Field(default=1.0, ge=0)
+    """Weight of a second loss, with `attention`: a place a sound, drawn the more often the less it is like any moment
+    of any sound of the mixture, should keep nothing. Without it, places that are never pooled learn nothing, and keep
+    more the longer training takes: of the quickstart's model, a frame's sound gains 1 dB then."""
     components: int = Field(default=16, gt=0)
     """Channels into which the head `places` takes a mixture apart; a place weights them."""
     widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(16, 32, 64, 96), min_length=1)
@@ -52,6 +57,11 @@ class MixAndSeparateSettings(TaskSettings):
         if self.added >= self.group:
             raise ValueError(f"added below group = {self.group}, found {self.added}")
         return self
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether there are places that should keep nothing."""
+        return self.head == "places" and self.pool == "attention" and self.elsewhere > 0
 
     @property
     def sums(self) -> tuple[str, ...]:

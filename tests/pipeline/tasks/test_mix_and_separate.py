@@ -102,15 +102,17 @@ def test_the_loss_compares_with_the_ideal_mask_in_the_plane(mask, loss, monkeypa
     own, mixtures = (warp @ Stft.of(features)(one).abs() for one in (sound, mixed))
     own, mixtures = own[targets["sample"]], mixtures[targets["mixture"]]
     wanted = (ideal_binary_mask if mask == "binary" else ideal_ratio_mask)(own, mixtures)
-    logits = torch.randn_like(wanted)
+    logits = torch.randn(len(wanted), 2, *wanted.shape[1:])  # of the places that are like the sound, and of one unlike
     monkeypatch.setattr(system.task, "_logits", lambda *_: logits)
+    truths = ((logits[:, 0], wanted, 1), (logits[:, 1], torch.zeros_like(wanted), settings.task.elsewhere))
     if loss == "bce":
-        expected = F.binary_cross_entropy_with_logits(logits, wanted, mixtures.log1p().clamp(1e-3, 10))
+        weight = mixtures.log1p().clamp(1e-3, 10)
+        expected = sum(each * F.binary_cross_entropy_with_logits(one, truth, weight) for one, truth, each in truths)
     else:
-        expected = F.mse_loss(logits.sigmoid(), wanted)
+        expected = sum(each * F.mse_loss(one.sigmoid(), truth) for one, truth, each in truths)
     found, _ = system(inputs, targets)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(system.task, "_logits", lambda *_: (wanted - 0.5) * 100)
+    monkeypatch.setattr(system.task, "_logits", lambda *_: (wanted[:, None] - 0.5) * 100)
     figures = settings.task.figures(dict(zip(settings.task.sums, system(inputs, targets)[1].tolist(), strict=True)))
     assert figures["energy_right"] == pytest.approx(1)
     assert figures["gain_db"] > 5
@@ -178,6 +180,32 @@ def test_places_are_pooled_by_how_similar_they_are_to_the_sound_that_is_sought()
     own["audio"].retain_grad()
     system.task(once, inputs, targets)[0].backward()
     assert own["audio"].grad is None or not own["audio"].grad.any()  # the sound itself teaches nothing
+
+
+def test_a_place_that_is_like_no_sound_of_the_mixture_is_drawn_to_keep_nothing():
+    system, _ = system_of(TOWERS)
+    count = system.model.grids["audio"].count
+    tokens = torch.eye(16)[None, :5].expand(64, -1, -1)
+    sounds = [tokens[:, index : index + 1].expand(-1, count, -1) for index in (0, 4)]
+    draws = torch.arange(64) / 64
+    like, unlike = system.task._places(tokens, sounds[0], sounds, draws).unbind(1)
+    assert like.argmax(1).unique().tolist() == [0]
+    assert unlike.sum(0)[[0, 4]].tolist() == [0, 0]
+    assert all(20 <= drawn <= 22 for drawn in unlike.sum(0)[1:4].tolist())
+    for without in ({"elsewhere": 0}, {"pool": "mean"}):
+        system, _ = system_of(TOWERS, **without)
+        assert system.task._places(tokens, sounds[0], sounds, draws).shape == (64, 1, 5)
+
+
+def test_a_frames_sound_is_that_of_the_places_that_keep_most_of_the_mixture(monkeypatch):
+    system, settings = system_of(TOWERS)
+    inputs, _ = example_batch(system, settings, 2, "cpu")
+    places = system.model.grids["visual"].count
+    kept = F.one_hot(torch.tensor([1, places - 1]), places).float()
+    monkeypatch.setattr(system.task, "place_energies", lambda *_: (3 * kept, torch.full((2,), 3.0)))
+    of_frames = system.task.frame_masks(system.model, inputs)
+    pooled = (20 * kept).softmax(1)[:, None]
+    torch.testing.assert_close(of_frames, system.task.place_masks(system.model, inputs, pooled)[:, 0])
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside dense contrast"])
