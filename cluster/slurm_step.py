@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-_FIRST_PORT, _PORTS = 15000, 15000  # below those that systems hand out for connections
+_FIRST_PORT, _PORTS = 20000, 10000  # above those of Ray, below those that systems hand out
 _PER_NODE = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 

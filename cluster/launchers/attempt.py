@@ -62,8 +62,6 @@ def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int) -> Then:
         job.end("done", "all is done")
     elif code == WRONG_INPUT and not after_lost:
         job.end("failed", f"wrong input; see the log of attempt {len(attempts)}")
-    elif code == INTERRUPTED:
-        job.end("cancelled", "interrupted")
     if job.outcome is not None:
         return Then.OVER
     after = max((note.after_attempt for note in job.submissions() if note.reason == "resume"), default=0)
@@ -71,7 +69,8 @@ def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int) -> Then:
     if vain >= job.record.attempts:
         job.end("given up", f"{vain} attempts in a row without progress, the last one: {meaning(code)} ({code})")
         return Then.OVER
-    return Then.AGAIN_LATER if code == RESTART else Then.AGAIN
+    # nobody presses Ctrl-C in a job: a verb that says that it was interrupted got a signal
+    return Then.AGAIN_LATER if code in (RESTART, INTERRUPTED) else Then.AGAIN
 
 
 def _reached(job: JobFolder) -> int | None:

@@ -35,6 +35,8 @@ class SlurmLauncher:
             name, *rest = line.strip().split("|")
             there.setdefault(name, []).append(rest)
         asked, partitions = record.resources, _partitions(record)
+        if asked.nodes > 1 and not record.ranked:
+            raise JobError(f"--nodes: expected 1 for gavt {record.verb} on Slurm, found {asked.nodes}")
         for name in partitions:
             if name not in there:
                 raise JobError(f"--partition: expected {' or '.join(sorted(there))}, found {name!r}")
@@ -57,7 +59,7 @@ class SlurmLauncher:
         options = [f"--job-name={record.name}", f"--nodes={asked.nodes}", f"--ntasks-per-node={tasks}"]
         options += [f"--gpus-per-node={asked.gpus_per_node}"] if asked.gpus_per_node else []
         cpus = [f"--cpus-per-task={site.cpus_per_process}"] if site.cpus_per_process else []
-        options += cpus
+        options += cpus or ([] if record.ranked else ["--exclusive"])  # else one CPU a machine
         options += [f"--time={_minutes(asked.time_s)}"] if asked.time_s is not None else []
         options += [f"--partition={','.join(names)}"] if (names := _partitions(record)) else []
         options += [f"--account={site.account}"] if site.account else []
@@ -68,10 +70,7 @@ class SlurmLauncher:
         head += ["# again when it left to go on. Submit this file again by hand, and the work goes on too."]
         keeper = [record.python, "-m", "cluster.launchers.slurm_keeper", url]
         srun = ["srun", "--label", "--input=none", f"--ntasks-per-node={tasks}", *cpus, *site.srun]
-        beside_ray = (
-            [record.python, "-m", "cluster.launchers.ray_nodes"] if not record.ranked and asked.nodes > 1 else []
-        )
-        return bash_script(record, head, [*keeper, "--", *srun, *beside_ray, *record.command])
+        return bash_script(record, head, [*keeper, "--", *srun, *record.command])
 
     def submit(self, job: JobFolder) -> str:
         """Hand the script to sbatch."""

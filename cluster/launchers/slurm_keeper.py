@@ -66,7 +66,10 @@ class SlurmKeeper:
     def _step(self, logs: RankLogs) -> int:
         """One `srun`; when a rank has crashed the others are ended, which would wait for it."""
         process = subprocess.Popen(
-            self._srun, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            self._srun,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert process.stdout is not None
         ending = threading.Timer(_GRACE_OF_CRASHED_S, process.terminate)

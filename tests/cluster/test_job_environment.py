@@ -19,7 +19,7 @@ PAIR = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0
 
 
 OF_SLURM = {"cluster/slurm_step.py", "cluster/launchers/slurm.py", "cluster/launchers/slurm_keeper.py"}
-OF_SLURM |= {"cluster/launchers/ray_nodes.py", "jobs/local/slurm.py"}
+OF_SLURM |= {"jobs/local/slurm.py"}
 
 
 def test_no_other_file_knows_launchers_variables():

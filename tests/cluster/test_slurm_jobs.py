@@ -93,6 +93,7 @@ def test_a_rank_that_is_killed_has_all_start_again_in_the_same_allocation(slurm:
     assert len(job.submissions()) == 1
 
 
+@pytest.mark.slow  # the queue takes half a minute
 def test_where_the_site_cancels_what_it_preempts_a_job_that_follows_goes_on(
     slurm: SlurmCluster, tmp_path: Path
 ) -> None:
