@@ -49,6 +49,7 @@ def train(
     starting = StartUp(job)
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
+        from cluster.importing import imports_at_once
         from cluster.launch import launch_local
         from cluster.storage.location import is_remote, path_of
         from pipeline.experiment import ExperimentSettings
@@ -61,7 +62,8 @@ def train(
         steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
         launches = (nproc > 1 or restarts > 0) and not job.is_launched
         if not launches:
-            import_module("pipeline.train.loop")  # which takes seconds
+            with imports_at_once():
+                import_module("pipeline.train.loop")
         if launches:
             words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
             if dry_run:

@@ -13,7 +13,8 @@ def build_on(device: torch.device | str, seed: int, make: Callable[[], M]) -> M:
     """Make a model without memory, move it to `device` and initialise it; the same seed gives the same weights."""
     with torch.device("meta"):
         model = make()
-    model = model.to_empty(device=device)
+    # as `to_empty`, which would import sympy to ask for the order of strides
+    model = model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device))  # type: ignore[no-untyped-call]
     where = torch.device(device)
     with torch.random.fork_rng([where] if where.type == "cuda" else []):  # what else draws goes on undisturbed
         torch.manual_seed(seed)

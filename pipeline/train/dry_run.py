@@ -71,7 +71,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     Raises:
         SettingsError: settings that don't go together.
     """
-    compute_repeatably()
+    compute_repeatably(settings.train.compile)
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     source = group.on_main(lambda: _checked_source(settings))
     system = build_on(group.device, settings.seed, lambda: build_system(settings))

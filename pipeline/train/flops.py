@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cluster.process_group import ProcessGroup
 from pipeline.models.contract import AudioVisualModel
@@ -87,6 +86,8 @@ def _count(system: System, settings: RunSettings) -> tuple[int, int, dict[str, i
     parts = {name: [part] for name, part in system.model.parts().items()}
     parts |= {"head": [head for head in heads(system.task) if head not in taught], "teacher": taught}
     deepest = max(place.count(".") for place in names.values())
+    from torch.utils.flop_counter import FlopCounterMode  # with triton, for who counts
+
     counter = FlopCounterMode(
         display=False, depth=deepest + 1, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward}
     )

@@ -96,7 +96,7 @@ def train(
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
         task = system_without_memory(settings).task  # for what it does on the host
         check_machine(settings.train, group)
-        compute_repeatably()
+        compute_repeatably(settings.train.compile)
         folder, publish = stack.enter_context(run_place(run, group, settings.train))
         before = group.on_main(lambda: settings_before(folder, settings))
         log, hang_s = folder / "logs" / f"rank-{group.rank:05d}.log", settings.train.health.hang_s

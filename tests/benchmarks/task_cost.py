@@ -41,7 +41,7 @@ def run() -> list[Result]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     group = join_process_group()
-    compute_repeatably()
+    compute_repeatably(compiles=False)
     try:
         return [_measure(kind, objective, group) for kind, objective in OBJECTIVES.items()]
     finally:

@@ -1,6 +1,7 @@
 """Heat laid over a frame."""
 
-import matplotlib
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,7 +9,6 @@ from pipeline.evaluate.metrics.resize import Centres, Map, resize_map
 from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.samples.metadata import Box
 
-_COLOURS: npt.NDArray[np.float32] = (matplotlib.colormaps["turbo"](np.arange(256))[:, :3] * 255).astype(np.float32)
 _STRONGEST = 0.65
 """Opacity of the hottest place."""
 _BORDER = 0.35
@@ -35,7 +35,7 @@ def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0, cent
     # in whole 256ths: 255 · 256 still fits into uint16, and tables are several times faster than floats
     opacity = np.arange(256, dtype=np.float32) / 255 * (_STRONGEST * strength)
     kept = np.rint((1 - opacity) * 256).astype(np.uint16)
-    added = np.floor(_COLOURS * (opacity * 256)[:, None]).astype(np.uint16)
+    added = np.floor(_colours() * (opacity * 256)[:, None]).astype(np.uint16)
     drawn: Pixels = pixels.copy()
     part = drawn[max(top, 0) : bottom, max(left, 0) : right]
     part[:] = (part * np.take(kept, level)[..., None] + np.take(added, level, axis=0)) >> 8
@@ -53,3 +53,11 @@ def _draw_border(pixels: Pixels, left: int, top: int, right: int, bottom: int) -
     for rows, columns in lines:
         line = pixels[rows, columns].astype(np.float32)
         pixels[rows, columns] = (line + (255 - line) * _BORDER).astype(np.uint8)
+
+
+@cache
+def _colours() -> npt.NDArray[np.float32]:
+    """Of each strength of heat, float32 [256, 3] in 0–255."""
+    import matplotlib  # for who draws: training, whose maps are judged first, starts without
+
+    return (matplotlib.colormaps["turbo"](np.arange(256))[:, :3] * 255).astype(np.float32)

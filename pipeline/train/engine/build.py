@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cluster.importing import imports_at_once
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
@@ -21,6 +22,7 @@ from pipeline.train.engine.frozen import Frozen
 from pipeline.train.engine.offload import check_offload
 from pipeline.train.engine.optimizer import build_optimizer
 from pipeline.train.engine.teachers import begin_teachers, check_teachers
+from pipeline.train.engine.without_compiler import need_compiler
 from pipeline.train.settings import TrainSettings
 
 
@@ -38,9 +40,12 @@ def check_machine(settings: TrainSettings, group: ProcessGroup) -> None:
     check_offload(settings)
 
 
-def compute_repeatably() -> None:
+def compute_repeatably(compiles: bool) -> None:
     """Have torch compute the same to the bit whenever it computes the same, as far as it can."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    if compiles:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    else:  # the same without the compiler, whose import takes two seconds
+        torch.set_deterministic_debug_mode("warn")
     # nothing reads uninitialised memory, and filling it takes long
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
@@ -54,17 +59,20 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
     check_machine(settings, group)
     check_teachers(system, settings)
     begin_teachers(system.teachers())
+    need_compiler(settings.compile)
     frozen = Frozen(system, settings, group)
     if settings.compile:
         compile_blocks(system)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     with quiet_deepspeed():
-        import deepspeed
+        with imports_at_once():
+            import deepspeed
 
-        # compiled at the first start, for inference only; a start that is killed meanwhile leaves a lock behind for
-        # which all later ones would wait
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # which of its operations could be compiled here it would find out by compiling, and ask for one alone: its
+        # shared-memory one, which would be compiled at the first start, for inference only; a start that is killed
+        # meanwhile leaves a lock behind for which all later ones would wait
+        vars(deepspeed.ops).setdefault("__compatible_ops__", {})["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(
             dist_backend="nccl" if group.device.type == "cuda" else "gloo",
             auto_mpi_discovery=False,

@@ -1,6 +1,8 @@
 """Adam and AdamW over a model's parameters, those that decay and those that don't."""
 
+import inspect
 from collections.abc import Iterator, Mapping
+from types import MethodType
 from typing import Any
 
 import torch
@@ -34,6 +36,8 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     )
     if isinstance(optimizer, _Checked):
         optimizer.clip_norm = settings.clip_norm
+    else:  # not by a class of its own, which DeepSpeed would warn of
+        optimizer.step = MethodType(_step, optimizer)  # type: ignore[method-assign]
     return optimizer
 
 
@@ -84,6 +88,11 @@ def _with_decay(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
                 yield whole, parameter, name.endswith("weight") and parameter.dim() >= 2 and not table
 
 
+# torch's own imports the compiler, only to tell it where programs would have to be cut
+_step: Any = torch.optim.Optimizer.profile_hook_step(torch.no_grad()(inspect.unwrap(torch.optim.Adam.step)))
+"""A step of Adam and AdamW."""
+
+
 class _Checked(torch.optim.Optimizer):
     """Clips the gradient and leaves the step out where its norm is no finite number.
 
@@ -109,7 +118,7 @@ class _Checked(torch.optim.Optimizer):
             return
         if self.clip_norm:
             clip_grads_with_norm_(parameters, self.clip_norm, norm)
-        super().step(closure)
+        _step(self, closure)
 
 
 class _CheckedAdam(_Checked, torch.optim.Adam):

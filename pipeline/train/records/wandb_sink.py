@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cluster.importing import imports_at_once
 from cluster.masking import holds_secrets
 from cluster.storage.plain_errors import said_plainly
 from cluster.wandb_errors import wandb_problem
@@ -102,7 +103,8 @@ class WandbSink:
             _part_from_original(folder, home, tell)
         if resolved == "disabled":
             return None
-        import wandb
+        with imports_at_once():
+            import wandb
 
         with said_plainly("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +116,7 @@ class WandbSink:
             own = wandb.setup(wandb.Settings(silent=True)).settings  # else it says where it found the key
             address = address_of(settings, own, before, tell)
             chosen_id = run_id or own.run_id or secrets.token_hex(4)
-            wandb_run = _init(settings, address, chosen_id, run, resolved, catch_up)
+            wandb_run = _init(settings, address, chosen_id, run, resolved, catch_up, run_id is None)
         except wandb.errors.Error as error:
             problem = _problem(error, address, catch_up)
             if catch_up:
@@ -219,7 +221,9 @@ class WandbSink:
         self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
 
 
-def _init(settings: RunSettings, address: WandbAddress, run_id: str, run: Path, mode: Mode, catch_up: bool) -> Any:
+def _init(
+    settings: RunSettings, address: WandbAddress, run_id: str, run: Path, mode: Mode, catch_up: bool, first: bool
+) -> Any:
     """wandb's own run.
 
     Raises:
@@ -227,6 +231,8 @@ def _init(settings: RunSettings, address: WandbAddress, run_id: str, run: Path, 
     """
     import wandb
 
+    # inputs of jobs that wandb itself launches, for which every run would import two seconds of what launches them
+    wandb.sdk.wandb_run.Run._detect_and_apply_job_inputs = lambda run: None
     return wandb.init(
         id=run_id,
         resume="allow" if mode == "online" else None,
@@ -241,6 +247,7 @@ def _init(settings: RunSettings, address: WandbAddress, run_id: str, run: Path, 
             finish_timeout_raises=catch_up,
             x_file_stream_retry_max=_RETRIES,
             x_disable_stats=catch_up,
+            x_save_requirements=first,  # the versions of hundreds of packages, a third of a second
             x_disable_meta=catch_up or holds_secrets(sys.argv),  # they hold the command line
         ),
     )

@@ -1,0 +1,65 @@
+"""What a start of training does without: every restart of every process pays for what is imported and tried out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.train.engine.build import compute_repeatably
+from pipeline.train.engine.without_compiler import need_compiler
+from tiny_training import Command
+
+UNNEEDED = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "setuptools", "wandb.sdk.launch")
+SCRIPT = f"""
+import json, subprocess, sys
+called = []
+sys.addaudithook(lambda event, words: called.append(words[0]) if event == "subprocess.Popen" else None)
+from jobs.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    there = [name for name in {UNNEEDED!r} if name in sys.modules]
+    compilers = [str(one) for one in called if str(one).endswith(("cc", "c++", "g++"))]
+    print(json.dumps({{"there": there, "compilers": compilers}}))
+"""
+
+
+def test_a_whole_training_imports_no_compiler_and_calls_none(command: Command, tmp_path: Path) -> None:
+    words = ["train", str(command.config), "train.steps=2", "train.validate_every=1", "--run", str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *words], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"there": [], "compilers": []}
+    assert "untested optimizer" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_operations_are_repeatable_with_and_without_the_compiler(compiles: bool) -> None:
+    before = torch.get_deterministic_debug_mode()
+    try:
+        torch.set_deterministic_debug_mode("default")
+        compute_repeatably(compiles)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
+def test_what_the_compiler_must_not_look_into_is_hidden_from_it_where_something_is_compiled() -> None:
+    hidden = torch.optim.Optimizer.add_param_group.__wrapped__  # type: ignore[attr-defined]
+    before = vars(hidden).get("__dynamo_disable")
+    try:
+        vars(hidden).pop("__dynamo_disable", None)
+        need_compiler(False)
+        assert vars(hidden)["__dynamo_disable"] is hidden
+        need_compiler(True)
+        assert "__dynamo_disable" not in vars(hidden)
+    finally:
+        if before is not None:
+            vars(hidden)["__dynamo_disable"] = before
