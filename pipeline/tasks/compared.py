@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.gathered import gathered
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import draw_one, same_scene
 
 
 class Samples(NamedTuple):
@@ -132,6 +131,6 @@ def draw_partners_in_groups(
         members = metadata[start : start + group]
         for place, (position, sample) in enumerate(zip(positions[start : start + group], members, strict=True)):
             others = [other for other, one in enumerate(members) if other != place and not same_scene(one, sample)]
-            draw = int(keyed_generator(seed, purpose, position).integers(max(1, len(others))))
-            found.append(others[draw] if others else place)
+            drawn = draw_one(seed, purpose, position, others)
+            found.append(place if drawn is None else drawn)
     return found

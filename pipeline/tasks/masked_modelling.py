@@ -14,7 +14,7 @@ from pipeline.models.encoder import Encoder
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.hidden_cells import Hiding, cells_of, hidden_of, tokens_at, without_hidden
 from pipeline.tasks.masked_modelling_settings import DecoderSettings, MaskedModellingSettings
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import contrasted
 from pipeline.tasks.task import Targets, Task
 
 _STREAMS = (VISUAL, AUDIO)
@@ -61,7 +61,7 @@ class MaskedModelling(Task):
             name: hiding.draw(seed, f"masked-{name}-{purpose}", positions) for name, hiding in self.hidings.items()
         }
         if self.settings.contrast:
-            found["among"] = _among(self.settings, positions, metadata)
+            found["among"] = torch.tensor(contrasted(self.settings.group, positions, metadata))
         return found
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -165,14 +165,3 @@ class Decoder(nn.Module):
 def _mean_of_hidden(values: Tensor, hidden: Tensor) -> Tensor:
     """The mean of [B, N] over the hidden tokens; each sample has as many."""
     return (values * hidden).sum() / hidden.sum()
-
-
-def _among(settings: MaskedModellingSettings, positions: Sequence[int], metadata: Metadata) -> Tensor:
-    """[B, B] what each sample is contrasted with: itself, and those of its group that are of another scene."""
-    groups = [position // settings.group for position in positions]
-
-    def apart(one: int, other: int) -> bool:
-        return groups[one] == groups[other] and not same_scene(metadata[one], metadata[other])
-
-    count = range(len(groups))
-    return torch.tensor([[one == other or apart(one, other) for other in count] for one in count])

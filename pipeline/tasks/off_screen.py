@@ -12,7 +12,7 @@ from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce,
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.off_screen_settings import OffScreenSettings
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import others_in_groups
 from pipeline.tasks.similarity_volume import log_mean_exp
 from pipeline.tasks.task import Targets, Task
 
@@ -61,15 +61,10 @@ class OffScreen(Task):
         return True
 
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
-        group = self.settings.group
         others, counted, draws = [], [], []
-        for index, position in enumerate(positions):
+        in_groups = others_in_groups(self.settings.group, positions, metadata)
+        for index, (position, near) in enumerate(zip(positions, in_groups, strict=True)):
             generator = keyed_generator(seed, f"{purpose}-off-screen", position)
-            near = [
-                place
-                for place, other in enumerate(positions)
-                if other // group == position // group and not same_scene(metadata[place], metadata[index])
-            ]
             draw = int(generator.integers(max(1, len(near))))
             others.append(near[draw] if near else index)
             counted.append(bool(near))

@@ -15,18 +15,38 @@ def draw_partners(
 ) -> list[int | None]:
     """For each sound the index of a frame of another scene, from its group; none where there is no other, or the rule
     for negatives leaves no choice."""
-    groups: dict[int, list[int]] = {}
-    for index, position in enumerate(positions):
-        groups.setdefault(position // settings.group, []).append(index)
     partners: list[int | None] = []
-    for index, (position, sample) in enumerate(zip(positions, samples, strict=True)):
-        others = [other for other in groups[position // settings.group] if other != index]
-        others = [other for other in others if not same_scene(samples[other], sample)]
+    in_groups = others_in_groups(settings.group, positions, samples)
+    for position, sample, others in zip(positions, samples, in_groups, strict=True):
         if settings.negatives == "unlike":
             others = [other for other in others if not shows_all(samples[other], sample)]
-        draw = int(keyed_generator(seed, purpose, position).integers(max(1, len(others))))
-        partners.append(others[draw] if others else None)
+        partners.append(draw_one(seed, purpose, position, others))
     return partners
+
+
+def others_in_groups(group: int, positions: Sequence[int], samples: Sequence[SampleMetadata]) -> list[list[int]]:
+    """For each sample the indices, rising, of those of other scenes in its group of so many consecutive positions."""
+    groups: dict[int, list[int]] = {}
+    for index, position in enumerate(positions):
+        groups.setdefault(position // group, []).append(index)
+    return [
+        [other for other in groups[position // group] if not same_scene(samples[other], sample)]
+        for position, sample in zip(positions, samples, strict=True)
+    ]
+
+
+def contrasted(group: int, positions: Sequence[int], samples: Sequence[SampleMetadata]) -> list[list[bool]]:
+    """[B, B]: True of each sample with itself, and with those of its group that are of other scenes."""
+    found = []
+    for index, others in enumerate(others_in_groups(group, positions, samples)):
+        among = {index, *others}
+        found.append([column in among for column in range(len(samples))])
+    return found
+
+
+def draw_one(seed: int, purpose: str, position: int, choices: Sequence[int]) -> int | None:
+    """One of some, all equally likely, by a key of the sample's position; None of none."""
+    return choices[int(keyed_generator(seed, purpose, position).integers(len(choices)))] if choices else None
 
 
 def same_scene(one: SampleMetadata, other: SampleMetadata) -> bool:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Encoded, Inputs, TokenGrid, Tokens
-from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.over_time import by_time, in_segments, stretch_of
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import contrasted
 from pipeline.tasks.synchronisation_settings import SynchronisationSettings
 from pipeline.tasks.task import Targets, Task
 
@@ -70,11 +69,10 @@ class Synchronisation(Task):
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
         drawn_for = "synchronisation" if purpose == "train" else purpose
         drawn = [draw_offset(self.settings, seed, position, drawn_for) for position in positions]
-        groups = [position // self.settings.group for position in positions]
         return {
             "offset_s": torch.tensor([offset_s for offset_s, _ in drawn], dtype=torch.float64),
             "answer": torch.tensor([answer for _, answer in drawn]),
-            "contrast": torch.tensor(contrasted(groups, metadata)),
+            "contrast": torch.tensor(contrasted(self.settings.group, positions, metadata)),
         }
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
@@ -201,18 +199,6 @@ def draw_offset(settings: SynchronisationSettings, seed: int, position: int, dra
         return jitter_s, middle
     least_s = settings.step_s if settings.least_s is None else settings.least_s
     return float(generator.uniform(least_s, settings.range_s)) * (1 if generator.random() < 0.5 else -1), 0
-
-
-def contrasted(groups: Sequence[int], samples: Sequence[SampleMetadata]) -> list[list[bool]]:
-    """[B, B] of samples with the numbers of their groups: True of each with itself, and with those of its group that
-    are of other scenes."""
-    return [
-        [
-            row == column or (groups[row] == groups[column] and not same_scene(samples[row], samples[column]))
-            for column in range(len(groups))
-        ]
-        for row in range(len(groups))
-    ]
 
 
 class MomentFeatures(nn.Module):

@@ -15,9 +15,8 @@ from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.evaluate.sentences import percent
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.off_screen import OffScreen
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import draw_one, others_in_groups
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
@@ -195,16 +194,10 @@ class OffScreenMeasure(Measure[Heard]):
 def _partners(start: int, samples: Sequence[SampleMetadata], group: int, seed: int) -> list[int | None]:
     """For each sample the place of another of its group whose sound is not of its scene, and of which nothing is known
     to be visible in its frame."""
-    found: list[int | None] = []
-    for place, sample in enumerate(samples):
-        first = (start + place) // group * group - start
-        near = [
-            other
-            for other in range(max(first, 0), min(first + group, len(samples)))
-            if not same_scene(samples[other], sample) and not set(samples[other].labels) & _seen(sample)
-        ]
-        draw = keyed_generator(seed, "evaluate-off-screen", start + place).integers(max(1, len(near)))
-        found.append(near[int(draw)] if near else None)
+    found, positions = [], range(start, start + len(samples))
+    for position, sample, others in zip(positions, samples, others_in_groups(group, positions, samples), strict=True):
+        near = [other for other in others if not set(samples[other].labels) & _seen(sample)]
+        found.append(draw_one(seed, "evaluate-off-screen", position, near))
     return found
 
 

@@ -21,11 +21,10 @@ from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, r
 from pipeline.features.si_sdr import si_sdr
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
-from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import shows_all
 from pipeline.tasks.mix_and_separate import MixAndSeparate
 from pipeline.tasks.mixing import draw_mixtures
-from pipeline.tasks.pairing import same_scene
+from pipeline.tasks.pairing import draw_one, same_scene
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
@@ -286,9 +285,7 @@ def _wrong_frame(
         if positions[place] // _GROUP == group
         and not any(same_scene(sample, one) or _shows_some(sample, one) for one in both)
     ]
-    if not others:
-        return None
-    return others[int(keyed_generator(seed, "evaluate-wrong-frame", positions[pair[0]]).integers(len(others)))]
+    return draw_one(seed, "evaluate-wrong-frame", positions[pair[0]], others)
 
 
 def _shows_some(frame: SampleMetadata, sound: SampleMetadata) -> bool:

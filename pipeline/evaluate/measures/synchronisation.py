@@ -14,8 +14,8 @@ from pipeline.evaluate.registry import OffsetsSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.models.contract import Tokens
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.pairing import same_scene
-from pipeline.tasks.synchronisation import Synchronisation, contrasted, in_sync, likeness
+from pipeline.tasks.pairing import contrasted, others_in_groups
+from pipeline.tasks.synchronisation import Synchronisation, in_sync, likeness
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
@@ -128,8 +128,7 @@ class Offsets(Measure[Answers]):
                 answers.other.count(number, task.offset_logits(model, seen | wrong))
 
     def _find_segments(self, metadata: Sequence[SampleMetadata], own: Tokens, answers: Answers) -> None:
-        groups = [place // self.group for place in range(len(metadata))]
-        among = torch.tensor(contrasted(groups, metadata))
+        among = torch.tensor(contrasted(self.group, range(len(metadata)), metadata))
         seen, heard = (one.cpu() for one in self._task.segments(own))
         parts = seen.shape[1]
         answers.found += _found(likeness(seen, heard, among))
@@ -208,13 +207,12 @@ class Offsets(Measure[Answers]):
 
 
 def _of_other_clips(samples: Sequence[SampleMetadata], group: int) -> list[int | None]:
-    """Of each sample the next of its group that is of another scene; None where there is none."""
+    """Of each sample the next of its group that is of another scene, after the last the first; None where there is
+    none."""
     found: list[int | None] = []
-    for place, sample in enumerate(samples):
-        start = place // group * group
-        members = range(start, min(start + group, len(samples)))
-        turned = [*members[place - start + 1 :], *members[: place - start]]
-        found.append(next((one for one in turned if not same_scene(samples[one], sample)), None))
+    for place, others in enumerate(others_in_groups(group, range(len(samples)), samples)):
+        behind = (other for other in others if other > place)
+        found.append(next(behind, others[0] if others else None))
     return found
 
 
