@@ -53,6 +53,8 @@ def new_record(
     if holds_secrets(words):
         raise JobError("a word of the command holds a secret, which would stand in the job's folder; put it elsewhere")
     name = str(verb.name)
+    if name == "prepare" and resources.nodes > 1:
+        words = [*words, "--ray-address", "auto"]  # that of all nodes, by RAY_ADDRESS
     folder, completed = _work_of(name, words, _parsed(verb, words))
     progress = None
     if name == "prepare":

@@ -35,8 +35,6 @@ class SlurmLauncher:
             name, *rest = line.strip().split("|")
             there.setdefault(name, []).append(rest)
         asked, partitions = record.resources, _partitions(record)
-        if asked.nodes > 1 and not record.ranked:
-            raise JobError(f"--nodes: expected 1 for gavt {record.verb} on Slurm, found {asked.nodes}")
         for name in partitions:
             if name not in there:
                 raise JobError(f"--partition: expected {' or '.join(sorted(there))}, found {name!r}")
@@ -70,7 +68,10 @@ class SlurmLauncher:
         head += ["# again when it left to go on. Submit this file again by hand, and the work goes on too."]
         keeper = [record.python, "-m", "cluster.launchers.slurm_keeper", url]
         srun = ["srun", "--label", "--input=none", f"--ntasks-per-node={tasks}", *cpus, *site.srun]
-        return bash_script(record, head, [*keeper, "--", *srun, *record.command])
+        beside_ray = (
+            [record.python, "-m", "cluster.launchers.ray_nodes"] if not record.ranked and asked.nodes > 1 else []
+        )
+        return bash_script(record, head, [*keeper, "--", *srun, *beside_ray, *record.command])
 
     def submit(self, job: JobFolder) -> str:
         """Hand the script to sbatch."""

@@ -10,6 +10,7 @@ preempt, a job that waits for the end of this one follows it; it is taken back w
 
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -65,11 +66,14 @@ class SlurmKeeper:
 
     def _step(self, logs: RankLogs) -> int:
         """One `srun`; when a rank has crashed the others are ended, which would wait for it."""
+        # a Ray of these machines listens to those who know its token: in the environment, which others can't read
+        token = {} if self._job.record.ranked else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         process = subprocess.Popen(
             self._srun,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=os.environ | token,
         )
         assert process.stdout is not None
         ending = threading.Timer(_GRACE_OF_CRASHED_S, process.terminate)

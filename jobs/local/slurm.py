@@ -103,6 +103,7 @@ class SlurmCluster:
         self.root, self.nodes = private_folder(root), tuple(f"node{number + 1}" for number in range(nodes))
         os.chmod(root, 0o755)  # its key is protected by itself
         self._daemons: dict[str, int] = {}
+        self._spaces: dict[str, str] = {}
         self._write_files()
         try:
             munge = [f"--{name}-file={root}/munge/{name}" for name in ("key", "pid", "log", "seed")]
@@ -134,17 +135,23 @@ class SlurmCluster:
             'mount --make-rprivate / && mount --bind "$1/hosts" /etc/hosts && exec slurmd -D -f "$1/slurm.conf" -N "$2"'
         )
         self._start(node, ["unshare", "--mount", "bash", "-c", bound, "bash", str(self.root), node])
+        own = _space(os.getpid())
+        self._await(lambda: _space(self._daemons[node]) not in ("", own))
+        self._spaces[node] = _space(self._daemons[node])
 
     def kill_slurmd(self, node: str) -> None:
         """Kill a node's daemon (SIGKILL); what it has started goes on."""
         os.kill(self._daemons[node], signal.SIGKILL)
 
     def kill_node(self, node: str) -> None:
-        """End a node with all that runs there, as the loss of a machine does."""
-        _kill_namespace(self._daemons.pop(node))
+        """End a node with all that runs there, as the loss of a machine does; also what a killed slurmd has left."""
+        _kill_namespace(self._spaces.pop(node))
+        _reap(self._daemons.pop(node))
 
     def stop(self) -> None:
         """End everything."""
+        for node in list(self._spaces):
+            self.kill_node(node)
         _stop(self._daemons)
 
     def _write_files(self) -> None:
@@ -200,18 +207,15 @@ def why_not() -> str | None:
 def _stop(daemons: dict[str, int]) -> None:
     """End daemons: the nodes with all that they started, then what they talk to."""
     for name in [name for name in daemons if name not in ("slurmctld", "munged")]:
-        _kill_namespace(daemons.pop(name))
+        _kill_namespace(_space(daemons.pop(name)))
     for name in ("slurmctld", "munged"):
         if name in daemons:
             _end(daemons.pop(name))
 
 
-def _kill_namespace(leader: int) -> None:
-    try:
-        space = os.readlink(f"/proc/{leader}/ns/mnt")
-    except OSError:
-        return
-    if space == os.readlink("/proc/self/ns/mnt"):  # it has ended, and another has its number
+def _kill_namespace(space: str) -> None:
+    """Kill all processes of a mount namespace, unless it is that of everybody."""
+    if space in ("", _space(os.getpid())):  # the daemon has ended, and another process may have its number
         return
     until = time.monotonic() + 10
     while time.monotonic() < until:
@@ -221,10 +225,10 @@ def _kill_namespace(leader: int) -> None:
         for pid in there:
             _send(pid, signal.SIGKILL)
         time.sleep(0.05)
-    _reap(leader)
 
 
 def _space(pid: int) -> str:
+    """A process's mount namespace; empty where there is no such process."""
     try:
         return os.readlink(f"/proc/{pid}/ns/mnt")
     except OSError:

@@ -120,6 +120,22 @@ def test_a_cancelled_job_leaves_the_queue_and_does_not_start_again(slurm: SlurmC
     assert (tmp_path / "saved-0").exists()
 
 
+@pytest.mark.slow  # Ray takes 20 s to start
+def test_what_has_no_ranks_runs_once_beside_a_ray_cluster_of_all_nodes(slurm: SlurmCluster, tmp_path: Path) -> None:
+    code = """
+import os, ray
+ray.init(address="auto", log_to_driver=False)
+print(sum(node["Alive"] for node in ray.nodes()), "SLURM_PROCID", os.environ["SLURM_PROCID"], flush=True)
+"""
+    job = slurm_job(tmp_path, code, ranked=False, resources={"nodes": 2})
+    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 200)
+    log = Path(job.log_url(1, 0)).read_text()
+    assert job.outcome.ending == "done", log
+    assert "2 SLURM_PROCID 0\n" in log
+    secrets = [file for file in Path(job.url).rglob("*") if file.is_file() and "RAY_AUTH_TOKEN" in file.read_text()]
+    assert secrets == []
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
