@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
@@ -35,6 +35,7 @@ class ProcessGroup:
         device: where its model lives.
         nodes: machines of the job, as far as the launcher says how many processes each has.
         found: whether somebody else in this process had joined the job before, and will leave it.
+        store: at which its processes have met; None for one that is alone.
     """
 
     rank: int
@@ -43,6 +44,12 @@ class ProcessGroup:
     device: torch.device
     nodes: int = 1
     found: bool = False
+    store: Store | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_first_of_machine(self) -> bool:
+        """Whether this process does what one on each machine has to do."""
+        return self.local_rank == 0
 
     @property
     def is_main(self) -> bool:
@@ -196,9 +203,11 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
         torch.cuda.set_device(device)
     skip_teardown()
     found = dist.is_initialized()
-    if not found:
+    if found:
+        store: Store = dist.distributed_c10d._get_default_store()
+    else:
         # alone, no address is needed, and none is left in the environment for child processes to take for a launcher's
-        store: Store = meet(job, timeout_s) if job.is_launched else HashStore()
+        store = meet(job, timeout_s) if job.is_launched else HashStore()
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,
@@ -206,4 +215,4 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
             world_size=job.world_size,
             timeout=timedelta(seconds=timeout_s),
         )
-    return ProcessGroup(job.rank, job.local_rank, job.world_size, device, job.nodes, found)
+    return ProcessGroup(job.rank, job.local_rank, job.world_size, device, job.nodes, found, store)

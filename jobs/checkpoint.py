@@ -51,8 +51,8 @@ def ls(place: Place, as_json: JsonFlag = False) -> None:
 def verify(place: Place, as_json: JsonFlag = False) -> None:
     """Compare every file of the whole checkpoints with its hash; exit code 2 if one is damaged, or none is whole."""
     from pipeline.errors import CheckpointError
-    from pipeline.train.checkpoints.find import problems
     from pipeline.train.checkpoints.listing import list_checkpoints
+    from pipeline.train.checkpoints.verify import problems
 
     screen, found = console(as_json), []
     for listed in list_checkpoints(place):
@@ -85,14 +85,14 @@ def convert(
     out: Annotated[str, typer.Option(help="New run folder, local or s3://.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a checkpoint as plain safetensors (weights, moments, average) to a run folder that a run can go on in.
+    """Write a checkpoint, its states whole in one file, to a new run folder that a run can go on in.
 
     To go on with other processes, another ZeRO stage or precision, this is not needed: `gavt train` does it by itself.
     """
     from pipeline.train.checkpoints.convert import convert as convert_checkpoint
 
     result = convert_checkpoint(place, out)
-    told = f"{result.checkpoint} → {out}: step {result.step}, {_size(result.bytes)}, nothing pickled"
+    told = f"{result.checkpoint} → {out}: step {result.step}, {_size(result.bytes)}"
     console(as_json).print(told, soft_wrap=True)
     if as_json:
         print_json(asdict(result))

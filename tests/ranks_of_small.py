@@ -13,6 +13,7 @@ from cluster.process_group import ProcessGroup, join_process_group
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
+from saved_weights import saved_weights
 from small_engine import WAYS, assert_equal, build, everything, settings_of, train
 
 
@@ -50,9 +51,7 @@ def compare(folder: Path, group: ProcessGroup) -> None:
 
 
 def assert_averages(found: dict[str, torch.Tensor], run: Path) -> None:
-    from safetensors.torch import load_file
-
-    weights = load_file(run / "checkpoints/step-0000000004/ema.safetensors")
+    weights = saved_weights(run, average=True)
     for key, value in found.items():
         kind, name = key.split(" ")
         if kind == "fp32":

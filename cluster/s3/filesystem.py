@@ -32,6 +32,19 @@ _CONNECTIONS = 64
 _log = logging.getLogger(__name__)
 
 
+class _InParts:
+    """Memory of which each slice is bytes of its own, the only kind that botocore sends."""
+
+    def __init__(self, content: bytes | memoryview) -> None:
+        self._content = memoryview(content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __getitem__(self, part: slice) -> bytes:
+        return bytes(self._content[part])
+
+
 class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
     """S3 through s3fs, each request tried again with growing, random pauses while its failure is one that passes.
 
@@ -191,9 +204,12 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         if stored != size:
             raise OSError(errno.EIO, f"expected {size} bytes after writing, found {stored}")
 
-    async def _pipe_file(self, path: str, data: bytes, **more: Any) -> None:
+    async def _pipe_file(self, path: str, data: bytes | memoryview, **more: Any) -> None:
         put = super()._pipe_file
-        await self._once_more_if_vanished(path, lambda: put(path, data, chunksize=PART, max_concurrency=PARTS_AT_ONCE))
+        how = {"chunksize": max(PART, -(-len(data) // _MOST_PARTS)), "max_concurrency": PARTS_AT_ONCE}
+        # the library takes one request for what is shorter than two parts, and slices what is longer
+        body = bytes(data) if len(data) < 2 * how["chunksize"] else _InParts(data)
+        await self._once_more_if_vanished(path, lambda: put(path, body, **how))
 
     async def _once_more_if_vanished(self, path: str, put: Callable[[], Awaitable[Any]]) -> None:
         """Upload again when the upload in parts is gone: it was completed by a request whose answer was lost."""

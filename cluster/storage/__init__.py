@@ -9,13 +9,13 @@ Writes are atomic: a reader sees the old file or the new one, never half of one.
 from cluster.storage.below import check_names, local_places, name_below, why_not_below
 from cluster.storage.copying import download, local_copy, upload
 from cluster.storage.filesystems import get_ready
-from cluster.storage.listing import FileInfo, exists, list_files, size
+from cluster.storage.listing import FileInfo, exists, list_files, list_folders, size
 from cluster.storage.location import Location, absolute, is_remote, join
 from cluster.storage.many import read_each, read_many, read_parts
 from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
 from cluster.storage.reading import read_bytes, read_json, read_text, sha256
-from cluster.storage.removing import remove, remove_parts
+from cluster.storage.removing import remove, remove_folder, remove_parts
 from cluster.storage.versions import FileVersion, version
 from cluster.storage.writable import check_file_writable, check_writable
 from cluster.storage.writing import create, write_bytes, write_text
@@ -35,6 +35,7 @@ __all__ = [
     "is_remote",
     "join",
     "list_files",
+    "list_folders",
     "local_copy",
     "local_places",
     "make_durable",
@@ -49,6 +50,7 @@ __all__ = [
     "read_range",
     "read_text",
     "remove",
+    "remove_folder",
     "remove_parts",
     "sha256",
     "size",

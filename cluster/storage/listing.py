@@ -39,6 +39,19 @@ def list_files(folder: Location) -> list[FileInfo]:
     return sorted(files, key=lambda file: file.url)
 
 
+def list_folders(folder: Location) -> list[str]:
+    """Names of the folders directly below `folder`, sorted; empty if there is no such folder. What is in them is not
+    listed."""
+    filesystem, path = open_filesystem(folder)
+    with said_plainly("list", folder):
+        try:
+            found = filesystem.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    below = (entry["name"].rstrip("/") for entry in found if entry["type"] == "directory")
+    return sorted(name.rsplit("/", 1)[-1] for name in below if name != path.rstrip("/"))
+
+
 def size(url: Location) -> int:
     """Size of a file in bytes."""
     filesystem, path = open_filesystem(url)

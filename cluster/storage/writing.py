@@ -13,7 +13,7 @@ from cluster.storage.plain_errors import said_plainly
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def write_bytes(url: Location, content: bytes, *, durable: bool = True) -> None:
+def write_bytes(url: Location, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Write a whole file, atomically; folders on the way are made.
 
     Args:

@@ -165,34 +165,21 @@ def make_plan(
     )
 
 
-def _saved(train: TrainSettings) -> tuple[int, int, int]:
-    """Bytes of a checkpoint for each parameter: of what the main process alone writes, of what ZeRO has shared out, and
-    of safetensors, which are made of those files."""
-    number = 4 if train.precision == "fp32" else 2
-    own = 0 if train.zero_stage == 3 else number  # ZeRO-3 saves no parameters but the masters
-    masters = 0 if train.zero_stage == 0 and number == 4 else 4  # else the parameters are their own
-    average = 4 if train.ema_decay is not None else 0
-    return own, masters + 8 + average, 4 + average
-
-
-def _saved_frozen(train: TrainSettings) -> tuple[int, int]:
-    """The same of each parameter that is not trained, without the safetensors: as it is computed with, and in 16 bits
-    in fp32 too."""
-    number, masters = (4, 0) if train.precision == "fp32" else (2, 4)
-    return (0, number + masters) if train.zero_stage == 3 else (number, masters)
+def _saved_bytes(train: TrainSettings) -> int:
+    """Bytes of a checkpoint for each parameter that is trained: float32 masters, two moments, average."""
+    return 12 + (4 if train.ema_decay is not None else 0)
 
 
 def _checkpoint_bytes(size: ModelSize, train: TrainSettings) -> float:
-    own, states, weights = _saved(train)
-    return size.trained * (own + states + weights) + sum(size.frozen) * (sum(_saved_frozen(train)) + weights)
+    return size.trained * _saved_bytes(train) + 4 * sum(size.frozen)
 
 
 def _copied_bytes(size: ModelSize, train: TrainSettings, where: Machines) -> float:
     """Bytes of host memory that a save takes on the main process' machine."""
     share = min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1
-    own, states, _ = _saved(train)
-    frozen, shared = _saved_frozen(train)
-    return size.trained * (own + states * share) + sum(size.frozen) * (frozen + shared * share)
+    # what is frozen has float32 masters, shared out as those of what is trained are, only where these are no parameters
+    whole = train.zero_stage < 3 and train.precision == "fp32"
+    return size.trained * _saved_bytes(train) * share + 4 * sum(size.frozen) * (1 if whole else share)
 
 
 def parameters_by_part(system: System) -> dict[str, int]:

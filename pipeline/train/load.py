@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from pipeline.errors import CheckpointError
 from pipeline.models.build import build_on
 from pipeline.tasks.task import System
 from pipeline.train.checkpoints import find_checkpoint
-from pipeline.train.checkpoints.model_weights import checked_weights, weights_name
+from pipeline.train.checkpoints.model_weights import read_weights
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import build_system
@@ -37,12 +36,10 @@ def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     checkpoint = find_checkpoint(checkpoint_url)
     settings = saved_settings(checkpoint)
     system = untrained(settings, device, settings.seed)
-    name = weights_name(checkpoint)
     try:
-        with checked_weights(checkpoint, name) as file:
-            system.load_state_dict(load_file(file, device=str(device)))
+        system.load_state_dict(read_weights(checkpoint))
     except (RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.url}/{name}: does not fit the model: {error}") from None
+        raise CheckpointError(f"{checkpoint.url}: does not fit the model: {error}") from None
     return Trained(system.eval(), settings, checkpoint.step, checkpoint.url)
 
 

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cluster.job_environment import JobEnvironment
 from cluster.process_group import ProcessGroup
-from cluster.storage import is_remote
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError, ShardSetError
 from pipeline.tasks.contract import DataWatch
@@ -33,7 +31,9 @@ from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.run_log import RunLog
-from pipeline.train.run.remote_run import run_place
+from pipeline.train.records.wandb_address import read_id
+from pipeline.train.run.remote_logs import LOGS, log_name
+from pipeline.train.run.remote_run import RunPlace, run_place
 from pipeline.train.run.resume_changes import changes_since
 from pipeline.train.run.run_clock import RunClock
 from pipeline.train.run.run_folder import log_to, settings_before, write_config
@@ -97,11 +97,12 @@ def train(
         task = system_without_memory(settings).task  # for what it does on the host
         check_machine(settings.train, group)
         compute_repeatably(settings.train.compile)
-        folder, publish = stack.enter_context(run_place(run, group, settings.train))
-        before = group.on_main(lambda: settings_before(folder, settings))
-        log, hang_s = folder / "logs" / f"rank-{group.rank:05d}.log", settings.train.health.hang_s
-        with log_to(log), Watchdog(folder, group, hang_s) as watchdog:
-            checkpoint = group.on_main(lambda: newest_to_go_on_from(folder))
+        place = stack.enter_context(run_place(run, group))
+        folder = place.folder
+        before = group.on_main(lambda: settings_before(folder, place.checkpoints, settings))
+        log, hang_s = folder / LOGS / log_name(group.rank), settings.train.health.hang_s
+        with log_to(log), Watchdog(folder, group, hang_s, place.remote, place.publish) as watchdog:
+            checkpoint = newest_to_go_on_from(folder, place.checkpoints, group)
             done = 0 if checkpoint is None else checkpoint.step
             source = group.on_main(lambda: find_source(settings.train.start_from)) if checkpoint is None else None
             group.on_main(lambda: write_config(folder, settings, before, done))
@@ -109,19 +110,18 @@ def train(
                 settings, micro_batch, group, checkpoint, on_progress=lambda: watchdog.beat("opening the data", done)
             ) as data:
                 group.on_main(partial(check_validation, data.validation, task, settings))
-                run_log = RunLog(settings, folder, group.is_main, run if is_remote(run) else None)
+                run_log = RunLog(settings, folder, group.is_main, place.remote)
                 run_log.on_event = on_event
                 maps = make_maps(folder, group) if make_maps is not None and data.validation is not None else None
                 training = _Training(
                     settings,
-                    folder,
+                    place,
                     group,
                     micro_batch,
                     data,
                     checkpoint,
                     source,
                     on_record,
-                    publish,
                     watchdog,
                     clock,
                     run_log,
@@ -145,25 +145,24 @@ class _Training:
     def __init__(
         self,
         settings: RunSettings,
-        run: Path,
+        place: RunPlace,
         group: ProcessGroup,
         micro_batch: int,
         data: TrainingData,
         checkpoint: Checkpoint | None,
         source: Source | None,
         on_record: Callable[[Record], None],
-        publish: Callable[[], None],
         watchdog: Watchdog,
         clock: RunClock,
         log: RunLog,
         maps: Maps | None,
         data_watch: DataWatch | None,
     ) -> None:
-        self.settings, self.run, self.group, self.micro_batch = settings, run, group, micro_batch
+        self.settings, self.place, self.group, self.micro_batch = settings, place, group, micro_batch
         self.data, self.checkpoint, self.source = data, checkpoint, source
-        self.on_record, self.publish, self.watchdog, self.clock = on_record, publish, watchdog, clock
-        self.log = log
-        self.saver = Saver(run / "checkpoints", group, settings, publish)
+        self.on_record, self.watchdog, self.clock, self.log = on_record, watchdog, clock, log
+        self.run = place.folder
+        self.saver = Saver(place.checkpoints, group, settings, place.publish)
         self.interval = Interval()
         self.bad = BadSteps(settings.train.health)
         self.data_watch = data_watch
@@ -204,7 +203,6 @@ class _Training:
         self._note_saved()
         self.log.event("stop" if stopped_by else "end", step=step, **({"reason": stopped_by} if stopped_by else {}))
         self.log.finish()
-        group.on_main(self.publish)
         return TrainResult(step, stopped_by, self.log.last)
 
     def _stopped_meanwhile(self, signals: StopSignals) -> str | None:
@@ -241,12 +239,12 @@ class _Training:
         """Go on after `step` steps with the weights of the newest checkpoint from before the bad ones."""
         self.watchdog.beat("rollback", step)
         self.saver.finish()
-        checkpoint = self.group.on_main(lambda: newest_to_go_back_to(self.run))
+        checkpoint = newest_to_go_back_to(self.place.checkpoints, self.group)
         reason = self.bad.go_back(step, self.run, checkpoint)
         assert checkpoint is not None  # else it has raised
         self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
         self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
-        self.group.on_main(self.publish)
+        self.group.on_main(self.place.publish)
         self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
         self.training.go_back(checkpoint)
         self._note_average(step)
@@ -315,6 +313,7 @@ class _Training:
             "useful_s": self.clock.useful_s,
             "elapsed_s": self.clock.elapsed_s,
             "bad_steps": self.bad.state(),
+            "wandb_run_id": read_id(self.run / "wandb"),
         }
 
     def _record(self, step: int) -> Record:

@@ -19,7 +19,7 @@ from pipeline.models.tensor_file import read_tensors, some_names
 from pipeline.tasks.task import System
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import Checkpoint
-from pipeline.train.checkpoints.model_weights import checked_weights, is_average, weights_name
+from pipeline.train.checkpoints.model_weights import is_average, read_weights
 from pipeline.train.settings import StartFromSettings, TrainSettings
 from pipeline.train.state_patterns import STATES, check_all_fit, first_fit
 
@@ -39,12 +39,12 @@ class Source:
     Attributes:
         url: as it was asked for.
         checkpoint: that this is now; None for a file of tensors.
-        name: of the file in the checkpoint.
+        raw: whether the weights themselves are meant where there is an average too.
     """
 
     url: str
     checkpoint: Checkpoint | None = None
-    name: str = ""
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def find_source(settings: StartFromSettings | None) -> Source | None:
         checkpoint = find_checkpoint(settings.url)
     except CheckpointError as error:
         raise SettingsError(f"{_SETTING}.url: {error}; a file of tensors ends in {', '.join(TENSOR_FILES)}") from None
-    return Source(settings.url, checkpoint, weights_name(checkpoint, raw=settings.weights == "raw"))
+    return Source(settings.url, checkpoint, settings.weights == "raw")
 
 
 @torch.no_grad()
@@ -155,7 +155,7 @@ def start_from(system: System, source: Source, train: TrainSettings) -> Started:
     started = Started(
         source=source.url if checkpoint is None else checkpoint.url,
         step=None if checkpoint is None else checkpoint.step,
-        average=checkpoint is not None and is_average(checkpoint, source.name),
+        average=checkpoint is not None and is_average(checkpoint, source.raw),
         taken=taken,
         new=new,
         left=left,
@@ -177,11 +177,10 @@ def _in_lines(value: Any) -> str:
     return "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n]"
 
 
-def _read(source: Source) -> dict[str, Tensor]:
+def _read(source: Source) -> Mapping[str, Tensor]:
     if source.checkpoint is None:
         return read_tensors(source.url, f"{_SETTING}.url")
-    with checked_weights(source.checkpoint, source.name) as file:
-        return read_tensors(str(file), f"{_SETTING}.url")
+    return read_weights(source.checkpoint, source.raw)
 
 
 def _renamed(found: Mapping[str, Tensor], rename: Mapping[str, str], url: str) -> There:

@@ -9,7 +9,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.models.build import build_on
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.recompute import set_checkpointing
-from pipeline.train.checkpoints import AVERAGE, Checkpoint
+from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.engine.build import build_engine
@@ -62,7 +62,7 @@ class TrainingState:
         self.engine = build_engine(system, settings.train, self._micro_batch, self._group)
         if exact:
             self.engine.take(exact)
-        decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has(AVERAGE)
+        decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has_average
         self.ema = Ema(self.engine, decay) if decay is not None and saved else None
         if checkpoint is not None:
             load_engine(checkpoint, self.engine, None if self.ema is None else self.ema.average)
@@ -75,7 +75,7 @@ class TrainingState:
         """Take the weights and optimiser states of a checkpoint; every process must call it."""
         self.engine.destroy()
         del self.engine, self.ema  # its memory is needed for the next
-        self._build(checkpoint)  # under ZeRO-3 an engine that has saved can't load
+        self._build(checkpoint)
 
     def count_applied(self) -> None:
         """The optimiser has changed the weights."""

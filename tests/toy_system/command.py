@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor
 
+from saved_weights import saved_weights
 from tiny_shards import write_shard_set
 
 HERE = Path(__file__).parent
@@ -91,4 +91,4 @@ def step_folder(run: Path, step: int) -> Path:
 
 
 def weights(run: Path, step: int) -> dict[str, Tensor]:
-    return load_file(step_folder(run, step) / "model.safetensors")
+    return dict(saved_weights(step_folder(run, step)))

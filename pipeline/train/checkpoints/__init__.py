@@ -1,34 +1,27 @@
-"""Checkpoints that can be trusted.
+"""Checkpoints that can be trusted, of processes that share no file system.
 
-    RUN/checkpoints/
+    RUN/checkpoints/                        a local folder, or s3://
         step-0000001200/
-            deepspeed/            DeepSpeed's own files: parameters, optimiser states, of each process its share
-            ema-00000.pt          one a process: its share of the weights' moving average, where train.ema_decay asks
-                                  for one
-            masters-00000.pt      one a process, in 16 bits: its share of the float32 masters of a task's teachers and
-                                  of what is frozen
-            swapped-00000.pt      one a process, with offload = nvme: its states, which DeepSpeed's files then lack
-            rank-00000.json       one a process: its files with sizes and hashes, and where in them each parameter's
-                                  master weights and moments lie
-            zero_to_fp32.py …     DeepSpeed's own tools for its files
-            model.safetensors     all weights in float32, readable without DeepSpeed and without unpickling
-            ema.safetensors       their moving average, where there is one
-            manifest.json         written last: step, sizes and hashes of all files, settings, world size, versions,
-                                  cursor of the data
-        latest                    name of the newest, replaced atomically
+            rank-00000.safetensors          one a process: what it holds of the float32 masters of all parameters (of
+                                            teachers and of what is frozen too), of moments and of the moving average
+                                            of the weights; the first one's has the buffers (see `share`)
+            manifest.json                   written last: step, sizes and hashes of all files, which numbers of which
+                                            parameter lie where in them (see `saved_state`), settings, world size,
+                                            versions, cursor of the data
+        latest                              name of the newest, replaced atomically
 
-A folder without a valid manifest is a torn save; nothing is ever read from it. Random states need no file: dropout,
-augmentation and pairing are keyed by seed, step and position.
+Each process writes its own file, straight to where the run lies, and tells the main one what is in it; nothing of it is
+ever pickled. Whoever goes on, or wants the weights alone, reads by range what the manifest says, from any number of
+processes, ZeRO stage and precision. A folder without a valid manifest is a torn save; nothing is ever read from it.
+Random states need no file: dropout, augmentation and pairing are keyed by seed, step and position.
 """
 
 from pipeline.train.checkpoints.find import find_checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.layout import AVERAGE, LATEST, MANIFEST, WEIGHTS, Checkpoint, read_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, read_manifest
 
 __all__ = [
-    "AVERAGE",
     "LATEST",
     "MANIFEST",
-    "WEIGHTS",
     "Checkpoint",
     "find_checkpoint",
     "newest_checkpoint",

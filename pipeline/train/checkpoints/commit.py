@@ -2,73 +2,70 @@
 
 import json
 import time
-from dataclasses import asdict
-from pathlib import Path
+import zlib
+from collections.abc import Callable
 
 from cluster import storage
+from cluster.reports import Reports
+from cluster.storage.location import path_of
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import LATEST, MANIFEST, manifest_text, rank_file
 from pipeline.train.checkpoints.save import Save
-from pipeline.train.checkpoints.saved_state import SavedState
-from pipeline.train.checkpoints.weights_file import write_all_weights
-from pipeline.train.checkpoints.written_file import Written, write_state
+from pipeline.train.checkpoints.saved_state import describe, rows_of
+from pipeline.train.engine.fragments import EMA
 
-_POLL_S = 0.02
 _SEEN_S = 180.0
 """Until files that another machine has written are seen here; NFS takes up to a minute."""
+_POLL_S = 0.5
 
 
-def write_files(save: Save, rank: int) -> None:
-    """Write this process's files, and say so in its `rank-00000.json`, last.
+def write_share(save: Save, content: memoryview, rank: int) -> bytes:
+    """Write this process's file to where the run lies, if it holds anything that is its to save; what is to be
+    reported of it.
 
     Raises:
-        OSError, StorageError: they can't be written.
+        OSError, StorageError: it can't be written.
     """
-    written = [write_state(state, file, save.target) for file, state in save.states.items()]
-    said = {"files": [asdict(file) for file in written], "fragments": save.fragments}
-    storage.write_text(save.target / rank_file(rank), json.dumps(said))
+    files = []
+    if any(piece.size for piece in save.pieces):
+        storage.write_bytes(storage.join(save.target, rank_file(rank)), content)
+        files = [save.layout.entry(rank_file(rank), content)]
+    rows = rows_of(save.pieces, save.layout)
+    return zlib.compress(json.dumps({"files": files, "rows": rows}).encode(), 1)
 
 
-def make_whole(save: Save, world_size: int) -> list[Written] | None:
-    """Wait for the files of all processes, derive the weights from them, write the manifest and move `latest`; all
-    files, or None where the save was abandoned before.
+def make_whole(save: Save, reports: Reports, given_up: Callable[[], bool]) -> int | None:
+    """Wait for the reports of all processes, write the manifest and move `latest`; bytes of all files, or None where
+    the save was abandoned before.
 
     Raises:
         CheckpointError: what another process has written is not seen here.
         OSError, StorageError: something can't be written.
     """
-    files: list[Written] = []
-    for rank in range(world_size):
-        file = save.target / rank_file(rank)
-        if not _comes(file, save):
-            return None
-        files += [Written(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))["files"]]
-    files += write_all_weights(SavedState(save.target, world_size))
-    known = {file.name for file in files}
-    for file in sorted(save.target.rglob("*")):
-        name = str(file.relative_to(save.target))
-        if file.is_file() and name not in known:
-            files.append(Written(name, file.stat().st_size, storage.sha256(file)))
-    files.sort(key=lambda file: file.name)
-    for folder in {(save.target / file.name).parent for file in files}:
-        storage.make_durable(folder)
-    manifest = save.manifest | {"files": [asdict(file) for file in files]}
-    storage.write_text(save.target / MANIFEST, manifest_text(manifest))
-    storage.write_text(save.target.parent / LATEST, save.target.name)
-    return files
+    found = reports.collect(save.number, given_up)
+    if found is None:
+        return None
+    said = [json.loads(zlib.decompress(report)) for report in found]
+    files = [file for one in said for file in one["files"]]
+    tensors = describe((rank, row) for rank, one in enumerate(said) for row in one["rows"])
+    has_average = any(EMA in held[-1] for entry in tensors.values() for held in entry["held"])
+    if not storage.is_remote(save.target):
+        _see_all(save.target, {file["name"] for file in files})
+        storage.make_durable(path_of(save.target))
+    manifest = save.manifest | {"has_average": has_average, "files": files, "tensors": tensors}
+    storage.write_text(storage.join(save.target, MANIFEST), manifest_text(manifest))
+    checkpoints, name = save.target.rsplit("/", 1)
+    storage.write_text(storage.join(checkpoints, LATEST), name)
+    return sum(int(file["bytes"]) for file in files)
 
 
-def _comes(file: Path, save: Save) -> bool:
-    """Wait until another process's file is there; false where the save was abandoned before."""
-    end = None
-    while not file.exists():
-        if save.abandoned.wait(_POLL_S):
-            return False
-        if end is None and save.written_by_all.is_set():
-            end = time.monotonic() + _SEEN_S
-        if end is not None and time.monotonic() > end:
+def _see_all(folder: str, names: set[str]) -> None:
+    """Wait until the files that other processes have written are there."""
+    end = time.monotonic() + _SEEN_S
+    while lacking := names - {storage.name_below(folder, file) for file in storage.list_files(folder)}:
+        if time.monotonic() > end:
             raise CheckpointError(
-                f"{file}: expected what another process has written, found nothing: the machines of a job need a run "
-                "folder on a file system that they share"
+                f"{storage.join(folder, min(lacking))}: expected what another process has written, found nothing: the "
+                "machines of a job need a run folder on storage (s3://) or on a file system that they share"
             )
-    return True
+        time.sleep(_POLL_S)

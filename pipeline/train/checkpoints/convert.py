@@ -1,48 +1,36 @@
-"""A checkpoint as plain safetensors, from which a run can go on.
+"""A checkpoint as one process would have saved it, in a run folder of its own.
 
     OUT/                            a run folder: `gavt train CONFIG --run OUT` goes on in it
         config.yaml
         checkpoints/
             step-0000001200/
-                model.safetensors       weights (float32 masters) and buffers
-                exp_avg.safetensors     first moments
-                exp_avg_sq.safetensors  second moments
-                ema.safetensors         moving average of the weights, where there is one
-                rank-00000.json         where each parameter lies
+                rank-00000.safetensors  whole parameters, moments, averages and buffers
                 manifest.json
             latest
 
-A run goes on from DeepSpeed's files on any number of processes, at any ZeRO stage and in any precision without this.
-It is for handing a run on: nothing in it is pickled, so that whoever gets it needs no trust, nor the same DeepSpeed;
-and for a second run that branches off. Equal to the bit.
+A run goes on from the files of any number of processes without this. It is for handing a run on, and for a second run
+that branches off. Equal to the bit.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from functools import partial
+import mmap
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.settings.yaml_text import dump_yaml
-from pipeline.train.checkpoints.export import described
 from pipeline.train.checkpoints.find import find_checkpoint
-from pipeline.train.checkpoints.layout import (
-    AVERAGE,
-    LATEST,
-    MANIFEST,
-    WEIGHTS,
-    manifest_text,
-    rank_file,
-    step_folder,
-)
-from pipeline.train.checkpoints.local_folders import check_new_folder, new_folder, verified_copy
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, manifest_text, rank_file, step_folder
+from pipeline.train.checkpoints.local_folders import check_new_folder, new_folder
 from pipeline.train.checkpoints.saved_settings import saved_settings
-from pipeline.train.checkpoints.saved_state import SavedState
-from pipeline.train.checkpoints.weights_file import write_weights
-from pipeline.train.engine.fragments import EMA, MASTER, MOMENTS
+from pipeline.train.checkpoints.saved_state import Row, SavedState, describe, rows_of
+from pipeline.train.checkpoints.share import Piece, ShareFile
 from pipeline.train.run_settings import CONFIG
-
-_FILES = {MASTER: WEIGHTS, EMA: AVERAGE} | {kind: f"{kind}.safetensors" for kind in MOMENTS}
 
 
 @dataclass(frozen=True)
@@ -56,38 +44,48 @@ class Converted:
 
 
 def convert(url: str, out: str) -> Converted:
-    """Write a checkpoint (path or URL, of a run or a step) as plain safetensors to a new run folder (path or URL).
+    """Write a checkpoint (path or URL, of a run or a step) to a new run folder (path or URL), its states in one file.
 
     Raises:
         CheckpointError: no checkpoint there, a damaged one, an export, or an `out` that is in use.
     """
     checkpoint = find_checkpoint(url)
     saved_settings(checkpoint)  # which are of this version
-    if not checkpoint.has(rank_file(0)):
+    if checkpoint.is_export:
         raise CheckpointError(f"{checkpoint.url}: expected a checkpoint to go on from, found an export: weights alone")
     check_new_folder(out)  # before all that is read
-    with verified_copy(checkpoint) as source, new_folder(out) as run:
-        saved = SavedState(source, checkpoint.manifest["world_size"])
-        target = step_folder(run / "checkpoints", checkpoint.step)
+    saved = SavedState(checkpoint)
+    with new_folder(out) as run:
+        target = Path(step_folder(run / "checkpoints", checkpoint.step))
         target.mkdir(parents=True)
-        rows: dict[str, dict[str, object]] = {
-            name: {"name": name, "shape": shape, "dtype": str(saved.dtypes[name]).removeprefix("torch."), "start": 0}
-            | {"size": saved.size(name), "kinds": {}}
-            for name, shape in saved.shapes.items()
-        }
-        for kind in saved.kinds():
-            shapes = {name: shape for name, shape in saved.shapes.items() if saved.has(name, kind)}
-            write_weights(target / _FILES[kind], target, shapes, saved.dtypes, partial(saved.whole, kind=kind))
-            for name in shapes:
-                kinds = rows[name]["kinds"]
-                assert isinstance(kinds, dict)
-                kinds[kind] = [_FILES[kind], [name], 0]
-        (target / rank_file(0)).write_text(
-            json.dumps({"files": [], "fragments": list(rows.values())}), encoding="utf-8"
-        )
-        files = described(target)
-        manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [asdict(file) for file in files]}
+        file, rows = _write_whole(saved, target)
+        tensors = describe((0, row) for row in rows)
+        manifest = dict(checkpoint.manifest) | {"world_size": 1, "files": [file], "tensors": tensors}
         (run / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         storage.write_text(target / MANIFEST, manifest_text(manifest))
         storage.write_text(target.parent / LATEST, target.name)
-    return Converted(checkpoint.url, out, checkpoint.step, sum(file.bytes for file in files))
+    return Converted(checkpoint.url, out, checkpoint.step, int(file["bytes"]))
+
+
+def _write_whole(saved: SavedState, folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Write all that was saved to one file, a kind at a time; what a manifest says of the file and of what is in it."""
+    pieces = [
+        Piece(kind, name, shape, saved.dtypes[name], 0, prod(shape))
+        for kind in saved.kinds()
+        for name, shape in saved.shapes.items()
+        if saved.has(name, kind)
+    ]
+    layout = ShareFile(pieces)
+    offsets = {(piece.kind, piece.name): offset for piece, offset in zip(pieces, layout.offsets, strict=True)}
+    place = folder / rank_file(0)
+    with place.open("w+b") as file:
+        file.write(layout.header)
+        for kind in saved.kinds():
+            for name, numbers in saved.whole(kind).items():
+                file.seek(offsets[kind, name])
+                file.write(numbers.view(-1).view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+            entry = layout.entry(rank_file(0), view)
+    return entry, rows_of(pieces, layout)

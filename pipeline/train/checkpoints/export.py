@@ -9,18 +9,18 @@
 It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate --checkpoint DIR`.
 """
 
-import shutil
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors.torch import save_file
 
 from cluster import storage
 from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
-from pipeline.train.checkpoints.model_weights import checked_weights, is_average, weights_name
+from pipeline.train.checkpoints.model_weights import is_average, read_weights
 from pipeline.train.checkpoints.saved_settings import saved_settings
-from pipeline.train.checkpoints.written_file import Written
 from pipeline.train.run_settings import CONFIG
 
 _README = """# {name}, step {step}
@@ -71,11 +71,9 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
     """
     checkpoint = find_checkpoint(url)
     settings = saved_settings(checkpoint)
-    name = weights_name(checkpoint, raw)
-    average = is_average(checkpoint, name)
+    average = is_average(checkpoint, raw)
     with new_folder(out) as folder:
-        with checked_weights(checkpoint, name) as file:
-            shutil.copyfile(file, folder / WEIGHTS)
+        save_file(dict(read_weights(checkpoint, raw)), folder / WEIGHTS)
         (folder / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
         words = {
@@ -86,15 +84,12 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
             "file": WEIGHTS,
         }
         (folder / "README.md").write_text(_README.format(**words), encoding="utf-8")
-        files = described(folder)
+        files: list[dict[str, Any]] = [
+            {"name": file.name, "bytes": file.stat().st_size, "sha256": storage.sha256(file)}
+            for file in sorted(folder.iterdir())
+        ]
         kept = {key: checkpoint.manifest[key] for key in ("step", "world_size", "settings", "versions")}
-        manifest = kept | {"weights": "average" if average else "raw", "state": {}}
-        storage.write_text(folder / MANIFEST, manifest_text(manifest | {"files": [asdict(f) for f in files]}))
-    size = sum(file.bytes for file in files)
+        manifest = kept | {"weights": "average" if average else "raw", "state": {}, "files": files}
+        storage.write_text(folder / MANIFEST, manifest_text(manifest))
+    size = sum(file["bytes"] for file in files)
     return Exported(checkpoint.url, out, checkpoint.step, "average" if average else "raw", size)
-
-
-def described(folder: Path) -> list[Written]:
-    """All files below a folder with their sizes and hashes."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    return [Written(str(f.relative_to(folder)), f.stat().st_size, storage.sha256(f)) for f in files]

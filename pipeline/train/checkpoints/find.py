@@ -3,42 +3,67 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 from cluster import storage
+from cluster.process_group import ProcessGroup
+from cluster.storage import Location
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, read_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, TornError, read_manifest, step_folder
 from pipeline.train.checkpoints.listing import list_checkpoints
+from pipeline.train.checkpoints.retention import steps_in
+from pipeline.train.checkpoints.verify import verify
 
 _log = logging.getLogger(__name__)
-_READERS = 8
-"""Files hashed at a time."""
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint below `folder`; torn and damaged ones are passed over with a warning.
+def newest_checkpoint(folder: Location, group: ProcessGroup | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint below `folder` (path or URL); torn and damaged ones are passed over with a warning.
+
+    Args:
+        group: processes that look for it together: one reads the manifests, and each hashes its share of the files.
 
     Raises:
         CheckpointError: there were whole ones, and all are damaged; a run shall not begin anew without being told.
+        StorageError: something can't be read.
     """
     first: CheckpointError | None = None
-    for target in sorted(folder.glob("step-*"), reverse=True):
-        if not (target / MANIFEST).exists():
-            _log.warning("%s: no %s, so this save never finished; an older checkpoint is used", target, MANIFEST)
-            continue
+    for target in _newest_first(folder, group):
         try:
-            checkpoint = read_manifest(str(target))
-            verify(checkpoint)
+            return _whole(target, group)
+        except TornError as error:
+            _warn(group, "%s; an older checkpoint is used", error)
         except CheckpointError as error:
-            _log.warning("%s; an older checkpoint is used", error)
+            _warn(group, "%s; an older checkpoint is used", error)
             first = first or error
-            continue
-        return checkpoint
     if first is not None:
         raise CheckpointError(f"{first}; there is no older one to go on from: remove {folder} to start anew")
     return None
+
+
+def older_checkpoints(folder: Location, than: Checkpoint, group: ProcessGroup | None = None) -> Iterator[Checkpoint]:
+    """The whole checkpoints below `folder` that are older than one, newest first; as `newest_checkpoint` reads them."""
+    for target in _newest_first(folder, group):
+        if target < step_folder(folder, than.step):
+            with contextlib.suppress(CheckpointError):
+                yield _whole(target, group)
+
+
+def _newest_first(folder: Location, group: ProcessGroup | None) -> list[str]:
+    def steps() -> list[int]:
+        return sorted(steps_in(folder), reverse=True)
+
+    return [step_folder(folder, step) for step in (steps() if group is None else group.on_main(steps))]
+
+
+def _whole(target: str, group: ProcessGroup | None) -> Checkpoint:
+    checkpoint = read_manifest(target) if group is None else group.on_main(lambda: read_manifest(target))
+    verify(checkpoint, group)
+    return checkpoint
+
+
+def _warn(group: ProcessGroup | None, message: str, error: CheckpointError) -> None:
+    if group is None or group.is_main:
+        _log.warning(message, error)
 
 
 def find_checkpoint(url: str) -> Checkpoint:
@@ -60,34 +85,3 @@ def find_checkpoint(url: str) -> Checkpoint:
         if whole:
             return whole[-1]
     raise CheckpointError(f"{url}: expected a run folder or a checkpoint with a {MANIFEST}, found none")
-
-
-def verify(checkpoint: Checkpoint) -> None:
-    """Compare every file with the manifest.
-
-    Raises:
-        CheckpointError: the first that is missing or damaged.
-    """
-    for problem in problems(checkpoint):
-        raise CheckpointError(problem)
-
-
-def problems(checkpoint: Checkpoint) -> Iterator[str]:
-    """A sentence for every file of a checkpoint, local or on storage, that is missing or is not what was saved."""
-    if not checkpoint.intact:
-        yield damaged(storage.join(checkpoint.url, MANIFEST))
-    if not checkpoint.manifest["files"]:
-        yield f"{storage.join(checkpoint.url, MANIFEST)}: expected files of the checkpoint, found none"
-    with ThreadPoolExecutor(_READERS) as readers:
-        found = readers.map(lambda entry: _problem(checkpoint.url, entry), checkpoint.manifest["files"])
-        yield from (problem for problem in found if problem is not None)
-
-
-def _problem(url: str, entry: dict[str, Any]) -> str | None:
-    file = storage.join(url, entry["name"])
-    if not storage.exists(file):
-        return f"{file}: missing from its checkpoint"
-    if storage.size(file) != entry["bytes"]:
-        return damaged(file)
-    with storage.local_copy(file) as local:
-        return damaged(file) if storage.sha256(local) != entry["sha256"] else None

@@ -4,32 +4,31 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.errors import MissingFileError
 from cluster.json_text import parse_json
+from cluster.storage import Location
 from pipeline.errors import CheckpointError
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
-AVERAGE = "ema.safetensors"
+"""All weights of an export in one file."""
 LATEST = "latest"
-ENGINE = "deepspeed"
-"""Folder, and DeepSpeed's tag, of the engine's files."""
-VERSION = 3
-"""Of manifests; from 3 on they have a hash of their own."""
+VERSION = 4
+"""Of manifests; from 3 on they have a hash of their own, from 4 on they say where in the files what lies."""
 _HASH = "sha256"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint.
+    """A whole checkpoint, or an export.
 
     Attributes:
         url: of its folder (path or URL).
         manifest: what it says of itself.
-        intact: whether the manifest's file is what was saved; of all others `find.problems` says it.
+        intact: whether the manifest's file is what was saved; of all others `verify.problems` says it.
     """
 
     url: str
@@ -44,35 +43,29 @@ class Checkpoint:
     def bytes(self) -> int:
         return sum(int(entry["bytes"]) for entry in self.manifest["files"])
 
-    def has(self, name: str) -> bool:
-        """Whether it holds a file of this name."""
-        return any(entry["name"] == name for entry in self.manifest["files"])
+    @property
+    def is_export(self) -> bool:
+        """Whether it has weights alone, from which no run goes on."""
+        return "tensors" not in self.manifest
+
+    @property
+    def has_average(self) -> bool:
+        """Whether a moving average of the weights is in it, beside them."""
+        return bool(self.manifest.get("has_average"))
 
 
-def step_folder(checkpoints: Path, step: int) -> Path:
-    """Folder of the checkpoint after `step` steps."""
-    return checkpoints / f"step-{step:010d}"
+class TornError(CheckpointError):
+    """A save that never finished."""
+
+
+def step_folder(checkpoints: Location, step: int) -> str:
+    """Folder (path or URL) of the checkpoint after `step` steps."""
+    return storage.join(checkpoints, f"step-{step:010d}")
 
 
 def rank_file(rank: int) -> str:
-    """Name of the file in which a process says what it saved."""
-    return f"rank-{rank:05d}.json"
-
-
-def average_file(rank: int) -> str:
-    """Name of the file with a process's share of the weights' moving average."""
-    return f"ema-{rank:05d}.pt"
-
-
-def masters_file(rank: int) -> str:
-    """Name of the file with what a process holds in float32 of teachers and of what is frozen, where the model computes
-    in 16 bits."""
-    return f"masters-{rank:05d}.pt"
-
-
-def swapped_file(rank: int) -> str:
-    """Name of the file with a process's states that ZeRO keeps in files (offload = nvme)."""
-    return f"swapped-{rank:05d}.pt"
+    """Name of the file with all that a process saved."""
+    return f"rank-{rank:05d}.safetensors"
 
 
 def manifest_text(content: Mapping[str, Any]) -> str:
@@ -85,12 +78,14 @@ def read_manifest(url: str) -> Checkpoint:
     """The checkpoint in one step's folder.
 
     Raises:
-        CheckpointError: it has no manifest, because its save never finished, or something else in its place.
+        TornError: it has no manifest.
+        CheckpointError: it has something else in its place.
     """
-    manifest_url = storage.join(url, MANIFEST)
-    if not storage.exists(manifest_url):
-        raise CheckpointError(f"{url}: no {MANIFEST}, so this save never finished")
-    return parse_manifest(url, storage.read_bytes(manifest_url))
+    try:
+        content = storage.read_bytes(storage.join(url, MANIFEST))
+    except MissingFileError:
+        raise TornError(f"{url}: no {MANIFEST}, so this save never finished") from None
+    return parse_manifest(url, content)
 
 
 def parse_manifest(url: str, content: bytes) -> Checkpoint:

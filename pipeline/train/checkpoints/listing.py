@@ -20,7 +20,7 @@ class Listed:
             be read.
         damage: what is wrong with the manifest; None for nothing.
         lacking: the first file that is missing or of another size than was saved, as a sentence; None for none.
-            Whether their content is what was saved, `find.problems` says.
+            Whether their content is what was saved, `verify.problems` says.
     """
 
     url: str

@@ -1,9 +1,8 @@
-"""Checkpoints on storage worked on in local folders."""
+"""New folders of checkpoints and exports, local or on storage."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from cluster import storage
@@ -11,28 +10,7 @@ from cluster.os_errors import why
 from cluster.scratch import scratch_folder
 from cluster.storage.location import path_of
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.find import verify
-from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint
-
-
-@contextmanager
-def verified_copy(checkpoint: Checkpoint) -> Iterator[Path]:
-    """A local folder with a checkpoint's files: its own, or a copy that goes at the end.
-
-    Raises:
-        CheckpointError: a file is missing or damaged.
-    """
-    if not storage.is_remote(checkpoint.url):
-        verify(checkpoint)
-        yield Path(checkpoint.url)
-        return
-    with scratch_folder("gavt-checkpoint-") as scratch:
-        folder = scratch / "files"
-        names = [entry["name"] for entry in checkpoint.manifest["files"]]
-        for name, place in storage.local_places(names, folder, checkpoint.url).items():
-            storage.download(storage.join(checkpoint.url, name), place)
-        verify(replace(checkpoint, url=str(folder)))
-        yield folder
+from pipeline.train.checkpoints.layout import MANIFEST
 
 
 def check_new_folder(url: str) -> None:

@@ -1,37 +1,51 @@
-"""A checkpoint's model as one file of tensors: the moving average of its weights, or the weights themselves."""
+"""A checkpoint's model as tensors: the moving average of its weights, or the weights themselves."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+
+from safetensors.torch import load
+from torch import Tensor
 
 from cluster import storage
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import AVERAGE, WEIGHTS, Checkpoint, damaged
+from pipeline.train.checkpoints.layout import WEIGHTS, Checkpoint, damaged
+from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.engine.fragments import EMA, MASTER
 
 
-def weights_name(checkpoint: Checkpoint, raw: bool = False) -> str:
-    """Name of the file: the average's, where there is one.
+def is_average(checkpoint: Checkpoint, raw: bool = False) -> bool:
+    """Whether its weights are an average, maybe as an export of one.
 
     Args:
         raw: take the weights themselves where there is an average too.
     """
-    return AVERAGE if checkpoint.has(AVERAGE) and not raw else WEIGHTS
+    if checkpoint.is_export:
+        return checkpoint.manifest.get("weights") == "average"
+    return checkpoint.has_average and not raw
 
 
-def is_average(checkpoint: Checkpoint, name: str) -> bool:
-    """Whether a file of that name holds an average, maybe as an export of one."""
-    return name == AVERAGE or checkpoint.manifest.get("weights") == "average"
+def read_weights(checkpoint: Checkpoint, raw: bool = False) -> Mapping[str, Tensor]:
+    """All parameters and persistent buffers by name, on the CPU, in float32 where they are no whole numbers; what is
+    read is what was saved. Buffers and teachers have no average.
 
-
-@contextmanager
-def checked_weights(checkpoint: Checkpoint, name: str) -> Iterator[Path]:
-    """A local path with the file's content, which is what was saved.
+    Args:
+        raw: as of `is_average`.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: something is damaged.
+        StorageError: something can't be read.
     """
-    url = storage.join(checkpoint.url, name)
+    if checkpoint.is_export:
+        return _exported(checkpoint)
+    saved = SavedState(checkpoint)
+    weights = saved.whole(MASTER)
+    if is_average(checkpoint, raw):
+        weights |= saved.whole(EMA)
+    return {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
+
+
+def _exported(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+    url = storage.join(checkpoint.url, WEIGHTS)
     with storage.local_copy(url) as file:
-        if storage.sha256(file) not in [e["sha256"] for e in checkpoint.manifest["files"] if e["name"] == name]:
+        if storage.sha256(file) not in [e["sha256"] for e in checkpoint.manifest["files"] if e["name"] == WEIGHTS]:
             raise CheckpointError(damaged(url))
-        yield file
+        return load(file.read_bytes())

@@ -1,19 +1,18 @@
 """A checkpoint's states into an engine, whatever the number of processes, the ZeRO stage and the precision of either.
 
-Every process reads its own fragments, one parameter at a time, from the files of all that saved them. So there is one
+Every process reads its own fragments, by range, from the files of those that saved them. So there is one
 way for a run that goes on as it was and for one that goes on otherwise, and both are equal to the bit: masters and
 moments, of teachers and of what is frozen too, are float32 everywhere.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import Checkpoint
-from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.saved_state import SavedState, Wish
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.fragments import MOMENTS, Fragment
 
@@ -27,16 +26,26 @@ def load_engine(checkpoint: Checkpoint, engine: Engine, averages: Sequence[Tenso
 
     Raises:
         CheckpointError: something that the model has is not in it.
+        StorageError: a file can't be read.
     """
-    manifest = checkpoint.manifest
-    saved = SavedState(Path(checkpoint.url), manifest["world_size"])
+    saved = SavedState(checkpoint)
     with engine.changing():
-        for fragment in engine.fragments(averages, changed=True):
-            _fill(fragment, saved, checkpoint.url)
-    engine.set_counters(manifest["engine"])
+        engine.group.each(lambda: _fill(engine, averages, saved, checkpoint.url))
+    engine.set_counters(checkpoint.manifest["engine"])
 
 
-def _fill(fragment: Fragment, saved: SavedState, url: str) -> None:
+def _fill(engine: Engine, averages: Sequence[Tensor] | None, saved: SavedState, url: str) -> None:
+    wishes: list[Wish] = []
+    for fragment in engine.fragments(averages, changed=True):
+        wishes += _wishes(fragment, saved, url)
+        if engine.states_in_files:  # and in memory only until the next one is asked for
+            saved.read(wishes)
+            wishes = []
+    saved.read(wishes)
+
+
+def _wishes(fragment: Fragment, saved: SavedState, url: str) -> Iterator[Wish]:
+    """What is to be read for a fragment; moments that it never had become zeros."""
     if saved.shapes.get(fragment.name) != fragment.shape:
         raise CheckpointError(
             f"{url}: expected {fragment.name} of shape {list(fragment.shape)}, "
@@ -46,4 +55,4 @@ def _fill(fragment: Fragment, saved: SavedState, url: str) -> None:
         if kind in MOMENTS and not saved.has(fragment.name, kind):
             piece.zero_()  # it never had a gradient
         else:
-            saved.read(fragment.name, kind, fragment.start, piece)
+            yield from saved.wishes(fragment.name, kind, fragment.start, piece)

@@ -1,14 +1,15 @@
 """Which checkpoints are kept."""
 
 import logging
-import shutil
-from pathlib import Path
+import re
 
-from cluster.os_errors import why
-from pipeline.train.checkpoints.layout import MANIFEST
+from cluster import storage
+from cluster.errors import StorageError
+from cluster.storage import Location
+from pipeline.train.checkpoints.layout import MANIFEST, step_folder
 
 _log = logging.getLogger(__name__)
-_DIGITS = "[0-9]" * 10
+_STEP = re.compile("step-[0-9]{10}")
 
 
 def kept(steps: list[int], keep_last: int, keep_every: int | None) -> set[int]:
@@ -17,32 +18,42 @@ def kept(steps: list[int], keep_last: int, keep_every: int | None) -> set[int]:
     return newest | {step for step in steps if keep_every is not None and step % keep_every == 0}
 
 
-def remove_old(folder: Path, newest: int, keep_last: int, keep_every: int | None) -> None:
-    """Remove the checkpoints below `folder` that are not kept, and what older torn saves left.
+class Retention:
+    """Removes the checkpoints below a folder (path or URL) that are not kept, and what older torn saves left."""
 
-    What can't be removed stays, with a warning; a later save tries again.
+    def __init__(self, folder: str, keep_last: int, keep_every: int | None) -> None:
+        self._folder, self._keep_last, self._keep_every = folder, keep_last, keep_every
+        self._whole: set[int] = set()
+        """Steps known to be whole: each is asked for once."""
 
-    Args:
-        newest: step that was saved last. A run that went on from here had found later ones damaged, so they neither
-            count nor go; they are replaced when the run comes to their steps.
-    """
-    found = {step_of(target): target for target in folder.glob(f"step-{_DIGITS}")}
-    whole = [step for step, target in found.items() if step <= newest and (target / MANIFEST).exists()]
-    keep = kept(whole, keep_last, keep_every)
-    for step, target in found.items():
-        if step <= newest and step not in keep:
-            try:
-                remove(target)
-            except OSError as error:
-                _log.warning("%s: can't be removed: %s", target, why(error))
+    def remove_old(self, newest: int) -> None:
+        """Remove what need not be kept, once step `newest` is saved. What can't be removed stays, with a warning; a
+        later save tries again.
+
+        A run that went on from step `newest` had found later ones damaged, so they neither count nor go; they are
+        replaced when the run comes to their steps.
+        """
+        try:
+            steps = [step for step in steps_in(self._folder) if step <= newest]
+            self._whole |= {step for step in steps if step not in self._whole and self._is_whole(step)}
+            self._whole &= {newest, *steps}
+            keep = kept(sorted(self._whole), self._keep_last, self._keep_every)
+        except StorageError as error:
+            _log.warning("%s; old checkpoints stay", error)
+            return
+        for step in steps:
+            if step not in keep:
+                try:
+                    # the manifest first, so that half a folder is never taken for a whole one
+                    storage.remove_folder(step_folder(self._folder, step), first=MANIFEST)
+                except StorageError as error:
+                    _log.warning("%s", error)
+
+    def _is_whole(self, step: int) -> bool:
+        return storage.exists(storage.join(step_folder(self._folder, step), MANIFEST))
 
 
-def remove(target: Path) -> None:
-    """Remove a checkpoint, whole or torn."""
-    (target / MANIFEST).unlink(missing_ok=True)  # first, so that half a folder is never taken for a whole one
-    shutil.rmtree(target)
-
-
-def step_of(target: Path) -> int:
-    """The step in a folder's name."""
-    return int(target.name.removeprefix("step-"))
+def steps_in(folder: Location) -> list[int]:
+    """The steps of the checkpoints' folders below a folder (path or URL), whole or torn."""
+    names = storage.list_folders(folder)
+    return [int(name.removeprefix("step-")) for name in names if _STEP.fullmatch(name)]

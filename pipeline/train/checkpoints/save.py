@@ -1,13 +1,22 @@
 """A save on its way, and one that is done."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cluster.errors import StorageError, UserError
+from cluster.errors import UserError
 from cluster.os_errors import why
 from pipeline.errors import CheckpointError
+from pipeline.train.checkpoints.share import Piece, ShareFile
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What went wrong with a save, in a sentence, and whether that may be over at the next one."""
+
+    said: str
+    passes: bool
 
 
 @dataclass
@@ -15,32 +24,40 @@ class Save:
     """One save on its way.
 
     Attributes:
-        target: the checkpoint's folder.
-        states: by file what this process writes to it, once it is taken.
-        fragments: where in these files what lies, as JSON.
+        number: of the saves of this process.
+        target: the checkpoint's folder (path or URL).
+        pieces: what this process saves.
+        layout: of its file.
         manifest: of the checkpoint, without its files; on the main process.
         begun: when (`time.perf_counter`).
         stalled_s: how long training stood still for it so far.
         taken: set when the states may change.
         written: set when this process's files are there, or can't be.
-        written_by_all: set when every process has said so.
         abandoned: set when other processes need not be waited for any more.
+        error: what went wrong in this process.
+        passes: whether that may be over at the next save: storage was away.
     """
 
     step: int
-    target: Path
-    states: dict[Path, Any]
-    fragments: list[dict[str, Any]]
+    number: int
+    target: str
+    pieces: Sequence[Piece]
+    layout: ShareFile
     manifest: dict[str, Any]
     begun: float
     stalled_s: float = 0.0
     taken: threading.Event = field(default_factory=threading.Event)
     written: threading.Event = field(default_factory=threading.Event)
-    written_by_all: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
-    write_error: BaseException | None = None
-    commit_error: BaseException | None = None
-    publish_error: StorageError | None = None
+    error: BaseException | None = None
+    passes: bool = False
+
+    @property
+    def fault(self) -> Fault | None:
+        """What went wrong here, for the other processes."""
+        if self.error is None:
+            return None
+        return Fault(str(plain_error(self.error, self.target)), self.passes)
 
 
 @dataclass
@@ -60,7 +77,7 @@ class Saved:
     bytes: int
 
 
-def plain_error(error: BaseException, target: Path) -> BaseException:
+def plain_error(error: BaseException, target: str) -> BaseException:
     """What a person can do something about as one sentence; anything else as it is."""
     if isinstance(error, OSError) and not isinstance(error, UserError):
         return CheckpointError(f"{target}: the checkpoint can't be written: {why(error)}")

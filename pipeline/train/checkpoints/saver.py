@@ -2,9 +2,9 @@
 
 A save notes what the states are; a thread of each process copies them to host memory while the next forward and
 backward passes run, and training stands still only if the optimiser would step before that is done. The thread then
-writes, hashes and syncs its files, and says so in its `rank-00000.json`, last. The main process's thread waits for
-those of all, derives `model.safetensors` from them, writes the manifest, moves `latest`, removes old checkpoints and
-publishes. The threads meet on the file system only: collectives from two threads at a time would mix with training's.
+writes its file to where the run lies, a local disk or `s3://`, and reports what is in it. The main process's thread
+waits for the reports of all, writes the manifest, moves `latest` and removes old checkpoints. The threads
+meet at the job's store only (`cluster.reports`): collectives from two threads at a time would mix with training's.
 """
 
 import logging
@@ -12,18 +12,19 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from torch import Tensor
 
+from cluster import storage
 from cluster.errors import StorageError
 from cluster.process_group import ProcessGroup
+from cluster.reports import Reports
+from cluster.storage import Location
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.commit import make_whole, write_files
-from pipeline.train.checkpoints.layout import step_folder
-from pipeline.train.checkpoints.retention import remove_old
+from pipeline.train.checkpoints.commit import make_whole, write_share
+from pipeline.train.checkpoints.retention import Retention
 from pipeline.train.checkpoints.save import Save, Saved, plain_error
 from pipeline.train.checkpoints.snapshot import StateTaker
 from pipeline.train.engine.engine import Engine
@@ -31,8 +32,8 @@ from pipeline.train.run_settings import RunSettings
 
 _GRACE_S = 30.0
 """What a run that ends with an error gives its last save."""
-_MOST_UNPUBLISHED = 5
-"""Saves in a row whose checkpoints storage did not take; the last of them ends the run."""
+_MOST_LOST = 5
+"""Saves in a row that storage did not take; the last of them ends the run."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,9 +41,9 @@ class Saver:
     """Saves the checkpoints of a run; every process has one, and calls the same of its functions at the same steps.
 
     Args:
-        folder: where the checkpoints go.
-        publish: called on the main process, from the saving thread, when a checkpoint is whole. A run goes on while
-            storage is away: what one save could not publish is published by the next.
+        folder: where the checkpoints go (path or URL).
+        publish: brings what this process has to say of the run to where that lies; called from the saving thread,
+            before a checkpoint becomes whole. A run goes on while storage is away, without the saves that it misses.
 
     Attributes:
         stalled_s: seconds that training stood still for saving so far.
@@ -50,20 +51,22 @@ class Saver:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Location,
         group: ProcessGroup,
         settings: RunSettings,
         publish: Callable[[], None],
     ) -> None:
         self.stalled_s = 0.0
-        self._folder, self._group, self._settings = folder, group, settings
+        self._folder, self._group, self._settings = storage.absolute(folder), group, settings
         self._publish = publish
-        self._taker = StateTaker(group, settings)
+        self._taker = StateTaker(self._folder, group, settings)
+        self._reports = Reports(group)
+        self._retention = Retention(self._folder, settings.train.keep_last, settings.train.keep_every)
         self._hooked: weakref.ref[Engine] | None = None
         self._whole: SimpleQueue[tuple[Save, float, int]] = SimpleQueue()
         self._save: Save | None = None
         self._thread: threading.Thread | None = None
-        self._unpublished = 0
+        self._lost = 0
 
     def save(
         self, engine: Engine, step: int, state: Mapping[str, Any], averages: Sequence[Tensor] | None = None
@@ -79,17 +82,13 @@ class Saver:
             StorageError: storage was away at several saves in a row.
         """
         begun = time.perf_counter()
-        self._wait(published=False)
+        self._wait(last=False)
         self._hook(engine)
-        target = step_folder(self._folder, step)
-        try:
-            save = self._save = self._taker.take(target, engine, step, state, averages, begun)
-        except OSError as error:  # DeepSpeed writes small files of its own at once
-            raise plain_error(error, target) from error
+        save = self._save = self._taker.take(engine, step, state, averages, begun)
         self._thread = threading.Thread(target=self._work, args=(save,), name="saving", daemon=True)
         self._thread.start()
         if not self._settings.train.background_saving:
-            self._wait(published=False)
+            self._wait(last=False)
         self._count_stall(save, begun)
 
     def let_change(self) -> None:
@@ -106,32 +105,36 @@ class Saver:
         Raises:
             CheckpointError, StorageError: it failed, on some process.
         """
-        self._wait(published=True)
+        self._wait(last=True)
 
-    def _wait(self, published: bool) -> None:
+    def _wait(self, last: bool) -> None:
         """Wait for the last save, on all processes.
 
         Args:
-            published: whether it is an error that storage did not take it, too.
+            last: whether none will follow, so that what it lacks is an error, whatever it was.
         """
         save, thread = self._save, self._thread
         if save is None or thread is None:
             return
         save.written.wait()
-        failed = self._group.sum([float(save.write_error is not None)])[0]
-        (save.abandoned if failed else save.written_by_all).set()
+        if self._group.sum([float(save.error is not None)])[0]:
+            save.abandoned.set()
         thread.join()
         self._save = self._thread = None
-        if save.write_error is not None:
-            raise plain_error(save.write_error, save.target) from save.write_error
-        if failed:
-            raise CheckpointError(f"{save.target}: another process could not write its part; its log says why")
-        error = save.commit_error or (save.publish_error if published else None)
-        said = self._group.from_main(None if error is None else str(plain_error(error, save.target)))
-        if error is not None:
-            raise plain_error(error, save.target) from error
-        if said is not None:
-            raise CheckpointError(said)
+        faults = self._group.gather_objects(save.fault)
+        found = [(rank, fault) for rank, fault in enumerate(faults) if fault is not None]
+        if not found:
+            self._lost = 0
+            return
+        self._lost += 1
+        if not last and self._lost < _MOST_LOST and all(fault.passes for _, fault in found):
+            return
+        if save.error is not None:
+            raise plain_error(save.error, save.target) from save.error
+        rank, fault = found[0]
+        raise CheckpointError(
+            fault.said if rank == 0 else f"{save.target}: process {rank} could not write its part: {fault.said}"
+        )
 
     def whole(self) -> Iterator[Saved]:
         """The checkpoints that have become whole since this was asked last; on the main process only."""
@@ -164,39 +167,30 @@ class Saver:
     def _work(self, save: Save) -> None:
         try:
             try:
-                self._taker.copies.take()
+                content = self._taker.copy.take()
             finally:
                 save.taken.set()
-            write_files(save, self._group.rank)
+            self._reports.send(save.number, write_share(save, content, self._group.rank))
         except BaseException as error:
-            save.write_error = error
-            _log.error("%s", plain_error(error, save.target))
+            self._note(save, error)
             return
         finally:
             save.written.set()
-        if not self._group.is_main:
-            return
         try:
-            self._commit(save)
+            # before the checkpoint is whole: who goes on from it needs the records that led there
+            self._publish()
+            if self._group.is_main:
+                self._commit(save)
         except BaseException as error:
-            save.commit_error = error
-            _log.error("%s", plain_error(error, save.target))
+            self._note(save, error)
+
+    def _note(self, save: Save, error: BaseException) -> None:
+        save.error, save.passes = error, isinstance(error, StorageError) and storage.is_remote(save.target)
+        _log.error("%s%s", f"{save.target} is not saved: " if save.passes else "", plain_error(error, save.target))
 
     def _commit(self, save: Save) -> None:
-        """Make the checkpoint whole, once every process has written its files, and publish it."""
-        files = make_whole(save, self._group.world_size)
-        if files is None:
-            return
-        seconds = time.perf_counter() - save.begun
-        remove_old(self._folder, save.step, self._settings.train.keep_last, self._settings.train.keep_every)
-        try:
-            self._publish()
-        except StorageError as error:
-            self._unpublished += 1
-            if self._unpublished == _MOST_UNPUBLISHED:
-                raise
-            save.publish_error = error
-            _log.error("%s is whole, but here only: %s", save.target, error)
-            return
-        self._unpublished = 0
-        self._whole.put((save, seconds, sum(file.bytes for file in files)))
+        """Make the checkpoint whole, once every process has written its file."""
+        size = make_whole(save, self._reports, save.abandoned.is_set)
+        if size is not None:
+            self._whole.put((save, time.perf_counter() - save.begun, size))
+            self._retention.remove_old(save.step)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from cluster.process_group import ProcessGroup
 from pipeline.models.contract import Inputs
 from pipeline.tasks.task import System, Targets
 from pipeline.train.engine.accumulation import forget_gradients, hand_over_idle
-from pipeline.train.engine.files import HandOver
 from pipeline.train.engine.fragments import (
     MASTER,
     Fragment,
@@ -41,10 +39,11 @@ class Engine:
     Attributes:
         module: the system. At ZeRO stage 3 its parameters are whole only while it computes.
         zero_stage: 0 to 3; from 1 on no two processes hold the same of what is stepped.
+        group: the processes.
     """
 
     def __init__(self, deepspeed: Any, settings: TrainSettings, group: ProcessGroup, frozen: Frozen) -> None:
-        self._deepspeed, self._precision, self._group = deepspeed, settings.precision, group
+        self._deepspeed, self._precision, self.group = deepspeed, settings.precision, group
         self.module: System = deepspeed.module
         self.zero_stage: int = settings.zero_stage
         self._frozen = frozen
@@ -137,12 +136,6 @@ class Engine:
         """What torch's optimiser steps: the parameters, their float32 copies, or this process's flat share of them."""
         return masters(self._deepspeed)
 
-    @property
-    def masters_beside(self) -> list[Tensor]:
-        """What this process holds in float32 of parameters that no optimiser steps, those of teachers and what is
-        frozen; nothing in fp32, where they are their own."""
-        return self._teachers.masters + self._frozen.masters
-
     @contextmanager
     def changing(self) -> Iterator[None]:
         """A block in which masters or fragments are changed; after it the model computes with them."""
@@ -217,12 +210,12 @@ class Engine:
         weights: dict[str, Tensor] = {}
         for name, parameter in self.module.named_parameters():
             shape = shape_of(parameter)
-            whole = torch.zeros(math.prod(shape), device=self._group.device)
+            whole = torch.zeros(math.prod(shape), device=self.group.device)
             if name in own:
                 one, numbers = own.pop(name)
                 whole[one.start : one.start + one.size].copy_(numbers)
             if self._is_shared_out(parameter):
-                self._group.add_up(whole.view(torch.int32))  # the bits, to which zeros add nothing
+                self.group.add_up(whole.view(torch.int32))  # the bits, to which zeros add nothing
             weights[name] = whole.view(shape).cpu()
         return weights | {name: buffer.view(one.shape).cpu().clone() for name, (one, buffer) in own.items()}
 
@@ -235,19 +228,6 @@ class Engine:
     def states_in_files(self) -> bool:
         """Whether masters and moments lie in files (offload = nvme)."""
         return bool(self._deepspeed.zero_nvme_offload_optimizer())
-
-    def hand_over(self, folder: Path, tag: str, keep: Callable[[Path, Any], None]) -> None:
-        """Have DeepSpeed say what it would save.
-
-        Args:
-            folder: where its files go, most of them below its folder `tag`; small ones it writes at once.
-            keep: called with each other file and its content, in the memory that training uses.
-
-        Raises:
-            OSError: the small files can't be written.
-        """
-        self._deepspeed.checkpoint_engine = HandOver(keep)
-        self._deepspeed.save_checkpoint(str(folder), tag=tag, save_latest=False)
 
     def destroy(self) -> None:
         """Give its memory back; it can't be used any more."""

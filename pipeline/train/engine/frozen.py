@@ -21,7 +21,6 @@ class Frozen:
 
     Attributes:
         apart: these parameters; none in fp32, where they are their own.
-        masters: what this process holds.
     """
 
     @torch.no_grad()
@@ -44,7 +43,6 @@ class Frozen:
             numbers = parameter.detach().reshape(-1)[start : start + size]
             self._held[parameter] = (start, numbers.to("cpu", torch.float32, copy=True))
         self.apart = self._held.keys()
-        self.masters = [numbers for _, numbers in self._held.values() if numbers.numel()]
 
     def fragments(self, module: nn.Module, changed: bool) -> Iterator[Fragment]:
         """What this process holds of each.

@@ -58,7 +58,6 @@ class Teachers:
 
     Attributes:
         apart: their parameters that have float32 masters beside them.
-        masters: these, of each teacher what this process holds, in a row.
     """
 
     def __init__(self, engine: Any, pairs: Sequence[Pair], precision: str, group: ProcessGroup) -> None:
@@ -70,7 +69,6 @@ class Teachers:
         self._teachers = {teacher: kind(engine, teacher, student, group) for teacher, student in pairs}
         apart = [one for one in self._teachers.values() if isinstance(one, _In16Bits)]
         self.apart = {parameter for one in apart for parameter in one.students}
-        self.masters = [one.masters for one in apart if one.masters.numel()]
 
     @torch.no_grad()
     def follow(self, teacher: nn.Module, student: nn.Module, rate: float) -> None:

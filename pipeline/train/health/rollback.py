@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster import storage
-from pipeline.errors import CheckpointError, RunError
-from pipeline.train.checkpoints import Checkpoint, newest_checkpoint, read_manifest
-from pipeline.train.checkpoints.find import verify
+from cluster.process_group import ProcessGroup
+from cluster.storage import Location
+from pipeline.errors import RunError
+from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
+from pipeline.train.checkpoints.find import older_checkpoints
 
 FILE = "rollback.json"
 
@@ -28,43 +30,47 @@ def write_rollback(run: Path, checkpoint: Checkpoint, step: int, state: dict[str
     storage.write_text(run / FILE, json.dumps(entry))
 
 
-def newest_to_go_on_from(run: Path) -> Checkpoint | None:
+def newest_to_go_on_from(run: Path, checkpoints: Location, group: ProcessGroup) -> Checkpoint | None:
     """The newest whole checkpoint; or the one to which the run went back since, with the rollback's step and state.
+    Every process must call it.
+
+    Args:
+        run: the local folder of the run.
+        checkpoints: where its checkpoints are (path or URL).
 
     Raises:
         RunError: somebody has changed what the rollback wrote.
     """
-    newest = newest_checkpoint(run / "checkpoints")
-    if newest is None or not (run / FILE).exists():
+    newest = newest_checkpoint(checkpoints, group)
+    entry = group.on_main(lambda: _rollback(run / FILE))
+    if newest is None or entry is None or newest.step >= entry["step"]:  # an older rollback
         return newest
-    entry = storage.read_json(run / FILE)
-    if not {"checkpoint", "step", "state"} <= entry.keys():
-        raise RunError(f"{run / FILE}: expected checkpoint, step and state, found {', '.join(entry) or 'none'}")
-    if newest.step >= entry["step"]:  # an older rollback
-        return newest
-    checkpoint = next((one for one in _down_from(run, newest) if one.step == entry["checkpoint"]), None)
+    checkpoint = next((one for one in _down_from(checkpoints, newest, group) if one.step == entry["checkpoint"]), None)
     if checkpoint is None:
         return newest
     return replace(checkpoint, manifest={**checkpoint.manifest, "step": entry["step"], "state": entry["state"]})
 
 
-def newest_to_go_back_to(run: Path) -> Checkpoint | None:
+def newest_to_go_back_to(checkpoints: Location, group: ProcessGroup) -> Checkpoint | None:
     """The newest whole checkpoint that was not saved among bad steps, as one is where the run had to leave just then;
-    or the newest where there is no other."""
-    newest = newest_checkpoint(run / "checkpoints")
+    or the newest where there is no other. Every process must call it."""
+    newest = newest_checkpoint(checkpoints, group)
     if newest is None:
         return None
-    return next((one for one in _down_from(run, newest) if not one.manifest["state"]["bad_steps"]["in_row"]), newest)
+    found = _down_from(checkpoints, newest, group)
+    return next((one for one in found if not one.manifest["state"]["bad_steps"]["in_row"]), newest)
 
 
-def _down_from(run: Path, newest: Checkpoint) -> Iterator[Checkpoint]:
+def _down_from(checkpoints: Location, newest: Checkpoint, group: ProcessGroup) -> Iterator[Checkpoint]:
     """The newest checkpoint and all older ones that are whole."""
     yield newest
-    for folder in sorted((run / "checkpoints").glob("step-*"), reverse=True):
-        try:
-            checkpoint = read_manifest(str(folder))
-            if checkpoint.step < newest.step:
-                verify(checkpoint)
-                yield checkpoint
-        except CheckpointError:
-            continue
+    yield from older_checkpoints(checkpoints, newest, group)
+
+
+def _rollback(file: Path) -> dict[str, Any] | None:
+    if not file.exists():
+        return None
+    entry = storage.read_json(file)
+    if not {"checkpoint", "step", "state"} <= entry.keys():
+        raise RunError(f"{file}: expected checkpoint, step and state, found {', '.join(entry) or 'none'}")
+    return entry

@@ -9,6 +9,9 @@ Every process has a thread that looks whether its training thread still moves. W
 that is stuck or gone does not move either, so the alarm is raised by whoever notices first; the others see it in the
 folder that they share, write their stacks too, and all end with exit code 76. The event `hang` names the process that
 was behind.
+
+Machines that share no folder, of a run on object storage, each raise an alarm of their own; then all send stacks and
+places to the run, and the main process's machine reads there where the others were.
 """
 
 import contextlib
@@ -19,10 +22,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cluster import storage
+from cluster.beside import beside
+from cluster.errors import MissingFileError, StorageError
 from cluster.exit_codes import HUNG
 from cluster.process_group import ProcessGroup
 from pipeline.train.records.metrics_log import EventLog
@@ -30,6 +37,7 @@ from pipeline.train.records.metrics_log import EventLog
 _LONGEST_LOOK_S = 15.0
 _LOOKS_TO_WAIT = 4
 _HEARTBEAT_BYTES = 200
+_SEND_S = 30.0
 
 
 class Watchdog:
@@ -38,10 +46,20 @@ class Watchdog:
     Args:
         run: the run folder.
         hang_s: without a beat for so long, the process hangs. Time in which it is stopped (Ctrl-Z) doesn't count.
+        url: of the run, where `run` is a folder that only the processes of this machine share.
+        publish: brings what this process has written to the run there.
     """
 
-    def __init__(self, run: Path, group: ProcessGroup, hang_s: float) -> None:
+    def __init__(
+        self,
+        run: Path,
+        group: ProcessGroup,
+        hang_s: float,
+        url: str | None = None,
+        publish: Callable[[], None] = lambda: None,
+    ) -> None:
         self._run, self._folder, self._group, self._hang_s = run, run / "logs", group, hang_s
+        self._url, self._publish = url, publish
         self._look_s = min(hang_s / 20, _LONGEST_LOOK_S)
         self._place = (0, 0, "start-up")
         self._over = threading.Event()
@@ -49,7 +67,8 @@ class Watchdog:
 
     def __enter__(self) -> "Watchdog":
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._alarm = self._folder / f"hang-{self._group.from_main(os.urandom(4).hex())}.json"
+        machine = "" if self._url is None else f"-{self._group.rank - self._group.local_rank}"
+        self._alarm = self._folder / f"hang-{self._group.from_main(os.urandom(4).hex())}{machine}.json"
         if self._group.is_main:
             for old in self._folder.glob("hang-*.json"):
                 old.unlink()
@@ -106,6 +125,9 @@ class Watchdog:
             return self._follow()
         self._dump_stacks()
         self._over.wait(self._look_s * _LOOKS_TO_WAIT)  # the others write theirs
+        if self._url is not None and self._group.rank != self._group.local_rank:  # the main process's machine says it
+            self._alarm.write_text("{}", encoding="utf-8")
+            return
         places = {rank: self._read_place(rank) for rank in range(self._group.world_size)}
         # of those that came less far than others, or as far, one that has not been heard of is the one to look at
         behind = min(places, key=lambda rank: (places[rank]["beats"], places[rank]["written"]))
@@ -127,6 +149,7 @@ class Watchdog:
             EventLog(self._run / "events.jsonl").write("hang", **details)
         finally:  # for which the others wait
             self._alarm.write_text(json.dumps(details), encoding="utf-8")
+            self._send()  # the event
 
     def _follow(self) -> None:
         """Another process has raised the alarm: write stacks, and let it write its report."""
@@ -141,10 +164,21 @@ class Watchdog:
             file.write(f"rank {self._group.rank}, step {step}, {phase}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
+        self._send()
+
+    def _send(self) -> None:
+        """Bring what is written here to the run, if that lies elsewhere; not for longer than a storage that works
+        takes."""
+        try:
+            beside(self._publish).result(_SEND_S)
+        except (StorageError, TimeoutError):
+            traceback.print_exc()
 
     def _has_dumped(self, rank: int) -> bool:
         """Whether a process has written its stacks since the alarm."""
         stacks = self._stacks(rank)
+        if self._url is not None and not self._heartbeat(rank).exists():  # of another machine
+            return time.time() - float(self._read_place(rank)["written"]) < 2 * self._look_s * _LOOKS_TO_WAIT
         return stacks.exists() and stacks.stat().st_mtime_ns >= self._alarm.stat().st_mtime_ns
 
     def _stacks(self, rank: int) -> Path:
@@ -154,7 +188,9 @@ class Watchdog:
         return self._folder / f"heartbeat-rank-{rank:05d}.json"
 
     def _read_place(self, rank: int) -> dict[str, Any]:
-        with contextlib.suppress(FileNotFoundError):  # it never came so far as to write one
-            place: dict[str, Any] = json.loads(self._heartbeat(rank).read_text(encoding="utf-8"))
-            return place
+        file = self._heartbeat(rank)
+        with contextlib.suppress(MissingFileError):  # it never came so far as to write one
+            if self._url is None or file.exists():
+                return storage.read_json(file)
+            return storage.read_json(storage.join(self._url, "logs", file.name))
         return {"beats": -1, "step": 0, "phase": "not started", "written": 0.0}

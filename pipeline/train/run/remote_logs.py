@@ -11,6 +11,8 @@ from cluster.scratch import temporary_place
 from cluster.storage.plain_errors import said_plainly
 from pipeline.train.records.metrics_log import append_event
 
+LOGS = "logs"
+
 
 def note_crash(run: str, **details: Any) -> None:
     """Append the event `rank_failed` to a run (path or URL), and save what a remote run's processes left in its local
@@ -24,9 +26,19 @@ def note_crash(run: str, **details: Any) -> None:
 
 def publish_logs(folder: Path, run: str) -> None:
     """Bring events, logs and stacks of a remote run's local folder to the run (URL)."""
-    for file in [folder / "events.jsonl", *sorted((folder / "logs").glob("*"))]:
+    for file in [folder / "events.jsonl", *sorted((folder / LOGS).glob("*"))]:
         if file.exists():
             storage.upload(file, storage.join(run, str(file.relative_to(folder))))
+
+
+def log_name(rank: int) -> str:
+    """Name of a process's log among the logs of a run."""
+    return f"rank-{rank:05d}.log"
+
+
+def own_logs(folder: Path, rank: int) -> list[Path]:
+    """The log of a process in a run's local folder, where it is and, of one that hung, its stacks."""
+    return sorted((folder / LOGS).glob(f"*rank-{rank:05d}.*"))
 
 
 def _goes_on(events: Path, published: str) -> bool:

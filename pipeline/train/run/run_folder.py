@@ -23,10 +23,13 @@ from pathlib import Path
 from cluster import storage
 from cluster.file_lock import open_lock_file, try_lock
 from cluster.os_errors import why
+from cluster.storage import Location
 from cluster.storage.plain_errors import said_plainly
 from pipeline.errors import CheckpointError, RunError
 from pipeline.settings.load import dump_settings, load_settings
 from pipeline.train.checkpoints import read_manifest
+from pipeline.train.checkpoints.layout import step_folder
+from pipeline.train.checkpoints.retention import steps_in
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.run.resume_changes import forbidden_changes
 from pipeline.train.run_settings import CONFIG, RunSettings
@@ -58,8 +61,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def settings_before(folder: Path, settings: RunSettings) -> RunSettings | None:
+def settings_before(folder: Path, checkpoints: Location, settings: RunSettings) -> RunSettings | None:
     """The settings with which a run was started before; None for a new one.
+
+    Args:
+        folder: the local folder of the run.
+        checkpoints: where its checkpoints are (path or URL).
 
     Raises:
         RunError: a setting that decides the result differs from those with which it is to go on; or the folder is
@@ -68,7 +75,7 @@ def settings_before(folder: Path, settings: RunSettings) -> RunSettings | None:
     for name, what in _NO_RUN.items():
         if (folder / name).exists():
             raise RunError(f"{folder}: expected a run folder or a new one, found {what} ({name})")
-    before = _settings_there(folder)
+    before = _settings_there(folder, checkpoints)
     if before is None:
         return None
     for place, old, new in forbidden_changes(before, settings):
@@ -79,15 +86,15 @@ def settings_before(folder: Path, settings: RunSettings) -> RunSettings | None:
     return before
 
 
-def _settings_there(folder: Path) -> RunSettings | None:
+def _settings_there(folder: Path, checkpoints: Location) -> RunSettings | None:
     """Those in the run folder, or where somebody removed them those of its newest checkpoint."""
-    if not (folder / "checkpoints").exists():
+    if not storage.exists(checkpoints):
         return None
     if (folder / CONFIG).exists():
         return load_settings(str(folder / CONFIG), RunSettings, recorded=True).settings
-    for target in sorted((folder / "checkpoints").glob("step-*"), reverse=True):
+    for step in sorted(steps_in(checkpoints), reverse=True):
         try:
-            return saved_settings(read_manifest(str(target)))
+            return saved_settings(read_manifest(step_folder(checkpoints, step)))
         except CheckpointError:
             continue  # a torn or damaged one says nothing
     return None

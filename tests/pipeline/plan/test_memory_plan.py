@@ -183,8 +183,8 @@ def test_host_memory_for_the_copies_of_a_save_is_shared_like_the_states(tiny, tr
         for number in (1, 16)
     }
     assert at[0, 1] == at[0, 16] == 12 * count  # parameters, which are their own masters, and moments
-    assert (at[1, 1], at[1, 16]) == (16 * count, (4 + 12 / 2) * count)  # 8 of 16 GPUs are on the machine
-    assert (at[3, 1], at[3, 16]) == (12 * count, 6 * count)
+    for stage in (1, 3):
+        assert (at[stage, 1], at[stage, 16]) == (12 * count, 6 * count)  # 8 of 16 GPUs are on the machine
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -193,15 +193,14 @@ def test_what_is_frozen_is_planned_without_gradient_and_moments(tiny, precision)
     settings = read(tiny, *words)
     traced = trace_model(settings, True, ["none"])
     found = make_plan(settings, gpus(), traced=traced)
-    number, beside, saved, kept = {"fp32": (4, 8, 16, 0), "bf16": (2, 12, 18, 4)}[precision]
+    number, beside, kept = {"fp32": (4, 8, 0), "bf16": (2, 12, 4)}[precision]
     frozen = found.parameters["encoder"]
     trained = sum(found.parameters.values()) - frozen
     assert (traced.size.trained, sum(traced.size.frozen)) == (trained, frozen)
     assert found.chosen.memory.optimizer == beside * trained
     assert found.chosen.memory.parameters == number * (trained + frozen) + traced.size.buffer_bytes
     assert found.chosen.memory.host == kept * frozen  # in 16 bits, what checkpoints hold of it in fp32
-    assert found.copies_bytes == (saved - 4) * trained + (number + kept) * frozen
-    assert found.checkpoint_bytes == saved * trained + (number + kept + 4) * frozen
+    assert found.copies_bytes == found.checkpoint_bytes == 12 * trained + 4 * frozen
 
 
 def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):

@@ -7,7 +7,6 @@ from itertools import product
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from demanding_tasks import MODEL_KINDS
 from many_runs import train_all
@@ -24,6 +23,7 @@ from pipeline.tasks.registry import TASKS
 from pipeline.train.load import untrained
 from pipeline.train.loop import train
 from pipeline.train.system import build_system, example_batch
+from saved_weights import saved_weights
 
 STEPS, LEFT_AT = 4, 2
 """Of a run, and after which it is left and gone on with."""
@@ -127,7 +127,7 @@ def records(run):
 
 def assert_same(run, other):
     assert records(run) == records(other)
-    ours, theirs = (load_file(step_folder(one, STEPS) / "model.safetensors") for one in (run, other))
+    ours, theirs = (saved_weights(step_folder(one, STEPS)) for one in (run, other))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 

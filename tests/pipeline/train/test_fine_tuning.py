@@ -5,16 +5,18 @@ from itertools import product
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from many_runs import train_all
 from pipeline.errors import RunError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.train.checkpoints import read_manifest
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.dry_run import dry_run
 from pipeline.train.load import untrained
 from pipeline.train.loop import train
+from saved_weights import saved_weights
 
 RATE = 1e-3
 FROZEN = ("model.visual_embedder.", "model.encoder.layers.0.", "model.positions")
@@ -38,13 +40,13 @@ def run_here(command, group, run, *words):
 
 
 def weights_of(run, step):
-    return load_file(run / "checkpoints" / f"step-{step:010d}" / "model.safetensors")
+    return saved_weights(run / "checkpoints" / f"step-{step:010d}")
 
 
 def assert_frozen(run, before, step, processes):
     """What is frozen is as it began, to the bit, and has no moments; all else has moved."""
     after = weights_of(run, step)
-    saved = SavedState(run / "checkpoints" / f"step-{step:010d}", processes)
+    saved = SavedState(read_manifest(str(run / "checkpoints" / f"step-{step:010d}")))
     for name, weights in after.items():
         same = torch.equal(weights, before[name])
         assert same == name.startswith(FROZEN), name

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import toy_engine
-from safetensors.torch import load_file
 from small_checkpoints import held, saver_of
 from torch import nn
 
@@ -18,6 +17,7 @@ from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.engine.build import build_engine
 from pipeline.train.run.resume_changes import changes_since
 from ranks_of_small import compare
+from saved_weights import saved_weights
 from small_engine import BATCH, WAYS, Small, assert_equal, build, settings_of, train
 
 TESTS = Path(__file__).parents[2]
@@ -40,8 +40,7 @@ def test_an_engine_goes_on_from_every_zero_stage_and_precision_to_the_bit(group,
 @pytest.mark.parametrize(("stage", "precision"), WAYS)
 def test_the_weights_of_a_checkpoint_are_readable_without_deepspeed(checkpoints, stage, precision):
     run, theirs, _ = checkpoints[stage, precision]
-    folder = run / "checkpoints/step-0000000003"
-    weights, average = load_file(folder / "model.safetensors"), load_file(folder / "ema.safetensors")
+    weights, average = saved_weights(run), saved_weights(run, average=True)
     assert weights.keys() == average.keys() == Small(0).state_dict().keys()
     for name, value in weights.items():
         assert torch.equal(value.view(-1).float(), theirs[name, "fp32"].float())

@@ -12,7 +12,6 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from cluster import storage
 from cluster.exit_codes import RESTART
@@ -24,12 +23,12 @@ from pipeline.train.records.metrics_log import EventLog, read_records
 from pipeline.train.records.wandb_file import read_history
 from pipeline.train.run.remote_logs import local_folder, note_crash
 from pipeline.train.run.remote_run import fetch_run, run_place
-from pipeline.train.settings import TrainSettings
+from saved_weights import saved_weights
 from tiny_training import curve
 
 
 def weights(run):
-    return load_file(run / "checkpoints" / (run / "checkpoints" / "latest").read_text() / "model.safetensors")
+    return saved_weights(run)
 
 
 def wait_for(condition, process, seconds=120):
@@ -42,6 +41,10 @@ def wait_for(condition, process, seconds=120):
 
 def assert_same_run(run, undisturbed):
     assert curve(run) == curve(undisturbed)
+    assert_same_weights(run, undisturbed)
+
+
+def assert_same_weights(run, undisturbed):
     ours, theirs = weights(run), weights(undisturbed)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -119,15 +122,15 @@ def test_torn_and_damaged_checkpoints_are_never_resumed_from(command, group, und
     (last / "manifest.json").unlink()  # a save that never finished
     train(settings, str(run), group, lambda record: None)
     assert_same_run(run, undisturbed)
-    with (last / "model.safetensors").open("r+b") as file:  # a bit that fell over
+    with (last / "rank-00000.safetensors").open("r+b") as file:  # a bit that fell over
         file.seek(200)
         file.write(b"\xff")
     train(settings, str(run), group, lambda record: None)
     assert_same_run(run, undisturbed)
     for folder in (last, before):
-        (folder / "rank-00000.json").unlink()
+        (folder / "rank-00000.safetensors").unlink()
     _, err = command.finish(run, code=2)  # a month of training is not thrown away without a word
-    assert "rank-00000.json: missing from its checkpoint; there is no older one to go on from" in err
+    assert "rank-00000.safetensors: missing from its checkpoint; there is no older one to go on from" in err
 
 
 def test_only_the_newest_checkpoints_are_kept(undisturbed):
@@ -195,8 +198,8 @@ def test_a_run_on_s3_that_ends_with_an_error_says_it_there(group, s3_bucket):
     run = f"{s3_bucket}/runs/fails"
 
     def fail():
-        with run_place(run, group, TrainSettings()) as (folder, _):
-            EventLog(folder / "events.jsonl").write("failed")
+        with run_place(run, group) as place:
+            EventLog(place.folder / "events.jsonl").write("failed")
             raise RunError("of no use")
 
     with pytest.raises(RunError, match="of no use"):
@@ -219,7 +222,8 @@ def test_a_run_on_s3_killed_and_started_again_equals_an_undisturbed_local_one(
     process.communicate()
     command.finish(run, *words)
     fetch_run(run, tmp_path / "fetched")
-    assert_same_run(tmp_path / "fetched", undisturbed)
+    assert curve(tmp_path / "fetched") == curve(undisturbed)
+    assert_same_weights(run, undisturbed)
     steps = {
         file.url.split("/step-")[1][:10] for file in storage.list_files(f"{run}/checkpoints") if "/step-" in file.url
     }

@@ -18,6 +18,7 @@ from pipeline.train.load import untrained
 from pipeline.train.loop import train
 from pipeline.train.settings import TrainSettings
 from pipeline.train.start_from import find_source, start_from
+from saved_weights import saved_weights
 
 STEP = "checkpoints/step-0000000002"
 VIT = "{kind: vit, patch: 4, width: 8, feed_forward: 8, layers: 1, heads: 2}"
@@ -43,34 +44,35 @@ def places(command, group, tmp_path_factory):
     words = ["train.steps=2", "train.ema_decay=0.5", "train.wandb.mode=disabled"]
     train(read(command, *words), str(folder / "run"), group, lambda record: None)
     export(str(folder / "run"), str(folder / "export"))
-    shutil.copy(folder / "run" / STEP / "model.safetensors", folder / "raw.safetensors")
+    export(str(folder / "run"), str(folder / "raw"), raw=True)
+    shutil.copy(folder / "raw" / "model.safetensors", folder / "raw.safetensors")
     torch.save(load_file(folder / "raw.safetensors"), folder / "raw.pth")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("place", "weights", "file"),
+    ("place", "weights", "average"),
     [
-        ("run", "average", "ema"),
-        ("run", "raw", "model"),
-        ("run/checkpoints", "average", "ema"),
-        (f"run/{STEP}", "raw", "model"),
-        ("export", "average", "ema"),
-        ("raw.safetensors", "average", "model"),
-        ("raw.pth", "average", "model"),
+        ("run", "average", True),
+        ("run", "raw", False),
+        ("run/checkpoints", "average", True),
+        (f"run/{STEP}", "raw", False),
+        ("export", "average", True),
+        ("raw.safetensors", "average", False),
+        ("raw.pth", "average", False),
     ],
 )
-def test_weights_come_from_a_run_a_checkpoint_an_export_or_a_file(command, places, place, weights, file):
+def test_weights_come_from_a_run_a_checkpoint_an_export_or_a_file(command, places, place, weights, average):
     _, after, started = start(
         command, places / place, f"train.start_from.weights={weights}", "train.start_from.strict=true"
     )
-    expected = load_file(places / "run" / STEP / f"{file}.safetensors")
+    expected = saved_weights(places / "run", average)
     assert after.keys() == expected.keys()
     assert all(torch.equal(after[name], expected[name]) for name in after)
     assert len(started.taken) == len(after)
     assert (started.new, started.left) == ([], [])
     checkpoint = "raw." not in place
-    assert (started.step, started.average) == ((2, file == "ema") if checkpoint else (None, False))
+    assert (started.step, started.average) == ((2, average) if checkpoint else (None, False))
 
 
 def test_weights_come_from_object_storage(command, places, s3_bucket):

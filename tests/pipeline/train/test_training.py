@@ -158,7 +158,7 @@ def test_a_run_may_change_its_schedule_only_where_no_step_that_is_done_would_hav
         return ExperimentSettings.model_validate({"name": "longer", "train": train})
 
     def go_on(now, done):
-        write_config(tmp_path, now, settings_before(tmp_path, now), done)
+        write_config(tmp_path, now, settings_before(tmp_path, tmp_path / "checkpoints", now), done)
 
     (tmp_path / "checkpoints").mkdir()
     go_on(settings(steps=100, schedule="wsd", decay_steps=20), 0)
@@ -166,7 +166,7 @@ def test_a_run_may_change_its_schedule_only_where_no_step_that_is_done_would_hav
     with pytest.raises(RunError, match="of the 90 steps that are done, step 82 had the learning rate 9.5e-06, with"):
         go_on(longer, 90)
     go_on(longer, 80)
-    assert settings_before(tmp_path, longer).train.steps == 200
+    assert settings_before(tmp_path, tmp_path / "checkpoints", longer).train.steps == 200
     with pytest.raises(RunError, match=r"80 steps are done, the command says train\.steps = 79"):
         go_on(settings(steps=79), 80)
     with pytest.raises(RunError, match="of the 80 steps that are done, step 2 had the learning rate 1e-05"):

@@ -14,12 +14,13 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan
 from pipeline.settings.load import load_settings
-from pipeline.train.checkpoints import commit, find_checkpoint, newest_checkpoint
+from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.checkpoints.listing import list_checkpoints
+from pipeline.train.checkpoints.retention import Retention
 from pipeline.train.load import load_trained
 from pipeline.train.loop import train
-from pipeline.train.run.remote_run import fetch_run, publish_run
+from saved_weights import saved_weights
 from tiny_training import curve
 from unprivileged import read_only
 
@@ -81,7 +82,7 @@ def test_ls_marks_the_latest_and_the_one_from_which_a_run_would_go_on(run, capsy
     whole, damaged = "whole", "damaged: never resumed from"
     assert marks() == [(8, False, False, whole), (12, True, True, whole)]
     assert "goes on from here" not in gavt(capsys, "ls", run).out
-    model = run / "checkpoints/step-0000000012/model.safetensors"
+    model = run / "checkpoints/step-0000000012/rank-00000.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
     assert marks() == [(8, False, True, whole), (12, True, False, damaged)]
     said = gavt(capsys, "ls", run).out
@@ -107,11 +108,11 @@ def test_verify_of_a_checkpoint_that_names_no_files_is_no_success(run, capsys):
 
 def test_verify_names_what_is_damaged(run, capsys):
     assert "files whole" in gavt(capsys, "verify", run).out
-    with (run / "checkpoints/step-0000000012/ema.safetensors").open("r+b") as file:
+    with (run / "checkpoints/step-0000000012/rank-00000.safetensors").open("r+b") as file:
         file.seek(500)
         file.write(b"\x01\x02")
     said = gavt(capsys, "verify", run, code=2)
-    assert "step-0000000012/ema.safetensors: damaged, its content is not what was saved" in said.out
+    assert "step-0000000012/rank-00000.safetensors: damaged, its content is not what was saved" in said.out
     assert "step-0000000012: damaged; a run goes on from an older checkpoint that is whole" in said.err
     assert answer(capsys, "verify", run / "checkpoints/step-0000000008")["checkpoints"][0]["problems"] == []
 
@@ -129,20 +130,22 @@ def test_a_damaged_manifest_is_no_torn_save(run, capsys, content):
     assert "step-0000000012/manifest.json: " in said.out
 
 
-def test_weights_that_are_not_what_was_saved_are_never_evaluated(run):
-    with (run / "checkpoints/step-0000000012/ema.safetensors").open("r+b") as file:
-        file.seek(-3, 2)
+@pytest.mark.parametrize("kind", ["fp32", "ema"])
+def test_weights_that_are_not_what_was_saved_are_never_evaluated(run, kind):
+    (entry,) = find_checkpoint(str(run)).manifest["files"]
+    begin, size, _ = entry["sections"][kind]
+    with (run / "checkpoints/step-0000000012/rank-00000.safetensors").open("r+b") as file:
+        file.seek(begin + size - 2)
         file.write(b"\x01")
-    with pytest.raises(CheckpointError, match="ema.safetensors: damaged"):
+    with pytest.raises(CheckpointError, match="rank-00000.safetensors: damaged"):
         load_trained(str(run), "cpu")
 
 
 def test_an_export_loads_without_the_run_and_holds_the_average_unless_asked_for_the_weights(run, tmp_path, capsys):
     assert answer(capsys, "export", run, "--out", tmp_path / "average")["weights"] == "average"
     gavt(capsys, "export", run, "--out", tmp_path / "raw", "--raw")
-    expected = run / "checkpoints/step-0000000012"
-    for name, file in (("average", "ema.safetensors"), ("raw", "model.safetensors")):
-        trained, numbers = load_trained(str(tmp_path / name), "cpu"), load_file(expected / file)
+    for name in ("average", "raw"):
+        trained, numbers = load_trained(str(tmp_path / name), "cpu"), saved_weights(run, name == "average")
         assert trained.step == 12
         assert all(torch.equal(value, numbers[key]) for key, value in trained.system.state_dict().items())
         assert {path.name for path in (tmp_path / name).iterdir()} == {
@@ -170,10 +173,10 @@ def test_an_export_may_be_exported_again_and_is_no_checkpoint_to_go_on_from(run,
 def test_what_cannot_be_exported_or_converted_leaves_nothing_behind(run, tmp_path, capsys):
     last = run / "checkpoints/step-0000000012"
     manifest = json.loads((last / "manifest.json").read_text())
-    (last / "ema.safetensors").write_bytes(b"")
+    (last / "rank-00000.safetensors").write_bytes(b"")
     for verb in ("export", "convert"):
         said = gavt(capsys, verb, run, "--out", tmp_path / verb, code=2).err
-        assert "ema.safetensors: damaged" in said
+        assert "rank-00000.safetensors: " in said
         assert not (tmp_path / verb).exists()
     manifest["settings"]["train"]["warp_drive"] = 9
     (last / "manifest.json").write_text(manifest_text(manifest))
@@ -195,7 +198,7 @@ def test_a_read_only_place_is_said_before_the_checkpoint_is_read(run, tmp_path, 
     def work(*_, **__):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr("pipeline.train.checkpoints.convert.verified_copy", work)
+    monkeypatch.setattr("pipeline.train.checkpoints.convert.SavedState", work)
     (tmp_path / "kept").mkdir()
     with read_only(tmp_path / "kept"):
         said = gavt(capsys, "convert", run, "--out", tmp_path / "kept/new", code=2).err
@@ -211,16 +214,15 @@ def test_the_newest_whole_checkpoint_is_meant_where_latest_names_none(run, tmp_p
     assert answer(capsys, "export", run, "--out", tmp_path / "model")["step"] == 8
 
 
-def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
+def test_a_run_goes_on_from_what_was_converted_as_if_nothing_had_happened(
     command, group, run, tmp_path, capsys, monkeypatch
 ):
     out = tmp_path / "out"
     answer(capsys, "convert", run / "checkpoints/step-0000000008", "--out", out)
     names = {file.name for file in (out / "checkpoints/step-0000000008").iterdir()}
-    assert not [name for name in names if name.endswith(".pt")]
+    assert names == {"manifest.json", "rank-00000.safetensors"}
     # nothing of it is unpickled
     monkeypatch.setattr(torch, "load", lambda *words, **more: pytest.fail("something was unpickled"))
-    monkeypatch.setattr(commit, "write_all_weights", lambda saved: [])  # which reads what the run itself has just saved
     run_here(command, group, out)
     assert [row[1] for row in curve(out)] == [row[1] for row in curve(run) if row[0] > 8]
 
@@ -231,23 +233,22 @@ def test_a_run_goes_on_from_plain_safetensors_as_if_nothing_had_happened(
 def test_checkpoints_are_as_large_as_planned(command, group, tmp_path, words):
     words = ("train.steps=1", "train.validation_samples=8", "model.width=96", "model.feed_forward=1024", *words)
     run_here(command, group, tmp_path / "run", *words)
-    files = find_checkpoint(str(tmp_path / "run")).manifest["files"]
-    numbers = sum(file["bytes"] for file in files if file["name"].endswith((".pt", ".safetensors")))
+    numbers = find_checkpoint(str(tmp_path / "run")).bytes
     plan = make_plan(settings_of(command, *words), machines(1, None, None, 80.0, None, 0.4, None))
     assert numbers == pytest.approx(plan.checkpoint_bytes, rel=0.03)
 
 
-def test_a_run_on_s3_goes_on_before_damaged_checkpoints_and_replaces_them(run, s3_bucket, tmp_path):
+def test_a_run_on_s3_goes_on_before_damaged_checkpoints_and_replaces_them(command, group, run, s3_bucket):
     there = f"{s3_bucket}/run"
     for file in run.rglob("*"):
         if file.is_file():
             storage.upload(file, f"{there}/{file.relative_to(run)}")
     storage.write_text(f"{there}/checkpoints/step-0000000012/manifest.json", "no manifest")
-    fetch_run(there, tmp_path)
-    assert newest_checkpoint(tmp_path / "checkpoints").step == 8
-    shutil.rmtree(tmp_path / "checkpoints/step-0000000012")  # as if another were saved after step 8
-    publish_run(tmp_path, there, keep_last=1, keep_every=None, sent={})
+    assert newest_checkpoint(f"{there}/checkpoints").step == 8
+    Retention(f"{there}/checkpoints", keep_last=1, keep_every=None).remove_old(newest=8)
     assert [(row.checkpoint and row.checkpoint.step) for row in list_checkpoints(there)] == [8, None]
+    assert run_here(command, group, there).step == 12
+    assert [row.checkpoint.step for row in list_checkpoints(there)] == [8, 12]
 
 
 def test_checkpoints_on_s3_are_listed_verified_and_exported(run, s3_bucket, tmp_path, capsys):
@@ -261,6 +262,6 @@ def test_checkpoints_on_s3_are_listed_verified_and_exported(run, s3_bucket, tmp_
     assert load_trained(f"{s3_bucket}/export", "cpu").step == 12
     answer(capsys, "convert", there, "--out", tmp_path / "converted")
     assert (tmp_path / "converted/checkpoints/latest").read_text() == "step-0000000012"
-    storage.remove(f"{there}/checkpoints/step-0000000012/rank-00000.json")
+    storage.remove(f"{there}/checkpoints/step-0000000012/rank-00000.safetensors")
     said = gavt(capsys, "verify", there, code=2)
-    assert "rank-00000.json: missing from its checkpoint" in said.out
+    assert "rank-00000.safetensors: missing from its checkpoint" in said.out

@@ -3,14 +3,12 @@
 import json
 
 import pytest
-import torch
 from small_checkpoints import saver_of
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.find import problems
 from pipeline.train.checkpoints.layout import manifest_text, parse_manifest
-from pipeline.train.engine.files import read_state
+from pipeline.train.checkpoints.verify import problems
 
 
 def test_any_changed_byte_of_a_manifest_is_damage(checkpoints):
@@ -43,7 +41,7 @@ def test_a_damaged_manifest_is_passed_over(engine, group, tmp_path, caplog):
 
 def test_a_manifest_names_no_file_outside_its_folder():
     content = {"step": 1, "settings": {}, "world_size": 1, "state": {}}
-    for name in ("/etc/passwd", "../../other", "deepspeed/../../../x"):
+    for name in ("/etc/passwd", "../../other", "a/../../../x"):
         with pytest.raises(CheckpointError, match="expected files below the checkpoint's folder, found "):
             parse_manifest("run", manifest_text(content | {"files": [{"name": name}]}).encode())
 
@@ -55,24 +53,8 @@ def test_every_damaged_file_is_named_and_nothing_but_damage_is_no_new_beginning(
     found = find_checkpoint(str(tmp_path))
     assert not list(problems(found))
     folder = tmp_path / "checkpoints/step-0000000002"
-    with (folder / "model.safetensors").open("r+b") as file:
-        file.seek(300)
-        file.write(b"\x13")
-    (folder / "rank-00000.json").unlink()
-    assert sorted(problem.rpartition("/")[2].split(":")[0] for problem in problems(found)) == [
-        "model.safetensors",
-        "rank-00000.json",
-    ]
+    (folder / "rank-00000.safetensors").unlink()
+    (problem,) = problems(found)
+    assert problem == f"{folder}/rank-00000.safetensors: missing from its checkpoint"
     with pytest.raises(CheckpointError, match="there is no older one to go on from: remove .* to start anew"):
         newest_checkpoint(tmp_path / "checkpoints")
-
-
-def test_no_code_runs_from_a_file_of_a_checkpoint(tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (exec, (f"open({str(tmp_path / 'sprung')!r}, 'w')",))
-
-    torch.save({"module": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(CheckpointError, match="not a file of a checkpoint"):
-        read_state(tmp_path / "trap.pt")
-    assert not (tmp_path / "sprung").exists()

@@ -1,11 +1,12 @@
 """Which checkpoints are kept."""
 
 import errno
+import shutil
 
 import pytest
 from small_checkpoints import saver_of
 
-from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint, retention
+from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint
 from pipeline.train.checkpoints.retention import kept
 
 
@@ -32,7 +33,7 @@ def test_a_later_checkpoint_that_was_found_damaged_does_not_push_out_the_new_one
     for step in (2, 6):
         saving.save(engine, step, {})
     saving.finish()
-    (tmp_path / "checkpoints/step-0000000006/model.safetensors").write_bytes(b"")
+    (tmp_path / "checkpoints/step-0000000006/rank-00000.safetensors").write_bytes(b"")
     saving.save(engine, 4, {})
     saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints").step == find_checkpoint(str(tmp_path)).step == 4
@@ -48,9 +49,9 @@ def test_an_old_checkpoint_that_cannot_be_removed_is_no_failure_of_the_new_one(
     saving = saver_of(tmp_path, group, lambda: published.append(1), keep_last=1)
     saving.save(engine, 2, {})
     saving.finish()
-    monkeypatch.setattr(retention.shutil, "rmtree", busy)
+    monkeypatch.setattr(shutil, "rmtree", busy)
     saving.save(engine, 4, {})
     saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints").step == 4
     assert len(published) == 2
-    assert "step-0000000002: can't be removed: Device or resource busy" in caplog.text
+    assert "step-0000000002: can't remove it: [Errno 16] Device or resource busy" in caplog.text

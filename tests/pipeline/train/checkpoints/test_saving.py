@@ -1,21 +1,18 @@
 """Checkpoints of a small model, saved beside its training in this process: the moment of saving, and all of it."""
 
-import json
 import threading
 import time
+from pathlib import Path
 
-import pytest
 import torch
-from safetensors.torch import load_file
-from small_checkpoints import OneOfTwo, held, saver_of
+from safetensors.torch import load
+from small_checkpoints import OneOfTwo, held, report_of_another, saver_of
 
-from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import MANIFEST, commit, find_checkpoint, host_copy, newest_checkpoint
+from pipeline.train.checkpoints import MANIFEST, commit, find_checkpoint, newest_checkpoint, saver
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.restore import load_engine
-from pipeline.train.checkpoints.saved_state import describe
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.checkpoints.weights_file import write_weights
+from pipeline.train.checkpoints.share import ShareFile, pieces_of
 from pipeline.train.engine.fragments import Fragment
 from small_engine import assert_equal, build, train
 
@@ -23,8 +20,8 @@ from small_engine import assert_equal, build, train
 def test_training_goes_on_while_a_checkpoint_is_written_and_what_is_saved_is_the_moment_of_saving(
     group, tmp_path, monkeypatch
 ):
-    engine, written, write = build(group, steps=2), threading.Event(), commit.write_state
-    monkeypatch.setattr(commit, "write_state", lambda *words: written.wait(60) and write(*words))
+    engine, written, write = build(group, steps=2), threading.Event(), commit.write_share
+    monkeypatch.setattr(saver, "write_share", lambda *words: written.wait(60) and write(*words))
     then, saving = held(engine), saver_of(tmp_path, group)
     saving.save(engine, 2, {"note": 1})
     assert newest_checkpoint(tmp_path / "checkpoints") is None
@@ -42,7 +39,6 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_what_is_saved_is_the
 def test_an_optimiser_that_would_step_too_early_waits_until_its_states_are_copied(group, tmp_path, monkeypatch):
     take = HostCopy.take
     monkeypatch.setattr(HostCopy, "take", lambda self: time.sleep(0.3) or take(self))
-    monkeypatch.setattr(host_copy, "_AT_ONCE", 0)  # the model is small
     for stage, precision in ((0, "bf16"), (1, "fp32"), (3, "fp32")):
         run = tmp_path / f"{stage}-{precision}"
         engine, saving = build(group, stage, precision, steps=2), saver_of(run, group)
@@ -60,14 +56,14 @@ def test_an_optimiser_that_would_step_too_early_waits_until_its_states_are_copie
 
 
 def test_the_next_save_waits_for_the_last_and_one_in_the_foreground_for_itself(engine, group, tmp_path, monkeypatch):
-    order, write = [], commit.write_state
+    order, write = [], commit.write_share
 
-    def slowly(state, file, folder):
+    def slowly(save, content, rank):
         time.sleep(0.1)
-        order.append(folder.name)
-        return write(state, file, folder)
+        order.append(save.step)
+        return write(save, content, rank)
 
-    monkeypatch.setattr(commit, "write_state", slowly)
+    monkeypatch.setattr(saver, "write_share", slowly)
     saving = saver_of(tmp_path, group)
     saving.save(engine, 2, {})
     saving.save(engine, 4, {})
@@ -84,7 +80,7 @@ def test_a_save_tells_how_long_training_stood_still_however_soon_it_is_whole(eng
     count = Saver._count_stall
 
     def late(self, save, begun):
-        while not (save.target / MANIFEST).exists():
+        while not Path(save.target, MANIFEST).exists():
             time.sleep(0.01)
         time.sleep(0.1)
         count(self, save, begun)
@@ -97,52 +93,47 @@ def test_a_save_tells_how_long_training_stood_still_however_soon_it_is_whole(eng
     assert saved.stalled_s == saving.stalled_s > 0.1
 
 
-def test_a_checkpoint_is_whole_only_when_every_process_has_written_its_files(engine, tmp_path):
-    saving = saver_of(tmp_path, OneOfTwo(0, 0, 2, torch.device("cpu")))
+def test_a_checkpoint_is_whole_only_when_every_process_has_reported_its_file(engine, tmp_path):
+    group = OneOfTwo()
+    saving = saver_of(tmp_path, group)
     saving.save(engine, 2, {})
     folder = tmp_path / "checkpoints/step-0000000002"
-    while not (folder / "rank-00000.json").exists():
+    while not (folder / "rank-00000.safetensors").exists():
         time.sleep(0.01)
     time.sleep(0.2)
     assert not (folder / MANIFEST).exists()
-    (folder / "rank-00001.json").write_text(json.dumps({"files": [], "fragments": []}))
+    report_of_another(group, saving)
     saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints").step == 2
 
 
-def test_what_was_not_copied_is_no_part_of_a_checkpoint_without_a_word(engine):
-    with pytest.raises(CheckpointError, match=r"fp32 of first.weight: DeepSpeed has handed over nothing of it"):
-        describe(engine.fragments(), HostCopy())
-
-
-def test_a_process_without_a_part_of_a_parameter_saves_its_shape():
-    empty = Fragment("frozen", (5,), 6, {"fp32": torch.empty(0)}, alone=True)
-    (row,) = describe([empty], HostCopy())
-    assert (row["name"], row["shape"], row["size"], row["kinds"]) == ("frozen", (5,), 0, {})
-
-
-def test_memory_of_something_passing_is_not_taken_for_that_of_what_comes_after_it():
-    copies, passing = HostCopy(), torch.zeros(1000)
-    address = passing.data_ptr()
-    copies.begin([])
-    copies.add("file", {"passing": passing})
-    del passing
-    later = [torch.ones(1000) for _ in range(100)]
-    assert address not in {tensor.data_ptr() for tensor in later}
-    assert copies.place(later[0]) is None
-
-
-def test_numbers_of_any_width_begin_at_multiples_of_it(tmp_path):
+def test_numbers_of_any_width_begin_at_multiples_of_it_and_are_plain_safetensors(tmp_path):
     tensors = {
         "flag": torch.tensor(True),
         "odd": torch.randn(3),
         "count": torch.tensor(7),
         "half": torch.randn(2).bfloat16(),
+        "empty": torch.empty(0),
     }
-    file = tmp_path / "model.safetensors"
-    shapes, dtypes = {n: tuple(t.shape) for n, t in tensors.items()}, {n: t.dtype for n, t in tensors.items()}
-    write_weights(file, tmp_path, shapes, dtypes, tensors.__getitem__)
-    header = json.loads(file.read_bytes()[8:].split(b"}}", 1)[0] + b"}}")
-    widths = {"BOOL": 1, "F32": 4, "I64": 8}
-    assert all(entry["data_offsets"][0] % widths[entry["dtype"]] == 0 for entry in header.values())
-    assert all(torch.equal(value, tensors[name].to(value.dtype)) for name, value in load_file(file).items())
+    held = [Fragment(name, tuple(one.shape), 0, {"fp32": one.view(-1)}, True) for name, one in tensors.items()]
+    pieces = [piece for one in held for piece in pieces_of(one)]
+    layout, copy = ShareFile(pieces), HostCopy()
+    copy.note(layout.header, layout.bytes, zip([one.kinds["fp32"] for one in held], layout.offsets, strict=True), [])
+    content = copy.take()
+    assert all(offset % piece.dtype.itemsize == 0 for piece, offset in zip(pieces, layout.offsets, strict=True))
+    loaded = load(bytes(content))
+    assert loaded.keys() == {f"fp32/{name}" for name in tensors if name != "empty"}
+    assert all(torch.equal(value, tensors[name.removeprefix("fp32/")]) for name, value in loaded.items())
+    ends = [section.start + section.bytes for section in layout.sections]
+    assert [section.start for section in layout.sections] == [0, *ends[:-1]]
+    assert ends[-1] == len(content)
+
+
+def test_what_lies_side_by_side_is_copied_at_one_go(group):
+    engine, copy = build(group, 1, steps=1), HostCopy()
+    held = list(engine.fragments())
+    pieces = [piece for one in held for piece in pieces_of(one)]
+    layout = ShareFile(pieces)
+    numbers = [numbers for one in held for numbers in one.kinds.values()]
+    copy.note(layout.header, layout.bytes, zip(numbers, layout.offsets, strict=True), list(engine.module.buffers()))
+    assert len(copy._noted) < len(pieces) / 2

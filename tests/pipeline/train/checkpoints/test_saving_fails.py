@@ -1,20 +1,19 @@
 """Saves that fail, beside training: that is said, and nothing half is ever resumed from."""
 
 import errno
-import io
 import itertools
 import shutil
-from pathlib import Path
 
 import pytest
-import torch
-from small_checkpoints import OneOfTwo, saver_of
+from small_checkpoints import OneOfTwo, report_of_another, saver_of
 
 from cluster import storage
-from cluster.errors import StorageError
+from cluster.errors import StorageError, UnreachableError
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import commit, find_checkpoint, newest_checkpoint, saver
-from pipeline.train.checkpoints.written_file import write_state
+from pipeline.train.checkpoints import commit, newest_checkpoint, saver
+from pipeline.train.checkpoints.save import Fault
+from pipeline.train.checkpoints.saver import Saver
+from small_engine import settings_of
 
 
 def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engine, group, tmp_path, monkeypatch):
@@ -24,7 +23,7 @@ def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engin
     saving = saver_of(tmp_path, group)
     saving.save(engine, 2, {})
     saving.finish()
-    monkeypatch.setattr(commit, "write_state", full)
+    monkeypatch.setattr(storage, "write_bytes", full)
     saving.save(engine, 4, {})
     with pytest.raises(CheckpointError, match="step-0000000004: the checkpoint can't be written: No space left on dev"):
         saving.save(engine, 6, {})
@@ -35,58 +34,40 @@ def test_a_full_disk_is_an_error_at_the_next_save_and_leaves_no_checkpoint(engin
     assert newest_checkpoint(tmp_path / "checkpoints").step == 6
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_said_plainly(tmp_path, monkeypatch):
-    class Filling(io.BytesIO):
-        def write(self, content):
-            if self.tell() > 1000:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(content)
-
-    monkeypatch.setattr(Path, "open", lambda *words: Filling())
-    with pytest.raises(OSError, match="No space left on device"):  # and not what torch makes of it
-        write_state({"weights": torch.zeros(10_000)}, tmp_path / "file", tmp_path)
-
-
-def test_files_that_deepspeed_cannot_write_at_once_are_said_plainly(engine, group, tmp_path, monkeypatch):
-    def full(*words, **more):
-        raise OSError(errno.EDQUOT, "Disk quota exceeded")
-
-    monkeypatch.setattr(engine._deepspeed, "save_checkpoint", full)
-    with pytest.raises(CheckpointError, match="step-0000000002: the checkpoint can't be written: Disk quota exceeded"):
-        saver_of(tmp_path, group).save(engine, 2, {})
-
-
-def test_storage_that_is_down_is_an_error_at_the_end(engine, group, tmp_path):
+def test_storage_that_is_down_is_an_error_at_the_end(engine, group, s3_bucket):
     def down():
         raise StorageError("s3://bucket/run: can't write it: connection refused")
 
-    saving = saver_of(tmp_path, group, publish=down)
+    saving = Saver(f"{s3_bucket}/run/checkpoints", group, settings_of(), down)
     saving.save(engine, 2, {})
     with pytest.raises(StorageError, match="connection refused"):
         saving.finish()
-    assert find_checkpoint(str(tmp_path)).step == 2  # here it is whole
+    assert newest_checkpoint(f"{s3_bucket}/run/checkpoints") is None
     assert not list(saving.whole())
 
 
 @pytest.mark.parametrize("background", [True, False])
 def test_a_run_outlasts_storage_that_is_away_for_a_while_but_not_for_good(
-    engine, group, tmp_path, background, monkeypatch, caplog
+    engine, group, s3_bucket, background, monkeypatch, caplog
 ):
-    monkeypatch.setattr(saver, "_MOST_UNPUBLISHED", 3)
-    away = [True, True, False, True, True, True]
+    monkeypatch.setattr(saver, "_MOST_LOST", 3)
+    away, write = [True, True, False, True, True, True], storage.write_bytes
 
-    def publish():
+    def unless_away(url, content):
         if away.pop(0):
-            raise StorageError("s3://bucket/run: can't write it: connection refused")
+            raise UnreachableError(f"{url}: can't write it: connection refused")
+        write(url, content)
 
-    saving = saver_of(tmp_path, group, publish=publish, background_saving=background)
+    monkeypatch.setattr(storage, "write_bytes", unless_away)
+    saving = Saver(f"{s3_bucket}/run/checkpoints", group, settings_of(background_saving=background), lambda: None)
     last = 14 if background else 12
     for step in range(2, last, 2):
         saving.save(engine, step, {})
     with pytest.raises(StorageError, match="connection refused"):
         saving.save(engine, last, {})
     assert [saved.step for saved in saving.whole()] == [6]
-    assert "step-0000000008 is whole, but here only: s3://bucket/run: can't write it" in caplog.text
+    assert newest_checkpoint(f"{s3_bucket}/run/checkpoints").step == 6
+    assert f"{s3_bucket}/run/checkpoints/step-0000000008 is not saved: s3://" in caplog.text
 
 
 def test_a_save_that_is_cut_off_anywhere_is_never_resumed_from(engine, group, tmp_path, monkeypatch):
@@ -123,10 +104,11 @@ def test_a_save_that_is_cut_off_anywhere_is_never_resumed_from(engine, group, tm
             (tmp_path / "checkpoints/latest").write_text("step-0000000002")
             return
 
-    cut_off(commit, "write_state")
-    cut_off(commit, "write_all_weights")
+    cut_off(saver, "write_share")
+    cut_off(storage, "write_bytes")
     cut_off(storage, "make_durable")
-    assert [reached.count(name) for name in ("write_state", "write_all_weights", "make_durable")] == [2, 1, 2]
+    names = ("write_share", "write_bytes", "make_durable")
+    assert [reached.count(name) for name in names] == [1, 1, 1]
 
 
 def test_the_failure_of_another_process_is_an_error_here_too(engine, tmp_path):
@@ -134,9 +116,12 @@ def test_the_failure_of_another_process_is_an_error_here_too(engine, tmp_path):
         def sum(self, values):
             return [value + 1 for value in values]
 
-    saving = saver_of(tmp_path, OtherFails(0, 0, 2, torch.device("cpu")))
+        def gather_objects(self, value):
+            return [value, Fault("disk full", passes=False)]
+
+    saving = saver_of(tmp_path, OtherFails())
     saving.save(engine, 2, {})
-    with pytest.raises(CheckpointError, match="another process could not write its part"):
+    with pytest.raises(CheckpointError, match="step-0000000002: process 1 could not write its part: disk full"):
         saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints") is None
 
@@ -144,8 +129,10 @@ def test_the_failure_of_another_process_is_an_error_here_too(engine, tmp_path):
 def test_files_of_another_process_that_are_never_seen_here_end_the_run_with_what_to_do(engine, tmp_path, monkeypatch):
     """Machines with a disk each: all processes have written, and none sees the others' files."""
     monkeypatch.setattr(commit, "_SEEN_S", 0.1)
-    saving = saver_of(tmp_path, OneOfTwo(0, 0, 2, torch.device("cpu")))
+    group = OneOfTwo()
+    saving = saver_of(tmp_path, group)
+    report_of_another(group, saving, files=["rank-00001.safetensors"])
     saving.save(engine, 2, {})
-    with pytest.raises(CheckpointError, match=r"rank-00001.json: expected what another process .* that they share"):
+    with pytest.raises(CheckpointError, match=r"rank-00001.safetensors: expected what another .* that they share"):
         saving.finish()
     assert newest_checkpoint(tmp_path / "checkpoints") is None

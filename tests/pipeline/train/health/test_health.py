@@ -164,11 +164,11 @@ def test_what_was_saved_among_bad_steps_is_no_way_back(command, group, tmp_path,
     # killed right after the rollback, it goes on from there, and not from what is newer
     for step in (6, 7):
         shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:010d}")
-    checkpoint = newest_to_go_on_from(tmp_path)
+    checkpoint = newest_to_go_on_from(tmp_path, tmp_path / "checkpoints", group)
     assert (Path(checkpoint.url).name, checkpoint.step) == ("step-0000000003", 6)
 
 
-def test_a_rollback_that_somebody_changed_is_refused(undisturbed, tmp_path):
+def test_a_rollback_that_somebody_changed_is_refused(group, undisturbed, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     for content, message in (
@@ -177,7 +177,7 @@ def test_a_rollback_that_somebody_changed_is_refused(undisturbed, tmp_path):
     ):
         (run / "rollback.json").write_text(content)
         with pytest.raises(UserError, match=message):
-            newest_to_go_on_from(run)
+            newest_to_go_on_from(run, run / "checkpoints", group)
 
 
 def test_a_run_that_rollbacks_do_not_help_ends_with_a_sentence(command, group, tmp_path, monkeypatch):

@@ -55,6 +55,45 @@ def test_a_hang_writes_the_stacks_of_all_and_names_who_is_behind(tmp_path):
     assert event["places"] == ["0: step 4, forward and backward", "1: step 9, forward and backward"]
 
 
+APART = """
+import shutil, sys, threading
+from pathlib import Path
+import torch
+from cluster.process_group import ProcessGroup
+from pipeline.train.health.watchdog import Watchdog
+
+class Alone(ProcessGroup):
+    def from_main(self, value):
+        return "ab"
+
+whole, rank = Path(sys.argv[1]), int(sys.argv[2])
+own = whole / f"machine-{rank}"
+
+def publish():
+    shutil.copytree(own, whole / "run", dirs_exist_ok=True)
+
+with Watchdog(own, Alone(rank, 0, 2, torch.device("cpu")), 3.0, str(whole / "run"), publish) as watchdog:
+    for step in range(5 if rank else 10):
+        watchdog.beat("forward and backward", step)
+    threading.Event().wait()
+"""
+
+
+def test_machines_that_share_no_folder_send_their_stacks_and_name_who_is_behind(tmp_path):
+    root = str(Path(__file__).parents[4])
+    command = [sys.executable, "-c", APART, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(rank)], cwd=root, stderr=subprocess.DEVNULL) for rank in (0, 1)]
+    try:
+        assert [process.wait(60) for process in processes] == [HUNG, HUNG]
+    finally:
+        for process in processes:
+            process.kill()
+    for rank in (0, 1):
+        assert (tmp_path / "run" / "logs" / f"stacks-rank-{rank:05d}.txt").read_text().startswith(f"rank {rank}, step ")
+    (event,) = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert (event["event"], event["rank"], event["step"]) == ("hang", 1, 4)
+
+
 ALONE = """
 import shutil, sys, threading
 from pathlib import Path

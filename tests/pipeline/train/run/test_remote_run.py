@@ -14,7 +14,6 @@ from pipeline.errors import RunError
 from pipeline.train.run.remote_logs import local_folder, note_crash
 from pipeline.train.run.remote_run import fetch_run, run_place
 from pipeline.train.run.sync import sync_run
-from pipeline.train.settings import TrainSettings
 
 
 def test_only_what_has_changed_is_sent_again(group, s3_server: S3Server, s3_bucket, monkeypatch: pytest.MonkeyPatch):
@@ -28,7 +27,8 @@ def test_only_what_has_changed_is_sent_again(group, s3_server: S3Server, s3_buck
 
         run = f"{s3_bucket}/run"
         for start in range(2):
-            with run_place(run, group, TrainSettings()) as (folder, publish):
+            with run_place(run, group) as place:
+                folder, publish = place.folder, place.publish
                 maps, log = folder / "maps", folder / "metrics.jsonl"
                 maps.mkdir(exist_ok=True)
                 for number in range(3):
@@ -76,7 +76,7 @@ def test_keys_that_lead_out_of_a_run_are_refused_and_nothing_is_written(
         storage.write_text(f"{run}/{name}", "{}\n")
     put(s3_bucket, key)
     refused = r"s3://.*: expected a (name that can lie below a folder|file in a folder), found"
-    with pytest.raises(StorageError, match=refused), run_place(run, group, TrainSettings()):
+    with pytest.raises(StorageError, match=refused), run_place(run, group):
         pass
     with pytest.raises(StorageError, match=refused):
         fetch_run(run, tmp_path / "fetched")
@@ -92,8 +92,8 @@ def test_empty_objects_that_stand_for_folders_do_no_harm(group, s3_bucket, tmp_p
     storage.write_text(f"{s3_bucket}/run/metrics.jsonl", "{}\n")
     for key in ("run/", "run/maps/"):
         put(s3_bucket, key, b"")
-    with run_place(f"{s3_bucket}/run", group, TrainSettings()) as (folder, _):
-        assert {path.name for path in folder.rglob("*") if path.is_file()} == {".lock", "metrics.jsonl"}
+    with run_place(f"{s3_bucket}/run", group) as place:
+        assert {path.name for path in place.folder.rglob("*") if path.is_file()} == {".lock", "metrics.jsonl"}
 
 
 @pytest.mark.parametrize("planted", ["link", "open to others"])
@@ -113,7 +113,7 @@ def test_a_run_does_not_work_in_what_others_planted_at_its_local_name(
         folder.chmod(0o777)
     with (
         pytest.raises(StorageError, match=rf"{folder}: expected a folder that only this user can change"),
-        run_place(run, group, TrainSettings()),
+        run_place(run, group),
     ):
         pass
     with pytest.raises(StorageError, match="expected a folder that only this user can change"):
@@ -131,9 +131,9 @@ def test_a_link_in_a_killed_jobs_folder_is_removed_and_not_what_it_leads_to(
     folder = local_folder(f"{s3_bucket}/run")
     folder.mkdir()
     (folder / "maps").symlink_to(tmp_path / "home")
-    with run_place(f"{s3_bucket}/run", group, TrainSettings()) as (place, _):
-        assert place == folder
-        assert {path.name for path in place.iterdir()} == {".lock"}
+    with run_place(f"{s3_bucket}/run", group) as place:
+        assert place.folder == folder
+        assert {path.name for path in folder.rglob("*") if not path.is_dir()} == {".lock"}
     assert (tmp_path / "home" / "kept").exists()
 
 
@@ -143,6 +143,6 @@ def test_something_else_named_lock_in_a_run_folder_is_said_at_once(group, tmp_pa
     (os.mkfifo if kind == "pipe" else os.mkdir)(tmp_path / ".lock")
     with (
         pytest.raises(RunError, match=rf"{tmp_path}/\.lock: .* found: expected a file to lock, found a {kind}"),
-        run_place(str(tmp_path), group, TrainSettings()),
+        run_place(str(tmp_path), group),
     ):
         pass

@@ -1,0 +1,164 @@
+"""What a process does to save and to go on does not grow with the number of processes: counted with simulated ones,
+which share states out as ZeRO 1 and ZeRO 3 do and write, report and read by the real code."""
+
+import json
+import threading
+from collections import Counter
+from math import ceil
+
+import pytest
+import torch
+from torch._C._distributed_c10d import HashStore
+
+from cluster import storage
+from cluster.process_group import ProcessGroup
+from cluster.reports import Reports
+from pipeline.train.checkpoints import commit, read_manifest
+from pipeline.train.checkpoints.host_copy import HostCopy
+from pipeline.train.checkpoints.model_weights import read_weights
+from pipeline.train.checkpoints.save import Save
+from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.share import ShareFile, pieces_of
+from pipeline.train.checkpoints.verify import verify
+from pipeline.train.engine.fragments import MASTER, MOMENTS, Fragment
+
+SHARE = 4096
+"""Numbers that each process holds of what is trained."""
+
+
+class Simulated(ProcessGroup):
+    """One process of many, whose calls nobody has to answer."""
+
+    def from_main(self, value):
+        return "simulated"
+
+    def each(self, make):
+        return make()
+
+    def gather_objects(self, value):
+        return [value]
+
+
+def parameters(ranks):
+    """Shapes of a model that grows with the number of processes, as it does where each has the same share: blocks, and
+    vectors that are smaller than there are processes."""
+    return {f"block.{number}.weight": (ranks, SHARE // 4 - 20) for number in range(4)} | {
+        f"block.{number}.bias": (20,) for number in range(4)
+    }
+
+
+def fragments(ranks, rank, stage, fill):
+    """What a process holds: a stretch of all parameters in a row at stage 1, of each of them at stage 3."""
+    shapes, start = parameters(ranks), 0
+    total = sum(torch.Size(shape).numel() for shape in shapes.values())
+    own = ceil(total / ranks)
+    for name, shape in shapes.items():
+        size = torch.Size(shape).numel()
+        if stage == 3:
+            part = ceil(size / ranks)
+            low, high = min(size, rank * part), min(size, (rank + 1) * part)
+        else:
+            low, high = (min(max(at - start, 0), size) for at in (rank * own, (rank + 1) * own))
+        start += size
+        if high > low:
+            yield Fragment(name, shape, low, {kind: fill(name, kind, low, high) for kind in (MASTER, *MOMENTS)}, True)
+
+
+def number_of(name, kind, low, high):
+    begin = 1000 * sorted(parameters(1)).index(name) + (MASTER, *MOMENTS).index(kind)
+    return torch.arange(low, high, dtype=torch.float32) + begin
+
+
+def save(folder, ranks, stage):
+    """A checkpoint of so many processes."""
+    store, target = HashStore(), str(folder / "step-0000000001")
+    for rank in reversed(range(ranks)):
+        reports = Reports(Simulated(rank, 0, ranks, torch.device("cpu"), store=store))
+        held = list(fragments(ranks, rank, stage, number_of))
+        pieces = [piece for one in held for piece in pieces_of(one)]
+        layout, copy = ShareFile(pieces), HostCopy()
+        numbers = [numbers for one in held for numbers in one.kinds.values()]
+        copy.note(layout.header, layout.bytes, zip(numbers, layout.offsets, strict=True), [])
+        manifest = {"step": 1, "settings": {}, "state": {}, "world_size": ranks} if rank == 0 else {}
+        one = Save(1, 1, target, pieces, layout, manifest, 0.0)
+        reports.send(1, commit.write_share(one, copy.take(), rank))
+    commit.make_whole(one, reports, threading.Event().is_set)
+    return read_manifest(target)
+
+
+class Counted:
+    """Opens, and bytes read, by what `storage.read_parts` is asked for."""
+
+    def __init__(self, patch):
+        self.opens, self.bytes, read = Counter(), 0, storage.read_parts
+
+        def counting(parts, readers):
+            for content in read((self._count(part) for part in parts), readers):
+                self.bytes += len(content)
+                yield content
+
+        patch.setattr(storage, "read_parts", counting)
+
+    def _count(self, part):
+        self.opens[part[0].rsplit("/", 1)[-1]] += 1
+        return part
+
+
+def going_on(checkpoint, ranks, rank, stage, patch):
+    """What a process reads to go on from a checkpoint: its share of files to verify, and what it holds."""
+    counted = Counted(patch)
+    verify(checkpoint, Simulated(rank, 0, ranks, torch.device("cpu")))
+    verified, counted.opens = sum(counted.opens.values()), Counter()
+    saved = SavedState(checkpoint)
+    held = list(fragments(ranks, rank, stage, lambda name, kind, low, high: torch.zeros(high - low)))
+    saved.read(
+        wish
+        for one in held
+        for kind, into in one.kinds.items()
+        for wish in saved.wishes(one.name, kind, one.start, into)
+    )
+    for one in held:
+        for kind, into in one.kinds.items():
+            assert torch.equal(into, number_of(one.name, kind, one.start, one.start + one.size))
+    return verified, sum(counted.opens.values()), len(counted.opens), counted.bytes
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_opens_and_bytes_of_a_process_are_the_same_for_4_and_for_100(tmp_path, monkeypatch, stage):
+    found = {}
+    for ranks in (4, 100):
+        checkpoint = save(tmp_path / str(ranks), ranks, stage)
+        with monkeypatch.context() as patch:
+            found[ranks] = going_on(checkpoint, ranks, ranks - 2, stage, patch)
+    few, many = found[4], found[100]
+    assert all(a <= b for a, b in zip(many[:3], few[:3], strict=True))  # requests to verify and to read; files read
+    assert many[2] == 1
+    assert many[3] <= 1.1 * few[3]
+
+
+@pytest.mark.parametrize("stages", [(1, 3), (3, 1)])
+def test_states_of_many_processes_go_to_few_that_share_them_out_otherwise(tmp_path, monkeypatch, stages):
+    before, after = stages
+    checkpoint = save(tmp_path, 24, before)
+    shapes = parameters(24)
+    monkeypatch.setattr(f"{__name__}.parameters", lambda ranks: shapes)
+    opened = []
+    for rank in range(5):
+        with monkeypatch.context() as patch:
+            *_, files, _ = going_on(checkpoint, 5, rank, after, patch)
+        opened.append(files)
+    if (before, after) == (3, 1):
+        assert max(opened) == 24  # each of five reads a stretch of all
+    weights = read_weights(checkpoint)
+    assert weights.keys() == shapes.keys()
+    for name, numbers in weights.items():
+        assert torch.equal(numbers.flatten(), number_of(name, MASTER, 0, numbers.numel()))
+
+
+def test_a_manifest_does_not_grow_with_parameters_times_processes(tmp_path):
+    rows = {}
+    for ranks in (4, 100):
+        manifest = save(tmp_path / str(ranks), ranks, 3).manifest
+        rows[ranks] = sum(len(entry["held"]) for entry in manifest["tensors"].values())
+        assert len(json.dumps(manifest)) < 40_000 + 600 * ranks
+    assert rows[100] <= 4 * rows[4]
