@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cluster import storage
+from cluster.once_a_machine import copied_once_a_machine
 from pipeline.errors import SettingsError
 
 _NAMED = 3
@@ -28,7 +28,7 @@ def read_tensors(file: str, setting: str) -> dict[str, Tensor]:
         StorageError: no such file.
     """
     try:
-        with storage.local_copy(file) as local:
+        with copied_once_a_machine(file) as local:
             if file.endswith(".safetensors"):
                 found = load_file(local)
             else:

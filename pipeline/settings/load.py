@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.masking import mask_urls, mask_value
+from cluster.once_a_machine import copied_once_a_machine
 from pipeline.errors import SettingsError
 from pipeline.settings.explain import Key, did_you_mean, explain, models_at
 from pipeline.settings.yaml_text import dump_yaml, parse_yaml
@@ -97,7 +98,7 @@ def _read(path: str, values: dict[str, Any], origins: dict[Key, str], chain: tup
     if path in chain:
         raise SettingsError(f"{path}: its bases include it again ({' → '.join([*chain, path])})")
     try:
-        content = parse_yaml(storage.read_text(path))
+        content = parse_yaml(_text_of(path))
     except StorageError as error:
         raise SettingsError(_missing(path, chain) or str(error)) from None
     except yaml.YAMLError as error:
@@ -119,6 +120,13 @@ def _read(path: str, values: dict[str, Any], origins: dict[Key, str], chain: tup
         _read(_relative_to(path, base), values, origins, (*chain, path))
     _merge(values, content, ())
     _mark(origins, (), content, path)
+
+
+def _text_of(path: str) -> str:
+    if not storage.is_remote(path):
+        return storage.read_text(path)
+    with copied_once_a_machine(path) as copy:  # all ranks read it as they start
+        return storage.read_text(copy)
 
 
 def _relative_to(path: str, base: str) -> str:
