@@ -46,6 +46,8 @@ class SlurmKeeper:
         self._id = os.environ["SLURM_JOB_ID"]
         self._nodes = hosts(os.environ["SLURM_JOB_NODELIST"])
         self._asked_to_leave = False
+        if self._id not in (note.id for note in job.submissions()):  # somebody submitted the script by hand
+            job.note_submission(self._id, "submit", len(job.attempts()))
         signal.signal(signal.SIGTERM, self._note)
 
     def run(self) -> None:
@@ -83,7 +85,7 @@ class SlurmKeeper:
             def look(line: bytes) -> None:
                 place.write(line)
                 ended = _ENDED.match(line)
-                if ended and int(ended[1] or 1) not in _LEFT and ending.ident is None:  # not started
+                if ended and int(ended[1] or 1) not in _LEFT and not self._asked_to_leave and ending.ident is None:
                     ending.start()
 
             logs.sort(process.stdout, look)
@@ -95,7 +97,7 @@ class SlurmKeeper:
     def _leave(self) -> None:
         """Have Slurm start the job again. Where it was Slurm that wanted the machines, it does so by itself; or
         somebody has cancelled the job, and it shall not."""
-        if self._asked_to_leave or self._job.submissions()[-1].id != self._id:  # one that follows waits already
+        if self._asked_to_leave or self._is_followed():
             return
         done = subprocess.run(["scontrol", "requeue", self._id], capture_output=True, text=True)
         if done.returncode == 0:
@@ -106,8 +108,7 @@ class SlurmKeeper:
 
     def _have_one_follow(self) -> None:
         """Queue a job that starts when this one has ended, unless one waits already."""
-        notes = self._job.submissions()
-        if notes[-1].id != self._id:
+        if self._is_followed():
             return
         try:
             follower = sbatch(
@@ -117,6 +118,10 @@ class SlurmKeeper:
             sys.stderr.write(f"gavt: no job can follow this one: {error}\n")
             return
         self._job.note_submission(follower, "chain", len(self._job.attempts()))
+
+    def _is_followed(self) -> bool:
+        """Whether a job that waits for the end of this one is queued."""
+        return self._job.submissions()[-1].id != self._id
 
     def _call_followers_off(self) -> None:
         """Take the jobs back that wait for the end of this one."""
