@@ -79,8 +79,7 @@ def test_requeued_timed_out_and_robbed_of_a_node_it_follows_the_undisturbed_curv
     subprocess.run(["scontrol", "update", "nodename=node2", "state=down", "reason=lost"], check=True)
     wait_until(lambda: "node2" not in slurm.command("squeue", "-h", "-t", "R", "-o", "%N"), 60)
     slurm.kill_node("node2")
-    slurm.start_node("node2")
-    subprocess.run(["scontrol", "update", "nodename=node2", "state=resume"], check=True)
+    slurm.start_node("node2")  # with which it is up again
     assert training.finish() == undisturbed
     codes = [attempt.exit_code for attempt in training.job.attempts()]
     assert codes[:2] == [75, 75]
