@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.site_settings import SiteSettings
 
-Place = Literal["local", "slurm"]
+Place = Literal["local", "slurm", "ray"]
 Reason = Literal["submit", "resume", "chain"]
 Ending = Literal["done", "failed", "given up", "cancelled"]
 
@@ -71,6 +71,8 @@ class JobRecord(Record):
     submitted: str
     """Time, as all times of these records: ISO 8601, UTC."""
     resources: Resources = Resources()
+    world_sizes: tuple[int, ...] | None = None
+    """Numbers of ranks among which its work can be shared out, for places that go on with fewer; None: any."""
     progress: ProgressFile | None = None
     attempts: int = 3
     """After so many attempts in a row that brought no progress the job is given up."""

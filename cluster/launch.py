@@ -18,7 +18,7 @@ from cluster.free_port import free_port
 from cluster.job_environment import Address, JobEnvironment
 from cluster.stop_signals import heeded_signals
 
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _GRACE_S = 30.0
 _GRACE_OF_CRASHED_S = 5.0  # the others wait for one that is gone, and can't save anything
 _SAME_S = 0.5
@@ -62,6 +62,7 @@ def launch_local(
     on_crash: Callable[[Failure, int | None], None] = lambda failure, left: None,
     output: Callable[[int], IO[bytes] | None] = lambda rank: None,
     on_signal: Callable[[int], object] = lambda number: None,
+    among: JobEnvironment | None = None,
 ) -> int:
     """Run `command` as a job of several processes on this machine and wait for it.
 
@@ -76,11 +77,12 @@ def launch_local(
             None where the job is given up.
         output: where a rank's stdout and stderr go; None: where this process' own do.
         on_signal: told of the first signal that asks to leave.
+        among: who the first of the processes is, where they are some of a job over several machines.
 
     Returns:
         The exit code: 0, or that of the first process that failed.
     """
-    job = _Processes(command, processes, output, on_signal)
+    job = _Processes(command, processes, output, on_signal, among or JobEnvironment(world_size=processes))
     with job.passing_signals_on():
         left, before = restarts, reached() if restarts else None
         while True:
@@ -113,10 +115,11 @@ class _Processes:
         processes: int,
         output: Callable[[int], IO[bytes] | None],
         on_signal: Callable[[int], object],
+        first: JobEnvironment,
     ) -> None:
         self._command, self._processes = command, processes
         self._output, self._on_signal = output, on_signal
-        self._job = JobEnvironment(world_size=processes, local_world_size=processes, started_s=time.monotonic())
+        self._job = replace(first, local_world_size=processes, started_s=time.monotonic())
         self._environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} | os.environ
         self._children: list[subprocess.Popen[bytes]] = []
         self.signalled = 0
@@ -128,11 +131,12 @@ class _Processes:
 
     def run(self) -> Failure | None:
         """Start all processes and wait until they are gone; what failed first, if anything did."""
-        job = replace(self._job, main=Address("127.0.0.1", free_port()))
+        job = replace(self._job, main=self._job.main or Address("127.0.0.1", free_port()))
         self._children = []
         try:
-            for rank in range(self._processes):
-                environment = self._environment | replace(job, rank=rank, local_rank=rank).variables()
+            for local in range(self._processes):
+                rank = job.rank + local
+                environment = self._environment | replace(job, rank=rank, local_rank=local).variables()
                 log = self._output(rank)
                 child = subprocess.Popen(
                     self._command, env=environment, preexec_fn=_die_with_parent, stdout=log, stderr=log
@@ -151,7 +155,7 @@ class _Processes:
         """Wait for all, or for the first to fail."""
         while True:
             codes = [child.poll() for child in self._children]
-            failed = [Failure(rank, code) for rank, code in enumerate(codes) if code]
+            failed = [Failure(rank, code) for rank, code in enumerate(codes, self._job.rank) if code]
             if failed:
                 break
             if None not in codes:
@@ -208,4 +212,4 @@ class _PassingOn:
 
 def _die_with_parent() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

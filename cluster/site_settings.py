@@ -59,6 +59,17 @@ class SlurmSite(_Part):
     if the partition's PreemptMode says so."""
 
 
+class RaySite(_Part):
+    """A Ray cluster."""
+
+    address: Line | None = None
+    """Of its dashboard, http://HOST:8265."""
+    autoscales: bool = False
+    """Whether nodes come when they are asked for: more may be asked for than there are."""
+    wait_s: float = Field(default=60, ge=0)
+    """How long all nodes are waited for before an attempt begins with fewer."""
+
+
 class SiteSettings(_Part):
     """Where jobs run. A file in YAML, by `--site`, `GAVT_SITE`, or `~/.config/gavt/site.yaml`."""
 
@@ -77,3 +88,4 @@ class SiteSettings(_Part):
     container_python: Line = "python3"
     """The Python that has gavt in the container."""
     slurm: SlurmSite = SlurmSite()
+    ray: RaySite = RaySite()

@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,9 +54,10 @@ def new_record(
     if holds_secrets(words):
         raise JobError("a word of the command holds a secret, which would stand in the job's folder; put it elsewhere")
     name = str(verb.name)
-    if name == "prepare" and resources.nodes > 1:
+    if name == "prepare" and (place == "ray" or resources.nodes > 1):
         words = [*words, "--ray-address", "auto"]  # that of all nodes, by RAY_ADDRESS
-    folder, completed = _work_of(name, words, _parsed(verb, words))
+    folder, completed = _work_of(name, words, parsed := _parsed(verb, words))
+    sizes = _world_sizes(parsed, resources.processes) if name == "train" else None
     progress = None
     if name == "prepare":
         progress = ProgressFile(url=folder, names="shard-*.json")
@@ -81,6 +83,7 @@ def new_record(
         host=socket.gethostname(),
         submitted=now(),
         resources=resources,
+        world_sizes=sizes,
         progress=progress,
         attempts=attempts,
         site=site,
@@ -112,3 +115,21 @@ def _work_of(verb: str, words: Sequence[str], parsed: Mapping[str, Any]) -> tupl
         return storage.absolute(parsed["run"]), list(words)
     folder = storage.absolute(f"runs/{settings.name}")
     return folder, [*words, "--run", folder]
+
+
+def _world_sizes(parsed: Mapping[str, Any], processes: int) -> tuple[int, ...]:
+    """Among how many ranks the batch can be shared out; as many as were asked for must be among them."""
+    from pipeline.errors import SettingsError
+    from pipeline.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+    from pipeline.train.engine.deepspeed_settings import micro_batch_of
+
+    overrides = [*(parsed["overrides"] or []), *(parsed["more"] or [])]
+    settings = load_settings(parsed["config"], ExperimentSettings, overrides).settings
+    micro_batch_of(settings.train, processes, settings.task)
+    fitting = []
+    for count in range(1, processes + 1):
+        with suppress(SettingsError):
+            micro_batch_of(settings.train, count, settings.task)
+            fitting.append(count)
+    return tuple(fitting)

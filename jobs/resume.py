@@ -1,10 +1,23 @@
 """`gavt resume`: have a job go on that stopped, was cancelled or given up."""
 
+from typing import Annotated
+
+import typer
+
 from jobs.output import JsonFlag, console, print_json
 from jobs.status import JobArgument
 
 
-def resume(job: JobArgument, as_json: JsonFlag = False) -> None:
+def resume(
+    job: JobArgument,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray: the dashboard of a cluster in place of one that was lost for good.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Submit a job again; its work goes on where it stopped, and attempts are counted anew."""
     from cluster.errors import JobError
     from cluster.launchers.contract import Phase
@@ -14,12 +27,13 @@ def resume(job: JobArgument, as_json: JsonFlag = False) -> None:
 
     found = find_job(job)
     found.check_owner()
-    launcher = launcher_of(found.record.place)
+    launcher = launcher_of(found.record.place, address)
     state = launcher.state(found)
     outcome = found.outcome
     if outcome is not None and outcome.ending == "done":
         raise JobError(f"{found.name}: all is done already")
-    if state.phase != Phase.GONE:
+    # who names another cluster says that the one that nobody can ask any more is lost
+    if state.phase != Phase.GONE and not (state.phase == Phase.UNKNOWN and address is not None):
         raise JobError(f"{found.name}: expected a job that has stopped, found it {state.phase.value}: {state.detail}")
     launcher.check(found.record)
     attempts = len(found.attempts())

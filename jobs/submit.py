@@ -28,6 +28,12 @@ def submit(
     partition: Annotated[
         str | None, typer.Option(help="Slurm's partition; by default the site's.", show_default=False)
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray's dashboard, http://HOST:8265; by default $RAY_ADDRESS or the site's.", show_default=False
+        ),
+    ] = None,
     attempts: Annotated[int, typer.Option(min=1, help="Give up after so many in a row without progress.")] = 3,
     site: Annotated[
         str | None,
@@ -59,7 +65,7 @@ def submit(
     )
     commands: Any = context.find_root().command
     record = new_record(commands.commands[verb], context.args, to, taken, attempts, site_settings(site))
-    launcher = launcher_of(to)
+    launcher = launcher_of(to, address)
     launcher.check(record)
     url = storage.join(record.folder, JOBS, record.name)
     script = launcher.script(record, url)

@@ -23,7 +23,9 @@ class Then(Enum):
     """It was asked to leave: the machines are to be given up, and the place starts it again."""
 
 
-def run_attempt(job: JobFolder, id: str, run: Callable[[RankLogs], int], nodes: Sequence[str] | None = None) -> Then:
+def run_attempt(
+    job: JobFolder, id: str, run: Callable[[RankLogs], int | None], nodes: Sequence[str] | None = None
+) -> Then:
     """Run the job's command once, and decide by its exit code and the progress what follows.
 
     An attempt before it that has no end was killed with all that watched it. What is left of it may still hold the
@@ -32,7 +34,8 @@ def run_attempt(job: JobFolder, id: str, run: Callable[[RankLogs], int], nodes: 
 
     Args:
         id: the job's id at its place.
-        run: starts the processes and waits for them; gives the exit code.
+        run: starts the processes and waits for them; gives the exit code, or None where machines were lost, so that
+            nobody knows whether all has ended.
         nodes: names of the machines; this one by default.
     """
     if job.outcome is not None:
@@ -56,7 +59,7 @@ def run_attempt(job: JobFolder, id: str, run: Callable[[RankLogs], int], nodes: 
     return _decide(job, attempts, code)
 
 
-def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int) -> Then:
+def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None) -> Then:
     after_lost = len(attempts) > 1 and attempts[-2].exit_code is None
     if code == 0:
         job.end("done", "all is done")
@@ -67,10 +70,14 @@ def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int) -> Then:
     after = max((note.after_attempt for note in job.submissions() if note.reason == "resume"), default=0)
     vain = attempts_without_progress(attempts, after)
     if vain >= job.record.attempts:
-        job.end("given up", f"{vain} attempts in a row without progress, the last one: {meaning(code)} ({code})")
+        job.end("given up", f"{vain} attempts in a row without progress, the last one: {_said(code)}")
         return Then.OVER
     # nobody presses Ctrl-C in a job: a verb that says that it was interrupted got a signal
     return Then.AGAIN_LATER if code in (RESTART, INTERRUPTED) else Then.AGAIN
+
+
+def _said(code: int | None) -> str:
+    return meaning(code) if code is None else f"{meaning(code)} ({code})"
 
 
 def _reached(job: JobFolder) -> int | None:

@@ -132,17 +132,21 @@ def _own_log(job: JobFolder) -> Iterator[int]:
         os.close(file)
 
 
-def run_here(job: JobFolder) -> None:
-    """Run the job's attempts until it is over, or this process is asked to leave."""
+def run_here(job: JobFolder, id: str | None = None) -> None:
+    """Run the job's attempts until it is over, or this process is asked to leave.
+
+    Args:
+        id: the job's at its place; by default that of this process.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of the terminal that it was started from
     asked: list[int] = []
-    id = f"{os.getpid()}@{socket.gethostname()}"
+    known_as = id or f"{os.getpid()}@{socket.gethostname()}"
     processes = job.record.resources.processes if job.record.ranked else 1
 
     def run(logs: RankLogs) -> int:
         return launch_local(job.record.command, processes, output=logs.of, on_signal=asked.append)
 
-    while run_attempt(job, id, run) != Then.OVER and not asked:
+    while run_attempt(job, known_as, run) != Then.OVER and not asked:
         time.sleep(_PAUSE_S)
 
 

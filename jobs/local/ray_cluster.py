@@ -34,9 +34,28 @@ from cluster.private_folder import private_folder
 START_TIMEOUT_S = 90.0
 _STORE_BYTES = 80_000_000
 _RAY = """
+import os, time
 from ray._private import services
 services.get_node_ip_address = lambda address=None: "127.0.0.1"  # whatever it is told, it takes one of the network
 from ray.scripts.scripts import main
+look = services.get_node
+def look_longer(*words):  # than the half minute that Ray gives its own daemon
+    until = time.monotonic() + 80
+    while True:
+        try:
+            return look(*words)
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
+services.get_node = look_longer
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # for what is started here; itself would refuse a second node
+start = services.start_ray_process
+def start_less(command, *words, **named):
+    if any(str(word).endswith("dashboard/dashboard.py") for word in command) and "--disable-frontend" not in command:
+        command = [*command, "--modules-to-load=UsageStatsHead,JobHead,StateHead,NodeHead"]
+    return start(command, *words, **named)
+services.start_ray_process = start_less  # a dashboard of what jobs need, in 4 processes instead of 10
 main()
 """
 # a node that was killed is given up after a few seconds instead of a minute; one that is only slow is not
@@ -45,6 +64,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "85",
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "10000",
@@ -61,13 +81,15 @@ class RayCluster:
 
     Attributes:
         address: `host:port`, for `--ray-address`.
+        dashboard: its URL, for `gavt submit --to ray --address`; None where the cluster has none.
     """
 
-    def __init__(self, root: Path, cpus: int) -> None:
+    def __init__(self, root: Path, cpus: int, dashboard: bool = False) -> None:
         self.root = root
         self._cpus = cpus
         self._port = _free_port()
         self.address = f"127.0.0.1:{self._port}"
+        self.dashboard = f"http://127.0.0.1:{_free_port()}" if dashboard else None
         self._nodes: dict[int, int] = {}
         self._started = 0
         (private_folder(root) / "home").mkdir(exist_ok=True)
@@ -83,10 +105,11 @@ class RayCluster:
         number = self._started
         self._started += 1
         command = [sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats"]
+        command += [f"--dashboard-agent-listen-port={_free_port()}"]
         command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
         if number == 0:
             command += ["--head", f"--port={self._port}", f"--ray-client-server-port={_free_port()}"]
-            command += [f"--temp-dir={self.root / 'ray'}", "--include-dashboard=false"]
+            command += [f"--temp-dir={self.root / 'ray'}", *self._dashboard_words()]
         else:
             command += [f"--address={self.address}"]
         # the daemons' workers import this program by the path of the checkout
@@ -103,6 +126,12 @@ class RayCluster:
             json.dumps({"address": self.address, "nodes": self._nodes}), encoding="utf-8"
         )
         return number
+
+    def _dashboard_words(self) -> list[str]:
+        if self.dashboard is None:
+            return ["--include-dashboard=false"]
+        port = self.dashboard.rpartition(":")[2]
+        return ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
 
     def kill_node(self, number: int) -> None:
         """End a node with all its workers, as a preemption does: SIGKILL, no warning."""
