@@ -92,7 +92,7 @@ def test_goodput_counts_steps_once_and_the_time_since_the_first_start(run):
 def test_the_time_in_which_the_optimiser_waits_for_a_save_is_that_of_checkpoints(command, group, tmp_path, monkeypatch):
     def slowly(copies, take=HostCopy.take):
         time.sleep(1.0)
-        take(copies)
+        return take(copies)
 
     useful = []
     monkeypatch.setenv("WANDB_MODE", "disabled")
