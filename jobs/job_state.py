@@ -32,7 +32,7 @@ class JobState:
         if outcome is not None:
             return cls(job, outcome.ending, outcome.why, attempts, outcome)
         state = launcher_of(job.record.place).state(job)
-        if state.phase == Phase.GONE and (outcome := job.outcome) is not None:  # written meanwhile
+        if (outcome := job.outcome) is not None:  # written meanwhile; its place may not have noticed
             return cls(job, outcome.ending, outcome.why, job.attempts(), outcome)
         word = "stopped" if state.phase == Phase.GONE else state.phase.value
         return cls(job, word, state.detail, attempts, None)

@@ -27,6 +27,7 @@ def gpus(devices: Path = Path("/dev")) -> Finding:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_ANSWER_S,
         )

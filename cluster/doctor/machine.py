@@ -124,6 +124,7 @@ def compiler() -> Finding:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
                 errors="replace",
                 timeout=_COMPILE_S,
             )

@@ -18,6 +18,7 @@ from cluster.doctor.finding import Finding
 from cluster.doctor.installed import differences
 from cluster.errors import LaunchError
 from cluster.job_environment import JobEnvironment
+from cluster.json_text import parse_json
 from cluster.meeting_point import meet
 from cluster.process_end import skip_teardown
 
@@ -44,7 +45,7 @@ class RankReport:
     @classmethod
     def read(cls, text: bytes) -> "RankReport":
         """Of what `write` made."""
-        told = json.loads(text)
+        told = parse_json(text)
         return cls(**told | {"findings": [Finding(**finding) for finding in told["findings"]]})
 
     def write(self) -> str:

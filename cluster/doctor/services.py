@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 
 from cluster.doctor.finding import Finding
 from cluster.errors import VariableError
+from cluster.json_text import parse_json
 from cluster.masking import mask_url
 from cluster.os_errors import why
 from cluster.wandb_mode import base_url, resolve_mode
 
 _ANSWER_S = 10.0
+_MOST_SAID = 1 << 20
+"""Bytes of an answer that are read."""
 _WHO = json.dumps({"query": "query Viewer { viewer { id username } }"}).encode()
 
 
@@ -42,7 +45,7 @@ def wandb() -> Finding:
         with urllib.request.urlopen(
             urllib.request.Request(f"{server.rstrip('/')}/graphql", _WHO, headers), timeout=_ANSWER_S
         ) as answer:
-            viewer = (json.load(answer).get("data") or {}).get("viewer")
+            viewer = (parse_json(answer.read(_MOST_SAID)).get("data") or {}).get("viewer")
     except urllib.error.HTTPError as refused:
         viewer, code = None, refused.code
         if code not in (400, 401, 403):
@@ -106,7 +109,7 @@ def _dashboard(address: str, advice: str) -> Finding:
     shown = mask_url(address)
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_ANSWER_S) as answer:
-            version = json.load(answer).get("ray_version", "?")
+            version = parse_json(answer.read(_MOST_SAID)).get("ray_version", "?")
     except urllib.error.HTTPError as refused:
         if refused.code in (401, 403):
             advice = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to the cluster's token"
@@ -141,6 +144,7 @@ def _call(command: list[str]) -> "subprocess.CompletedProcess[str] | str":
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_ANSWER_S,
         )

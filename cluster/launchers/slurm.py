@@ -115,7 +115,14 @@ def _ask(words: Sequence[str], text: str | None = None, environment: Mapping[str
         raise JobError(f"{words[0]}: no such command on this machine; submit where Slurm's are")
     try:
         done = subprocess.run(
-            words, input=text or "", env=environment, capture_output=True, text=True, timeout=_ANSWER_S
+            words,
+            input=text or "",
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_ANSWER_S,
         )
     except subprocess.TimeoutExpired:
         raise JobError(f"{words[0]}: no answer from Slurm in {_ANSWER_S:.0f} s") from None

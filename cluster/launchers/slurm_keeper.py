@@ -99,7 +99,9 @@ class SlurmKeeper:
         somebody has cancelled the job, and it shall not."""
         if self._asked_to_leave or self._is_followed():
             return
-        done = subprocess.run(["scontrol", "requeue", self._id], capture_output=True, text=True)
+        done = subprocess.run(
+            ["scontrol", "requeue", self._id], capture_output=True, text=True, encoding="utf-8", errors="replace"
+        )
         if done.returncode == 0:
             time.sleep(_TAKEN_AWAY_S)
             return

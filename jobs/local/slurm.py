@@ -126,7 +126,14 @@ class SlurmCluster:
 
     def command(self, *words: str) -> str:
         """What one of Slurm's commands prints; empty where it fails."""
-        done = subprocess.run(words, env=os.environ | self.environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            words,
+            env=os.environ | self.environment(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
         return done.stdout if done.returncode == 0 else ""
 
     def start_node(self, node: str) -> None:
@@ -187,7 +194,9 @@ class SlurmCluster:
         until = time.monotonic() + START_TIMEOUT_S
         while not condition():
             if time.monotonic() > until:
-                said = "".join(file.read_text(errors="replace") for file in sorted(self.root.glob("*.out")))
+                said = "".join(
+                    file.read_text(encoding="utf-8", errors="replace") for file in sorted(self.root.glob("*.out"))
+                )
                 raise SlurmClusterError(f"{self.root}: no answer after {START_TIMEOUT_S:.0f} s: {said[-400:]}")
             time.sleep(0.1)
 
