@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from many_runs import train_all
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.checkpoints.model_weights import read_weights
 from pipeline.train.loop import train
 
 WORDS = ["train.checkpoint_every=1", "train.keep_last=9", "train.validate_every=100"]
@@ -31,8 +32,12 @@ def events(run, name):
     return [event for event in found if event["event"] == name]
 
 
-def saved(run, step, name="model"):
-    return load_file(run / "checkpoints" / f"step-{step:010d}" / f"{name}.safetensors")
+def checkpoint_of(run, step):
+    return find_checkpoint(str(run / "checkpoints" / f"step-{step:010d}"))
+
+
+def saved(run, step, raw=True):
+    return dict(read_weights(checkpoint_of(run, step), raw))
 
 
 def assert_average_of(run, *steps, decay):
@@ -42,7 +47,7 @@ def assert_average_of(run, *steps, decay):
         for name, weights in saved(run, step).items():
             buffer = "running" in name or not weights.is_floating_point()
             expected[name] = weights if buffer else expected[name].lerp(weights, 1 - decay)
-    found = saved(run, steps[-1], "ema")
+    found = saved(run, steps[-1], raw=False)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-7), name
@@ -59,7 +64,8 @@ def test_an_average_that_is_switched_on_starts_from_the_weights_and_one_that_is_
     run_here(command, group, tmp_path, "train.steps=4", zero, on)
     assert_average_of(tmp_path, 2, 3, 4, decay=0.5)
     run_here(command, group, tmp_path, "train.steps=5", zero)
-    assert not list((tmp_path / "checkpoints" / "step-0000000005").glob("ema*"))
+    assert checkpoint_of(tmp_path, 4).has_average
+    assert not checkpoint_of(tmp_path, 5).has_average
     assert [(event["step"], event["change"]) for event in events(tmp_path, "average")] == [(2, STARTS), (4, DROPPED)]
     changed = [event.get("changed") for event in events(tmp_path, "resume")]
     steps = [{"train.steps": {"from": 2, "to": 4}}, {"train.steps": {"from": 4, "to": 5}}]
