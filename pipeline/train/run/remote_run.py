@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster import storage
 from cluster.errors import MissingFileError, StorageError, UserError
+from cluster.job_folder import JOBS
 from cluster.process_group import ProcessGroup
 from pipeline.train.run.remote_logs import LOGS, log_name, own_local_folder, own_logs
 from pipeline.train.run.run_folder import LOCK, locked
@@ -107,14 +108,14 @@ def _fetch(run: str, folder: Path, group: ProcessGroup) -> Sent:
 
 
 def fetch_run(run: str, folder: Path) -> set[str]:
-    """Fetch all of a run but its checkpoints and logs; names of what came.
+    """Fetch all of a run but its checkpoints, logs and jobs; names of what came.
 
     Raises:
         StorageError: a name in the run could lie outside the folder, before anything is fetched; or it can't be read.
     """
     names = _names(run)
     places = storage.local_places(names, folder, run)
-    wanted = sorted(name for name in names if name.split("/")[0] not in (CHECKPOINTS, LOGS))
+    wanted = sorted(name for name in names if name.split("/")[0] not in (CHECKPOINTS, LOGS, JOBS))
     for name in wanted:
         storage.download(storage.join(run, name), places[name])
     return set(wanted)

@@ -96,6 +96,16 @@ def test_empty_objects_that_stand_for_folders_do_no_harm(group, s3_bucket, tmp_p
         assert {path.name for path in place.folder.rglob("*") if path.is_file()} == {".lock", "metrics.jsonl"}
 
 
+def test_what_checkpoints_logs_and_jobs_hold_is_not_fetched(group, s3_bucket, tmp_path, monkeypatch):
+    """However many attempts a job had, a start fetches no more."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("metrics.jsonl", "jobs/first/job.json", "jobs/first/attempt-1/rank-0.log", "logs/rank-7.log"):
+        storage.write_text(f"{s3_bucket}/run/{name}", "{}\n")
+    with run_place(f"{s3_bucket}/run", group) as place:
+        assert {path.name for path in place.folder.rglob("*") if path.is_file()} == {".lock", "metrics.jsonl"}
+    assert storage.exists(f"{s3_bucket}/run/jobs/first/job.json")
+
+
 @pytest.mark.parametrize("planted", ["link", "open to others"])
 def test_a_run_does_not_work_in_what_others_planted_at_its_local_name(
     group, s3_bucket, tmp_path, monkeypatch: pytest.MonkeyPatch, planted: str
