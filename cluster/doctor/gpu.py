@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from cluster.doctor.finding import Finding
+from cluster.programs import run_program
 
 _FIELDS = "name,driver_version,memory.total,memory.used,ecc.errors.uncorrected.volatile.total"
 _ANSWER_S = 30.0
@@ -22,15 +23,7 @@ def gpus(devices: Path = Path("/dev")) -> Finding:
         advice = "ask for a GPU machine (sbatch --gpus-per-node, docker --gpus all) unless the CPU is what you want"
         return Finding("gpu", "warn", "none: training will run on the CPU", advice)
     try:
-        done = subprocess.run(
-            [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_ANSWER_S,
-        )
+        done = run_program([program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"], _ANSWER_S)
     except subprocess.TimeoutExpired:
         advice = "drain the machine and restart it: a GPU has fallen off the bus, or the driver hangs"
         return Finding("gpu", "fail", f"nvidia-smi: no answer after {_ANSWER_S:.0f} s", advice)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cluster.doctor.finding import Finding
 from cluster.os_errors import why
+from cluster.programs import run_program
 from cluster.scratch import scratch_folder
 
 _FEW_FILES, _SOME_FILES = 256, 1024
@@ -119,15 +120,7 @@ def compiler() -> Finding:
         source.write_text("#include <Python.h>\nint gavt_trial() { return Py_IsInitialized(); }\n", encoding="utf-8")
         flags = ["-shared", "-fPIC", "-O0", f"-I{sysconfig.get_path('include')}"]
         try:
-            done = subprocess.run(
-                [program, *flags, "-o", str(folder / "trial.so"), str(source)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_COMPILE_S,
-            )
+            done = run_program([program, *flags, "-o", str(folder / "trial.so"), str(source)], _COMPILE_S)
         except subprocess.TimeoutExpired:
             return Finding("compiler", "fail", f"{program}: no end after {_COMPILE_S:.0f} s", advice)
         except OSError as error:

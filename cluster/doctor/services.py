@@ -16,6 +16,7 @@ from cluster.errors import VariableError
 from cluster.json_text import parse_json
 from cluster.masking import mask_url
 from cluster.os_errors import why
+from cluster.programs import run_program
 from cluster.wandb_mode import base_url, resolve_mode
 
 _ANSWER_S = 10.0
@@ -139,15 +140,7 @@ def _last_line(text: str) -> str:
 def _call(command: list[str]) -> "subprocess.CompletedProcess[str] | str":
     """What a command said, or why it said nothing."""
     try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_ANSWER_S,
-        )
+        return run_program(command, _ANSWER_S)
     except subprocess.TimeoutExpired:
         return f"no answer after {_ANSWER_S:.0f} s"
     except OSError as error:

@@ -13,6 +13,7 @@ from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launchers.contract import Phase, PlaceState
 from cluster.launchers.script import bash_script
+from cluster.programs import run_program
 
 _ASKS, _ASKS_EVERY_S = 3, 1.0
 """How often the queue must say that it knows nothing of a job, before that is believed."""
@@ -109,21 +110,12 @@ def sbatch(script: str, *options: str) -> str:
     return _ask(["sbatch", "--parsable", *options], script, _environment()).strip().partition(";")[0]
 
 
-def _ask(words: Sequence[str], text: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+def _ask(words: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None) -> str:
     """What one of Slurm's commands prints."""
     if shutil.which(words[0]) is None:
         raise JobError(f"{words[0]}: no such command on this machine; submit where Slurm's are")
     try:
-        done = subprocess.run(
-            words,
-            input=text or "",
-            env=environment,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_ANSWER_S,
-        )
+        done = run_program(words, _ANSWER_S, text, environment)
     except subprocess.TimeoutExpired:
         raise JobError(f"{words[0]}: no answer from Slurm in {_ANSWER_S:.0f} s") from None
     if done.returncode:

@@ -25,6 +25,7 @@ from cluster.job_folder import JobFolder
 from cluster.launchers.attempt import Then, run_attempt
 from cluster.launchers.rank_logs import RankLogs
 from cluster.launchers.slurm import SlurmLauncher, is_cancelled_when_preempted, sbatch
+from cluster.programs import run_program
 from cluster.slurm_step import hosts
 
 _GRACE_OF_CRASHED_S = 5.0
@@ -99,9 +100,7 @@ class SlurmKeeper:
         somebody has cancelled the job, and it shall not."""
         if self._asked_to_leave or self._is_followed():
             return
-        done = subprocess.run(
-            ["scontrol", "requeue", self._id], capture_output=True, text=True, encoding="utf-8", errors="replace"
-        )
+        done = run_program(["scontrol", "requeue", self._id])
         if done.returncode == 0:
             time.sleep(_TAKEN_AWAY_S)
             return

@@ -34,6 +34,7 @@ import psutil
 from cluster.errors import UserError
 from cluster.free_port import free_port
 from cluster.private_folder import private_folder
+from cluster.programs import run_program
 
 PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "unshare")
@@ -126,14 +127,7 @@ class SlurmCluster:
 
     def command(self, *words: str) -> str:
         """What one of Slurm's commands prints; empty where it fails."""
-        done = subprocess.run(
-            words,
-            env=os.environ | self.environment(),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        done = run_program(words, environment=os.environ | self.environment())
         return done.stdout if done.returncode == 0 else ""
 
     def start_node(self, node: str) -> None:
