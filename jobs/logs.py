@@ -41,8 +41,8 @@ def logs(
     if number == 0:
         raise JobError(f"{found.name}: no attempt has begun yet; see gavt status, or gavt logs --place")
     if rank not in (ranks := found.ranks(number)):
-        there = f"those of {len(ranks)} ranks ({min(ranks)} to {max(ranks)})" if ranks else "none yet"
-        raise JobError(f"--rank: expected a rank with a log in attempt {number}, where there are {there}, found {rank}")
+        did = f"{len(ranks)} did, from {min(ranks)} to {max(ranks)}" if ranks else "none did yet"
+        raise JobError(f"--rank: expected a rank that said something in attempt {number} ({did}), found {rank}")
     _show(found.log_url(number, rank), 0)
 
 

@@ -89,7 +89,7 @@ def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_wor
     assert "none.jsonl" in gavt(capsys, "logs", "run")[1]
     assert job["job"] in gavt(capsys, "jobs")[1]
     code, _, err = gavt(capsys, "logs", "run", "--rank", "3")
-    assert (code, "those of 1 ranks (0 to 0), found 3" in err) == (2, True)
+    assert (code, "said something in attempt 1 (1 did, from 0 to 0), found 3" in err) == (2, True)
     assert gavt(capsys, "resume", "run")[0] == 0
     code, _, err = gavt(capsys, *words)
     assert code == 2
