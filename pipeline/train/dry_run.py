@@ -85,7 +85,8 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
         folder = group.on_main(lambda: stack.enter_context(scratch_folder("gavt-dry-run-")))
         stack.callback(group.barrier)  # everyone is done with it
         watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
-        stepper = Stepper(settings, micro_batch, group, MicroBatches(_noise(settings, micro_batch, group)), watchdog)
+        batches = MicroBatches(_noise(settings, micro_batch, group))
+        stepper = Stepper(settings, micro_batch, group, batches, watchdog, "example")
         losses, seconds, applied = [], [], []
         for step in range(steps):
             started = time.perf_counter()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
+from pipeline.tasks.contract import Purpose
 from pipeline.train.engine.buffers import average_buffers, keep_buffers, put_back_buffers
 from pipeline.train.engine.engine import Engine
 from pipeline.train.health.own_time import OwnTime
@@ -32,14 +33,24 @@ class StopRequest:
 
 
 class Stepper:
-    """Does one step after the other."""
+    """Does one step after the other.
+
+    Args:
+        purpose: what the batches are there for; `example` where they are noise.
+    """
 
     def __init__(
-        self, settings: RunSettings, micro_batch: int, group: ProcessGroup, batches: MicroBatches, watchdog: Watchdog
+        self,
+        settings: RunSettings,
+        micro_batch: int,
+        group: ProcessGroup,
+        batches: MicroBatches,
+        watchdog: Watchdog,
+        purpose: Purpose = "train",
     ) -> None:
         self._settings, self._group, self._batches, self._watchdog = settings, group, batches, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
-        self._own = OwnTime(group.device)
+        self._own, self._purpose = OwnTime(group.device), purpose
         self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
 
     def run(self, engine: Engine, step: int, request: StopRequest, spike_above: float | None) -> StepSums:
@@ -63,7 +74,7 @@ class Stepper:
                 batch = next(self._batches)
             self._watchdog.beat("forward and backward", step)
             inputs = batch.inputs(group.device)
-            targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
+            targets = system.task.targets(settings.seed, batch.positions, batch.metadata, self._purpose)
             targets = {name: target.to(group.device) for name, target in targets.items()}
             with self._own.forward():
                 loss, added = engine.forward(inputs, targets)

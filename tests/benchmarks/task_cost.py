@@ -78,7 +78,7 @@ def _with_engine(
     """A step as training does it, without data, records and checkpoints."""
     engine = build_engine(untrained(settings, "cpu", 0).train(), settings.train, BATCH, group)
     engine.train()
-    stepper = Stepper(settings, BATCH, group, MicroBatches(batches), watchdog)
+    stepper = Stepper(settings, BATCH, group, MicroBatches(batches), watchdog, "example")
     return lambda step: _check(stepper.run(engine, step, StopRequest(), None).applied)
 
 
@@ -101,7 +101,7 @@ def _by_hand(settings: ExperimentSettings, batches: Iterator[Batch]) -> Callable
     def step(number: int) -> None:
         batch = next(batches)
         system.task.begin_step(number)
-        targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "train")
+        targets = system.task.targets(settings.seed, batch.positions, batch.metadata, "example")
         loss, _ = system(batch.inputs("cpu"), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

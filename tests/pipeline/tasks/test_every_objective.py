@@ -20,6 +20,7 @@ from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan
 from pipeline.settings.load import load_settings
 from pipeline.tasks.registry import TASKS
+from pipeline.train.dry_run import dry_run
 from pipeline.train.load import untrained
 from pipeline.train.loop import train
 from pipeline.train.system import build_system, example_batch
@@ -209,6 +210,11 @@ def test_it_is_planned_and_its_activations_are_those_of_a_real_step(read, kind):
     given = sum(one.untyped_storage().nbytes() for one in (*inputs.values(), *targets.values()))
     real = peak_bytes(lambda: system(inputs, targets)[0].backward(), torch.device("cpu"))
     assert live + gradients == pytest.approx(real + given, rel=0.1)
+
+
+@each
+def test_a_dry_run_of_it_needs_no_data(read, group, kind):
+    assert dry_run(read(kind), group, steps=1).finite
 
 
 @each
