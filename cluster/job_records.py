@@ -111,6 +111,8 @@ class Attempt(Record):
     ended: str | None = None
     exit_code: int | None = None
     reached: int | None = None
+    excused: bool = False
+    """Whether its place ended it, or had it find its work still held: without progress it does not count."""
 
 
 class Outcome(Record):
@@ -124,14 +126,17 @@ class Outcome(Record):
 def attempts_without_progress(attempts: Sequence[Attempt], after: int) -> int:
     """How many of the newest attempts brought nothing, of those behind attempt number `after`.
 
-    One that was killed has brought what the next one found.
+    One that was killed has brought what the next one found. One that is excused counts only if it brought something.
     """
     counted = [attempt for attempt in attempts if attempt.number > after]
     found_next = [attempt.reached_before for attempt in counted[1:]] + [None]
     count = 0
     for attempt, later in zip(counted, found_next, strict=True):
         known = [reached for reached in (attempt.reached, later) if reached is not None]
-        count = 0 if known and max(known) > (attempt.reached_before or 0) else count + 1
+        if known and max(known) > (attempt.reached_before or 0):
+            count = 0
+        elif not attempt.excused:
+            count += 1
     return count
 
 

@@ -1,11 +1,11 @@
 """What jobs need to know of the machines that they are sent to, written once by whoever knows them."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cluster.masking import mask_value
+from cluster.masking import holds_secrets, mask_value
 
 
 def _plain(value: str) -> str:
@@ -67,7 +67,32 @@ class RaySite(_Part):
     autoscales: bool = False
     """Whether nodes come when they are asked for: more may be asked for than there are."""
     wait_s: float = Field(default=60, ge=0)
-    """How long all nodes are waited for before an attempt begins with fewer."""
+    """How long all nodes are waited for before an attempt begins with fewer, and how long that then runs at least."""
+    send: bool = False
+    """Whether this program is sent to nodes that don't have it, as Ray's working folder; what the work reads and writes
+    must be theirs all the same. Their Python is `python`, or `python3`."""
+    also: tuple[Line, ...] = ()
+    """Files and folders of the working folder that are sent with it: settings, a package of one's own. No data."""
+    install: Literal["pip", "uv"] | None = None
+    """By what Ray installs on the nodes what the program needs, in the versions that are installed here; None: they
+    have it."""
+    install_options: tuple[Line, ...] = ()
+    """Further options of the installer, a word each: `--extra-index-url=…`."""
+
+    @field_validator("install_options")
+    @classmethod
+    def _open(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if holds_secrets(options):
+            raise ValueError("no secret, which everybody could read who may look at the cluster")
+        return options
+
+    @model_validator(mode="after")
+    def _used(self) -> "RaySite":
+        if self.also and not self.send:
+            raise ValueError("also only with send")
+        if self.install_options and not self.install:
+            raise ValueError("install_options only with install")
+        return self
 
 
 class SiteSettings(_Part):

@@ -28,12 +28,13 @@ class JobState:
     @classmethod
     def of(cls, job: JobFolder) -> "JobState":
         """Look at the job's folder, and where nothing there says that it ended, ask its place."""
-        attempts, outcome = job.attempts(), job.outcome
+        outcome = job.outcome
+        if outcome is None:
+            state = launcher_of(job.record.place).state(job)
+            outcome = job.outcome  # written meanwhile; its place may not have noticed
+        attempts = job.attempts()  # last, so that none is without an end that its place has seen
         if outcome is not None:
             return cls(job, outcome.ending, outcome.why, attempts, outcome)
-        state = launcher_of(job.record.place).state(job)
-        if (outcome := job.outcome) is not None:  # written meanwhile; its place may not have noticed
-            return cls(job, outcome.ending, outcome.why, job.attempts(), outcome)
         word = "stopped" if state.phase == Phase.GONE else state.phase.value
         return cls(job, word, state.detail, attempts, None)
 

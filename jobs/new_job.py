@@ -68,7 +68,7 @@ def new_record(
         if not storage.is_remote(folder) and is_locked(path_of(folder) / LOCK):
             raise JobError(f"{folder}: another process is training in this run folder")
     storage.check_writable(folder)
-    python = site.python or sys.executable
+    python = site.python or ("python3" if place == "ray" and site.ray.send else sys.executable)
     return JobRecord(
         name=f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         verb=name,

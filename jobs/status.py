@@ -26,7 +26,7 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
     if state.attempts:
         table = Table("attempt", "id", "nodes", "began", "ended", "exit code", "reached", box=None, pad_edge=False)
         for attempt in state.attempts:
-            runs = state.word == "running" and attempt is state.attempts[-1]
+            runs = state.word == "running" and attempt is state.attempts[-1] and attempt.ended is None
             code = "" if attempt.exit_code is None else f"{attempt.exit_code}: "
             steps = [str(one) for one in (attempt.reached_before, attempt.reached) if one is not None]
             nodes = ", ".join(attempt.nodes[:4]) + (" …" if len(attempt.nodes) > 4 else "")

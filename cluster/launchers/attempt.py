@@ -2,7 +2,9 @@
 
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from enum import Enum
 
 from cluster.errors import StorageError
@@ -10,6 +12,10 @@ from cluster.exit_codes import INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.job_folder import JobFolder
 from cluster.job_records import Attempt, attempts_without_progress, meaning, now
 from cluster.launchers.rank_logs import RankLogs, rank_logs
+
+_HELD_S = 150.0
+"""How long what is left of a lost attempt may hold the work: a node of Ray lives on for a minute without its head."""
+_HELD_PAUSE_S = 2.0
 
 
 class Then(Enum):
@@ -24,19 +30,24 @@ class Then(Enum):
 
 
 def run_attempt(
-    job: JobFolder, id: str, run: Callable[[RankLogs], int | None], nodes: Sequence[str] | None = None
+    job: JobFolder,
+    id: str,
+    run: Callable[[RankLogs], int | None],
+    nodes: Sequence[str] | None = None,
+    is_excused: Callable[[], bool] = lambda: False,
 ) -> Then:
     """Run the job's command once, and decide by its exit code and the progress what follows.
 
     An attempt before it that has no end was killed with all that watched it. What is left of it may still hold the
-    run folder for a moment, by which this one ends as wrong input does: so that after such an attempt does not end the
-    job.
+    run folder for a while, by which this one ends as wrong input does: so that for two and a half minutes after such an
+    attempt does not end the job, nor counts.
 
     Args:
         id: the job's id at its place.
         run: starts the processes and waits for them; gives the exit code, or None where machines were lost, so that
             nobody knows whether all has ended.
         nodes: names of the machines; this one by default.
+        is_excused: whether it was the place that ended it, asked when it has ended: without progress it does not count.
     """
     if job.outcome is not None:
         return Then.OVER
@@ -51,19 +62,35 @@ def run_attempt(
     job.write_attempt(begun)
     with rank_logs(job.attempt_url(begun.number)) as logs:
         code = run(logs)
-    end = {"ended": now(), "exit_code": code, "reached": _reached(job)}
+    held = _held_since_lost([*before, begun]) if code == WRONG_INPUT else 0
+    end = {"ended": now(), "exit_code": code, "reached": _reached(job), "excused": held > 0 or is_excused()}
     job.write_attempt(begun.model_copy(update=end))
     attempts = job.attempts()
     if attempts[-1].number != begun.number:  # the place took this one for lost, and has begun another
         return Then.OVER
-    return _decide(job, attempts, code)
+    then = _decide(job, attempts, code, held > 0)
+    time.sleep(held * _HELD_PAUSE_S)
+    return then
 
 
-def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None) -> Then:
-    after_lost = len(attempts) > 1 and attempts[-2].exit_code is None
+def _held_since_lost(attempts: Sequence[Attempt]) -> int:
+    """How many attempts, this last one among them, may have found their work held by what is left of a lost one."""
+    since: list[Attempt] = []
+    for attempt in reversed(attempts[:-1]):
+        if attempt.exit_code is None:
+            first = since[-1] if since else attempts[-1]
+            age = datetime.fromisoformat(now()) - datetime.fromisoformat(first.began)
+            return len(since) + 1 if age.total_seconds() < _HELD_S else 0
+        if attempt.exit_code != WRONG_INPUT:
+            break
+        since.append(attempt)
+    return 0
+
+
+def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None, held: bool) -> Then:
     if code == 0:
         job.end("done", "all is done")
-    elif code == WRONG_INPUT and not after_lost:
+    elif code == WRONG_INPUT and not held:
         job.end("failed", f"wrong input; see the log of attempt {len(attempts)}")
     if job.outcome is not None:
         return Then.OVER

@@ -5,29 +5,23 @@ What runs there is `cluster.launchers.ray_attempts`, on the cluster's head as Ra
 
 import os
 import shlex
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
+import ray
 import requests
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobSubmissionClient
 
 from cluster.errors import JobError
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launchers.contract import Phase, PlaceState
+from cluster.launchers.ray_client import ADDRESS, RayClient, ray_client, sentence_of
+from cluster.launchers.ray_sent import as_sent, pinned_packages, runtime_environment, sent_files, write_archive
 from cluster.launchers.script import bash_script
+from cluster.scratch import scratch_folder
 
-_ANSWER_S = 60.0
-_TRIES, _BETWEEN_S = 3, 1.0
-"""How often an answer that a job is unknown is asked for again."""
-_GRACE_S = 150
-"""In which a job that is stopped must have saved; Ray itself gives three seconds."""
-_ADDRESS = "RAY_ADDRESS"
+_POLL_S = 1.0
 _NEAR = {"PENDING": Phase.QUEUED, "RUNNING": Phase.RUNNING}
-_ENVIRONMENT = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(_GRACE_S)}}
 
 
 class RayLauncher:
@@ -52,7 +46,12 @@ class RayLauncher:
             raise JobError(
                 f"--nodes: expected none, since {record.verb} works on all nodes of the cluster, found {asked.nodes}"
             )
-        with _client(address := self._where(record)) as client:
+        if record.site.ray.send:
+            sent_files(record)
+        if record.site.ray.install is not None:
+            pinned_packages()
+        with ray_client(address := self._where(record)) as client:
+            _check_versions(record, client, address)
             nodes = client.nodes()
         if not record.ranked or record.site.ray.autoscales:
             return
@@ -66,7 +65,7 @@ class RayLauncher:
             )
 
     def script(self, record: JobRecord, url: str) -> str:
-        """The command that Ray is given."""
+        """The command that Ray is given, and what it is to have there for it."""
         return self._script(record, url, _id(record, 1))
 
     def submit(self, job: JobFolder) -> str:
@@ -74,9 +73,12 @@ class RayLauncher:
         record = job.record
         address, id = self._where(record, job), _id(record, len(job.submissions()) + 1)
         words = {"entrypoint": f"bash -c {shlex.quote(self._script(record, job.url, id))}", "submission_id": id}
-        with _client(address) as client:
+        with scratch_folder("gavt-sent-") as folder, ray_client(address) as client:
+            archive = folder / "gavt.zip" if record.site.ray.send else None
+            if archive is not None:
+                write_archive(record, archive)
             try:
-                client.submit_job(**words, runtime_env=_ENVIRONMENT)
+                client.submit_job(**words, runtime_env=runtime_environment(record, archive))
             except (requests.ConnectionError, requests.Timeout):
                 if client.status(id) is None:
                     raise
@@ -86,7 +88,7 @@ class RayLauncher:
                         f"{job.name}: Ray at {address} knows a job {id} already, and takes no id twice; "
                         f"see gavt status {job.url}"
                     ) from None
-                raise JobError(f"{job.name}: Ray at {address} refuses it: {_sentence(error)}") from None
+                raise JobError(f"{job.name}: Ray at {address} refuses it: {sentence_of(error)}") from None
         return f"{id}@{address}"
 
     def state(self, job: JobFolder) -> PlaceState:
@@ -96,17 +98,16 @@ class RayLauncher:
             return PlaceState(Phase.GONE, "never submitted")
         id, _, address = notes[-1].id.partition("@")
         try:
-            with _client(address) as client:
+            with ray_client(address) as client:
                 info = client.status(id)
+                waits = info is not None and info.status.value == "RUNNING" and client.waits_for_nodes(info.job_id)
         except JobError as error:
             return PlaceState(Phase.UNKNOWN, str(error))
         if info is None:
             return PlaceState(Phase.GONE, f"the cluster at {address} does not know it: it was started again since")
-        phase = _NEAR.get(str(info.status.value), Phase.GONE)
-        attempts = job.attempts() if phase == Phase.RUNNING and job.record.ranked else []
-        if phase == Phase.RUNNING and job.record.ranked and (not attempts or attempts[-1].ended is not None):
+        if waits:
             return PlaceState(Phase.QUEUED, "waiting for nodes")
-        return PlaceState(phase, f"{info.status.value} at {address}")
+        return PlaceState(_NEAR.get(str(info.status.value), Phase.GONE), f"{info.status.value} at {address}")
 
     def cancel(self, job: JobFolder) -> None:
         """Have the processes save and leave; after two and a half minutes Ray kills them."""
@@ -116,10 +117,10 @@ class RayLauncher:
         if state.phase == Phase.GONE:
             return
         id, _, address = job.submissions()[-1].id.partition("@")
-        with _client(address) as client:
+        with ray_client(address) as client:
             client.stop_job(id)
             while (info := client.status(id)) is not None and not info.status.is_terminal():
-                time.sleep(_BETWEEN_S)
+                time.sleep(_POLL_S)
 
     def logs(self, job: JobFolder) -> str:
         """What Ray says of the job, and what the process that runs the attempts has said."""
@@ -127,7 +128,7 @@ class RayLauncher:
         if not notes:
             return ""
         id, _, address = notes[-1].id.partition("@")
-        with _client(address) as client:
+        with ray_client(address) as client:
             info = client.status(id)
             return "" if info is None else f"{info.status.value}: {info.message}\n{client.get_job_logs(id)}"
 
@@ -135,18 +136,20 @@ class RayLauncher:
         """The cluster that a job goes to."""
         notes = [] if job is None else job.submissions()
         before = notes[-1].id.partition("@")[2] if notes else None
-        found = self._address or before or os.environ.get(_ADDRESS) or record.site.ray.address
+        found = self._address or before or os.environ.get(ADDRESS) or record.site.ray.address
         if not (found or "").startswith(("http://", "https://")):
             raise JobError(
-                f"--address: expected the dashboard of a Ray cluster, http://HOST:8265, by this option, {_ADDRESS}, or "
+                f"--address: expected the dashboard of a Ray cluster, http://HOST:8265, by this option, {ADDRESS}, or "
                 f"ray.address of the site, found {found!r}"
             )
         return str(found).rstrip("/")
 
     def _script(self, record: JobRecord, url: str, id: str) -> str:
         head = [f"# gavt's job {record.name} as Ray runs it on its head node; its command stands in job.json"]
+        head += ["# in this program's files, which are sent with it"] if record.site.ray.send else []
+        head += [f"# beside the packages that {record.site.ray.install} installs"] if record.site.ray.install else []
         command = [record.python, "-m", "cluster.launchers.ray_attempts", url, id]
-        return bash_script(record, head, command)
+        return bash_script(as_sent(record), head, command)
 
 
 def bundle(record: JobRecord) -> dict[str, float]:
@@ -160,60 +163,10 @@ def _id(record: JobRecord, number: int) -> str:
     return f"{record.name}-{number}"
 
 
-def _sentence(error: Exception) -> str:
-    """What is worth reading of an answer that holds a traceback."""
-    lines = [line for line in str(error).replace("\\n", "\n").splitlines() if line.strip(" .\"'")]
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which by itself waits for ever for a head that hangs."""
-
-    def _do_request(self, *words: Any, **named: Any) -> Any:
-        return super()._do_request(*words, **{"timeout": _ANSWER_S} | named)
-
-    def status(self, id: str) -> Any:
-        """What Ray knows of a job; None only if it says several times that there is none."""
-        for left in reversed(range(_TRIES)):
-            answer = self._do_request("GET", f"/api/jobs/{id}")
-            if answer.status_code != requests.codes.not_found:
-                return self.get_job_info(id)
-            if left:
-                time.sleep(_BETWEEN_S)
-        return None
-
-    def nodes(self) -> list[dict[str, float]]:
-        """The resources of each node that is there."""
-        answer = self._do_request("GET", "/api/v0/nodes?detail=true&limit=10000")
-        answer.raise_for_status()
-        rows = answer.json()["data"]["result"]["result"]
-        return [row["resources_total"] for row in rows if row["state"] == "ALIVE"]
-
-
-@contextmanager
-def _client(address: str) -> Iterator[_Client]:
-    """A client of the cluster at an address; what goes wrong in the block is one sentence.
-
-    Raises:
-        JobError: nobody answers there, or it is no Ray, or it wants another token.
-    """
-    before = {name: os.environ.pop(name) for name in (_ADDRESS, "RAY_API_SERVER_ADDRESS") if name in os.environ}
-    try:  # these would count more than the address that Ray's client is told
-        client = _Client(address)
-    except (requests.RequestException, ConnectionError, RuntimeError, ValueError, KeyError) as error:
-        raise JobError(f"{address}: expected the dashboard of a Ray cluster, found none: {_why(error)}") from None
-    except AuthenticationError as error:
+def _check_versions(record: JobRecord, client: RayClient, address: str) -> None:
+    """Refuse a cluster that this Ray can't join; where another Python runs the job, it says so itself."""
+    if record.python == sys.executable and (there := client.version()) != ray.__version__:
         raise JobError(
-            f"{address}: expected a Ray cluster that takes this command's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH), "
-            f"found: {_sentence(error)}"
-        ) from None
-    finally:
-        os.environ.update(before)
-    try:
-        yield client
-    except requests.RequestException as error:
-        raise JobError(f"{address}: the Ray cluster there does not answer any more: {_why(error)}") from None
-
-
-def _why(error: Exception) -> str:
-    return " ".join(str(error).split())
+            f"{address}: expected a cluster of Ray {ray.__version__}, as {record.python} has it, found {there}; name a "
+            "Python with that version as `python` of the site"
+        )

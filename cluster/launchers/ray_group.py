@@ -9,15 +9,18 @@ from collections.abc import Mapping
 
 
 class RankGroup:
-    """An actor; `signal` is called beside `run`."""
+    """An actor, for one attempt after another; `signal` is called beside `run`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._signalled = 0
+        self._attempt = 0
+        self._signalled = (0, 0)
 
-    def name(self) -> str:
-        """The machine's name."""
-        return socket.gethostname()
+    def place(self) -> tuple[str, str]:
+        """The machine's name, and Ray's id of the node."""
+        from ray import get_runtime_context
+
+        return socket.gethostname(), get_runtime_context().get_node_id()
 
     def meeting_point(self) -> tuple[str, int]:
         """The address by which the cluster knows this machine, and a free port there."""
@@ -28,19 +31,21 @@ class RankGroup:
             sock.bind((host, 0))
             return host, int(sock.getsockname()[1])
 
-    def run(self, script: str, variables: Mapping[str, str]) -> int:
+    def run(self, attempt: int, script: str, variables: Mapping[str, str]) -> int:
         """Run a bash script to its end, in which `$PPID` is this process; its exit code, or 128 + the signal that ended
         it. This process' thread lives as long as that, so that the script can ask to end with it."""
         # Ray sets it to the cores of all ranks together
         own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         self._process = subprocess.Popen(["bash", "-c", script], env={**own, **variables}, stdin=subprocess.DEVNULL)
-        if self._signalled:
-            self._process.send_signal(self._signalled)
+        self._attempt = attempt
+        of, number = self._signalled
+        if of == attempt:
+            self._process.send_signal(number)
         code = self._process.wait()
         return code if code >= 0 else 128 - code
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._signalled = number
-        if self._process is not None:
+    def signal(self, attempt: int, number: int) -> None:
+        """Send a signal to an attempt, which may be about to begin."""
+        self._signalled = (attempt, number)
+        if self._process is not None and self._attempt == attempt:
             self._process.send_signal(signal.Signals(number))

@@ -3,30 +3,52 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ray._private.authentication_test_utils import reset_auth_token_state
 
 from cluster.errors import JobError
 from cluster.job_folder import JobFolder
-from cluster.launchers.contract import Phase
+from cluster.launchers import ray as ray_launcher
+from cluster.launchers.contract import Phase, PlaceState
 from cluster.launchers.ray import RayLauncher
+from cluster.launchers.ray_client import ray_client
 from cluster.site_settings import RaySite, SiteSettings
 from jobs.local.ray_cluster import RayCluster
 from ray_cluster_with_jobs import ray_cluster_with_jobs
 from small_job import COUNTED, small_job, submitted, wait_until
 
 pytestmark = pytest.mark.timeout(300)
-TOLD = """
-print(*[os.environ.get(name) for name in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")], os.getcwd(), sys.argv[1:])
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "recognisable-aws-id",
+    "AWS_SECRET_ACCESS_KEY": "recognisable-aws-key",
+    "WANDB_API_KEY": "recognisable-key-of-wandb",
+}
+ODD = "a 'b' \"$(touch x)\"; `id` \n*"
+LIFE = (
+    COUNTED
+    + """
+import time
+import cluster, mine
+(folder / f"pid-{number}-{rank}").write_text(str(os.getpid()))
+while number == 1 or len(list(folder.glob(f"pid-{number}-*"))) < 4:
+    time.sleep(0.05)
+print(*[os.environ.get(name) for name in ("LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")], sys.argv[1:])
+print(cluster.__file__, mine.__file__, os.getcwd())
+print(os.environ["AWS_SECRET_ACCESS_KEY"][::-1])
+(folder / "done").write_text(f"step-{number:04}")
+sys.exit(75 if number < 3 else 0)
 """
+)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    with ray_cluster_with_jobs(cpus=4) as started:
+    with ray_cluster_with_jobs(cpus=4, variables=SECRETS) as started:
         yield started
 
 
@@ -49,23 +71,107 @@ def finished(launcher: RayLauncher, job: JobFolder) -> JobFolder:
     return job
 
 
-def test_ranks_on_all_nodes_are_told_of_each_other_and_go_on_as_long_as_there_is_progress(
-    cluster: RayCluster, tmp_path: Path
-) -> None:
-    code = COUNTED + TOLD + "(folder / 'done').write_text(f'step-{number:04}')\nsys.exit(75 if number < 2 else 0)"
-    odd = "a 'b' \"$(touch x)\"; `id` \n*"
+@dataclass
+class Life:
+    """What was seen of a job, which belonged to a cluster that is gone, and was sent to this one with this program: a
+    rank of its first attempt was killed, its second left, its third did the rest."""
+
+    job: JobFolder
+    elsewhere: PlaceState
+    """Before."""
+    running: PlaceState
+    """In the first attempt."""
+    shown: str
+    """Then, to whoever may look at the dashboard or the processes."""
+
+
+@pytest.fixture(scope="module")
+def life(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    folder = tmp_path_factory.mktemp("life")
     launcher = RayLauncher(cluster.dashboard)
-    job = finished(launcher, submitted(launcher, ray_job(tmp_path, code, odd, each=2, attempts=1)))
-    assert job.outcome is not None
-    assert job.outcome.ending == "done", launcher.logs(job)
-    assert [(one.exit_code, one.reached) for one in job.attempts()] == [(75, 1), (0, 2)]
-    assert job.ranks(2) == [0, 1, 2, 3]
+    (folder / "mine.py").touch()
+    (folder / "data.tar").touch()
+    site = SiteSettings(environment={"WORK": str(folder)}, ray=RaySite(send=True, also=("mine.py",)))
+    job = ray_job(folder, LIFE, ODD, each=2, attempts=2, site=site)
+    job.note_submission(f"{job.name}-1@http://127.0.0.1:9", "submit", 0)
+    elsewhere = launcher.state(job)
+    job.note_submission(launcher.submit(job), "resume", 0)
+    wait_until(lambda: len(list(folder.glob("pid-1-*"))) == 4, 90)
+    running = launcher.state(job)
+    shown = everything_shown(cluster)
+    os.kill(int((folder / "pid-1-1").read_text()), signal.SIGKILL)
+    return Life(finished(launcher, job), elsewhere, running, shown)
+
+
+def everything_shown(cluster: RayCluster) -> str:
+    """What Ray's REST API says, and the commands of all processes."""
+    texts = []
+    assert cluster.dashboard is not None
+    with ray_client(cluster.dashboard) as client:
+        lists = [f"v0/{name}?detail=true" for name in ("actors", "tasks", "runtime_envs", "workers", "jobs", "nodes")]
+        for what in ("jobs/", *lists):
+            answer = client._do_request("GET", f"/api/{what}")
+            assert answer.status_code == 200
+            texts.append(answer.text)
+    for process in psutil.process_iter():
+        try:
+            texts.append("\0".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return "\n".join(texts)
+
+
+def test_a_rank_that_is_killed_takes_the_others_with_it_and_all_go_on_as_long_as_there_is_progress(life: Life) -> None:
+    assert life.job.outcome is not None
+    assert life.job.outcome.ending == "done", RayLauncher().logs(life.job)
+    assert [(one.exit_code, one.reached) for one in life.job.attempts()] == [(137, 0), (75, 2), (0, 3)]
+
+
+def test_ranks_on_all_nodes_are_told_of_each_other_and_get_every_word_as_it_is(life: Life) -> None:
+    assert life.job.ranks(3) == [0, 1, 2, 3]
     for rank in range(4):
-        said = Path(job.log_url(2, rank)).read_text()
-        assert said == f"attempt 2 of rank {rank}\n{rank % 2} 4 2 {tmp_path} [{odd!r}]\n"
-    (Path(job.url) / "submissions" / "0001.json").unlink()  # as if somebody else had submitted it just now
+        said = Path(life.job.log_url(3, rank)).read_text().splitlines()
+        assert said[:2] == [f"attempt 3 of rank {rank}", f"{rank % 2} 4 2 [{ODD!r}]"]
+
+
+def test_nodes_work_in_a_folder_of_ray_with_the_program_and_what_was_named(cluster: RayCluster, life: Life) -> None:
+    program, mine, working = Path(life.job.log_url(3, 0)).read_text().splitlines()[2].split()
+    assert Path(working).is_relative_to(cluster.root / "ray")
+    assert (program, mine) == (f"{working}/cluster/__init__.py", f"{working}/mine.py")
+    names = {path.name for path in Path(working).iterdir()} - {"__pycache__"}
+    assert names == {"cluster", "jobs", "pipeline", "mine.py"}
+
+
+def test_a_job_of_a_cluster_that_is_gone_is_unknown_and_goes_on_at_another(life: Life) -> None:
+    assert life.elsewhere.phase == Phase.UNKNOWN
+    assert life.running.phase == Phase.RUNNING
+    assert {one.id for one in life.job.attempts()} == {f"{life.job.name}-2"}
+
+
+def test_an_id_is_not_taken_twice(cluster: RayCluster, life: Life) -> None:
+    note = Path(life.job.url) / "submissions" / "0002.json"
+    text = note.read_text()
+    note.unlink()  # as if somebody else had submitted it just now
     with pytest.raises(JobError, match="takes no id twice"):
-        launcher.submit(job)
+        RayLauncher(cluster.dashboard).submit(life.job)
+    note.write_text(text)
+
+
+def test_keys_reach_the_ranks_and_stand_in_no_file_list_or_command(cluster: RayCluster, life: Life) -> None:
+    for rank in range(4):
+        assert SECRETS["AWS_SECRET_ACCESS_KEY"][::-1] in Path(life.job.log_url(3, rank)).read_text()
+    token = (cluster.root / "token").read_text()
+    written = {
+        path: path.read_text(errors="replace")
+        for root in (cluster.root / "ray", cluster.root / "home", Path(life.job.url))
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+    assert len(written) > 20  # Ray's logs are among them
+    assert life.job.name in life.shown
+    for secret in (*SECRETS.values(), token):
+        assert secret not in life.shown
+        assert [path for path, text in written.items() if secret in text] == []
 
 
 def test_a_cancelled_job_may_save_and_does_not_start_again(cluster: RayCluster, tmp_path: Path) -> None:
@@ -82,29 +188,11 @@ def test_a_cancelled_job_may_save_and_does_not_start_again(cluster: RayCluster, 
     launcher = RayLauncher(cluster.dashboard)
     job = submitted(launcher, ray_job(tmp_path, code))
     wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 2, 60)
-    assert launcher.state(job).phase == Phase.RUNNING
     job.end("cancelled", "by gavt cancel")
     launcher.cancel(job)
     assert launcher.state(job).phase == Phase.GONE
     assert len(list(tmp_path.glob("saved-*"))) == 2
     assert [one.exit_code for one in job.attempts()] == [75]
-
-
-def test_a_rank_that_is_killed_takes_the_others_with_it_and_all_start_again(
-    cluster: RayCluster, tmp_path: Path
-) -> None:
-    code = COUNTED + (
-        "import time\n"
-        "(folder / f'pid-{rank}').write_text(str(os.getpid()))\n"
-        "time.sleep(0 if number > 1 else 100)\n"
-        "(folder / 'done').write_text('1')\n"
-    )
-    launcher = RayLauncher(cluster.dashboard)
-    job = submitted(launcher, ray_job(tmp_path, code))
-    wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2, 60)
-    os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGKILL)
-    assert finished(launcher, job).outcome.ending == "done"  # type: ignore[union-attr]
-    assert [one.exit_code for one in job.attempts()] == [137, 0]
 
 
 def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sentence(
@@ -120,6 +208,10 @@ def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sent
         RayLauncher("http://127.0.0.1:9").check(record)
     with pytest.raises(JobError, match=r"^--address: expected the dashboard .* found '127.0.0.1:6379'"):
         RayLauncher("127.0.0.1:6379").check(record)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_launcher.ray, "__version__", "2.1.0")
+        with pytest.raises(JobError, match=r"expected a cluster of Ray 2\.1\.0, as .*python.* has it, found 2\.\d+"):
+            launcher.check(record)
     try:
         with monkeypatch.context() as patch:
             patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
@@ -130,20 +222,8 @@ def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sent
         reset_auth_token_state()
 
 
-def test_a_job_of_a_cluster_that_is_gone_is_unknown_and_goes_on_at_another(cluster: RayCluster, tmp_path: Path) -> None:
-    job = ray_job(tmp_path, COUNTED, nodes=1)
-    job.note_submission(f"{job.name}-1@http://127.0.0.1:9", "submit", 0)
-    launcher = RayLauncher(cluster.dashboard)
-    assert launcher.state(job).phase == Phase.UNKNOWN
-    job.note_submission(launcher.submit(job), "resume", 0)
-    assert finished(launcher, job).outcome.ending == "done"  # type: ignore[union-attr]
-    assert job.attempts()[0].id == f"{job.name}-2"
-
-
 @pytest.mark.slow
-def test_a_job_goes_on_with_fewer_ranks_where_a_node_was_lost_and_with_all_when_another_comes(
-    cluster: RayCluster, tmp_path: Path
-) -> None:
+def test_a_node_that_comes_and_goes_costs_ranks_but_never_gives_the_job_up(cluster: RayCluster, tmp_path: Path) -> None:
     node = cluster.start_node()
     code = COUNTED + (
         "import signal, time\n"
@@ -155,11 +235,15 @@ def test_a_job_goes_on_with_fewer_ranks_where_a_node_was_lost_and_with_all_when_
     )
     launcher = RayLauncher(cluster.dashboard)
     site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=5))
-    job = submitted(launcher, ray_job(tmp_path, code, each=3, attempts=9, site=site))
+    job = submitted(launcher, ray_job(tmp_path, code, each=3, attempts=1, site=site))
     wait_until(lambda: len(list(tmp_path.glob("world-1-6-*"))) == 6, 90)
     cluster.kill_node(node)
     wait_until(lambda: len(list(tmp_path.glob("world-*-3-*"))) == 3, 120)
     assert job.attempts()[0].exit_code is None
     cluster.start_node()
     assert finished(launcher, job).outcome.ending == "done"  # type: ignore[union-attr]
-    assert [len(one.nodes) for one in job.attempts()][-1] == 2
+    assert [(one.exit_code, one.excused, len(one.nodes)) for one in job.attempts()] == [
+        (None, True, 2),
+        (75, True, 1),
+        (0, False, 2),
+    ]
