@@ -3,11 +3,12 @@ those."""
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.errors import LaunchError
-from cluster.slurm_step import rank_variables
+from cluster.slurm_step import is_task, rank_variables
 
 LOCAL_RANK = "LOCAL_RANK"
 _RANK, _WORLD_SIZE, _LOCAL_WORLD_SIZE = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
@@ -17,6 +18,11 @@ _ATTEMPT, _KEEPS_STORE = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_USE_AGENT_S
 _ALLOCATION_ENDS = "SLURM_JOB_END_TIME"
 _STARTED = "GAVT_JOB_STARTED"
 _NODE = "SLURMD_NODENAME"
+_OF_A_PROCESS = re.compile(
+    r"((LOCAL|GROUP|ROLE|NODE|CROSS)_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|(LOCAL|CROSS)_SIZE|ROLE_NAME"
+    r"|TORCHELASTIC_\w+|GAVT_JOB_STARTED|WANDB_SERVICE|SLURM_(STEP_\w+|STEPID|PROCID|LOCALID|NODEID|TASK_PID|GTIDS)"
+)
+"""Names of what tells one process of a job from the others, and of the server that wandb keeps for it."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,19 @@ class JobEnvironment:
     @classmethod
     def of_this_process(cls) -> "JobEnvironment":
         """What this process was told; raises as `read`."""
-        return cls.read(os.environ)
+        return cls.read(os.environ, os.getpid())
 
     @classmethod
-    def read(cls, variables: Mapping[str, str]) -> "JobEnvironment":
+    def read(cls, variables: Mapping[str, str], pid: int | None = None) -> "JobEnvironment":
         """What variables say of a job.
+
+        Args:
+            pid: number of the process that they were given to.
 
         Raises:
             LaunchError: one can't be understood, or they contradict each other.
         """
-        variables = _of_slurm(variables) | dict(variables) if _RANK not in variables else variables
+        variables = _in_step(variables, pid)
         given = [name for name in _TOGETHER if name in variables]
         if given and len(given) < len(_TOGETHER):
             missing = ", ".join(name for name in _TOGETHER if name not in given)
@@ -117,12 +126,31 @@ class JobEnvironment:
         return {name: str(value) for name, value in told.items() if value is not None}
 
 
-def _of_slurm(variables: Mapping[str, str]) -> dict[str, str]:
-    """What Slurm tells of the ranks that `srun` started, where no other launcher does."""
+def without_launcher(variables: Mapping[str, str]) -> dict[str, str]:
+    """What a job may inherit of the environment of who submits it, who may be a process of another job itself: a
+    notebook below `torchrun`, say. Where its processes meet stays if a person has set it, and no launcher."""
+    of_another = {_HOST, _PORT} if _RANK in variables else set()
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in of_another and not _OF_A_PROCESS.fullmatch(name)
+    }
+
+
+def _in_step(variables: Mapping[str, str], pid: int | None) -> Mapping[str, str]:
+    """The variables that count in a step of `srun` that has ranks: Slurm's own, whatever was inherited from who
+    submitted, unless a launcher in between has set all of them. A person may choose where the ranks meet."""
+    between = all(name in variables for name in (*_TOGETHER, LOCAL_RANK)) and not is_task(variables, pid)
+    if between:
+        return variables
     try:
-        return rank_variables(variables)
+        told = rank_variables(variables)
     except ValueError as error:
         raise LaunchError(f"SLURM_…: {error}") from None
+    if not told:
+        return variables
+    chosen = {name: variables[name] for name in (_HOST, _PORT) if name in variables}
+    return without_launcher(variables) | told | chosen
 
 
 def _check_machine(job: JobEnvironment, processes: int) -> None:

@@ -15,7 +15,7 @@ from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.free_port import free_port
-from cluster.job_environment import Address, JobEnvironment
+from cluster.job_environment import Address, JobEnvironment, without_launcher
 from cluster.stop_signals import heeded_signals
 
 PR_SET_PDEATHSIG = 1
@@ -120,7 +120,8 @@ class _Processes:
         self._command, self._processes = command, processes
         self._output, self._on_signal = output, on_signal
         self._job = replace(first, local_world_size=processes, started_s=time.monotonic())
-        self._environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))} | os.environ
+        threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
+        self._environment = threads | without_launcher(os.environ)
         self._children: list[subprocess.Popen[bytes]] = []
         self.signalled = 0
         self._signalled_at = 0.0

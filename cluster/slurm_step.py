@@ -31,6 +31,11 @@ def rank_variables(variables: Mapping[str, str]) -> dict[str, str]:
     return told | ({"LOCAL_WORLD_SIZE": str(counts[node])} if node < len(counts) else {})
 
 
+def is_task(variables: Mapping[str, str], pid: int | None) -> bool:
+    """Whether Slurm itself started the process with this number: no launcher is between them."""
+    return pid is not None and variables.get("SLURM_TASK_PID") == str(pid)
+
+
 def hosts(text: str) -> list[str]:
     """The machines of a list as Slurm writes it: `gpu[01-03,7],rack[1-2]-node[0-1],login`.
 

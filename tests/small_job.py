@@ -22,6 +22,20 @@ count.write_text(str(number))
 """
 """Begins a program: `number` is how often it was started."""
 
+OF_ANOTHER_JOB = {
+    "RANK": "7",
+    "LOCAL_RANK": "7",
+    "WORLD_SIZE": "8",
+    "LOCAL_WORLD_SIZE": "8",
+    "GROUP_RANK": "0",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "1",
+    "TORCHELASTIC_RESTART_COUNT": "5",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "WANDB_SERVICE": "gone",
+}
+"""What a process finds in its environment that `torchrun` started: a notebook that submits a job."""
+
 
 def small_job(work: Path, code: str, **fields: Any) -> JobFolder:
     """A job, not submitted yet, that runs Python code; `done` in its folder says how far it is."""

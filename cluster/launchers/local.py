@@ -17,6 +17,7 @@ import psutil
 
 from cluster import storage
 from cluster.errors import JobError
+from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launch import launch_local
@@ -63,6 +64,7 @@ class LocalLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=without_launcher(os.environ),
                 start_new_session=True,
             )
         return f"{process.pid}@{socket.gethostname()} {_sort_of(process.pid)}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from cluster import storage
 from cluster.errors import JobError, MissingFileError
+from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launchers.contract import Phase, PlaceState
@@ -130,7 +131,7 @@ def _environment() -> dict[str, str]:
     left_out = tuple(f"SBATCH_{name}" for name in _OPTIONS_OF_SCRIPT)
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in without_launcher(os.environ).items()
         if name == "SLURM_CONF" or not (name.startswith(("SLURM_", "SLURMD_", "SRUN_")) or name in left_out)
     }
 

@@ -21,6 +21,7 @@ from types import FrameType
 
 from cluster.errors import JobError, UserError
 from cluster.exit_codes import INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.launchers.attempt import Then, run_attempt
 from cluster.launchers.rank_logs import RankLogs
@@ -76,7 +77,7 @@ class SlurmKeeper:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | token,
+            env=without_launcher(os.environ) | token,
         )
         assert process.stdout is not None
         ending = threading.Timer(_GRACE_OF_CRASHED_S, process.terminate)

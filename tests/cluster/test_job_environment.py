@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import LaunchError
-from cluster.job_environment import Address, JobEnvironment
+from cluster.job_environment import Address, JobEnvironment, without_launcher
+from small_job import OF_ANOTHER_JOB
 
 ROOT = Path(__file__).parents[2]
 OF_LAUNCHERS = re.compile(
@@ -55,6 +56,14 @@ def test_a_process_understands_what_the_launcher_writes():
     job = JobEnvironment(world_size=4, local_world_size=2, main=Address("node7", 5), started_s=0.1 + 0.2)
     for one in (JobEnvironment(), job, replace(job, rank=3, local_rank=1, attempt=2, launcher_keeps_store=True)):
         assert JobEnvironment.read(one.variables()) == one
+
+
+def test_a_job_inherits_nothing_of_another_job_but_all_else():
+    person = {"PATH": "/bin", "SIZE": "3", "SLURM_JOB_END_TIME": "1767225600", "MASTER_ADDR": "here", "WANDB_MODE": "offline"}
+    of_step = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_TASK_PID": "5"}
+    assert without_launcher(person | of_step) == person
+    alone = {name: value for name, value in person.items() if name != "MASTER_ADDR"}
+    assert without_launcher(person | OF_ANOTHER_JOB) == alone
 
 
 @pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])

@@ -11,7 +11,7 @@ from cluster.errors import JobError
 from cluster.job_folder import JobFolder
 from cluster.launchers.contract import Phase
 from cluster.launchers.local import LocalLauncher
-from small_job import COUNTED, small_job, submitted, wait_until
+from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
 
 LAUNCHER = LocalLauncher()
 GOES_ON = (
@@ -46,6 +46,23 @@ def test_a_job_that_leaves_to_go_on_is_started_again_as_long_as_there_is_progres
     ]
     assert job.ranks(3) == [0, 1]
     assert Path(job.log_url(3, 1)).read_text().endswith("of rank 1\n")
+
+
+def test_ranks_know_nothing_of_another_job_whose_process_submits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OF_ANOTHER_JOB.items():
+        monkeypatch.setenv(name, value)
+    code = """
+import os
+from cluster.job_environment import JobEnvironment
+job = JobEnvironment.of_this_process()
+print(job.rank, job.local_rank, job.world_size, job.local_world_size, job.attempt, job.launcher_keeps_store)
+assert "WANDB_SERVICE" not in os.environ and os.environ["MASTER_PORT"] != "1"
+"""
+    job = finished(submitted(LAUNCHER, small_job(tmp_path, code, resources={"processes_per_node": 2})))
+    said = [Path(job.log_url(1, rank)).read_text() for rank in (0, 1)]
+    assert said == ["0 0 2 2 0 False\n", "1 1 2 2 0 False\n"]
 
 
 @pytest.mark.parametrize("code", [75, 1])

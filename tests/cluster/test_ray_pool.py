@@ -22,8 +22,20 @@ from cluster.ray_pool import RayPool, Step
 STARTED = time.time()
 
 
+def listening(process: psutil.Process) -> set[str]:
+    """Where a process listens: ADDRESS:PORT."""
+    ports = [port for port in process.net_connections("inet") if port.status == psutil.CONN_LISTEN]
+    return {f"{port.laddr.ip.removeprefix('::ffff:')}:{port.laddr.port}" for port in ports}
+
+
 @pytest.fixture(scope="module")
-def pool() -> Iterator[RayPool]:
+def before() -> set[str]:
+    """Where this process listens without a pool: an earlier test's servers."""
+    return listening(psutil.Process())
+
+
+@pytest.fixture(scope="module")
+def pool(before: set[str]) -> Iterator[RayPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the workers import this file's functions from there
         with RayPool(workers=2) as started:
@@ -131,17 +143,15 @@ def test_ray_without_room_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatc
         ray_pool._place_of_sockets(usual=disk)
 
 
-def listening(name: str) -> Iterator[list[str]]:
-    """Addresses on which anything listens that the pool's process has started, Ray's own parts included."""
-    parent = psutil.Process(int(name))
-    ports = [port for process in [parent, *parent.children(recursive=True)] for port in process.net_connections("inet")]
-    yield [port.laddr.ip.removeprefix("::ffff:") for port in ports if port.status == psutil.CONN_LISTEN]
-
-
-def test_nothing_of_it_listens_on_an_address_that_other_machines_reach(pool: RayPool) -> None:
-    steps = [step.value for step in pool.map_unordered(listening, [str(os.getpid())]) if step.state == "value"]
-    assert len(steps[0] or []) > 3
-    assert {address for address in steps[0] or [] if not address.startswith("127.")} <= {"::1"}
+def test_nothing_of_it_listens_on_an_address_that_other_machines_reach(pool: RayPool, before: set[str]) -> None:
+    """Neither Ray's own parts, which are told by their folder, nor what the pool has this process open."""
+    folder = str(Path(ray._private.worker._global_node.get_session_dir_path()).parent.parent)
+    parts = [part for part in psutil.Process().children(recursive=True) if folder in " ".join(part.cmdline())]
+    session = {one.pid: one for part in parts for one in [part, *part.children(recursive=True)]}
+    found = listening(psutil.Process()) - before
+    found |= {address for one in session.values() for address in listening(one)}
+    assert len(found) > 3
+    assert {address for address in found if not address.startswith(("127.", "::1:"))} == set()
 
 
 def test_who_has_another_token_is_refused(pool: RayPool) -> None:

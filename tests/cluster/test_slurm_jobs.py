@@ -13,7 +13,7 @@ from cluster.job_folder import JobFolder
 from cluster.launchers.contract import Phase
 from cluster.launchers.slurm import SlurmLauncher
 from jobs.local.slurm import SlurmCluster
-from small_job import COUNTED, small_job, submitted, wait_until
+from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
 
 LAUNCHER = SlurmLauncher()
 TWO_NODES = {"nodes": 2, "processes_per_node": 2}
@@ -55,11 +55,17 @@ def finished(job: JobFolder) -> JobFolder:
     return job
 
 
-def test_ranks_of_two_nodes_know_each_other_and_have_a_log_each(slurm: SlurmCluster, tmp_path: Path) -> None:
+def test_ranks_of_two_nodes_know_each_other_and_have_a_log_each_whoever_submits(
+    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OF_ANOTHER_JOB.items():
+        monkeypatch.setenv(name, value)
     code = """
+import os
 from cluster.job_environment import JobEnvironment
 job = JobEnvironment.of_this_process()
 print(job.rank, job.world_size, job.local_rank, job.local_world_size, job.main.host)
+assert job.attempt == 0 and not job.launcher_keeps_store and "WANDB_SERVICE" not in os.environ
 """
     job = finished(slurm_job(tmp_path / "a b;$(touch x)'\"%j", code))
     assert job.outcome.ending == "done", LAUNCHER.logs(job)

@@ -60,11 +60,25 @@ def test_a_rank_of_srun_is_one_of_a_job() -> None:
     assert JobEnvironment.read(STEP | {"SLURM_STEP_ID": "1"}).main.port != job.main.port
 
 
-def test_what_another_launcher_or_a_person_says_wins_over_slurm() -> None:
-    torchrun = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "99", "LOCAL_WORLD_SIZE": "2"}
-    assert JobEnvironment.read(STEP | torchrun).world_size == 2
-    person = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4000"}
-    assert JobEnvironment.read(STEP | person).main == Address("10.0.0.1", 4000)
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": "1"}
+PLACE = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4000"}
+
+
+def test_what_a_launcher_within_the_step_says_wins_over_slurm() -> None:
+    job = JobEnvironment.read(STEP | {"SLURM_TASK_PID": "50"} | TORCHRUN | PLACE, pid=51)
+    assert (job.rank, job.world_size, job.local_world_size, job.main) == (0, 2, 2, Address("10.0.0.1", 4000))
+
+
+@pytest.mark.parametrize("inherited", [{"LOCAL_RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "2"}, TORCHRUN])
+def test_what_was_inherited_from_who_submitted_does_not(inherited: dict[str, str]) -> None:
+    assert JobEnvironment.read(STEP | inherited) == JobEnvironment.read(STEP)
+
+
+def test_a_process_that_srun_itself_has_started_has_slurms_rank_where_a_person_has_it_meet_the_others() -> None:
+    job = JobEnvironment.read(STEP | {"SLURM_TASK_PID": "51"} | TORCHRUN | PLACE, pid=51)
+    assert (job.rank, job.local_rank, job.world_size, job.local_world_size) == (3, 1, 5, 2)
+    assert (job.main, job.attempt) == (Address("10.0.0.1", 4000), 0)
+    assert JobEnvironment.read(STEP | PLACE).main == Address("10.0.0.1", 4000)
 
 
 def test_one_process_of_srun_and_a_batch_script_are_jobs_of_one() -> None:
