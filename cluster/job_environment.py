@@ -131,9 +131,7 @@ def without_launcher(variables: Mapping[str, str]) -> dict[str, str]:
     notebook below `torchrun`, say. Where its processes meet stays if a person has set it, and no launcher."""
     of_another = {_HOST, _PORT} if _RANK in variables else set()
     return {
-        name: value
-        for name, value in variables.items()
-        if name not in of_another and not _OF_A_PROCESS.fullmatch(name)
+        name: value for name, value in variables.items() if name not in of_another and not _OF_A_PROCESS.fullmatch(name)
     }
 
 

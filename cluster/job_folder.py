@@ -4,6 +4,7 @@
         train.current               name of the job that trains in it (of evaluate and prepare likewise)
         train-20261127-063405-9f3a/
             job.json                what shall run, where, with what; written once
+            settings.yaml           of what runs, as they were when it was submitted
             script                  what the place was given: `sbatch script` works without gavt's command too
             submissions/0001.json   ids at the place: of the first submission, of `gavt resume`, of chained jobs
             attempts/0001/
@@ -31,7 +32,7 @@ from cluster.storage.location import path_of
 
 JOBS = "jobs"
 """The folder of jobs in a run folder or a shard set."""
-JOB_FILE, SCRIPT = "job.json", "script"
+JOB_FILE, SETTINGS, SCRIPT = "job.json", "settings.yaml", "script"
 _OUTCOME = "outcome.json"
 R = TypeVar("R", bound=Record)
 
@@ -83,6 +84,11 @@ class JobFolder:
     def name(self) -> str:
         """The job's name, unique in its folder."""
         return self.record.name
+
+    @property
+    def settings_url(self) -> str:
+        """The file of the settings with which it runs."""
+        return storage.join(self.url, SETTINGS)
 
     @property
     def outcome(self) -> Outcome | None:

@@ -59,6 +59,8 @@ class JobRecord(Record):
     """Words before `words`: what runs one process of the job."""
     words: tuple[str, ...]
     """The words behind, one string each as the program gets them."""
+    given: tuple[str, ...] = ()
+    """Those of the person who submitted it, which `words` stand for."""
     ranked: bool
     """Whether it is started once for each rank, which are told of each other (`cluster.job_environment`); else once,
     beside a Ray cluster of all nodes where the place has several."""

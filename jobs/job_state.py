@@ -54,6 +54,8 @@ class JobState:
         return {
             "job": self.job.name,
             "folder": self.job.url,
+            "settings": self.job.settings_url,
+            "given": self.job.record.given,
             "place": self.job.record.place,
             "ids": [note.id for note in self.job.submissions()],
             "state": self.word,

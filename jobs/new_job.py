@@ -6,22 +6,27 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cluster import storage
 from cluster.errors import JobError
 from cluster.file_lock import is_locked
+from cluster.job_folder import JOBS, SETTINGS
 from cluster.job_records import JobRecord, Place, ProgressFile, Resources, now
 from cluster.masking import holds_secrets
 from cluster.site_settings import SiteSettings
 from cluster.storage.location import path_of
+from jobs.verb_words import VerbWords
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand as Command
+
+    from pipeline.experiment import ExperimentSettings
 
 GAVT = ("-m", "jobs.cli")
 
@@ -39,10 +44,27 @@ def site_settings(file: str | None) -> SiteSettings:
     return load_settings(chosen, SiteSettings).settings
 
 
-def new_record(
+@dataclass(frozen=True)
+class NewJob:
+    """A job that was not written or submitted yet.
+
+    Attributes:
+        url: its folder.
+        settings: text of its settings file.
+    """
+
+    record: JobRecord
+    url: str
+    settings: str
+
+
+def new_job(
     verb: "Command", words: Sequence[str], place: Place, resources: Resources, attempts: int, site: SiteSettings
-) -> JobRecord:
+) -> NewJob:
     """What a job shall run.
+
+    Its settings are read now, and the job gets a file with what they are: whatever becomes of the files that they came
+    from while it waits, or between its attempts, changes nothing.
 
     Args:
         verb: of the `gavt` command.
@@ -56,8 +78,9 @@ def new_record(
     name = str(verb.name)
     if name == "prepare" and (place == "ray" or resources.nodes > 1):
         words = [*words, "--ray-address", "auto"]  # that of all nodes, by RAY_ADDRESS
-    folder, completed = _work_of(name, words, parsed := _parsed(verb, words))
-    sizes = _world_sizes(parsed, resources.processes) if name == "train" else None
+    given = VerbWords(verb, words)
+    folder = given.folder
+    sizes = _world_sizes(given.settings, resources.processes) if name == "train" else None
     progress = None
     if name == "prepare":
         progress = ProgressFile(url=folder, names="shard-*.json")
@@ -67,15 +90,19 @@ def new_record(
         progress = ProgressFile(url=storage.join(folder, "checkpoints", "latest"))
         if not storage.is_remote(folder) and is_locked(path_of(folder) / LOCK):
             raise JobError(f"{folder}: another process is training in this run folder")
+    settings = given.settings_text()
     storage.check_writable(folder)
     python = site.python or ("python3" if place == "ray" and site.ray.send else sys.executable)
-    return JobRecord(
-        name=f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+    job = f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    url = storage.join(folder, JOBS, job)
+    record = JobRecord(
+        name=job,
         verb=name,
         place=place,
         python=python,
         program=(*site.container, site.container_python, *GAVT) if site.container else (python, *GAVT),
-        words=(name, *completed),
+        words=(name, *given.with_settings(storage.join(url, SETTINGS))),
+        given=(name, *words),
         ranked=name != "prepare",
         directory=os.getcwd(),
         folder=folder,
@@ -88,44 +115,14 @@ def new_record(
         attempts=attempts,
         site=site,
     )
+    return NewJob(record, url, settings)
 
 
-def _parsed(verb: "Command", words: Sequence[str]) -> Mapping[str, Any]:
-    """What the verb itself makes of the words; it ends with its own sentence where it can't."""
-    with verb.make_context(f"gavt {verb.name}", list(words)) as context:
-        parsed: Mapping[str, Any] = context.params
-    return parsed
-
-
-def _work_of(verb: str, words: Sequence[str], parsed: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The folder that a verb works on, and its words with that folder named; wrong settings are refused."""
-    from pipeline.evaluate.run_files import config_of, run_folder
-    from pipeline.experiment import ExperimentSettings
-    from pipeline.settings.load import load_settings
-
-    overrides = [*(parsed["overrides"] or []), *(parsed.get("more") or [])]
-    if verb == "evaluate":
-        run = run_folder(parsed["checkpoint"])
-        load_settings(parsed["config"] or config_of(parsed["checkpoint"]), ExperimentSettings, overrides)
-        return storage.absolute(parsed["out"] or run), list(words)
-    settings = load_settings(parsed["config"], ExperimentSettings, overrides).settings
-    if verb == "prepare":
-        return storage.absolute(parsed["out"]), list(words)
-    if parsed["run"] is not None:
-        return storage.absolute(parsed["run"]), list(words)
-    folder = storage.absolute(f"runs/{settings.name}")
-    return folder, [*words, "--run", folder]
-
-
-def _world_sizes(parsed: Mapping[str, Any], processes: int) -> tuple[int, ...]:
+def _world_sizes(settings: "ExperimentSettings", processes: int) -> tuple[int, ...]:
     """Among how many ranks the batch can be shared out; as many as were asked for must be among them."""
     from pipeline.errors import SettingsError
-    from pipeline.experiment import ExperimentSettings
-    from pipeline.settings.load import load_settings
     from pipeline.train.engine.deepspeed_settings import micro_batch_of
 
-    overrides = [*(parsed["overrides"] or []), *(parsed["more"] or [])]
-    settings = load_settings(parsed["config"], ExperimentSettings, overrides).settings
     micro_batch_of(settings.train, processes, settings.task)
     fitting = []
     for count in range(1, processes + 1):

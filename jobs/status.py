@@ -1,11 +1,15 @@
 """`gavt status`: how a job stands, and all its attempts."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from jobs.output import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from pipeline.train.records.job_goodput import JobGoodput
 
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="Name or folder of a job, or its run folder.", show_default=False)
@@ -17,12 +21,14 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
     from cluster.job_records import meaning
     from jobs.job_state import JobState
     from jobs.known_jobs import find_job
+    from pipeline.train.records.job_goodput import job_goodput
 
     state = JobState.of(find_job(job))
     record = state.job.record
     screen = console(as_json)
     detail = f" ({state.detail})" if state.detail else ""
     screen.print(f"{record.name} on {record.place}: {state.word}{detail}\n{state.job.url}", soft_wrap=True)
+    screen.print(f"{shlex.join(('gavt', *record.given))}\nsettings: {state.job.settings_url}", soft_wrap=True)
     if state.attempts:
         table = Table("attempt", "id", "nodes", "began", "ended", "exit code", "reached", box=None, pad_edge=False)
         for attempt in state.attempts:
@@ -35,5 +41,18 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
         screen.print(table)
     if state.word == "stopped":
         screen.print(f"nothing has it go on by itself any more: gavt resume {record.name}", soft_wrap=True)
+    goodput = job_goodput(record.folder) if record.verb == "train" else None
+    if goodput is not None:
+        screen.print(_said(goodput), soft_wrap=True)
     if as_json:
-        print_json(state.for_programs())
+        print_json(state.for_programs() | {"goodput": None if goodput is None else goodput.for_programs()})
+
+
+def _said(goodput: "JobGoodput") -> str:
+    """Where the time went, for people."""
+    lost = {"starts": goodput.starting_s, "ends": goodput.ending_s, "data, saves and validation": goodput.between_s}
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in lost.items())
+    return (
+        f"goodput {goodput.goodput:.1%} of {goodput.total_s:.0f} s on the machines, the queue aside; lost: {parts}. "
+        f"With attempts of an hour it would be {goodput.with_attempts_of(3600):.1%}"
+    )

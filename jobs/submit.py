@@ -49,11 +49,11 @@ def submit(
     The job is a folder in the run folder (or shard set): gavt status, logs, cancel and resume look there.
     """
     from cluster import storage
-    from cluster.job_folder import JOBS, SCRIPT, JobFolder
+    from cluster.job_folder import SCRIPT, JobFolder
     from cluster.job_records import Resources
     from cluster.launchers.places import launcher_of
     from jobs.known_jobs import note_job
-    from jobs.new_job import new_record, site_settings
+    from jobs.new_job import new_job, site_settings
 
     time_s = None if time is None else seconds(time)
     taken = Resources(
@@ -64,10 +64,10 @@ def submit(
         partition=partition,
     )
     commands: Any = context.find_root().command
-    record = new_record(commands.commands[verb], context.args, to, taken, attempts, site_settings(site))
+    new = new_job(commands.commands[verb], context.args, to, taken, attempts, site_settings(site))
+    record, url = new.record, new.url
     launcher = launcher_of(to, address)
     launcher.check(record)
-    url = storage.join(record.folder, JOBS, record.name)
     script = launcher.script(record, url)
     if dry_run:
         console(as_json).print(script, soft_wrap=True, end="")
@@ -76,6 +76,7 @@ def submit(
         return
     job = JobFolder.create(record)
     try:
+        storage.write_text(job.settings_url, new.settings)
         storage.write_text(storage.join(url, SCRIPT), script)
         note = job.note_submission(launcher.submit(job), "submit", 0)
     except BaseException:

@@ -376,5 +376,6 @@ class _Training:
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():
-            seconds, stalled_s = round(saved.seconds, 3), round(saved.stalled_s, 3)
-            self.log.event("checkpoint", step=saved.step, seconds=seconds, stalled_s=stalled_s, bytes=saved.bytes)
+            times = {"seconds": saved.seconds, "stalled_s": saved.stalled_s, "useful_s": saved.state["useful_s"]}
+            rounded = {name: round(value, 3) for name, value in times.items()}
+            self.log.event("checkpoint", step=saved.step, **rounded, bytes=saved.bytes)

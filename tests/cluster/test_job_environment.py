@@ -59,7 +59,7 @@ def test_a_process_understands_what_the_launcher_writes():
 
 
 def test_a_job_inherits_nothing_of_another_job_but_all_else():
-    person = {"PATH": "/bin", "SIZE": "3", "SLURM_JOB_END_TIME": "1767225600", "MASTER_ADDR": "here", "WANDB_MODE": "offline"}
+    person = {"PATH": "/bin", "SIZE": "3", "SLURM_JOB_END_TIME": "1767225600", "MASTER_ADDR": "here"}
     of_step = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_TASK_PID": "5"}
     assert without_launcher(person | of_step) == person
     alone = {name: value for name, value in person.items() if name != "MASTER_ADDR"}

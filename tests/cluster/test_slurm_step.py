@@ -60,7 +60,8 @@ def test_a_rank_of_srun_is_one_of_a_job() -> None:
     assert JobEnvironment.read(STEP | {"SLURM_STEP_ID": "1"}).main.port != job.main.port
 
 
-TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": "1"}
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+TORCHRUN |= {"TORCHELASTIC_RESTART_COUNT": "1"}
 PLACE = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4000"}
 
 

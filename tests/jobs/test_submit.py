@@ -32,7 +32,9 @@ def test_a_dry_run_shows_what_would_be_submitted_and_writes_nothing(capsys, tmp_
     code, out, _ = gavt(capsys, *WORDS, "--run", "r u n", "--nproc", "2", "--dry-run", "--json")
     record = json.loads(out.splitlines()[-1])["record"]
     assert code == 0
-    assert record["words"] == ["train", CONFIG, "data.train=shards/none", "--set", "train.steps=7", "--run", "r u n"]
+    settings = f"{record['folder']}/jobs/{record['name']}/settings.yaml"
+    assert record["words"] == ["train", settings, f"--run={tmp_path}/r u n"]
+    assert record["given"] == ["train", CONFIG, "data.train=shards/none", "--set", "train.steps=7", "--run", "r u n"]
     assert record["resources"]["processes_per_node"] == 2
     assert record["folder"] == str(tmp_path / "r u n")
     assert list(tmp_path.iterdir()) == []
@@ -76,9 +78,12 @@ def test_a_run_that_another_process_trains_in_is_refused(capsys, tmp_path):
 
 def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_works_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-aws")
-    words = ("submit", "prepare", "none.jsonl", "--out", "run", "--to", "local")
+    config = tmp_path / "c o n f.yaml"
+    config.write_text("prepare: {frame_height: 128}\n")
+    words = ("submit", "prepare", "none.jsonl", "--out", "run", "--to", "local", "--config", config.name)
     _, out, _ = gavt(capsys, *words, "--json")
     job = json.loads(out.splitlines()[-1])
+    config.write_text("prepare: {frame_hight: 256}\n")  # which the job does not see
 
     def state(word: str) -> dict:
         return json.loads(gavt(capsys, "status", word, "--json")[1].splitlines()[-1])
@@ -87,6 +92,10 @@ def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_wor
     for word in (job["job"], job["folder"], "run"):
         assert state(word)["attempts"][0]["exit_code"] == 2
     assert "none.jsonl" in gavt(capsys, "logs", "run")[1]
+    assert state("run")["settings"] == f"{job['folder']}/settings.yaml"
+    assert "frame_height: 128" in Path(job["folder"], "settings.yaml").read_text()
+    assert f"gavt prepare none.jsonl --out run --config '{config.name}'" in gavt(capsys, "status", "run")[1]
+    config.write_text("{}")
     assert job["job"] in gavt(capsys, "jobs")[1]
     code, _, err = gavt(capsys, "logs", "run", "--rank", "3")
     assert (code, "said something in attempt 1 (1 did, from 0 to 0), found 3" in err) == (2, True)

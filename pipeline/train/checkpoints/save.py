@@ -1,7 +1,7 @@
 """A save on its way, and one that is done."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,12 +69,14 @@ class Saved:
         seconds: from its beginning until it was whole, not yet published.
         stalled_s: of these, how long training stood still.
         bytes: of all its files.
+        state: what the loop had it remember.
     """
 
     step: int
     seconds: float
     stalled_s: float
     bytes: int
+    state: Mapping[str, Any]
 
 
 def plain_error(error: BaseException, target: str) -> BaseException:

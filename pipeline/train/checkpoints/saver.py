@@ -140,7 +140,7 @@ class Saver:
         """The checkpoints that have become whole since this was asked last; on the main process only."""
         while not self._whole.empty():
             save, seconds, size = self._whole.get()
-            yield Saved(save.step, seconds, save.stalled_s, size)
+            yield Saved(save.step, seconds, save.stalled_s, size, save.manifest["state"])
 
     def __enter__(self) -> "Saver":
         return self

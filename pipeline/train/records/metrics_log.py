@@ -77,12 +77,15 @@ def append_event(run: str, event: str, **details: Any) -> None:
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records or events of a file, without a line that a killed process or the loss of power left as something
-    else; empty if there is no file."""
-    if not file.exists():
-        return []
+    """The records or events of a file, as `records_in` has them; empty if there is no file."""
+    return records_in(file.read_text(errors="replace", encoding="utf-8")) if file.exists() else []
+
+
+def records_in(text: str) -> list[Record]:
+    """The records or events of a file's text, without a line that a killed process or the loss of power left as
+    something else."""
     records = []
-    for line in file.read_text(errors="replace", encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
             entry = parse_json(line)
         except ValueError:
