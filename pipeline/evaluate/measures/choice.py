@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.baselines.simple_maps import mean_box
-from pipeline.evaluate.metrics.ciou import adaptive_ciou
+from pipeline.evaluate.metrics.ciou import SUCCESS, adaptive_ciou
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Centres, Map, resize_seen
@@ -21,11 +21,13 @@ class Choice:
     """What the validation split decided.
 
     Attributes:
-        readout: the one that points best.
+        readout: the one that localises best, by the mean of pointing accuracy and cIoU_adap: the highest value in the
+            right place says little of the rest of a map.
         placement: of each candidate, where the values of its maps lie.
         saliency: the image saliency that points best.
         mean_box: mean of the validation split's boxes [S, S]; None where it has none.
         pointing: pointing accuracy on the validation split, for each candidate; empty where it has no boxes.
+        localised: cIoU_adap there, for each readout; likewise.
         overlap: mean IoU there, where as much area is predicted as the truth has, for each candidate that may have
             several placements and each of them; likewise.
     """
@@ -35,6 +37,7 @@ class Choice:
     saliency: SaliencyName
     mean_box: Map | None
     pointing: Mapping[str, float]
+    localised: Mapping[str, float]
     overlap: Mapping[str, Mapping[Placement, float]]
 
 
@@ -44,13 +47,15 @@ class Hits:
 
     Attributes:
         pointed: of each candidate, how many of its maps point at what sounds, by placement.
-        overlap: of each readout with several placements, by placement, its maps' IoU with the truth where as much area
-            is predicted as the truth has, added up.
+        localised: of each readout, how many of its maps have the cIoU_adap of a success, by placement.
+        overlap: of each readout, by placement, its maps' IoU with the truth where as much area is predicted as the
+            truth has, added up.
         boxes: int32 [S, S], how many of the truths cover each pixel; None without any.
         truths: how many there are.
     """
 
     pointed: Mapping[str, Mapping[Placement, int]]
+    localised: Mapping[str, Mapping[Placement, int]]
     overlap: Mapping[str, Mapping[Placement, float]]
     boxes: npt.NDArray[np.int32] | None
     truths: int
@@ -70,8 +75,8 @@ def count_hits(
     """
     pointed: dict[str, dict[Placement, int]] = {name: dict.fromkeys(may, 0) for name, may in readouts.items()}
     pointed |= {name: {"even": 0} for name in settings.saliency}
-    several = {name: may for name, may in readouts.items() if len(may) > 1}
-    overlap: dict[str, dict[Placement, float]] = {name: dict.fromkeys(may, 0.0) for name, may in several.items()}
+    localised: dict[str, dict[Placement, int]] = {name: dict.fromkeys(may, 0) for name, may in readouts.items()}
+    overlap: dict[str, dict[Placement, float]] = {name: dict.fromkeys(may, 0.0) for name, may in readouts.items()}
     boxes: npt.NDArray[np.int32] | None = None
     truths = 0
     for batch in batches:
@@ -84,13 +89,15 @@ def count_hits(
             for placement, centres in may.items():
                 for heat, truth in zip(_seen(maps, batch, here, settings, centres), here, strict=True):
                     pointed[name][placement] += points_at(heat, truth)
-                    if name in several and np.isfinite(heat).all():
-                        overlap[name][placement] += adaptive_ciou(heat, truth)
+                    if np.isfinite(heat).all():
+                        found = adaptive_ciou(heat, truth)
+                        overlap[name][placement] += found
+                        localised[name][placement] += found >= SUCCESS
         for method in settings.saliency:
             salient = saliency(method, batch.middle.float() / 255).cpu().numpy()
             seen = zip(_seen(salient, batch, here, settings, None), here, strict=True)
             pointed[method]["even"] += sum(points_at(heat, truth) for heat, truth in seen)
-    return Hits(pointed, overlap, boxes, truths)
+    return Hits(pointed, localised, overlap, boxes, truths)
 
 
 def choose(
@@ -99,8 +106,8 @@ def choose(
     fallback: str,
     settings: EvaluateSettings,
 ) -> Choice:
-    """Let the validation split choose a placement for each readout by its overlap with the truth, then a readout and a
-    saliency by pointing accuracy; of equals the first named.
+    """Let the validation split choose a placement for each readout by its overlap with the truth, then a readout by the
+    mean of pointing accuracy and cIoU_adap, and a saliency by pointing accuracy; of equals the first named.
 
     Args:
         found: in all of it; nothing without a validation split.
@@ -110,7 +117,7 @@ def choose(
     truths = sum(hits.truths for hits in found)
     placement = {name: next(iter(may)) for name, may in readouts.items()}
     if not truths:
-        return Choice(fallback, placement, settings.saliency[0], None, {}, {})
+        return Choice(fallback, placement, settings.saliency[0], None, {}, {}, {})
     overlap: dict[str, dict[Placement, float]] = {
         name: {where: sum(hits.overlap[name][where] for hits in found) / truths for where in may}
         for name, may in readouts.items()
@@ -119,12 +126,14 @@ def choose(
     placement |= {name: max(by, key=by.__getitem__) for name, by in overlap.items()}
     placed: dict[str, Placement] = {**placement, **dict.fromkeys(settings.saliency, "even")}
     pointing = {name: sum(hits.pointed[name][where] for hits in found) / truths for name, where in placed.items()}
+    localised = {name: sum(hits.localised[name][placement[name]] for hits in found) / truths for name in readouts}
     return Choice(
-        readout=max(readouts, key=lambda name: pointing[name], default=fallback),
+        readout=max(readouts, key=lambda name: pointing[name] + localised[name], default=fallback),
         placement=placement,
         saliency=max(settings.saliency, key=lambda name: pointing[name]),
         mean_box=mean_box([hits.boxes for hits in found if hits.boxes is not None], truths),
         pointing=pointing,
+        localised=localised,
         overlap=overlap,
     )
 

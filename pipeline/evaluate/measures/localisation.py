@@ -36,8 +36,9 @@ _COLUMNS = (
 _ABOUT = (
     "Pointing: the map’s maximum lies on what sounds. cIoU and AUC take the upper half of the area as predicted, so "
     "nothing smaller than a quarter of the square can reach cIoU 0.5; the adaptive figures take as much area as the "
-    "truth has. IIoU counts an image when each of its sounds is localised. The row model is the readout that points "
-    "best on the validation split; the ceiling is the truth itself at the resolution of the model’s maps."
+    "truth has. IIoU counts an image when each of its sounds is localised. The row model is the readout that "
+    "localises best on the validation split, by the mean of pointing and cIoU_adap; the ceiling is the truth itself at "
+    "the resolution of the model’s maps."
 )
 
 
@@ -117,7 +118,7 @@ class Localisation(Measure[Located]):
         return Chosen(count_hits(batches, self._candidates, self._evaluate, read), _identities(chunk))
 
     def chosen(self, found: Sequence[Chosen]) -> None:
-        """Take what points best."""
+        """Take what localises best."""
         hits = [one.hits for one in found]
         self._choice = choose(hits, self._candidates, self._fallback, self._evaluate)
         self._validation = [sample for one in found for sample in one.samples]
@@ -202,6 +203,7 @@ class Localisation(Measure[Located]):
         details = {
             "readout": self._choice.readout,
             "validation_pointing": dict(self._choice.pointing),
+            "validation_ciou_adap": dict(self._choice.localised),
             "placement": dict(self._choice.placement),
             "validation_overlap": {name: dict(found) for name, found in self._choice.overlap.items()},
             "samples": sum(len(one.samples) for one in found),

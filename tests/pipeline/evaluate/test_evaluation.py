@@ -47,8 +47,8 @@ def test_every_row_is_there_with_all_its_figures(
     assert rows["oracle ceiling"].values["iiou_adap"] == 1.0
     assert rows["image saliency"].values["pointing"] == 1.0  # one orange box on dark noise
     details = table(result).details
-    chosen, pointing = details["readout"], details["validation_pointing"]
-    assert pointing[chosen] == max(pointing[name] for name in readouts)
+    chosen, pointing, extent = (details[name] for name in ("readout", "validation_pointing", "validation_ciou_adap"))
+    assert pointing[chosen] + extent[chosen] == max(pointing[name] + extent[name] for name in readouts)
     assert replace(rows["model"], name=chosen, kind="readout", made_by=None) == rows[chosen]
     for name in ("integrated_gradients", "untrained network" if chosen == "integrated_gradients" else "model"):
         integrated = rows[name].made_by in (None, "integrated_gradients")

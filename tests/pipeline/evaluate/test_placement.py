@@ -11,6 +11,7 @@ from tiny_run import located_rows, tiny_experiment, write_shards
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.choice import choose, count_hits
 from pipeline.evaluate.measures.contract import Table, tables_of
+from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Centres, Map, resize_map, resize_seen
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.readouts.build import build_readout, placements
@@ -81,11 +82,34 @@ def test_the_validation_split_chooses_where_the_values_of_each_readout_lie(right
     hits = count_hits([batch.select(range(4)), batch.select(range(4, 8))], may, settings, truth_at)
     choice = choose([hits, hits], may, "attention", settings)
     assert choice.placement == {"attention": right, "integrated_gradients": "even"}
-    assert set(choice.overlap) == {"attention"}
+    assert set(choice.overlap) == {"attention"}  # whose place is a question
     overlap = choice.overlap["attention"]
     assert overlap[right] == max(overlap.values()) > 1.3 * min(overlap.values())
+    assert choice.localised.keys() == may.keys()
     assert choice.pointing["attention"] >= hits.pointed["attention"]["even" if right == "centres" else "centres"] / 8
     assert choose([], may, "attention", settings).placement["attention"] == "even"
+
+
+def test_a_readout_whose_maps_have_the_right_extent_is_chosen_before_one_that_only_points(tmp_path: Path) -> None:
+    batch = read(write_shards(tmp_path / "shards", located_rows(8)))
+
+    def points_only(truth: Mask) -> Map:
+        heat = np.zeros(truth.shape, dtype=np.float32)
+        rows, columns = np.nonzero(truth)
+        heat[rows[0], columns[0]] = 2
+        heat[~truth] = 1  # and nothing else of it is inside
+        return heat
+
+    def maps(name: str, batch: EvaluationBatch) -> Map:
+        truths = [truth for truth in batch.truths if truth is not None]
+        return np.stack([points_only(truth) if name == "attention" else truth.astype(np.float32) for truth in truths])
+
+    may = {"attention": {"even": None}, "similarity": {"even": None}}
+    hits = count_hits([batch], may, EvaluateSettings(), maps)
+    choice = choose([hits], may, "attention", EvaluateSettings())
+    assert choice.pointing["attention"] == choice.pointing["similarity"]  # of which the first would be taken
+    assert choice.localised["attention"] < choice.localised["similarity"]
+    assert choice.readout == "similarity"
 
 
 def test_a_readout_knows_where_its_values_may_lie() -> None:
