@@ -54,3 +54,19 @@ class LeaseError(UserError):
 
 class GaveUpError(OSError):
     """A request failed for longer than patience lasts."""
+
+
+class OtherVersionError(OSError):
+    """An object is there, in another version than was asked for."""
+
+
+class AfterTheEndError(OSError):
+    """An object has no byte where one was asked for."""
+
+
+class CutOffError(ConnectionError):
+    """Fewer bytes came than were announced."""
+
+
+class NotOnceError(OSError):
+    """A server that writes an object although it is there, or does not know how not to."""

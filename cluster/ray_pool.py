@@ -20,6 +20,7 @@ import ray
 import ray.exceptions
 from ray._private import ray_constants
 
+from cluster import storage
 from cluster.cores import usable_cores
 from cluster.errors import WorkerPoolError
 from cluster.os_errors import why
@@ -210,7 +211,7 @@ class RayPool:
         _check_reachable(address)
         # not by Ray's runtime environment, which stands in log files that everybody on a node may read
         self._credentials = {
-            name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GAVT_STORAGE_"))
+            name: value for name, value in os.environ.items() if name.startswith(storage.ACCOUNT_VARIABLES)
         }
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

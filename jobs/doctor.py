@@ -37,10 +37,10 @@ def doctor(
     """
     from cluster.errors import LaunchError, StorageError
     from cluster.job_environment import JobEnvironment
-    from cluster.storage.location import is_remote
+    from cluster.storage.location import is_stored
 
     for url in urls or []:
-        if not is_remote(url):
+        if not is_stored(url):
             raise StorageError(f"{url}: expected a place on object storage, such as s3://bucket/prefix")
     job = JobEnvironment.of_this_process()
     machine = job.node or socket.gethostname()

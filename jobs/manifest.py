@@ -88,7 +88,7 @@ def convert(
 def check(
     sources: ListsArgument,
     files: Annotated[
-        bool, typer.Option("--files", help="Also ask whether the videos' local and s3:// files are there.")
+        bool, typer.Option("--files", help="Also ask whether the videos' files, here or on object storage, are there.")
     ] = False,
     list_format: FormatOption = None,
     source: SourceOption = None,
@@ -138,7 +138,9 @@ def check(
     if wrong or gone:
         raise ManifestError(f"{', '.join(sources)}: expected a list without fault, found {counts}")
     if files and not asked:
-        raise ManifestError(f"{', '.join(sources)}: --files expects local or s3:// files, found none in {rows} rows")
+        raise ManifestError(
+            f"{', '.join(sources)}: --files expects files here or on object storage, found none in {rows} rows"
+        )
 
 
 def _table(videos: "VideoList", summary: "ListSummary") -> Table:

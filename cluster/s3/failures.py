@@ -7,6 +7,8 @@ import aiohttp
 from botocore.exceptions import (
     ChecksumError,
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -14,6 +16,8 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
+
+from cluster.patience import Failures
 
 _PASSING_STATUS = {408, 425, 429}
 _PASSING_CODES = {
@@ -42,10 +46,6 @@ _PASSING_ERRORS = (
 )
 
 
-class CutOffError(ConnectionError):
-    """Fewer bytes came than were announced."""
-
-
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     answer = _answer(error)
@@ -61,6 +61,14 @@ def is_transient(error: BaseException) -> bool:
 def is_answer(error: BaseException) -> bool:
     """Whether the server said it: somebody is there."""
     return _answer(error) is not None
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether no connection could be made."""
+    return isinstance(error, EndpointConnectionError | ConnectTimeoutError)
+
+
+FAILURES = Failures(is_transient, is_answer, is_unreachable)
 
 
 def is_precondition_failed(error: BaseException) -> bool:

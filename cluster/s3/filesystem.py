@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, cast
 
 import aiohttp
@@ -19,16 +18,18 @@ from botocore.exceptions import BotoCoreError
 from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
-from cluster.s3.failures import error_code, is_precondition_failed
-from cluster.s3.patience import PatientRequests, patience_s
+from cluster.errors import AfterTheEndError, NotOnceError, OtherVersionError
+from cluster.patience import PatientRequests, patience_s
+from cluster.ranges import PART, PARTS_AT_ONCE, RESTARTS, Answer, Begun, RangedReader
+from cluster.s3.failures import FAILURES, error_code, is_precondition_failed
 from cluster.s3.quick import Get, QuickS3
-from cluster.s3.ranges import PART, PARTS_AT_ONCE, RESTARTS, Begun, RangedReader
 
 _Account = tuple[str, Any, str] | None
 
 _ABORT_S = 10.0
 _MOST_PARTS = 10_000
 _CONNECTIONS = 64
+_UNKNOWN = {"NotImplemented", "501"}  # what servers say of a header that they don't know
 _log = logging.getLogger(__name__)
 
 
@@ -64,8 +65,9 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
                 "max_pool_connections": _CONNECTIONS,
             },
         )
-        self._requests = PatientRequests()
-        self._ranges = RangedReader(partial(self._call_once, "get_object"), self._requests)
+        self.honoured: set[str] = set()
+        self._requests = PatientRequests(FAILURES)
+        self._ranges = RangedReader(self._ask_once, self._requests)
         self._doubtful: set[tuple[str, str]] = set()
         self._quick = QuickS3(lambda bucket: cast("_Account", sync(self.loop, self._account, bucket)))
 
@@ -115,6 +117,8 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         try:
             await self._requests.make(put, patience_s(), len(content))
         except OSError as error:
+            if error_code(error) in _UNKNOWN:
+                raise NotOnceError(f"it knows no If-None-Match ({error_code(error)})") from error
             if not is_precondition_failed(error):
                 raise
             # what is there may be our own: the answer was lost, and the request repeated, maybe by the library
@@ -139,6 +143,22 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
     async def _call_once(self, method: str, **words: Any) -> Any:
         return await super()._call_s3(method, **words)
 
+    async def _ask_once(self, path: str, start: int, end: int, etag: str | None) -> Answer:
+        bucket, key, _ = self.split_path(path)
+        condition = {} if etag is None else {"IfMatch": etag}
+        try:
+            found = await self._call_once(
+                "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **condition
+            )
+        except OSError as error:
+            if error_code(error) in {"InvalidRange", "416"}:
+                raise AfterTheEndError(str(error)) from error
+            if is_precondition_failed(error):
+                raise OtherVersionError(str(error)) from error
+            raise
+        body = found["Body"]
+        return Answer(found["ContentLength"], found.get("ContentRange"), found["ETag"], body.read, body.close)
+
     async def _call_s3(self, method: str, *more: Any, **words: Any) -> Any:
         body = words.get("Body")
         patience = min(_ABORT_S, patience_s()) if method == "abort_multipart_upload" else patience_s()
@@ -157,22 +177,20 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **more: Any
     ) -> bytes:
-        bucket, key, _ = self.split_path(path)
         if start is not None and end is not None:
-            return (await self._ranges.read(bucket, key, start, end))[0]
+            return (await self._ranges.read(path, start, end))[0]
         parts: dict[int, bytes] = {}
-        await self._ranges.read_all(bucket, key, parts.__setitem__, parts.clear)
+        await self._ranges.read_all(path, parts.__setitem__, parts.clear)
         return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
 
     async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
-        bucket, key, _ = self.split_path(rpath)
         with open(lpath, "wb") as file:
 
             def write(offset: int, content: bytes) -> None:
                 file.seek(offset)
                 file.write(content)
 
-            await self._ranges.read_all(bucket, key, write, lambda: file.truncate(0))
+            await self._ranges.read_all(rpath, write, lambda: file.truncate(0))
 
     async def _go_on(self, get: Get) -> bytes:
         """Patiently get what a quick request did not, after the bytes that came."""
@@ -182,8 +200,7 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         if get.body.pieces and "etag" in get.body.headers:
             whole = get.body.headers.get("content-range", "").rpartition("/")[2]
             begun = Begun(get.body.pieces, int(whole) if whole.isdigit() else 0, get.body.headers["etag"])
-        bucket, key, _ = self.split_path(get.path)
-        return (await self._ranges.read(bucket, key, get.start, get.end, get.etag, begun))[0]
+        return (await self._ranges.read(get.path, get.start, get.end, get.etag, begun))[0]
 
     async def _account(self, bucket: str) -> _Account:
         """What comes before the key in the URLs of a bucket's objects, who asks, and the region."""

@@ -179,7 +179,10 @@ class QuickS3:
                 return False
         else:
             self._failures = 0
-            return True
+            if get.etag is None or get.body.headers.get("etag") == get.etag:
+                return True
+            get.body = Body()  # of another version, from a server that knows no conditions
+            return False
         finally:
             pool.give_back(connection)
         # the server had closed the connection while it was idle, and nobody has failed

@@ -1,16 +1,17 @@
 """Files on local disk and on object storage, behind one set of functions.
 
-A path is a local path or a URL such as `s3://bucket/key`. Endpoint and credentials of S3 come from the usual variables
-(`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, `AWS_REGION`, or the files in `~/.aws`).
-Writes are atomic: a reader sees the old file or the new one, never half of one. On S3, what fails in ways that pass
-(503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180 unless set.
+A path is a local path or a URL such as `s3://bucket/key`, `gs://bucket/key` or `hf://datasets/USER/NAME/file` (only
+read). What is needed of a storage, which of them gives it, and how they are told who asks: `README.md` in this folder.
+Writes are atomic: a reader sees the old file or the new one, never half of one. On object storage, what fails in ways
+that pass (503, lost connections, answers cut off) is tried again for `GAVT_STORAGE_PATIENCE_S` seconds a request, 180
+unless set.
 """
 
 from cluster.storage.below import check_names, local_places, name_below, why_not_below
 from cluster.storage.copying import download, local_copy, upload
-from cluster.storage.filesystems import get_ready
+from cluster.storage.filesystems import ACCOUNT_VARIABLES, get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, list_folders, size
-from cluster.storage.location import Location, absolute, is_remote, join
+from cluster.storage.location import KINDS, Location, absolute, is_remote, is_stored, join
 from cluster.storage.many import read_each, read_many, read_parts
 from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
@@ -21,6 +22,8 @@ from cluster.storage.writable import check_file_writable, check_writable
 from cluster.storage.writing import create, write_bytes, write_text
 
 __all__ = [
+    "ACCOUNT_VARIABLES",
+    "KINDS",
     "FileInfo",
     "FileVersion",
     "Location",
@@ -33,6 +36,7 @@ __all__ = [
     "exists",
     "get_ready",
     "is_remote",
+    "is_stored",
     "join",
     "list_files",
     "list_folders",

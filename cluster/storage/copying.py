@@ -10,7 +10,7 @@ from cluster.errors import MissingFileError, StorageError
 from cluster.os_errors import OF_THE_DISK
 from cluster.scratch import scratch_folder
 from cluster.storage.below import why_not_below
-from cluster.storage.filesystems import open_filesystem
+from cluster.storage.filesystems import open_storage
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import replaced_when_done
 from cluster.storage.plain_errors import said_plainly
@@ -21,9 +21,9 @@ def upload(local_path: Location, url: Location) -> None:
     if not path_of(local_path).is_file():
         raise MissingFileError(f"{os.fspath(local_path)}: no such file")
     if is_remote(url):
-        filesystem, path = open_filesystem(url)
+        storage, path = open_storage(url)
         with said_plainly("write", url):
-            filesystem.put_file(os.fspath(path_of(local_path)), path)
+            storage.put_file(os.fspath(path_of(local_path)), path)
         return
     with said_plainly("write", url), replaced_when_done(url) as part:
         shutil.copyfile(path_of(local_path), part)
@@ -34,11 +34,11 @@ def download(url: Location, local_path: Location) -> None:
     if not is_remote(url):
         upload(path_of(url), local_path)
         return
-    filesystem, path = open_filesystem(url)
+    storage, path = open_storage(url)
     with said_plainly("write", local_path), replaced_when_done(local_path) as part:
         try:
             with said_plainly("read", url):
-                filesystem.get_file(path, os.fspath(part))
+                storage.get_file(path, os.fspath(part))
         except StorageError as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in OF_THE_DISK:  # where it goes, not where it comes from

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.storage.filesystems import open_filesystem
+from cluster.storage.filesystems import open_filesystem, open_storage
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import is_part
 from cluster.storage.plain_errors import said_plainly
@@ -54,9 +54,11 @@ def list_folders(folder: Location) -> list[str]:
 
 def size(url: Location) -> int:
     """Size of a file in bytes."""
-    filesystem, path = open_filesystem(url)
     with said_plainly("read", url):
-        return int(filesystem.size(path))
+        if not is_remote(url):
+            return os.stat(path_of(url)).st_size
+        storage, path = open_storage(url)
+        return storage.head(path)[0]
 
 
 def _names(folder: Location) -> Iterator[tuple[str, int]]:
@@ -66,9 +68,9 @@ def _names(folder: Location) -> Iterator[tuple[str, int]]:
         for path, file_size in _local_files(root or "/"):
             yield path[len(root) :], file_size
         return
-    filesystem, root = open_filesystem(folder)
+    storage, root = open_storage(folder)
     try:
-        found = filesystem.find(root, detail=True)
+        found = storage.find(root, detail=True)
     except FileNotFoundError:
         return
     root = root.rstrip("/")

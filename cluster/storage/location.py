@@ -5,15 +5,24 @@ from pathlib import Path
 
 Location = str | os.PathLike[str]
 
+KINDS = ("s3", "gs", "hf")
+"""Kinds of object storage, as URLs of them begin: S3 and what speaks it, Google Cloud Storage, the Hugging Face Hub."""
+
 
 def is_remote(url: Location) -> bool:
     """Whether `url` names another machine's storage (`s3://…`) rather than a local path."""
     return "://" in os.fspath(url) and not os.fspath(url).startswith("file://")
 
 
-def is_s3(url: Location) -> bool:
-    """Whether `url` names an object on S3."""
-    return os.fspath(url).startswith("s3://")
+def is_stored(url: Location) -> bool:
+    """Whether `url` names an object on a kind of storage that is read and written here, and no page of the web."""
+    return kind_of(url) in KINDS
+
+
+def kind_of(url: Location) -> str:
+    """How a URL begins: `s3`; nothing for a path."""
+    kind, found, _ = os.fspath(url).partition("://")
+    return kind if found else ""
 
 
 def join(base: Location, *parts: str) -> str:

@@ -5,7 +5,7 @@ from typing import IO, cast
 
 from cluster.errors import ChangedFileError, StorageError
 from cluster.remote_file import RemoteFile
-from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.storage.filesystems import open_filesystem, open_storage
 from cluster.storage.listing import size
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.plain_errors import changed, said_plainly
@@ -15,8 +15,7 @@ from cluster.storage.versions import FileVersion, local_version
 def read_part(url: Location, start: int, length: int, version: FileVersion | None = None) -> bytes:
     """Exactly `length` bytes of a file from byte `start`, of one version: of `version`, or of whichever is there.
 
-    A broken stream goes on at the byte where it broke. Storage that is neither local nor S3 can't be asked for a
-    version: there only the length is checked.
+    A broken stream goes on at the byte where it broke.
 
     Raises:
         ChangedFileError: another version is there.
@@ -27,13 +26,9 @@ def read_part(url: Location, start: int, length: int, version: FileVersion | Non
         if not is_remote(url):
             content = _read_local(os.fspath(url).removeprefix("file://"), start, length, version)
         else:
-            filesystem, path = open_filesystem(url)
-            if length == 0:
-                content = b""
-            elif (s3 := s3_of(url)) is not None:
-                content = s3.get_range(path, start, start + length, None if version is None else version.etag)
-            else:
-                content = bytes(filesystem.cat_file(path, start=start, end=start + length))
+            storage, path = open_storage(url)
+            etag = None if version is None else version.etag
+            content = storage.get_range(path, start, start + length, etag) if length else b""
         return whole(url, content, start, length)
 
 
@@ -43,8 +38,8 @@ def read_range(url: Location, start: int, length: int) -> bytes:
         return b""  # S3 knows no empty range and would send the whole file
     filesystem, path = open_filesystem(url)
     with said_plainly("read", url):
-        if (s3 := s3_of(url)) is not None:
-            return s3.get_range(path, start, start + length)
+        if is_remote(url):
+            return bytes(filesystem.get_range(path, start, start + length))
         return bytes(filesystem.cat_file(path, start=start, end=start + length))
 
 

@@ -9,13 +9,14 @@ from cluster.errors import (
     ForbiddenError,
     GaveUpError,
     MissingFileError,
+    OtherVersionError,
     StorageError,
     UnreachableError,
 )
 from cluster.os_errors import OF_THE_MACHINE
-from cluster.storage.location import Location, is_s3
+from cluster.storage.location import Location
 
-_LIBRARIES = {"botocore", "aiobotocore", "aiohttp"}
+_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google"}
 
 
 @contextmanager
@@ -33,9 +34,9 @@ def said_plainly(action: str, url: Location) -> Iterator[None]:
         raise ForbiddenError(f"{os.fspath(url)}: not allowed to {action} it ({_one_line(error)})") from None
     except GaveUpError as error:
         raise UnreachableError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
+    except OtherVersionError:
+        raise ChangedFileError(changed(url)) from None
     except Exception as error:
-        if is_s3(url) and _is_precondition_failed(error):
-            raise ChangedFileError(changed(url)) from None
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             raise UnreachableError(f"{os.fspath(url)}: can't {action} it: {_one_line(error)}") from error
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in _LIBRARIES:
@@ -46,12 +47,6 @@ def said_plainly(action: str, url: Location) -> Iterator[None]:
 def changed(url: Location) -> str:
     """What is said of a file that was replaced."""
     return f"{os.fspath(url)}: expected the version that was there before, found another"
-
-
-def _is_precondition_failed(error: Exception) -> bool:
-    from cluster.s3.failures import is_precondition_failed  # here, for who reads local files; as in `filesystems`
-
-    return is_precondition_failed(error)
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,21 +3,22 @@
 import os
 from dataclasses import dataclass
 
-from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.storage.filesystems import open_storage
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.plain_errors import said_plainly
 
 
 @dataclass(frozen=True)
 class FileVersion:
-    """One version of a file: its size in bytes, and its ETag (of a local file: time of change, size and inode)."""
+    """One version of a file: its size in bytes, and what tells it from others (the ETag on S3; of a local file time of
+    change, size and inode)."""
 
     size: int
     etag: str
 
 
 def version(url: Location) -> FileVersion:
-    """Size and ETag of a file, with one request. Where there are no ETags, what tells versions apart stands in for one.
+    """Size and version of a file, with one request.
 
     Raises:
         MissingFileError, ForbiddenError, UnreachableError, StorageError: as the names say.
@@ -25,10 +26,8 @@ def version(url: Location) -> FileVersion:
     with said_plainly("read", url):
         if not is_remote(url):
             return local_version(os.stat(path_of(url)))
-        filesystem, path = open_filesystem(url)
-        if (s3 := s3_of(url)) is not None:
-            return FileVersion(*s3.head(path))
-        return FileVersion(int(filesystem.size(path)), str(filesystem.ukey(path)))
+        storage, path = open_storage(url)
+        return FileVersion(*storage.head(path))
 
 
 def local_version(status: os.stat_result) -> FileVersion:

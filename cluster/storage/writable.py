@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import StorageError
-from cluster.storage.filesystems import open_filesystem
+from cluster.storage.filesystems import open_storage
 from cluster.storage.location import Location, is_remote, join, path_of
 from cluster.storage.plain_errors import said_plainly
 
@@ -23,10 +23,10 @@ def check_writable(folder: Location) -> None:
     """
     with said_plainly("write to", folder):
         if is_remote(folder):
-            filesystem, path = open_filesystem(join(folder, _TRIAL))
-            filesystem.pipe_file(path, b"gavt looks whether it may write here")
+            storage, path = open_storage(join(folder, _TRIAL))
+            storage.pipe_file(path, b"gavt looks whether it may write here")
             with suppress(PermissionError):  # who may write need not be allowed to remove
-                filesystem.rm_file(path)
+                storage.rm_file(path)
             return
         there = _nearest(path_of(folder).absolute())
         if not there.is_dir():

@@ -4,8 +4,8 @@ import errno
 import os
 from pathlib import Path
 
-from cluster.errors import StorageError
-from cluster.storage.filesystems import open_filesystem, s3_of
+from cluster.errors import NotOnceError, StorageError
+from cluster.storage.filesystems import open_storage
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import make_durable, part_beside, replaced_when_done
 from cluster.storage.plain_errors import said_plainly
@@ -23,9 +23,9 @@ def write_bytes(url: Location, content: bytes | memoryview, *, durable: bool = T
             be made again; they survive the death of the process all the same.
     """
     if is_remote(url):
-        filesystem, path = open_filesystem(url)
+        storage, path = open_storage(url)
         with said_plainly("write", url):
-            filesystem.pipe_file(path, content)
+            storage.pipe_file(path, content)
         return
     with said_plainly("write", url), replaced_when_done(url, durable=durable) as part:
         part.write_bytes(content)
@@ -39,19 +39,38 @@ def write_text(url: Location, text: str) -> None:
 def create(url: Location, content: bytes) -> bool:
     """Write a whole file, atomically, unless one is there; whether it was written.
 
-    Of several that create the same file at once, one succeeds. On S3 this is a conditional write (`If-None-Match: *`),
-    known by AWS, Ceph and MinIO; a server that does not know it refuses or, worse, overwrites.
+    Of several that create the same file at once, one succeeds. On object storage this is a conditional write, on which
+    runs and jobs rely not to be two; a server that does not honour it is found out at the first one.
+
+    Raises:
+        StorageError: the storage can't do that, or the file can't be written.
     """
-    _, path = open_filesystem(url)
     with said_plainly("write", url):
-        if (s3 := s3_of(url)) is not None:
-            return bool(s3.put_if_absent(path, content))
         if is_remote(url):
-            raise StorageError(f"{os.fspath(url)}: expected a path or s3://, where files can be created once")
+            return _put_once(url, content)
         with part_beside(url) as part:
             part.write_bytes(content)
             make_durable(part)
             return _placed_if_absent(part, path_of(url))
+
+
+def _put_once(url: Location, content: bytes) -> bool:
+    storage, path = open_storage(url)
+    bucket = path.partition("/")[0]
+    try:
+        written = storage.put_if_absent(path, content)
+        if written and bucket not in storage.honoured:
+            # a server that ignores the condition writes a second time, to the byte what is there
+            if storage.put_if_absent(path, content):
+                storage.rm_file(path)
+                raise NotOnceError("it replaces what was to be written once")
+            storage.honoured.add(bucket)
+    except NotOnceError as error:
+        raise StorageError(
+            f"{os.fspath(url)}: expected a storage that can write a file only where none is, which keeps two jobs from "
+            f"taking the same run, found one that can't: {error}"
+        ) from error
+    return written
 
 
 def _placed_if_absent(part: Path, target: Path) -> bool:

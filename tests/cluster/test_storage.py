@@ -30,20 +30,6 @@ def test_a_local_copy_can_be_made_whatever_the_file_is_called(s3_bucket: str, na
     assert not copy.parent.exists()
 
 
-def test_what_is_written_is_read(folder: str) -> None:
-    url = storage.join(folder, "new/file.bin")
-    content = bytes(range(256)) * 40
-    assert not storage.exists(url)
-    storage.write_bytes(url, content)
-    assert storage.exists(url)
-    assert storage.exists(storage.join(folder, "new"))
-    assert storage.size(url) == len(content)
-    assert storage.read_bytes(url) == content
-    storage.write_bytes(url, b"", durable=False)
-    assert storage.read_bytes(url) == b""
-    assert storage.size(url) == 0
-
-
 def test_text_is_utf8_and_a_byte_order_mark_is_dropped(folder: str) -> None:
     url = storage.join(folder, "text.txt")
     storage.write_text(url, "Geige → Ton\n")
@@ -53,22 +39,6 @@ def test_text_is_utf8_and_a_byte_order_mark_is_dropped(folder: str) -> None:
     storage.write_bytes(url, b"ab\xff\xfe")
     with pytest.raises(StorageError, match=r"text.txt: expected UTF-8 text, found byte 2"):
         storage.read_text(url)
-
-
-def test_ranges_are_exact_and_end_with_the_file(folder: str) -> None:
-    url = storage.join(folder, "range.bin")
-    storage.write_bytes(url, bytes(range(200)))
-    assert storage.read_range(url, 0, 1) == b"\x00"
-    assert storage.read_range(url, 100, 50) == bytes(range(100, 150))
-    assert storage.read_range(url, 190, 50) == bytes(range(190, 200))
-    assert storage.read_range(url, 10, 0) == b""
-
-
-def test_what_lies_after_the_end_is_empty(folder: str) -> None:
-    url = storage.join(folder, "range.bin")
-    storage.write_bytes(url, b"abc")
-    assert storage.read_range(url, 3, 5) == b""
-    assert storage.read_range(url, 100, 5) == b""
 
 
 def test_many_files_are_read_in_their_order(folder: str, tmp_path: Path) -> None:
@@ -117,24 +87,6 @@ def test_an_open_file_can_be_read_in_pieces_and_searched(folder: str) -> None:
         assert file.read(1) == b"\x00"
 
 
-def test_a_listing_is_sorted_deep_and_true_at_once(folder: str) -> None:
-    assert storage.list_files(folder) == []
-    for name in ("b.txt", "a/z.txt", "a/b/c.txt", "a.txt"):
-        storage.write_text(storage.join(folder, name), name)
-    storage.write_text(f"{folder}-beside/x.txt", "a neighbour whose name begins alike")
-    expected = [(storage.join(folder, name), len(name)) for name in ("a.txt", "a/b/c.txt", "a/z.txt", "b.txt")]
-    assert [(file.url, file.size) for file in storage.list_files(folder)] == expected
-    assert [(file.url, file.size) for file in storage.list_files(folder + "/")] == expected
-    storage.remove(storage.join(folder, "a.txt"))
-    storage.write_text(storage.join(folder, "b.txt"), "longer than it was")
-    assert [file.size for file in storage.list_files(folder)] == [7 + 2, 7, 18]
-
-
-def test_listing_a_file_gives_no_files(folder: str) -> None:
-    storage.write_text(storage.join(folder, "one"), "1")
-    assert storage.list_files(storage.join(folder, "one")) == []
-
-
 def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
     storage.write_text(tmp_path / "there/x", "123")
     (tmp_path / "here").mkdir()
@@ -146,45 +98,12 @@ def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
     assert found == [("a", 3), ("b", 0), ("c", 0)]
 
 
-def test_names_with_spaces_signs_and_letters_of_all_kinds_survive(folder: str) -> None:
-    names = ["a b.txt", "50% + x#1?.txt", "Ünïcode 音.txt", "[x]*.txt"]
-    for name in names:
-        storage.write_text(storage.join(folder, name), name)
-    assert {file.url for file in storage.list_files(folder)} == {storage.join(folder, name) for name in names}
-    for name in names:
-        assert storage.read_text(storage.join(folder, name)) == name
-    assert list(storage.read_many(storage.join(folder, name) for name in names)) == [name.encode() for name in names]
-    for name in names:
-        storage.remove(storage.join(folder, name))
-    assert storage.list_files(folder) == []
-
-
-def test_upload_and_download_keep_every_byte(folder: str, tmp_path: Path) -> None:
-    here, back, url = tmp_path / "here.bin", tmp_path / "sub/back.bin", storage.join(folder, "x/there.bin")
-    here.write_bytes(os.urandom(3_000_001))
-    storage.upload(here, url)
-    storage.download(url, back)
-    assert back.read_bytes() == here.read_bytes()
-    with storage.local_copy(url) as copy:
-        assert copy.name == "there.bin"
-        assert copy.read_bytes() == here.read_bytes()
-    assert copy.exists() != storage.is_remote(url)  # a copy goes, the file itself stays
-
-
 def test_a_large_file_goes_in_parts(s3_bucket: str, tmp_path: Path) -> None:
     content = os.urandom(1 << 20) * 70  # above s3fs's 50 MB, from where on it uploads in parts
     (tmp_path / "large").write_bytes(content)
     storage.upload(tmp_path / "large", f"{s3_bucket}/large")
     assert storage.size(f"{s3_bucket}/large") == len(content)
     assert storage.read_range(f"{s3_bucket}/large", (1 << 20) * 69, 64) == content[:64]
-
-
-def test_remove_is_quiet_about_what_is_not_there(folder: str) -> None:
-    url = storage.join(folder, "gone.txt")
-    storage.write_text(url, "x")
-    storage.remove(url)
-    storage.remove(url)
-    assert not storage.exists(url)
 
 
 def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from cluster import storage
 from cluster.errors import ForbiddenError, MissingFileError, StorageError
-from cluster.s3.patience import PATIENCE
+from cluster.patience import PATIENCE
 from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
 

@@ -13,7 +13,7 @@ import s3fs
 
 from cluster import storage
 from cluster.errors import ChangedFileError, ForbiddenError, MissingFileError, StorageError, UnreachableError
-from cluster.s3.patience import PATIENCE
+from cluster.patience import PATIENCE
 from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
 
@@ -59,17 +59,6 @@ def test_a_part_beyond_the_end_is_an_error(url: str) -> None:
         storage.read_part(url, len(CONTENT) - 2, 5)
     with pytest.raises(StorageError, match="expected 5 bytes .* found 0"):
         storage.read_part(url, len(CONTENT) + 2, 5)
-
-
-def test_a_replaced_file_is_told_from_the_one_before(url: str) -> None:
-    before = storage.version(url)
-    storage.write_bytes(url, CONTENT[::-1])
-    after = storage.version(url)
-    assert after != before
-    assert after.size == before.size
-    with pytest.raises(ChangedFileError, match="expected the version that was there before, found another"):
-        storage.read_part(url, 0, 10, before)
-    assert storage.read_part(url, 0, 10, after) == storage.read_part(url, 0, 10) == CONTENT[::-1][:10]
 
 
 def test_what_is_not_there_has_no_version(url: str) -> None:

@@ -13,19 +13,6 @@ from cluster import storage
 from cluster.errors import StorageError
 
 
-def test_only_one_of_many_creates_a_file(folder: str) -> None:
-    url = storage.join(folder, "lock")
-    with ThreadPoolExecutor(8) as threads:
-        won = list(threads.map(lambda owner: storage.create(url, b"%d" % owner), range(8)))
-    assert sum(won) == 1
-    assert storage.read_bytes(url) == b"%d" % won.index(True)
-    assert not storage.create(url, b"%d" % won.index(True))
-    assert [file.url for file in storage.list_files(folder)] == [url]
-    storage.remove(url)
-    assert storage.create(url, b"")
-    assert storage.read_bytes(url) == b""
-
-
 def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = tmp_path / "file.txt"
     storage.write_text(url, "old")
@@ -40,26 +27,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, m
         storage.write_text(url, "new")
     assert url.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_readers_see_the_old_content_or_the_new_never_half(folder: str) -> None:
-    url = storage.join(folder, "busy.bin")
-    contents = [bytes([letter]) * 200_000 for letter in b"ab"]
-    storage.write_bytes(url, contents[0])
-    done = threading.Event()
-
-    def write() -> None:
-        for turn in range(20):
-            storage.write_bytes(url, contents[turn % 2])
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    seen = set()
-    while not done.is_set():
-        seen.add(storage.read_bytes(url))
-    writer.join()
-    assert seen <= set(contents)
 
 
 def test_what_a_killed_writer_left_is_not_listed(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ _BATCH = 4096
 
 
 def is_asked_for(row: VideoRow) -> bool:
-    """Whether `missing` looks for the row's file: a local one, or one on S3."""
-    return row.source.startswith(("s3://", "/"))
+    """Whether `missing` looks for the row's file: a local one, or one on object storage."""
+    return row.source.startswith("/") or storage.is_stored(row.source)
 
 
 def missing(rows: Iterable[VideoRow]) -> Iterator[VideoRow]:
-    """Rows whose file is not there. Only local files and s3:// are asked for; what is downloaded counts as there.
+    """Rows whose file is not there. What is downloaded is not asked for, and counts as there.
 
     Raises:
         StorageError: object storage does not answer.
@@ -27,7 +27,7 @@ def missing(rows: Iterable[VideoRow]) -> Iterator[VideoRow]:
     remaining = iter(rows)
     with ThreadPoolExecutor(_REQUESTS) as pool:
         while batch := list(islice(remaining, _BATCH)):
-            remote = {row.source for row in batch if row.source.startswith("s3://")}
+            remote = {row.source for row in batch if storage.is_stored(row.source)}
             there = dict(zip(remote, pool.map(storage.exists, remote), strict=True))
             for row in batch:
                 source = row.source

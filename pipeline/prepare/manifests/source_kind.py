@@ -47,7 +47,7 @@ def format_at(place: str, chosen: str | None) -> Format | None:
     suffix = os.path.splitext(place)[1].lower()
     on_web = place.startswith(("http://", "https://"))
     if on_web and (form is not None or suffix in _LIST_SUFFIXES):
-        raise ManifestError(f"{place}: expected a list on this machine or on s3://, found one on the web")
+        raise ManifestError(f"{place}: expected a list on this machine or on object storage, found one on the web")
     if on_web or is_downloaded(place) or (suffix in VIDEO_SUFFIXES and not _is_folder(place)):
         if form is not None:
             raise ManifestError(f"{place}: expected a list in format {form.name}, found a video")

@@ -52,7 +52,7 @@ def is_downloaded(source: str) -> bool:
 def plain_name(source: str) -> str:
     """The file's own name as an id: letters, digits, `_` and `-`."""
     name = source.rstrip("/").rpartition("/")[2] or source
-    if "://" in source and not source.startswith("s3://"):
+    if "://" in source and not storage.is_stored(source):
         name = re.split(r"[?#]", name, maxsplit=1)[0]
     stem, dot, _ = name.rpartition(".")
     name = stem if dot and stem.strip(".") else name

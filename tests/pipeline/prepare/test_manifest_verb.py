@@ -135,7 +135,7 @@ def test_check_of_files_where_no_row_has_one_to_look_for_is_no_success(capsys, t
     path = put(tmp_path / "m.txt", "youtube:8TdeRhBNuHI")
     assert run(capsys, "check", path)[0] == 0
     code, _, err = run(capsys, "check", path, "--files")
-    assert (code, err) == (2, f"gavt: {path}: --files expects local or s3:// files, found none in 1 rows\n")
+    assert (code, err) == (2, f"gavt: {path}: --files expects files here or on object storage, found none in 1 rows\n")
 
 
 def test_check_of_a_list_without_rows_is_no_success(capsys, tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ def test_missing_sources_and_folders_without_videos(tmp_path: Path, s3_bucket: s
     with pytest.raises(ManifestError, match="no sources: expected videos, found none"):
         rows_of()
     for words in (("https://host/list.csv",), ("https://host/page", "vggsound")):
-        with pytest.raises(ManifestError, match=r"expected a list on this machine or on s3://, found one on the web"):
+        with pytest.raises(
+            ManifestError, match=r"expected a list on this machine or on object storage, found one on the web"
+        ):
             VideoList(words[:1], ListOptions(format=words[1] if words[1:] else None))
 
 

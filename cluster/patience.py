@@ -1,16 +1,14 @@
-"""Requests that are made again while they fail in ways that pass."""
+"""Requests to object storage that are made again while they fail in ways that pass."""
 
 import asyncio
 import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
-from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
-
 from cluster.errors import GaveUpError, StorageError
-from cluster.s3.failures import is_answer, is_transient
 
 T = TypeVar("T")
 
@@ -18,7 +16,6 @@ PATIENCE = "GAVT_STORAGE_PATIENCE_S"
 """Variable: for how long (s) a request is tried again while it fails in ways that pass; 180 where it is not set."""
 _PATIENCE_S = 180.0
 _UNREACHABLE_S = 20.0  # a server that never answered is more likely a wrong address than a server that restarts
-_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError)
 _ATTEMPT_S = 45.0
 _SLOWEST_BYTES_S = 256_000
 _LONGEST_PAUSE_S = 8.0
@@ -43,6 +40,21 @@ def patience_s() -> float:
     return seconds
 
 
+@dataclass(frozen=True)
+class Failures:
+    """What the failures of one client library mean.
+
+    Attributes:
+        is_transient: whether the same request may succeed later.
+        is_answer: whether the server said it: somebody is there.
+        is_unreachable: whether nobody could be connected to.
+    """
+
+    is_transient: Callable[[BaseException], bool]
+    is_answer: Callable[[BaseException], bool]
+    is_unreachable: Callable[[BaseException], bool]
+
+
 class PatientRequests:
     """The requests of one client, each tried again with growing, random pauses.
 
@@ -50,7 +62,8 @@ class PatientRequests:
         answered: whether the server has ever said anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
         self.answered = False
 
     async def make(
@@ -81,14 +94,14 @@ class PatientRequests:
             try:
                 result = await asyncio.wait_for(request(), limit)
             except Exception as error:
-                self.answered |= is_answer(error)
-                if not is_transient(error):
+                self.answered |= self._failures.is_answer(error)
+                if not self._failures.is_transient(error):
                     raise
                 if came() - known >= _NEWS:
                     begun, failures, known = time.monotonic(), 0, came()
                     continue
                 spent = time.monotonic() - begun
-                unreachable = isinstance(error, _UNREACHABLE) and not self.answered
+                unreachable = self._failures.is_unreachable(error) and not self.answered
                 pause = random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2**failures)
                 if spent + pause > (min(patience, _UNREACHABLE_S) if unreachable else patience):
                     said = " ".join(str(error).split()) or f"no whole answer within {limit:.0f} s"

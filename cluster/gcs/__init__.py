@@ -1,0 +1,1 @@
+"""Google Cloud Storage through gcsfs, with gavt's own patience."""
