@@ -1,6 +1,7 @@
 """What wandb raises, said in a sentence that tells a wrong name from a wrong account and from a server that is away."""
 
 import re
+from traceback import walk_tb
 
 _ACCOUNT = re.compile(r"api.?key|\b401\b|unauthorized|not logged in|log ?in\b|credential", re.IGNORECASE)
 _NO_PERMISSION = re.compile(r"permission|\b403\b|forbidden|not authorized|access denied", re.IGNORECASE)
@@ -10,6 +11,11 @@ _AWAY = re.compile(
     r"|certificate|\btls\b|\b5\d\d\b",
     re.IGNORECASE,
 )
+
+
+def is_raised_by_wandb(error: Exception) -> bool:
+    """Whether an error comes out of wandb, of which many classes have no base in common."""
+    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "wandb" for frame, _ in walk_tb(error.__traceback__))
 
 
 def wandb_problem(error: Exception, place: str, remedy: str) -> str:

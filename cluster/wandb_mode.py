@@ -1,4 +1,4 @@
-"""Whether wandb can be reached: the same rule for everything that logs to it."""
+"""Whether wandb can be reached, and through which of its services: the same rules for everything that logs to it."""
 
 import netrc
 import os
@@ -42,6 +42,15 @@ def resolve_mode(mode: str) -> Mode:
     except (OSError, netrc.NetrcParseError):
         return "offline"
     return "online" if urlsplit(base_url()).hostname in hosts else "offline"
+
+
+def leave_inherited_service() -> None:
+    """Have wandb start a service of this process's own, and of each process that this one starts.
+
+    A service holds runs open for the processes that share it, by a variable that children and submitted jobs inherit:
+    the run of a process that was killed would stay in use, and on another machine there is no such service.
+    """
+    os.environ.pop("WANDB_SERVICE", None)  # a service that this process has started is known without it
 
 
 def base_url() -> str:

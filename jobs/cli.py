@@ -11,6 +11,7 @@ from cluster.home import usable_home
 from cluster.os_errors import OF_THE_DISK, OF_THE_MACHINE, why
 from cluster.process_end import end_process
 from cluster.terminal import PrintableFormatter, printable
+from cluster.wandb_mode import leave_inherited_service
 from jobs.unread import work_goes_on_unread
 
 
@@ -39,6 +40,7 @@ def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
 
     logging.raiseExceptions = False  # a log, of wandb say, on a full disk is no reason for tracebacks on the screen
     debug = "--debug" in words
+    leave_inherited_service()  # nor do submitted jobs get it
     try:
         if to_the_end is not None and words[:1] == ["train"]:
             to_the_end.enter_context(_stopped_at_once())

@@ -8,8 +8,8 @@ from typing import Any
 
 from cluster import storage
 from cluster.masking import holds_secrets
-from cluster.wandb_errors import wandb_problem
-from cluster.wandb_mode import resolve_mode
+from cluster.wandb_errors import is_raised_by_wandb, wandb_problem
+from cluster.wandb_mode import leave_inherited_service, resolve_mode
 from pipeline.errors import ShardSetError
 from pipeline.prepare.plan import WANDB_ID
 from pipeline.prepare.prepare import Progress
@@ -38,6 +38,7 @@ class WandbProgress:
 
         url = storage.join(out, WANDB_ID)
         storage.create(url, secrets.token_hex(4).encode())
+        leave_inherited_service()
         try:
             self._run = wandb.init(
                 id=storage.read_text(url).strip(),
@@ -50,7 +51,9 @@ class WandbProgress:
                 # its notes about the machine hold the command line
                 settings=wandb.Settings(silent=True, console="off", x_disable_meta=holds_secrets(sys.argv)),
             )
-        except wandb.errors.Error as error:
+        except Exception as error:
+            if not is_raised_by_wandb(error):
+                raise
             place = f"{os.environ.get('WANDB_ENTITY') or 'the default entity'}/{project}"
             problem = wandb_problem(error, place, "WANDB_ENTITY and --wandb name another place")
             raise ShardSetError(f"--wandb {project}: {problem}; WANDB_MODE=offline keeps its files here") from error

@@ -20,8 +20,8 @@ from typing import Any
 from cluster.importing import imports_at_once
 from cluster.masking import holds_secrets
 from cluster.storage.plain_errors import said_plainly
-from cluster.wandb_errors import wandb_problem
-from cluster.wandb_mode import Mode, resolve_mode
+from cluster.wandb_errors import is_raised_by_wandb, wandb_problem
+from cluster.wandb_mode import Mode, leave_inherited_service, resolve_mode
 from pipeline.code_version import code_version
 from pipeline.errors import RunError
 from pipeline.tasks.contract import Metric
@@ -112,12 +112,15 @@ class WandbSink:
                 mend_files(folder)
         before, run_id = read_address(folder), read_id(folder)
         address = None
+        leave_inherited_service()
         try:
             own = wandb.setup(wandb.Settings(silent=True)).settings  # else it says where it found the key
             address = address_of(settings, own, before, tell)
             chosen_id = run_id or own.run_id or secrets.token_hex(4)
             wandb_run = _init(settings, address, chosen_id, run, resolved, catch_up, run_id is None)
-        except wandb.errors.Error as error:
+        except Exception as error:
+            if not is_raised_by_wandb(error):
+                raise
             problem = _problem(error, address, catch_up)
             if catch_up:
                 raise RunError(f"{home}: {problem}") from error
@@ -227,7 +230,7 @@ def _init(
     """wandb's own run.
 
     Raises:
-        wandb.errors.Error: wandb can't be reached, or does not take it.
+        Exception: wandb can't be reached, or does not take it.
     """
     import wandb
 

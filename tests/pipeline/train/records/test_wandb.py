@@ -201,6 +201,27 @@ def test_a_run_goes_on_without_wandb_and_is_synced_later(online, run, monkeypatc
     assert [record["step"] for record in online.records(next(iter(online.history)))] == list(range(2, 21, 2))
 
 
+def test_a_run_that_was_killed_goes_on_though_an_inherited_service_of_wandbs_has_it_open(online, run, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    killed(run, 0, 10, {})
+    with wandb.init(id=(run / "wandb" / "run_id").read_text(), dir=str(run)):
+        assert os.environ["WANDB_SERVICE"]
+        killed(run, 10, 20, {})
+
+
+def test_whatever_wandb_raises_as_a_run_goes_on_is_a_sentence(online, run, monkeypatch):
+    log = logged_run.logged_run(run)
+    log_steps(log, 0, 10)
+    log.finish()
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "soon")  # an error of pydantic's
+    log = logged_run.logged_run(run)
+    log_steps(log, 10, 20)
+    log.finish()
+    (said,) = log.notes
+    assert said.startswith("wandb did not take the run for ")
+    assert "; the run goes on without wandb" in said
+
+
 @pytest.mark.slow
 def test_training_killed_and_gone_on_online_is_one_run_with_every_record_once(online, command, tmp_path):
     run = tmp_path / "run"
