@@ -15,7 +15,9 @@ _AWAY = re.compile(
 
 def is_raised_by_wandb(error: Exception) -> bool:
     """Whether an error comes out of wandb, of which many classes have no base in common."""
-    return any(frame.f_globals.get("__name__", "").partition(".")[0] == "wandb" for frame, _ in walk_tb(error.__traceback__))
+    return any(
+        frame.f_globals.get("__name__", "").partition(".")[0] == "wandb" for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def wandb_problem(error: Exception, place: str, remedy: str) -> str:
@@ -28,7 +30,7 @@ def wandb_problem(error: Exception, place: str, remedy: str) -> str:
     import wandb
 
     message = " ".join(str(error).split())
-    if isinstance(error, wandb.errors.UsageError) and not _ACCOUNT.search(message):
+    if isinstance(error, wandb.errors.UsageError | ValueError) and not _ACCOUNT.search(message):
         return f"wandb does not take the settings of {place} ({message}); {remedy}"
     # first what says that nobody answered: it quotes addresses and answers in which anything may stand
     if _AWAY.search(message) and not re.search(r"returned error 4\d\d", message):
