@@ -1,14 +1,18 @@
 """Errors of the machines, and the base of every error that a user can cause."""
 
+from cluster.exit_codes import IN_USE, WRONG_INPUT
+
 
 class UserError(Exception):
     """Wrong input. The message is one sentence that names the file, the setting or the row, what was expected and
-    what was found. The command prints it without a traceback and ends with exit code 2.
+    what was found. The command prints it without a traceback and ends with its exit code.
 
     Attributes:
+        exit_code: with which a process ends that met it.
         said_by_main: the job's main process has the same error and says it.
     """
 
+    exit_code = WRONG_INPUT
     said_by_main = False
 
 
@@ -48,8 +52,10 @@ class VariableError(UserError):
     """An environment variable that can't be understood."""
 
 
-class LeaseError(UserError):
+class InUseError(UserError):
     """Somebody else holds what only one may write at a time."""
+
+    exit_code = IN_USE
 
 
 class GaveUpError(OSError):

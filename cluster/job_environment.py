@@ -23,6 +23,7 @@ _OF_A_PROCESS = re.compile(
     r"|TORCHELASTIC_\w+|GAVT_JOB_STARTED|WANDB_SERVICE|SLURM_(STEP_\w+|STEPID|PROCID|LOCALID|NODEID|TASK_PID|GTIDS)"
 )
 """Names of what tells one process of a job from the others, and of the server that wandb keeps for it."""
+_JOB_ATTEMPT, _SLURM_JOB, _SLURM_RESTARTS = "GAVT_JOB_ATTEMPT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class Address:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True)
+class JobAttempt:
+    """Which attempt of which submitted job a process belongs to; a later one begins only when those before are over."""
+
+    job: str
+    number: int
+
+    def variables(self) -> dict[str, str]:
+        """The variable that tells a process this."""
+        return {_JOB_ATTEMPT: f"{self.number} {self.job}"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class JobEnvironment:
             starts processes again, says so.
         allocation_ends_s: Unix time at which Slurm takes the machines away (SLURM_JOB_END_TIME).
         node: Slurm's name of this machine (SLURMD_NODENAME).
+        job_attempt: of the submitted job (GAVT_JOB_ATTEMPT, or SLURM_JOB_ID with SLURM_RESTART_COUNT).
     """
 
     rank: int = 0
@@ -61,6 +75,7 @@ class JobEnvironment:
     started_s: float | None = None
     allocation_ends_s: float | None = None
     node: str | None = None
+    job_attempt: JobAttempt | None = None
 
     @classmethod
     def of_this_process(cls) -> "JobEnvironment":
@@ -93,6 +108,7 @@ class JobEnvironment:
             started_s=_seconds(variables, _STARTED),
             allocation_ends_s=_seconds(variables, _ALLOCATION_ENDS),
             node=variables.get(_NODE),
+            job_attempt=_job_attempt(variables),
         )
         if job.rank >= job.world_size:  # which the others would not miss, and this one would wait for
             raise LaunchError(f"{_RANK}: expected less than {_WORLD_SIZE} = {job.world_size}, found {job.rank}")
@@ -123,6 +139,7 @@ class JobEnvironment:
             told |= dict(zip(_TOGETHER, place, strict=True))
         told |= {_ATTEMPT: self.attempt or None, _KEEPS_STORE: self.launcher_keeps_store or None}
         told |= {_STARTED: self.started_s, _ALLOCATION_ENDS: self.allocation_ends_s, _NODE: self.node}
+        told |= {} if self.job_attempt is None else self.job_attempt.variables()
         return {name: str(value) for name, value in told.items() if value is not None}
 
 
@@ -149,6 +166,15 @@ def _in_step(variables: Mapping[str, str], pid: int | None) -> Mapping[str, str]
         return variables
     chosen = {name: variables[name] for name in (_HOST, _PORT) if name in variables}
     return without_launcher(variables) | told | chosen
+
+
+def _job_attempt(variables: Mapping[str, str]) -> JobAttempt | None:
+    number, _, job = variables.get(_JOB_ATTEMPT, "").partition(" ")
+    if job and number.isdecimal():
+        return JobAttempt(job, int(number))
+    if _SLURM_JOB in variables:
+        return JobAttempt(f"Slurm's {variables[_SLURM_JOB]}", _count(variables, _SLURM_RESTARTS) or 0)
+    return None
 
 
 def _check_machine(job: JobEnvironment, processes: int) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import HUNG, IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.site_settings import SiteSettings
 
 Place = Literal["local", "slurm", "ray"]
@@ -148,6 +148,7 @@ def meaning(exit_code: int | None) -> str:
         None: "killed",
         0: "done",
         WRONG_INPUT: "wrong input",
+        IN_USE: "in use elsewhere",
         RESTART: "saved and left, to go on",
         HUNG: "hung",
         INTERRUPTED: "interrupted",

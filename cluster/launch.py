@@ -13,7 +13,7 @@ from typing import IO
 
 from cluster.cores import usable_cores
 from cluster.errors import LaunchError
-from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import HUNG, IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.free_port import free_port
 from cluster.job_environment import Address, JobEnvironment, without_launcher
 from cluster.stop_signals import heeded_signals
@@ -38,8 +38,9 @@ class Failure:
 
     @property
     def is_crash(self) -> bool:
-        """Whether the same command may do better: not where its input is wrong, or where it left as it was asked to."""
-        return self.code not in (WRONG_INPUT, RESTART, INTERRUPTED)
+        """Whether the same command may do better at once: not where its input is wrong or in use, or where it left as
+        it was asked to."""
+        return self.code not in (WRONG_INPUT, IN_USE, RESTART, INTERRUPTED)
 
     @property
     def exit_code(self) -> int:
@@ -163,7 +164,7 @@ class _Processes:
                 return None
             time.sleep(0.05)
         # one that was killed is why another has failed; what was wrong with the input says most
-        failure = min(failed, key=lambda one: (one.code != WRONG_INPUT, one.code > 0))
+        failure = min(failed, key=lambda one: (one.code not in (WRONG_INPUT, IN_USE), one.code > 0))
         if failure.code == HUNG:
             self._send(signal.SIGKILL)
         elif failure.is_crash:

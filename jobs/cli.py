@@ -16,8 +16,8 @@ from jobs.unread import work_goes_on_unread
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 2 wrong input, 130
-    interrupted."""
+    """Run the command; without `arguments` it is this process's own. Exit codes: 0 done, 1 a bug, 130
+    interrupted, else those of `cluster.exit_codes`."""
     with work_goes_on_unread(), ExitStack() as to_the_end:
         if arguments is not None:
             _run(list(arguments))
@@ -53,7 +53,7 @@ def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
             sys.stderr.write(printable(traceback.format_exc()))
         if not error.said_by_main:
             sys.stderr.write(printable(f"gavt: {error}\n"))
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except OSError as error:
         if error.errno not in OF_THE_DISK | OF_THE_MACHINE:
             raise

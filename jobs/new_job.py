@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster import storage
-from cluster.errors import JobError
+from cluster.errors import InUseError, JobError
 from cluster.file_lock import is_locked
 from cluster.job_folder import JOBS, SETTINGS
 from cluster.job_records import JobRecord, Place, ProgressFile, Resources, now
@@ -85,11 +85,14 @@ def new_job(
     if name == "prepare":
         progress = ProgressFile(url=folder, names="shard-*.json")
     elif name == "train":
+        from cluster.lease import Lease
         from pipeline.train.run.run_folder import LOCK
 
         progress = ProgressFile(url=storage.join(folder, "checkpoints", "latest"))
-        if not storage.is_remote(folder) and is_locked(path_of(folder) / LOCK):
-            raise JobError(f"{folder}: another process is training in this run folder")
+        if storage.is_remote(folder):
+            Lease(storage.join(folder, LOCK), "gavt train").check_free()
+        elif is_locked(path_of(folder) / LOCK):
+            raise InUseError(f"{folder}: another process is training in this run folder")
     settings = given.settings_text()
     storage.check_writable(folder)
     python = site.python or ("python3" if place == "ray" and site.ray.send else sys.executable)

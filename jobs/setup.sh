@@ -8,7 +8,7 @@ repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$repository"
 environment="$repository/.venv"
 stamp="$environment/.gavt-installed"
-test_packages=(radosgw ceph-mon ceph-osd ceph-mgr chromium libaio-dev slurm-wlm munge)
+test_packages=(radosgw ceph-mon ceph-osd ceph-mgr chromium libaio-dev slurm-wlm munge iproute2)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

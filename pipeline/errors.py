@@ -16,7 +16,7 @@ class ShardSetError(UserError):
 
 
 class RunError(UserError):
-    """A run folder that is missing, in use, or made with other settings."""
+    """A run folder that is missing, or made with other settings."""
 
 
 class CheckpointError(UserError):

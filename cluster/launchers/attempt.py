@@ -1,5 +1,6 @@
 """One attempt of a job, where the job runs: recorded, its logs kept, and what follows from how it ends."""
 
+import os
 import socket
 import sys
 import time
@@ -8,7 +9,8 @@ from datetime import datetime
 from enum import Enum
 
 from cluster.errors import StorageError
-from cluster.exit_codes import INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.job_environment import JobAttempt
 from cluster.job_folder import JobFolder
 from cluster.job_records import Attempt, attempts_without_progress, meaning, now
 from cluster.launchers.rank_logs import RankLogs, rank_logs
@@ -39,8 +41,8 @@ def run_attempt(
     """Run the job's command once, and decide by its exit code and the progress what follows.
 
     An attempt before it that has no end was killed with all that watched it. What is left of it may still hold the
-    run folder for a while, by which this one ends as wrong input does: so that for two and a half minutes after such an
-    attempt does not end the job, nor counts.
+    run folder for a while: that it is in use does not end the job for two and a half minutes after such an attempt, nor
+    does it count.
 
     Args:
         id: the job's id at its place.
@@ -60,9 +62,10 @@ def run_attempt(
         reached_before=_reached(job),
     )
     job.write_attempt(begun)
+    os.environ.update(JobAttempt(job.url, begun.number).variables())
     with rank_logs(job.attempt_url(begun.number)) as logs:
         code = run(logs)
-    held = _held_since_lost([*before, begun]) if code == WRONG_INPUT else 0
+    held = _held_since_lost([*before, begun]) if code == IN_USE else 0
     end = {"ended": now(), "exit_code": code, "reached": _reached(job), "excused": held > 0 or is_excused()}
     job.write_attempt(begun.model_copy(update=end))
     attempts = job.attempts()
@@ -81,7 +84,7 @@ def _held_since_lost(attempts: Sequence[Attempt]) -> int:
             first = since[-1] if since else attempts[-1]
             age = datetime.fromisoformat(now()) - datetime.fromisoformat(first.began)
             return len(since) + 1 if age.total_seconds() < _HELD_S else 0
-        if attempt.exit_code != WRONG_INPUT:
+        if attempt.exit_code != IN_USE:
             break
         since.append(attempt)
     return 0
@@ -90,8 +93,8 @@ def _held_since_lost(attempts: Sequence[Attempt]) -> int:
 def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None, held: bool) -> Then:
     if code == 0:
         job.end("done", "all is done")
-    elif code == WRONG_INPUT and not held:
-        job.end("failed", f"wrong input; see the log of attempt {len(attempts)}")
+    elif code == WRONG_INPUT or (code == IN_USE and not held):
+        job.end("failed", f"{meaning(code)}; see the log of attempt {len(attempts)}")
     if job.outcome is not None:
         return Then.OVER
     after = max((note.after_attempt for note in job.submissions() if note.reason == "resume"), default=0)

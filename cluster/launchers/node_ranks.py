@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from cluster.job_environment import JobEnvironment
+from cluster.job_environment import JobAttempt, JobEnvironment
 from cluster.job_folder import JobFolder
 from cluster.launch import PR_SET_PDEATHSIG, launch_local
 from cluster.launchers.rank_logs import rank_logs
@@ -16,6 +16,7 @@ from cluster.launchers.rank_logs import rank_logs
 
 def run_ranks(job: JobFolder, attempt: int, processes: int) -> int:
     """Run so many ranks, the first of which is this process' own, and keep their logs; gives their exit code."""
+    os.environ.update(JobAttempt(job.url, attempt).variables())
     with rank_logs(job.attempt_url(attempt)) as logs:
         first = JobEnvironment.of_this_process()
         return launch_local(job.record.command, processes, output=logs.of, among=first)

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from cluster.exit_codes import INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.stop_signals import heeded_signals
 
 _LOOK_EVERY_S = 0.5
@@ -112,7 +112,7 @@ class RankWatch:
     def _look(self) -> None:
         """Whether the others are to leave."""
         failed = [code for code in self._codes if code]
-        if self._lost or any(code not in (RESTART, INTERRUPTED, WRONG_INPUT) for code in failed):
+        if self._lost or any(code not in (RESTART, INTERRUPTED, WRONG_INPUT, IN_USE) for code in failed):
             self._tell(signal.SIGTERM, _GRACE_OF_CRASHED_S)
         elif failed:
             self._tell(signal.SIGTERM, _GRACE_S)
@@ -142,7 +142,7 @@ def exit_code_of(codes: Sequence[int]) -> int:
     """The exit code of ranks that have ended: what was wrong with the input says most; one that left, left because of
     another."""
     failed = [code for code in codes if code]
-    return min(failed, key=lambda code: (code != WRONG_INPUT, code in (RESTART, INTERRUPTED)), default=0)
+    return min(failed, key=lambda code: (code not in (WRONG_INPUT, IN_USE), code in (RESTART, INTERRUPTED)), default=0)
 
 
 def first_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from cluster.errors import JobError, UserError
-from cluster.exit_codes import INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.launchers.attempt import Then, run_attempt
@@ -32,7 +32,7 @@ from cluster.slurm_step import hosts
 _GRACE_OF_CRASHED_S = 5.0
 _TAKEN_AWAY_S = 60.0
 """In which Slurm takes the machines of a job that it has been told to requeue."""
-_LEFT = (RESTART, WRONG_INPUT, INTERRUPTED)
+_LEFT = (RESTART, WRONG_INPUT, IN_USE, INTERRUPTED)
 _ENDED = re.compile(rb"srun: error: .*: tasks? [\d,\[\] -]+: (?:Exited with exit code (\d+)|.+)")
 
 

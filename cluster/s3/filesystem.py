@@ -106,19 +106,38 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
 
     async def _put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object unless one is there; whether it was written."""
+        return await self._put_if(path, content, IfNoneMatch="*")
+
+    put_if_absent = sync_wrapper(_put_if_absent)
+
+    async def _put_if_same(self, path: str, content: bytes, etag: str) -> bool:
+        """Write an object in place of its version `etag`; whether that was still there."""
+        for said in (etag.strip('"'), etag):  # Ceph wants it without the quotes that belong to it, others may not
+            try:
+                if await self._put_if(path, content, IfMatch=said):
+                    return True
+                if (await self._info(path))["ETag"] != etag:
+                    return False
+            except FileNotFoundError:
+                return False
+        return False
+
+    put_if_same = sync_wrapper(_put_if_same)
+
+    async def _put_if(self, path: str, content: bytes, **condition: str) -> bool:
         bucket, key, _ = self.split_path(path)
         writer = secrets.token_hex(8)
 
         async def put() -> None:
             await self._call_once(
-                "put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", Metadata={"writer": writer}
+                "put_object", Bucket=bucket, Key=key, Body=content, Metadata={"writer": writer}, **condition
             )
 
         try:
             await self._requests.make(put, patience_s(), len(content))
         except OSError as error:
             if error_code(error) in _UNKNOWN:
-                raise NotOnceError(f"it knows no If-None-Match ({error_code(error)})") from error
+                raise NotOnceError(f"it knows no conditional writes ({error_code(error)})") from error
             if not is_precondition_failed(error):
                 raise
             # what is there may be our own: the answer was lost, and the request repeated, maybe by the library
@@ -128,8 +147,6 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
                 return False  # it was another's, who has removed it
             return bool(there["Metadata"].get("writer") == writer)
         return True
-
-    put_if_absent = sync_wrapper(_put_if_absent)
 
     async def _exists(self, path: str) -> bool:
         try:

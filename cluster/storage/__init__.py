@@ -19,7 +19,7 @@ from cluster.storage.reading import read_bytes, read_json, read_text, sha256
 from cluster.storage.removing import remove, remove_folder, remove_parts
 from cluster.storage.versions import FileVersion, version
 from cluster.storage.writable import check_file_writable, check_writable
-from cluster.storage.writing import create, write_bytes, write_text
+from cluster.storage.writing import create, replace, write_bytes, write_text
 
 __all__ = [
     "ACCOUNT_VARIABLES",
@@ -56,6 +56,7 @@ __all__ = [
     "remove",
     "remove_folder",
     "remove_parts",
+    "replace",
     "sha256",
     "size",
     "upload",

@@ -2,6 +2,7 @@
 
     python -m jobs.local.s3 start [ROOT] [--port N]     prints the variables to export
     python -m jobs.local.s3 stop [ROOT]
+    python -m jobs.local.s3 away|back [ROOT]            it listens no more, and again; what it keeps stays
 
 Any number can run side by side: ports are free ones and everything else lies in ROOT:
 
@@ -80,7 +81,7 @@ osd class load list = *
 osd class default list = *
 
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint={listen}
 rgw data = {root}/rgw
 rgw run sync thread = false
 """
@@ -120,8 +121,12 @@ def why_not() -> str | None:
     return None
 
 
-def start(root: str | os.PathLike[str], port: int | None = None) -> S3Server:
+def start(root: str | os.PathLike[str], port: int | None = None, host: str = "127.0.0.1") -> S3Server:
     """Start a server in the folder `root`, which is emptied first, and wait until it answers.
+
+    Args:
+        port: a free one by default.
+        host: address of this machine at which it listens.
 
     Raises:
         S3ServerError: it can't run here, a server runs in `root` already, or a daemon refuses.
@@ -140,8 +145,8 @@ def start(root: str | os.PathLike[str], port: int | None = None) -> S3Server:
         (folder / name).mkdir(parents=True)
     port = port or _free_port()
     try:
-        _start_daemons(folder, port, _free_port())
-        server = S3Server(str(folder), f"http://127.0.0.1:{port}", "test", "testtest")
+        _start_daemons(folder, f"{host}:{port}", _free_port())
+        server = S3Server(str(folder), f"http://{host}:{port}", "test", "testtest")
         _wait_for(server)
     except BaseException:
         stop(folder)
@@ -159,11 +164,47 @@ def stop(root: str | os.PathLike[str]) -> None:
     (Path(root) / "server.json").unlink(missing_ok=True)
 
 
-def _start_daemons(folder: Path, port: int, mon_port: int) -> None:
+def go_away(root: str | os.PathLike[str]) -> None:
+    """Have the server that runs in `root` listen no more, as one that is restarted; what it keeps stays."""
+    _end(_gateway(root))
+
+
+def come_back(root: str | os.PathLike[str]) -> None:
+    """Have a server that went away listen again, at the same address."""
+    folder = Path(root).absolute()
+    if not (folder / "server.json").exists():
+        raise S3ServerError(f"{root}: expected a server that went away, found none")
+    _call(folder / "ceph.conf", "radosgw", "-c", str(folder / "ceph.conf"), "-n", "client.rgw")
+    _wait_for(S3Server(**json.loads((folder / "server.json").read_text(encoding="utf-8"))))
+
+
+def listens(root: str | os.PathLike[str]) -> bool:
+    """Whether a server runs in `root` and has not gone away."""
+    return "client.rgw" in _running(Path(root).absolute())
+
+
+def freeze(root: str | os.PathLike[str]) -> None:
+    """Have the server that runs in `root` take requests and answer none."""
+    os.kill(_gateway(root), signal.SIGSTOP)
+
+
+def thaw(root: str | os.PathLike[str]) -> None:
+    """Have a frozen server go on."""
+    os.kill(_gateway(root), signal.SIGCONT)
+
+
+def _gateway(root: str | os.PathLike[str]) -> int:
+    try:
+        return _running(Path(root).absolute())["client.rgw"]
+    except KeyError:
+        raise S3ServerError(f"{root}: expected a running server, found none") from None
+
+
+def _start_daemons(folder: Path, listen: str, mon_port: int) -> None:
     cluster, osd, keyring = str(uuid.uuid4()), str(uuid.uuid4()), str(folder / "keyring")
     configuration = folder / "ceph.conf"
     configuration.write_text(
-        _CONFIGURATION.format(cluster=cluster, root=folder, port=port, mon_port=mon_port), encoding="utf-8"
+        _CONFIGURATION.format(cluster=cluster, root=folder, listen=listen, mon_port=mon_port), encoding="utf-8"
     )
     with_conf = ("-c", str(configuration))
     monmap, address = str(folder / "monmap"), f"[v2:127.0.0.1:{mon_port}]"
@@ -269,13 +310,13 @@ def _free_port() -> int:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m jobs.local.s3", description="A real S3 server for tests.")
-    parser.add_argument("action", choices=("start", "stop"))
+    parser.add_argument("action", choices=("start", "stop", "away", "back"))
     parser.add_argument("root", nargs="?", default=str(Path(tempfile.gettempdir()) / "gavt-s3"))
     parser.add_argument("--port", type=int, default=None, help="default: a free one")
     given = parser.parse_args()
     try:
-        if given.action == "stop":
-            stop(given.root)
+        if given.action != "start":
+            {"stop": stop, "away": go_away, "back": come_back}[given.action](given.root)
             return
         server = start(given.root, given.port)
     except S3ServerError as error:

@@ -102,7 +102,7 @@ def prepare(
 
     Raises:
         ShardSetError: another plan is there, shards were lost with their workers, or too many videos fail.
-        LeaseError: another `gavt prepare` works on it.
+        InUseError: another `gavt prepare` works on it.
         StorageError: `out` can't be read or written.
     """
     plan = read_plan(out)

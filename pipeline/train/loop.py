@@ -83,7 +83,8 @@ def train(
             without it none are.
 
     Raises:
-        RunError: the run folder is in use or has other settings, the loss is no longer a number, or nothing can be
+        InUseError: another job trains in the run folder.
+        RunError: the run folder has other settings, the loss is no longer a number, or nothing can be
             learnt from the training data.
         SettingsError: batch, processes and the task's group don't fit together, no training data is named, or nothing
             can be judged by the validation data.

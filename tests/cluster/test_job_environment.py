@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import LaunchError
-from cluster.job_environment import Address, JobEnvironment, without_launcher
+from cluster.job_environment import Address, JobAttempt, JobEnvironment, without_launcher
 from small_job import OF_ANOTHER_JOB
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,8 @@ def test_what_torchrun_and_slurm_say_is_read():
     assert (job.rank, job.local_rank, job.world_size, job.main) == (1, 1, 5, Address("127.0.0.1", 29500))
     assert (job.attempt, job.launcher_keeps_store, job.allocation_ends_s) == (3, True, 1767225600.0)
     assert (job.is_launched, job.is_main, job.nodes) == (True, False, 3)
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}
+    assert JobEnvironment.read(PAIR | slurm).job_attempt == JobAttempt("Slurm's 7", 2)
 
 
 def test_a_launcher_that_does_not_say_how_many_lie_on_a_machine_has_one_machine():
@@ -54,6 +56,7 @@ def test_a_launcher_that_does_not_say_how_many_lie_on_a_machine_has_one_machine(
 
 def test_a_process_understands_what_the_launcher_writes():
     job = JobEnvironment(world_size=4, local_world_size=2, main=Address("node7", 5), started_s=0.1 + 0.2)
+    job = replace(job, job_attempt=JobAttempt("s3://bucket/my run/jobs/train", 3))
     for one in (JobEnvironment(), job, replace(job, rank=3, local_rank=1, attempt=2, launcher_keeps_store=True)):
         assert JobEnvironment.read(one.variables()) == one
 

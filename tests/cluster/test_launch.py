@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.exit_codes import HUNG, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.exit_codes import HUNG, IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.launch import launch_local
 
 NOTE_START = """
@@ -44,6 +44,7 @@ def test_all_processes_start_again_after_one_was_killed(tmp_path):
         (1, 1, 3),
         (HUNG, RESTART, 3),
         (WRONG_INPUT, WRONG_INPUT, 1),
+        (IN_USE, IN_USE, 1),
         (RESTART, RESTART, 1),
         (INTERRUPTED, INTERRUPTED, 1),
     ],

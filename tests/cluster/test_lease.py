@@ -5,14 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cluster import lease as lease_module
 from cluster import storage
-from cluster.errors import LeaseError
+from cluster.errors import InUseError
+from cluster.job_environment import JobAttempt
 from cluster.lease import Lease
 
 HOLD = """
@@ -47,14 +50,18 @@ def holder(url: str) -> "subprocess.Popen[str]":
 def test_the_second_is_refused_with_who_holds_it_and_may_after_the_first(url: str) -> None:
     with Lease(url, "gavt prepare") as first:
         place = url.rsplit("/", 1)[0]
-        with pytest.raises(LeaseError) as caught, Lease(url, "gavt prepare"):
+        with pytest.raises(InUseError) as caught, Lease(url, "gavt prepare"):
             pass
+        since = json.loads(storage.read_bytes(url))["since"]
         assert str(caught.value) == (
-            f"{place}: another gavt prepare works on it (process {os.getpid()} on {socket.gethostname()}); "
-            "wait for it, or stop it first"
+            f"{place}: another gavt prepare works on it "
+            f"(process {os.getpid()} on {socket.gethostname()} since {since}); wait for it, or stop it first"
         )
+        with pytest.raises(InUseError):
+            Lease(url, "gavt prepare").check_free()
         first.check()
     assert not storage.exists(url)
+    Lease(url, "gavt prepare").check_free()
     with Lease(url, "gavt prepare"):
         assert storage.exists(url)
 
@@ -80,11 +87,44 @@ def test_one_who_lost_it_is_told_and_does_not_remove_the_others(url: str) -> Non
     with Lease(url, "gavt prepare") as mine:
         storage.write_bytes(url, json.dumps({"token": "y", "host": "elsewhere", "pid": 7}).encode())
         until = time.monotonic() + 20
-        with pytest.raises(LeaseError, match=r"goes on elsewhere \(process 7 on elsewhere\), and stops here"):  # noqa: PT012
+        with pytest.raises(InUseError, match=r"goes on elsewhere \(process 7 on elsewhere since .*\), and stops here"):  # noqa: PT012
             while time.monotonic() < until:
                 mine.check()
                 time.sleep(0.05)
     assert storage.exists(url)
+
+
+def test_a_later_attempt_of_the_same_job_follows_at_once_and_no_other(url: str) -> None:
+    left = {"token": "x", "host": "elsewhere", "pid": 1, "attempt": {"job": "mine", "number": 3}}
+    storage.write_bytes(url, json.dumps(left).encode())
+    with Lease(url, "gavt train", JobAttempt("mine", 4)) as mine:
+        mine.check()
+        for other in (None, JobAttempt("mine", 4), JobAttempt("another", 5)):
+            with pytest.raises(InUseError):
+                Lease(url, "gavt train", other).check_free()
+
+
+def test_of_many_that_follow_at_once_one_has_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "_PATIENCE_S", 0.5)
+    storage.write_bytes(url, json.dumps({"token": "x", "host": "elsewhere", "pid": 1}).encode())
+    held, refused, over = [], [], threading.Event()
+
+    def follow(_: int) -> None:
+        try:
+            with Lease(url, "gavt prepare") as mine:
+                held.append(mine)
+                over.wait(30)
+        except InUseError:
+            refused.append(1)
+
+    with ThreadPoolExecutor(4) as threads:
+        followed = threads.map(follow, range(4))
+        until = time.monotonic() + 30
+        while len(held) + len(refused) < 4 and time.monotonic() < until:
+            time.sleep(0.02)
+        over.set()
+        list(followed)
+    assert (len(held), len(refused)) == (1, 3)
 
 
 def in_another_container(*command: str) -> list[str]:
@@ -103,8 +143,8 @@ def test_a_living_holder_in_another_container_of_this_machine_keeps_it(tmp_path:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         pid = json.loads(storage.read_bytes(url))["pid"]
-        refused = rf"another gavt prepare works on it \(process {pid} on {socket.gethostname()}\)"
-        with pytest.raises(LeaseError, match=refused), Lease(url, "gavt prepare"):
+        refused = rf"another gavt prepare works on it \(process {pid} on {socket.gethostname()} since"
+        with pytest.raises(InUseError, match=refused), Lease(url, "gavt prepare"):
             pass
     finally:
         holder.kill()

@@ -106,15 +106,15 @@ time.sleep(60)
 
 
 def test_a_job_whose_watcher_was_killed_is_stopped_and_its_next_attempt_knows(tmp_path: Path) -> None:
-    code = COUNTED + "import time; time.sleep(60 if number == 1 else 0); sys.exit(2 if number == 2 else 0)"
+    code = COUNTED + "import time; time.sleep(60 if number == 1 else 0); sys.exit(77 if number == 2 else 0)"
     job = submitted(LAUNCHER, small_job(tmp_path, code))
     wait_until(lambda: (tmp_path / "count-0").exists())
     os.kill(int(job.submissions()[-1].id.partition("@")[0]), signal.SIGKILL)
     wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE)
     job.note_submission(LAUNCHER.submit(job), "resume", 1)
-    # what was left of the first may be what the second found wrong: that is no end
+    # what is left of the first may be what the second found in use: that is no end
     assert finished(job).outcome.ending == "done"
-    assert [one.exit_code for one in job.attempts()] == [None, 2, 0]
+    assert [one.exit_code for one in job.attempts()] == [None, 77, 0]
 
 
 def test_a_second_job_on_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:

@@ -13,6 +13,19 @@ from cluster import storage
 from cluster.errors import StorageError
 
 
+def test_a_version_is_replaced_once(folder: str) -> None:
+    url = f"{folder}/file"
+    storage.write_bytes(url, b"first")
+    before = storage.version(url)
+    assert storage.replace(url, b"second", before)
+    assert not storage.replace(url, b"third", before)
+    assert storage.read_bytes(url) == b"second"
+    before = storage.version(url)
+    storage.remove(url)
+    assert not storage.replace(url, b"fourth", before)
+    assert not storage.exists(url)
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = tmp_path / "file.txt"
     storage.write_text(url, "old")

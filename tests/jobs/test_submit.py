@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.exit_codes import IN_USE
 from jobs import cli
 from jobs.submit import seconds
 from small_job import wait_until
@@ -72,7 +73,7 @@ def test_a_run_that_another_process_trains_in_is_refused(capsys, tmp_path):
 
     with locked(tmp_path / "run"):
         code, _, err = gavt(capsys, *WORDS, "--run", "run")
-    assert (code, err) == (2, f"gavt: {tmp_path}/run: another process is training in this run folder\n")
+    assert (code, err) == (IN_USE, f"gavt: {tmp_path}/run: another process is training in this run folder\n")
     assert not (tmp_path / "run" / "jobs").exists()
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import storage
-from cluster.errors import MissingFileError, StorageError, UserError
+from cluster.errors import InUseError, MissingFileError, StorageError, UserError
+from cluster.job_environment import JobEnvironment
 from cluster.job_folder import JOBS
+from cluster.lease import Lease
 from cluster.process_group import ProcessGroup
 from pipeline.train.run.remote_logs import LOGS, log_name, own_local_folder, own_logs
 from pipeline.train.run.run_folder import LOCK, locked
@@ -54,27 +56,28 @@ def run_place(run: str, group: ProcessGroup) -> Iterator[RunPlace]:
     """The place of a run, held for this job. Every process must enter.
 
     A remote run has one local folder a machine, which goes at the end; what a killed job left in it goes when the next
-    one starts.
+    one starts. It is held by a lease beside it, which is looked at before anything of the run is published: a job that
+    stood still until another took over publishes no more, and makes no checkpoint whole.
 
     Raises:
-        RunError: another job holds the folder.
+        InUseError: another job holds the folder.
         StorageError: nothing can be written there.
     """
     if not storage.is_remote(run):
-        with _held(Path(run), group.is_main, group):
+        with _held(Path(run), group.is_main, group, run):
             yield RunPlace(run, Path(run))
         return
     group.on_main(lambda: storage.check_writable(run))  # else the first checkpoint is what finds it out
     folder = group.each(lambda: own_local_folder(run))
-    with _held(folder, group.is_first_of_machine, group):
+    with _held(folder, group.is_first_of_machine, group, run), _leased(run, group) as lease:
         sent: Sent = {}
         group.each(lambda: _empty(folder) if group.is_first_of_machine else None)
         group.each(lambda: sent.update(_fetch(run, folder, group)))
-        place = RunPlace(run, folder, lambda: _publish(folder, run, group, sent))
+        place = RunPlace(run, folder, lambda: _publish(folder, run, group, sent, lease))
         try:
             yield place
         except UserError as error:  # which the launcher doesn't take for a crash
-            if not isinstance(error, StorageError):
+            if not isinstance(error, StorageError | InUseError):
                 place.publish()
             raise
         group.each(place.publish)
@@ -83,10 +86,23 @@ def run_place(run: str, group: ProcessGroup) -> Iterator[RunPlace]:
 
 
 @contextmanager
-def _held(folder: Path, holds: bool, group: ProcessGroup) -> Iterator[None]:
+def _held(folder: Path, holds: bool, group: ProcessGroup, run: str) -> Iterator[None]:
     with ExitStack() as held:
-        group.each(lambda: held.enter_context(locked(folder)) if holds else None)
+        group.each(lambda: held.enter_context(locked(folder, run)) if holds else None)
         yield
+
+
+@contextmanager
+def _leased(run: str, group: ProcessGroup) -> Iterator[Lease]:
+    """Hold a remote run; the main process does."""
+    lease = Lease(storage.join(run, LOCK), "gavt train", JobEnvironment.of_this_process().job_attempt)
+    with ExitStack() as held:
+
+        def take() -> None:
+            held.enter_context(lease)
+
+        group.on_main(take)
+        yield lease
 
 
 def _empty(folder: Path) -> None:
@@ -108,21 +124,22 @@ def _fetch(run: str, folder: Path, group: ProcessGroup) -> Sent:
 
 
 def fetch_run(run: str, folder: Path) -> set[str]:
-    """Fetch all of a run but its checkpoints, logs and jobs; names of what came.
+    """Fetch all of a run but its checkpoints, logs, jobs and lease; names of what came.
 
     Raises:
         StorageError: a name in the run could lie outside the folder, before anything is fetched; or it can't be read.
     """
     names = _names(run)
     places = storage.local_places(names, folder, run)
-    wanted = sorted(name for name in names if name.split("/")[0] not in (CHECKPOINTS, LOGS, JOBS))
+    wanted = sorted(name for name in names if name.split("/")[0] not in (CHECKPOINTS, LOGS, JOBS, LOCK))
     for name in wanted:
         storage.download(storage.join(run, name), places[name])
     return set(wanted)
 
 
-def _publish(folder: Path, run: str, group: ProcessGroup, sent: Sent) -> None:
+def _publish(folder: Path, run: str, group: ProcessGroup, sent: Sent, lease: Lease) -> None:
     if group.is_main:
+        lease.confirm()
         publish_run(folder, run, sent)
     for file in own_logs(folder, group.rank):
         _send(folder, run, str(file.relative_to(folder)), sent)

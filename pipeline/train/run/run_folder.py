@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster import storage
+from cluster.errors import InUseError
 from cluster.file_lock import open_lock_file, try_lock
 from cluster.os_errors import why
 from cluster.storage import Location
@@ -41,11 +42,15 @@ _NO_RUN = {"manifest.json": "a checkpoint or an export", "latest": "checkpoints"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, run: str | None = None) -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with the process, however it ends.
 
+    Args:
+        run: where the run lies for its user, if that is not the folder.
+
     Raises:
-        RunError: another process trains in it, or nothing can be written there.
+        InUseError: another process trains in it.
+        RunError: nothing can be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise RunError(f"{place}: expected a run folder that can be made and written to, found: {why(error)}") from None
     try:
         if try_lock(lock) is False:
-            raise RunError(f"{folder}: another process is training in this run folder")
+            raise InUseError(f"{run or folder}: another process is training in this run folder")
         yield
     finally:
         os.close(lock)

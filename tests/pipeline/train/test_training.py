@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from cluster.errors import InUseError
 from pipeline.errors import CheckpointError, RunError, SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
@@ -101,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(command, group, 
 
 
 def test_a_run_folder_in_use_is_refused(command, group, tmp_path):
-    with locked(tmp_path), pytest.raises(RunError, match="another process is training"):
+    with locked(tmp_path), pytest.raises(InUseError, match="another process is training"):
         run_here(command, group, tmp_path)
 
 

@@ -1,14 +1,22 @@
 """What a run on object storage sends there, and what it takes from there and from its local folder."""
 
+import json
 import os
+import re
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import botocore.session
 import pytest
 
 from cluster import storage
-from cluster.errors import StorageError
+from cluster.errors import InUseError, StorageError
+from cluster.exit_codes import IN_USE
 from faulty_proxy import FaultyProxy
+from jobs.cli import main
 from jobs.local.s3 import S3Server
 from pipeline.errors import RunError
 from pipeline.train.run.remote_logs import local_folder, note_crash
@@ -23,7 +31,8 @@ def test_only_what_has_changed_is_sent_again(group, s3_server: S3Server, s3_buck
         def put() -> Counter[str]:
             """Names in the run of what was sent since the last call, and how often."""
             requests, proxy.requests[:] = list(proxy.requests), []
-            return Counter(one.path.partition("/run/")[2] for one in requests if one.method == "PUT")
+            names = [one.path.partition("/run/")[2] for one in requests if one.method == "PUT"]
+            return Counter(name for name in names if name != ".lock")  # which is renewed at any moment
 
         run = f"{s3_bucket}/run"
         for start in range(2):
@@ -145,6 +154,62 @@ def test_a_link_in_a_killed_jobs_folder_is_removed_and_not_what_it_leads_to(
         assert place.folder == folder
         assert {path.name for path in folder.rglob("*") if not path.is_dir()} == {".lock"}
     assert (tmp_path / "home" / "kept").exists()
+
+
+HOLD = """
+import socket, sys, time
+socket.gethostname = lambda: "elsewhere"
+from cluster.lease import Lease
+with Lease(sys.argv[1], "gavt train"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def held_elsewhere(s3_bucket) -> Iterator[str]:
+    """A run in which a process trains, of another machine as far as one can see."""
+    run = f"{s3_bucket}/run"
+    process = subprocess.Popen([sys.executable, "-c", HOLD, f"{run}/.lock"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield run
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_that_another_machine_trains_in_is_refused_with_who_and_since_when_and_not_submitted(
+    group, held_elsewhere, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    who = rf"{held_elsewhere}: another gavt train works on it \(process \d+ on elsewhere since 20[\d: -]+ UTC\); wait"
+    with pytest.raises(InUseError, match=who), run_place(held_elsewhere, group):
+        pass
+    words = ["configs/experiments/quickstart.yaml", "data.train=shards/none", "--to", "local", "--run", held_elsewhere]
+    monkeypatch.chdir(Path(__file__).parents[4])
+    with pytest.raises(SystemExit) as ended:
+        main(["submit", "train", *words])
+    assert ended.value.code == IN_USE
+    assert re.match(f"gavt: {who}", capsys.readouterr().err)
+    assert [file.url for file in storage.list_files(held_elsewhere)] == [f"{held_elsewhere}/.lock"]
+
+
+def test_a_job_that_stood_still_until_another_took_over_publishes_no_more(group, s3_bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run = f"{s3_bucket}/run"
+
+    def stand_still() -> None:
+        with run_place(run, group) as place:
+            (place.folder / "metrics.jsonl").write_text("mine")
+            storage.write_text(f"{run}/metrics.jsonl", "the other's")
+            storage.write_text(f"{run}/.lock", json.dumps({"token": "x", "host": "far", "pid": 7}))
+            place.publish()
+
+    with pytest.raises(InUseError, match=r"gavt train goes on elsewhere \(process 7 on far"):
+        stand_still()
+    assert storage.read_text(f"{run}/metrics.jsonl") == "the other's"
+    assert json.loads(storage.read_text(f"{run}/.lock"))["host"] == "far"
 
 
 @pytest.mark.timeout(60)
