@@ -72,7 +72,7 @@ class RaySite(_Part):
     """Whether this program is sent to nodes that don't have it, as Ray's working folder; what the work reads and writes
     must be theirs all the same. Their Python is `python`, or `python3`."""
     also: tuple[Line, ...] = ()
-    """Files and folders of the working folder that are sent with it: settings, a package of one's own. No data."""
+    """Files and folders of the working folder that are sent with it: lists, a package of one's own. No data."""
     install: Literal["pip", "uv"] | None = None
     """By what Ray installs on the nodes what the program needs, in the versions that are installed here; None: they
     have it."""

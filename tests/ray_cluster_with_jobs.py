@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +17,11 @@ from jobs.local.ray_cluster import RayCluster
 
 @contextmanager
 def ray_cluster_with_jobs(
-    cpus: int, nodes: int = 1, variables: Mapping[str, str] = MappingProxyType({})
+    cpus: int, nodes: int = 1, variables: Mapping[str, str] = MappingProxyType({}), python: str = sys.executable
 ) -> Iterator[RayCluster]:
     """It runs in the block, and this process has its token. Both have these variables."""
     root = Path(tempfile.mkdtemp(prefix="gavt-rj-", dir="/tmp"))
-    cluster = RayCluster(root, cpus, dashboard=True)
+    cluster = RayCluster(root, cpus, dashboard=True, python=python)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -4,6 +4,7 @@ What runs there is `cluster.launchers.ray_attempts`, on the cluster's head as Ra
 """
 
 import os
+import platform
 import shlex
 import sys
 import time
@@ -164,9 +165,18 @@ def _id(record: JobRecord, number: int) -> str:
 
 
 def _check_versions(record: JobRecord, client: RayClient, address: str) -> None:
-    """Refuse a cluster that this Ray can't join; where another Python runs the job, it says so itself."""
+    """Refuse a cluster that the job's Ray or Python can't join, as far as they are those of this process; where others
+    run the job, they say so themselves."""
+    site = record.site
     if record.python == sys.executable and (there := client.version()) != ray.__version__:
         raise JobError(
             f"{address}: expected a cluster of Ray {ray.__version__}, as {record.python} has it, found {there}; name a "
             "Python with that version as `python` of the site"
+        )
+    here = ".".join(platform.python_version_tuple()[:2])
+    if (record.python == sys.executable or site.ray.install) and (others := client.pythons() - {here}):
+        found = " and ".join(sorted(others))
+        raise JobError(
+            f"{address}: expected a cluster of Python {here}, as this one is, found {found}; submit with that version, "
+            "or name a Python of the nodes as `python` of the site"
         )

@@ -1,6 +1,7 @@
 """What the head of a Ray cluster is asked over HTTP, by the address of its dashboard."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ class RayClient(JobSubmissionClient):  # type: ignore[misc]
     def version(self) -> str:
         """The cluster's version of Ray."""
         return str(self._json("/api/version")["ray_version"])
+
+    def pythons(self) -> set[str]:
+        """The versions of Python that the nodes run with (`3.11`), as far as the folders say that Ray lies in."""
+        programs = [(node.get("cmdline") or [""])[0] for node in self._json("/nodes?view=summary")["data"]["summary"]]
+        return {found[1] for program in programs if (found := re.search(r"/python(3\.\d+)/", program))}
 
     def status(self, id: str) -> Any:
         """What Ray knows of a job; None only if it says several times that there is none."""

@@ -18,6 +18,8 @@ _LOOK_EVERY_S = 0.5
 _GRACE_S = 120.0
 _GRACE_OF_CRASHED_S = 10.0  # the others wait for one that is gone, and can't save anything
 _KILLED_S = 10.0
+_NOTICED_S = 20.0
+"""In which Ray notices that a node is gone, whose actors it has missed already."""
 
 
 class Asked:
@@ -106,8 +108,13 @@ class RankWatch:
         """Whether nodes, and not only what ran there, were lost while others were not."""
         if not 0 < len(self._lost) < self._nodes:
             return False
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        return not any(node.id in alive for node in self._lost)
+        until = time.monotonic() + _NOTICED_S
+        while time.monotonic() < until:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            if not any(node.id in alive for node in self._lost):
+                return True
+            time.sleep(_LOOK_EVERY_S)
+        return False
 
     def _look(self) -> None:
         """Whether the others are to leave."""

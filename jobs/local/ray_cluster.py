@@ -65,6 +65,7 @@ _SETTINGS = {
     "RAY_enable_metrics_collection": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "85",
+    "RAY_worker_niceness": "0",  # by itself Ray gives way to all else that the machine does
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "10000",
@@ -84,9 +85,10 @@ class RayCluster:
         dashboard: its URL, for `gavt submit --to ray --address`; None where the cluster has none.
     """
 
-    def __init__(self, root: Path, cpus: int, dashboard: bool = False) -> None:
+    def __init__(self, root: Path, cpus: int, dashboard: bool = False, python: str = sys.executable) -> None:
+        """With another Python the nodes have what that one has, and not this program."""
         self.root = root
-        self._cpus = cpus
+        self._cpus, self._python = cpus, python
         self._port = _free_port()
         self.address = f"127.0.0.1:{self._port}"
         self.dashboard = f"http://127.0.0.1:{_free_port()}" if dashboard else None
@@ -104,24 +106,27 @@ class RayCluster:
         """Start the head, or one more node; gives its number when it is in the cluster."""
         number = self._started
         self._started += 1
-        command = [sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats"]
-        command += [f"--dashboard-agent-listen-port={_free_port()}"]
+        command = [self._python, "-c", _RAY, "start", "--block", "--disable-usage-stats"]
+        command += [f"--dashboard-agent-listen-port={_free_port()}", f"--node-name=node-{number}"]
         command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
         if number == 0:
             command += ["--head", f"--port={self._port}", f"--ray-client-server-port={_free_port()}"]
             command += [f"--temp-dir={self.root / 'ray'}", *self._dashboard_words()]
         else:
             command += [f"--address={self.address}"]
-        # the daemons' workers import this program by the path of the checkout
-        paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = self._environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = self._environment()
+        if self._python == sys.executable:  # the daemons' workers import this program by the path of the checkout
+            paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+            environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        else:
+            environment.pop("PYTHONPATH", None)
         del environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # with which a second node is refused
         with (self.root / f"node-{number}.out").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         self._nodes[number] = process.pid
-        self._wait_for(len(self._nodes), process, number)
+        self._wait_for(number, process)
         (self.root / "cluster.json").write_text(
             json.dumps({"address": self.address, "nodes": self._nodes}), encoding="utf-8"
         )
@@ -151,26 +156,21 @@ class RayCluster:
         environment.pop("RAY_AUTH_TOKEN", None)  # another cluster's would win over the file
         return environment
 
-    def _wait_for(self, nodes: int, process: "subprocess.Popen[bytes]", number: int) -> None:
+    def _wait_for(self, number: int, process: "subprocess.Popen[bytes]") -> None:
         code = (
             "import ray, sys; from ray._private.state import GlobalState; "
             "from ray._raylet import GcsClientOptions; state = GlobalState(); "
             f"options = GcsClientOptions.create({self.address!r}, None, allow_cluster_id_nil=True, "
             "fetch_cluster_id_if_nil=False); state._initialize_global_state(options); "
-            "print(sum(node['Alive'] for node in state.node_table()))"
+            f"sys.exit(not any(node['Alive'] and node['NodeName'] == 'node-{number}' for node in state.node_table()))"
         )
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until:
             if process.poll() is not None:
                 break
-            asked = subprocess.run(
-                [sys.executable, "-c", code],
-                env=self._environment(),
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-            )
-            if asked.returncode == 0 and int(asked.stdout or 0) >= nodes:
+            if not subprocess.run(
+                [sys.executable, "-c", code], env=self._environment(), capture_output=True
+            ).returncode:
                 return
             time.sleep(0.3)
         said = (self.root / f"node-{number}.out").read_text(errors="replace", encoding="utf-8").strip().splitlines()

@@ -212,6 +212,10 @@ def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sent
         patch.setattr(ray_launcher.ray, "__version__", "2.1.0")
         with pytest.raises(JobError, match=r"expected a cluster of Ray 2\.1\.0, as .*python.* has it, found 2\.\d+"):
             launcher.check(record)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_launcher.platform, "python_version_tuple", lambda: ("3", "99", "0"))
+        with pytest.raises(JobError, match=r"expected a cluster of Python 3\.99, as this one is, found 3\.\d+; submit"):
+            launcher.check(record)
     try:
         with monkeypatch.context() as patch:
             patch.setenv("RAY_AUTH_TOKEN", "0" * 64)

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.job_folder import JobFolder
+from cluster.launchers.ray import RayLauncher
 from jobs.local.ray_cluster import RayCluster
 from ray_cluster_with_jobs import ray_cluster_with_jobs
 from small_job import wait_until
@@ -40,6 +42,19 @@ class Submitted:
         """What the run has recorded."""
         file = self.run / f"{name}.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def rank_of_attempt(self, number: int) -> psutil.Process:
+        """The process of rank 0, when there is one."""
+        wait_until(lambda: len(self.job.attempts()) == number or self.job.outcome, 120)
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            processes = psutil.process_iter(["cmdline"])
+            found[:] = [one for one in processes if one.info["cmdline"] and _is_rank(one.info["cmdline"], self.job.url)]
+            return len(found) == 1
+
+        wait_until(look, 60)
+        return found[0]
 
     def reach(self, step: int) -> None:
         wait_until(lambda: (self.records() or [{"step": 0}])[-1]["step"] >= step or self.job.outcome, 300)
@@ -76,11 +91,19 @@ def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_cur
     training = Submitted(command, tmp_path / "run", cluster)
     training.reach(11)
     cluster.kill_node(1)
-    training.reach(25)
+    alone = training.rank_of_attempt(2)
+    training.reach(20)
+    alone.suspend()  # else it may be done before the node is there
     cluster.start_node()
+    wait_until(lambda: "the missing nodes are there" in RayLauncher().logs(training.job), 120)
+    alone.resume()
     found = training.finish()
     attempts = training.job.attempts()
-    assert [(one.exit_code, len(one.nodes)) for one in attempts] == [(None, 2), (75, 1), (0, 2)]
+    assert [(one.exit_code, one.excused, len(one.nodes)) for one in attempts] == [
+        (None, True, 2),
+        (75, True, 1),
+        (0, False, 2),
+    ]
     changes = [event for event in training.records("events") if event["event"] == "resume"]
     assert [event["changed"].get("world_size") for event in changes] == [{"from": 2, "to": 1}, {"from": 1, "to": 2}]
     fewer_from = changes[0]["step"]
@@ -105,6 +128,10 @@ def test_where_the_head_was_lost_resume_at_another_cluster_follows_the_undisturb
     attempts = training.job.attempts()
     assert (attempts[0].exit_code, attempts[-1].exit_code) == (None, 0)
     assert len({one.id for one in attempts}) == 2
+
+
+def _is_rank(words: list[str], job: str) -> bool:
+    return "jobs.cli" in words and any(word.startswith(job) for word in words)
 
 
 def gavt(*words: str) -> dict:
