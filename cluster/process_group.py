@@ -70,6 +70,16 @@ class ProcessGroup:
         if self.world_size > 1:
             dist.all_reduce(values)
 
+    def broadcast(self, values: Tensor, source: int) -> None:
+        """Replace the values by those of process `source`, on the device; every process must call it with as many."""
+        if self.world_size > 1:
+            dist.broadcast(values, source)
+
+    def first_of_each_machine(self) -> list[int]:
+        """Ranks of the processes that do what one on each machine has to do; every process must call it."""
+        local = self.gather(torch.tensor([float(self.local_rank)], device=self.device))
+        return [rank for rank, (number,) in enumerate(local) if number == 0]
+
     def gather(self, values: Tensor) -> list[list[float]]:
         """The values [N] of each process, in order of ranks; every process must call it with as many."""
         if self.world_size == 1:

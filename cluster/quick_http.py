@@ -12,6 +12,7 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ class Body:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     length: int = 0
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[bytes | memoryview] = field(default_factory=list)
 
     @property
     def came(self) -> int:
@@ -51,7 +52,7 @@ class Body:
 
     def content(self) -> bytes:
         """The bytes that came."""
-        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        return bytes(self.pieces[0]) if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 class Connection:
@@ -96,13 +97,16 @@ class Connection:
         # a server that waits for the first packet's receipt before it sends the last would wait 40 ms each time
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def receive(self, body: Body, wanted: int, limit_s: float, head_only: bool = False) -> None:
+    def receive(
+        self, body: Body, wanted: int, limit_s: float, into: Sequence[memoryview] = (), head_only: bool = False
+    ) -> None:
         """Read an answer into `body`, which keeps what came whatever happens.
 
         Args:
             body: filled.
             wanted: status of a good answer.
             limit_s: for the whole answer, from now on.
+            into: memory for exactly the body's bytes, one piece after the other; else they get memory of their own.
             head_only: the answer of a HEAD request.
 
         Raises:
@@ -130,10 +134,15 @@ class Connection:
         if body.status != wanted or "transfer-encoding" in headers or not length.isdigit():
             raise NotSimplyGoodError(lines[0])
         body.length = int(length)
+        if into and body.length != sum(map(len, into)):
+            raise NotSimplyGoodError(f"a body of {length} bytes")
         rest = head[end + 4 :]
         if not head_only:
             self._limit_silence(silence_s)
-            self._receive_body(body, rest[: body.length], begun + limit_s)
+            if into:
+                self._receive_into(body, rest[: body.length], into, begun + limit_s)
+            else:
+                self._receive_body(body, rest[: body.length], begun + limit_s)
             rest = rest[body.length :]
         self.reusable = not rest and headers.get("connection", "").lower() != "close"
 
@@ -152,6 +161,23 @@ class Connection:
             missing -= len(piece)
             if missing and time.monotonic() > deadline:
                 raise TimeoutError(f"expected {body.length} bytes in time, found {body.came}")
+
+    def _receive_into(self, body: Body, begin: bytes, into: Sequence[memoryview], deadline: float) -> None:
+        for memory in into:
+            came = min(len(begin), len(memory))
+            memory[:came], begin = begin[:came], begin[came:]
+            body.pieces.append(memory[:came])
+            while came < len(memory):
+                if self._plain:
+                    size = self._socket.recv_into(memory[came:], 0, socket.MSG_WAITALL)
+                else:
+                    size = self._socket.recv_into(memory[came : came + _TLS_PIECE])
+                if not size:
+                    raise ConnectionError(f"expected {body.length} bytes, found {body.came}")
+                body.pieces.append(memory[came : came + size])
+                came += size
+                if came < len(memory) and time.monotonic() > deadline:
+                    raise TimeoutError(f"expected {body.length} bytes in time, found {body.came}")
 
     def _limit_silence(self, limit_s: float) -> None:
         if limit_s == self._silence_s:

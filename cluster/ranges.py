@@ -21,7 +21,7 @@ _PIECE = 1 << 20  # bytes of a body that are taken at once
 class Begun:
     """What came so far of a range: pieces in order, the size of the whole object, the version that they are of."""
 
-    pieces: list[bytes] = field(default_factory=list)
+    pieces: list[bytes | memoryview] = field(default_factory=list)
     whole: int = 0
     etag: str | None = None
 

@@ -6,7 +6,7 @@ A signature is for an object, not for a range, and a server takes it for minutes
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,16 +39,20 @@ class Get:
         start: first byte.
         end: byte after the last one; None for the whole object (`start` is 0 then).
         etag: the version wanted; None for whichever is there.
+        into: memory of `end - start` bytes where they go, one piece after the other; else they get memory of their own.
         body: what came by the quick way.
         method: `GET`, or `HEAD` for the headers alone.
+        filled: whether `into` was filled, by the quick way.
     """
 
     path: str
     start: int = 0
     end: int | None = None
     etag: str | None = None
+    into: Sequence[memoryview] = ()
     body: Body = field(default_factory=Body)
     method: str = "GET"
+    filled: bool = False
 
 
 Account = Callable[[str], tuple[str, Any, str] | None]
@@ -114,7 +118,7 @@ class QuickS3:
                     finish(other)
             asked = waiting.popleft()
             if asked.future is None:
-                return asked.get.body.content()
+                return b"" if asked.get.filled else asked.get.body.content()
             try:
                 return asked.future.result()
             except Exception as error:
@@ -168,7 +172,7 @@ class QuickS3:
         size = get.end - get.start if get.end is not None else 0
         limit_s = min(max(_SHORTEST_S, patience_s / 2), _ATTEMPT_S + size / _SLOWEST_BYTES_S)
         try:
-            connection.receive(get.body, wanted, limit_s, head_only=get.method == "HEAD")
+            connection.receive(get.body, wanted, limit_s, get.into, head_only=get.method == "HEAD")
         except NotSimplyGoodError:
             if get.body.status not in _FINAL:
                 self._failed()
@@ -180,6 +184,7 @@ class QuickS3:
         else:
             self._failures = 0
             if get.etag is None or get.body.headers.get("etag") == get.etag:
+                get.filled = bool(get.into)
                 return True
             get.body = Body()  # of another version, from a server that knows no conditions
             return False

@@ -12,7 +12,7 @@ from cluster.storage.copying import download, local_copy, upload
 from cluster.storage.filesystems import ACCOUNT_VARIABLES, get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, list_folders, size
 from cluster.storage.location import KINDS, Location, absolute, is_remote, is_stored, join
-from cluster.storage.many import read_each, read_many, read_parts
+from cluster.storage.many import fill_parts, read_each, read_many, read_parts
 from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
 from cluster.storage.reading import read_bytes, read_json, read_text, sha256
@@ -34,6 +34,7 @@ __all__ = [
     "create",
     "download",
     "exists",
+    "fill_parts",
     "get_ready",
     "is_remote",
     "is_stored",

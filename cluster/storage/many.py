@@ -1,16 +1,16 @@
-"""Many files, or parts of files, read at a time and handed out in order."""
+"""Many files, or parts of files, read at a time and handed out in order, or into memory that is there."""
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.errors import StorageError
 from cluster.storage.filesystems import s3_of
-from cluster.storage.location import Location
-from cluster.storage.parts import read_part, whole
+from cluster.storage.location import Location, is_remote
+from cluster.storage.parts import fill_local, read_part, whole
 from cluster.storage.plain_errors import said_plainly
 from cluster.storage.reading import read_bytes
 from cluster.storage.versions import FileVersion
@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from cluster.s3.filesystem import PatientS3FileSystem
     from cluster.s3.quick import Get
 
-_Wish = tuple[Location, int, int | None, FileVersion | None]
-"""File, first byte, number of bytes (None: the whole file), version."""
+
+class _Wish(NamedTuple):
+    """Bytes of a file: the first, their number (None: the whole file), of which version, and where they go, if not into
+    memory of their own."""
+
+    url: Location
+    start: int = 0
+    length: int | None = None
+    version: FileVersion | None = None
+    into: Sequence[memoryview] = ()
 
 
 def read_many(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes]:
@@ -39,7 +47,7 @@ def read_many(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes]:
 
 def read_each(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes | StorageError]:
     """As `read_many`; a file that can't be read gives its error, and leaves the others alone."""
-    return _or_error(_read_all(((url, 0, None, None) for url in urls), readers))
+    return _or_error(_read_all(map(_Wish, urls), readers))
 
 
 def read_parts(
@@ -49,7 +57,19 @@ def read_parts(
 
     On S3 one thread does it all. An error of one part leaves the others alone. For a batch on object storage.
     """
-    return _or_error(_read_all(parts, readers))
+    return _or_error(_read_all((_Wish(*part) for part in parts), readers))
+
+
+def fill_parts(
+    parts: Iterable[tuple[Location, int, Sequence[memoryview]]], readers: int = 4
+) -> Iterator[StorageError | None]:
+    """Read bytes of files to where they are wanted, `readers` parts at a time: of each `(url, start, memory)` from byte
+    `start` on into one piece of memory after the other. In order, what is wrong with each part; then its memory holds
+    anything.
+    """
+    wishes = (_Wish(url, start, sum(map(len, memory)), None, memory) for url, start, memory in parts)
+    for content in _or_error(_read_all(wishes, readers)):
+        yield content if isinstance(content, StorageError) else None
 
 
 def _or_error(contents: Iterator[bytes | Exception]) -> Iterator[bytes | StorageError]:
@@ -61,7 +81,7 @@ def _or_error(contents: Iterator[bytes | Exception]) -> Iterator[bytes | Storage
 
 def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
     """Bytes or error of each wish, in order, `readers` of those that lie on one storage read at a time."""
-    for remote, group in groupby(wishes, key=lambda wish: s3_of(wish[0])):
+    for remote, group in groupby(wishes, key=lambda wish: s3_of(wish.url)):
         if remote is None:
             yield from _read_all_in_threads(group, readers)
         else:
@@ -71,23 +91,23 @@ def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Excepti
 def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
     from cluster.s3.quick import Get
 
-    asked: deque[_Wish] = deque()
+    asked: deque[tuple[_Wish, Get]] = deque()
 
     def gets() -> "Iterator[Get]":
         for wish in wishes:
-            url, start, length, version = wish
-            asked.append(wish)
-            path = os.fspath(url).split("://", 1)[1]
-            end = None if length is None else start + length
-            yield Get(path, start, end, None if version is None else version.etag)
+            path = os.fspath(wish.url).split("://", 1)[1]
+            end = None if wish.length is None else wish.start + wish.length
+            get = Get(path, wish.start, end, None if wish.version is None else wish.version.etag, wish.into)
+            asked.append((wish, get))
+            yield get
 
     for content in s3.get_many(gets(), readers):
-        url, start, length, _ = asked.popleft()
+        wish, get = asked.popleft()
         try:
-            with said_plainly("read", url):
+            with said_plainly("read", wish.url):
                 if isinstance(content, Exception):
                     raise content
-                found = content if length is None else whole(url, content, start, length)
+                found = content if get.filled else _taken(wish, content)
         except Exception as error:
             yield error
         else:
@@ -96,9 +116,14 @@ def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], reader
 
 def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
     def read(wish: _Wish) -> bytes | Exception:
-        url, start, length, version = wish
+        url, start, length, version, into = wish
         try:
-            return read_bytes(url) if length is None else read_part(url, start, length, version)
+            if length is None:
+                return read_bytes(url)
+            if into and not is_remote(url):
+                fill_local(url, start, into)
+                return b""
+            return _taken(wish, read_part(url, start, length, version))
         except Exception as error:
             return error
 
@@ -114,3 +139,17 @@ def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> Iterator[byte
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _taken(wish: _Wish, content: bytes) -> bytes:
+    """What was read, all that was wanted of it, which is put where it is wanted."""
+    if wish.length is None:
+        return content
+    content = whole(wish.url, content, wish.start, wish.length)
+    if not wish.into:
+        return content
+    at = 0
+    for memory in wish.into:
+        memory[:] = content[at : at + len(memory)]
+        at += len(memory)
+    return b""

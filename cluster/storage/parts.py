@@ -1,6 +1,7 @@
 """Ranges of bytes of a file."""
 
 import os
+from collections.abc import Sequence
 from typing import IO, cast
 
 from cluster.errors import ChangedFileError, StorageError
@@ -10,6 +11,8 @@ from cluster.storage.listing import size
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.plain_errors import changed, said_plainly
 from cluster.storage.versions import FileVersion, local_version
+
+_MOST_PIECES = 1024  # that one call fills (IOV_MAX)
 
 
 def read_part(url: Location, start: int, length: int, version: FileVersion | None = None) -> bytes:
@@ -58,8 +61,36 @@ def whole(url: Location, content: bytes, start: int, length: int) -> bytes:
         StorageError: it hasn't.
     """
     if len(content) != length:
-        raise StorageError(f"{os.fspath(url)}: expected {length} bytes from byte {start} on, found {len(content)}")
+        raise StorageError(ends_before(url, length, start, len(content)))
     return content
+
+
+def ends_before(url: Location, length: int, start: int, found: int) -> str:
+    """What is said of a file that has fewer bytes than were wanted."""
+    return f"{os.fspath(url)}: expected {length} bytes from byte {start} on, found {found}"
+
+
+def fill_local(url: Location, start: int, into: Sequence[memoryview]) -> None:
+    """Read bytes of a local file from byte `start` on into one piece of memory after the other.
+
+    Raises:
+        StorageError: the file ends before, is missing (`MissingFileError`) or can't be read.
+    """
+    with said_plainly("read", url):
+        file = os.open(path_of(url), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            left, length, at = list(into), sum(map(len, into)), start
+            while left:
+                came = os.preadv(file, left[:_MOST_PIECES], at)
+                if not came:
+                    raise StorageError(ends_before(url, length, start, at - start))
+                at += came
+                while left and came >= len(left[0]):
+                    came -= len(left.pop(0))
+                if came:
+                    left[0] = left[0][came:]
+        finally:
+            os.close(file)
 
 
 def _read_local(path: str, start: int, length: int, version: FileVersion | None) -> bytes:

@@ -13,7 +13,7 @@ from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError, ShardSetError
 from pipeline.tasks.contract import DataWatch
-from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints import Checkpoint, go_on_from
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.engine.build import check_machine, compute_repeatably
@@ -21,7 +21,7 @@ from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.flops import Utilisation
 from pipeline.train.health.bad_steps import BadSteps
-from pipeline.train.health.rollback import newest_to_go_back_to, newest_to_go_on_from, write_rollback
+from pipeline.train.health.rollback import order_to_go_back_to, order_to_go_on_from, write_rollback
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
@@ -40,7 +40,7 @@ from pipeline.train.run.run_folder import log_to, settings_before, write_config
 from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.schedule import learning_rate_at
-from pipeline.train.start_from import Source, find_source, write_table
+from pipeline.train.start_from import find_source, write_table
 from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import system_without_memory
 from pipeline.train.training_state import TrainingState
@@ -103,25 +103,30 @@ def train(
         before = group.on_main(lambda: settings_before(folder, place.checkpoints, settings))
         log, hang_s = folder / LOGS / log_name(group.rank), settings.train.health.hang_s
         with log_to(log), Watchdog(folder, group, hang_s, place.remote, place.publish) as watchdog:
-            checkpoint = newest_to_go_on_from(folder, place.checkpoints, group)
-            done = 0 if checkpoint is None else checkpoint.step
-            source = group.on_main(lambda: find_source(settings.train.start_from)) if checkpoint is None else None
-            group.on_main(lambda: write_config(folder, settings, before, done))
-            with open_data(
-                settings, micro_batch, group, checkpoint, on_progress=lambda: watchdog.beat("opening the data", done)
-            ) as data:
-                group.on_main(partial(check_validation, data.validation, task, settings))
+
+            def open_all(checkpoint: Checkpoint | None) -> _Opened:
+                done = 0 if checkpoint is None else checkpoint.step
+                source = group.on_main(lambda: find_source(settings.train.start_from)) if checkpoint is None else None
+                group.on_main(lambda: write_config(folder, settings, before, done))
+                with ExitStack() as opening:
+                    said = partial(watchdog.beat, "opening the data", done)
+                    data = opening.enter_context(open_data(settings, micro_batch, group, checkpoint, on_progress=said))
+                    group.on_main(partial(check_validation, data.validation, task, settings))
+                    trained = TrainingState(settings, micro_batch, group, checkpoint, source)
+                    return _Opened(checkpoint, data, trained, opening.pop_all())
+
+            order = order_to_go_on_from(folder, group)
+            opened = go_on_from(place.checkpoints, open_all, group, order) or open_all(None)
+            with opened.stack:
                 run_log = RunLog(settings, folder, group.is_main, place.remote)
                 run_log.on_event = on_event
-                maps = make_maps(folder, group) if make_maps is not None and data.validation is not None else None
+                maps = make_maps(folder, group) if make_maps and opened.data.validation is not None else None
                 training = _Training(
                     settings,
                     place,
                     group,
                     micro_batch,
-                    data,
-                    checkpoint,
-                    source,
+                    opened,
                     on_record,
                     watchdog,
                     clock,
@@ -131,6 +136,20 @@ def train(
                 )
                 with run_log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a run begins or goes on with: the checkpoint, if any, data from there on, and what is trained.
+
+    Attributes:
+        stack: closes the data.
+    """
+
+    checkpoint: Checkpoint | None
+    data: TrainingData
+    training: TrainingState
+    stack: ExitStack
 
 
 def _checked_micro_batch(settings: RunSettings, group: ProcessGroup) -> int:
@@ -149,9 +168,7 @@ class _Training:
         place: RunPlace,
         group: ProcessGroup,
         micro_batch: int,
-        data: TrainingData,
-        checkpoint: Checkpoint | None,
-        source: Source | None,
+        opened: _Opened,
         on_record: Callable[[Record], None],
         watchdog: Watchdog,
         clock: RunClock,
@@ -160,7 +177,7 @@ class _Training:
         data_watch: DataWatch | None,
     ) -> None:
         self.settings, self.place, self.group, self.micro_batch = settings, place, group, micro_batch
-        self.data, self.checkpoint, self.source = data, checkpoint, source
+        self.data, self.checkpoint, self.training = opened.data, opened.checkpoint, opened.training
         self.on_record, self.watchdog, self.clock, self.log = on_record, watchdog, clock, log
         self.run = place.folder
         self.saver = Saver(place.checkpoints, group, settings, place.publish)
@@ -174,7 +191,6 @@ class _Training:
 
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
-        self.training = TrainingState(self.settings, self.micro_batch, group, self.checkpoint, self.source)
         step = self._resume()
         batches = MicroBatches(self.data.batches(settings.steps - step))
         stepper = Stepper(self.settings, self.micro_batch, group, batches, self.watchdog)
@@ -240,14 +256,19 @@ class _Training:
         """Go on after `step` steps with the weights of the newest checkpoint from before the bad ones."""
         self.watchdog.beat("rollback", step)
         self.saver.finish()
-        checkpoint = newest_to_go_back_to(self.place.checkpoints, self.group)
-        reason = self.bad.go_back(step, self.run, checkpoint)
-        assert checkpoint is not None  # else it has raised
-        self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
-        self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
-        self.group.on_main(self.place.publish)
-        self.log.event("rollback", step=step, checkpoint=checkpoint.step, reason=reason)
-        self.training.go_back(checkpoint)
+        reason = self.bad.go_back(step, self.run)
+
+        def go_back_to(checkpoint: Checkpoint) -> Checkpoint:
+            self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
+            self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
+            self.group.on_main(self.place.publish)
+            self.training.go_back(checkpoint)
+            return checkpoint
+
+        found = go_on_from(self.place.checkpoints, go_back_to, self.group, order_to_go_back_to)
+        if found is None:
+            raise RunError(f"{self.run}: {reason}; there is no checkpoint to go back to; lower train.learning_rate")
+        self.log.event("rollback", step=step, checkpoint=found.step, reason=reason)
         self._note_average(step)
 
     def _after(self, step: int, leaves: bool) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cluster import storage
+from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, SettingsError
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.settings import TENSOR_FILES
@@ -132,8 +133,11 @@ def find_source(settings: StartFromSettings | None) -> Source | None:
 
 
 @torch.no_grad()
-def start_from(system: System, source: Source, train: TrainSettings) -> Started:
+def start_from(system: System, source: Source, train: TrainSettings, group: ProcessGroup | None = None) -> Started:
     """Fill a model with what fits. Every process calls it, once, when a run begins.
+
+    Args:
+        group: processes that all start so, and read the weights together.
 
     Raises:
         SettingsError: nothing fits, a pattern fits nothing, something differs where `strict` forbids it, or the file
@@ -142,7 +146,7 @@ def start_from(system: System, source: Source, train: TrainSettings) -> Started:
     """
     settings, checkpoint = train.start_from, source.checkpoint
     assert settings is not None  # else there is no source
-    there = _renamed(_read(source), settings.rename, source.url)
+    there = _renamed(_read(source, group), settings.rename, source.url)
     taken, new = _fill(system, there, settings.take)
     used, refused = {state.name for state in taken}, {state.name: state.why for state in new}
     refused |= dict.fromkeys(_teachers_states(system), _TEACHERS)
@@ -177,10 +181,10 @@ def _in_lines(value: Any) -> str:
     return "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n]"
 
 
-def _read(source: Source) -> Mapping[str, Tensor]:
+def _read(source: Source, group: ProcessGroup | None) -> Mapping[str, Tensor]:
     if source.checkpoint is None:
         return read_tensors(source.url, f"{_SETTING}.url")
-    return read_weights(source.checkpoint, source.raw)
+    return read_weights(source.checkpoint, source.raw, group)
 
 
 def _renamed(found: Mapping[str, Tensor], rename: Mapping[str, str], url: str) -> There:

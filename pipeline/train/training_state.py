@@ -10,6 +10,7 @@ from pipeline.models.build import build_on
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.recompute import set_checkpointing
 from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints.layout import DamagedError
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.engine.build import build_engine
@@ -42,10 +43,17 @@ class TrainingState:
         """
         Args:
             source: what a run that begins starts from (train.start_from).
+
+        Raises:
+            DamagedError: the checkpoint is not what was saved.
         """
         self._settings, self._micro_batch, self._group = settings, micro_batch, group
         self.started: Started | None = None
-        self._build(checkpoint, source)
+        try:
+            self._build(checkpoint, source)
+        except DamagedError:
+            self._drop()
+            raise
 
     def _build(self, checkpoint: Checkpoint | None, source: Source | None = None) -> None:
         settings = self._settings
@@ -55,7 +63,7 @@ class TrainingState:
             load_pretrained(system)
         exact: dict[str, Tensor] = {}
         if source is not None:
-            self.started = start_from(system, source, settings.train)
+            self.started = start_from(system, source, settings.train, self._group)
             if settings.train.precision != "fp32":  # to which the engine rounds them, and takes its masters from that
                 begin_teachers(system.teachers())
                 exact = {name: one.detach().to("cpu", copy=True) for name, one in system.named_parameters()}
@@ -72,10 +80,18 @@ class TrainingState:
         self.engine.train()
 
     def go_back(self, checkpoint: Checkpoint) -> None:
-        """Take the weights and optimiser states of a checkpoint; every process must call it."""
-        self.engine.destroy()
-        del self.engine, self.ema  # its memory is needed for the next
+        """Take the weights and optimiser states of a checkpoint; every process must call it.
+
+        Raises:
+            DamagedError: that is not what was saved; then only another checkpoint can be taken.
+        """
+        self._drop()
         self._build(checkpoint)
+
+    def _drop(self) -> None:
+        """Give back the engine's memory, which is needed for the next."""
+        self.engine.destroy()
+        del self.engine, self.ema
 
     def count_applied(self) -> None:
         """The optimiser has changed the weights."""

@@ -24,10 +24,12 @@ SAVES = 3
 MOST = 0.05
 
 
-class _Stack(nn.Module):
-    def __init__(self) -> None:
+class Stack(nn.Module):
+    """So many matrices of a model."""
+
+    def __init__(self, layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(layers))
 
     def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
         return []
@@ -53,7 +55,7 @@ def _measure(group: ProcessGroup) -> list[Result]:
         name: ExperimentSettings.model_validate({"train": {"batch_size": BATCH, "background_saving": name == "beside"}})
         for name in ("beside", "waited for")
     }
-    engine = build_engine(_Stack(), settings["beside"].train, BATCH, group)
+    engine = build_engine(Stack(LAYERS), settings["beside"].train, BATCH, group)
     _step(engine)
     begun = time.perf_counter()
     _step(engine)

@@ -12,11 +12,12 @@
 
 Each process writes its own file, straight to where the run lies, and tells the main one what is in it; nothing of it is
 ever pickled. Whoever goes on, or wants the weights alone, reads by range what the manifest says, from any number of
-processes, ZeRO stage and precision. A folder without a valid manifest is a torn save; nothing is ever read from it.
+processes, ZeRO stage and precision; each block that it reads is compared with its hash as it comes. A folder without a
+valid manifest is a torn save; nothing is ever read from it.
 Random states need no file: dropout, augmentation and pairing are keyed by seed, step and position.
 """
 
-from pipeline.train.checkpoints.find import find_checkpoint, newest_checkpoint
+from pipeline.train.checkpoints.find import find_checkpoint, go_on_from
 from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, read_manifest
 
 __all__ = [
@@ -24,6 +25,6 @@ __all__ = [
     "MANIFEST",
     "Checkpoint",
     "find_checkpoint",
-    "newest_checkpoint",
+    "go_on_from",
     "read_manifest",
 ]

@@ -28,8 +28,8 @@ def write_share(save: Save, content: memoryview, rank: int) -> bytes:
     """
     files = []
     if any(piece.size for piece in save.pieces):
+        files = [save.layout.seal(rank_file(rank), content)]
         storage.write_bytes(storage.join(save.target, rank_file(rank)), content)
-        files = [save.layout.entry(rank_file(rank), content)]
     rows = rows_of(save.pieces, save.layout)
     return zlib.compress(json.dumps({"files": files, "rows": rows}).encode(), 1)
 

@@ -19,8 +19,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cluster import storage
 from pipeline.errors import CheckpointError
 from pipeline.settings.yaml_text import dump_yaml
@@ -30,6 +28,7 @@ from pipeline.train.checkpoints.local_folders import check_new_folder, new_folde
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import Row, SavedState, describe, rows_of
 from pipeline.train.checkpoints.share import Piece, ShareFile
+from pipeline.train.checkpoints.share_reader import bytes_of
 from pipeline.train.run_settings import CONFIG
 
 
@@ -68,7 +67,7 @@ def convert(url: str, out: str) -> Converted:
 
 
 def _write_whole(saved: SavedState, folder: Path) -> tuple[dict[str, Any], list[Row]]:
-    """Write all that was saved to one file, a kind at a time; what a manifest says of the file and of what is in it."""
+    """Write all that was saved to one file, a few parameters at a time; what a manifest says of it, and its rows."""
     pieces = [
         Piece(kind, name, shape, saved.dtypes[name], 0, prod(shape))
         for kind in saved.kinds()
@@ -81,11 +80,11 @@ def _write_whole(saved: SavedState, folder: Path) -> tuple[dict[str, Any], list[
     with place.open("w+b") as file:
         file.write(layout.header)
         for kind in saved.kinds():
-            for name, numbers in saved.whole(kind).items():
+            for name, numbers in saved.one_by_one({name: kind for name in saved.shapes if saved.has(name, kind)}):
                 file.seek(offsets[kind, name])
-                file.write(numbers.view(-1).view(torch.uint8).numpy().data)
+                file.write(bytes_of(numbers))
         file.flush()
+        with mmap.mmap(file.fileno(), 0) as content, memoryview(content) as view:
+            entry = layout.seal(rank_file(0), view)
         os.fsync(file.fileno())
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-            entry = layout.entry(rank_file(0), view)
     return entry, rows_of(pieces, layout)

@@ -10,6 +10,7 @@ It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt ev
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
@@ -17,10 +18,14 @@ from safetensors.torch import save_file
 from cluster import storage
 from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.find import find_checkpoint
-from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, manifest_text
+from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, Checkpoint, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
-from pipeline.train.checkpoints.model_weights import is_average, read_weights
+from pipeline.train.checkpoints.model_weights import is_average, plain_type, read_weights
 from pipeline.train.checkpoints.saved_settings import saved_settings
+from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.share import header_of, tensor_entry
+from pipeline.train.checkpoints.share_reader import bytes_of
+from pipeline.train.engine.fragments import EMA, MASTER
 from pipeline.train.run_settings import CONFIG
 
 _README = """# {name}, step {step}
@@ -73,7 +78,7 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
     settings = saved_settings(checkpoint)
     average = is_average(checkpoint, raw)
     with new_folder(out) as folder:
-        save_file(dict(read_weights(checkpoint, raw)), folder / WEIGHTS)
+        _write_weights(checkpoint, raw, folder / WEIGHTS)
         (folder / CONFIG).write_text(dump_yaml(checkpoint.manifest["settings"]), encoding="utf-8")
         what = "Moving average of the weights" if average else "Weights"
         words = {
@@ -93,3 +98,26 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
         storage.write_text(folder / MANIFEST, manifest_text(manifest))
     size = sum(file["bytes"] for file in files)
     return Exported(checkpoint.url, out, checkpoint.step, "average" if average else "raw", size)
+
+
+def _write_weights(checkpoint: Checkpoint, raw: bool, file: Path) -> None:
+    """Write the weights to a file, a few parameters in memory at a time."""
+    if checkpoint.is_export:
+        save_file(dict(read_weights(checkpoint)), file)  # whose numbers stay in their file
+        return
+    saved, average = SavedState(checkpoint), is_average(checkpoint, raw)
+    kinds = {
+        name: EMA if average and saved.has(name, EMA) else MASTER for name in saved.shapes if saved.has(name, MASTER)
+    }
+    entries, starts, at = {}, {}, 0
+    # what is widest lies first, so that all numbers begin at multiples of their width
+    for name in sorted(kinds, key=lambda name: -plain_type(saved.dtypes[name]).itemsize):
+        dtype = plain_type(saved.dtypes[name])
+        entries[name], starts[name] = tensor_entry(dtype, saved.shapes[name], at), at
+        at = entries[name]["data_offsets"][1]
+    header = header_of(entries)
+    with file.open("wb") as target:
+        target.write(header)
+        for name, numbers in saved.one_by_one(kinds):
+            target.seek(len(header) + starts[name])
+            target.write(bytes_of(numbers.to(plain_type(numbers.dtype))))

@@ -2,68 +2,85 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
 
 from cluster import storage
 from cluster.process_group import ProcessGroup
 from cluster.storage import Location
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, TornError, read_manifest, step_folder
+from pipeline.train.checkpoints.layout import (
+    LATEST,
+    MANIFEST,
+    Checkpoint,
+    DamagedError,
+    TornError,
+    damaged,
+    read_manifest,
+    step_folder,
+)
 from pipeline.train.checkpoints.listing import list_checkpoints
 from pipeline.train.checkpoints.retention import steps_in
-from pipeline.train.checkpoints.verify import verify
 
+T = TypeVar("T")
+U = TypeVar("U")
 _log = logging.getLogger(__name__)
 
 
-def newest_checkpoint(folder: Location, group: ProcessGroup | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint below `folder` (path or URL); torn and damaged ones are passed over with a warning.
+def go_on_from(
+    folder: Location,
+    load: Callable[[Checkpoint], T],
+    group: ProcessGroup | None = None,
+    order: Callable[[Iterator[Checkpoint]], Iterable[Checkpoint]] = iter,
+) -> T | None:
+    """What `load` makes of the newest checkpoint below `folder` (path or URL) that is whole as far as it reads it. Torn
+    and damaged ones are passed over with a warning. None where there is none.
 
     Args:
-        group: processes that look for it together: one reads the manifests, and each hashes its share of the files.
+        load: raises `DamagedError` where what it reads is not what was saved; alike on all processes.
+        group: processes that go on together: one of them reads the manifests.
+        order: in which checkpoints are tried, of them all, newest first; their manifests are read as they are asked
+            for.
 
     Raises:
         CheckpointError: there were whole ones, and all are damaged; a run shall not begin anew without being told.
         StorageError: something can't be read.
     """
-    first: CheckpointError | None = None
-    for target in _newest_first(folder, group):
+    faults: list[str] = []
+
+    def pass_over(error: CheckpointError) -> None:
+        if group is None or group.is_main:
+            _log.warning("%s; an older checkpoint is used", error)
+        if not isinstance(error, TornError):
+            faults.append(str(error))  # the error itself would keep what was read in memory
+
+    for checkpoint in order(_newest_first(folder, group, pass_over)):
         try:
-            return _whole(target, group)
-        except TornError as error:
-            _warn(group, "%s; an older checkpoint is used", error)
-        except CheckpointError as error:
-            _warn(group, "%s; an older checkpoint is used", error)
-            first = first or error
-    if first is not None:
-        raise CheckpointError(f"{first}; there is no older one to go on from: remove {folder} to start anew")
+            return load(checkpoint)
+        except DamagedError as error:
+            pass_over(error)
+    if faults:
+        raise CheckpointError(f"{faults[0]}; there is no older one to go on from: remove {folder} to start anew")
     return None
 
 
-def older_checkpoints(folder: Location, than: Checkpoint, group: ProcessGroup | None = None) -> Iterator[Checkpoint]:
-    """The whole checkpoints below `folder` that are older than one, newest first; as `newest_checkpoint` reads them."""
-    for target in _newest_first(folder, group):
-        if target < step_folder(folder, than.step):
-            with contextlib.suppress(CheckpointError):
-                yield _whole(target, group)
+def _newest_first(
+    folder: Location, group: ProcessGroup | None, pass_over: Callable[[CheckpointError], None]
+) -> Iterator[Checkpoint]:
+    def on_main(make: Callable[[], U]) -> U:
+        return make() if group is None else group.on_main(make)
 
-
-def _newest_first(folder: Location, group: ProcessGroup | None) -> list[str]:
-    def steps() -> list[int]:
-        return sorted(steps_in(folder), reverse=True)
-
-    return [step_folder(folder, step) for step in (steps() if group is None else group.on_main(steps))]
-
-
-def _whole(target: str, group: ProcessGroup | None) -> Checkpoint:
-    checkpoint = read_manifest(target) if group is None else group.on_main(lambda: read_manifest(target))
-    verify(checkpoint, group)
-    return checkpoint
-
-
-def _warn(group: ProcessGroup | None, message: str, error: CheckpointError) -> None:
-    if group is None or group.is_main:
-        _log.warning(message, error)
+    for step in on_main(lambda: sorted(steps_in(folder), reverse=True)):
+        target = step_folder(folder, step)
+        try:
+            checkpoint = on_main(partial(read_manifest, target))
+            if not checkpoint.intact:
+                raise DamagedError(damaged(storage.join(target, MANIFEST)))
+        except CheckpointError as error:
+            pass_over(error)
+        else:
+            yield checkpoint
 
 
 def find_checkpoint(url: str) -> Checkpoint:

@@ -16,8 +16,9 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 """All weights of an export in one file."""
 LATEST = "latest"
-VERSION = 4
-"""Of manifests; from 3 on they have a hash of their own, from 4 on they say where in the files what lies."""
+VERSION = 5
+"""Of manifests; from 3 on they have a hash of their own, from 4 on they say where in the files what lies, from 5 on
+files have a hash a block."""
 _HASH = "sha256"
 
 
@@ -56,6 +57,10 @@ class Checkpoint:
 
 class TornError(CheckpointError):
     """A save that never finished."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint of which a file is missing, or is not what was saved."""
 
 
 def step_folder(checkpoints: Location, step: int) -> str:
@@ -110,6 +115,11 @@ def parse_manifest(url: str, content: bytes) -> Checkpoint:
 def damaged(file: str) -> str:
     """What is said of a damaged file of a checkpoint (path or URL)."""
     return f"{file}: damaged, its content is not what was saved"
+
+
+def missing(file: str) -> str:
+    """What is said of a file of a checkpoint that is not there (path or URL)."""
+    return f"{file}: missing from its checkpoint"
 
 
 def _hash(manifest: Mapping[str, Any]) -> str:

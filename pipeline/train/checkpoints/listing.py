@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cluster import storage
 from cluster.errors import MissingFileError, StorageError
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, parse_manifest
+from pipeline.train.checkpoints.layout import LATEST, MANIFEST, Checkpoint, damaged, missing, parse_manifest
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _lacking(checkpoint: Checkpoint, sizes: dict[str, int]) -> str | None:
     for entry in checkpoint.manifest["files"]:
         file, size = storage.join(checkpoint.url, entry["name"]), sizes.get(entry["name"])
         if size != entry["bytes"]:
-            return f"{file}: missing from its checkpoint" if size is None else damaged(file)
+            return missing(file) if size is None else damaged(file)
     return None
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
-from safetensors.torch import load
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cluster import storage
+from cluster.once_a_machine import copied_once_a_machine
+from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import WEIGHTS, Checkpoint, damaged
 from pipeline.train.checkpoints.saved_state import SavedState
@@ -23,12 +26,13 @@ def is_average(checkpoint: Checkpoint, raw: bool = False) -> bool:
     return checkpoint.has_average and not raw
 
 
-def read_weights(checkpoint: Checkpoint, raw: bool = False) -> Mapping[str, Tensor]:
+def read_weights(checkpoint: Checkpoint, raw: bool = False, group: ProcessGroup | None = None) -> Mapping[str, Tensor]:
     """All parameters and persistent buffers by name, on the CPU, in float32 where they are no whole numbers; what is
     read is what was saved. Buffers and teachers have no average.
 
     Args:
         raw: as of `is_average`.
+        group: processes that all want them, and read them together.
 
     Raises:
         CheckpointError: something is damaged.
@@ -37,15 +41,20 @@ def read_weights(checkpoint: Checkpoint, raw: bool = False) -> Mapping[str, Tens
     if checkpoint.is_export:
         return _exported(checkpoint)
     saved = SavedState(checkpoint)
-    weights = saved.whole(MASTER)
+    weights = saved.whole(MASTER, group)
     if is_average(checkpoint, raw):
-        weights |= saved.whole(EMA)
-    return {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
+        weights |= saved.whole(EMA, group)
+    return {name: one.to(plain_type(one.dtype)) for name, one in weights.items()}
+
+
+def plain_type(dtype: torch.dtype) -> torch.dtype:
+    """In which numbers are handed on: float32, where they are no whole ones."""
+    return torch.float32 if dtype.is_floating_point else dtype
 
 
 def _exported(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
     url = storage.join(checkpoint.url, WEIGHTS)
-    with storage.local_copy(url) as file:
+    with copied_once_a_machine(url) as file:
         if storage.sha256(file) not in [e["sha256"] for e in checkpoint.manifest["files"] if e["name"] == WEIGHTS]:
             raise CheckpointError(damaged(url))
-        return load(file.read_bytes())
+        return load_file(file)

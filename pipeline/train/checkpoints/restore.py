@@ -1,6 +1,7 @@
 """A checkpoint's states into an engine, whatever the number of processes, the ZeRO stage and the precision of either.
 
-Every process reads its own fragments, by range, from the files of those that saved them. So there is one
+Every process reads its own fragments, by range, from the files of those that saved them, and compares what it reads
+with its hashes as it reads it; what all of them hold is read once for all. So there is one
 way for a run that goes on as it was and for one that goes on otherwise, and both are equal to the bit: masters and
 moments, of teachers and of what is frozen too, are float32 everywhere.
 """
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import Checkpoint
-from pipeline.train.checkpoints.saved_state import SavedState, Wish
+from pipeline.train.checkpoints.saved_state import SavedState
+from pipeline.train.checkpoints.share_reader import Wish
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.fragments import MOMENTS, Fragment
 
@@ -25,23 +27,31 @@ def load_engine(checkpoint: Checkpoint, engine: Engine, averages: Sequence[Tenso
         averages: where the moving averages go of the tensors that the optimiser steps.
 
     Raises:
+        DamagedError: what was read is not what was saved; the engine then holds anything.
         CheckpointError: something that the model has is not in it.
         StorageError: a file can't be read.
     """
     saved = SavedState(checkpoint)
     with engine.changing():
-        engine.group.each(lambda: _fill(engine, averages, saved, checkpoint.url))
+        alike = engine.group.each(lambda: _fill_own(engine, averages, saved, checkpoint.url))
+        saved.read_together(alike, engine.group)
     engine.set_counters(checkpoint.manifest["engine"])
 
 
-def _fill(engine: Engine, averages: Sequence[Tensor] | None, saved: SavedState, url: str) -> None:
-    wishes: list[Wish] = []
+def _fill_own(engine: Engine, averages: Sequence[Tensor] | None, saved: SavedState, url: str) -> list[Wish]:
+    """Fill what this process alone holds; what is to be read of the rest, which is alike on all."""
+    own: list[Wish] = []
+    alike: list[Wish] = []
     for fragment in engine.fragments(averages, changed=True):
-        wishes += _wishes(fragment, saved, url)
-        if engine.states_in_files:  # and in memory only until the next one is asked for
+        wishes = _wishes(fragment, saved, url)
+        if not fragment.alone:
+            alike += wishes
+        elif engine.states_in_files:  # and in memory only until the next one is asked for
             saved.read(wishes)
-            wishes = []
-    saved.read(wishes)
+        else:
+            own += wishes
+    saved.read(own)
+    return alike
 
 
 def _wishes(fragment: Fragment, saved: SavedState, url: str) -> Iterator[Wish]:

@@ -10,11 +10,8 @@ begin. Processes of ZeRO 3 hold equal stretches, those of ZeRO 1 and 2 stretches
 not grow with processes times parameters.
 """
 
-import hashlib
-import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -22,44 +19,15 @@ import torch
 from torch import Tensor
 
 from cluster import storage
-from cluster.errors import StorageError
+from cluster.errors import UserError
+from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint, damaged, rank_file
-from pipeline.train.checkpoints.share import Piece, Section, ShareFile, sections_of
+from pipeline.train.checkpoints.layout import MANIFEST, Checkpoint, rank_file
+from pipeline.train.checkpoints.share import Piece, ShareFile
+from pipeline.train.checkpoints.share_reader import Part, ShareReader, Wish, bytes_of, parts_of, saved_files
 
-_AT_ONCE = 32 << 20
-"""Bytes that one request asks for."""
-_READERS = 4
-"""Requests under way at a time."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Numbers of a process's file: from byte `start` on, as many as `into` takes, in the type in which they lie."""
-
-    rank: int
-    start: int
-    dtype: torch.dtype
-    into: Tensor
-
-    @property
-    def end(self) -> int:
-        return self.start + self.into.numel() * self.dtype.itemsize
-
-    def cut(self, at: int) -> "tuple[Wish, list[Wish]]":
-        """What lies before a byte of the file, which is no number's middle, and what lies behind it, if anything."""
-        if self.end <= at:
-            return self, []
-        count = (at - self.start) // self.dtype.itemsize
-        rest = replace(self, start=self.start + count * self.dtype.itemsize, into=self.into[count:])
-        return replace(self, into=self.into[:count]), [rest]
-
-    def fill(self, content: bytes, begin: int) -> None:
-        """Fill it from bytes of the file, of which the first is byte `begin`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that bytes can't be written to, which nobody does
-            numbers = torch.frombuffer(content, dtype=self.dtype, count=self.into.numel(), offset=self.start - begin)
-        self.into.copy_(numbers)
+_IN_MEMORY = 256 << 20
+"""Bytes of parameters that are read at a time, where not all are wanted at once."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +89,9 @@ class SavedState:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
         self._held: dict[str, list[_Held]] = {}
+        self._reader = ShareReader(self._url)
         try:
-            self._sections = {entry["name"]: sections_of(entry) for entry in checkpoint.manifest["files"]}
+            self._files = saved_files(checkpoint.manifest["files"])
             for name, entry in checkpoint.manifest["tensors"].items():
                 self.shapes[name] = tuple(map(int, entry["shape"]))
                 self.dtypes[name] = getattr(torch, entry["dtype"])
@@ -159,81 +128,109 @@ class SavedState:
                     break
                 left -= high - low
                 at = held.offsets[kind] + (low - begin) * dtype.itemsize
-                yield Wish(rank, at, dtype, into[low - start : high - start])
+                yield Wish(self._files[rank_file(rank)], at, dtype, into[low - start : high - start])
         if left:
             raise CheckpointError(f"{self._url}: {kind} of {name} is not wholly in its files")
 
     def read(self, wishes: Iterable[Wish]) -> None:
-        """Fill what wishes want filled: of each file as few ranges as there are, a few of them read at a time.
+        """Fill what wishes want filled, by as few requests as there are stretches of files; what was read is what was
+        saved.
 
         Raises:
+            DamagedError: it is not.
             StorageError: a file can't be read.
         """
-        batches = list(_batches(wishes))
-        ranges = ((self._file(one[0].rank), one[0].start, one[-1].end - one[0].start, None) for one in batches)
-        for batch, content in zip(batches, storage.read_parts(ranges, _READERS), strict=True):
-            if isinstance(content, StorageError):
-                raise content
-            for wish in batch:
-                wish.fill(content, batch[0].start)
+        self._reader.read(wishes)
 
-    def whole(self, kind: str) -> dict[str, Tensor]:
-        """All that was saved of a kind, by name, on the CPU; what is read of a file are whole sections, which are
-        compared with their hashes.
+    def read_together(self, wishes: Iterable[Wish], group: ProcessGroup) -> None:
+        """As `read`, for what every process of a group wishes alike: one process of each machine reads its share, and
+        all get it from there. Every process must call it.
 
         Raises:
-            CheckpointError: a section is damaged, or a part was not saved.
+            DamagedError, StorageError: as of `read`; all raise what the first of them met.
+        """
+        if group.world_size == 1:
+            self.read(wishes)
+            return
+        parts, readers = list(parts_of(wishes)), group.first_of_each_machine()
+        mine: Iterator[Sequence[memoryview]] = iter(())
+        if group.rank in readers:
+            mine = self._reader.fill(parts[readers.index(group.rank) :: len(readers)], _new_memory)
+        content = torch.empty(max((part.bytes for part in parts), default=0) + 1, dtype=torch.uint8)
+        content = content.to(group.device)
+        failed: UserError | None = None
+        for number, part in enumerate(parts):
+            reader = readers[number % len(readers)]
+            if group.rank == reader:
+                try:
+                    (memory,) = next(mine)
+                    content[: part.bytes].copy_(torch.frombuffer(memory, dtype=torch.uint8))
+                except UserError as error:
+                    failed = error
+                content[-1] = failed is not None
+            group.broadcast(content, reader)
+            if content[-1]:
+                break
+            part.take(content)
+        group.each(lambda: _raised(failed))
+
+    def whole(self, kind: str, group: ProcessGroup | None = None) -> dict[str, Tensor]:
+        """All that was saved of a kind, by name, on the CPU.
+
+        Args:
+            group: processes that all want it, and read it together.
+
+        Raises:
+            DamagedError: what was read is not what was saved.
+            CheckpointError: a part was not saved.
             StorageError: a file can't be read.
         """
-        wholes = {
-            name: torch.empty(prod(shape), dtype=self.dtypes[name])
-            for name, shape in self.shapes.items()
-            if self.has(name, kind)
-        }
-        found: dict[tuple[int, Section], deque[Wish]] = {}
-        wishes = (wish for name, into in wholes.items() for wish in self.wishes(name, kind, 0, into))
-        for wish in sorted(wishes, key=lambda wish: (wish.rank, wish.start)):
-            section = next(one for one in self._sections[rank_file(wish.rank)] if wish.start < one.start + one.bytes)
-            found.setdefault((wish.rank, section), deque()).append(wish)
-        parts = [
-            (rank, section, at, min(_AT_ONCE, section.start + section.bytes - at))
-            for rank, section in found
-            for at in range(section.start, section.start + section.bytes, _AT_ONCE)
-        ]
-        ranges = ((self._file(rank), at, size, None) for rank, _, at, size in parts)
-        digest = hashlib.sha256()
-        for (rank, section, at, size), content in zip(parts, storage.read_parts(ranges, _READERS), strict=True):
-            if isinstance(content, StorageError):
-                raise content
-            digest.update(content)
-            waiting = found[rank, section]
-            while waiting and waiting[0].start < at + size:
-                wish, rest = waiting.popleft().cut(at + size)
-                wish.fill(content, at)
-                waiting.extendleft(rest)
-            if at + size == section.start + section.bytes:
-                if digest.hexdigest() != section.sha256:
-                    raise CheckpointError(damaged(self._file(rank)))
-                digest = hashlib.sha256()
-        return {name: numbers.view(self.shapes[name]) for name, numbers in wholes.items()}
+        wholes = self._room_for(name for name in self.shapes if self.has(name, kind))
+        wishes: list[Wish] = []
+        for name, into in wholes.items():
+            wishes += self.wishes(name, kind, 0, into.view(-1))
+        if group is None:
+            self.read(wishes)
+        else:
+            self.read_together(wishes, group)
+        return wholes
 
-    def _file(self, rank: int) -> str:
-        return storage.join(self._url, rank_file(rank))
+    def one_by_one(self, kinds: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers by name, on the CPU; not more of them in memory than fill 256 MiB, or one.
+
+        Args:
+            kinds: what of each is wanted, by name.
+
+        Raises:
+            DamagedError, CheckpointError, StorageError: as of `whole`.
+        """
+        waiting: list[str] = []
+        size = 0
+        for name in kinds:
+            own = prod(self.shapes[name]) * self.dtypes[name].itemsize
+            if waiting and size + own > _IN_MEMORY:
+                yield from self._read_some(waiting, kinds)
+                waiting, size = [], 0
+            waiting.append(name)
+            size += own
+        yield from self._read_some(waiting, kinds)
+
+    def _read_some(self, names: Sequence[str], kinds: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+        found = self._room_for(names)
+        wishes: list[Wish] = []
+        for name, into in found.items():
+            wishes += self.wishes(name, kinds[name], 0, into.view(-1))
+        self.read(wishes)
+        yield from found.items()
+
+    def _room_for(self, names: Iterable[str]) -> dict[str, Tensor]:
+        return {name: torch.empty(self.shapes[name], dtype=self.dtypes[name]) for name in names}
 
 
-def _batches(wishes: Iterable[Wish]) -> Iterator[list[Wish]]:
-    """Wishes that one request each answers: they lie side by side in a file."""
-    batch: list[Wish] = []
-    waiting = deque(sorted((wish for wish in wishes if wish.into.numel()), key=lambda wish: (wish.rank, wish.start)))
-    while waiting:
-        wish = waiting.popleft()
-        if batch:
-            first, last = batch[0], batch[-1]
-            if wish.rank != last.rank or wish.start != last.end or last.end - first.start >= _AT_ONCE:
-                yield batch
-                batch = []
-        wish, rest = wish.cut((batch[0] if batch else wish).start + _AT_ONCE)
-        batch.append(wish)
-        waiting.extendleft(rest)
-    if batch:
-        yield batch
+def _new_memory(part: Part) -> list[memoryview]:
+    return [bytes_of(torch.empty(part.bytes, dtype=torch.uint8))]
+
+
+def _raised(error: UserError | None) -> None:
+    if error is not None:
+        raise error

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
-from pipeline.train.checkpoints import Checkpoint
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.settings import HealthSettings
 
@@ -75,18 +74,16 @@ class BadSteps:
         """Whether so many steps in a row were bad that the run goes back to a checkpoint."""
         return self.in_row >= self.settings.bad_steps
 
-    def go_back(self, step: int, run: Path, checkpoint: Checkpoint | None) -> str:
-        """Count a rollback at `step` to a checkpoint; why it is needed.
+    def go_back(self, step: int, run: Path) -> str:
+        """Count a rollback at `step`; why it is needed.
 
         Raises:
-            RunError: there is no checkpoint, or too many rollbacks have not helped.
+            RunError: too many rollbacks have not helped.
         """
         limits, rows = self.settings, self.in_row
         within = [at for at in self.rollbacks if at > step - limits.rollback_steps]
         self.in_row, self.rollbacks = 0, [*within, step]
         why = f"{self.reason} at step {step}, and {rows} steps in a row were bad"
-        if checkpoint is None:
-            raise RunError(f"{run}: {why}; there is no checkpoint to go back to; lower train.learning_rate")
         if len(self.rollbacks) > limits.rollbacks:
             again = f"more than {limits.rollbacks} rollbacks in {limits.rollback_steps} steps don't help"
             raise RunError(f"{run}: {why}; {again}; lower train.learning_rate, or see the bad_step events")

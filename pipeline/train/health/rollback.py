@@ -9,18 +9,19 @@ from the same place.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
 from cluster.process_group import ProcessGroup
-from cluster.storage import Location
 from pipeline.errors import RunError
-from pipeline.train.checkpoints import Checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.find import older_checkpoints
+from pipeline.train.checkpoints import Checkpoint
 
+Order = Callable[[Iterator[Checkpoint]], Iterator[Checkpoint]]
+"""Of all checkpoints, newest first, those to try, the first one first."""
 FILE = "rollback.json"
 
 
@@ -30,41 +31,45 @@ def write_rollback(run: Path, checkpoint: Checkpoint, step: int, state: dict[str
     storage.write_text(run / FILE, json.dumps(entry))
 
 
-def newest_to_go_on_from(run: Path, checkpoints: Location, group: ProcessGroup) -> Checkpoint | None:
-    """The newest whole checkpoint; or the one to which the run went back since, with the rollback's step and state.
-    Every process must call it.
+def order_to_go_on_from(run: Path, group: ProcessGroup) -> Order:
+    """Checkpoints in the order in which a run that is started tries to go on from them: newest first; but first of all
+    the one to which the run went back since, with the rollback's step and state. Every process must call it.
 
     Args:
         run: the local folder of the run.
-        checkpoints: where its checkpoints are (path or URL).
 
     Raises:
         RunError: somebody has changed what the rollback wrote.
     """
-    newest = newest_checkpoint(checkpoints, group)
     entry = group.on_main(lambda: _rollback(run / FILE))
-    if newest is None or entry is None or newest.step >= entry["step"]:  # an older rollback
-        return newest
-    checkpoint = next((one for one in _down_from(checkpoints, newest, group) if one.step == entry["checkpoint"]), None)
-    if checkpoint is None:
-        return newest
-    return replace(checkpoint, manifest={**checkpoint.manifest, "step": entry["step"], "state": entry["state"]})
+    return partial(_after_rollback, entry)
 
 
-def newest_to_go_back_to(checkpoints: Location, group: ProcessGroup) -> Checkpoint | None:
-    """The newest whole checkpoint that was not saved among bad steps, as one is where the run had to leave just then;
-    or the newest where there is no other. Every process must call it."""
-    newest = newest_checkpoint(checkpoints, group)
+def _after_rollback(entry: Mapping[str, Any] | None, found: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
+    newest = next(found, None)
     if newest is None:
-        return None
-    found = _down_from(checkpoints, newest, group)
-    return next((one for one in found if not one.manifest["state"]["bad_steps"]["in_row"]), newest)
+        return
+    passed = [newest]
+    if entry is not None and newest.step < entry["step"]:  # else it was saved since
+        while passed[-1].step > entry["checkpoint"] and (older := next(found, None)) is not None:
+            passed.append(older)
+        if passed[-1].step == entry["checkpoint"]:
+            last = passed[-1]
+            yield replace(last, manifest={**last.manifest, "step": entry["step"], "state": entry["state"]})
+    yield from passed
+    yield from found
 
 
-def _down_from(checkpoints: Location, newest: Checkpoint, group: ProcessGroup) -> Iterator[Checkpoint]:
-    """The newest checkpoint and all older ones that are whole."""
-    yield newest
-    yield from older_checkpoints(checkpoints, newest, group)
+def order_to_go_back_to(found: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
+    """Checkpoints in the order in which a run tries to go back to them: newest first, those last that were saved among
+    bad steps, as one is where the run had to leave just then."""
+    among_bad = []
+    for checkpoint in found:
+        if checkpoint.manifest["state"]["bad_steps"]["in_row"]:
+            among_bad.append(checkpoint)
+        else:
+            yield checkpoint
+    yield from among_bad
 
 
 def _rollback(file: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_checkpoints import newest_checkpoint
 
 from cluster import storage
 from jobs.cli import main
@@ -14,7 +15,7 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan
 from pipeline.settings.load import load_settings
-from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint
+from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.layout import manifest_text
 from pipeline.train.checkpoints.listing import list_checkpoints
 from pipeline.train.checkpoints.retention import Retention
@@ -133,9 +134,9 @@ def test_a_damaged_manifest_is_no_torn_save(run, capsys, content):
 @pytest.mark.parametrize("kind", ["fp32", "ema"])
 def test_weights_that_are_not_what_was_saved_are_never_evaluated(run, kind):
     (entry,) = find_checkpoint(str(run)).manifest["files"]
-    begin, size, _ = entry["sections"][kind]
-    with (run / "checkpoints/step-0000000012/rank-00000.safetensors").open("r+b") as file:
-        file.seek(begin + size - 2)
+    _, _, _, size, offsets = find_checkpoint(str(run)).manifest["tensors"]["task.head.weight"]["held"][0]
+    with (run / "checkpoints/step-0000000012" / entry["name"]).open("r+b") as file:
+        file.seek(offsets[kind] + 4 * size - 2)
         file.write(b"\x01")
     with pytest.raises(CheckpointError, match="rank-00000.safetensors: damaged"):
         load_trained(str(run), "cpu")

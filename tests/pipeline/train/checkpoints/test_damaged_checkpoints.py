@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from small_checkpoints import saver_of
+from small_checkpoints import held, newest_checkpoint, saver_of
 
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import MANIFEST, find_checkpoint, newest_checkpoint
-from pipeline.train.checkpoints.layout import manifest_text, parse_manifest
+from pipeline.train.checkpoints import MANIFEST, find_checkpoint, share, share_reader
+from pipeline.train.checkpoints.layout import DamagedError, manifest_text, parse_manifest
+from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.verify import problems
+from small_engine import assert_equal, build
 
 
 def test_any_changed_byte_of_a_manifest_is_damage(checkpoints):
@@ -26,6 +28,34 @@ def test_any_changed_byte_of_a_manifest_is_damage(checkpoints):
         if found.intact and found.manifest != json.loads(content):
             unseen.append(at)
     assert not unseen
+
+
+def test_any_changed_byte_of_what_is_read_is_found_as_it_is_read(engine, group, tmp_path, monkeypatch):
+    monkeypatch.setattr(share, "_LEAST_BLOCK", 64)
+    monkeypatch.setattr(share_reader, "AT_ONCE", 1024)
+    saving = saver_of(tmp_path, group)
+    saving.save(engine, 2, {})
+    saving.finish()
+    found, again = find_checkpoint(str(tmp_path)), build(group, seed=5)
+    file = tmp_path / "checkpoints/step-0000000002/rank-00000.safetensors"
+    content = file.read_bytes()
+    (entry,) = found.manifest["files"]
+    assert entry["block_bytes"] == 64
+    for at in {*range(0, len(content), len(content) // 12), entry["header"]["bytes"], len(content) - 1}:
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(DamagedError, match=f"{file}: damaged, its content is not what was saved"):
+            load_engine(found, again)
+        assert list(problems(found)) == [f"{file}: damaged, its content is not what was saved"]
+    for cut in (b"", content[:100], content[:-1]):
+        file.write_bytes(cut)
+        with pytest.raises(DamagedError, match=f"{file}: damaged, its content is not what was saved"):
+            load_engine(found, again)
+    file.unlink()
+    with pytest.raises(DamagedError, match=f"{file}: missing from its checkpoint"):
+        load_engine(found, again)
+    file.write_bytes(content)
+    load_engine(found, again)
+    assert_equal(held(again), held(engine))
 
 
 def test_a_damaged_manifest_is_passed_over(engine, group, tmp_path, caplog):

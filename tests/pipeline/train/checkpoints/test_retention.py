@@ -4,9 +4,9 @@ import errno
 import shutil
 
 import pytest
-from small_checkpoints import saver_of
+from small_checkpoints import newest_checkpoint, saver_of
 
-from pipeline.train.checkpoints import find_checkpoint, newest_checkpoint
+from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.retention import kept
 
 

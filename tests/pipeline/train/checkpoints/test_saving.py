@@ -1,18 +1,19 @@
 """Checkpoints of a small model, saved beside its training in this process: the moment of saving, and all of it."""
 
+import hashlib
 import threading
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load
-from small_checkpoints import OneOfTwo, held, report_of_another, saver_of
+from small_checkpoints import OneOfTwo, held, newest_checkpoint, report_of_another, saver_of
 
-from pipeline.train.checkpoints import MANIFEST, commit, find_checkpoint, newest_checkpoint, saver
+from pipeline.train.checkpoints import MANIFEST, commit, find_checkpoint, saver
 from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.restore import load_engine
 from pipeline.train.checkpoints.saver import Saver
-from pipeline.train.checkpoints.share import ShareFile, pieces_of
+from pipeline.train.checkpoints.share import SavedFile, ShareFile, pieces_of
 from pipeline.train.engine.fragments import Fragment
 from small_engine import assert_equal, build, train
 
@@ -120,13 +121,14 @@ def test_numbers_of_any_width_begin_at_multiples_of_it_and_are_plain_safetensors
     layout, copy = ShareFile(pieces), HostCopy()
     copy.note(layout.header, layout.bytes, zip([one.kinds["fp32"] for one in held], layout.offsets, strict=True), [])
     content = copy.take()
+    entry = layout.seal("rank-00000.safetensors", content)
     assert all(offset % piece.dtype.itemsize == 0 for piece, offset in zip(pieces, layout.offsets, strict=True))
     loaded = load(bytes(content))
     assert loaded.keys() == {f"fp32/{name}" for name in tensors if name != "empty"}
     assert all(torch.equal(value, tensors[name.removeprefix("fp32/")]) for name, value in loaded.items())
-    ends = [section.start + section.bytes for section in layout.sections]
-    assert [section.start for section in layout.sections] == [0, *ends[:-1]]
-    assert ends[-1] == len(content)
+    assert entry["bytes"] == len(content)
+    hashes = SavedFile.of(entry).hashes(bytes(content[: entry["header"]["bytes"]]))
+    assert hashes == [hashlib.sha256(content[entry["header"]["bytes"] :]).hexdigest()]
 
 
 def test_what_lies_side_by_side_is_copied_at_one_go(group):

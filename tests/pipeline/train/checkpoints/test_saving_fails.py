@@ -5,12 +5,12 @@ import itertools
 import shutil
 
 import pytest
-from small_checkpoints import OneOfTwo, report_of_another, saver_of
+from small_checkpoints import OneOfTwo, newest_checkpoint, report_of_another, saver_of
 
 from cluster import storage
 from cluster.errors import StorageError, UnreachableError
 from pipeline.errors import CheckpointError
-from pipeline.train.checkpoints import commit, newest_checkpoint, saver
+from pipeline.train.checkpoints import commit, saver
 from pipeline.train.checkpoints.save import Fault
 from pipeline.train.checkpoints.saver import Saver
 from small_engine import settings_of

@@ -19,11 +19,11 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.task import System
-from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.checkpoints import go_on_from
 from pipeline.train.data import TrainingData
 from pipeline.train.engine.build import build_engine
 from pipeline.train.health.bad_steps import BadSteps
-from pipeline.train.health.rollback import newest_to_go_on_from
+from pipeline.train.health.rollback import order_to_go_on_from
 from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.load import load_trained
@@ -164,7 +164,7 @@ def test_what_was_saved_among_bad_steps_is_no_way_back(command, group, tmp_path,
     # killed right after the rollback, it goes on from there, and not from what is newer
     for step in (6, 7):
         shutil.rmtree(tmp_path / "checkpoints" / f"step-{step:010d}")
-    checkpoint = newest_to_go_on_from(tmp_path, tmp_path / "checkpoints", group)
+    checkpoint = go_on_from(tmp_path / "checkpoints", lambda one: one, group, order_to_go_on_from(tmp_path, group))
     assert (Path(checkpoint.url).name, checkpoint.step) == ("step-0000000003", 6)
 
 
@@ -177,7 +177,7 @@ def test_a_rollback_that_somebody_changed_is_refused(group, undisturbed, tmp_pat
     ):
         (run / "rollback.json").write_text(content)
         with pytest.raises(UserError, match=message):
-            newest_to_go_on_from(run, run / "checkpoints", group)
+            order_to_go_on_from(run, group)
 
 
 def test_a_run_that_rollbacks_do_not_help_ends_with_a_sentence(command, group, tmp_path, monkeypatch):
@@ -274,17 +274,17 @@ def sums(loss=0.7, applied=True):
 
 
 def test_rollbacks_count_for_as_long_as_the_settings_say():
-    bad, checkpoint = BadSteps(HealthSettings(bad_steps=2, rollbacks=1, rollback_steps=100)), Checkpoint("step", {})
+    bad = BadSteps(HealthSettings(bad_steps=2, rollbacks=1, rollback_steps=100))
     for step, allowed in ((10, True), (120, True), (200, False)):
         assert bad.judge(sums(torch.nan, applied=False), scaling=False) == "the loss is not a number"
         assert not bad.must_go_back
         assert bad.judge(sums(applied=False), scaling=False) == "the gradient is not a number"
         assert bad.must_go_back
         if allowed:
-            assert bad.go_back(step, Path("run"), checkpoint).startswith("the gradient is not a number at step")
+            assert bad.go_back(step, Path("run")).startswith("the gradient is not a number at step")
         else:
             with pytest.raises(RunError, match="more than 1 rollbacks in 100 steps don't help"):
-                bad.go_back(step, Path("run"), checkpoint)
+                bad.go_back(step, Path("run"))
     assert bad.judge(sums(), scaling=False) is None
 
 
