@@ -39,6 +39,9 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
             words = (str(attempt.number), attempt.id, nodes, attempt.began[:19], (attempt.ended or "")[:19])
             table.add_row(*words, "running" if runs else code + meaning(attempt.exit_code), " → ".join(steps))
         screen.print(table)
+    if state.word == "unknown" and record.place == "ray":
+        again = f"gavt resume {record.name} --address http://HOST:8265"
+        screen.print(f"if that cluster is lost for good, it goes on at another: {again}", soft_wrap=True)
     if state.word == "stopped":
         screen.print(f"nothing has it go on by itself any more: gavt resume {record.name}", soft_wrap=True)
     goodput = job_goodput(record.folder) if record.verb == "train" else None

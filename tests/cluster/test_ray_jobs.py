@@ -174,7 +174,9 @@ def test_keys_reach_the_ranks_and_stand_in_no_file_list_or_command(cluster: RayC
         assert [path for path, text in written.items() if secret in text] == []
 
 
-def test_a_cancelled_job_may_save_and_does_not_start_again(cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_job_waits_for_nodes_begins_with_fewer_and_may_save_when_it_is_cancelled(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
     code = COUNTED + (
         "import signal, time\n"
         "def save(*_):\n"
@@ -186,13 +188,23 @@ def test_a_cancelled_job_may_save_and_does_not_start_again(cluster: RayCluster, 
         "time.sleep(100)\n"
     )
     launcher = RayLauncher(cluster.dashboard)
-    job = submitted(launcher, ray_job(tmp_path, code))
-    wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 2, 60)
+    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=5))
+    job = submitted(launcher, ray_job(tmp_path, code, each=3, site=site))
+    wait_until(lambda: launcher.state(job) == PlaceState(Phase.QUEUED, "waiting for nodes"), 60)
+    wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3, 60)
+    assert launcher.state(job).phase == Phase.RUNNING
     job.end("cancelled", "by gavt cancel")
     launcher.cancel(job)
     assert launcher.state(job).phase == Phase.GONE
-    assert len(list(tmp_path.glob("saved-*"))) == 2
-    assert [one.exit_code for one in job.attempts()] == [75]
+    assert len(list(tmp_path.glob("saved-*"))) == 3
+    assert [(one.exit_code, len(one.nodes)) for one in job.attempts()] == [(75, 1)]
+
+
+def test_a_job_is_gone_for_certain_where_its_cluster_was_started_anew(cluster: RayCluster, tmp_path: Path) -> None:
+    job = ray_job(tmp_path, "")
+    job.note_submission(f"{job.name}-1@{cluster.dashboard}", "submit", 0)
+    state = RayLauncher().state(job)
+    assert (state.phase, "does not know it" in state.detail) == (Phase.GONE, True)
 
 
 def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sentence(

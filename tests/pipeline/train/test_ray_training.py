@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -30,12 +32,12 @@ Curve = list[tuple[float, ...]]
 class Submitted:
     """A training of two ranks on two nodes, submitted by the command."""
 
-    def __init__(self, command: Command, run: Path, cluster: RayCluster) -> None:
+    def __init__(self, command: Command, run: Path, cluster: RayCluster, *more: str) -> None:
         site = command.folder / "site.yaml"
         site.write_text(SITE)
         self.run = run
-        words = ["train", str(command.config), "--run", str(run), *WORDS, "--to", "ray", "--nodes", "2"]
-        words += ["--site", str(site), "--address", str(cluster.dashboard)]
+        words = ["train", str(command.config), "--run", str(run), *WORDS, *more, "--to", "ray"]
+        words += ["--nodes", "2", "--site", str(site), "--address", str(cluster.dashboard)]
         self.job = JobFolder(gavt("submit", *words)["folder"])
 
     def records(self, name: str = "metrics") -> list[dict]:
@@ -43,15 +45,15 @@ class Submitted:
         file = self.run / f"{name}.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def rank_of_attempt(self, number: int) -> psutil.Process:
-        """The process of rank 0, when there is one."""
-        wait_until(lambda: len(self.job.attempts()) == number or self.job.outcome, 120)
+    def a_rank(self, attempt: int) -> psutil.Process:
+        """The process of a rank in an attempt, when there is one."""
+        wait_until(lambda: len(self.job.attempts()) == attempt or self.job.outcome, 120)
         found: list[psutil.Process] = []
 
         def look() -> bool:
             processes = psutil.process_iter(["cmdline"])
             found[:] = [one for one in processes if one.info["cmdline"] and _is_rank(one.info["cmdline"], self.job.url)]
-            return len(found) == 1
+            return bool(found)
 
         wait_until(look, 60)
         return found[0]
@@ -91,7 +93,7 @@ def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_cur
     training = Submitted(command, tmp_path / "run", cluster)
     training.reach(11)
     cluster.kill_node(1)
-    alone = training.rank_of_attempt(2)
+    alone = training.a_rank(2)
     training.reach(20)
     alone.suspend()  # else it may be done before the node is there
     cluster.start_node()
@@ -128,6 +130,31 @@ def test_where_the_head_was_lost_resume_at_another_cluster_follows_the_undisturb
     attempts = training.job.attempts()
     assert (attempts[0].exit_code, attempts[-1].exit_code) == (None, 0)
     assert len({one.id for one in attempts}) == 2
+
+
+def test_the_first_step_comes_30_s_after_submitting_beyond_rays_own_time_and_a_restart_takes_15_s(
+    cluster: RayCluster, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = time.time()
+    training = Submitted(command, tmp_path / "run", cluster, "train.steps=2000")
+    submitted = time.time()
+    training.reach(11)
+    killed = time.time()
+    training.a_rank(1).kill()
+    wait_until(lambda: len(training.records("events")) and training.records("events")[-1]["event"] == "resume", 120)
+    training.reach(training.records("events")[-1]["step"] + 1)
+    gavt("cancel", str(training.run))
+    first, second = (datetime.fromisoformat(one.began).timestamp() for one in training.job.attempts()[:2])
+    steps = [record["time"] for record in training.records()]
+    to_first = submitted - begun + min(steps) - first
+    restart = min(step for step in steps if step > second) - killed
+    with capsys.disabled():
+        print(
+            f"\nload {os.getloadavg()[0]:.0f}: to the first step {to_first:.1f} s, and {first - submitted:.1f} s in "
+            f"which Ray started; from a rank's death to the next step {restart:.1f} s"
+        )
+    assert to_first <= 30
+    assert restart <= 15
 
 
 def _is_rank(words: list[str], job: str) -> bool:
