@@ -70,7 +70,7 @@ def _evaluation(trial: "Trial", test: str, as_json: bool) -> dict[str, Any]:
     if not file.exists():
         run_verb(("train", trial.experiment, *trial.train, "--run", str(trial.run)), as_json, "claims")
         sets = [word for override in trial.evaluate for word in ("--set", override)]
-        where = ("--checkpoint", str(trial.run), "--data", test, "--out", str(trial.judged))
+        where = (str(trial.run), "--data", test, "--out", str(trial.judged))
         run_verb(("evaluate", *where, *sets), as_json, "claims")
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
@@ -90,7 +90,7 @@ def _shown(verdicts: "list[Verdict]") -> Table:
 
 
 def _with_spread(values: "Any") -> str:
-    from pipeline.claims.verdict import interval
+    from pipeline.evaluate.spread import interval
 
     found = interval(values)
     return _percent(found.mean, found.half, "")

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 
 from jobs.output import JsonFlag, Overrides, complain, console, print_json
 from jobs.tables import print_tables
@@ -14,19 +15,29 @@ from jobs.tables import print_tables
 if TYPE_CHECKING:
     from cluster.launch import Failure
     from cluster.process_group import ProcessGroup
+    from pipeline.evaluate.measures.contract import Table
+    from pipeline.evaluate.over_runs import EvaluationOverRuns
     from pipeline.evaluate.result import Evaluation
+    from pipeline.experiment import ExperimentSettings
 
 Sweep = Literal["attention"]
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Option(help="Run folder, its checkpoints/ or one checkpoint, local or s3://.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folder, its checkpoints/ or one checkpoint, local or s3://; several, seeds say."),
+    ],
     data: Annotated[str, typer.Option(help="Shard set to evaluate on, local or s3://.")],
     validation: Annotated[
         str | None, typer.Option(help="Shard set that chooses the readout; by default the run's data.validation.")
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="Folder of evaluation.json; by default the run folder of the checkpoint.")
+        str | None,
+        typer.Option(
+            help="Folder of evaluation.json; by default the run folder of the checkpoint. Of several runs, the folder "
+            "of evaluations.json, which has means and spread."
+        ),
     ] = None,
     config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
     overrides: Overrides = None,
@@ -39,8 +50,8 @@ def evaluate(
     ] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge a checkpoint by the settings' measures: alignment, and maps of where the sound comes from, beside rows that
-    ignore the sound."""
+    """Judge checkpoints by the settings' measures: alignment, and maps of where the sound comes from, beside rows that
+    ignore the sound. Of several runs the figures are means ± half of the 95 % interval, and each run's stand below."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.job_environment import JobEnvironment
     from cluster.launch import launch_local
@@ -51,32 +62,32 @@ def evaluate(
         if code:
             raise SystemExit(code)
         return
-    from pipeline.evaluate.evaluate import evaluate as evaluate_checkpoint
+    from pipeline.evaluate.evaluate import RunToJudge, evaluate_runs
     from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
-    from pipeline.evaluate.run_files import config_of, run_folder
-    from pipeline.experiment import ExperimentSettings
-    from pipeline.settings.load import load_settings
     from pipeline.train.checkpoints import find_checkpoint
 
     with ExitStack() as stack:
         group = stack.enter_context(_joined()) if job.is_launched else None
-        found = find_checkpoint(checkpoint)  # before anything else is said about its run
-        settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+        found = [find_checkpoint(run).url for run in runs]  # before anything else is said about its run
+        targets = _folders(found, out)
+        settings = _settings(found, config, overrides or [], validation)
         judged = settings.evaluate if sweep is None else settings.evaluate.sweeping_attention
-        target = out or run_folder(found.url)
         bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
 
-        def show(result: "Evaluation") -> None:
+        def show(results: "list[Evaluation]", together: "EvaluationOverRuns | None") -> None:
             bars.stop()
-            _print(result, target, as_json)
+            if together is None:
+                _print(results[0], targets[0], as_json)
+            else:
+                _print_over_runs(together, str(out), as_json)
             if as_json:
-                print_json({**result, "out": target})
+                print_json({**(together or results[0]), "out": targets[0] if together is None else out})
 
-        evaluate_checkpoint(
-            checkpoint,
+        evaluate_runs(
+            [RunToJudge(run, target) for run, target in zip(runs, targets, strict=True)],
             data,
             (validation or settings.data.validation) if sweep is None else None,
-            target,
+            out if len(runs) > 1 else None,
             judged,
             settings.data,
             group,
@@ -84,6 +95,54 @@ def evaluate(
             show,
             EVALUATION if sweep is None else ATTENTION_SWEEP,
         )
+
+
+def _folders(checkpoints: Sequence[str], out: str | None) -> list[str]:
+    """Where each one's evaluation goes.
+
+    Raises:
+        RunError: several, of the same run or without a folder for what they say together.
+    """
+    from pipeline.errors import RunError
+    from pipeline.evaluate.run_files import run_folder
+
+    folders = [run_folder(url) for url in checkpoints]
+    if len(folders) == 1:
+        return [out or folders[0]]
+    if out is None:
+        raise RunError(f"gavt evaluate: expected --out, the folder of what {len(folders)} runs say together")
+    for place, folder in enumerate(folders):
+        if folder in [*folders[:place], out.rstrip("/")]:
+            raise RunError(f"{folder}: expected a folder of its own for each run and for --out, found it twice")
+    return folders
+
+
+def _settings(
+    checkpoints: Sequence[str], config: str | None, overrides: list[str], validation: str | None
+) -> "ExperimentSettings":
+    """The settings by which all are judged.
+
+    Raises:
+        SettingsError: the runs' own say different things.
+    """
+    from pipeline.errors import SettingsError
+    from pipeline.evaluate.run_files import config_of
+    from pipeline.experiment import ExperimentSettings
+    from pipeline.settings.load import load_settings
+
+    files = [config or config_of(url) for url in checkpoints]
+    read = [load_settings(file, ExperimentSettings, overrides) for file in files]
+    first = read[0].settings
+    for file, other in zip(files[1:], read[1:], strict=True):
+        said = {key: value for key, value, _ in other.rows()}
+        for key, value, _ in read[0].rows():
+            judges = key.startswith("evaluate.") or (key == "data.validation" and validation is None)
+            if judges and said.get(key) != value:
+                raise SettingsError(
+                    f"{file}: {key}: expected {value} as in {files[0]}, for runs are judged in one way, found "
+                    f"{said.get(key)}; say it by --set or --config"
+                )
+    return first
 
 
 @contextmanager
@@ -129,15 +188,32 @@ class _Bars:
         self._progress.advance(self._tasks[doing], done)
 
 
+def _print_over_runs(together: "EvaluationOverRuns", target: str, as_json: bool) -> None:
+    from pipeline.evaluate.measures.contract import tables_of
+    from pipeline.evaluate.over_runs import summary
+
+    screen = console(as_json)
+    for run in together["runs"]:
+        if run["label_aided"]:
+            screen.print(f"{run['name']}: {run['label_aided']}", style="bold yellow", soft_wrap=True)
+    _print_tables(tables_of(together), together, screen)
+    screen.print(f"{summary(together)} → {target}", soft_wrap=True)
+
+
 def _print(result: "Evaluation", target: str, as_json: bool) -> None:
     from pipeline.evaluate.measures.contract import tables_of
 
     screen = console(as_json)
     if result["label_aided"]:
         screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
-    print_tables(tables_of(result), screen)
-    for sentence in result["left_out"]:
-        screen.print(sentence, soft_wrap=True)
-    for sentence in result["warnings"]:
-        screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
+    _print_tables(tables_of(result), result, screen)
     screen.print(f"step {result['step']}, {result['samples']} samples → {target}", soft_wrap=True)
+
+
+def _print_tables(tables: "list[Table]", said: "Evaluation | EvaluationOverRuns", screen: Console) -> None:
+    """Tables, what is not among them, and what is to be read with them."""
+    print_tables(tables, screen)
+    for sentence in said["left_out"]:
+        screen.print(sentence, soft_wrap=True)
+    for sentence in said["warnings"]:
+        screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)

@@ -40,7 +40,7 @@ def quickstart(
         verb("prepare", source, "--config", config, *sets, "--out", shards[split])
     data = [f"data.{split}={shards[split]}" for split in ("train", "validation")]
     verb("train", config, *data, *(overrides or []), "--run", str(out))
-    verb("evaluate", "--checkpoint", str(out), "--data", shards["test"])
+    verb("evaluate", str(out), "--data", shards["test"])
     video = _first_video(out / "world")
     verb("localize", video, "--checkpoint", str(out), "--out", str(out / "localize"))
     verb("separate", video, "--checkpoint", str(out), "--all", "--out", str(out / "separate"))

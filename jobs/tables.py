@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.measures.contract import Table
+    from pipeline.evaluate.measures.contract import Column, Row, Table
 
 _STYLES = {"readout": None, "model": "bold", "control": "cyan", "ceiling": "dim", "other": "magenta"}
 
@@ -24,7 +24,7 @@ def print_tables(tables: "Iterable[Table]", screen: Console) -> None:
 
 def _shown(table: "Table") -> Shown:
     """A table for the terminal, its rows in groups of a kind."""
-    from pipeline.evaluate.report.figures import cell, heading
+    from pipeline.evaluate.report.figures import heading
 
     columns = [heading(column.title, column.unit) for column in table.columns]
     words = {"made by": [row.made_by for row in table.rows], "passes a map": [row.cost for row in table.rows]}
@@ -37,6 +37,14 @@ def _shown(table: "Table") -> Shown:
         if kind is not None and row.kind != kind:
             shown.add_section()
         kind = row.kind
-        figures = [cell(row, column.name, column.unit) for column in table.columns]
+        figures = [_figures(row, column) for column in table.columns]
         shown.add_row(row.name, *figures, *(column[place] or "" for column in words.values()), style=_STYLES[kind])
     return shown
+
+
+def _figures(row: "Row", column: "Column") -> str:
+    """A figure, and below it those of single runs where they are not all the same."""
+    from pipeline.evaluate.report.figures import cell, of_each_run
+
+    each = of_each_run(row, column.name, column.unit)
+    return cell(row, column.name, column.unit) + (f"\n{' '.join(each)}" if each else "")

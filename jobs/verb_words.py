@@ -40,11 +40,11 @@ class VerbWords:
         self._overrides: list[str] = [*(params["overrides"] or []), *(params.get("more") or [])]
         self._config: str | None = params["config"]
         if verb.name == "evaluate":
-            self._config = self._config or config_of(params["checkpoint"])
+            self._config = self._config or config_of(params["runs"][0])
         self._resolved = load_settings(self._config, ExperimentSettings, self._overrides)
         self.settings: ExperimentSettings = self._resolved.settings
         if verb.name == "evaluate":
-            self.folder = storage.absolute(params["out"] or run_folder(params["checkpoint"]))
+            self.folder = storage.absolute(params["out"] or run_folder(params["runs"][0]))
         elif verb.name == "prepare":
             self.folder = storage.absolute(params["out"])
         else:

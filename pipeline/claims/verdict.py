@@ -1,28 +1,16 @@
 """What experiments say to a claim: figures of each side with their spread, and whether the difference is more than that
 of seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pipeline.claims.settings import ClaimSettings, FigureSettings
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import tables_of
+from pipeline.evaluate.spread import Interval, interval
 
 Answer = Literal["holds", "contradicted", "undecided"]
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""97.5 % quantiles of Student's t by degrees of freedom, from 1 on."""
-_NORMAL = 1.960
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds, and half of its 95 % confidence interval; infinite of one seed."""
-
-    mean: float
-    half: float
 
 
 @dataclass(frozen=True)
@@ -58,15 +46,6 @@ def judge(settings: ClaimSettings, figures: Mapping[str, Sequence[float]]) -> Ve
         answer = "contradicted"
     in_order = {name: list(figures[name]) for name in settings.order}
     return Verdict(settings.claim, settings.source, settings.figure.column, in_order, differences, answer)
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean of values of several seeds, with Student's interval."""
-    if len(values) < 2:
-        return Interval(fmean(values), math.inf)
-    freedom = len(values) - 1
-    quantile = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _NORMAL
-    return Interval(fmean(values), quantile * stdev(values) / math.sqrt(len(values)))
 
 
 def figure_of(evaluation: Mapping[str, Any], figure: FigureSettings, row: str | None, place: str) -> float:

@@ -91,7 +91,7 @@ def test_no_option_takes_nan_or_infinity_for_a_number(capsys):
         (["train", CONFIG, "data.train=/nowhere"], "/nowhere: expected a folder of shards"),
         (["train", CONFIG, "train.batch_size=some"], "train.batch_size: expected a valid integer"),
         (["prepare", "/nowhere", "--out", "/tmp/gavt-never"], "/nowhere"),
-        (["evaluate", "--checkpoint", "/nowhere", "--data", "/nowhere"], "/nowhere: expected a run folder"),
+        (["evaluate", "/nowhere", "--data", "/nowhere"], "/nowhere: expected a run folder"),
         (["localize", "/nowhere.mp4", "--checkpoint", "/nowhere", "--out", "/tmp/gavt-never"], "/nowhere"),
         (["report", "/nowhere"], "/nowhere"),
         (["synth", "--out", "/tmp/gavt-never", "--set", "synth.fps=0"], "synth.fps: expected greater than or equal"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from unprivileged import read_only
 
@@ -26,6 +27,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards = write_shards(folder / "shards", located_rows(8))
     write_run(folder / "run", tiny_experiment(shards, shards))
     write_run(folder / "separator", tiny_separator())
+    coarse = tiny_experiment(shards, shards).model_copy(update={"evaluate": EvaluateSettings(map_size=32)})
+    write_run(folder / "coarse", coarse)
     write_video(folder / "video.mp4")
     return folder
 
@@ -46,7 +49,7 @@ def say(capfd: pytest.CaptureFixture[str]) -> Say:
 
 def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: Path, say: Say) -> None:
     few = ("--set", "evaluate.readouts=[attention, class_token]")
-    code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few)
+    code, out, _ = say("evaluate", world / "run", "--data", world / "shards", *few)
     assert code == 0
     rows = ("class_token", "centre disc", "shuffled audio", "oracle ceiling", "multi-modal alignment")
     how = (
@@ -59,7 +62,7 @@ def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: 
     for word in (*rows, *how):
         assert word in out
     assert "label-aided" not in out
-    code, out, _ = say("evaluate", "--checkpoint", world / "run", "--data", world / "shards", *few, "--json")
+    code, out, _ = say("evaluate", world / "run", "--data", world / "shards", *few, "--json")
     result = json.loads(out.splitlines()[-1])
     assert code == 0
     assert result["out"] == str(world / "run")  # by default beside the checkpoint
@@ -67,8 +70,27 @@ def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: 
     assert (world / "run" / "evaluation.json").exists()
 
 
+def test_several_runs_are_judged_with_mean_spread_and_the_single_values(world: Path, say: Say, tmp_path: Path) -> None:
+    shards = str(world / "shards")
+    runs = [write_run(tmp_path / f"seed{seed}", tiny_experiment(shards, shards), seed=seed) for seed in range(3)]
+    few = ("-s", "evaluate.readouts=[class_token]", "-s", "evaluate.measures=[{kind: localisation}]")
+    code, out, err = say("evaluate", *runs, "--data", shards, "--out", tmp_path / "together", *few, "--json")
+    assert code == 0
+    assert "± is half of the 95 % interval of the mean over 3 runs, by Student's t" in err
+    assert f"seed0 (step 30), seed1 (step 30), seed2 (step 30); 8 samples of {shards} → {tmp_path}/together" in err
+    result = json.loads(out.splitlines()[-1])
+    assert result == json.loads((tmp_path / "together/evaluations.json").read_text()) | {
+        "out": str(tmp_path / "together")
+    }
+    own = [json.loads((Path(run) / "evaluation.json").read_text())["tables"][0]["rows"] for run in runs]
+    for place, row in enumerate(result["tables"][0]["rows"]):
+        for column, values in row["of_runs"].items():
+            assert values == [rows[place]["values"][column] for rows in own]
+            assert row["values"][column] == pytest.approx(sum(values) / 3)
+
+
 def test_how_many_passes_a_map_takes_stands_beside_its_figures(world: Path, say: Say) -> None:
-    words = ("evaluate", "--checkpoint", world / "run", "--data", world / "shards", "-s", "evaluate.max_samples=2")
+    words = ("evaluate", world / "run", "--data", world / "shards", "-s", "evaluate.max_samples=2")
     words += ("-s", "evaluate.readouts=[attention_silence, class_token, integrated_gradients]", "--json")
     code, out, err = say(*words)
     assert code == 0
@@ -86,7 +108,7 @@ def test_label_aided_figures_are_called_so_in_table_json_and_page(world: Path, s
     task = MmaSettings(negatives="unlike")
     shards = str(world / "shards")
     run = write_run(tmp_path / "run", tiny_experiment(shards, None).model_copy(update={"task": task}))
-    words = ("evaluate", "--checkpoint", run, "--data", shards, "-s", "evaluate.readouts=[class_token]", "--json")
+    words = ("evaluate", run, "--data", shards, "-s", "evaluate.readouts=[class_token]", "--json")
     code, out, err = say(*words)
     assert code == 0
     assert "label-aided: class names chose" in err
@@ -143,8 +165,8 @@ def test_separate_says_what_it_wrote(world: Path, say: Say, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "words",
     [
-        "evaluate --checkpoint {0}/run --data {0}/shards",
-        "evaluate --checkpoint {0}/run --data {0}/shards --json",
+        "evaluate {0}/run --data {0}/shards",
+        "evaluate {0}/run --data {0}/shards --json",
         "localize {0}/video.mp4 --checkpoint {0}/run --out {0}/run/new --json",
         "separate {0}/video.mp4 --checkpoint {0}/separator --all --out {0}/run/new --json",
         "report {0}/run",
@@ -181,7 +203,6 @@ def test_a_place_that_can_not_be_written_to_is_said_before_the_work(
 def test_figures_are_shown_though_they_can_not_be_written_in_the_end(world: Path, say: Say, tmp_path: Path) -> None:
     (tmp_path / "evaluation.json/in-the-way").mkdir(parents=True)
     words = (
-        "--checkpoint",
         world / "run",
         "--data",
         world / "shards",
@@ -208,15 +229,21 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("evaluate --checkpoint {0}/none --data {0}/shards", "none: expected a run folder or a checkpoint"),
-        ("evaluate --checkpoint {0}/run --data {0}/none", "none: expected a folder of shards with a dataset.json"),
-        ("evaluate --checkpoint {0}/run --data {0}/shards --validation {0}/no", "no: expected a folder of shards"),
+        ("evaluate {0}/none --data {0}/shards", "none: expected a run folder or a checkpoint"),
+        ("evaluate {0}/run {0}/separator --data {0}/shards", "expected --out, the folder of what 2 runs say together"),
+        ("evaluate {0}/run {0}/run --data {0}/shards --out {0}/o", "run: expected a folder of its own for each run"),
+        ("evaluate {0}/run --data {0}/none", "none: expected a folder of shards with a dataset.json"),
+        ("evaluate {0}/run --data {0}/shards --validation {0}/no", "no: expected a folder of shards"),
         (
-            "evaluate --checkpoint {0}/run --data {0}/shards -s evaluate.batchsize=3",
+            "evaluate {0}/run --data {0}/shards -s evaluate.batchsize=3",
             "evaluate has no key 'batchsize'; did you mean 'batch_size'?",
         ),
-        ("evaluate --checkpoint {0}/run --data {0}/shards -s evaluate.batch_size=0", "greater than 0, found 0"),
-        ("evaluate --checkpoint {0}/run --data {0}/shards --config {0}/no.yaml", "no.yaml: no such settings file"),
+        ("evaluate {0}/run --data {0}/shards -s evaluate.batch_size=0", "greater than 0, found 0"),
+        (
+            "evaluate {0}/run {0}/coarse --data {0}/shards --out {0}/o",
+            "coarse/config.yaml: evaluate.map_size: expected 224 as in {0}/run/config.yaml, for runs are judged in one",
+        ),
+        ("evaluate {0}/run --data {0}/shards --config {0}/no.yaml", "no.yaml: no such settings file"),
         ("localize {0}/run/config.yaml --checkpoint {0}/run --out {0}/o", "config.yaml: not a media file"),
         ("localize {0}/gone.mp4 --checkpoint {0}/run --out {0}/o", "gone.mp4: no such file"),
         ("localize {0}/video.mp4 --checkpoint {0}/shards --out {0}/o", "shards: expected a run folder"),
@@ -238,5 +265,5 @@ def test_wrong_input_ends_with_one_sentence_and_exit_code_2(words: str, sentence
     assert code == 2
     message = err.strip().splitlines()[-1]
     assert message.startswith("gavt: ")
-    assert sentence in message
+    assert sentence.format(world) in message
     assert "Traceback" not in out + err

@@ -62,7 +62,7 @@ def test_prepare_works_on_all_nodes_and_finds_what_is_relative(cluster: RayClust
 def test_evaluate_shares_the_work_among_the_ranks_of_all_nodes(cluster: RayCluster, tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards", located_rows(8))
     write_run(tmp_path / "run", tiny_experiment(shards, shards))
-    words = ["--checkpoint", "run", "--data", "shards", "--set", "evaluate.readouts=[class_token]", "--nodes", "2"]
+    words = ["run", "--data", "shards", "--set", "evaluate.readouts=[class_token]", "--nodes", "2"]
     job = done(cluster, tmp_path, "evaluate", *words)
     assert (tmp_path / "run" / "evaluation.json").exists()
     assert job.ranks(1) == [0, 1]

@@ -23,7 +23,7 @@ def export(gavt, run, tmp_path_factory):
 def evaluation(gavt, export, tmp_path_factory):
     """What `gavt evaluate` says of the export, and the folder of its files."""
     out = tmp_path_factory.mktemp("evaluation")
-    return gavt.json("evaluate", "--checkpoint", export, "--data", gavt.data, "--out", out), out
+    return gavt.json("evaluate", export, "--data", gavt.data, "--out", out), out
 
 
 def table(evaluation, measure):

@@ -55,6 +55,7 @@ class Row:
         made_by: the readout or method behind it.
         cost: of a row of maps, passes through the model a map.
         details: what else is known of it, for programs.
+        of_runs: where the values are means over several runs, by column the value of each run.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Row:
     made_by: str | None = None
     cost: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    of_runs: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

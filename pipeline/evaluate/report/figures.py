@@ -94,6 +94,14 @@ def cell(row: Row, column: str, unit: Unit) -> str:
     return _number(value, unit) if spread is None else f"{_number(value, unit)} ± {_number(spread, unit)}"
 
 
+def of_each_run(row: Row, column: str, unit: Unit) -> list[str]:
+    """A figure of several runs, of each; nothing where all have the same."""
+    values = row.of_runs.get(column, [])
+    if len(set(values)) < 2:
+        return []
+    return ["–" if value is None else _number(value, unit) for value in values]
+
+
 def with_unit(value: float, unit: Unit) -> str:
     """A figure by itself."""
     if unit == "share":

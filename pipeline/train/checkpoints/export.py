@@ -6,7 +6,7 @@
         manifest.json         step, settings, sizes and hashes, as of a checkpoint
         README.md             how to load it
 
-It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate --checkpoint DIR`.
+It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate DIR`.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ With this project's code:
     from pipeline.train.load import load_trained
     model = load_trained("{folder}", "cpu").system
 
-    gavt evaluate --checkpoint {folder} --data SHARDS
+    gavt evaluate {folder} --data SHARDS
     gavt localize VIDEO --checkpoint {folder}
 
 The numbers alone, without it:

@@ -1,11 +1,9 @@
 """When experiments say that a claim holds."""
 
-import math
-
 import pytest
 
 from pipeline.claims.settings import ClaimSettings, FigureSettings
-from pipeline.claims.verdict import figure_of, interval, judge
+from pipeline.claims.verdict import figure_of, judge
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import Column, Row, Table, as_json
 
@@ -27,12 +25,6 @@ def test_a_claim_holds_where_the_better_side_wins_by_more_than_the_spread_of_see
     verdict = judge(CLAIM, {"a": a, "b": b, "c": c})
     assert verdict.answer == answer
     assert list(verdict.figures) == ["a", "b", "c"]
-
-
-def test_the_interval_is_students():
-    found = interval([1.0, 2.0, 3.0])
-    assert (found.mean, found.half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
-    assert interval([5.0]).half == math.inf
 
 
 def test_a_figure_is_found_by_table_row_and_column_and_a_missing_one_is_named():

@@ -90,7 +90,7 @@ def test_the_model_encodes_once_for_each_sound_whatever_the_number_of_rows(
 def test_maps_of_a_few_samples_are_drawn_beside_their_figures_and_on_the_page(
     run: str, located_shards: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", "--checkpoint", run, "--data", located_shards, "--sweep", "attention", "--json"]
+    words = ["evaluate", run, "--data", located_shards, "--sweep", "attention", "--json"]
     words += ["-s", "evaluate.map_size=32", "-s", "evaluate.max_samples=4"]
     words += ["-s", "evaluate.measures=[{kind: attention_sweep, samples: 3, beside: [gradient_weighted]}]"]
     with pytest.raises(SystemExit, match="0"):

@@ -27,7 +27,7 @@ FEW = ("class_token", "integrated_gradients")
 
 def gavt_evaluate(run: str, data: str, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
     readouts = f"evaluate.readouts=[{', '.join(FEW)}]"
-    command = ["evaluate", "--checkpoint", run, "--data", data, "--out", str(out), "--set", readouts, *words]
+    command = ["evaluate", run, "--data", data, "--out", str(out), "--set", readouts, *words]
     return subprocess.run(
         [sys.executable, "-m", "jobs.cli", *command, "--set", "evaluate.examples=5"],
         cwd=REPOSITORY,

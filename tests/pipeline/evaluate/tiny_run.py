@@ -108,12 +108,12 @@ def located_rows(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_run(folder: Path, settings: ExperimentSettings, step: int = 30, spoil: bool = False) -> str:
-    """A run folder with one checkpoint of random weights; `spoil` makes the head's no numbers."""
+def write_run(folder: Path, settings: ExperimentSettings, step: int = 30, spoil: bool = False, seed: int = 1) -> str:
+    """A run folder with one checkpoint of random weights, drawn by `seed`; `spoil` makes the head's no numbers."""
     checkpoint = folder / "checkpoints" / f"step-{step:010d}"
     checkpoint.mkdir(parents=True)
     weights = checkpoint / "model.safetensors"
-    state = untrained(settings, "cpu", 1).state_dict()
+    state = untrained(settings, "cpu", seed).state_dict()
     spoilt = {name: value * float("nan") for name, value in state.items() if spoil and name.startswith("task.")}
     save_file(state | spoilt, weights)
     listed = {"name": weights.name, "bytes": weights.stat().st_size}

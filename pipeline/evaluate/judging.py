@@ -1,0 +1,146 @@
+"""Models gone through side by side: each sample is read once for all of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cached_property, partial
+from itertools import islice
+from typing import Any
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError
+from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, Table
+from pipeline.evaluate.registry import MEASURES, all_measures
+from pipeline.evaluate.samples import EvaluationSamples, plan_evaluation
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.stream.read_plan import ReadPlan
+from pipeline.stream.settings import DataSettings
+from pipeline.train.load import Trained
+
+
+class Judgement:
+    """A model, what it is judged by and what was found.
+
+    Attributes:
+        found: of each measure, what it found in the chunks.
+    """
+
+    judged: Judged
+    measures: list[Measure[Any]]
+    left_out: list[str]
+    found: list[list[Any]]
+
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Of all measures."""
+        pairs = zip(self.measures, self.found, strict=True)
+        return [table for measure, found in pairs for table in measure.tables(found)]
+
+    @property
+    def choosing(self) -> list[Measure[Any]]:
+        """Measures that choose something on the validation split, where there is one."""
+        return [] if self.judged.choosing is None else [measure for measure in self.measures if measure.chooses]
+
+
+def seeing_alike(judgements: Sequence[Judgement]) -> list[list[Judgement]]:
+    """Those of models that take the same inputs together."""
+    found: dict[str, list[Judgement]] = {}
+    for one in judgements:
+        run = one.trained.settings
+        found.setdefault(f"{run.fields} {run.features.model_dump_json()}", []).append(one)
+    return list(found.values())
+
+
+def chunked_alike(judgements: Sequence[Judgement]) -> list[list[Judgement]]:
+    """Those together whose measures cut the samples into the same chunks, in which samples meet others: figures hang
+    on nothing but the own model."""
+    found: dict[tuple[int, int], list[Judgement]] = {}
+    for one in judgements:
+        found.setdefault((_whole(one.choosing), _whole(one.measures)), []).append(one)
+    return list(found.values())
+
+
+def go_through(judgements: Sequence[Judgement], group: ProcessGroup, on_progress: OnProgress) -> None:
+    """Go through the samples once for all models, and before through the validation split for those that choose."""
+    sets = judgements[0].judged
+    choosing = [measure for one in judgements for measure in one.choosing]
+    if sets.choosing is not None and choosing:
+        seen = _sweep(sets.choosing, choosing, True, group, "choosing on the validation split", on_progress)
+        for measure, found in zip(choosing, seen, strict=True):
+            measure.chosen(found)
+    measures = [measure for one in judgements for measure in one.measures]
+    seen = _sweep(sets.samples, measures, False, group, "judging", on_progress)
+    of_measures = iter(seen)
+    for one in judgements:
+        one.found = list(islice(of_measures, len(one.measures)))
+
+
+def plans_of(
+    urls: Sequence[str], trained: Trained, settings: EvaluateSettings, reading: DataSettings, group: ProcessGroup
+) -> list[ReadPlan]:
+    """How each shard set is read. Of several the samples have digests, so that those that lie in both can be said."""
+
+    def plan_of(url: str, on_progress: Callable[[], None]) -> ReadPlan:
+        return plan_evaluation(url, trained.settings, settings, reading, len(urls) > 1, group.nodes, on_progress)
+
+    return [group.on_main_at_length(partial(plan_of, url), lambda: None) for url in urls]
+
+
+def measures_of(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:
+    """Those that can be had, and why others that were asked for can't."""
+    asked = judged.settings.measures
+    measures: list[Measure[Any]] = []
+    left_out = []
+    for settings in all_measures() if asked is None else asked:
+        kind: type[Measure[Any]] = MEASURES.part_of(settings)
+        reason = kind.reason_against(judged.trained, judged.samples)
+        if reason is None:
+            measures.append(kind(settings, judged))
+        else:
+            left_out.append(f"{settings.kind} is left out: {reason}")
+    if asked is None and measures:
+        left_out = []
+    if not measures:
+        raise SettingsError(f"evaluate.measures: expected one that can be had, but {'; '.join(left_out)}")
+    return measures, left_out
+
+
+def _whole(measures: Sequence[Measure[Any]]) -> int:
+    """So many consecutive samples lie in the same chunk."""
+    return math.lcm(*(measure.group for measure in measures))
+
+
+def _sweep(
+    samples: EvaluationSamples,
+    measures: Sequence[Measure[Any]],
+    choosing: bool,
+    group: ProcessGroup,
+    doing: str,
+    on_progress: OnProgress,
+) -> list[list[Any]]:
+    """Go through all samples once; gives what each measure found in the chunks, in their order, on every process.
+
+    The processes take turns at the chunks, and exchange what they found after each turn.
+    """
+    chunks = samples.chunks(_whole(measures))
+    mine = samples.go_through(chunks[group.rank :: group.world_size])
+
+    def see() -> list[Any]:
+        chunk = next(mine, None)
+        if chunk is None:
+            return []
+        return [measure.choose(chunk) if choosing else measure.judge(chunk) for measure in measures]
+
+    found: list[list[Any]] = [[] for _ in measures]
+    on_progress(doing, 0, len(samples))
+    with closing(mine):
+        for turn in range(0, len(chunks), group.world_size):
+            seen = group.gather_objects(group.each(see))
+            for of_chunk in seen:
+                for of_measure, new in zip(found, of_chunk, strict=bool(of_chunk)):
+                    of_measure.append(new)
+            on_progress(doing, sum(map(len, chunks[turn : turn + group.world_size])), len(samples))
+    return found
