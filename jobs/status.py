@@ -37,7 +37,9 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
             steps = [str(one) for one in (attempt.reached_before, attempt.reached) if one is not None]
             nodes = ", ".join(attempt.nodes[:4]) + (" …" if len(attempt.nodes) > 4 else "")
             words = (str(attempt.number), attempt.id, nodes, attempt.began[:19], (attempt.ended or "")[:19])
-            table.add_row(*words, "running" if runs else code + meaning(attempt.exit_code), " → ".join(steps))
+            lost = attempt.ended is not None and attempt.exit_code is None
+            said = "running" if runs else "a machine was lost" if lost else code + meaning(attempt.exit_code)
+            table.add_row(*words, said, " → ".join(steps))
         screen.print(table)
     if state.word == "unknown" and record.place == "ray":
         again = f"gavt resume {record.name} --address http://HOST:8265"

@@ -108,7 +108,8 @@ class RayLauncher:
             return PlaceState(Phase.GONE, f"the cluster at {address} does not know it: it was started again since")
         if waits:
             return PlaceState(Phase.QUEUED, "waiting for nodes")
-        return PlaceState(_NEAR.get(str(info.status.value), Phase.GONE), f"{info.status.value} at {address}")
+        said = f": {sentence_of(info.message)}" if info.status.value == "FAILED" else ""
+        return PlaceState(_NEAR.get(str(info.status.value), Phase.GONE), f"{info.status.value} at {address}{said}")
 
     def cancel(self, job: JobFolder) -> None:
         """Have the processes save and leave; after two and a half minutes Ray kills them."""

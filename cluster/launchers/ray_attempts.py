@@ -5,26 +5,29 @@ python -m cluster.launchers.ray_attempts JOB ID
 
 Ray Train would run training inside of its actors, which know neither SIGTERM nor exit codes; an actor here only starts
 ranks. What `resources` says of one node is reserved together, as one bundle of a placement group; bundles go to
-different nodes where they can. Where a node is lost, the job goes on with fewer, of which the batch can be shared out;
-where one comes back, the ranks are asked to save and go on with all, but not before they had the time for a few steps:
-a node that comes and goes costs no more than that.
+different nodes where they can. Where a node is lost, the job goes on with as many as its work can be shared out among;
+where others come, the ranks are asked to save and go on with more, but not before they had the time for a few steps: a
+node that comes and goes costs no more than that.
 """
 
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 import ray.cloudpickle
 import ray.exceptions
+from ray._private.state import available_resources_per_node
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster import storage
+from cluster.errors import JobError, UserError
+from cluster.exit_codes import WRONG_INPUT
 from cluster.job_environment import Address, JobEnvironment
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
@@ -52,27 +55,30 @@ def run_over_ray(job: JobFolder, id: str) -> None:
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     except RuntimeError as error:
-        if "Version mismatch" in str(error):  # the same every time
-            job.end("failed", f"{job.record.python} can't join the cluster: {' '.join(str(error).split())}")
-        raise
+        if "Version mismatch" not in str(error):
+            raise
+        why = f"{job.record.python} can't join the cluster: {' '.join(str(error).split())}"
+        job.end("failed", why)  # it would be the same every time
+        raise JobError(f"{job.name}: {why}") from None
     asked = Asked()  # in place of Ray's own handler
-    then = Then.AGAIN
+    then, most = Then.AGAIN, job.record.resources.nodes
     while then != Then.OVER and not asked.by:
-        with _nodes(job, asked) as nodes:
+        with _nodes(job, asked, most) as nodes:
             while nodes is not None and nodes.are_there and not asked.by:
                 then = run_attempt(job, id, nodes.run, nodes.names, nodes.is_excused)
                 time.sleep(_PAUSE_S)
                 if then != Then.AGAIN:
                     break
+            most = job.record.resources.nodes if nodes is None else nodes.most
     ray.shutdown()
 
 
 @contextmanager
-def _nodes(job: JobFolder, asked: Asked) -> Iterator["_Nodes | None"]:
-    """Nodes for attempts: all that are wanted if they come in time, else as many as can share the work; None where
-    this process is to leave, or a node went as they were taken."""
+def _nodes(job: JobFolder, asked: Asked, most: int) -> Iterator["_Nodes | None"]:
+    """Nodes for attempts: `most` of them if they come in time, else as many as can share the work; None where this
+    process is to leave, or a node went as they were taken."""
     wanted = job.record.resources.nodes
-    placed = _place(job.record, asked)
+    placed = _place(job.record, asked, most)
     if placed is None:
         yield None
         return
@@ -87,11 +93,11 @@ def _nodes(job: JobFolder, asked: Asked) -> Iterator["_Nodes | None"]:
                 remove_placement_group(taken)
 
 
-def _place(record: JobRecord, asked: Asked) -> tuple[Any, int] | None:
+def _place(record: JobRecord, asked: Asked, most: int) -> tuple[Any, int] | None:
     while True:
-        for count in node_counts(record):
+        for count in node_counts(record, most):
             group = _reserve(record, count)
-            wait_s = record.site.ray.wait_s if count == record.resources.nodes else _FEWER_S
+            wait_s = record.site.ray.wait_s if count == most else _FEWER_S
             until = time.monotonic() + wait_s
             while time.monotonic() < until and not asked.by:
                 if group.wait(_LOOK_EVERY_S):
@@ -101,10 +107,22 @@ def _place(record: JobRecord, asked: Asked) -> tuple[Any, int] | None:
                 return None
 
 
-def node_counts(record: JobRecord) -> list[int]:
-    """With how many nodes a job may run, all first: among their ranks its work can be shared out."""
+def node_counts(record: JobRecord, most: int | None = None) -> list[int]:
+    """With how many nodes a job may run, `most` (all) first: among their ranks its work can be shared out."""
     each, sizes = record.resources.processes_per_node, record.world_sizes
-    return [count for count in range(record.resources.nodes, 0, -1) if sizes is None or count * each in sizes]
+    counts = range(most or record.resources.nodes, 0, -1)
+    return [count for count in counts if sizes is None or count * each in sizes]
+
+
+def count_with(record: JobRecord, here: int, free: Iterable[Mapping[str, float]]) -> int:
+    """With how many nodes a job could go on that runs on `here` of them.
+
+    Args:
+        free: what else each node of the cluster has.
+    """
+    each = bundle(record)
+    fitting = here + sum(min(int(node.get(name, 0) // need) for name, need in each.items()) for node in free)
+    return next((count for count in node_counts(record) if count <= fitting), here)
 
 
 def _reserve(record: JobRecord, count: int) -> Any:
@@ -115,13 +133,15 @@ class _Nodes:
     """Nodes for attempts, each with an actor that starts its ranks.
 
     Attributes:
-        are_there: whether another attempt can have them: none was lost, and those that were missing have not come.
+        are_there: whether another attempt can have them: none was lost, and none of those that were missing has come.
+        most: how many the next attempt may get at once.
     """
 
     def __init__(self, job: JobFolder, nodes: Sequence[RayNode], rest: Any | None, asked: Asked) -> None:
         self._job, self._nodes, self._rest, self._asked = job, nodes, rest, asked
         self._excused = False
         self.are_there = True
+        self.most = job.record.resources.nodes
 
     @classmethod
     def started(cls, job: JobFolder, group: Any, count: int, rest: Any | None, asked: Asked) -> "_Nodes | None":
@@ -162,10 +182,21 @@ class _Nodes:
             rank, world = index * each, len(self._nodes) * each
             here = JobEnvironment(rank=rank, world_size=world, local_world_size=each, main=Address(*place))
             running[node.actor.run.remote(number, self._script(number), keys | here.variables())] = node
-        watch = RankWatch(number, running, self._rest, self._asked, record.site.ray.wait_s)
+        watch = RankWatch(number, running, self._more_are_there, self._asked, record.site.ray.wait_s)
         code = watch.wait()
         self.are_there, self._excused = watch.are_there, watch.is_excused
         return code
+
+    def _more_are_there(self) -> bool:
+        """Whether the job could go on with more nodes, of those that it has to do without."""
+        record, here = self._job.record, len(self._nodes)
+        if self._rest is None:
+            return False
+        all_are_there = self._rest.wait(0)
+        wanted = record.resources.nodes
+        count = wanted if all_are_there else count_with(record, here, available_resources_per_node().values())
+        self.most = count if count > here else wanted
+        return count > here
 
     def is_excused(self) -> bool:
         """Whether it was the cluster that ended what `run` has started; see `RankWatch`."""
@@ -177,9 +208,19 @@ class _Nodes:
         return bash_script(as_sent(record), [], words).rstrip("\n") + ' "$PPID"\n'
 
 
+def main() -> None:
+    """What Ray starts on the head."""
+    url, id = sys.argv[1:]
+    try:
+        job = JobFolder(url)
+        if job.record.ranked:
+            run_over_ray(job, id)
+        else:
+            run_here(job, id)
+    except UserError as error:
+        sys.stderr.write(f"gavt: {error}\n")
+        raise SystemExit(WRONG_INPUT) from None
+
+
 if __name__ == "__main__":
-    _job, _id = JobFolder(sys.argv[1]), sys.argv[2]
-    if _job.record.ranked:
-        run_over_ray(_job, _id)
-    else:
-        run_here(_job, _id)
+    main()

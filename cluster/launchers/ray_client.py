@@ -96,10 +96,10 @@ def ray_client(address: str) -> Iterator[RayClient]:
         raise JobError(f"{address}: the Ray cluster there does not answer any more: {_why(error)}") from None
 
 
-def sentence_of(error: Exception) -> str:
+def sentence_of(said: object) -> str:
     """What is worth reading of an answer that holds a traceback."""
-    lines = [line for line in str(error).replace("\\n", "\n").splitlines() if line.strip(" .\"'")]
-    return lines[-1].strip() if lines else type(error).__name__
+    lines = [line for line in str(said).replace("\\n", "\n").splitlines() if line.strip(" .\"'")]
+    return lines[-1].strip() if lines else type(said).__name__
 
 
 def _why(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -55,20 +55,20 @@ class RankWatch:
     Args:
         attempt: its number.
         running: what the `run` of each node's actor will give, and the node.
-        rest: bundles that are still to come; None where all are here.
+        more: whether more nodes are there, for which the ranks leave.
         asked: whether this process is to leave, and so the ranks.
-        least_s: how long the ranks are left alone when the rest has come.
+        least_s: how long the ranks are left alone when more have come.
 
     Attributes:
-        is_excused: whether it was the cluster that ended them: some nodes were lost and others were not, or missing
-            ones came. A job of which all nodes are lost may have done that itself.
+        is_excused: whether it was the cluster that ended them: some nodes were lost and others were not, or more
+            came. A job of which all nodes are lost may have done that itself.
         are_there: whether the nodes can run ranks again as they are.
     """
 
     def __init__(
-        self, attempt: int, running: dict[Any, RayNode], rest: Any | None, asked: Asked, least_s: float
+        self, attempt: int, running: dict[Any, RayNode], more: Callable[[], bool], asked: Asked, least_s: float
     ) -> None:
-        self._attempt, self._running, self._rest, self._asked = attempt, running, rest, asked
+        self._attempt, self._running, self._more, self._asked = attempt, running, more, asked
         self._nodes = len(running)
         self._lost: list[RayNode] = []
         self._codes: list[int] = []
@@ -125,8 +125,8 @@ class RankWatch:
             self._tell(signal.SIGTERM, _GRACE_S)
         elif self._asked.by:
             self._tell(self._asked.by, _GRACE_S)
-        elif self._rest is not None and time.monotonic() > self._alone_until and self._rest.wait(0):
-            sys.stderr.write("gavt: the missing nodes are there; the ranks save and go on with all\n")
+        elif time.monotonic() > self._alone_until and self._more():
+            sys.stderr.write("gavt: more nodes are there; the ranks save and go on with them\n")
             self._makes_room = True
             self._tell(signal.SIGTERM, _GRACE_S)
 

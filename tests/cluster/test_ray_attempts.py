@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.launchers.ray import bundle
-from cluster.launchers.ray_attempts import node_counts
+from cluster.launchers.ray_attempts import count_with, node_counts
 from cluster.launchers.ray_watch import exit_code_of
 from small_job import small_job
 
@@ -17,6 +17,23 @@ from small_job import small_job
 def test_a_job_goes_on_with_as_many_nodes_as_its_work_can_be_shared_among(tmp_path: Path, nodes, each, sizes, counts):
     resources = {"nodes": nodes, "processes_per_node": each}
     assert node_counts(small_job(tmp_path, "", resources=resources, world_sizes=sizes).record) == counts
+
+
+@pytest.mark.parametrize(
+    ("here", "free", "count"),
+    [
+        (1, [], 1),
+        (1, [{"CPU": 3.0}], 1),  # two would be four ranks, among which the work can't be shared
+        (1, [{"CPU": 2.0}, {"CPU": 3.0, "GPU": 1.0}], 3),
+        (1, [{"CPU": 4.0}], 3),
+        (1, [{"GPU": 8.0}], 1),
+        (3, [{"CPU": 64.0}], 4),
+    ],
+)
+def test_a_job_with_fewer_nodes_takes_as_many_as_come_and_can_be_of_use(tmp_path: Path, here, free, count) -> None:
+    resources = {"nodes": 4, "processes_per_node": 2}
+    record = small_job(tmp_path, "", resources=resources, world_sizes=(1, 2, 6, 8)).record
+    assert count_with(record, here, free) == count
 
 
 @pytest.mark.parametrize(

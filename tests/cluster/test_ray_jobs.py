@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,3 +264,44 @@ def test_a_node_that_comes_and_goes_costs_ranks_but_never_gives_the_job_up(clust
         (75, True, 1),
         (0, False, 2),
     ]
+
+
+@pytest.mark.slow
+def test_a_job_takes_nodes_as_they_come_without_waiting_for_the_last(tmp_path: Path) -> None:
+    code = COUNTED + (
+        "import signal, time\n"
+        "world = int(os.environ['WORLD_SIZE'])\n"
+        "(folder / f'world-{world}-{rank}').touch()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "time.sleep(0 if world == 2 and (folder / 'world-1-0').exists() else 200)\n"
+    )
+    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=5))
+    with ray_cluster_with_jobs(cpus=1, nodes=3) as three:
+        launcher = RayLauncher(three.dashboard)
+        job = submitted(launcher, ray_job(tmp_path, code, nodes=3, site=site))
+        wait_until((tmp_path / "world-3-2").exists, 90)
+        for node in (1, 2):
+            three.kill_node(node)
+        wait_until((tmp_path / "world-1-0").exists, 120)
+        three.start_node()
+        assert finished(launcher, job).outcome.ending == "done"  # type: ignore[union-attr]
+    assert [len(one.nodes) for one in job.attempts()] == [3, 1, 2]
+
+
+@pytest.mark.slow
+def test_another_python_whose_ray_can_not_join_ends_the_job_with_a_sentence(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    code = (
+        "import runpy, sys, ray; ray.__version__ = '2.0.0'; sys.argv = sys.argv[1:]; "
+        "runpy.run_module(sys.argv[0], {}, '__main__', True)"
+    )
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{code}" "$@"\n')
+    other.chmod(0o755)
+    launcher = RayLauncher(cluster.dashboard)
+    job = finished(launcher, submitted(launcher, ray_job(tmp_path, "", python=str(other))))
+    assert job.outcome is not None
+    assert job.outcome.ending == "failed"
+    assert "python can't join the cluster: Version mismatch" in job.outcome.why
+    assert job.outcome.why in launcher.state(job).detail

@@ -97,7 +97,7 @@ def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_cur
     training.reach(20)
     alone.suspend()  # else it may be done before the node is there
     cluster.start_node()
-    wait_until(lambda: "the missing nodes are there" in RayLauncher().logs(training.job), 120)
+    wait_until(lambda: "more nodes are there" in RayLauncher().logs(training.job), 120)
     alone.resume()
     found = training.finish()
     attempts = training.job.attempts()
