@@ -1,4 +1,4 @@
-"""`gavt compare`: the curves of runs beside each other."""
+"""`gavt compare`: the curves of runs beside each other, or what their evaluations found of the same samples."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,11 +21,29 @@ def compare(
         float | None,
         typer.Option(min=0, callback=finite, help="Largest relative difference that is allowed, of losses."),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare evaluations instead of curves: those of RUNS, seeds of one side, with this run's; repeat it "
+            "for seeds of the other side."
+        ),
+    ] = None,
+    row: Annotated[str, typer.Option(help="The row of tables that is compared, with --against.")] = "model",
+    draws: Annotated[int, typer.Option(min=100, help="Draws of the paired bootstrap, with --against.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of these draws.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw all curves into this picture (.png, .svg, .pdf).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare the curves of runs step by step. Exit code 1 where a loss lies outside the tolerance, where with a
-    tolerance one run has steps or curves that another lacks, and where there is nothing to compare."""
+    tolerance one run has steps or curves that another lacks, and where there is nothing to compare.
+
+    With --against, compare what gavt evaluate found: the difference on the same samples, its 95 % interval and p by a
+    paired bootstrap, and over seeds."""
+    if against:
+        from jobs.compare_evaluations import compare_evaluations
+
+        compare_evaluations(runs, against, row, draws, seed, as_json)
+        return
     from cluster import storage
     from pipeline.errors import RunError
     from pipeline.train.records.compare import compare_curves, differing_settings, read_run

@@ -11,10 +11,11 @@ from cluster import storage
 from cluster.process_group import ProcessGroup
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.judging import Judgement, chunked_alike, go_through, measures_of, plans_of, seeing_alike
-from pipeline.evaluate.measures.contract import Judged, OnProgress, as_json
+from pipeline.evaluate.measures.contract import Judged, OnProgress, SampleScores, as_json
 from pipeline.evaluate.over_runs import OVER_RUNS, EvaluationOverRuns, over_runs
 from pipeline.evaluate.report.attention_figure import write_sweep_picture
 from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
+from pipeline.evaluate.sample_scores import SCORES, as_npz
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.settings import DataSettings
@@ -78,6 +79,7 @@ def evaluate_runs(
     """Evaluate checkpoints on a shard set and write for each into its `out`:
 
         evaluation.json         figures, see `Evaluation`; or another `file`
+        evaluation_scores.npz   what single samples give to them, see `pipeline.evaluate.sample_scores`
         evaluation_maps.npz     examples, see `pipeline.evaluate.examples`
         attention_sweep.npz     maps of all ways to read attention, see `pipeline.evaluate.measures.attention_sweep`
         attention_sweep.png     the same as a picture
@@ -135,9 +137,13 @@ def evaluate_runs(
         on_result(results, of_all)
         for run, one, result in zip(runs, judgements, results, strict=True):
             _write_json(storage.join(run.out, file), result)
+            scores: list[SampleScores] = []
             for measure, found in zip(one.measures, one.found, strict=True):
+                scores += measure.sample_scores(found)
                 for name, content in measure.files(found).items():
                     storage.write_bytes(storage.join(run.out, name), content)
+            if scores or file == EVALUATION:  # else those of an earlier one would stand beside it
+                storage.write_bytes(storage.join(run.out, SCORES), as_npz(scores))
             write_sweep_picture(run.out, one.tables)
         if together is not None and of_all is not None:
             _write_json(storage.join(together, OVER_RUNS), of_all)

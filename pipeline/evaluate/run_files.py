@@ -1,6 +1,11 @@
 """Where a checkpoint's run lies, and what is in its folder."""
 
+from typing import Any
+
 from cluster import storage
+from pipeline.errors import RunError
+from pipeline.evaluate.measures.contract import tables_of
+from pipeline.evaluate.result import EVALUATION
 from pipeline.train.run_settings import CONFIG
 
 
@@ -19,3 +24,20 @@ def config_of(checkpoint_url: str) -> str | None:
     """The settings file of the checkpoint's run; None where it has none."""
     url = storage.join(run_folder(checkpoint_url), CONFIG)
     return url if storage.exists(url) else None
+
+
+def evaluation_of(folder: str) -> dict[str, Any]:
+    """The `evaluation.json` of a folder.
+
+    Raises:
+        RunError: there is none, or its tables are damaged.
+    """
+    url = storage.join(folder, EVALUATION)
+    if not storage.exists(url):
+        raise RunError(f"{url}: no such file; gavt evaluate writes it")
+    evaluation = storage.read_json(url)
+    try:
+        tables_of(evaluation)
+    except ValueError as error:
+        raise RunError(f"{url}: {error}; gavt evaluate writes it anew") from None
+    return evaluation

@@ -87,6 +87,17 @@ def test_several_runs_are_judged_with_mean_spread_and_the_single_values(world: P
         for column, values in row["of_runs"].items():
             assert values == [rows[place]["values"][column] for rows in own]
             assert row["values"][column] == pytest.approx(sum(values) / 3)
+    code, out, err = say("compare", runs[0], runs[1], "--against", runs[2], "--against", runs[2], "--json")
+    assert code == 0
+    assert "two-sided p by a paired bootstrap (10,000 draws, seed 0) of the images or videos" in err
+    differences = {one["column"]: one for one in json.loads(out.splitlines()[-1])["differences"]}
+    assert list(differences) == ["pointing", "ciou", "auc", "ciou_adap"]
+    (model,) = (row["of_runs"] for row in result["tables"][0]["rows"] if row["name"] == "model")
+    for column, found in differences.items():
+        first, second, third = model[column]
+        assert found["difference"] == pytest.approx((first + second) / 2 - third)
+        assert found["low"] <= found["difference"] <= found["high"]
+        assert (found["samples"], found["clusters"], found["left_out"]) == (8, 4, 0)
 
 
 def test_how_many_passes_a_map_takes_stands_beside_its_figures(world: Path, say: Say) -> None:
@@ -258,6 +269,7 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
         ("separate {0}/video.mp4 --checkpoint {0}/separator --clicks {0}/no --out {0}/o", "no: no such file"),
         ("separate {0}/run/config.yaml --checkpoint {0}/separator --all --out {0}/o", "config.yaml: not a media file"),
         ("report {0}/shards", "shards: expected a run folder"),
+        ("compare {0}/coarse --against {0}/shards", "coarse/evaluation.json: no such file; gavt evaluate writes it"),
     ],
 )
 def test_wrong_input_ends_with_one_sentence_and_exit_code_2(words: str, sentence: str, world: Path, say: Say) -> None:

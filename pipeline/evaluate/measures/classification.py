@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.metrics.average_precision import average_precision
 from pipeline.evaluate.readouts.needs import needs_objective
 from pipeline.evaluate.registry import MeasureSettings
@@ -27,9 +27,12 @@ class Answers:
     """What was told of the samples of a chunk that have labels.
 
     Attributes:
+        keys, videos: of the samples.
         left_out: samples without labels.
     """
 
+    keys: list[str]
+    videos: list[str]
     there: Marks
     scores: Scores
     left_out: int
@@ -62,21 +65,19 @@ class Labels(Measure[Answers]):
             logits = self._task.logits(model.fuse(model.embed(labelled.select(places).inputs)))
             scores.append(logits.float().cpu().numpy())
         there = np.array([labels for labels in known if labels is not None], dtype=bool).reshape(shape)
-        return Answers(there, np.concatenate(scores), len(known) - len(labelled))
+        videos = [metadata.video for metadata in labelled.metadata]
+        return Answers(labelled.keys, videos, there, np.concatenate(scores), len(known) - len(labelled))
 
     def tables(self, found: Sequence[Answers]) -> list[Table]:
         """One, of all labels."""
-        there, scores = (np.concatenate([getattr(one, name) for one in found]) for name in ("there", "scores"))
+        there, scores = _together(found)
         left_out, told = sum(one.left_out for one in found), self._told
         each = "sample" if told.segments is None else "segment"
         title = f"{len(told.classes)} classes, {told.labels} a {each}"
         notes = [f"{left_out:,} samples without labels are left out"] if left_out else []
         if not len(there):
             return [Table("classification", title, (), (), 0, notes=("no sample has a label", *notes))]
-        rows = [self._row("model", "model", there, scores)]
-        rows.append(self._row("the commonest class always", "control", there, self._constant(there)))
-        if told.has_background:
-            rows.append(self._row("the sample's class in all segments", "control", there, _of_whole(there)))
+        rows = [self._row(*row, there, said) for row, said in self._said(there, scores).items()]
         columns = [Column("accuracy", "surest class is right")]
         if told.has_background:
             columns += [Column("labelled", "in segments with a label"), Column("background", "in others")]
@@ -102,13 +103,31 @@ class Labels(Measure[Answers]):
             )
         ]
 
+    def sample_scores(self, found: Sequence[Answers]) -> list[SampleScores]:
+        """Of each sample the share of its segments whose surest class is right."""
+        there, scores = _together(found)
+        if not len(there):
+            return []
+        values = {
+            row: {"accuracy": _right(there, said).mean(1)} for (row, _), said in self._said(there, scores).items()
+        }
+        keys, videos = ([name for one in found for name in getattr(one, names)] for names in ("keys", "videos"))
+        return [SampleScores("classification", keys, videos, values)]
+
+    def _said(self, there: Marks, scores: Scores) -> dict[tuple[str, RowKind], Scores]:
+        """By row, how sure it is of the classes."""
+        said: dict[tuple[str, RowKind], Scores] = {("model", "model"): scores}
+        said["the commonest class always", "control"] = self._constant(there)
+        if self._told.has_background:
+            said["the sample's class in all segments", "control"] = _of_whole(there)
+        return said
+
     def _row(self, name: str, kind: RowKind, there: Marks, scores: Scores) -> Row:
         """Figures over all segments, each a row of [N·T, C]; `details` has them by class."""
         told, finite = self._told, np.isfinite(scores).all(-1).ravel()
         truth, ranked = there.reshape(-1, there.shape[-1]), scores.reshape(-1, there.shape[-1])
         ranked = np.where(finite[:, None], ranked, -np.inf)
-        surest = ranked.argmax(-1)
-        right = truth[np.arange(len(truth)), surest] & finite
+        surest, right = ranked.argmax(-1), _right(there, scores).ravel()
         said = ranked > 0
         if told.labels == "one":
             said = (np.arange(truth.shape[-1]) == surest[:, None]) & finite[:, None]
@@ -135,6 +154,18 @@ class Labels(Measure[Answers]):
         """Of each segment the same: how often each class is there, less the half from which on it is said."""
         shares = there.mean((0, 1), dtype=np.float32) - np.float32(0.5)
         return np.broadcast_to(shares, there.shape)
+
+
+def _together(found: Sequence[Answers]) -> tuple[Marks, Scores]:
+    return np.concatenate([one.there for one in found]), np.concatenate([one.scores for one in found])
+
+
+def _right(there: Marks, scores: Scores) -> npt.NDArray[np.bool_]:
+    """[N, T] whether the surest class is there, and all answers are numbers."""
+    known = np.isfinite(scores).all(-1, keepdims=True)
+    surest = np.where(known, scores, -np.inf).argmax(-1, keepdims=True)
+    found: npt.NDArray[np.bool_] = (np.take_along_axis(there, surest, -1) & known).squeeze(-1)
+    return found
 
 
 def _of_whole(there: Marks) -> Scores:

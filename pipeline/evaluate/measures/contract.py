@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.evaluate.registry import MeasureSettings
@@ -110,6 +112,29 @@ class Table:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SampleScores:
+    """What single samples give to those figures of a table that are means over samples.
+
+    Attributes:
+        measure: the table's.
+        ids: [N] the samples' keys, with what they were shown with where that was drawn.
+        clusters: [N] the image or video that each may share with others: what shares one is not independent.
+        values: by row and column float64 [N], whose mean is the row's figure; NaN where a row was not judged on a
+            sample. All rows have the same columns.
+    """
+
+    measure: str
+    ids: list[str]
+    clusters: list[str]
+    values: dict[str, dict[str, npt.NDArray[np.float64]]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Of all rows."""
+        return list(next(iter(self.values.values()), {}))
+
+
 class Measure(ABC, Generic[Seen]):
     """A way to judge a trained model; every process has one of its own.
 
@@ -150,6 +175,10 @@ class Measure(ABC, Generic[Seen]):
     @abstractmethod
     def tables(self, found: Sequence[Seen]) -> list[Table]:
         """The result, of what was found in all chunks."""
+
+    def sample_scores(self, found: Sequence[Seen]) -> list[SampleScores]:
+        """Of its tables those whose figures are means over samples."""
+        return []
 
     def files(self, found: Sequence[Seen]) -> dict[str, bytes]:
         """What is written beside `evaluation.json`, by name."""

@@ -8,7 +8,7 @@ from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.baselines.simple_maps import centre_disc, oracle_map
 from pipeline.evaluate.examples import EXAMPLES, Example, FirstOnes, as_npz, example_of
 from pipeline.evaluate.measures.choice import Hits, choose, count_hits
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.measures.scoreboard import Scoreboard, Scores, said_of_completeness
 from pipeline.evaluate.metrics.resize import Centres, Map
@@ -194,12 +194,7 @@ class Localisation(Measure[Located]):
 
     def tables(self, found: Sequence[Located]) -> list[Table]:
         """One, with a row for each readout, the model's, the controls' and the ceiling's."""
-        scores = Scores()
-        for one in found:
-            scores += one.scores
-        without = sum(one.without_other_sound for one in found)
-        if without:
-            scores.of.pop(SHUFFLED, None)
+        scores, without = self._together(found)
         details = {
             "readout": self._choice.readout,
             "validation_pointing": dict(self._choice.pointing),
@@ -227,6 +222,23 @@ class Localisation(Measure[Located]):
                 details=details,
             )
         ]
+
+    def sample_scores(self, found: Sequence[Located]) -> list[SampleScores]:
+        """Of all rows; nothing of IIoU, which is one of images."""
+        scores, _ = self._together(found)
+        rows = {name: name for name in (*self._readouts, *SOUND_BLIND, UNTRAINED, SHUFFLED, ORACLE)}
+        rows = {MODEL: self._choice.readout, **rows}
+        return [scores.sample_scores("localisation", rows)] if len(scores) else []
+
+    def _together(self, found: Sequence[Located]) -> tuple[Scores, int]:
+        """All scores, and the samples without another sound, because of which that row has none."""
+        scores = Scores()
+        for one in found:
+            scores += one.scores
+        without = sum(one.without_other_sound for one in found)
+        if without:
+            scores.of.pop(SHUFFLED, None)
+        return scores, without
 
     def files(self, found: Sequence[Located]) -> dict[str, bytes]:
         """Examples for the report."""

@@ -1,14 +1,15 @@
 """Scores of all rows, sample by sample, and the rows that come of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.evaluate.measures.contract import SampleScores
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.resize import Centres, Map, resize_seen
-from pipeline.evaluate.metrics.scores import Figures, SampleScore, average, score_map
+from pipeline.evaluate.metrics.scores import Figures, SampleScore, average, sample_figures, score_map
 from pipeline.evaluate.readouts.integrated_gradients import Attribution
 from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.samples.metadata import Box
@@ -39,7 +40,9 @@ class Scores:
 
     Attributes:
         indices: where the samples lie in their set.
+        keys: of the samples.
         groups: the image that each shares with others.
+        videos: that each is of.
         empty_truths: samples whose boxes have no area where maps are judged.
         of: each row's scores, one a sample.
         added_up: of rows by integrated gradients, for each sample steps, difference, residue, and 1 where it was
@@ -47,7 +50,9 @@ class Scores:
     """
 
     indices: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
+    videos: list[str] = field(default_factory=list)
     empty_truths: int = 0
     of: dict[str, list[SampleScore]] = field(default_factory=dict)
     added_up: dict[str, list[npt.NDArray[np.float64]]] = field(default_factory=dict)
@@ -57,7 +62,9 @@ class Scores:
 
     def __iadd__(self, other: "Scores") -> "Scores":
         self.indices += other.indices
+        self.keys += other.keys
         self.groups += other.groups
+        self.videos += other.videos
         self.empty_truths += other.empty_truths
         for name, scores in other.of.items():
             self.of.setdefault(name, []).extend(scores)
@@ -68,6 +75,12 @@ class Scores:
     def figures(self, row: str) -> Figures:
         """A row's figures; none where it was not judged."""
         return average(self.of.get(row, []), self.groups)
+
+    def sample_scores(self, measure: str, rows: Mapping[str, str]) -> SampleScores:
+        """What single samples give to rows, by the names under which they were judged."""
+        clusters = [group or video for group, video in zip(self.groups, self.videos, strict=True)]
+        values = {row: sample_figures(self.of[judged]) for row, judged in rows.items() if judged in self.of}
+        return SampleScores(measure, self.keys, clusters, values)
 
     def completeness(self, row: str) -> Completeness | None:
         """Of the maps that are finite, in the set's own order, so that sums hang on nothing else."""
@@ -94,7 +107,13 @@ class Scoreboard:
         self._truths: list[Mask] = [truth for truth in batch.truths if truth is not None]
         self._align_corners = align_corners
         empty = sum(not truth.any() for truth in self._truths)
-        self.scores = Scores(list(batch.indices), [metadata.group for metadata in batch.metadata], empty)
+        self.scores = Scores(
+            list(batch.indices),
+            list(batch.keys),
+            [metadata.group for metadata in batch.metadata],
+            [metadata.video for metadata in batch.metadata],
+            empty,
+        )
 
     def add(
         self,

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.evaluate.examples import FirstOnes
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.metrics.bss_eval import bss_eval
 from pipeline.evaluate.metrics.ground_truth import crop_boxes
 from pipeline.evaluate.playable import SOUNDS, Playable, View, as_file, playable_of
@@ -69,10 +70,15 @@ class Sought:
     """A sound that was sought in a mixture of two.
 
     Attributes:
+        key, video: of its sample.
+        other: key of what it was mixed with.
         disjoint: whether the two have no class in common; None where it isn't known what sounds.
         found: by row.
     """
 
+    key: str
+    video: str
+    other: str
     disjoint: bool | None
     found: dict[str, Figures]
 
@@ -190,7 +196,8 @@ class Separation(Measure[Mixed]):
                         of_rows[name] = (float(gains[name][at]), sdr, sir, sar)
                 if _is_clear(batch.metadata[pair[which]], batch.metadata[pair[1 - which]]):
                     of_rows[CLEAR] = of_rows[FRAME]
-                found.append(Sought(disjoint, of_rows))
+                key, other = (batch.keys[place] for place in (pair[which], pair[1 - which]))
+                found.append(Sought(key, batch.metadata[pair[which]].video, other, disjoint, of_rows))
         return found
 
     def _masks(
@@ -221,6 +228,12 @@ class Separation(Measure[Mixed]):
         about = "" if disjoint else _ABOUT
         tables.append(self._table("separation_any", "separation of any two sounds", sought, about, left_out))
         return tables
+
+    def sample_scores(self, found: Sequence[Mixed]) -> list[SampleScores]:
+        """Of the same tables."""
+        sought = [one for chunk in found for one in chunk.sought]
+        tables = {"separation": [one for one in sought if one.disjoint], "separation_any": sought}
+        return [_sample_scores(name, own) for name, own in tables.items() if own]
 
     def files(self, found: Sequence[Mixed]) -> dict[str, bytes]:
         """The gallery that plays."""
@@ -263,6 +276,16 @@ def _row(name: str, sought: Sequence[Sought]) -> Row:
     values |= {"share": means[0] / ideal if ideal > 0 else None, "sounds": float(len(own))}
     deviation = math.sqrt(sum((gain - means[0]) ** 2 for gain in columns[0]) / max(len(own) - 1, 1))
     return Row(name, _ROWS[name], values, {"gain": 1.96 * deviation / math.sqrt(len(own))})
+
+
+def _sample_scores(table: str, sought: Sequence[Sought]) -> SampleScores:
+    nothing, columns = (math.nan,) * 4, ("gain", "sdr", "sir", "sar")
+    values = {}
+    for row in (row for row in _ROWS if any(row in one.found for one in sought)):
+        figures = np.array([one.found.get(row, nothing) for one in sought])
+        values[row] = {name: figures[:, place] for place, name in enumerate(columns)}
+    ids = [f"{one.key} in {one.key} + {one.other}" for one in sought]
+    return SampleScores(table, ids, [one.video for one in sought], values)
 
 
 def _seen(batch: EvaluationBatch, places: Sequence[int]) -> Inputs:

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.ciou import adaptive_ciou, area_under_curve, half_area_ciou, success_rate
+from pipeline.evaluate.metrics.ciou import SUCCESS, adaptive_ciou, area_under_curve, half_area_ciou, success_rate
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.pointing import points_at
@@ -63,3 +63,14 @@ def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figu
         iiou_adap=interactive_iou(adaptive, groups),
         not_finite=sum(not score.finite for score in scores),
     )
+
+
+def sample_figures(scores: Sequence[SampleScore]) -> dict[str, npt.NDArray[np.float64]]:
+    """Of each figure that is a mean over samples, what each gives to it [N]."""
+    cious, adaptive = (np.array([getattr(one, name) for one in scores]) for name in ("ciou", "ciou_adap"))
+    return {
+        "pointing": np.array([one.pointing for one in scores], np.float64),
+        "ciou": (cious >= SUCCESS).astype(np.float64),
+        "auc": np.array([area_under_curve([ciou]) for ciou in cious.tolist()]),
+        "ciou_adap": (adaptive >= SUCCESS).astype(np.float64),
+    }

@@ -102,6 +102,11 @@ def of_each_run(row: Row, column: str, unit: Unit) -> list[str]:
     return ["–" if value is None else _number(value, unit) for value in values]
 
 
+def figure(value: float, unit: Unit, signed: bool = False) -> str:
+    """A number whose unit stands elsewhere."""
+    return ("+" if signed and value >= 0 else "") + _number(value, unit)
+
+
 def with_unit(value: float, unit: Unit) -> str:
     """A figure by itself."""
     if unit == "share":

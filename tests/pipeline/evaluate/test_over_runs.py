@@ -4,15 +4,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tiny_run import located_rows, tiny_experiment, write_run, write_shards
+from tiny_run import NAMES, located_rows, tiny_experiment, tiny_separator, write_run, write_shards
 
 from pipeline.errors import RunError
 from pipeline.evaluate.evaluate import RunToJudge, evaluate, evaluate_runs
 from pipeline.evaluate.measures.contract import Column, Row, Table, tables_of
 from pipeline.evaluate.over_runs import names_of, over_runs, tables_over_runs
 from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.stream import reader
 
 COLUMNS = (Column("right", "right"), Column("sure", "sure"))
@@ -111,3 +114,25 @@ def test_each_sample_is_decoded_once_for_all_runs_and_each_is_judged_as_if_alone
     assert [one["checkpoint"].startswith(run) for one, run in zip(found, runs, strict=True)] == [True] * 3
     localisation = next(one for one in tables_of(over_runs(found)) if one.measure == "localisation")
     assert len(localisation.rows[0].of_runs["pointing"]) == 3
+
+
+def test_the_means_of_the_samples_scores_are_the_figures_of_the_tables(tmp_path: Path) -> None:
+    data = write_shards(tmp_path / "shards", located_rows(8))
+    several = tiny_separator().model_dump(mode="json")
+    several["task"] = {
+        "kind": "several",
+        "tasks": {
+            "labels": {"task": {"kind": "classification", "classes": list(NAMES)}},
+            "apart": {"task": several["task"]},
+        },
+    }
+    run = write_run(tmp_path / "run", ExperimentSettings.model_validate(several))
+    settings = EvaluateSettings(readouts=("separation_energy",))
+    tables = {one.measure: one for one in tables_of(evaluate(run, data, data, run, settings))}
+    scores = read_scores(run)
+    assert set(scores) == {"localisation", "classification", "separation", "separation_any"} & set(tables)
+    for measure, of_samples in scores.items():
+        rows = {row.name: row.values for row in tables[measure].rows}
+        for row, columns in of_samples.values.items():
+            for column, values in columns.items():
+                assert np.nanmean(values) == pytest.approx(rows[row][column], abs=1e-9), (measure, row, column)

@@ -66,7 +66,7 @@ def test_segments_are_judged_beside_who_knows_the_sample_as_a_whole(located_shar
     there[0, [0, 2], 2] = there[0, 1, 4] = there[1, :, 4] = True
     scores = np.zeros((2, 3, 5), np.float32)
     scores[..., 2] = 1
-    (table,) = measure.tables([Answers(there, scores, 0)])
+    (table,) = measure.tables([Answers(["a", "b"], ["a", "b"], there, scores, 0)])
     values = {name: row(table, name) for name in ("model", "the sample's class in all segments")}
     assert [values["model"][name] for name in ("accuracy", "labelled", "background")] == pytest.approx([2 / 6, 1, 0])
     whole = values["the sample's class in all segments"]
@@ -78,7 +78,7 @@ def test_several_labels_are_judged_class_by_class(located_shards):
     measure = measure_of(located_shards, labels="several")
     there = np.array([[[1, 1, 0, 0]], [[0, 1, 0, 0]]], dtype=bool)
     scores = np.array([[[2, -1, 1, -3]], [[-2, 1, -1, -3]]], dtype=np.float32)
-    (table,) = measure.tables([Answers(there, scores, 0)])
+    (table,) = measure.tables([Answers(["a", "b"], ["a", "b"], there, scores, 0)])
     values = row(table, "model")
     assert values["accuracy"] == 1
     assert values["balanced"] == pytest.approx(((1 + 0.5) / 2 + 4 / 5) / 2)
@@ -90,7 +90,7 @@ def test_answers_that_are_no_numbers_are_wrong_and_told(located_shards):
     there = np.zeros((2, 1, 4), bool)
     there[:, :, 0] = True
     scores = np.array([[[np.nan, 0, 0, 0]], [[1, 0, 0, 0]]], dtype=np.float32)
-    (table,) = measure.tables([Answers(there, scores, 0)])
+    (table,) = measure.tables([Answers(["a", "b"], ["a", "b"], there, scores, 0)])
     assert row(table, "model")["accuracy"] == 0.5
     assert table.warnings == ("1 answers of classification are not finite (NaN or infinite): they count as wrong",)
 

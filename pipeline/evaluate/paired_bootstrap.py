@@ -1,0 +1,136 @@
+"""Whether one model is better than another on the same samples: the difference, its 95 % interval and p by a paired
+bootstrap over samples (Efron and Tibshirani 1993, chapters 13 and 16).
+
+What shares an image or a video is drawn together, for it is not independent. Of several seeds of a side the samples'
+scores are averaged first: the interval is of samples, and the spread over seeds stands beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import RunError
+from pipeline.evaluate.measures.contract import SampleScores
+from pipeline.evaluate.spread import interval
+
+Numbers = npt.NDArray[np.float64]
+_AT_ONCE = 4_000_000
+"""Numbers drawn together."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One side less the other, in a column of a table.
+
+    Attributes:
+        one, other: means over the samples that all runs of both have.
+        low, high: 95 % interval of the difference, over samples.
+        p: how likely a difference as far from 0 is without any; two-sided, of at least 2 ÷ (draws + 1).
+        over_seeds: half of Student's 95 % interval of the difference over seeds, pair by pair; None without pairs.
+        samples, clusters: on which both were judged, and the images or videos that they are of.
+        left_out: samples of either side that not all runs have.
+    """
+
+    measure: str
+    column: str
+    one: float
+    other: float
+    low: float
+    high: float
+    p: float
+    over_seeds: float | None
+    samples: int
+    clusters: int
+    left_out: int
+
+    @property
+    def difference(self) -> float:
+        """How much larger one is than other."""
+        return self.one - self.other
+
+
+def compare_scores(
+    one: Sequence[Mapping[str, SampleScores]],
+    other: Sequence[Mapping[str, SampleScores]],
+    row: str,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Compare a row of two sides, each of one run or of several seeds, in all tables and columns that all runs have.
+
+    Args:
+        one, other: of each run the scores of its tables, see `pipeline.evaluate.sample_scores.read_scores`.
+        draws: of the bootstrap; the same `seed` gives the same figures.
+
+    Raises:
+        RunError: they have no table with that row in common, or no sample.
+    """
+    runs = [*one, *other]
+    tables = [name for name in runs[0] if all(name in run and row in run[name].values for run in runs)]
+    if not tables:
+        told = sorted({f"{table} ({', '.join(found.values)})" for run in runs for table, found in run.items()})
+        raise RunError(
+            f"expected a table in which all runs have the row {row}, found none in common among "
+            f"{'; '.join(told) or 'no tables'}"
+        )
+    differences = []
+    for table in tables:
+        differences += _of_table([run[table] for run in one], [run[table] for run in other], row, draws, seed)
+    if not differences:
+        raise RunError(
+            f"expected evaluations of the same samples, found none in common in the row {row} of {', '.join(tables)}: "
+            "they are of other shard sets, or of other draws"
+        )
+    return differences
+
+
+def _of_table(
+    one: Sequence[SampleScores], other: Sequence[SampleScores], row: str, draws: int, seed: int
+) -> list[Difference]:
+    runs = [*one, *other]
+    places = [{name: place for place, name in enumerate(run.ids)} for run in runs]
+    shared = sorted(set(places[0]).intersection(*places[1:]))
+    left_out = len(set().union(*places)) - len(shared)
+    _, cluster = np.unique([runs[0].clusters[places[0][name]] for name in shared], return_inverse=True)
+    found = []
+    for column in runs[0].columns:
+        if not shared or any(column not in run.columns for run in runs):
+            continue
+        values = np.stack(
+            [run.values[row][column][[place[name] for name in shared]] for run, place in zip(runs, places, strict=True)]
+        )  # [runs, N]
+        known = np.isfinite(values).all(0)
+        if known.any():
+            sides = values[: len(one), known], values[len(one) :, known]
+            of_column = _difference(*sides, np.unique(cluster[known], return_inverse=True)[1], draws, seed)
+            found.append(Difference(runs[0].measure, column, *of_column, left_out + int((~known).sum())))
+    return found
+
+
+def _difference(
+    one: Numbers, other: Numbers, cluster: npt.NDArray[np.intp], draws: int, seed: int
+) -> tuple[float, float, float, float, float, float | None, int, int]:
+    """What a `Difference` has from `one` to `clusters`, of scores [seeds, N]."""
+    apart = one.mean(0) - other.mean(0)
+    drawn = bootstrap_means(apart, cluster, draws, seed)
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (draws + 1))
+    over_seeds = None
+    if len(one) == len(other) > 1:
+        over_seeds = interval((one.mean(1) - other.mean(1)).tolist()).half
+    return float(one.mean()), float(other.mean()), low, high, p, over_seeds, len(apart), int(cluster.max()) + 1
+
+
+def bootstrap_means(values: Numbers, cluster: npt.NDArray[np.intp], draws: int, seed: int) -> Numbers:
+    """Means [draws] of values [N] whose clusters (0 to K − 1, each there) are drawn anew, K of K."""
+    sums, counts = np.bincount(cluster, values), np.bincount(cluster).astype(np.float64)
+    clusters, generator = len(sums), np.random.default_rng(seed)
+    means, at_once = np.empty(draws), max(1, _AT_ONCE // clusters)
+    for start in range(0, draws, at_once):
+        now = min(at_once, draws - start)
+        picked = generator.integers(0, clusters, (now, clusters))
+        means[start : start + now] = sums[picked].sum(1) / counts[picked].sum(1)
+    return means
