@@ -113,6 +113,8 @@ class Attempt(Record):
     ended: str | None = None
     exit_code: int | None = None
     reached: int | None = None
+    said: str | None = None
+    """The last sentence by which rank 0 said why it ended."""
     excused: bool = False
     """Whether its place ended it, or had it find its work still held: without progress it does not count."""
 

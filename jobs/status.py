@@ -41,6 +41,8 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
             said = "running" if runs else "a machine was lost" if lost else code + meaning(attempt.exit_code)
             table.add_row(*words, said, " → ".join(steps))
         screen.print(table)
+        if (sentence := state.attempts[-1].said) is not None:
+            screen.print(f"attempt {state.attempts[-1].number} said: {sentence}", soft_wrap=True)
     if state.word == "unknown" and record.place == "ray":
         again = f"gavt resume {record.name} --address http://HOST:8265"
         screen.print(f"if that cluster is lost for good, it goes on at another: {again}", soft_wrap=True)

@@ -15,9 +15,9 @@ from cluster.job_folder import JobFolder
 from cluster.job_records import Attempt, attempts_without_progress, meaning, now
 from cluster.launchers.rank_logs import RankLogs, rank_logs
 
-_HELD_S = 150.0
-"""How long what is left of a lost attempt may hold the work: a node of Ray lives on for a minute without its head."""
-_HELD_PAUSE_S = 2.0
+_IN_USE_S = 3600.0
+"""How long somebody else may hold the work before a job that waits for it is given up."""
+_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class Then(Enum):
@@ -40,9 +40,9 @@ def run_attempt(
 ) -> Then:
     """Run the job's command once, and decide by its exit code and the progress what follows.
 
-    An attempt before it that has no end was killed with all that watched it. What is left of it may still hold the
-    run folder for a while: that it is in use does not end the job for two and a half minutes after such an attempt, nor
-    does it count.
+    Where somebody else holds the work, it is tried again after a while, longer each time, for an hour; that does not
+    count. It may be what is left of an attempt that was killed with all that watched it: a node of Ray lives on for a
+    minute without its head.
 
     Args:
         id: the job's id at its place.
@@ -65,49 +65,49 @@ def run_attempt(
     os.environ.update(JobAttempt(job.url, begun.number).variables())
     with rank_logs(job.attempt_url(begun.number)) as logs:
         code = run(logs)
-    held = _held_since_lost([*before, begun]) if code == IN_USE else 0
-    end = {"ended": now(), "exit_code": code, "reached": _reached(job), "excused": held > 0 or is_excused()}
+        said = logs.sentence() if code else None
+    excused = code == IN_USE or is_excused()
+    end = {"ended": now(), "exit_code": code, "reached": _reached(job), "said": said, "excused": excused}
     job.write_attempt(begun.model_copy(update=end))
     attempts = job.attempts()
     if attempts[-1].number != begun.number:  # the place took this one for lost, and has begun another
         return Then.OVER
-    then = _decide(job, attempts, code, held > 0)
-    time.sleep(held * _HELD_PAUSE_S)
+    then = _decide(job, attempts, code)
+    if then != Then.OVER and code == IN_USE:
+        time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_S * len(_found_in_use(attempts))))
     return then
 
 
-def _held_since_lost(attempts: Sequence[Attempt]) -> int:
-    """How many attempts, this last one among them, may have found their work held by what is left of a lost one."""
-    since: list[Attempt] = []
-    for attempt in reversed(attempts[:-1]):
-        if attempt.exit_code is None:
-            first = since[-1] if since else attempts[-1]
-            age = datetime.fromisoformat(now()) - datetime.fromisoformat(first.began)
-            return len(since) + 1 if age.total_seconds() < _HELD_S else 0
-        if attempt.exit_code != IN_USE:
-            break
-        since.append(attempt)
-    return 0
+def _found_in_use(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Those at the end that found their work held by somebody else."""
+    others = [number for number, attempt in enumerate(attempts) if attempt.exit_code != IN_USE]
+    return list(attempts[others[-1] + 1 :] if others else attempts)
 
 
-def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None, held: bool) -> Then:
+def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None) -> Then:
+    last = attempts[-1]
     if code == 0:
         job.end("done", "all is done")
-    elif code == WRONG_INPUT or (code == IN_USE and not held):
-        job.end("failed", f"{meaning(code)}; see the log of attempt {len(attempts)}")
+    elif code == WRONG_INPUT:
+        job.end("failed", last.said or f"wrong input; see the log of attempt {last.number}")
+    elif code == IN_USE:
+        waited = datetime.fromisoformat(now()) - datetime.fromisoformat(_found_in_use(attempts)[0].began)
+        if waited.total_seconds() > _IN_USE_S:
+            job.end("given up", f"{_said(last)}; it was waited for for an hour")
     if job.outcome is not None:
         return Then.OVER
     after = max((note.after_attempt for note in job.submissions() if note.reason == "resume"), default=0)
     vain = attempts_without_progress(attempts, after)
     if vain >= job.record.attempts:
-        job.end("given up", f"{vain} attempts in a row without progress, the last one: {_said(code)}")
+        job.end("given up", f"{vain} attempts in a row without progress, the last one: {_said(last)}")
         return Then.OVER
     # nobody presses Ctrl-C in a job: a verb that says that it was interrupted got a signal
     return Then.AGAIN_LATER if code in (RESTART, INTERRUPTED) else Then.AGAIN
 
 
-def _said(code: int | None) -> str:
-    return meaning(code) if code is None else f"{meaning(code)} ({code})"
+def _said(attempt: Attempt) -> str:
+    code = "" if attempt.exit_code is None else f" ({attempt.exit_code})"
+    return f"{meaning(attempt.exit_code)}{code}{'' if attempt.said is None else f': {attempt.said}'}"
 
 
 def _reached(job: JobFolder) -> int | None:

@@ -10,10 +10,12 @@ from typing import IO
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.job_folder import rank_log
+from cluster.masking import mask_urls
 from cluster.scratch import scratch_folder
 from cluster.storage.location import path_of
 
 PUBLISH_EVERY_S = 10.0
+_SAYS, _TAIL_BYTES = "gavt: ", 1 << 16
 _LABELLED = re.compile(rb"\s*(\d+): ?")
 
 
@@ -43,6 +45,17 @@ class RankLogs:
                 others(line)
             else:
                 self.of(int(label[1])).write(line[label.end() :])
+
+    def sentence(self) -> str | None:
+        """What rank 0 said of itself last, if it said anything: `gavt: …`, as an error ends a verb."""
+        file = self.folder / rank_log(0)
+        if not file.exists():  # it runs on another machine
+            return None
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+            lines = opened.read().decode("utf-8", errors="replace").splitlines()
+        said = [line.removeprefix(_SAYS) for line in lines if line.startswith(_SAYS)]
+        return mask_urls(said[-1]) if said else None
 
     def close(self) -> None:
         """Close all files."""

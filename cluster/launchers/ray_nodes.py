@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import FrameType
 
 from cluster.errors import LaunchError, UserError
@@ -59,8 +59,8 @@ class RayNode:
                 _await(self._head)
                 _await_nodes(address, 1)  # before the head is a node itself others are refused
                 words += [f"--address={address}"]
-            node = subprocess.Popen(words, stdin=subprocess.DEVNULL)
-            stack.callback(_end, node)
+            node = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+            stack.callback(self._end, node)
             if not self._is_head:
                 self._stay(node)
                 return 0  # what the head says counts
@@ -74,7 +74,7 @@ class RayNode:
     def _stay(self, node: "subprocess.Popen[bytes]") -> None:
         """Wait until the head is gone, or this node."""
         seen = time.monotonic()
-        while node.poll() is None and time.monotonic() < seen + _HEAD_GONE_S:
+        while node.poll() is None and not self.asked_to_leave and time.monotonic() < seen + _HEAD_GONE_S:
             if _answers(self._head):
                 seen = time.monotonic()
             time.sleep(1)
@@ -83,6 +83,14 @@ class RayNode:
         self.asked_to_leave = True
         if self._command is not None and self._command.poll() is None:
             self._command.send_signal(signal.SIGTERM)
+
+    def _end(self, node: "subprocess.Popen[bytes]") -> None:
+        """End the node; at once where it is to leave, since Slurm gives less time than Ray takes."""
+        node.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            node.wait(0 if self.asked_to_leave else 20)
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
 
 
 def _answers(head: Address) -> bool:
@@ -116,14 +124,6 @@ def _await_nodes(address: str, nodes: int) -> None:
         time.sleep(0.5)
     if there == 0:
         raise LaunchError(f"{address}: no node of Ray has started in {_START_S:.0f} s; see the log of rank 0")
-
-
-def _end(node: "subprocess.Popen[bytes]") -> None:
-    node.terminate()
-    try:
-        node.wait(20)
-    except subprocess.TimeoutExpired:
-        node.kill()
 
 
 def main() -> None:

@@ -139,11 +139,7 @@ def _environment() -> dict[str, str]:
 def _state_of(id: str) -> PlaceState:
     for ask in range(_ASKS):
         try:
-            fields = dict(
-                word.split("=", 1)
-                for word in _ask(["scontrol", "show", "job", id, "--oneliner"]).split()
-                if "=" in word
-            )
+            fields = _fields_of(id)
         except JobError as error:
             if "Invalid job id" not in str(error):
                 return PlaceState(Phase.UNKNOWN, str(error))
@@ -160,12 +156,34 @@ def _state_of(id: str) -> PlaceState:
     return PlaceState(Phase.GONE, f"job {id} is not known any more")
 
 
+def _fields_of(id: str) -> dict[str, str]:
+    """All that Slurm says of a job.
+
+    Raises:
+        JobError: it does not know it, or does not answer.
+    """
+    shown = _ask(["scontrol", "show", "job", id, "--oneliner"])
+    return dict(word.split("=", 1) for word in shown.split() if "=" in word)
+
+
 def _is_recent(ended: str) -> bool:
     """Whether a job of which Slurm may make a pending one again ended a moment ago."""
     try:
         return time.time() - time.mktime(time.strptime(ended, "%Y-%m-%dT%H:%M:%S")) < _COMES_BACK_WITHIN_S
     except ValueError:
         return False
+
+
+def is_out_of_time(id: str) -> bool:
+    """Whether Slurm ends a job because its time has run out, after which it does not start it again."""
+    return _fields_of(id).get("Reason") == "TimeLimit"
+
+
+def is_taken_away(id: str) -> bool:
+    """Whether Slurm takes the machines from a job that runs, or has taken them: others need them, or somebody has told
+    it to."""
+    fields = _fields_of(id)
+    return fields.get("JobState") != "RUNNING" or fields.get("PreemptTime", "None") != "None"
 
 
 def is_cancelled_when_preempted(record: JobRecord) -> bool:

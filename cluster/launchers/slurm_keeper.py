@@ -4,8 +4,9 @@ records the attempts, and sees to it that Slurm starts the job again when it lef
     python -m cluster.launchers.slurm_keeper JOB -- srun … gavt train …
 
 Slurm's own requeueing (preemption, lost machines) starts the same script again under the same number, and nothing needs
-to be done for it. A job that left by itself is requeued here. Where that is refused, and on sites that cancel what they
-preempt, a job that waits for the end of this one follows it; it is taken back when all is done.
+to be done for it. A job that left by itself is requeued here. Where that is refused, on sites that cancel what they
+preempt, and where the time has run out before all had left, a job that waits for the end of this one follows it; it is
+taken back when all is done.
 """
 
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from cluster.errors import JobError, UserError
@@ -25,7 +26,7 @@ from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.launchers.attempt import Then, run_attempt
 from cluster.launchers.rank_logs import RankLogs
-from cluster.launchers.slurm import SlurmLauncher, is_cancelled_when_preempted, sbatch
+from cluster.launchers.slurm import SlurmLauncher, is_cancelled_when_preempted, is_out_of_time, is_taken_away, sbatch
 from cluster.programs import run_program
 from cluster.slurm_step import hosts
 
@@ -58,7 +59,7 @@ class SlurmKeeper:
             self._have_one_follow()
         then = Then.AGAIN
         while then == Then.AGAIN and not self._asked_to_leave:
-            then = run_attempt(self._job, self._id, self._step, self._nodes)
+            then = run_attempt(self._job, self._id, self._step, self._nodes, lambda: self._asked_to_leave)
         if then != Then.OVER:
             self._leave()
         elif self._job.outcome is not None:
@@ -66,7 +67,22 @@ class SlurmKeeper:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """Slurm wants the machines; the ranks have been told, too."""
-        self._asked_to_leave = True
+        if not self._asked_to_leave:
+            self._asked_to_leave = True
+            # at once: with ranks that do not leave, this process is killed
+            threading.Thread(target=self._follow_if_time_is_out, name="gavt-time-is-out").start()
+
+    def _follow_if_time_is_out(self) -> None:
+        if self._job.outcome is None and self._is(is_out_of_time):
+            self._have_one_follow()
+
+    def _is(self, how: Callable[[str], bool]) -> bool:
+        """Whether Slurm says so of this job; if it does not answer, it does not."""
+        try:
+            return how(self._id)
+        except JobError as error:
+            sys.stderr.write(f"gavt: {error}\n")
+            return False
 
     def _step(self, logs: RankLogs) -> int:
         """One `srun`; when a rank has crashed the others are ended, which would wait for it."""
@@ -94,6 +110,9 @@ class SlurmKeeper:
         code = process.wait()
         ending.cancel()
         code = code if code >= 0 else 128 - code
+        if code not in (0, *_LEFT) and not self._asked_to_leave:
+            # for others Slurm takes machines without a word to this process, and then lets no step begin
+            self._asked_to_leave = self._is(is_taken_away)
         return RESTART if self._asked_to_leave and code not in (0, *_LEFT) else code
 
     def _leave(self) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from cluster.errors import JobError
 from cluster.job_folder import JobFolder
+from cluster.launchers import attempt
 from cluster.launchers.contract import Phase
-from cluster.launchers.local import LocalLauncher
+from cluster.launchers.local import LocalLauncher, run_here
 from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
 
 LAUNCHER = LocalLauncher()
@@ -77,8 +78,9 @@ def test_attempts_without_progress_end_in_giving_up_and_resume_counts_anew(tmp_p
 
 
 def test_wrong_input_ends_a_job_at_once(tmp_path: Path) -> None:
-    job = finished(submitted(LAUNCHER, small_job(tmp_path, "import sys; sys.exit(2)")))
-    assert job.outcome.ending == "failed"
+    code = "import sys; print('gavt: x.yaml: no such file s3://me:hush@b/x', flush=True); print('Bye'); sys.exit(2)"
+    job = finished(submitted(LAUNCHER, small_job(tmp_path, code)))
+    assert (job.outcome.ending, job.outcome.why) == ("failed", "x.yaml: no such file s3://***@b/x")
     assert len(job.attempts()) == 1
 
 
@@ -106,15 +108,31 @@ time.sleep(60)
 
 
 def test_a_job_whose_watcher_was_killed_is_stopped_and_its_next_attempt_knows(tmp_path: Path) -> None:
-    code = COUNTED + "import time; time.sleep(60 if number == 1 else 0); sys.exit(77 if number == 2 else 0)"
-    job = submitted(LAUNCHER, small_job(tmp_path, code))
+    code = COUNTED + (
+        "import time; time.sleep(60 if number == 1 else 0)\n"
+        "if number in (2, 3):\n"
+        "    print('gavt: run: process 5 on node7 trains in it')\n"
+        "    sys.exit(77)\n"
+    )
+    job = submitted(LAUNCHER, small_job(tmp_path, code, attempts=2))
     wait_until(lambda: (tmp_path / "count-0").exists())
     os.kill(int(job.submissions()[-1].id.partition("@")[0]), signal.SIGKILL)
     wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE)
     job.note_submission(LAUNCHER.submit(job), "resume", 1)
-    # what is left of the first may be what the second found in use: that is no end
+    # what is left of the first may be what the others found in use: that is waited for, and does not count
     assert finished(job).outcome.ending == "done"
-    assert [one.exit_code for one in job.attempts()] == [None, 77, 0]
+    assert [one.exit_code for one in job.attempts()] == [None, 77, 77, 0]
+    assert job.attempts()[1].said == "run: process 5 on node7 trains in it"
+
+
+def test_a_job_that_waits_for_an_hour_for_who_holds_its_work_is_given_up(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(attempt, "_IN_USE_S", 0)
+    job = small_job(tmp_path, "import sys; print('gavt: run: process 5 on node7 trains in it'); sys.exit(77)")
+    hangup = signal.getsignal(signal.SIGHUP)
+    run_here(job)
+    signal.signal(signal.SIGHUP, hangup)  # which a job's process does not heed
+    assert job.outcome.ending == "given up"
+    assert "process 5 on node7 trains in it; it was waited for" in job.outcome.why
 
 
 def test_a_second_job_on_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:

@@ -68,3 +68,13 @@ def test_every_event_is_in_the_runbook_and_no_other() -> None:
                 events |= set(constants(name, str))
     assert {"start", "stop", "end", "hang", "rank_failed"} <= events
     assert set(table("Events")) == events
+
+
+def test_every_test_that_the_table_of_faults_names_is_there() -> None:
+    section = RUNBOOK.split("## Faults that were tried\n", 1)[1].split("\n## ", 1)[0]
+    named = re.findall(r"`(\S+)::(test_\w+)`", section)
+    assert len(named) > 10
+    file = ""
+    for place, name in named:
+        file = file if place == "…" else place
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"

@@ -12,6 +12,7 @@ from cluster.errors import JobError
 from cluster.job_folder import JobFolder
 from cluster.launchers.contract import Phase
 from cluster.launchers.slurm import SlurmLauncher
+from cluster.site_settings import SiteSettings, SlurmSite
 from jobs.local.slurm import SlurmCluster
 from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
 
@@ -114,6 +115,43 @@ def test_where_the_site_cancels_what_it_preempts_a_job_that_follows_goes_on(
     assert first != second
     assert [note.reason for note in job.submissions()] == ["submit", "chain", "chain"]
     assert slurm.command("squeue", "--noheader", "--state=PD") == ""
+
+
+@pytest.mark.slow  # the queue takes half a minute
+def test_what_does_not_leave_in_time_when_others_need_the_machines_goes_on_and_is_not_given_up(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    code = COUNTED + (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "(folder / f'ready-{rank}-{number}').touch()\n"
+        "time.sleep(100 if number == 1 else 0)\n"
+    )
+    job = slurm_job(tmp_path, code, attempts=1)
+    ready(tmp_path)
+    subprocess.run(["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, timeout=90)
+    assert finished(job).outcome.ending == "done", LAUNCHER.logs(job)
+    assert [one.exit_code for one in job.attempts()] in ([75, 0], [None, 0])
+    assert len(job.submissions()) == 1
+
+
+@pytest.mark.slow  # Slurm's shortest time is a minute
+def test_what_does_not_leave_before_its_time_has_run_out_goes_on_in_a_job_that_follows(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    code = COUNTED + (
+        "import signal, time\n"
+        "for one in (signal.SIGTERM, signal.SIGUSR2):\n"
+        "    signal.signal(one, signal.SIG_IGN)\n"
+        "(folder / f'ready-{rank}-{number}').touch()\n"
+        "time.sleep(200 if number == 1 else 0)\n"
+    )
+    site = SiteSettings(slurm=SlurmSite(signal_before_s=20))
+    job = slurm_job(tmp_path, code, resources=TWO_NODES | {"time_s": 60}, site=site)
+    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 300)
+    assert job.outcome.ending == "done", LAUNCHER.logs(job)
+    assert [note.reason for note in job.submissions()] == ["submit", "chain"]
+    assert [one.exit_code for one in job.attempts()] in ([75, 0], [None, 0])  # None: killed with all that watched it
 
 
 def test_a_cancelled_job_leaves_the_queue_and_does_not_start_again(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ Offline files reach the server by `gavt sync` (see `pipeline.train.run.sync`), w
 for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
+import logging
 import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ from pipeline.train.records.wandb_file import last_step_in_files, mark_sent, men
 from pipeline.train.run_settings import RunSettings
 
 STEP = "step"
+_log = logging.getLogger(__name__)
 _ALERTS = frozenset({"bad_step", "rollback", "hang", "rank_failed", "straggler", "stop", "failed"})
 """Events that somebody may want to be woken for, as far as they have wandb's alerts switched on."""
 _FROM_OUTSIDE = frozenset({"hang", "rank_failed"})
@@ -63,17 +66,24 @@ class WandbSink:
     Its summary has beside the last values the best so far, as `best/NAME`; wandb's own would begin again with each
     process.
 
+    wandb's own process may end before this one: Slurm's signals reach all processes of a step, and it is ended by
+    SIGTERM. That costs the run nothing but what wandb does not have yet, which it gets when the run goes on.
+
     Attributes:
         last_step: the last training step that wandb has; records up to it are not logged again.
 
     Args:
         metrics: what the run's task measures.
+        catches_up: whether all that is done is to bring wandb up to date.
     """
 
-    def __init__(self, wandb_run: Any, run: Path, last_step: int, metrics: Sequence[Metric]) -> None:
+    def __init__(
+        self, wandb_run: Any, run: Path, last_step: int, metrics: Sequence[Metric], catches_up: bool = False
+    ) -> None:
         self._wandb, self._run, self.last_step = wandb_run, run, last_step
         self._counts: dict[str, int] = {}
         self._best = BestSoFar(metrics)
+        self._gone, self._catches_up = False, catches_up
 
     @staticmethod
     def open(
@@ -152,7 +162,7 @@ class WandbSink:
             mark_sent(folder)  # the records in them come from metrics.jsonl now
         else:
             last_step = last_step_in_files(folder, chosen_id, STEP, exclude=Path(wandb_run.dir).parent)
-        return WandbSink(wandb_run, run, last_step, (*settings.task.metrics, *MAP_METRICS))
+        return WandbSink(wandb_run, run, last_step, (*settings.task.metrics, *MAP_METRICS), catch_up)
 
     def begin(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
         """Give wandb those of the run's records that it lacks, and the events of a process that could not."""
@@ -184,7 +194,7 @@ class WandbSink:
             import wandb
 
             shown[MAPS] = wandb.Image(str(self._run / record[MAPS]))
-        self._wandb.log(shown, step=record[STEP], commit=True)
+        self._do(lambda: self._wandb.log(shown, step=record[STEP], commit=True))
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Count an event in the summary, which also has those after the last record; alert where it is a bad one."""
@@ -204,24 +214,44 @@ class WandbSink:
         import wandb
 
         try:
-            self._wandb.finish(exit_code=int(failed))
-            wandb.teardown()  # offline, its files are whole only when its own process has ended
+            self._do(lambda: self._wandb.finish(exit_code=int(failed)))
+            self._do(wandb.teardown)  # offline, its files are whole only when its own process has ended
         except TimeoutError:
             raise RunError(f"{self._run}: wandb did not take all records in {_FINISH_S:.0f} s; try again") from None
+        if self._gone:
+            with suppress(OSError):
+                wandb.teardown()  # else it is tried when this process ends, with a traceback
+
+    def _do(self, act: Callable[[], object]) -> None:
+        """Have wandb do something, as long as its own process is there."""
+        if self._gone:
+            return
+        from wandb.sdk.mailbox import MailboxClosedError
+
+        try:
+            act()
+        except TimeoutError:
+            raise
+        except (OSError, MailboxClosedError) as error:
+            self._gone = True
+            if self._catches_up:
+                raise RunError(f"{self._run}: wandb's own process is gone ({error}); try again") from None
+            _log.warning("wandb's own process is gone (%s); wandb gets what it lacks when the run goes on", error)
 
     def _note_best(self, values: Mapping[str, float]) -> None:
         if values:
-            self._wandb.summary.update({f"best/{name}": value for name, value in values.items()})
+            best = {f"best/{name}": value for name, value in values.items()}
+            self._do(lambda: self._wandb.summary.update(best))
 
     def _count(self, event: Mapping[str, Any]) -> None:
         name = f"event/{event['event']}"
         self._counts[name] = self._counts.get(name, 0) + 1
-        self._wandb.summary[name] = self._counts[name]
+        self._do(lambda: self._wandb.summary.update({name: self._counts[name]}))
 
     def _alert(self, event: Mapping[str, Any]) -> None:
         details = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("time", "event"))
         title = f"{self._run.name}: {event['event']}"
-        self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S)
+        self._do(lambda: self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S))
 
 
 def _init(

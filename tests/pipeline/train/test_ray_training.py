@@ -15,6 +15,7 @@ import pytest
 from cluster.job_folder import JobFolder
 from cluster.launchers.ray import RayLauncher
 from jobs.local.ray_cluster import RayCluster
+from kept_runs import keep_run
 from ray_cluster_with_jobs import ray_cluster_with_jobs
 from small_job import wait_until
 from tiny_training import Command, curve
@@ -25,6 +26,7 @@ WORDS = (
     # what dropout draws and the statistics of one process's samples would depend on the number of processes
     *("model.dropout=0", "model.visual_embedder.norm=sync_batch", "model.audio_embedder.norm=group"),
 )
+GROUP = "numbers that any number of ranks gives"
 SITE = "environment: {OMP_NUM_THREADS: '1'}\nray: {wait_s: 5}\n"
 Curve = list[tuple[float, ...]]
 
@@ -84,6 +86,7 @@ def cluster() -> Iterator[RayCluster]:
 def undisturbed(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Curve:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     command.finish(run, *WORDS, "--nproc", "2")
+    keep_run(run, GROUP)
     return curve(run)
 
 
@@ -100,6 +103,7 @@ def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_cur
     wait_until(lambda: "more nodes are there" in RayLauncher().logs(training.job), 120)
     alone.resume()
     found = training.finish()
+    keep_run(training.run, GROUP, "Ray: node lost, one rank, two again")
     attempts = training.job.attempts()
     assert [(one.exit_code, one.excused, len(one.nodes)) for one in attempts] == [
         (None, True, 2),
@@ -127,6 +131,7 @@ def test_where_the_head_was_lost_resume_at_another_cluster_follows_the_undisturb
         assert gavt("status", str(training.run))["state"] == "unknown"
         gavt("resume", str(training.run), "--address", str(another.dashboard))
         assert training.finish() == undisturbed
+    keep_run(training.run, GROUP, "Ray: head lost, resumed on another")
     attempts = training.job.attempts()
     assert (attempts[0].exit_code, attempts[-1].exit_code) == (None, 0)
     assert len({one.id for one in attempts}) == 2

@@ -11,19 +11,20 @@ import pytest
 
 from cluster.job_folder import JobFolder
 from jobs.local.slurm import SlurmCluster
+from kept_runs import keep_run
 from small_job import wait_until
 from tiny_training import Command, curve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+GROUP = "two ranks"
 WORDS = ("train.steps=40", "train.log_every=1", "train.checkpoint_every=8", "train.validate_every=20")
-SITE = "slurm: {signal_before_s: 60}\n"
 
 
 class Submitted:
     """A training on Slurm, submitted by the command."""
 
-    def __init__(self, command: Command, run: Path, *options: str) -> None:
-        (command.folder / "site.yaml").write_text(SITE)
+    def __init__(self, command: Command, run: Path, *options: str, before_s: int = 60) -> None:
+        (command.folder / "site.yaml").write_text(f"slurm: {{signal_before_s: {before_s}}}\n")
         self.run = run
         words = ["train", str(command.config), "--run", str(run), *WORDS, "--to", "slurm", "--nodes", "2"]
         self.begun = time.time()
@@ -60,6 +61,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def undisturbed(command: Command, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[float, ...]]:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     command.finish(run, *WORDS, "--nproc", "2")
+    keep_run(run, GROUP)
     return curve(run)
 
 
@@ -81,10 +83,26 @@ def test_requeued_timed_out_and_robbed_of_a_node_it_follows_the_undisturbed_curv
     slurm.kill_node("node2")
     slurm.start_node("node2")  # with which it is up again
     assert training.finish() == undisturbed
+    keep_run(training.run, GROUP, "Slurm: requeued, told by USR2, node lost")
     codes = [attempt.exit_code for attempt in training.job.attempts()]
     assert codes[:2] == [75, 75]
     assert codes[-1] == 0
     assert {attempt.id for attempt in training.job.attempts()} == {training.id}
+
+
+def test_what_its_time_runs_out_on_saves_before_and_goes_on(
+    slurm: SlurmCluster, command: Command, tmp_path: Path
+) -> None:
+    """Slurm's shortest time, a minute, of which the ranks are told 25 s before its end."""
+    words = ("train.steps=2500", "train.log_every=50", "train.checkpoint_every=500", "train.validate_every=2500")
+    command.finish(tmp_path / "undisturbed", *WORDS, *words, "--nproc", "2")
+    keep_run(tmp_path / "undisturbed", f"{GROUP}, longer")
+    training = Submitted(command, tmp_path / "run", "--time", "1", *words, before_s=25)
+    assert training.finish() == curve(tmp_path / "undisturbed")
+    keep_run(training.run, f"{GROUP}, longer", "Slurm: time has run out")
+    codes = [attempt.exit_code for attempt in training.job.attempts()]
+    assert codes == [75] * (len(codes) - 1) + [0]
+    assert len(codes) > 1
 
 
 def test_cancelled_by_a_site_for_others_it_follows_the_undisturbed_curve(
@@ -94,6 +112,7 @@ def test_cancelled_by_a_site_for_others_it_follows_the_undisturbed_curve(
     training.reach(15)
     subprocess.run(["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, timeout=120)
     assert training.finish() == undisturbed
+    keep_run(training.run, GROUP, "Slurm: cancelled for others, chained")
     assert [attempt.exit_code for attempt in training.job.attempts()] == [75, 0]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import wandb
 from PIL import Image
@@ -20,8 +21,10 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import dump_settings
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.records.run_log import RunLog
+from pipeline.train.records.wandb_file import last_step_in_files
 from pipeline.train.run.sync import sync_run
 from pipeline.train.run_settings import RunSettings
+from small_job import wait_until
 from wandb_server import WandbServer
 
 
@@ -237,6 +240,21 @@ def test_training_killed_and_gone_on_online_is_one_run_with_every_record_once(on
     name = assert_whole(online, run)
     assert online.records(name)[-1]["event/resume"] == 1
     assert {"goodput", "memory_gib", "data_wait", "validation/loss"} <= online.records(name)[-1].keys()
+
+
+def test_training_whose_wandb_is_ended_by_the_same_signal_leaves_in_order_and_wandb_gets_all_later(command, tmp_path):
+    """As under Slurm, whose signals reach all processes of a step."""
+    run = tmp_path / "run"
+    words = ("train.steps=60", "train.log_every=1", "train.checkpoint_every=50", "train.validate_every=60")
+    process = command.start(run, *words, wandb="offline")
+    wait_until(lambda: len(read_records(run / "metrics.jsonl")) > 3, 120)
+    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        one.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, "Traceback" in said) == (75, False), said
+    command.finish(run, *words, wandb="offline")
+    assert [record["step"] for record in read_records(run / "metrics.jsonl")] == list(range(1, 61))
+    assert last_step_in_files(run / "wandb", (run / "wandb" / "run_id").read_text(), "step", run / "none") == 60
 
 
 def test_a_new_run_that_cannot_reach_wandb_says_so(online, run, monkeypatch):
