@@ -193,9 +193,6 @@ def _print_over_runs(together: "EvaluationOverRuns", target: str, as_json: bool)
     from pipeline.evaluate.over_runs import summary
 
     screen = console(as_json)
-    for run in together["runs"]:
-        if run["label_aided"]:
-            screen.print(f"{run['name']}: {run['label_aided']}", style="bold yellow", soft_wrap=True)
     _print_tables(tables_of(together), together, screen)
     screen.print(f"{summary(together)} → {target}", soft_wrap=True)
 
@@ -204,16 +201,20 @@ def _print(result: "Evaluation", target: str, as_json: bool) -> None:
     from pipeline.evaluate.measures.contract import tables_of
 
     screen = console(as_json)
-    if result["label_aided"]:
-        screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
     _print_tables(tables_of(result), result, screen)
     screen.print(f"step {result['step']}, {result['samples']} samples → {target}", soft_wrap=True)
 
 
 def _print_tables(tables: "list[Table]", said: "Evaluation | EvaluationOverRuns", screen: Console) -> None:
     """Tables, what is not among them, and what is to be read with them."""
+    from pipeline.evaluate.coverage import said_of_coverage
+    from pipeline.evaluate.over_runs import said_of_labels
+
+    for sentence in said_of_labels(said):
+        screen.print(sentence, style="bold yellow" if "label-aided" in sentence else None, soft_wrap=True)
     print_tables(tables, screen)
     for sentence in said["left_out"]:
         screen.print(sentence, soft_wrap=True)
     for sentence in said["warnings"]:
         screen.print(f"warning: {sentence}", style="yellow", soft_wrap=True)
+    screen.print(said_of_coverage(said["coverage"]), soft_wrap=True)

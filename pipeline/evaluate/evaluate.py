@@ -9,11 +9,13 @@ from typing import Any
 
 from cluster import storage
 from cluster.process_group import ProcessGroup
+from pipeline.evaluate.coverage import coverage_of, said_of_coverage
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.judging import Judgement, chunked_alike, go_through, measures_of, plans_of, seeing_alike
-from pipeline.evaluate.measures.contract import Judged, OnProgress, SampleScores, as_json
-from pipeline.evaluate.over_runs import OVER_RUNS, EvaluationOverRuns, over_runs
+from pipeline.evaluate.measures.contract import Judged, OnProgress, SampleScores, Table, as_json, tables_of
+from pipeline.evaluate.over_runs import OVER_RUNS, EvaluationOverRuns, over_runs, said_of_labels
 from pipeline.evaluate.report.attention_figure import write_sweep_picture
+from pipeline.evaluate.report.table_files import as_csv, as_latex
 from pipeline.evaluate.result import EVALUATION, TRAINING_GEOMETRY, Evaluation
 from pipeline.evaluate.sample_scores import SCORES, as_npz
 from pipeline.evaluate.samples import EvaluationSamples
@@ -79,6 +81,7 @@ def evaluate_runs(
     """Evaluate checkpoints on a shard set and write for each into its `out`:
 
         evaluation.json         figures, see `Evaluation`; or another `file`
+        evaluation.csv, .tex    the tables, see `pipeline.evaluate.report.table_files`
         evaluation_scores.npz   what single samples give to them, see `pipeline.evaluate.sample_scores`
         evaluation_maps.npz     examples, see `pipeline.evaluate.examples`
         attention_sweep.npz     maps of all ways to read attention, see `pipeline.evaluate.measures.attention_sweep`
@@ -87,6 +90,7 @@ def evaluate_runs(
     and into `together`, of several runs:
 
         evaluations.json        means over the runs, see `pipeline.evaluate.over_runs`
+        evaluations.csv, .tex   the tables
 
     Each sample is read and decoded once for all models that take the same inputs, by one of the processes; the figures
     are the same on any number of them. All models are held at once.
@@ -136,7 +140,7 @@ def evaluate_runs(
         of_all = None if together is None else over_runs(results)
         on_result(results, of_all)
         for run, one, result in zip(runs, judgements, results, strict=True):
-            _write_json(storage.join(run.out, file), result)
+            _write(run.out, file, result, one.tables)
             scores: list[SampleScores] = []
             for measure, found in zip(one.measures, one.found, strict=True):
                 scores += measure.sample_scores(found)
@@ -146,14 +150,26 @@ def evaluate_runs(
                 storage.write_bytes(storage.join(run.out, SCORES), as_npz(scores))
             write_sweep_picture(run.out, one.tables)
         if together is not None and of_all is not None:
-            _write_json(storage.join(together, OVER_RUNS), of_all)
+            names = [run["name"] for run in of_all["runs"]]
+            _write(together, OVER_RUNS, of_all, tables_of(of_all), names)
         return results
 
     return group.on_main(write)
 
 
-def _write_json(url: str, content: Mapping[str, Any]) -> None:
-    storage.write_text(url, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def _write(
+    folder: str,
+    file: str,
+    content: Mapping[str, Any],
+    tables: Sequence[Table],
+    names: Sequence[str] = (),
+) -> None:
+    """An evaluation as JSON, and its tables as CSV and LaTeX; `names` are those of the runs whose means they are."""
+    storage.write_text(storage.join(folder, file), json.dumps(content, indent=2, allow_nan=False) + "\n")
+    said = [*said_of_labels(content), said_of_coverage(content["coverage"]), *content["left_out"]]
+    stem = storage.join(folder, file.removesuffix(".json"))
+    storage.write_text(f"{stem}.csv", as_csv(tables, names))
+    storage.write_text(f"{stem}.tex", as_latex(tables, said))
 
 
 def _result(one: Judgement, data: str, validation: str | None) -> Evaluation:
@@ -163,6 +179,7 @@ def _result(one: Judgement, data: str, validation: str | None) -> Evaluation:
         left_out=one.left_out,
         warnings=[sentence for table in one.tables for sentence in table.warnings],
         samples=len(one.judged.samples),
+        coverage=coverage_of(data, len(one.judged.samples.plan.sets[0]), len(one.judged.samples)),
         label_aided=trained.settings.task.label_aided,
         geometry=settings.judged_geometry,
         alignment_geometry=settings.shown_geometry,

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from pipeline.errors import RunError
+from pipeline.evaluate.coverage import Coverage
 from pipeline.evaluate.measures.contract import Row, Table, as_json, tables_of
-from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.result import LABEL_FREE, Evaluation
 from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.spread import interval
 
@@ -35,6 +36,7 @@ class EvaluationOverRuns(TypedDict):
     left_out: list[str]
     warnings: list[str]
     samples: int
+    coverage: Coverage
     data: str
     validation: str | None
 
@@ -65,6 +67,7 @@ def over_runs(evaluations: Sequence[Evaluation]) -> EvaluationOverRuns:
         left_out=_said(names, [one["left_out"] for one in evaluations]),
         warnings=_said(names, [one["warnings"] for one in evaluations]),
         samples=first["samples"],
+        coverage=first["coverage"],
         data=first["data"],
         validation=first["validation"],
     )
@@ -163,6 +166,13 @@ def _said(names: Sequence[str], sentences: Sequence[Sequence[str]]) -> list[str]
         sentence if len(runs) == len(names) else f"{', '.join(dict.fromkeys(runs))}: {sentence}"
         for sentence, runs in of.items()
     ]
+
+
+def said_of_labels(evaluation: Mapping[str, Any]) -> list[str]:
+    """Whether labels helped in training: of one run or of several."""
+    if "runs" not in evaluation:
+        return [evaluation["label_aided"] or LABEL_FREE]
+    return _said([run["name"] for run in evaluation["runs"]], [said_of_labels(run) for run in evaluation["runs"]])
 
 
 def summary(together: Mapping[str, Any]) -> str:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from pipeline.evaluate.coverage import Coverage
 from pipeline.features.settings import Geometry
 
 EVALUATION = "evaluation.json"
 ATTENTION_SWEEP = "attention_sweep.json"
 """The same of ways to read attention alone."""
+LABEL_FREE = "label-free: the objective of training looked at no label"
+"""What stands beside figures where no label helped."""
 TRAINING_GEOMETRY = "square crops"
 """What training sees of its frames: squares of the shorter side, from anywhere along the longer one."""
 
@@ -23,6 +26,7 @@ class Evaluation(TypedDict):
     left_out: list[str]
     warnings: list[str]
     samples: int
+    coverage: Coverage
     label_aided: str | None
     geometry: Geometry
     alignment_geometry: Geometry

@@ -62,6 +62,10 @@ def test_evaluate_prints_a_table_with_the_controls_and_json_for_programs(world: 
     for word in (*rows, *how):
         assert word in out
     assert "label-aided" not in out
+    assert "label-free: the objective of training looked at no label" in out
+    assert "coverage: " in out
+    for ending in ("csv", "tex"):
+        assert "centre disc" in (world / f"run/evaluation.{ending}").read_text()
     code, out, _ = say("evaluate", world / "run", "--data", world / "shards", *few, "--json")
     result = json.loads(out.splitlines()[-1])
     assert code == 0
@@ -82,6 +86,9 @@ def test_several_runs_are_judged_with_mean_spread_and_the_single_values(world: P
     assert result == json.loads((tmp_path / "together/evaluations.json").read_text()) | {
         "out": str(tmp_path / "together")
     }
+    head = (tmp_path / "together/evaluations.csv").read_text().splitlines()[0]
+    assert head.endswith(",samples,seed0,seed1,seed2")
+    assert r"means of 3 runs $\pm$ half of the 95 \% interval" in (tmp_path / "together/evaluations.tex").read_text()
     own = [json.loads((Path(run) / "evaluation.json").read_text())["tables"][0]["rows"] for run in runs]
     for place, row in enumerate(result["tables"][0]["rows"]):
         for column, values in row["of_runs"].items():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from pipeline.evaluate.coverage import said_of_coverage
 from pipeline.evaluate.measures.contract import Table
 
 
@@ -63,6 +64,7 @@ def facts_of_run(
         facts.append(Fact("evaluated", f"step {evaluation['step']:,} on {evaluation['data']}"))
         of_each = "".join(f"; {table.title}: {table.samples:,}" for table in tables)
         facts.append(Fact("samples evaluated", f"{evaluation['samples']:,}{of_each}"))
+        facts.append(Fact("of what was listed", said_of_coverage(evaluation["coverage"])))
         facts.append(Fact("readout chosen on", evaluation["validation"] or "nothing (no validation split was given)"))
     facts.append(Fact("page made by", f"gavt {version('gavt')}, Python {platform.python_version()}"))
     return facts

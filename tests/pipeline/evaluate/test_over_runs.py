@@ -9,10 +9,11 @@ import pytest
 from tiny_run import NAMES, located_rows, tiny_experiment, tiny_separator, write_run, write_shards
 
 from pipeline.errors import RunError
+from pipeline.evaluate.coverage import Coverage
 from pipeline.evaluate.evaluate import RunToJudge, evaluate, evaluate_runs
 from pipeline.evaluate.measures.contract import Column, Row, Table, tables_of
-from pipeline.evaluate.over_runs import names_of, over_runs, tables_over_runs
-from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.over_runs import names_of, over_runs, said_of_labels, tables_over_runs
+from pipeline.evaluate.result import LABEL_FREE, Evaluation
 from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
@@ -66,6 +67,7 @@ def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, v
         left_out=[],
         warnings=[],
         samples=4,
+        coverage=Coverage(wanted=None, found=None, missing={}, samples=4, judged=4),
         label_aided=None,
         geometry="squash",
         alignment_geometry="centre",
@@ -78,6 +80,13 @@ def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, v
     )
     with pytest.raises(RunError, match=f"^b: expected to be judged with {name} = .* as a was, found {value}$"):
         over_runs([one, {**one, "checkpoint": "b", name: value}])
+
+
+def test_whether_labels_helped_is_said_of_the_runs_that_they_helped() -> None:
+    aided = {"name": "a", "label_aided": "label-aided: x"}
+    free = {"name": "b", "label_aided": None}
+    assert said_of_labels({"runs": [aided, free]}) == ["a: label-aided: x", f"b: {LABEL_FREE}"]
+    assert said_of_labels({"runs": [free, {**free, "name": "c"}]}) == [LABEL_FREE]
 
 
 def test_runs_are_named_by_their_last_folder_unless_others_end_alike() -> None:
