@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.area import highest
+from pipeline.evaluate.metrics.area import Ranking, rising
 from pipeline.evaluate.metrics.ground_truth import Mask
 
 SUCCESS = 0.5
@@ -33,14 +33,52 @@ def consensus_iou(predicted: Mask, truth: npt.NDArray[np.generic]) -> float:
     return float((predicted * weights).sum() / (weights.sum() + (predicted & (weights == 0)).sum()))
 
 
+class Overlap:
+    """How the highest pixels of a map lie on a truth, [h, w] both; for any number of pixels the map is ranked once.
+
+    Attributes:
+        area: pixels of the truth.
+    """
+
+    def __init__(self, heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> None:
+        self.ranking = Ranking(heat)
+        weights = truth.ravel()
+        self._weights = None if weights.dtype == np.bool_ else weights.astype(np.float64)
+        self.inside: Mask = weights if self._weights is None else self._weights > 0
+        bins = self.ranking.bins[self.inside]
+        self._inside_from = rising(np.bincount(bins, minlength=self.ranking.size))
+        self.area = int(self._inside_from[0])
+        self._weight_from = self._inside_from
+        if self._weights is not None:
+            self._weight_from = rising(np.bincount(bins, self._weights[self.inside], self.ranking.size))
+
+    @property
+    def half(self) -> int:
+        """The upper half of the map's area, N − N//2 − 1 of N pixels."""
+        pixels = len(self.ranking.values)
+        return pixels - pixels // 2 - 1
+
+    def ciou(self, count: int) -> float:
+        """cIoU when the `count` highest pixels count as predicted; see `consensus_iou`."""
+        if not self.area:
+            return 0.0
+        above, pixels = self.ranking.cut(count)
+        inside = int(self._inside_from[above]) + int(np.count_nonzero(self.inside[pixels]))
+        weight = float(self._weight_from[above])
+        weight += float(np.count_nonzero(self.inside[pixels]) if self._weights is None else self._weights[pixels].sum())
+        return weight / (float(self._weight_from[0]) + min(count, len(self.ranking.values)) - inside)
+
+
 def half_area_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> float:
     """cIoU of one sample when the upper half of the map's area (N − N//2 − 1 of N pixels) counts as predicted."""
-    return consensus_iou(highest(heat, heat.size - heat.size // 2 - 1), truth)
+    overlap = Overlap(heat, truth)
+    return overlap.ciou(overlap.half)
 
 
 def adaptive_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> float:
     """cIoU of one sample when as many pixels count as predicted as the truth has."""
-    return consensus_iou(highest(heat, int(np.count_nonzero(truth))), truth)
+    overlap = Overlap(heat, truth)
+    return overlap.ciou(overlap.area)
 
 
 def success_rate(cious: Sequence[float], threshold: float = SUCCESS) -> float:

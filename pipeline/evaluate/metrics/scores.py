@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.ciou import SUCCESS, adaptive_ciou, area_under_curve, half_area_ciou, success_rate
+from pipeline.evaluate.metrics.ciou import SUCCESS, Overlap, area_under_curve, success_rate
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.pointing import points_at
@@ -45,7 +45,8 @@ def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
     truth that is empty."""
     if not np.isfinite(heat).all():
         return SampleScore(pointing=False, ciou=0.0, ciou_adap=0.0, finite=False)
-    return SampleScore(points_at(heat, truth), half_area_ciou(heat, truth), adaptive_ciou(heat, truth))
+    overlap = Overlap(heat, truth)
+    return SampleScore(points_at(heat, truth), overlap.ciou(overlap.half), overlap.ciou(overlap.area))
 
 
 def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figures:

@@ -16,6 +16,7 @@ from tiny_run import tiny_experiment, write_shards
 from pipeline.evaluate.baselines.simple_maps import centre_disc
 from pipeline.evaluate.metrics.area import highest
 from pipeline.evaluate.metrics.ciou import (
+    Overlap,
     adaptive_ciou,
     area_under_curve,
     consensus_iou,
@@ -198,3 +199,23 @@ def test_real_boxes_on_wide_frames_are_judged_over_the_whole_frame(tmp_path: Pat
     assert scores("letterbox") == pytest.approx(plain)
     assert 0.30 < success_rate(plain) < 0.37
     assert success_rate(scores("centre")) > success_rate(plain) + 0.04  # flatters: boxes are cut, large ones grow
+
+
+wide = st.sampled_from([0.0, 1.0, 1e-45, 3e38, -3e38, 0.1, -2.5])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(wide, min_size=1, max_size=40), st.integers(0, 41), st.sampled_from([np.float32, np.float64]))
+def test_the_highest_pixels_are_those_of_a_sort_whatever_the_values_span(
+    values: list[float], count: int, kind: type[np.floating]
+) -> None:
+    heat = np.array(values, dtype=kind)[None]
+    taken = highest(heat, count)
+    assert taken.sum() == min(count, heat.size)
+    assert sorted(heat[taken]) == sorted(heat.ravel())[heat.size - min(count, heat.size) :]
+    overlap = Overlap(heat, np.arange(heat.size)[None] % 2 == 0)
+    for pixels in range(heat.size + 1):
+        predicted = highest(heat, pixels)
+        assert overlap.ciou(pixels) == pytest.approx(consensus_iou(predicted, np.arange(heat.size)[None] % 2 == 0))
+    if count:
+        assert overlap.ranking.lowest_of(count) == heat[taken].min()
