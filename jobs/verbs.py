@@ -20,6 +20,7 @@ from jobs import (
     quickstart,
     report,
     resume,
+    score,
     separate,
     status,
     stream,
@@ -51,6 +52,7 @@ app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
 app.command("separate")(separate.separate)
+app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("quickstart")(quickstart.quickstart)

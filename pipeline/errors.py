@@ -38,5 +38,9 @@ class MediaError(UserError):
         return (type(self), (self.reason, str(self)))
 
 
+class BenchmarkError(UserError):
+    """Maps or a list of a benchmark that can't be judged."""
+
+
 class SynthError(UserError):
     """A synthetic world that can't be rendered where it was asked for."""

@@ -42,9 +42,8 @@ class Overlap:
 
     def __init__(self, heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> None:
         self.ranking = Ranking(heat)
-        weights = truth.ravel()
-        self._weights = None if weights.dtype == np.bool_ else weights.astype(np.float64)
-        self.inside: Mask = weights if self._weights is None else self._weights > 0
+        self._weights = None if truth.dtype == np.bool_ else truth.ravel().astype(np.float64)
+        self.inside: Mask = truth.ravel().astype(np.bool_, copy=False) if self._weights is None else self._weights > 0
         bins = self.ranking.bins[self.inside]
         self._inside_from = rising(np.bincount(bins, minlength=self.ranking.size))
         self.area = int(self._inside_from[0])
@@ -67,6 +66,17 @@ class Overlap:
         weight = float(self._weight_from[above])
         weight += float(np.count_nonzero(self.inside[pixels]) if self._weights is None else self._weights[pixels].sum())
         return weight / (float(self._weight_from[0]) + min(count, len(self.ranking.values)) - inside)
+
+    def ciou_from(self, threshold: float, inclusive: bool = True) -> float:
+        """cIoU when what lies above a threshold, or (`inclusive`) on it too, counts as predicted."""
+        values = self.ranking.values
+        predicted = values >= threshold if inclusive else values > threshold
+        count = int(np.count_nonzero(predicted))
+        right = predicted[self.inside]
+        inside = int(np.count_nonzero(right))
+        weight = inside if self._weights is None else float(self._weights[self.inside][right].sum())
+        below = float(self._weight_from[0]) + count - inside
+        return weight / below if below else 0.0
 
 
 def half_area_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> float:

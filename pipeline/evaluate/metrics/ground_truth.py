@@ -8,6 +8,8 @@ import numpy.typing as npt
 from pipeline.samples.metadata import Box
 
 Mask = npt.NDArray[np.bool_]
+PixelBox = tuple[int, int, int, int]
+"""Corners x1, y1, x2, y2; the last row and column are no longer in it."""
 
 
 def crop_boxes(boxes: Sequence[Box], square: Box) -> list[Box]:
@@ -28,8 +30,18 @@ def crop_boxes(boxes: Sequence[Box], square: Box) -> list[Box]:
 
 def draw_boxes(boxes: Sequence[Box], size: int = 224) -> Mask:
     """The union of the boxes as a mask [size, size], drawn as VGG-SS draws it: corners at `int(size * max(v, 0))`."""
+    return draw_pixels([in_pixels(box, size) for box in boxes], size)
+
+
+def in_pixels(box: Box, size: int) -> PixelBox:
+    """A box in 0–1 in pixels, as VGG-SS draws it."""
+    x1, y1, x2, y2 = (int(size * max(value, 0.0)) for value in box)
+    return x1, y1, x2, y2
+
+
+def draw_pixels(boxes: Sequence[PixelBox], size: int = 224) -> Mask:
+    """The union of boxes in pixels as a mask [size, size]."""
     mask = np.zeros((size, size), dtype=np.bool_)
-    for box in boxes:
-        x1, y1, x2, y2 = (int(size * max(value, 0.0)) for value in box)
+    for x1, y1, x2, y2 in boxes:
         mask[y1:y2, x1:x2] = True
     return mask

@@ -1,0 +1,1 @@
+"""Public benchmarks of sound localisation: their lists, and scores of maps that any model made. Start at `score.py`."""

@@ -1,0 +1,148 @@
+"""The benchmarks' lists in JSON and CSV: VGG-SS, IS3, MUSIC-Solo and -Duet, and pairs of frames with other sounds.
+
+    VGG-SS  [{"file": "zpWuikVorYg_000032", "class": "elk bugling", "bbox": [[0.40, 0.25, 0.6, 0.75]]}, …]
+    IS3     [{"image": "…/accordion_female_10438_accordion.jpg", "audio": …, "gt_box": [47, 99, 154, 185]}, …]
+    MUSIC   [{"file": "HnUOaSfTA6c_000_00000", "class_src1": "cello", "bbox_src1": [x, y, width, height], …}, …]
+    pairs   video,audio,label
+
+Ids of maps are the file's name; of MUSIC's duets and solos, with a map for each source, `FILE:LABEL`; of a pair
+`VIDEO,AUDIO`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cluster.masking import shown
+from pipeline.errors import BenchmarkError, ManifestError
+from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
+from pipeline.evaluate.metrics.ground_truth import PixelBox, in_pixels
+from pipeline.prepare.manifests.csv_rows import csv_rows
+from pipeline.prepare.manifests.formats import avgn, vggss
+from pipeline.prepare.manifests.json_list import entries, text_of
+from pipeline.prepare.manifests.labels import Labels
+from pipeline.prepare.manifests.list_file import ListFile
+from pipeline.prepare.manifests.options import ListOptions
+from pipeline.prepare.manifests.row_errors import WrongRow
+from pipeline.prepare.manifests.values import finite_box
+
+NON_SOUNDING = "non-sounding"
+
+
+def read_vggss(url: str) -> list[BenchmarkSample]:
+    """VGG-SS: boxes of the middle frame of each part; a truth without area stays, as a failure.
+
+    Raises:
+        ManifestError: a wrong entry, or no such list; so for all lists here.
+    """
+    return [
+        BenchmarkSample(row.video, tuple(in_pixels(box, TRUTH_SIZE) for box in row.boxes or ()), row.labels)
+        for _, _, row in vggss.read(_open(url))
+    ]
+
+
+def read_is3(url: str) -> list[BenchmarkSample]:
+    """IS3: several sounding instances an image, each an entry of its own; what stands before the last `_` of its name
+    is the image, what stands behind it is what sounds."""
+    file, samples = _open(url), []
+    for number, entry in entries(file):
+        try:
+            name = text_of(entry, "image").rpartition("/")[2].rpartition(".")[0]
+            image, _, label = name.rpartition("_")
+            if not image or not label:
+                raise WrongRow(f"image: expected IMAGE_LABEL.jpg, found {shown(entry.get('image'))}")
+            samples.append(BenchmarkSample(name, (_of_is3(entry.get("gt_box")),), (label,), group=image))
+        except WrongRow as error:
+            file.wrong(number, error)
+    return samples
+
+
+def read_music(url: str) -> list[BenchmarkSample]:
+    """MUSIC-Solo or MUSIC-Duet with AVGN's boxes, which are x, y, width and height; a sample a source."""
+    return [
+        BenchmarkSample(
+            f"{row.video}:{label}",
+            (in_pixels(box, TRUTH_SIZE),),
+            (label,),
+            group=row.video if len(row.labels) > 1 else None,
+        )
+        for _, _, row in avgn.read(_open(url))
+        for label, box in zip(row.labels, row.boxes or (), strict=True)
+    ]
+
+
+def read_as_corners(url: str) -> dict[str, PixelBox]:
+    """MUSIC's boxes as AVGN's evaluator reads them, by id of the source: cut to 0–1 and taken for corners."""
+    found = {}
+    for _, entry in entries(_open(url)):
+        for end in ("", "_src1", "_src2"):
+            if f"bbox{end}" in entry:
+                cut = [min(max(value, 0.0), 1.0) for value in entry[f"bbox{end}"]]
+                found[f"{entry['file']}:{entry[f'class{end}']}"] = in_pixels(
+                    (cut[0], cut[1], cut[2], cut[3]), TRUTH_SIZE
+                )
+    return found
+
+
+def with_pairs(samples: Sequence[BenchmarkSample], url: str) -> list[BenchmarkSample]:
+    """Samples of a benchmark with those of a list of pairs behind them: a frame with the sound of another video, or of
+    its own where nothing that sounds is seen. Rows of another label than `non-sounding` are of frames whose boxes the
+    benchmark has."""
+    known, file, pairs = {sample.id: sample for sample in samples}, _open(url), []
+    for number, (video, audio, label) in _rows(file, ("video", "audio", "label")):
+        try:
+            if label == NON_SOUNDING:
+                pairs.append(BenchmarkSample(f"{video},{audio}", (), (label,), sounding=False))
+            elif video in known:
+                boxes, votes = known[video].boxes, known[video].votes
+                pairs.append(BenchmarkSample(f"{video},{audio}", boxes, (label,), votes))
+            else:
+                raise WrongRow(f"expected a video of the benchmark's list or {NON_SOUNDING}, found {shown(video)}")
+        except WrongRow as error:
+            file.wrong(number, error)
+    return [*samples, *pairs]
+
+
+def read_ids(url: str) -> list[str]:
+    """The first cell of each row of a CSV, such as `vggss_heard_test.csv` or `flickr_test.csv`."""
+    return [cells[0].strip() for _, cells in csv_rows(_open(url))]
+
+
+def check_unique(samples: Sequence[BenchmarkSample], url: str) -> None:
+    """Raise BenchmarkError for two samples with the same id, of which none could say whose a map is, and for none."""
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise BenchmarkError(f"{url}: expected each id once, found {shown(sample.id)} twice")
+        seen.add(sample.id)
+    if not seen:
+        raise BenchmarkError(f"{url}: expected samples of a benchmark, found none")
+
+
+def _rows(file: ListFile, names: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row below a header."""
+    rows = csv_rows(file)
+    header = next(rows, (1, []))
+    if tuple(cell.strip() for cell in header[1]) != names:
+        raise ManifestError(
+            f"{file.place(1)}: expected the header {','.join(names)}, found {shown(','.join(header[1]))}"
+        )
+    for line, cells in rows:
+        if len(cells) != len(names):
+            file.wrong(line, f"expected {','.join(names)}, found {len(cells)} cells")
+            continue
+        yield line, [cell.strip() for cell in cells]
+
+
+def _of_is3(value: Any) -> PixelBox:
+    x1, y1, x2, y2 = finite_box(value, "gt_box")
+    if not (0 <= x1 <= x2 <= TRUTH_SIZE and 0 <= y1 <= y2 <= TRUTH_SIZE):
+        raise WrongRow(f"gt_box: expected corners x1, y1, x2, y2 in pixels of {TRUTH_SIZE}, found {shown(value)}")
+    return int(x1), int(y1), int(x2), int(y2)
+
+
+def _open(url: str) -> ListFile:
+    return ListFile(url, ListOptions(need_places=False), None, Labels(), _refuse)
+
+
+def _refuse(sentence: str) -> None:
+    raise ManifestError(sentence)

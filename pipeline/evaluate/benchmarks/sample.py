@@ -1,0 +1,51 @@
+"""What a benchmark asks of one map, and the truth that it is held against."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluate.metrics.ground_truth import PixelBox, draw_pixels
+
+TRUTH_SIZE = 224
+"""Height and width at which all these benchmarks compare maps and truths."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSample:
+    """A frame and a sound of which a map is asked.
+
+    Attributes:
+        id: what its map is called.
+        boxes: of what sounds, corners x1, y1, x2, y2 in pixels of a square of `TRUTH_SIZE` onto which the whole frame
+            is squashed.
+        labels: what sounds.
+        votes: how many boxes have to cover a pixel for it to count in full; with fewer it counts in part.
+        group: the image that it shares with samples of other sounds.
+        sounding: False where nothing that is heard is seen, so that no map should be sure of anything.
+    """
+
+    id: str
+    boxes: tuple[PixelBox, ...]
+    labels: tuple[str, ...] = ()
+    votes: int = 1
+    group: str | None = None
+    sounding: bool = True
+
+    def truth(self) -> npt.NDArray[np.generic]:
+        """Mask [S, S]; where several annotators vote, weights in 0–1: min(boxes over a pixel / votes, 1)."""
+        if self.votes == 1:
+            return draw_pixels(self.boxes, TRUTH_SIZE)
+        covered = np.zeros((TRUTH_SIZE, TRUTH_SIZE))
+        for box in self.boxes:
+            covered += draw_pixels([box], TRUTH_SIZE)
+        return np.minimum(covered / self.votes, 1.0)
+
+
+def mean_truth(samples: Sequence[BenchmarkSample]) -> npt.NDArray[np.float32]:
+    """The mean [S, S] of the truths of all sounding samples."""
+    total = np.zeros((TRUTH_SIZE, TRUTH_SIZE))
+    for sample in samples:
+        total += sample.truth().astype(np.float64)
+    return (total / max(1, sum(sample.sounding for sample in samples))).astype(np.float32)

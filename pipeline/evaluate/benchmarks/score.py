@@ -1,0 +1,216 @@
+"""Scores of maps that any model made, on a public benchmark's list, beside rows that need no model."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.masking import shown
+from pipeline.errors import BenchmarkError
+from pipeline.evaluate.baselines.simple_maps import centre_disc, oracle_map
+from pipeline.evaluate.benchmarks.benchmarks import Wanted
+from pipeline.evaluate.benchmarks.figures import (
+    JudgedSamples,
+    Values,
+    avgn_row,
+    columns_of,
+    official_rows,
+    sweeps_of,
+    values_of,
+)
+from pipeline.evaluate.benchmarks.judged_map import JudgedMap, judge_map, resized
+from pipeline.evaluate.benchmarks.lists import read_as_corners
+from pipeline.evaluate.benchmarks.map_file import checked_map
+from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample, mean_truth
+from pipeline.evaluate.measures.contract import Row, RowKind, Table
+
+Array = npt.NDArray[np.floating]
+OnMap = Callable[[str, int, int], None]
+"""Told (which row, maps done since the last call, maps in all)."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a benchmark there were maps of.
+
+    Attributes:
+        wanted: samples that it asks for.
+        found: maps of them.
+        missing: how many samples are missing, by reason.
+        not_finite: maps with NaN or infinite values; failures in all figures.
+        empty_truths: samples whose boxes have no area; failures too.
+        unknown: maps of ids that the benchmark doesn't have.
+    """
+
+    wanted: int
+    found: int
+    missing: dict[str, int] = field(default_factory=dict)
+    not_finite: int = 0
+    empty_truths: int = 0
+    unknown: int = 0
+
+    def sentence(self) -> str:
+        """For people."""
+        parts = [f"{self.found:,} of {self.wanted:,} maps found"]
+        parts += [f"{count:,} missing: {reason}" for reason, count in self.missing.items()]
+        others = (
+            (self.not_finite, "not finite"),
+            (self.empty_truths, "with an empty truth"),
+            (self.unknown, "of unknown ids"),
+        )
+        return ", ".join([*parts, *(f"{count:,} {what}" for count, what in others if count)])
+
+
+@dataclass(frozen=True)
+class BenchmarkScore:
+    """What maps score.
+
+    Attributes:
+        table: a row for the model's maps, for the same maps by the public evaluators' code, and for controls and
+            ceiling where they were asked for.
+        sweeps: see `figures.sweeps_of`.
+    """
+
+    table: Table
+    coverage: Coverage
+    sweeps: dict[str, Any]
+
+
+def score_maps(
+    wanted: Wanted,
+    maps: Mapping[str, Array],
+    confidences: Mapping[str, float] | None = None,
+    controls: bool = False,
+    align_corners: bool = False,
+    on_map: OnMap | None = None,
+) -> BenchmarkScore:
+    """Judge maps [h, w] of any size over whole frames, by id.
+
+    Args:
+        wanted: of `open_benchmark`.
+        confidences: of every map, how sure the model is that what is heard is seen; by default the mean of the highest
+            quarter of the map's values.
+        controls: also centre disc, mean box and ceiling.
+        align_corners: how maps are resized, see `resize.resize_map`.
+
+    Raises:
+        BenchmarkError: not one of the maps is asked for, or one is no map.
+    """
+    judging = _Judging(wanted, on_map)
+    found = [sample for sample in wanted.samples if sample.id in maps]
+    if not found:
+        example, other = wanted.samples[0].id, next(iter(maps), None)
+        raise BenchmarkError(f"{wanted.url}: expected maps by its ids such as {shown(example)}, found {shown(other)}")
+    shapes: Counter[tuple[int, ...]] = Counter()
+
+    def own(samples: Iterable[BenchmarkSample]) -> Iterator[Array]:
+        for sample in samples:
+            heat = checked_map(maps[sample.id], sample.id)
+            shapes[heat.shape] += 1
+            yield resized(heat, align_corners)
+
+    judged = judging.judge("maps", found, own(found), confidences, thorough=True)
+    rows = [Row("model", "model", judging.values(judged))]
+    if len(found) < len(wanted.samples) + len(wanted.without_truth):
+        rows.append(Row("model, missing ones as failures", "model", judging.with_failures(judged)))
+    rows += [Row(name, "other", values) for name, values in official_rows(wanted.benchmark.figures, judged).items()]
+    if wanted.benchmark.figures == "sources":
+        rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", judging.avgn(found, own(found))))
+    if controls:
+        rows += judging.controls(found, shapes, align_corners)
+    coverage = _coverage(wanted, found, judged.maps, maps)
+    columns = columns_of(wanted.benchmark.figures, judging.has_groups)
+    table = Table("score", wanted.benchmark.title, columns, tuple(rows), len(found), notes=(coverage.sentence(),))
+    return BenchmarkScore(table, coverage, sweeps_of(wanted.benchmark.figures, judged))
+
+
+class _Judging:
+    """The rows of a table."""
+
+    def __init__(self, wanted: Wanted, on_map: OnMap | None) -> None:
+        self._wanted, self._figures, self._on_map = wanted, wanted.benchmark.figures, on_map
+        self._images: dict[str, list[BenchmarkSample]] = {}
+        if self._figures == "sources":
+            for sample in wanted.samples:
+                self._images.setdefault(sample.group or sample.id, []).append(sample)
+        self.has_groups = any(sample.group is not None for sample in wanted.samples)
+
+    def judge(
+        self,
+        row: str,
+        samples: Sequence[BenchmarkSample],
+        maps: Iterable[Array],
+        confidences: Mapping[str, float] | None = None,
+        thorough: bool = False,
+    ) -> JudgedSamples:
+        judged = []
+        for sample, heat in zip(samples, maps, strict=True):
+            sources = self._images.get(sample.group or sample.id, [sample]) if self._figures == "sources" else ()
+            sure = None if confidences is None else confidences[sample.id]
+            judged.append(judge_map(heat, sample, sources, sure, thorough))
+            if self._on_map is not None:
+                self._on_map(row, 1, len(samples))
+        return JudgedSamples(samples, judged)
+
+    def values(self, judged: JudgedSamples) -> Values:
+        return values_of(self._figures, judged)
+
+    def with_failures(self, judged: JudgedSamples) -> Values:
+        """The same row, each sample without a map failed: nothing is localised, and of nothing the model is sure."""
+        known = dict(zip((sample.id for sample in judged.samples), judged.maps, strict=True))
+        samples = [*self._wanted.samples, *(BenchmarkSample(name, ()) for name in self._wanted.without_truth)]
+        absent = [sample for sample in samples if sample.id not in known]
+        nowhere = np.full((TRUTH_SIZE, TRUTH_SIZE), np.nan, dtype=np.float32)
+        failed = self.judge("missing", absent, (nowhere for _ in absent))
+        known |= zip((sample.id for sample in absent), failed.maps, strict=True)
+        return self.values(JudgedSamples(samples, [known[sample.id] for sample in samples]))
+
+    def avgn(self, samples: Sequence[BenchmarkSample], maps: Iterable[Array]) -> Values:
+        corners = read_as_corners(self._wanted.url)
+        wrong = [replace(sample, boxes=(corners[sample.id],)) for sample in samples]
+        judged = [judge_map(heat, sample, thorough=True) for sample, heat in zip(wrong, maps, strict=True)]
+        return avgn_row(JudgedSamples(wrong, judged))
+
+    def controls(
+        self, samples: Sequence[BenchmarkSample], shapes: Counter[tuple[int, ...]], align_corners: bool
+    ) -> list[Row]:
+        """On the samples of which the model has maps."""
+        rows = []
+
+        def add(name: str, kind: RowKind, maps: Iterable[Array], sure: Mapping[str, float] | None = None) -> None:
+            rows.append(Row(name, kind, self.values(self.judge(name, samples, maps, sure))))
+
+        disc, mean = centre_disc(TRUTH_SIZE), mean_truth(self._wanted.samples)
+        add("centre disc", "control", (disc for _ in samples))
+        add("mean box of the list itself", "control", (mean for _ in samples))
+        known = {sample.id: float(sample.sounding) for sample in samples}
+        add("ceiling: the truth", "ceiling", (sample.truth().astype(np.float32) for sample in samples), known)
+        (height, width), count = next(iter(shapes.items()))
+        if count == len(samples) and max(height, width) < TRUTH_SIZE:
+            coarse = (
+                resized(oracle_map(one.truth().astype(np.float32) > 0, (height, width)), align_corners)
+                for one in samples
+            )
+            add(f"ceiling: the truth on {height}×{width} cells", "ceiling", coarse, known)
+        return rows
+
+
+def _coverage(
+    wanted: Wanted, found: Sequence[BenchmarkSample], judged: Sequence[JudgedMap], maps: Mapping[str, Array]
+) -> Coverage:
+    known = {sample.id for sample in wanted.samples}
+    reasons = {
+        "no map of this id": len(wanted.samples) - len(found),
+        "asked for, but not in the benchmark’s list": len(wanted.without_truth),
+    }
+    return Coverage(
+        len(wanted.samples) + len(wanted.without_truth),
+        len(found),
+        {reason: count for reason, count in reasons.items() if count},
+        sum(not one.score.finite for one in judged),
+        sum(sample.sounding and not sample.truth().any() for sample in found),
+        sum(name not in known for name in maps),
+    )

@@ -1,0 +1,55 @@
+"""Average precision over the pixels of a map, and over the maps of all sources of an image: CAP and PIAP (Mix and
+Localize, Hu et al. 2022)."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluate.metrics.ground_truth import Mask
+
+
+def pixel_average_precisions(heat: npt.NDArray[np.floating], truths: Sequence[Mask]) -> list[float]:
+    """Average precision of a map's pixels [h, w], taken as scores, against each truth; equal scores are taken together.
+    Nought where a truth is empty."""
+    flat = heat.ravel()
+    ordered = np.sort(flat)
+    found = []
+    for truth in truths:
+        inside = np.sort(flat[truth.ravel()])
+        if not len(inside):
+            found.append(0.0)
+            continue
+        values, first, counts = np.unique(inside, return_index=True, return_counts=True)
+        right, predicted = len(inside) - first, flat.size - np.searchsorted(ordered, values, "left")
+        found.append(float(np.sum(counts * (right / predicted)) / len(inside)))
+    return found
+
+
+def class_aware(precisions: Sequence[Sequence[float]]) -> float:
+    """CAP of an image: the mean over its sources of each source's map against its own truth.
+
+    Args:
+        precisions: [K, K], of map i against truth k.
+    """
+    return float(np.mean([row[place] for place, row in enumerate(precisions)]))
+
+
+def permutation_invariant(precisions: Sequence[Sequence[float]]) -> float:
+    """PIAP of an image: the same with the maps in the order in which they fit best."""
+    sources = range(len(precisions))
+    return max(
+        float(np.mean([precisions[which][place] for place, which in enumerate(order)]))
+        for order in itertools.permutations(sources)
+    )
+
+
+def swapped_average_precision(predicted: Mask, truth: Mask) -> float:
+    """What AVGN's evaluator calls PIAP: `average_precision_score(predicted, truth)`, a binary prediction in the place
+    of the truth and the truth in that of the scores. Nought where nothing is predicted."""
+    taken, hits = int(np.count_nonzero(predicted)), int(np.count_nonzero(predicted & truth))
+    if not taken:
+        return 0.0
+    first = hits / taken * (hits / np.count_nonzero(truth)) if hits else 0.0
+    return float(first + (1 - hits / taken) * taken / predicted.size)
