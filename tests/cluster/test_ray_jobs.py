@@ -189,7 +189,7 @@ def test_a_job_waits_for_nodes_begins_with_fewer_and_may_save_when_it_is_cancell
         "time.sleep(100)\n"
     )
     launcher = RayLauncher(cluster.dashboard)
-    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=5))
+    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=3))
     job = submitted(launcher, ray_job(tmp_path, code, each=3, site=site))
     wait_until(lambda: launcher.state(job) == PlaceState(Phase.QUEUED, "waiting for nodes"), 60)
     wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3, 60)
