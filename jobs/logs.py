@@ -39,7 +39,11 @@ def logs(
         return
     number = attempt or len(found.attempts())
     if number == 0:
-        raise JobError(f"{found.name}: no attempt has begun yet; see gavt status, or gavt logs --place")
+        said = launcher_of(found.record.place).logs(found).strip()  # why none can begin, if that is so
+        if not said:
+            raise JobError(f"{found.name}: no attempt has begun yet; see gavt status")
+        _write(f"{found.name}: no attempt has begun yet; its place says:\n{said}\n")
+        return
     if rank not in (ranks := found.ranks(number)):
         did = f"{len(ranks)} did, from {min(ranks)} to {max(ranks)}" if ranks else "none did yet"
         raise JobError(f"--rank: expected a rank that said something in attempt {number} ({did}), found {rank}")

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from cluster.errors import UserError
+from cluster.launchers.places import launcher_of
+from cluster.terminal import printable
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
+    from cluster.job_folder import JobFolder
     from pipeline.train.records.job_goodput import JobGoodput
 
 JobArgument = Annotated[
@@ -47,12 +51,23 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
         again = f"gavt resume {record.name} --address http://HOST:8265"
         screen.print(f"if that cluster is lost for good, it goes on at another: {again}", soft_wrap=True)
     if state.word == "stopped":
+        if said := _last_words(state.job):
+            screen.print(f"its place last said: {printable(said)}", soft_wrap=True, markup=False, highlight=False)
         screen.print(f"nothing has it go on by itself any more: gavt resume {record.name}", soft_wrap=True)
     goodput = job_goodput(record.folder) if record.verb == "train" else None
     if goodput is not None:
         screen.print(_said(goodput), soft_wrap=True)
     if as_json:
         print_json(state.for_programs() | {"goodput": None if goodput is None else goodput.for_programs()})
+
+
+def _last_words(job: "JobFolder") -> str:
+    """The last line of what the job's place has to say of it: why nothing began, say."""
+    try:
+        lines = launcher_of(job.record.place).logs(job).strip().splitlines()
+    except UserError:  # it can't be asked from here
+        return ""
+    return lines[-1] if lines else ""
 
 
 def _said(goodput: "JobGoodput") -> str:

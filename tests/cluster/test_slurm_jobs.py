@@ -1,5 +1,6 @@
 """Jobs on a real Slurm cluster of two nodes: attempts, preemption, lost ranks, the queue's words."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,11 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster import storage
 from cluster.errors import JobError
-from cluster.job_folder import JobFolder
+from cluster.job_folder import JOB_FILE, JobFolder
 from cluster.launchers.contract import Phase
 from cluster.launchers.slurm import SlurmLauncher
 from cluster.site_settings import SiteSettings, SlurmSite
+from jobs.cli import main
 from jobs.local.slurm import SlurmCluster
 from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
 
@@ -193,6 +196,35 @@ def test_what_the_cluster_has_not_is_refused_before_anything_is_queued(slurm, tm
     with pytest.raises(JobError, match=sentence):
         LAUNCHER.check(record)
     assert slurm.command("squeue", "--noheader", "--name", record.name) == ""
+
+
+@pytest.mark.parametrize(
+    ("site", "sentence"),
+    [
+        ({"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "GAVT_STORAGE_PATIENCE_S": "1"}}, "gave up after"),
+        ({"setup": ["unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"]}, "credentials"),
+    ],
+    ids=["endpoint", "credentials"],
+)
+def test_a_job_whose_nodes_have_no_access_to_its_storage_ends_with_a_sentence_and_goes_on_once_they_have(
+    slurm, s3_bucket, tmp_path, monkeypatch, capsys, site, sentence
+) -> None:
+    job = small_job(tmp_path, "", place="slurm", folder=f"{s3_bucket}/run", resources=TWO_NODES, site=site)
+    submitted(LAUNCHER, job)
+    wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE, 60)
+    assert (job.outcome, job.attempts()) == (None, [])
+    (said,) = LAUNCHER.logs(job).strip().splitlines()
+    assert said.startswith(f"gavt: {job.url}/job.json: ")
+    assert sentence in said
+    for verb in ("status", "logs"):
+        with contextlib.suppress(SystemExit):
+            main([verb, job.url])
+        assert said in capsys.readouterr().out
+    record = job.record.model_copy(update={"site": SiteSettings()})
+    storage.write_text(storage.join(job.url, JOB_FILE), record.model_dump_json())
+    job = JobFolder(job.url)
+    job.note_submission(LAUNCHER.submit(job), "resume", 0)
+    assert finished(job).outcome.ending == "done"
 
 
 def test_a_job_that_the_queue_forgot_is_gone_and_one_that_nobody_can_ask_about_is_not(slurm, tmp_path, monkeypatch):

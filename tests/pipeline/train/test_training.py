@@ -15,9 +15,11 @@ from pipeline.tasks.contract import TaskSettings
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.load import load_trained, untrained
 from pipeline.train.loop import train
+from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run.run_folder import locked, settings_before, write_config
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.settings import TrainSettings
+from saved_weights import saved_weights
 from tiny_training import TRAIN, curve
 
 
@@ -93,6 +95,27 @@ def test_fp16_works_or_is_refused_with_a_sentence(command, group, tmp_path):
     else:
         with pytest.raises(SettingsError, match="this CPU can't compute in fp16"):
             run_here(command, group, tmp_path, "train.precision=fp16")
+
+
+def test_a_run_in_fp16_goes_on_to_the_bit_with_its_loss_scale(command, group, tmp_path, monkeypatch):
+    # what this CPU has no instructions for torch computes all the same, slowly
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: True)
+    words = ["train.precision=fp16", "train.learning_rate=1", "train.clip_norm=0", "train.log_every=1"]
+    whole, gone_on = tmp_path / "whole", tmp_path / "gone-on"
+    run_here(command, group, whole, *words)
+    shutil.copytree(whole, gone_on)
+    checkpoints = gone_on / "checkpoints"
+    shutil.rmtree(checkpoints / "step-0000000012")
+    (checkpoints / "latest").write_text("step-0000000008")
+    run_here(command, group, gone_on, *words)
+    assert curve(gone_on) == curve(whole)
+    found, expected = (
+        [record["loss_scale"] for record in read_records(run / "metrics.jsonl")] for run in (gone_on, whole)
+    )
+    assert found == expected
+    assert min(found) < max(found) <= 2**16  # it was searched for
+    ours, theirs = saved_weights(gone_on), saved_weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(command, group, tmp_path):
