@@ -57,14 +57,14 @@ def _judged_otherwise(evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 def _columns(evaluation: Mapping[str, Any]) -> "dict[tuple[str, str], tuple[str, Column]]":
-    """By measure and name the columns, with their table's title."""
+    """By measure and name the columns, with their table's title; of several tables of a measure those of the first."""
     from pipeline.evaluate.measures.contract import tables_of
 
-    return {
-        (table.measure, column.name): (table.title, column)
-        for table in tables_of(evaluation)
-        for column in table.columns
-    }
+    found: dict[tuple[str, str], tuple[str, Column]] = {}
+    for table in tables_of(evaluation):
+        for column in table.columns:
+            found.setdefault((table.measure, column.name), (table.title, column))
+    return found
 
 
 def _shown(found: "Sequence[Difference]", columns: "Mapping[tuple[str, str], tuple[str, Column]]") -> Table:

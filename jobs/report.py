@@ -1,4 +1,4 @@
-"""`gavt report`: one page about a run."""
+"""`gavt report`: one page about a run, or about several side by side."""
 
 from typing import Annotated
 
@@ -8,15 +8,26 @@ from jobs.output import JsonFlag, console, print_json
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="Run folder, local or s3://.")],
-    out: Annotated[str | None, typer.Option(help="The page's path; report.html in the run folder by default.")] = None,
+    runs: Annotated[list[str], typer.Argument(help="Run folder, local or s3://; several that were evaluated alike.")],
+    out: Annotated[
+        str | None,
+        typer.Option(help="The page's path; by default report.html in the run folder. Needed for several runs."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write one self-contained HTML page: curves, the evaluation with its controls, maps, settings."""
+    """Write one self-contained HTML page: curves, the evaluation with its controls, maps, settings. Of several runs the
+    figures are means ± half of the 95 % interval, with those of each run, and settings are those that differ."""
+    from pipeline.errors import RunError
     from pipeline.evaluate.report.report import write_report
+    from pipeline.evaluate.report.report_of_runs import write_report_of_runs
     from pipeline.experiment import ExperimentSettings
 
-    page = write_report(run, out, ExperimentSettings)
+    if len(runs) == 1:
+        page = write_report(runs[0], out, ExperimentSettings)
+    elif out is None:
+        raise RunError(f"gavt report: expected --out, the page's path, for {len(runs)} runs")
+    else:
+        page = write_report_of_runs(runs, out)
     console(as_json).print(f"report: {page}")
     if as_json:
         print_json({"report": page})

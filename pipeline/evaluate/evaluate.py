@@ -137,7 +137,7 @@ def evaluate_runs(
 
     def write() -> list[Evaluation]:
         results = [_result(one, data, validation) for one in judgements]
-        of_all = None if together is None else over_runs(results)
+        of_all = None if together is None else over_runs(results, [run.out for run in runs])
         on_result(results, of_all)
         for run, one, result in zip(runs, judgements, results, strict=True):
             _write(run.out, file, result, one.tables)

@@ -11,7 +11,6 @@ from pipeline.errors import RunError
 from pipeline.evaluate.coverage import Coverage
 from pipeline.evaluate.measures.contract import Row, Table, as_json, tables_of
 from pipeline.evaluate.result import LABEL_FREE, Evaluation
-from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.spread import interval
 
 OVER_RUNS = "evaluations.json"
@@ -41,8 +40,8 @@ class EvaluationOverRuns(TypedDict):
     validation: str | None
 
 
-def over_runs(evaluations: Sequence[Evaluation]) -> EvaluationOverRuns:
-    """Put evaluations of different runs together.
+def over_runs(evaluations: Sequence[Evaluation], folders: Sequence[str]) -> EvaluationOverRuns:
+    """Put evaluations of different runs together, which lie in `folders`.
 
     Raises:
         RunError: they are of other samples, or were judged in another way.
@@ -50,7 +49,6 @@ def over_runs(evaluations: Sequence[Evaluation]) -> EvaluationOverRuns:
     first, *others = evaluations
     for other in others:
         _check_alike(first, other)
-    folders = [run_folder(one["checkpoint"]) for one in evaluations]
     names, of_runs = names_of(folders), [tables_of(one) for one in evaluations]
     return EvaluationOverRuns(
         runs=[

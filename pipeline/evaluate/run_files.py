@@ -5,7 +5,7 @@ from typing import Any
 from cluster import storage
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import tables_of
-from pipeline.evaluate.result import EVALUATION
+from pipeline.evaluate.result import EVALUATION, Evaluation
 from pipeline.train.run_settings import CONFIG
 
 
@@ -26,7 +26,7 @@ def config_of(checkpoint_url: str) -> str | None:
     return url if storage.exists(url) else None
 
 
-def evaluation_of(folder: str) -> dict[str, Any]:
+def evaluation_of(folder: str) -> Evaluation:
     """The `evaluation.json` of a folder.
 
     Raises:
@@ -35,9 +35,12 @@ def evaluation_of(folder: str) -> dict[str, Any]:
     url = storage.join(folder, EVALUATION)
     if not storage.exists(url):
         raise RunError(f"{url}: no such file; gavt evaluate writes it")
-    evaluation = storage.read_json(url)
+    evaluation: Any = storage.read_json(url)
     try:
         tables_of(evaluation)
     except ValueError as error:
         raise RunError(f"{url}: {error}; gavt evaluate writes it anew") from None
-    return evaluation
+    if missing := Evaluation.__required_keys__ - evaluation.keys():
+        raise RunError(f"{url}: has no {min(missing)}; gavt evaluate writes it anew")
+    found: Evaluation = evaluation
+    return found

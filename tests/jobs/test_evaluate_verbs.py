@@ -94,6 +94,12 @@ def test_several_runs_are_judged_with_mean_spread_and_the_single_values(world: P
         for column, values in row["of_runs"].items():
             assert values == [rows[place]["values"][column] for rows in own]
             assert row["values"][column] == pytest.approx(sum(values) / 3)
+    assert say("report", *runs, "--out", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    assert all(f"{run}" in page for run in runs)
+    assert "Over 8 samples" in page
+    assert "over 3 runs, by Student&#39;s t" in page
+    assert "seed0: no metrics.jsonl, so no curves and settings." in page
     code, out, err = say("compare", runs[0], runs[1], "--against", runs[2], "--against", runs[2], "--json")
     assert code == 0
     assert "two-sided p by a paired bootstrap (10,000 draws, seed 0) of the images or videos" in err
@@ -276,6 +282,8 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
         ("separate {0}/video.mp4 --checkpoint {0}/separator --clicks {0}/no --out {0}/o", "no: no such file"),
         ("separate {0}/run/config.yaml --checkpoint {0}/separator --all --out {0}/o", "config.yaml: not a media file"),
         ("report {0}/shards", "shards: expected a run folder"),
+        ("report {0}/run {0}/coarse", "gavt report: expected --out, the page's path, for 2 runs"),
+        ("report {0}/coarse {0}/coarse --out {0}/o", "coarse/evaluation.json: no such file; gavt evaluate writes it"),
         ("compare {0}/coarse --against {0}/shards", "coarse/evaluation.json: no such file; gavt evaluate writes it"),
     ],
 )

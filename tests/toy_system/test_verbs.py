@@ -85,7 +85,7 @@ def test_it_is_judged_by_its_own_measure_and_read_out_by_its_own_readout(evaluat
 
 
 def test_two_processes_judge_the_run_as_one_does_its_export(gavt, run, evaluation, tmp_path):
-    words = ("--checkpoint", run, "--data", gavt.data, "--out", tmp_path, "--nproc", 2)
+    words = (run, "--data", gavt.data, "--out", tmp_path, "--nproc", 2)
     assert gavt.json("evaluate", *words)["tables"] == evaluation[0]["tables"]
 
 

@@ -1,14 +1,14 @@
 """By how much a clip's sound is moved, and which sound a segment of frames has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, SampleScores, Table
 from pipeline.evaluate.readouts.needs import needs_objective
 from pipeline.evaluate.registry import OffsetsSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
@@ -20,6 +20,7 @@ from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
 Counts = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
 
 
 class Told:
@@ -66,6 +67,8 @@ class Answers:
         segments, found, found_in_clip: segments, and how many found their own sound (or sounds their own frames) first
             among those of all clips and of the own one; both ways, halves.
         by_chance: the sum over segments of how often guessing finds it among all.
+        keys, videos: of the clips.
+        told: [B, 2] of some clips each, the share of offsets that were told right and to within a class.
     """
 
     own: Told
@@ -74,6 +77,9 @@ class Answers:
     found: float = 0.0
     found_in_clip: float = 0.0
     by_chance: float = 0.0
+    keys: list[str] = field(default_factory=list)
+    videos: list[str] = field(default_factory=list)
+    told: list[Shares] = field(default_factory=list)
 
 
 class Offsets(Measure[Answers]):
@@ -111,6 +117,8 @@ class Offsets(Measure[Answers]):
             if self._told.contrasts:
                 self._find_segments(batch.metadata, own, answers)
             answers.own.clips += len(batch)
+            answers.keys += batch.keys
+            answers.videos += [metadata.video for metadata in batch.metadata]
         return answers
 
     def _tell_offsets(self, batch: EvaluationBatch, own: Tokens, answers: Answers) -> None:
@@ -119,13 +127,17 @@ class Offsets(Measure[Answers]):
         strangers = [place for place, one in enumerate(other) if one is not None]
         answers.other.clips += len(strangers)
         seen = {name: tokens[strangers] for name, tokens in own.items()}
+        told = np.zeros((len(batch), 2))
         for number, offset_s in enumerate(self._told.offsets_s):
             offsets_s = torch.full((len(batch),), offset_s, dtype=torch.float64, device=device)
             heard = model.embed({"sound": task.moved(batch.inputs, offsets_s)})
-            answers.own.count(number, task.offset_logits(model, own | heard))
+            logits = task.offset_logits(model, own | heard)
+            answers.own.count(number, logits)
+            told += _told_of_each(number, logits)
             if strangers:
                 wrong = {name: tokens[[other[place] for place in strangers]] for name, tokens in heard.items()}
                 answers.other.count(number, task.offset_logits(model, seen | wrong))
+        answers.told.append(told / self._told.classes)
 
     def _find_segments(self, metadata: Sequence[SampleMetadata], own: Tokens, answers: Answers) -> None:
         among = torch.tensor(contrasted(self.group, range(len(metadata)), metadata))
@@ -144,6 +156,14 @@ class Offsets(Measure[Answers]):
         if self._told.contrasts:
             tables.append(self._segments(found))
         return tables
+
+    def sample_scores(self, found: Sequence[Answers]) -> list[SampleScores]:
+        """Of each clip the share of offsets that were told, where offsets are what is answered."""
+        if not self._told.offset_weight or self._told.answer != "offset":
+            return []
+        keys, videos = ([name for one in found for name in getattr(one, names)] for names in ("keys", "videos"))
+        first, near = np.concatenate([told for one in found for told in one.told]).T
+        return [SampleScores("synchronisation", keys, videos, {"model": {"first": first, "near": near}})]
 
     def _offsets(self, found: Sequence[Answers]) -> Table:
         told, own, other = self._told, Told(self._told.classes), Told(self._told.classes)
@@ -204,6 +224,15 @@ class Offsets(Measure[Answers]):
         note = f"{parts} segments of each clip look for their own sound, and the sounds for their frames"
         headline = Headline("segments that find their sound", first, "share", (("guessing", guessed),))
         return Table("synchronisation", "segments of clips", columns, rows, clips, notes=(note,), headlines=(headline,))
+
+
+def _told_of_each(number: int, logits: Tensor) -> Shares:
+    """[B, 2] whether logits [B, K] say the true class, and one next to it or the same; nothing of those that are no
+    numbers."""
+    apart = (logits.argmax(1) - number).abs()
+    finite = logits.isfinite().all(1)
+    told: Shares = torch.stack([(apart == 0) & finite, (apart <= 1) & finite], 1).double().cpu().numpy()
+    return told
 
 
 def _of_other_clips(samples: Sequence[SampleMetadata], group: int) -> list[int | None]:

@@ -17,7 +17,7 @@ from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.playable import SOUNDS
 from pipeline.evaluate.report.curves import draw_curves, said_of_maps
 from pipeline.evaluate.report.facts import facts_of_run
-from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles
+from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles, of_each_run
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.report.players import make_players
 from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION, LABEL_FREE
@@ -90,6 +90,7 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         "pipeline.evaluate.report",
         "report.html.j2",
         title=settings.name if settings else folder.rstrip("/").rsplit("/", 1)[-1],
+        subject="the run",
         folder=folder,
         made=datetime.now(timezone.utc).strftime("%d %B %Y, %H:%M UTC"),
         missing=missing,
@@ -102,6 +103,7 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],
         heading=heading,
         cell=cell,
+        of_each_run=of_each_run,
         pictures=_pictures(folder, tables),
         cards=make_cards(examples),
         players=make_players(_sounds(storage.join(folder, SOUNDS))),

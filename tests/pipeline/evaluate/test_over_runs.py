@@ -79,7 +79,7 @@ def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, v
         validation=None,
     )
     with pytest.raises(RunError, match=f"^b: expected to be judged with {name} = .* as a was, found {value}$"):
-        over_runs([one, {**one, "checkpoint": "b", name: value}])
+        over_runs([one, {**one, "checkpoint": "b", name: value}], ["a", "b"])
 
 
 def test_whether_labels_helped_is_said_of_the_runs_that_they_helped() -> None:
@@ -121,7 +121,7 @@ def test_each_sample_is_decoded_once_for_all_runs_and_each_is_judged_as_if_alone
     assert set(decoded.values()) == {2}  # once for a and c
     assert found == alone
     assert [one["checkpoint"].startswith(run) for one, run in zip(found, runs, strict=True)] == [True] * 3
-    localisation = next(one for one in tables_of(over_runs(found)) if one.measure == "localisation")
+    localisation = next(one for one in tables_of(over_runs(found, runs)) if one.measure == "localisation")
     assert len(localisation.rows[0].of_runs["pointing"]) == 3
 
 

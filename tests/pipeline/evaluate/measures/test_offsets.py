@@ -56,6 +56,16 @@ def test_every_clip_is_shown_with_every_offset_beside_who_says_the_same_always(m
     assert row(segments, "guessing") == {"first": pytest.approx(1 / 16), "in_clip": 1 / 4}
 
 
+def test_the_means_of_what_is_told_of_each_clip_are_the_figures_of_all(moving):
+    measure = measure_of(moving)
+    samples = measure.judged.samples
+    found = [measure.judge(chunk) for chunk in samples.go_through(samples.chunks(measure.group))]
+    (scores,) = measure.sample_scores(found)
+    assert len(set(scores.ids)) == CLIPS
+    means = {column: values.mean() for column, values in scores.values["model"].items()}
+    assert means == pytest.approx(row(measure.tables(found)[0], "model"))
+
+
 def test_figures_do_not_hang_on_how_many_clips_go_through_the_model_at_once(moving):
     assert tables_of(measure_of(moving, 8)) == tables_of(measure_of(moving, 64))
 
