@@ -15,7 +15,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_SHOWN = 60
-_PLACES = ("s3", "s3a", "gs", "gcs", "file")  # where `?` and `=` are letters of a name
+_PLACES = ("s3", "s3a", "gs", "gcs", "hf", "file")  # where `?` and `=` are letters of a name
 
 
 def mask_url(url: str) -> str:

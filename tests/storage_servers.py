@@ -7,11 +7,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from cluster.free_port import free_port
+from cluster.s3.filesystem import PatientS3FileSystem
 
 BUCKET = "gavt-test"
 _START_S = 60.0
@@ -43,6 +47,18 @@ def fake_gcs(log: Path) -> Iterator[dict[str, str]]:
         asked = urllib.request.Request(f"{url}/storage/v1/b?project=p", bucket, {"Content-Type": "application/json"})
         urllib.request.urlopen(asked).close()
         yield {"STORAGE_EMULATOR_HOST": url}
+
+
+def forget_conditions(patch: pytest.MonkeyPatch) -> None:
+    """Make S3's servers into such as ignore the condition of a write."""
+    call = PatientS3FileSystem._call_once
+
+    async def without(self: PatientS3FileSystem, method: str, **words: object) -> object:
+        words.pop("IfNoneMatch", None)
+        return await call(self, method, **words)
+
+    patch.setattr(PatientS3FileSystem, "_call_once", without)
+    patch.setenv("AWS_ANOTHER", uuid.uuid4().hex)  # another client, which knows nothing of the server yet
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 `GAVT_TEST_STORAGE` names (`s3://…` or `gs://…`, with the account in the usual variables), where it is set.
 """
 
+import multiprocessing
 import os
 import threading
 import uuid
@@ -18,6 +19,7 @@ from cluster import storage
 from cluster.errors import ChangedFileError, ForbiddenError, MissingFileError, StorageError, UnreachableError
 from cluster.patience import PATIENCE
 from faulty_proxy import FaultyProxy
+from storage_servers import forget_conditions
 
 REAL = os.environ.get("GAVT_TEST_STORAGE")
 OBJECTS = ["ceph", "moto", "gcs", *(["real"] if REAL else [])]
@@ -197,6 +199,19 @@ def test_what_is_not_there_is_one_sentence_with_its_name(place: str, tmp_path: P
     assert not storage.exists(url)
 
 
+def test_forked_processes_have_connections_of_their_own(objects: str) -> None:
+    storage.write_text(f"{objects}/parent", "of the parent")
+    with multiprocessing.get_context("fork").Pool(2) as children:
+        done = [children.apply_async(_read_and_write, (objects, number)) for number in range(4)]
+        assert [one.get(timeout=60) for one in done] == ["of the parent"] * 4
+    assert [storage.read_text(f"{objects}/child-{number}") for number in range(4)] == list("0123")
+
+
+def _read_and_write(place: str, number: int) -> str:
+    storage.write_text(f"{place}/child-{number}", str(number))
+    return storage.read_text(f"{place}/parent")
+
+
 def test_a_bucket_that_is_not_there_is_said(objects: str) -> None:
     url = f"{objects.partition('://')[0]}://no-such-bucket-of-gavt/x"
     for action in (
@@ -252,16 +267,7 @@ def test_a_storage_that_ignores_the_condition_of_a_write_is_found_out(
 ) -> None:
     if objects.startswith("gs://"):
         pytest.skip("Google's storage and its stand-in know the condition")
-    from cluster.s3.filesystem import PatientS3FileSystem
-
-    call = PatientS3FileSystem._call_once
-
-    async def ignoring(self: PatientS3FileSystem, method: str, **words: object) -> object:
-        words.pop("IfNoneMatch", None)  # what a server does that does not know the header
-        return await call(self, method, **words)
-
-    monkeypatch.setattr(PatientS3FileSystem, "_call_once", ignoring)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # another account, of which nothing is known yet
+    forget_conditions(monkeypatch)
     with pytest.raises(StorageError, match="found one that can't: it replaces what was to be written once"):
         storage.create(f"{objects}/lock", b"1")
     assert storage.list_files(objects) == []

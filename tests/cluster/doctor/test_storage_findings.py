@@ -8,7 +8,9 @@ import pytest
 
 from cluster import storage
 from cluster.doctor.object_storage import object_storage, server_clock
+from hub_server import running_hub
 from jobs.local.s3 import S3Server
+from storage_servers import forget_conditions
 
 SECRET = "not the secret of that key"
 
@@ -19,6 +21,26 @@ def test_a_bucket_that_can_be_used_is_measured_and_left_as_it_was(s3_bucket: str
     assert [found[name].state for name in ("clock", "storage", "storage use")] == ["ok", "ok", "ok"]
     assert "MB/s" in found["storage pace"].found
     assert storage.list_files(s3_bucket) == []
+
+
+def test_googles_storage_can_be_used_and_the_hub_only_read(gcs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = object_storage(f"{gcs_bucket}/runs")
+    assert [(finding.check, finding.state) for finding in found[:2]] == [("storage", "ok"), ("storage use", "ok")]
+    assert storage.list_files(gcs_bucket) == []
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.commit("someone/videos", {"x": b""})
+        use = object_storage("hf://datasets/someone/videos")[-1]
+        assert (use.state, use.found) == ("warn", "hf://datasets/someone/videos may be read, not written")
+        assert "s3:// or gs://" in use.advice
+        assert "no such repository" in object_storage("hf://datasets/no/body")[-1].found
+
+
+def test_a_server_that_ignores_conditions_is_told(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_conditions(monkeypatch)
+    use = object_storage(s3_bucket)[-1]
+    assert (use.check, use.state) == ("storage use", "fail")
+    assert "two jobs could take the same run" in use.advice
 
 
 def test_a_wrong_secret_is_told_by_the_name_of_its_variable(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
