@@ -11,7 +11,7 @@ from cluster.storage.below import check_names, local_places, name_below, why_not
 from cluster.storage.copying import download, local_copy, upload
 from cluster.storage.filesystems import ACCOUNT_VARIABLES, get_ready
 from cluster.storage.listing import FileInfo, exists, list_files, list_folders, size
-from cluster.storage.location import KINDS, Location, absolute, is_remote, is_stored, join
+from cluster.storage.location import Location, absolute, is_remote, is_stored, join
 from cluster.storage.many import fill_parts, read_each, read_many, read_parts
 from cluster.storage.part_files import make_durable
 from cluster.storage.parts import open_read, read_part, read_range
@@ -23,7 +23,6 @@ from cluster.storage.writing import create, replace, write_bytes, write_text
 
 __all__ = [
     "ACCOUNT_VARIABLES",
-    "KINDS",
     "FileInfo",
     "FileVersion",
     "Location",

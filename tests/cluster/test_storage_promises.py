@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.asyn import sync
 
 from cluster import storage
 from cluster.errors import ChangedFileError, ForbiddenError, MissingFileError, StorageError, UnreachableError
 from cluster.patience import PATIENCE
+from cluster.storage.filesystems import s3_of
 from faulty_proxy import FaultyProxy
 from storage_servers import forget_conditions
 
@@ -271,3 +273,14 @@ def test_a_storage_that_ignores_the_condition_of_a_write_is_found_out(
     with pytest.raises(StorageError, match="found one that can't: it replaces what was to be written once"):
         storage.create(f"{objects}/lock", b"1")
     assert storage.list_files(objects) == []
+
+
+def test_servers_that_are_not_amazons_are_asked_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for endpoint, beginning in (("https://minio.example", "https://minio.example/bucket/"), ("", "https://bucket.s3.")):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        client = s3_of("s3://bucket/x")
+        assert client is not None
+        assert sync(client.loop, client._account, "bucket")[0].startswith(beginning)
