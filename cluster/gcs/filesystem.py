@@ -4,6 +4,7 @@ Of gcsfs it uses the account, the listings and the uploads; each request goes th
 gcsfs's plain one: buckets of one zone ("rapid" ones), which speak another protocol, are none that it knows.
 """
 
+import json
 import os
 import secrets
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 from fsspec.asyn import sync, sync_wrapper
-from gcsfs.core import GCSFileSystem, simple_upload
+from gcsfs.core import GCSFileSystem
 from gcsfs.retry import validate_response
 
 from cluster.errors import OtherVersionError
@@ -59,10 +60,37 @@ class PatientGcsFileSystem(GCSFileSystem):  # type: ignore[misc]
 
     async def _put_if_absent(self, path: str, content: bytes) -> bool:
         """Write an object unless one is there; whether it was written."""
+        return await self._put_if(path, content, "0")
+
+    put_if_absent = sync_wrapper(_put_if_absent)
+
+    async def _put_if_same(self, path: str, content: bytes, etag: str) -> bool:
+        """Write an object in place of its generation `etag`; whether that was still there."""
+        return await self._put_if(path, content, etag)
+
+    put_if_same = sync_wrapper(_put_if_same)
+
+    async def _put_if(self, path: str, content: bytes, generation: str) -> bool:
         bucket, key, _ = self.split_path(path)
-        writer = secrets.token_hex(8)
+        writer, boundary = secrets.token_hex(8), secrets.token_hex(16)
+        described = json.dumps({"name": key, "metadata": {"writer": writer}})
+        parts = (("application/json; charset=UTF-8", described.encode()), ("application/octet-stream", content))
+        lines = [
+            b"--%s\r\nContent-Type: %s\r\n\r\n%s\r\n" % (boundary.encode(), kind.encode(), one) for kind, one in parts
+        ]
         try:
-            await simple_upload(self, bucket, key, content, {"writer": writer}, self.consistency, mode="create")
+            await self._call(
+                "POST",
+                f"{self._location}/upload/storage/v1/b/{quote(bucket)}/o",
+                uploadType="multipart",
+                ifGenerationMatch=generation,
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                data=b"".join([*lines, b"--%s--" % boundary.encode()]),
+            )
+        except FileNotFoundError:
+            if generation == "0":
+                raise
+            return False
         except OtherVersionError:
             # what is there may be our own: the answer was lost, and the request repeated
             try:
@@ -71,8 +99,6 @@ class PatientGcsFileSystem(GCSFileSystem):  # type: ignore[misc]
                 return False  # it was another's, who has removed it
             return bool(there.get("metadata", {}).get("writer") == writer)
         return True
-
-    put_if_absent = sync_wrapper(_put_if_absent)
 
     async def _exists(self, path: str) -> bool:
         try:

@@ -125,6 +125,10 @@ class HubFileSystem:
         """Refused."""
         raise PermissionError(_ONLY_READ)
 
+    def put_if_same(self, path: str, content: bytes, etag: str) -> bool:
+        """Refused."""
+        raise PermissionError(_ONLY_READ)
+
     def rm_file(self, path: str) -> None:
         """Refused."""
         raise PermissionError(_ONLY_READ)

@@ -66,6 +66,10 @@ class ObjectStorage(Protocol):
         calls at once one writes."""
         ...
 
+    def put_if_same(self, path: str, content: bytes, etag: str) -> bool:
+        """Write a small object in place of its version `etag`; whether that was still there."""
+        ...
+
     def rm_file(self, path: str) -> None:
         """Remove an object."""
         ...

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.errors import MissingFileError, NotOnceError, StorageError
-from cluster.storage.filesystems import open_storage, s3_of
+from cluster.storage.filesystems import open_storage
 from cluster.storage.location import Location, is_remote, path_of
 from cluster.storage.part_files import make_durable, part_beside, replaced_when_done
 from cluster.storage.plain_errors import said_plainly
@@ -78,12 +78,13 @@ def _put_once(url: Location, content: bytes) -> bool:
 def replace(url: Location, content: bytes, before: FileVersion) -> bool:
     """Write a whole file, atomically, in place of one version of it; whether that was still there.
 
-    On S3 this is a conditional write (`If-Match`): of several that replace the same version at once, one succeeds.
-    Elsewhere, and on a server that does not know it, another's write may pass between the look and the own.
+    On object storage this is a conditional write: of several that replace the same version at once, one succeeds. On
+    local disk, and on a server that does not know it, another's write may pass between the look and the own.
     """
-    if (s3 := s3_of(url)) is not None:
+    if is_remote(url):
+        storage, path = open_storage(url)
         with said_plainly("write", url), suppress(NotOnceError):
-            return bool(s3.put_if_same(open_storage(url)[1], content, before.etag))
+            return storage.put_if_same(path, content, before.etag)
     try:
         if version(url) != before:
             return False

@@ -98,6 +98,21 @@ def test_only_one_of_many_creates_a_file(place: str) -> None:
     assert storage.read_bytes(url) == b""
 
 
+def test_only_one_of_many_replaces_a_version(objects: str) -> None:
+    url = f"{objects}/lease"
+    storage.write_bytes(url, b"of one who died")
+    before = storage.version(url)
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda owner: storage.replace(url, b"%d" % owner, before), range(8)))
+    assert sum(won) == 1
+    assert storage.read_bytes(url) == b"%d" % won.index(True)
+    assert not storage.replace(url, b"late", before)
+    assert storage.replace(url, b"next", storage.version(url))
+    gone = storage.version(url)
+    storage.remove(url)
+    assert not storage.replace(url, b"of nobody", gone)
+
+
 def test_a_range_is_exact_and_ends_with_the_file(place: str) -> None:
     url = storage.join(place, "range.bin")
     storage.write_bytes(url, bytes(range(200)))

@@ -95,7 +95,7 @@ def test_a_run_whose_all_lies_on_storage_goes_on_where_it_was_killed_and_is_judg
     gavt(*train(place, str(tmp_path / "undisturbed")))
     assert curve(run) == curve(str(tmp_path / "undisturbed"))
     gavt("checkpoint", "verify", run)
-    told = gavt("evaluate", "--checkpoint", run, "--data", f"{place}/shards/test", "--json")
+    told = gavt("evaluate", run, "--data", f"{place}/shards/test", "--json")
     assert "model" in [row["name"] for table in json.loads(told.splitlines()[-1])["tables"] for row in table["rows"]]
     gavt("report", run)
     assert storage.size(f"{run}/report.html") > 10_000
