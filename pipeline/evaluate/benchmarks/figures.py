@@ -56,13 +56,9 @@ def columns_of(figures: Figures, has_groups: bool) -> tuple[Column, ...]:
         return (Column("ap", "AP"), Column("max_f1", "max-F1"), Column("loc_acc", "LocAcc"), Column("auc", "AUC"))
     if figures == "sources":
         several = (Column("piap", "PIAP"),) if has_groups else ()
-        own = (Column("ap", "CAP" if has_groups else "AP"), *several)
-        return (
-            *own,
-            Column("ciou", "CIoU@0.3" if has_groups else "cIoU"),
-            Column("auc", "AUC"),
-            Column("pointing", "pointing"),
-        )
+        words = ("CAP", "CIoU@0.3", "CIoU_adap@0.3") if has_groups else ("AP", "cIoU", "cIoU_adap")
+        ap, ciou, adaptive = (Column(name, word) for name, word in zip(("ap", "ciou", "ciou_adap"), words, strict=True))
+        return (ap, *several, ciou, Column("auc", "AUC"), adaptive, Column("pointing", "pointing"))
     grouped = (Column("iiou", "IIoU"), Column("iiou_adap", "IIoU_adap")) if has_groups else ()
     return (Column("pointing", "pointing"), *half, Column("ciou_adap", "cIoU_adap"), *grouped)
 
@@ -162,13 +158,15 @@ def _detected(judged: JudgedSamples, cious: Sequence[float]) -> tuple[Any, Any, 
 def _sources(judged: JudgedSamples) -> Values:
     images = judged.images()
     if not images:
-        return dict.fromkeys(("ap", "piap", "ciou", "auc", "pointing"))
+        return dict.fromkeys(("ap", "piap", "ciou", "auc", "ciou_adap", "pointing"))
     cious = [_mean([one.score.ciou for one in maps]) for maps in images]
+    adaptive = [_mean([one.score.ciou_adap for one in maps]) for maps in images]
     return {
         "ap": _mean([class_aware([one.precisions for one in maps]) for maps in images]),
         "piap": _mean([permutation_invariant([one.precisions for one in maps]) for maps in images]),
         "ciou": success_rate(cious, _success(images)),
         "auc": area_under_curve(cious),
+        "ciou_adap": success_rate(adaptive, _success(images)),
         "pointing": _mean([one.score.pointing for maps in images for one in maps]),
     }
 

@@ -40,7 +40,7 @@ class JudgedMap:
     """What a map scores on its sample.
 
     Attributes:
-        confidence: the mean of the highest quarter of its values, unless another was given.
+        confidence: how sure the model is that what is heard is seen.
         precisions: average precision over pixels against the truth of each source of the image, in their order.
         by_area: cIoU when each of `SHARES` of the area counts as predicted.
         by_level: cIoU when what lies at or above each of `SHARES` between minimum and maximum does.
@@ -65,6 +65,7 @@ def judge_map(
 
     Args:
         sources: all samples of the same image, in order, where pixels are to be judged.
+        confidence: by default the mean of the highest quarter of the map's values.
         thorough: also by the public evaluators' code, and with other thresholds.
     """
     if not np.isfinite(heat).all():
@@ -79,7 +80,7 @@ def judge_map(
     overlap = Overlap(heat, truth)
     pointing = sample.sounding and points_at(heat, truth == 1)
     score = SampleScore(pointing, overlap.ciou(overlap.half), overlap.ciou(overlap.area))
-    sure = top_quarter(heat) if confidence is None else confidence
+    sure = top_quarter(overlap.ranking) if confidence is None else confidence
     precisions = tuple(pixel_average_precisions(heat, [source.truth() == 1 for source in sources])) if sources else ()
     if not thorough:
         return JudgedMap(score, sure, precisions)

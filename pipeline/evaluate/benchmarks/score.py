@@ -149,7 +149,8 @@ class _Judging:
         judged = []
         for sample, heat in zip(samples, maps, strict=True):
             sources = self._images.get(sample.group or sample.id, [sample]) if self._figures == "sources" else ()
-            sure = None if confidences is None else confidences[sample.id]
+            # only detection asks how sure the model is
+            sure = 0.0 if self._figures != "detection" else confidences[sample.id] if confidences is not None else None
             judged.append(judge_map(heat, sample, sources, sure, thorough))
             if self._on_map is not None:
                 self._on_map(row, 1, len(samples))

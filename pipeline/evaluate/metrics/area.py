@@ -57,6 +57,12 @@ class Ranking:
         lowest = self.values[self.bins >= above].min()
         return lowest
 
+    def mean_of(self, count: int) -> float:
+        """The mean value of the `count` highest pixels, 1 to N."""
+        above, pixels = self.cut(count)
+        total = self.values[self.bins >= above].sum(dtype=np.float64) + self.values[pixels].sum(dtype=np.float64)
+        return float(total / count)
+
 
 def highest(heat: npt.NDArray[np.floating], count: int) -> Mask:
     """The `count` highest pixels of a map [h, w], exactly that many, see `Ranking`."""

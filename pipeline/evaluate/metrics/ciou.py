@@ -9,6 +9,7 @@ many. A truth without any area (a box of VGG-SS without one) is a failure here a
 
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,10 @@ class Overlap:
         if self._weights is not None:
             self._weight_from = rising(np.bincount(bins, self._weights[self.inside], self.ranking.size))
 
+    @cached_property
+    def _values_inside(self) -> npt.NDArray[np.floating]:
+        return self.ranking.values[self.inside]
+
     @property
     def half(self) -> int:
         """The upper half of the map's area, N − N//2 − 1 of N pixels."""
@@ -69,10 +74,9 @@ class Overlap:
 
     def ciou_from(self, threshold: float, inclusive: bool = True) -> float:
         """cIoU when what lies above a threshold, or (`inclusive`) on it too, counts as predicted."""
-        values = self.ranking.values
-        predicted = values >= threshold if inclusive else values > threshold
-        count = int(np.count_nonzero(predicted))
-        right = predicted[self.inside]
+        compare = np.greater_equal if inclusive else np.greater
+        count = int(np.count_nonzero(compare(self.ranking.values, threshold)))
+        right = compare(self._values_inside, threshold)
         inside = int(np.count_nonzero(right))
         weight = inside if self._weights is None else float(self._weights[self.inside][right].sum())
         below = float(self._weight_from[0]) + count - inside

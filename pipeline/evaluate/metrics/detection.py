@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.evaluate.metrics.area import Ranking
+
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -69,11 +71,9 @@ def slavc_max_f1(confidences: Numbers, localised: Flags, sounding: Flags) -> flo
     return float(PrecisionRecall.of(confidences, localised, sounding, some).f1.max())
 
 
-def top_quarter(heat: npt.NDArray[np.floating]) -> float:
-    """Confidence of a map [h, w]: the mean of the highest quarter of its values, rounded up."""
-    flat = heat.ravel()
-    count = -(-flat.size // 4)
-    return float(np.partition(flat, flat.size - count)[flat.size - count :].mean(dtype=np.float64))
+def top_quarter(ranking: Ranking) -> float:
+    """Confidence of a map: the mean of the highest quarter of its values, rounded up."""
+    return ranking.mean_of(-(-len(ranking.values) // 4))
 
 
 def _at_least(values: Numbers, thresholds: Numbers) -> Numbers:

@@ -111,7 +111,8 @@ def test_duets_are_judged_source_by_source_and_by_the_best_order(tmp_path: Path)
     lone = score_maps(wanted, {"v:flute": left(-1.0)})
     assert rows(lone)["model"]["ap"] is None  # an image without one of its sources is not judged
     assert rows(lone)["model, missing ones as failures"]["ap"] == pytest.approx(0.5)
-    assert "AVGN’s evaluator (boxes as corners)" in right
+    assert right["ceiling: the truth"]["ciou_adap"] == 1.0
+    assert right["AVGN’s evaluator (boxes as corners)"]["ciou"] == 0.5  # (0.5, 0, 0.5, 1) has no area as corners
 
 
 def test_extended_sets_are_judged_by_confidence(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.evaluate.metrics.area import Ranking
 from pipeline.evaluate.metrics.detection import PrecisionRecall, slavc_average_precision, slavc_max_f1, top_quarter
 
 Sample = tuple[float, bool, bool]
@@ -75,5 +76,5 @@ def test_a_hand_worked_curve() -> None:
 
 
 def test_confidence_is_the_mean_of_the_highest_quarter() -> None:
-    assert top_quarter(np.arange(16.0).reshape(4, 4)) == pytest.approx((15 + 14 + 13 + 12) / 4)
-    assert top_quarter(np.arange(5.0).reshape(1, 5)) == pytest.approx((4 + 3) / 2)  # as `[-n // 4:]` has it
+    assert top_quarter(Ranking(np.arange(16.0).reshape(4, 4))) == pytest.approx((15 + 14 + 13 + 12) / 4)
+    assert top_quarter(Ranking(np.arange(5.0).reshape(1, 5))) == pytest.approx((4 + 3) / 2)  # as `[-n // 4:]` has it
