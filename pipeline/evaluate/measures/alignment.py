@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.readouts.attention import noise_like
 from pipeline.evaluate.readouts.needs import needs_match, needs_sound_beside
 from pipeline.evaluate.registry import MeasureSettings
@@ -32,6 +33,8 @@ class Answers:
         not_finite: answers that are no number, all wrong.
         pairs: matched and mismatched ones.
         known: what an observer sees of them.
+        ids, videos: of each sound with a partner, both keys, and its video.
+        right: of its two pairs, the share that was told right.
     """
 
     samples: int
@@ -40,6 +43,9 @@ class Answers:
     not_finite: int
     pairs: int
     known: CeilingCounts
+    ids: list[str]
+    videos: list[str]
+    right: list[float]
 
 
 class Alignment(Measure[Answers]):
@@ -74,6 +80,7 @@ class Alignment(Measure[Answers]):
         partners = draw_partners(self._pairing, self._seed, positions, metadata, purpose="evaluate")
         asked = _Asked()
         pairs: list[Pair] = []
+        ids, videos, right = list[str](), list[str](), list[float]()
         at_once = max(self.judged.settings.batch_size // self.group, 1) * self.group
         for places in chunk.shown.pieces(at_once):
             seen, heard, silence, noise = self._embed(chunk.shown.select(places))
@@ -82,15 +89,22 @@ class Alignment(Measure[Answers]):
             }
             sounds, frames = list(mismatched), list(mismatched.values())
             if sounds:
-                asked.count("matched", self._score(_rows(seen, sounds), _rows(heard, sounds)))
-                asked.count("mismatched", self._score(_rows(seen, frames), _rows(heard, sounds)))
+                alike = self._score(_rows(seen, sounds), _rows(heard, sounds))
+                unlike = self._score(_rows(seen, frames), _rows(heard, sounds))
+                asked.count("matched", alike)
+                asked.count("mismatched", unlike)
+                told = (alike.isfinite() & (alike > 0)).double() + (unlike.isfinite() & (unlike <= 0)).double()
+                right += (told / 2).tolist()
             for sound, frame in mismatched.items():
+                keys = (chunk.shown.keys[places[place]] for place in (sound, frame))
+                ids.append(" beside ".join(keys))
+                videos.append(metadata[places[sound]].video)
                 shown, other = metadata[places[sound]], metadata[places[frame]]
                 pairs += [Pair(shown, shown, True), Pair(other, shown, False)]
             asked.count("silence", self._score(seen, silence))
             asked.count("noise", self._score(seen, noise))
         known = CeilingCounts.of(pairs)
-        return Answers(len(chunk), asked.match, asked.no_match, asked.not_finite, len(pairs), known)
+        return Answers(len(chunk), asked.match, asked.no_match, asked.not_finite, len(pairs), known, ids, videos, right)
 
     def _embed(self, batch: EvaluationBatch) -> tuple[Tokens, Tokens, Tokens, Tokens]:
         """What is seen; and the sound, silence, and noise."""
@@ -140,6 +154,12 @@ class Alignment(Measure[Answers]):
                 details={"pairs": pairs, "not_finite": not_finite},
             )
         ]
+
+    def sample_scores(self, found: Sequence[Answers]) -> list[SampleScores]:
+        """Of each sound that has a partner, in both its pairs."""
+        columns = ("ids", "videos", "right")
+        ids, videos, right = ([one for chunk in found for one in getattr(chunk, name)] for name in columns)
+        return [SampleScores("alignment", ids, videos, {"model": {"accuracy": np.array(right, np.float64)}})]
 
     def _pairs(self, pairs: int) -> str:
         return f"of {pairs:,} pairs, each sound with its own frame and with one of another in its group of {self.group}"

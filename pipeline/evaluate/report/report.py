@@ -20,7 +20,7 @@ from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles, of_each_run
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.report.players import make_players
-from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION, LABEL_FREE
+from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
 from pipeline.evaluate.run_files import run_folder
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
@@ -98,7 +98,6 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         curves=draw_curves(records, (*metrics, *MAP_METRICS)),
         said_of_maps=said_of_maps(records),
         label_aided=label_aided,
-        label_free=f"{LABEL_FREE[:1].upper()}{LABEL_FREE[1:]}",
         warnings=evaluation["warnings"] if evaluation else [],
         tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],
         heading=heading,

@@ -69,8 +69,7 @@ def _render(folders: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
         tiles=_tiles([tables_of(one) for one in evaluations]),
         curves=_curves(recorded),
         said_of_maps=None,
-        label_aided="; ".join(labels) if aided else None,
-        label_free=labels[0],
+        label_aided=_said_of_aid(labels) if aided else None,
         warnings=together["warnings"],
         tables=[(table, groups_of(table), best_figures(table)) for table in tables if table.rows],
         heading=heading,
@@ -88,6 +87,11 @@ def _render(folders: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
         ],
         settings=[],
     )
+
+
+def _said_of_aid(labels: Sequence[str]) -> str:
+    """Of runs of which labels helped some."""
+    return labels[0] if len(labels) == 1 else f"label-aided in part ({'; '.join(labels)})"
 
 
 def _tiles(of_runs: Sequence[Sequence[Table]]) -> list[Tile]:

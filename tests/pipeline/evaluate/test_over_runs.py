@@ -126,20 +126,21 @@ def test_each_sample_is_decoded_once_for_all_runs_and_each_is_judged_as_if_alone
 
 
 def test_the_means_of_the_samples_scores_are_the_figures_of_the_tables(tmp_path: Path) -> None:
-    data = write_shards(tmp_path / "shards", located_rows(8))
+    data = write_shards(tmp_path / "shards", located_rows(10))
     several = tiny_separator().model_dump(mode="json")
     several["task"] = {
         "kind": "several",
         "tasks": {
             "labels": {"task": {"kind": "classification", "classes": list(NAMES)}},
             "apart": {"task": several["task"]},
+            "pairs": {"task": {"kind": "mma"}},
         },
     }
     run = write_run(tmp_path / "run", ExperimentSettings.model_validate(several))
     settings = EvaluateSettings(readouts=("separation_energy",))
     tables = {one.measure: one for one in tables_of(evaluate(run, data, data, run, settings))}
     scores = read_scores(run)
-    assert set(scores) == {"localisation", "classification", "separation", "separation_any"} & set(tables)
+    assert set(scores) == {"alignment", "localisation", "classification", "separation", "separation_any"}
     for measure, of_samples in scores.items():
         rows = {row.name: row.values for row in tables[measure].rows}
         for row, columns in of_samples.values.items():
