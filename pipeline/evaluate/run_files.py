@@ -26,13 +26,13 @@ def config_of(checkpoint_url: str) -> str | None:
     return url if storage.exists(url) else None
 
 
-def evaluation_of(folder: str) -> Evaluation:
-    """The `evaluation.json` of a folder.
+def evaluation_of(folder: str, file: str = EVALUATION) -> Evaluation:
+    """The evaluation in a folder.
 
     Raises:
-        RunError: there is none, or its tables are damaged.
+        RunError: there is none, or it lacks something, or its tables are damaged.
     """
-    url = storage.join(folder, EVALUATION)
+    url = storage.join(folder, file)
     if not storage.exists(url):
         raise RunError(f"{url}: no such file; gavt evaluate writes it")
     evaluation: Any = storage.read_json(url)

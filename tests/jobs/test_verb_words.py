@@ -54,6 +54,13 @@ def test_words_that_are_no_settings_stay_as_they_are(tmp_path: Path) -> None:
     assert again.settings.fetch.ahead == 2
 
 
+def test_several_runs_are_judged_elsewhere_as_here(tmp_path: Path) -> None:
+    words = VerbWords(command("evaluate"), ["runs/a", "runs/b", "--data", "shards", "--out", str(tmp_path)])
+    assert words.folder == str(tmp_path)
+    assert sorted(words.with_settings("FILE")[2:]) == sorted(["--data=shards", f"--out={tmp_path}", "--config=FILE"])
+    assert words.with_settings("FILE")[:2] == ["runs/a", "runs/b"]
+
+
 def test_how_videos_are_fetched_is_never_copied_but_read_where_it_is(tmp_path: Path) -> None:
     config = tmp_path / "con fig.yaml"
     config.write_text("prepare: {frame_height: 64}\nfetch: {yt_dlp_options: {password: hush}, ahead: 2}\n")

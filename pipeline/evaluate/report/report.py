@@ -21,7 +21,7 @@ from pipeline.evaluate.report.figures import best_figures, cell, groups_of, head
 from pipeline.evaluate.report.gallery import make_cards
 from pipeline.evaluate.report.players import make_players
 from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
-from pipeline.evaluate.run_files import run_folder
+from pipeline.evaluate.run_files import evaluation_of, run_folder
 from pipeline.pages import render_page
 from pipeline.settings.load import Resolved, load_settings
 from pipeline.train.checkpoints import find_checkpoint
@@ -71,14 +71,12 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
     if not records:
         missing.append("metrics.jsonl is not there or empty, so there are no curves: gavt train writes it.")
     events = _records(storage.join(folder, "events.jsonl"))
-    evaluation_url = storage.join(folder, EVALUATION)
-    evaluation = storage.read_json(evaluation_url) if storage.exists(evaluation_url) else None
+    evaluation = evaluation_of(folder) if storage.exists(storage.join(folder, EVALUATION)) else None
     if evaluation is None:
         missing.append("evaluation.json is not there yet: gavt evaluate writes it.")
-    tables = [] if evaluation is None else _tables(evaluation, evaluation_url)
-    sweep_url = storage.join(folder, ATTENTION_SWEEP)
-    if storage.exists(sweep_url):
-        swept = _tables(storage.read_json(sweep_url), sweep_url)
+    tables = [] if evaluation is None else tables_of(evaluation)
+    if storage.exists(storage.join(folder, ATTENTION_SWEEP)):
+        swept = tables_of(evaluation_of(folder, ATTENTION_SWEEP))
         tables = [table for table in tables if table.measure != SWEEP] + swept
     said = [] if evaluation is None else evaluation["left_out"]
     missing += [f"{sentence}." for sentence in [*said, *(note for one in tables if not one.rows for note in one.notes)]]
@@ -110,13 +108,6 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         facts=facts,
         settings=_settings_rows(settings),
     )
-
-
-def _tables(evaluation: Mapping[str, Any], url: str) -> list[Table]:
-    try:
-        return tables_of(evaluation)
-    except ValueError as error:
-        raise RunError(f"{url}: {error}; gavt evaluate writes it anew") from None
 
 
 def _records(url: str) -> list[dict[str, Any]]:

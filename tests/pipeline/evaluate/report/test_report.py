@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from browser import BROWSER
+from cluster.errors import UserError
 from made_up_task import MadeUpSettings
 from pipeline.errors import RunError
 from pipeline.evaluate.evaluate import evaluate
@@ -198,3 +199,18 @@ def test_a_real_browser_shows_the_page(whole_run: str, tmp_path: Path, width: in
     assert len(colours) > 500  # curves and pictures, not only text
     rows_with_content = (pixels.std(axis=1).max(axis=1) > 3).mean()
     assert rows_with_content > 0.4
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{}", r"evaluation\.json: tables: expected a table of a measure, found None; gavt evaluate writes it anew"),
+        ('{"tables": []}', r"evaluation\.json: has no align_corners; gavt evaluate writes it anew"),
+        ("[1]", r"evaluation\.json: expected a JSON object, found list"),
+        ("{", r"evaluation\.json: expected JSON"),
+    ],
+)
+def test_an_evaluation_that_lacks_something_is_named(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        write_report(str(tmp_path))
