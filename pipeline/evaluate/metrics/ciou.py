@@ -95,6 +95,10 @@ def adaptive_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]
     return overlap.ciou(overlap.area)
 
 
+_STEP = 0.05
+_THRESHOLDS = [_STEP * step for step in range(21)]
+
+
 def success_rate(cious: Sequence[float], threshold: float = SUCCESS) -> float:
     """Share of samples with a cIoU of at least `threshold`; what tables call cIoU."""
     return float(np.mean(np.asarray(cious) >= threshold))
@@ -102,6 +106,13 @@ def success_rate(cious: Sequence[float], threshold: float = SUCCESS) -> float:
 
 def area_under_curve(cious: Sequence[float]) -> float:
     """Area under the success rate over the thresholds 0, 0.05 … 1, by trapezoids."""
-    thresholds = [0.05 * step for step in range(21)]
-    rates = [success_rate(cious, threshold) for threshold in thresholds]
-    return float(sum((a + b) / 2 * 0.05 for a, b in itertools.pairwise(rates)))
+    rates = [success_rate(cious, threshold) for threshold in _THRESHOLDS]
+    return float(sum((a + b) / 2 * _STEP for a, b in itertools.pairwise(rates)))
+
+
+def areas_of_each(cious: Sequence[float]) -> npt.NDArray[np.float64]:
+    """What each sample gives to that area [N]: it is their mean."""
+    shares = np.full(len(_THRESHOLDS), _STEP)
+    shares[[0, -1]] /= 2
+    areas: npt.NDArray[np.float64] = (np.asarray(cious)[:, None] >= np.array(_THRESHOLDS)) @ shares
+    return areas

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.ciou import SUCCESS, Overlap, area_under_curve, success_rate
+from pipeline.evaluate.metrics.ciou import SUCCESS, Overlap, area_under_curve, areas_of_each, success_rate
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.iiou import interactive_iou
 from pipeline.evaluate.metrics.pointing import points_at
@@ -72,6 +72,6 @@ def sample_figures(scores: Sequence[SampleScore]) -> dict[str, npt.NDArray[np.fl
     return {
         "pointing": np.array([one.pointing for one in scores], np.float64),
         "ciou": (cious >= SUCCESS).astype(np.float64),
-        "auc": np.array([area_under_curve([ciou]) for ciou in cious.tolist()]),
+        "auc": areas_of_each(cious.tolist()),
         "ciou_adap": (adaptive >= SUCCESS).astype(np.float64),
     }
