@@ -19,6 +19,8 @@ from pipeline.evaluate.metrics.ground_truth import Mask
 
 SUCCESS = 0.5
 """A sample counts as localised from this cIoU on."""
+_STEP = 0.05
+_THRESHOLDS = [_STEP * step for step in range(21)]
 
 
 def consensus_iou(predicted: Mask, truth: npt.NDArray[np.generic]) -> float:
@@ -93,10 +95,6 @@ def adaptive_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]
     """cIoU of one sample when as many pixels count as predicted as the truth has."""
     overlap = Overlap(heat, truth)
     return overlap.ciou(overlap.area)
-
-
-_STEP = 0.05
-_THRESHOLDS = [_STEP * step for step in range(21)]
 
 
 def success_rate(cious: Sequence[float], threshold: float = SUCCESS) -> float:
