@@ -46,9 +46,9 @@ def draw(kept: Path, picture: Path) -> None:
             shown = f"{run.name}: largest difference {max(abs(losses[step] - first[step]) for step in first):.1g}"
             (line,) = above.plot(*zip(*losses.items(), strict=True), linewidth=width, label=shown)
             below.plot(list(first), [abs(losses[step] - first[step]) for step in first], color=line.get_color())
-        above.set_title(group.name)
+        above.set_xlabel(group.name)
         above.set_ylabel("training loss")
-        above.legend(fontsize="small")
+        above.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1, 1))
         below.set_yscale("symlog", linthresh=1e-9)
         below.set_ylim(0, 1e-1)
         below.set_ylabel("|difference|")

@@ -179,9 +179,8 @@ class _Training:
         self.settings, self.place, self.group, self.micro_batch = settings, place, group, micro_batch
         self.data, self.checkpoint, self.training = opened.data, opened.checkpoint, opened.training
         self.on_record, self.watchdog, self.clock, self.log = on_record, watchdog, clock, log
-        self.run = place.folder
         self.saver = Saver(place.checkpoints, group, settings, place.publish)
-        self.interval = Interval()
+        self.run, self.interval = place.folder, Interval()
         self.bad = BadSteps(settings.train.health)
         self.data_watch = data_watch
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
@@ -398,6 +397,4 @@ class _Training:
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():
-            times = {"seconds": saved.seconds, "stalled_s": saved.stalled_s, "useful_s": saved.state["useful_s"]}
-            rounded = {name: round(value, 3) for name, value in times.items()}
-            self.log.event("checkpoint", step=saved.step, **rounded, bytes=saved.bytes)
+            self.log.event("checkpoint", **saved.told())

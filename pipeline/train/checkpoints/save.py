@@ -78,6 +78,11 @@ class Saved:
     bytes: int
     state: Mapping[str, Any]
 
+    def told(self) -> dict[str, float]:
+        """What an event says of it; among it `useful_s`, seconds in steps that count that are in it."""
+        times = {"seconds": self.seconds, "stalled_s": self.stalled_s, "useful_s": self.state["useful_s"]}
+        return {"step": self.step, **{name: round(value, 3) for name, value in times.items()}, "bytes": self.bytes}
+
 
 def plain_error(error: BaseException, target: str) -> BaseException:
     """What a person can do something about as one sentence; anything else as it is."""

@@ -94,7 +94,7 @@ def test_what_its_time_runs_out_on_saves_before_and_goes_on(
     slurm: SlurmCluster, command: Command, tmp_path: Path
 ) -> None:
     """Slurm's shortest time, a minute, of which the ranks are told 25 s before its end."""
-    words = ("train.steps=2500", "train.log_every=50", "train.checkpoint_every=500", "train.validate_every=2500")
+    words = ("train.steps=250", "train.log_every=10", "train.checkpoint_every=100", "train.validate_every=250")
     command.finish(tmp_path / "undisturbed", *WORDS, *words, "--nproc", "2")
     keep_run(tmp_path / "undisturbed", f"{GROUP}, longer")
     training = Submitted(command, tmp_path / "run", "--time", "1", *words, before_s=25)
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_before_anything_is_queued(slurm: SlurmCluster, co
     words = ("train", str(command.config), "--run", str(tmp_path / "run"), "--to", "slurm")
     for more, sentence in (
         (("--partition", "gpus"), "--partition: expected cancelled or main or urgent, found 'gpus'"),
-        (("--gpus-per-node", "8"), "--gpus-per-node: expected at most 2, which a machine has, found 8"),
+        (("--gpus-per-node", "8", "--nproc", "2"), "--gpus-per-node: expected at most 2, which a machine has, found 8"),
         (("train.stps=3",), "did you mean 'steps'?"),
         (("data.train=https://name:secret@host/x",), "a word of the command holds a secret"),
     ):

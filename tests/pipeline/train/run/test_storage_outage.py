@@ -15,6 +15,7 @@ from cluster import storage
 from cluster.job_folder import JobFolder
 from jobs.local import s3
 from jobs.local.s3 import S3Server
+from kept_runs import keep_run
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run.remote_run import fetch_run
 from small_job import wait_until
@@ -109,6 +110,7 @@ def test_a_minute_without_the_server_costs_a_training_nothing(
     _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
     ours, events = found(run, tmp_path)
+    keep_run(run, "two ranks", "S3 away for a minute")
     assert ours == undisturbed
     assert "resume" not in events
 
@@ -126,6 +128,7 @@ def test_a_minute_without_the_server_costs_a_job_on_slurm_nothing(
     assert job.outcome is not None
     assert job.outcome.ending == "done", job.outcome
     ours, events = found(run, tmp_path)
+    keep_run(run, "two ranks", "Slurm, and S3 away for a minute")
     assert ours == undisturbed
     assert "resume" not in events
     assert [attempt.exit_code for attempt in job.attempts()] == [0]
