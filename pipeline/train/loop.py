@@ -79,15 +79,12 @@ def train(
         profile: steps whose operations are recorded.
         signals: noted by the caller; else they are noted as long as this lasts.
         on_event: called on the main process with each event of the run (see `events.jsonl`).
-        make_maps: makes what judges and draws the maps that `train.maps_judged_every` and `train.maps_every` ask for;
-            without it none are.
+        make_maps: makes what judges and draws the maps that the settings ask for; without it none are.
 
     Raises:
         InUseError: another job trains in the run folder.
-        RunError: the run folder has other settings, the loss is no longer a number, or nothing can be
-            learnt from the training data.
-        SettingsError: batch, processes and the task's group don't fit together, no training data is named, or nothing
-            can be judged by the validation data.
+        RunError: the run has other settings, the loss is no longer a number, or nothing can be learnt from the data.
+        SettingsError: batch, processes and the task's group don't fit together, or the data named can't be used.
         ShardSetError: the training data is missing or damaged.
     """
     clock = RunClock()
