@@ -32,6 +32,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)  # in which a job leaves its log
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_minute_without_the_server_costs_a_training_nothing(
 def test_a_minute_without_the_server_costs_a_job_on_slurm_nothing(
     slurm, server: S3Server, words: list[str], run: str, tmp_path: Path, undisturbed: list[tuple[float, ...]]
 ) -> None:
-    submitted = gavt("submit", "train", *words, "--to", "slurm", "--nodes", RANKS, "--json")
+    submitted = gavt("submit", "train", *words, "--to", "slurm", "--nproc", RANKS, "--json")
     said, complaints = submitted.communicate(timeout=600)
     assert submitted.returncode == 0, complaints
     job = JobFolder(json.loads(said.splitlines()[-1])["folder"])
