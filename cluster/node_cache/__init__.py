@@ -16,6 +16,8 @@ oldest goes first. In every later epoch the kept ones are hits, and the ring ser
 neighbours were read a moment ago. Before anything else goes what no living process uses: sets (folders) from which none
 has read; and older versions of a file go as soon as a newer one is read.
 
+What is small and read whole by every process, such as an index, can be kept in the same way (`once`).
+
 All extents and parts together never have more than `max_bytes`, and 5 % of the disk stay free. Where the folder can't
 be written or the disk is full, bytes come straight from the origin, with one warning.
 

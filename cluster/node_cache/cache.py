@@ -4,14 +4,14 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.file_lock import lock_within
 from cluster.node_cache.account import CacheAccount
-from cluster.node_cache.extent_files import is_stored, names, open_part, read_extent
+from cluster.node_cache.extent_files import is_stored, names, open_part, read_extent, read_whole
 from cluster.node_cache.places import MOST
 from cluster.node_cache.prefetcher import Prefetcher, Wish
 from cluster.node_cache.shared_folder import SharedFolder
@@ -93,6 +93,28 @@ class NodeCache:
             except StorageError as error:
                 yield error
 
+    def once(self, url: str, what: str, tag: str, ask: Callable[[], bytes]) -> bytes:
+        """What `ask` says of a file, a few bytes or all of it; asked for once for all processes of the node.
+
+        Args:
+            what: of the file is asked for.
+            tag: says which version of the file is meant.
+
+        Raises:
+            StorageError: as `ask` does.
+        """
+        extent, content = self._folder.extent(f"{url} {what}", FileVersion(0, tag), 0), None
+        if not self._folder.rests():
+            try:
+                content = self._ask_once(extent, ask)
+            except OSError as error:
+                self._folder.rest(error)
+        return ask() if content is None else content
+
+    def forget(self, url: str, what: str, tag: str) -> None:
+        """Have it asked for anew: what was said turned out wrong."""
+        self._remove([self._folder.extent(f"{url} {what}", FileVersion(0, tag), 0)])
+
     def prefetch(self, url: str, version: FileVersion, start: int, length: int) -> None:
         """Begin to fetch what is missing of these bytes, and return at once.
 
@@ -111,7 +133,9 @@ class NodeCache:
         """Forget the extents with these bytes, which turned out wrong: the next read takes them from the origin."""
         last = (start + max(1, length) - 1) // self._extent_bytes
         numbers = range(start // self._extent_bytes, last + 1)
-        extents = [self._folder.extent(url, version, number) for number in numbers]
+        self._remove([self._folder.extent(url, version, number) for number in numbers])
+
+    def _remove(self, extents: list[str]) -> None:
         account = None if self._folder.rests() else self._folder.account
         if account is None:
             return
@@ -204,6 +228,36 @@ class NodeCache:
                 account.release(extent, size)
                 raise
             return content[skip : skip + length]
+        finally:
+            os.close(part)
+
+    def _ask_once(self, extent: str, ask: Callable[[], bytes]) -> bytes | None:
+        """What is stored as an extent, or what `ask` says, which is stored there; None where neither can be."""
+        account = self._folder.account
+        content = read_whole(extent)
+        if content is not None or account is None:
+            return content
+        part = open_part(extent)
+        try:
+            if not lock_within(part, _WAIT_S):
+                return None
+            content = read_whole(extent)
+            if content is not None or os.fstat(part).st_nlink == 0:
+                return content
+            if os.fstat(part).st_size:  # what a dead one has reserved
+                account.release(extent, os.fstat(part).st_size)
+                return None
+            try:
+                content = ask()
+                kept = account.reserve(part, len(content))
+            except BaseException:
+                os.unlink(f"{extent}.part")
+                raise
+            if kept:
+                self._keep(account, extent, part, content)
+            else:
+                os.unlink(f"{extent}.part")
+            return content
         finally:
             os.close(part)
 

@@ -29,6 +29,17 @@ def read_extent(extent: str, skip: int, length: int) -> bytes | None:
     return None
 
 
+def read_whole(extent: str) -> bytes | None:
+    """All of an extent, whatever its size; None where it isn't there."""
+    for ending in STORED:
+        try:
+            with open(open_own(extent + ending, os.O_RDONLY), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            continue
+    return None
+
+
 def is_stored(extent: str) -> bool:
     """Whether an extent is there, whole or not."""
     return any(os.path.exists(extent + ending) for ending in STORED)

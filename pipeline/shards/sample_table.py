@@ -10,6 +10,7 @@ index knows samples only.
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ import numpy.typing as npt
 from cluster import storage
 from cluster.errors import StorageError, UnreachableError
 from cluster.json_text import parse_json
+from cluster.node_cache import NodeCache
 from pipeline.errors import ShardSetError
 
+_FETCHERS = 16  # at a time, through the node's cache
 _LARGEST = 2**63 - 1  # bytes of a tar whose size an index does not say
 
 
@@ -97,6 +100,16 @@ class SampleTables:
         self._urls, self._samples = urls, samples
         self._remembered: OrderedDict[int, SampleTable | ShardSetError] = OrderedDict()
         self._lock = threading.Lock()
+        self._cache: NodeCache | None = None
+        self._tag = ""
+
+    def share(self, cache: NodeCache, tag: str) -> None:
+        """Have indexes fetched once for all processes of the node.
+
+        Args:
+            tag: changes with any byte of the shards.
+        """
+        self._cache, self._tag = cache, tag
 
     def __len__(self) -> int:
         """How many are remembered."""
@@ -125,11 +138,31 @@ class SampleTables:
         return known | read
 
     def _read(self, shards: Sequence[int]) -> list[SampleTable | ShardSetError]:
-        contents = list(storage.read_each([self._urls[shard] for shard in shards]))
+        contents = self._fetch([self._urls[shard] for shard in shards])
         for content in contents:
             if isinstance(content, UnreachableError):
                 raise content
         return [self._parse(shard, content) for shard, content in zip(shards, contents, strict=True)]
+
+    def _fetch(self, urls: Sequence[str]) -> list[bytes | StorageError]:
+        if self._cache is None:
+            return list(storage.read_each(urls))
+        with ThreadPoolExecutor(_FETCHERS) as threads:
+            return list(threads.map(self._fetch_once, urls))
+
+    def _fetch_once(self, url: str) -> bytes | StorageError:
+        """An index through the node's cache, which is on a disk that may fail."""
+        assert self._cache is not None
+        try:
+            content = self._cache.once(url, "index", self._tag, lambda: storage.read_bytes(url))
+            try:
+                parse_json(content)
+            except ValueError:
+                self._cache.forget(url, "index", self._tag)
+                content = storage.read_bytes(url)
+        except StorageError as error:
+            return error
+        return content
 
     def _parse(self, shard: int, content: bytes | StorageError) -> SampleTable | ShardSetError:
         if isinstance(content, StorageError):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cluster import storage
 from cluster.errors import StorageError
+from cluster.node_cache import NodeCache
 from pipeline.errors import ShardSetError
 from pipeline.shards.dataset import NAME as DATASET
 from pipeline.shards.dataset import ShardEntry, read_dataset
@@ -110,6 +111,11 @@ class ShardSet:
     def keep_places(self, samples: int) -> None:
         """Remember the places of at least so many samples, for they are read side by side."""
         self._indexes.kept_samples = max(self._indexes.kept_samples, samples)
+
+    def share_indexes(self, cache: NodeCache) -> None:
+        """Have indexes fetched once for all processes of a node, where it is known which ones they are."""
+        if self.contents is not None and storage.is_remote(self.indexes):
+            self._indexes.share(cache, self.contents)
 
     def samples_per_shard(self) -> list[int]:
         """Samples of each shard, in order."""

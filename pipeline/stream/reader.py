@@ -65,7 +65,11 @@ class SampleReader:
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
-        self.bytes = ShardBytes(None if plan.cache is None else plan.cache.open())
+        cache = None if plan.cache is None else plan.cache.open()
+        if cache is not None:
+            for one in plan.sets:
+                one.share_indexes(cache)
+        self.bytes = ShardBytes(cache)
         self._say_waiting: Callable[[bool], None] = lambda _: None
 
     def begin(self, positions: Positions, crashed: Mapping[int, str] = _NONE_CRASHED) -> Chunk:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,35 @@ def test_the_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("GAVT_CACHE")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     assert default_folder() == tmp_path / f"gavt-cache-{os.getuid()}"
+
+
+def test_what_every_process_asks_of_a_file_is_asked_for_once_for_each_version(
+    origin: str, caches: Callable[..., NodeCache]
+) -> None:
+    asked: list[str] = []
+
+    def ask(tag: str) -> bytes:
+        asked.append(tag)
+        time.sleep(0.05)
+        return tag.encode() * 100
+
+    version = storage.version(origin)
+    read_all(caches(), origin, version)
+    with ThreadPoolExecutor(8) as threads:
+        for tag in ("old", "new"):
+            processes = [caches() for _ in range(8)]
+            said = [threads.submit(one.once, origin, "index", tag, partial(ask, tag)) for one in processes]
+            assert [one.result() for one in said] == [tag.encode() * 100] * 8
+    assert asked == ["old", "new"]
+    later = caches()
+    later.forget(origin, "index", "new")
+    assert later.once(origin, "index", "new", lambda: b"") == b""
+
+    def fail() -> bytes:
+        raise StorageError("away")
+
+    with pytest.raises(StorageError, match="away"):
+        later.once(origin, "index", "third", fail)
+    assert later.once(origin, "index", "third", lambda: b"there") == b"there"
+    read_all(later, origin, version)
+    assert later.misses == 0  # what is kept of a file's versions leaves its extents alone

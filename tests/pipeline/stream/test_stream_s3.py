@@ -153,6 +153,11 @@ def test_ranks_share_what_is_fetched(remote, expected, cache, proxy):
     assert [found[at] for at in range(SAMPLES)] == [key for batch in expected[:EPOCH] for key in batch.keys]
     assert len(found) == SAMPLES
     assert gets_of_tars(proxy) == SHARDS
+    indexes = [
+        request.path for request in list(proxy.requests) if "/shard-" in request.path and ".json" in request.path
+    ]
+    plans = 2  # each looks at an index itself
+    assert len(indexes) <= SHARDS + plans
 
 
 def test_a_cache_too_small_for_the_blocks_is_left_out_and_said(remote, expected, cache, caplog):
