@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from barcode_video import write_video
+from cluster.exit_codes import IN_USE
 from jobs.local.ray_cluster import RayCluster
 
 VIDEOS = 48
@@ -145,7 +146,7 @@ def test_a_second_driver_is_refused_and_the_first_goes_on(videos: Path, tmp_path
         time.sleep(0.05)
     second = begin(videos, tmp_path / "out", None)
     said, _ = second.communicate(timeout=60)
-    assert second.returncode == 2
+    assert second.returncode == IN_USE
     assert f"gavt: {tmp_path}/out: another gavt prepare works on it (process {first.pid} on " in said
     assert first.poll() is None
     first.terminate()
