@@ -117,6 +117,24 @@ class RangedReader:
                     raise
                 forget()
 
+    async def read_bytes(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """An object's bytes, from one to before another where both are given; raises as `read`."""
+        if start is not None and end is not None:
+            return (await self.read(path, start, end))[0]
+        parts: dict[int, bytes] = {}
+        await self.read_all(path, parts.__setitem__, parts.clear)
+        return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+
+    async def read_to_file(self, path: str, file_path: str) -> None:
+        """Write an object to a local file; raises as `read`."""
+        with open(file_path, "wb") as file:
+
+            def write(offset: int, content: bytes) -> None:
+                file.seek(offset)
+                file.write(content)
+
+            await self.read_all(path, write, lambda: file.truncate(0))
+
     async def _read_one_version(
         self, path: str, start: int, end: int, etag: str | None, begun: Begun
     ) -> tuple[bytes, int, str]:

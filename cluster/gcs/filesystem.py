@@ -110,20 +110,10 @@ class PatientGcsFileSystem(GCSFileSystem):  # type: ignore[misc]
     exists = sync_wrapper(_exists)
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **more: Any) -> bytes:
-        if start is not None and end is not None:
-            return (await self._ranges.read(path, start, end))[0]
-        parts: dict[int, bytes] = {}
-        await self._ranges.read_all(path, parts.__setitem__, parts.clear)
-        return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+        return await self._ranges.read_bytes(path, start, end)
 
     async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
-        with open(lpath, "wb") as file:
-
-            def write(offset: int, content: bytes) -> None:
-                file.seek(offset)
-                file.write(content)
-
-            await self._ranges.read_all(rpath, write, lambda: file.truncate(0))
+        await self._ranges.read_to_file(rpath, lpath)
 
     async def _pipe_file(self, path: str, data: bytes | memoryview, **more: Any) -> None:
         await super()._pipe_file(path, memoryview(data).cast("B"), chunksize=PART)

@@ -194,20 +194,10 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
     async def _cat_file(
         self, path: str, version_id: str | None = None, start: int | None = None, end: int | None = None, **more: Any
     ) -> bytes:
-        if start is not None and end is not None:
-            return (await self._ranges.read(path, start, end))[0]
-        parts: dict[int, bytes] = {}
-        await self._ranges.read_all(path, parts.__setitem__, parts.clear)
-        return parts[0] if len(parts) == 1 else b"".join(parts[offset] for offset in sorted(parts))
+        return await self._ranges.read_bytes(path, start, end)
 
     async def _get_file(self, rpath: str, lpath: str, **more: Any) -> None:
-        with open(lpath, "wb") as file:
-
-            def write(offset: int, content: bytes) -> None:
-                file.seek(offset)
-                file.write(content)
-
-            await self._ranges.read_all(rpath, write, lambda: file.truncate(0))
+        await self._ranges.read_to_file(rpath, lpath)
 
     async def _go_on(self, get: Get) -> bytes:
         """Patiently get what a quick request did not, after the bytes that came."""
