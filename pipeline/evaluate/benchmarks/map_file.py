@@ -38,7 +38,7 @@ class MapFile(Mapping[str, npt.NDArray[np.floating]]):
         try:
             stored = np.load(self._file, allow_pickle=False)
         except _UNREADABLE as error:
-            raise BenchmarkError(f"{url}: expected an .npz with a map an id, found something else ({error})") from None
+            raise BenchmarkError(f"{url}: expected an .npz with a map an id, found something else") from error
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise BenchmarkError(f"{url}: expected an .npz with a map an id, found a single array")
         self._stored = stored
