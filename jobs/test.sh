@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash jobs/setup.sh --tests
-if (($# == 0)); then # a file's tests stay together, for what they share
+if (($# == 0)); then # a file's tests stay together, for what they share; one more than cores, since tests also wait
     cores="$(nproc)"
-    set -- -n "$((cores < 4 ? cores : 4))" --dist loadfile
+    set -- -n "$((cores < 4 ? cores + 1 : 4))" --dist loadfile
 fi
 
 # Not a plain call: libraries print at exit, behind the closing line; and not a pipe: a process that outlives its test
