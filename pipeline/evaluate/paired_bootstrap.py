@@ -1,18 +1,21 @@
 """Whether one model is better than another on the same samples: the difference, its 95 % interval and p by a paired
 bootstrap over samples (Efron and Tibshirani 1993, chapters 13 and 16).
 
-What shares an image or a video is drawn together, for it is not independent. Of several seeds of a side the samples'
-scores are averaged first: the interval is of samples, and the spread over seeds stands beside it.
+What shares an image or a video is drawn together, for it is not independent. Figures that are no means over samples,
+such as mAP, are found anew of each draw. Of several seeds of a side the figures are averaged: the interval is of
+samples, and the spread over seeds stands beside it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import SampleScores
+from pipeline.evaluate.metrics.statistics import Statistic
 from pipeline.evaluate.spread import interval
 
 Numbers = npt.NDArray[np.float64]
@@ -98,39 +101,51 @@ def _of_table(
     for column in runs[0].columns:
         if not shared or any(column not in run.columns for run in runs):
             continue
-        values = np.stack(
-            [run.values[row][column][[place[name] for name in shared]] for run, place in zip(runs, places, strict=True)]
-        )  # [runs, N]
-        known = np.isfinite(values).all(0)
+        figures = [
+            run.statistic(row, column).of([place[name] for name in shared])
+            for run, place in zip(runs, places, strict=True)
+        ]
+        known = np.logical_and.reduce([figure.known for figure in figures])
         if known.any():
-            sides = values[: len(one), known], values[len(one) :, known]
-            of_column = _difference(*sides, np.unique(cluster[known], return_inverse=True)[1], draws, seed)
-            found.append(Difference(runs[0].measure, column, *of_column, left_out + int((~known).sum())))
+            sides = [[figure.of(known) for figure in side] for side in (figures[: len(one)], figures[len(one) :])]
+            of_clusters = np.unique(cluster[known], return_inverse=True)[1]
+            of_column = _difference(sides[0], sides[1], of_clusters, draws, seed)
+            if of_column is not None:
+                found.append(Difference(runs[0].measure, column, *of_column, left_out + int((~known).sum())))
     return found
 
 
 def _difference(
-    one: Numbers, other: Numbers, cluster: npt.NDArray[np.intp], draws: int, seed: int
-) -> tuple[float, float, float, float, float, float | None, int, int]:
-    """What a `Difference` has from `one` to `clusters`, of scores [seeds, N]."""
-    apart = one.mean(0) - other.mean(0)
-    drawn = bootstrap_means(apart, cluster, draws, seed)
-    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (draws + 1))
+    one: Sequence[Statistic], other: Sequence[Statistic], cluster: npt.NDArray[np.intp], draws: int, seed: int
+) -> tuple[float, float, float, float, float, float | None, int, int] | None:
+    """What a `Difference` has from `one` to `clusters`, of the figure in several seeds each; None where they are not
+    all known."""
+    ours, theirs = ([figure.value for figure in side] for side in (one, other))
+    known_ours, known_theirs = ([value for value in side if value is not None] for side in (ours, theirs))
+    if len(known_ours) + len(known_theirs) < len(ours) + len(theirs):
+        return None
+    drawn = bootstrap([*one, *other], cluster, draws, seed)
+    apart = drawn[: len(one)].mean(0) - drawn[len(one) :].mean(0)
+    apart = apart[~np.isnan(apart)]  # a draw may lack all samples of a class
+    low, high = np.quantile(apart, [0.025, 0.975]).tolist()
+    beyond = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
+    p = min(1.0, 2 * (beyond + 1) / (len(apart) + 1))
     over_seeds = None
     if len(one) == len(other) > 1:
-        over_seeds = interval((one.mean(1) - other.mean(1)).tolist()).half
-    return float(one.mean()), float(other.mean()), low, high, p, over_seeds, len(apart), int(cluster.max()) + 1
+        over_seeds = interval([ours - theirs for ours, theirs in zip(known_ours, known_theirs, strict=True)]).half
+    return fmean(known_ours), fmean(known_theirs), low, high, p, over_seeds, len(cluster), int(cluster.max()) + 1
 
 
-def bootstrap_means(values: Numbers, cluster: npt.NDArray[np.intp], draws: int, seed: int) -> Numbers:
-    """Means [draws] of values [N] whose clusters (0 to K − 1, each there) are drawn anew, K of K."""
-    sums, counts = np.bincount(cluster, values), np.bincount(cluster).astype(np.float64)
-    clusters, generator = len(sums), np.random.default_rng(seed)
-    means, at_once = np.empty(draws), max(1, _AT_ONCE // clusters)
+def bootstrap(figures: Sequence[Statistic], cluster: npt.NDArray[np.intp], draws: int, seed: int) -> Numbers:
+    """Figures [F, draws] of samples [N] whose clusters (0 to K − 1, each there) are drawn anew, K of K; the same draws
+    for all figures."""
+    clusters, generator = int(cluster.max()) + 1, np.random.default_rng(seed)
+    found, at_once = np.empty((len(figures), draws)), max(1, _AT_ONCE // len(cluster))
     for start in range(0, draws, at_once):
         now = min(at_once, draws - start)
-        picked = generator.integers(0, clusters, (now, clusters))
-        means[start : start + now] = sums[picked].sum(1) / counts[picked].sum(1)
-    return means
+        picked = generator.integers(0, clusters, (now, clusters)) + clusters * np.arange(now)[:, None]
+        times = np.bincount(picked.ravel(), minlength=now * clusters).reshape(now, clusters).astype(np.float64)
+        weights = times[:, cluster]
+        for number, figure in enumerate(figures):
+            found[number, start : start + now] = figure.at(weights)
+    return found

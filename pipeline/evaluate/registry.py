@@ -37,6 +37,12 @@ class LabelsSettings(MeasureSettings):
     kind: Literal["classification"] = "classification"
 
 
+class EventsSettings(MeasureSettings):
+    """Whether a head of segments tells which event happens when, and when none does."""
+
+    kind: Literal["events"] = "events"
+
+
 class ReconstructionSettings(MeasureSettings):
     """How well what masked modelling hides is rebuilt."""
 
@@ -71,6 +77,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
         "attention_sweep": Kind(f"{__name__}:AttentionSweepSettings", f"{_MEASURES}.attention_sweep:AttentionSweep"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
+        "events": Kind(f"{__name__}:EventsSettings", f"{_MEASURES}.events:Events"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),

@@ -1,7 +1,8 @@
 """Labels of samples, or of their segments, as a classification head tells them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +10,16 @@ import torch
 
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.metrics.average_precision import average_precision
+from pipeline.evaluate.metrics.statistics import Mean, MeanAveragePrecision, MeanOfRatios, Statistic
 from pipeline.evaluate.readouts.needs import needs_objective
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.tasks.classification import Classification, labels_of
+from pipeline.tasks.classification_settings import ClassificationSettings
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 Marks = npt.NDArray[np.bool_]
 """[N, T, C] which classes are there in the T segments of a sample, or in the one whole."""
 Scores = npt.NDArray[np.float32]
@@ -39,8 +43,15 @@ class Answers:
 
 
 class Labels(Measure[Answers]):
-    """How well the first classification head tells the labels, beside who says the same of all samples and, of
-    segments, beside who knows what the sample as a whole is of."""
+    """How well the first classification head tells the labels, beside who says the same of all samples."""
+
+    name: ClassVar[str] = "classification"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("accuracy", "surest class is right"),
+        Column("balanced", "balanced accuracy"),
+        Column("mean_precision", "mAP"),
+    )
+    about: ClassVar[str] = ""
 
     def __init__(self, settings: MeasureSettings, judged: Judged) -> None:
         super().__init__(settings, judged)
@@ -50,8 +61,11 @@ class Labels(Measure[Answers]):
 
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
-        """It needs a head."""
-        return needs_objective(trained.system, Classification, "classification")
+        """It needs a head; one of segments of which some are background is judged by `events`."""
+        reason = needs_objective(trained.system, Classification, "classification")
+        if reason is None and tells_background(trained):
+            reason = "the head tells segments with a background, which the measure events judges"
+        return reason
 
     @torch.no_grad()
     def judge(self, chunk: Chunk) -> Answers:
@@ -76,100 +90,124 @@ class Labels(Measure[Answers]):
         title = f"{len(told.classes)} classes, {told.labels} a {each}"
         notes = [f"{left_out:,} samples without labels are left out"] if left_out else []
         if not len(there):
-            return [Table("classification", title, (), (), 0, notes=("no sample has a label", *notes))]
-        rows = [self._row(*row, there, said) for row, said in self._said(there, scores).items()]
-        columns = [Column("accuracy", "surest class is right")]
-        if told.has_background:
-            columns += [Column("labelled", "in segments with a label"), Column("background", "in others")]
-        columns += [Column("balanced", "balanced accuracy"), Column("mean_precision", "mAP")]
+            return [Table(self.name, title, (), (), 0, notes=("no sample has a label", *notes))]
+        figures = self.sample_scores(found)[0]
+        said = self._said(there, scores)
+        rows = [
+            Row(row, kind, figures.figures(row), details={"classes": self._classes(there, of_row)})
+            for (row, kind), of_row in said.items()
+        ]
         not_finite = int((~np.isfinite(scores)).any(-1).sum())
-        warning = f"{not_finite} answers of classification are not finite (NaN or infinite): they count as wrong"
+        warning = f"{not_finite} answers of {self.name} are not finite (NaN or infinite): they count as wrong"
         accuracy = rows[0].values["accuracy"]
         assert accuracy is not None
-        headline = Headline(
-            "labels told right", accuracy, "share", tuple((row.name, row.values["accuracy"]) for row in rows[1:])
-        )
+        beside = tuple((row.name, row.values["accuracy"]) for row in rows[1:])
         return [
             Table(
-                "classification",
+                self.name,
                 title,
-                tuple(columns),
+                self.columns,
                 tuple(rows),
                 len(there),
-                notes=tuple(notes),
+                about=self.about,
+                notes=(*self._counted(there), *notes),
                 warnings=(warning,) if not_finite else (),
-                headlines=(headline,),
+                headlines=(Headline("labels told right", accuracy, "share", beside),),
                 details={"left_out": left_out, "not_finite": not_finite},
             )
         ]
 
     def sample_scores(self, found: Sequence[Answers]) -> list[SampleScores]:
-        """Of each sample the share of its segments whose surest class is right."""
+        """Of each answer, one a sample or segment."""
         there, scores = _together(found)
         if not len(there):
             return []
-        values = {
-            row: {"accuracy": _right(there, said).mean(1)} for (row, _), said in self._said(there, scores).items()
-        }
-        keys, videos = ([name for one in found for name in getattr(one, names)] for names in ("keys", "videos"))
-        return [SampleScores("classification", keys, videos, values)]
+        segments = self._told.segments or 1
+        ids = [
+            f"{key} segment {segment}" if self._told.segments else key
+            for one in found
+            for key in one.keys
+            for segment in range(segments)
+        ]
+        videos = [video for one in found for video in one.videos for _ in range(segments)]
+        values = {row: self._figures(_flat(there), _flat(said)) for (row, _), said in self._said(there, scores).items()}
+        return [SampleScores(self.name, ids, videos, values)]
 
     def _said(self, there: Marks, scores: Scores) -> dict[tuple[str, RowKind], Scores]:
         """By row, how sure it is of the classes."""
-        said: dict[tuple[str, RowKind], Scores] = {("model", "model"): scores}
-        said["the commonest class always", "control"] = self._constant(there)
-        if self._told.has_background:
-            said["the sample's class in all segments", "control"] = _of_whole(there)
-        return said
+        return {("model", "model"): scores, ("the commonest class always", "control"): _constant(there)}
 
-    def _row(self, name: str, kind: RowKind, there: Marks, scores: Scores) -> Row:
-        """Figures over all segments, each a row of [N·T, C]; `details` has them by class."""
-        told, finite = self._told, np.isfinite(scores).all(-1).ravel()
-        truth, ranked = there.reshape(-1, there.shape[-1]), scores.reshape(-1, there.shape[-1])
-        ranked = np.where(finite[:, None], ranked, -np.inf)
-        surest, right = ranked.argmax(-1), _right(there, scores).ravel()
-        said = ranked > 0
-        if told.labels == "one":
-            said = (np.arange(truth.shape[-1]) == surest[:, None]) & finite[:, None]
-        classes = {}
-        for number, class_name in enumerate(told.answers):
+    def _counted(self, there: Marks) -> tuple[str, ...]:
+        """Sentences of what was judged."""
+        return ()
+
+    def _figures(self, truth: Marks, ranked: Scores) -> Mapping[str, Statistic]:
+        """By column, of answers [N, C]; those that are not finite are wrong."""
+        said = _chosen(ranked, self._told)
+        recalls = np.stack([said & truth, truth]).transpose(0, 2, 1).astype(np.float64)  # [2, C, N]
+        numerators, denominators = (one[None] for one in recalls)
+        if self._told.labels == "several":  # and how often nothing is said that is not there
+            others = np.zeros((2, *recalls.shape[1:]))
+            others[0, 0], others[1, 0] = (~said & ~truth).sum(1), (~truth).sum(1)
+            numerators, denominators = (np.stack([ours, rest]) for ours, rest in zip(recalls, others, strict=True))
+        return {
+            "accuracy": Mean(right(truth, ranked).astype(np.float64)),
+            "balanced": MeanOfRatios(numerators, denominators),
+            "mean_precision": MeanAveragePrecision(_finite(ranked).T, truth.T),
+        }
+
+    def _classes(self, there: Marks, scores: Scores) -> dict[str, dict[str, float | int | None]]:
+        """By class how often it is there, is said then, and its average precision."""
+        truth, ranked = _flat(there), _finite(_flat(scores))
+        said, found = _chosen(ranked, self._told), {}
+        for number, name in enumerate(self._told.answers):
             of_class, count = truth[:, number], int(truth[:, number].sum())
             recall = float(said[of_class, number].mean()) if count else None
-            precision = average_precision(ranked[:, number], of_class)
-            classes[class_name] = {"there": count, "recall": recall, "precision": precision}
-        recalls = [one["recall"] for one in classes.values() if one["recall"] is not None]
-        balanced = float(np.mean(recalls)) if recalls else None
-        if told.labels == "several" and balanced is not None:
-            balanced = None if truth.all() else (balanced + float((~said[~truth]).mean())) / 2
-        precisions = [one["precision"] for one in classes.values() if one["precision"] is not None]
-        values: dict[str, float | None] = {"accuracy": float(right.mean()), "balanced": balanced}
-        if told.has_background:
-            outside = truth[:, -1]
-            values["labelled"] = float(right[~outside].mean()) if not outside.all() else None
-            values["background"] = float(right[outside].mean()) if outside.any() else None
-        values["mean_precision"] = float(np.mean(precisions)) if precisions else None
-        return Row(name, kind, values, details={"classes": classes})
+            found[name] = {
+                "there": count,
+                "recall": recall,
+                "precision": average_precision(ranked[:, number], of_class),
+            }
+        return found
 
-    def _constant(self, there: Marks) -> Scores:
-        """Of each segment the same: how often each class is there, less the half from which on it is said."""
-        shares = there.mean((0, 1), dtype=np.float32) - np.float32(0.5)
-        return np.broadcast_to(shares, there.shape)
+
+def tells_background(trained: Trained) -> bool:
+    """Whether the classification head tells segments of which some have no label."""
+    task = objective(trained.system.task, Classification)
+    return task is not None and task.settings.has_background
+
+
+def right(truth: Marks, ranked: Scores) -> npt.NDArray[np.bool_]:
+    """[N] whether the surest class of answers [N, C] is there, and all of the answer are numbers."""
+    surest = _finite(ranked).argmax(-1)[:, None]
+    found: npt.NDArray[np.bool_] = np.take_along_axis(truth, surest, -1)[:, 0] & np.isfinite(ranked).all(-1)
+    return found
+
+
+def _chosen(ranked: Scores, told: ClassificationSettings) -> Marks:
+    """[N, C] the classes that answers say."""
+    finite = np.isfinite(ranked).all(-1, keepdims=True)
+    if told.labels == "several":
+        return (ranked > 0) & finite
+    said: Marks = (np.arange(ranked.shape[-1]) == _finite(ranked).argmax(-1)[:, None]) & finite
+    return said
+
+
+def _finite(ranked: Scores) -> Scores:
+    """Answers [N, C] of which those with any that is no number say least of all."""
+    return np.where(np.isfinite(ranked).all(-1, keepdims=True), ranked, np.float32(-np.inf))
+
+
+def _constant(there: Marks) -> Scores:
+    """Of each segment the same: how often each class is there, less the half from which on it is said."""
+    shares = there.mean((0, 1), dtype=np.float32) - np.float32(0.5)
+    return np.broadcast_to(shares, there.shape)
+
+
+def _flat(of_segments: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """[N, T, C] → [N·T, C]"""
+    return of_segments.reshape(-1, of_segments.shape[-1])
 
 
 def _together(found: Sequence[Answers]) -> tuple[Marks, Scores]:
     return np.concatenate([one.there for one in found]), np.concatenate([one.scores for one in found])
-
-
-def _right(there: Marks, scores: Scores) -> npt.NDArray[np.bool_]:
-    """[N, T] whether the surest class is there, and all answers are numbers."""
-    known = np.isfinite(scores).all(-1, keepdims=True)
-    surest = np.where(known, scores, -np.inf).argmax(-1, keepdims=True)
-    found: npt.NDArray[np.bool_] = (np.take_along_axis(there, surest, -1) & known).squeeze(-1)
-    return found
-
-
-def _of_whole(there: Marks) -> Scores:
-    """Of each segment the class that most segments of its sample with a label have; background where none has."""
-    counts = there.sum(1, keepdims=True).astype(np.float32)
-    counts[..., -1] = 0.5  # any label before background
-    return np.broadcast_to(counts, there.shape)

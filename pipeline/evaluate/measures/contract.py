@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.evaluate.metrics.statistics import Mean, Statistic
 from pipeline.evaluate.registry import MeasureSettings
 
 if TYPE_CHECKING:
@@ -114,25 +115,34 @@ class Table:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """What single samples give to those figures of a table that are means over samples.
+    """What single samples give to the figures of a table.
 
     Attributes:
         measure: the table's.
         ids: [N] the samples' keys, with what they were shown with where that was drawn.
         clusters: [N] the image or video that each may share with others: what shares one is not independent.
-        values: by row and column float64 [N], whose mean is the row's figure; NaN where a row was not judged on a
-            sample. All rows have the same columns.
+        values: by row and column what the figure is a function of, of N samples. An array float64 [N] is one whose mean
+            is the figure, NaN where a row was not judged on a sample. All rows have the same columns.
     """
 
     measure: str
     ids: list[str]
     clusters: list[str]
-    values: dict[str, dict[str, npt.NDArray[np.float64]]]
+    values: Mapping[str, Mapping[str, npt.NDArray[np.float64] | Statistic]]
 
     @property
     def columns(self) -> list[str]:
         """Of all rows."""
         return list(next(iter(self.values.values()), {}))
+
+    def statistic(self, row: str, column: str) -> Statistic:
+        """What a figure is a function of."""
+        found = self.values[row][column]
+        return found if isinstance(found, Statistic) else Mean(found)
+
+    def figures(self, row: str) -> dict[str, float | None]:
+        """By column the figures of a row, as they stand in the table."""
+        return {column: self.statistic(row, column).value for column in self.values[row]}
 
 
 class Measure(ABC, Generic[Seen]):
@@ -177,7 +187,7 @@ class Measure(ABC, Generic[Seen]):
         """The result, of what was found in all chunks."""
 
     def sample_scores(self, found: Sequence[Seen]) -> list[SampleScores]:
-        """Of its tables those whose figures are means over samples."""
+        """Of its tables those whose figures hang on single samples."""
         return []
 
     def files(self, found: Sequence[Seen]) -> dict[str, bytes]:

@@ -1,14 +1,15 @@
 """Does a model know when nothing visible sounds? One calibrated confidence, and one threshold on it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.metrics.confidence import Numbers, best_threshold, calibrated, calibration_error, fit_platt
-from pipeline.evaluate.metrics.roc import area_under_roc
+from pipeline.evaluate.metrics.statistics import AreaUnderRoc, Flags, Mean, MeanOfRatios, Statistic
 from pipeline.evaluate.readouts.attention import noise_like
 from pipeline.evaluate.readouts.needs import needs_match, needs_sound_beside
 from pipeline.evaluate.registry import MeasureSettings
@@ -27,7 +28,7 @@ _ABSENCES = {
     OTHER: "against another's sound",
     GIVEN: "against sounds that the data says are off-screen or silent",
 }
-_LOUDNESS = "loudness"
+_LOUDER = "loudness of the sound alone"
 _PLAIN = 1.0, 0.0
 """Slope and shift where none were chosen."""
 _GROUP = 8
@@ -38,8 +39,27 @@ _COLUMNS = (
     Column("found", "visible sources found", "share", None),
     Column("false_alarms", "false alarms", "share", False),
 )
-Heard = dict[str, list[float]]
-"""By kind of sound, the confidences of the samples that were shown with it, in their order."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A frame that was shown with a sound.
+
+    Attributes:
+        key, video: of the frame's sample.
+        kind: of the sound.
+        logit: how sure the model is that something visible sounds; the least there is where that is no finite number.
+        loudness: root mean square of the sound.
+    """
+
+    key: str
+    video: str
+    kind: str
+    logit: float
+    loudness: float
+
+
+Heard = list[Asked]
 
 
 class OffScreenMeasure(Measure[Heard]):
@@ -75,7 +95,7 @@ class OffScreenMeasure(Measure[Heard]):
 
     def chosen(self, found: Sequence[Heard]) -> None:
         """Take slope, shift and threshold."""
-        heard = _together(found)
+        heard = _by_kind(found)
         present, absent = (one[np.isfinite(one)] for one in (heard[OWN], _all_absent(heard)))
         if len(present) and len(absent):
             self._platt = fit_platt(present, absent)
@@ -85,7 +105,7 @@ class OffScreenMeasure(Measure[Heard]):
     @torch.no_grad()
     def judge(self, chunk: Chunk) -> Heard:
         """Confidences of a chunk's samples, whose groups are whole."""
-        found: Heard = {name: [] for name in (OWN, *_ABSENCES, *(f"{_LOUDNESS}/{one}" for one in (OWN, *_ABSENCES)))}
+        found: Heard = []
         batch, model = chunk.shown, self._system.model
         partners = _partners(chunk.start, batch.metadata, self.group, self._evaluate.seed)
         for places in batch.pieces(self._evaluate.batch_size):
@@ -104,8 +124,7 @@ class OffScreenMeasure(Measure[Heard]):
                     if name == OTHER and others[place] is None:
                         continue
                     called = GIVEN if name == OWN and given[place] else name
-                    found[called].append(logit)
-                    found[f"{_LOUDNESS}/{called}"].append(level)
+                    found.append(Asked(here.keys[place], here.metadata[place].video, called, logit, level))
         return found
 
     def _confidence(self, embedded: dict[str, Tensor]) -> list[float]:
@@ -116,24 +135,20 @@ class OffScreenMeasure(Measure[Heard]):
 
     def tables(self, found: Sequence[Heard]) -> list[Table]:
         """What is told apart, and what other thresholds would tell."""
-        heard = _together(found)
-        sure = {name: calibrated(heard[name], self._platt) for name in (OWN, *_ABSENCES)}
-        loud = {name: heard[f"{_LOUDNESS}/{name}"] for name in (OWN, *_ABSENCES)}
+        heard = _by_kind(found)
+        sure = {name: calibrated(logits, self._platt) for name, logits in heard.items()}
         present, absent = sure[OWN], _all_absent(sure)
         if not len(present) or not len(absent):
             reason = f"{self.judged.samples.url} has no sample whose sound is visible"
             return [Table("off_screen", "off-screen sound", _COLUMNS, (), 0, notes=(reason,))]
-        rows = [Row("model", "model", self._figures(heard[OWN], _all_absent(heard)))]
-        rows += [
-            Row(title, "readout", self._figures(heard[OWN], heard[name]))
-            for name, title in _ABSENCES.items()
-            if len(heard[name])
-        ]
-        louder = area_under_roc(loud[OWN], _all_absent(loud))
-        rows.append(Row("loudness of the sound alone", "control", {"auroc": louder}))
+        (scores,) = self.sample_scores(found)
+        kinds: dict[str, RowKind] = {"model": "model", _LOUDER: "control"}
+        rows = [Row(name, kinds.get(name, "readout"), scores.figures(name)) for name in scores.values]
         rows.append(Row("guessing", "control", {"auroc": 0.5, "told": 0.5}))
         value = rows[0].values["auroc"]
-        headline = Headline("off-screen AUROC", value or 0.0, "share", (("loudness alone", louder),))
+        headline = Headline(
+            "off-screen AUROC", value or 0.0, "share", (("loudness alone", scores.figures(_LOUDER)["auroc"]),)
+        )
         before = calibration_error(calibrated(heard[OWN], _PLAIN), calibrated(_all_absent(heard), _PLAIN))
         not_finite = int((~np.isfinite(np.concatenate([heard[OWN], _all_absent(heard)]))).sum())
         details = {"threshold": self._threshold, "slope": self._platt[0], "shift": self._platt[1]}
@@ -161,11 +176,34 @@ class OffScreenMeasure(Measure[Heard]):
     def _by_whom(self) -> str:
         return "chosen on the validation split" if self._chosen else "for want of a validation split that chooses one"
 
-    def _figures(self, present: Numbers, absent: Numbers) -> dict[str, float | None]:
-        above = float((calibrated(present, self._platt) > self._threshold).mean())
-        alarms = float((calibrated(absent, self._platt) > self._threshold).mean())
-        told = (above + 1 - alarms) / 2
-        return {"auroc": area_under_roc(present, absent), "told": told, "found": above, "false_alarms": alarms}
+    def sample_scores(self, found: Sequence[Heard]) -> list[SampleScores]:
+        """Of each frame with each sound."""
+        asked = [one for chunk in found for one in chunk]
+        kinds = np.array([one.kind for one in asked])
+        if not (kinds == OWN).any() or (kinds == OWN).all():
+            return []
+        logits = np.array([one.logit for one in asked], np.float64)
+        loudness = np.array([one.loudness for one in asked], np.float64)
+        values = {"model": self._figures(logits, kinds == OWN, kinds != OWN)}
+        for name, title in _ABSENCES.items():
+            if (kinds == name).any():
+                values[title] = self._figures(logits, kinds == OWN, kinds == name)
+        nothing = np.full(len(asked), np.nan)
+        louder = {column.name: Mean(nothing) for column in _COLUMNS}
+        values[_LOUDER] = louder | {"auroc": _area_under_roc(loudness, kinds == OWN, kinds != OWN)}
+        ids = [f"{one.key} with {one.kind}" for one in asked]
+        return [SampleScores("off_screen", ids, [one.video for one in asked], values)]
+
+    def _figures(self, logits: Numbers, present: Flags, absent: Flags) -> dict[str, Statistic]:
+        """Of frames with sounds [N], of which some are the visible ones and others are not."""
+        above = (calibrated(logits, self._platt) > self._threshold).astype(np.float64)
+        kinds = np.stack([present, absent]).astype(np.float64)  # [2, N]
+        return {
+            "auroc": _area_under_roc(logits, present, absent),
+            "told": MeanOfRatios((kinds * np.stack([above, 1 - above]))[None], kinds[None]),
+            "found": Mean(np.where(present, above, np.nan)),
+            "false_alarms": Mean(np.where(absent, above, np.nan)),
+        }
 
     def _sweep(self, present: Numbers, sure: Mapping[str, Numbers]) -> Table:
         """Rows of thresholds, the chosen one among them."""
@@ -210,9 +248,14 @@ def _is_absent(sample: SampleMetadata) -> bool:
     return sample.visible is not None and not set(sample.labels) & set(sample.visible)
 
 
-def _together(found: Sequence[Heard]) -> dict[str, Numbers]:
-    names = (OWN, *_ABSENCES, *(f"{_LOUDNESS}/{one}" for one in (OWN, *_ABSENCES)))
-    return {name: np.array([one for chunk in found for one in chunk[name]], np.float64) for name in names}
+def _area_under_roc(scores: Numbers, present: Flags, absent: Flags) -> AreaUnderRoc:
+    return AreaUnderRoc(np.where(present, scores, np.nan), np.where(absent, scores, np.nan))
+
+
+def _by_kind(found: Sequence[Heard]) -> dict[str, Numbers]:
+    """The confidences of frames that were shown with each kind of sound, in their order."""
+    asked = [one for chunk in found for one in chunk]
+    return {name: np.array([one.logit for one in asked if one.kind == name], np.float64) for name in (OWN, *_ABSENCES)}
 
 
 def _all_absent(heard: Mapping[str, Numbers]) -> Numbers:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pipeline.evaluate.examples import FirstOnes
-from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.readouts.needs import needs_objective
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
@@ -41,13 +41,14 @@ class Rebuilt:
     """What was found in a chunk.
 
     Attributes:
-        samples: whose hidden cells were rebuilt.
-        errors: by row, sums over them of the mean squared error of frame and of sound.
+        keys, videos: of the samples whose hidden cells were rebuilt.
+        errors: by row [B, 2], of each sample the mean squared error of frame and of sound.
         pictures: by its index in the set, a sample's pictures [h, w, 3] side by side.
     """
 
-    samples: int
-    errors: dict[str, tuple[float, float]]
+    keys: list[str]
+    videos: list[str]
+    errors: dict[str, npt.NDArray[np.float64]]
     pictures: dict[int, Pixels]
 
 
@@ -69,7 +70,7 @@ class Reconstruction(Measure[Rebuilt]):
     @torch.no_grad()
     def judge(self, chunk: Chunk) -> Rebuilt:
         """Errors of a chunk, in which each sample meets the other modality of its neighbour too."""
-        errors: dict[str, Tensor] = {}
+        errors: dict[str, list[Tensor]] = {}
         pictures: dict[int, Pixels] = {}
         strangers = chunk.shown.select([*range(1, len(chunk)), 0]).inputs
         for places in chunk.shown.pieces(self.judged.settings.batch_size):
@@ -83,19 +84,20 @@ class Reconstruction(Measure[Rebuilt]):
             heard = self._rebuild(batch.inputs | {"frames": other["frames"]}, targets)[AUDIO]
             found = self._errors(images, targets, {"model": rebuilt, _OTHER: {VISUAL: seen, AUDIO: heard}})
             for row, of_row in found.items():
-                errors[row] = errors.get(row, torch.zeros(2, dtype=torch.float64)) + of_row
+                errors.setdefault(row, []).append(of_row)
             for place, index in enumerate(batch.indices):
                 if self._first(index):
                     pictures[index] = self._picture(batch, place, images, rebuilt, targets)
-        sums = {row: (float(of_row[0]), float(of_row[1])) for row, of_row in errors.items()}
-        return Rebuilt(len(chunk), sums, pictures)
+        videos = [metadata.video for metadata in chunk.shown.metadata]
+        of_samples = {row: torch.cat(pieces).numpy() for row, pieces in errors.items()}
+        return Rebuilt(chunk.shown.keys, videos, of_samples, pictures)
 
     def _rebuild(self, inputs: dict[str, Tensor], targets: Targets) -> Tokens:
         return self._task.rebuild(self._model, inputs, targets)
 
     def _errors(self, images: Images, targets: Targets, rows: dict[str, Tokens]) -> dict[str, Tensor]:
-        """By row, the sums [2] over samples of the errors of frame and sound."""
-        sums: dict[str, list[Tensor]] = {}
+        """By row [B, 2], the errors of frame and sound."""
+        errors: dict[str, list[Tensor]] = {}
         for name in (VISUAL, AUDIO):
             grid, cells = self._task.hidings[name].grid, self._task.wanted(images, name)
             hidden = hidden_of(targets[name], grid.count)
@@ -104,8 +106,8 @@ class Reconstruction(Measure[Rebuilt]):
             answers[_MEAN] = self._task.mean_of_visible(cells, hidden)
             for row, answer in answers.items():
                 error = (answer - cells).square().mean(2) * hidden
-                sums.setdefault(row, []).append((error.sum(1) / hidden.sum(1)).double().sum().cpu())
-        return {row: torch.stack(both) for row, both in sums.items()}
+                errors.setdefault(row, []).append((error.sum(1) / hidden.sum(1)).double().cpu())
+        return {row: torch.stack(both, 1) for row, both in errors.items()}
 
     def _picture(self, batch: EvaluationBatch, place: int, images: Images, rebuilt: Tokens, targets: Targets) -> Pixels:
         """Frame and spectrogram of a sample, what is visible of each, and what becomes of it."""
@@ -128,16 +130,15 @@ class Reconstruction(Measure[Rebuilt]):
 
     def tables(self, found: Sequence[Rebuilt]) -> list[Table]:
         """One, of frames and sounds."""
-        samples = sum(one.samples for one in found)
-        errors = {row: np.sum([one.errors[row] for one in found], axis=0) / samples for row in found[0].errors}
-        rows = [
-            Row(row, kind, dict(zip(("visual", "audio"), errors[row].tolist(), strict=True))) for row, kind in _ROWS
-        ]
-        of_mean = errors["model"] / errors[_MEAN]
-        headlines = [
-            Headline(f"hidden {what} rebuilt", 1 - float(share), "share", (("predicting the mean", 0.0),))
-            for what, share in zip(("frame", "sound"), of_mean, strict=True)
-        ]
+        (scores,) = self.sample_scores(found)
+        rows = [Row(row, kind, scores.figures(row)) for row, kind in _ROWS]
+        of_mean = {row.name: row.values for row in rows}
+        headlines = []
+        for name, what in (("visual", "frame"), ("audio", "sound")):
+            error, guessed = of_mean["model"][name], of_mean[_MEAN][name]
+            if error is not None and guessed:
+                beside = (("predicting the mean", 0.0),)
+                headlines.append(Headline(f"hidden {what} rebuilt", 1 - error / guessed, "share", beside))
         task = self._task.settings
         unit = "each cell less its own mean, over its own deviation" if task.normalised else "frames and spectrograms"
         notes = (
@@ -155,12 +156,19 @@ class Reconstruction(Measure[Rebuilt]):
                 "hidden parts rebuilt",
                 columns,
                 tuple(rows),
-                samples,
+                len(scores.ids),
                 notes=tuple(filter(None, notes)),
                 headlines=tuple(headlines),
                 pictures=((PICTURE, "what is seen and heard, what of it is visible, and what the model makes of it"),),
             )
         ]
+
+    def sample_scores(self, found: Sequence[Rebuilt]) -> list[SampleScores]:
+        """Of each sample the errors of its frame and its sound."""
+        keys, videos = ([name for one in found for name in getattr(one, names)] for names in ("keys", "videos"))
+        errors = {row: np.concatenate([one.errors[row] for one in found]) for row, _ in _ROWS}
+        values = {row: {"visual": of_row[:, 0], "audio": of_row[:, 1]} for row, of_row in errors.items()}
+        return [SampleScores("reconstruction", keys, videos, values)]
 
     def files(self, found: Sequence[Rebuilt]) -> dict[str, bytes]:
         """The picture of the first samples."""

@@ -79,7 +79,9 @@ class Scores:
     def sample_scores(self, measure: str, rows: Mapping[str, str]) -> SampleScores:
         """What single samples give to rows, by the names under which they were judged."""
         clusters = [group or video for group, video in zip(self.groups, self.videos, strict=True)]
-        values = {row: sample_figures(self.of[judged]) for row, judged in rows.items() if judged in self.of}
+        values = {
+            row: sample_figures(self.of[judged], self.groups) for row, judged in rows.items() if judged in self.of
+        }
         return SampleScores(measure, self.keys, clusters, values)
 
     def completeness(self, row: str) -> Completeness | None:

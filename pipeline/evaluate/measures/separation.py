@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from pipeline.evaluate.examples import FirstOnes
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.metrics.bss_eval import bss_eval
 from pipeline.evaluate.metrics.ground_truth import crop_boxes
+from pipeline.evaluate.metrics.statistics import MeanOfRatios, Statistic
 from pipeline.evaluate.playable import SOUNDS, Playable, View, as_file, playable_of
 from pipeline.evaluate.readouts.needs import needs_input, needs_objective
 from pipeline.evaluate.registry import MeasureSettings
@@ -244,7 +246,8 @@ class Separation(Measure[Mixed]):
         notes = [f"{left_out} samples are silent or had no other video to be mixed with"] if left_out else []
         if not sought:
             return Table(name, title, _COLUMNS, (), 0, notes=("there are no two sounds to be mixed", *notes))
-        rows = {row: _row(row, sought) for row in _ROWS if any(row in one.found for one in sought)}
+        scores = _sample_scores(name, sought)
+        rows = {row: _row(row, scores) for row in scores.values}
         if CLEAR in rows:
             notes.append(
                 f"{CLEAR}: of the model's row, the sounds whose frame shows no class of the other, silent or not"
@@ -266,26 +269,27 @@ class Separation(Measure[Mixed]):
         )
 
 
-def _row(name: str, sought: Sequence[Sought]) -> Row:
-    """Means over the sounds that the row has, and half of a 95 % confidence interval of the gain."""
-    own = [one.found for one in sought if name in one.found]
-    columns = list(zip(*(found[name] for found in own), strict=True))
-    means = [sum(column) / len(own) for column in columns]
-    ideal = sum(found[BINARY][0] for found in own) / len(own)
-    values: dict[str, float | None] = dict(zip(("gain", "sdr", "sir", "sar"), means, strict=True))
-    values |= {"share": means[0] / ideal if ideal > 0 else None, "sounds": float(len(own))}
-    deviation = math.sqrt(sum((gain - means[0]) ** 2 for gain in columns[0]) / max(len(own) - 1, 1))
-    return Row(name, _ROWS[name], values, {"gain": 1.96 * deviation / math.sqrt(len(own))})
-
-
 def _sample_scores(table: str, sought: Sequence[Sought]) -> SampleScores:
-    nothing, columns = (math.nan,) * 4, ("gain", "sdr", "sir", "sar")
-    values = {}
+    """Of each sound the figures of the rows that have it."""
+    nothing = (math.nan,) * 4
+    values: dict[str, dict[str, npt.NDArray[np.float64] | Statistic]] = {}
+    ideal = np.array([one.found[BINARY][0] for one in sought])
     for row in (row for row in _ROWS if any(row in one.found for one in sought)):
-        figures = np.array([one.found.get(row, nothing) for one in sought])
-        values[row] = {name: figures[:, place] for place, name in enumerate(columns)}
+        gain, sdr, sir, sar = np.array([one.found.get(row, nothing) for one in sought]).T
+        known = ~np.isnan(gain)
+        share = MeanOfRatios(np.where(known, gain, 0.0)[None, None], np.where(known, ideal, 0.0)[None, None])
+        values[row] = {"gain": gain, "share": share, "sdr": sdr, "sir": sir, "sar": sar}
     ids = [f"{one.key} in {one.key} + {one.other}" for one in sought]
     return SampleScores(table, ids, [one.video for one in sought], values)
+
+
+def _row(name: str, scores: SampleScores) -> Row:
+    """Means over the sounds that the row has, and half of a 95 % confidence interval of the gain."""
+    gains = scores.statistic(name, "gain")
+    known = gains.of(gains.known).arrays["values"]
+    values = scores.figures(name) | {"sounds": float(len(known))}
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+    return Row(name, _ROWS[name], values, {"gain": 1.96 * deviation / math.sqrt(len(known))})
 
 
 def _seen(batch: EvaluationBatch, places: Sequence[int]) -> Inputs:

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.evaluate.metrics.ciou import SUCCESS
 
 
@@ -19,11 +22,19 @@ def interactive_iou(cious: Sequence[float], groups: Sequence[str | None]) -> flo
     Returns:
         None where no image has several sounds.
     """
-    members: dict[str, list[float]] = {}
-    for ciou, group in zip(cious, groups, strict=True):
+    of_images = localised_images(cious, groups)
+    return None if np.isnan(of_images).all() else float(np.nanmean(of_images))
+
+
+def localised_images(cious: Sequence[float], groups: Sequence[str | None]) -> npt.NDArray[np.float64]:
+    """[N] of the first sample of each image with several sounds, whether all of them are localised; NaN of all other
+    samples. Their mean is IIoU."""
+    members: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
         if group is not None:
-            members.setdefault(group, []).append(ciou)
-    several = [values for values in members.values() if len(values) > 1]
-    if not several:
-        return None
-    return sum(min(values) >= SUCCESS for values in several) / len(several)
+            members.setdefault(group, []).append(place)
+    found = np.full(len(cious), np.nan)
+    for places in members.values():
+        if len(places) > 1:
+            found[places[0]] = min(cious[place] for place in places) >= SUCCESS
+    return found

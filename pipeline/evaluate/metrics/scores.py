@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.evaluate.metrics.ciou import SUCCESS, Overlap, area_under_curve, areas_of_each, success_rate
 from pipeline.evaluate.metrics.ground_truth import Mask
-from pipeline.evaluate.metrics.iiou import interactive_iou
+from pipeline.evaluate.metrics.iiou import interactive_iou, localised_images
 from pipeline.evaluate.metrics.pointing import points_at
 
 
@@ -66,12 +66,14 @@ def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figu
     )
 
 
-def sample_figures(scores: Sequence[SampleScore]) -> dict[str, npt.NDArray[np.float64]]:
-    """Of each figure that is a mean over samples, what each gives to it [N]."""
-    cious, adaptive = (np.array([getattr(one, name) for one in scores]) for name in ("ciou", "ciou_adap"))
+def sample_figures(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> dict[str, npt.NDArray[np.float64]]:
+    """Of each figure what samples give to it [N], whose mean it is; of IIoU images, see `localised_images`."""
+    cious, adaptive = ([getattr(one, name) for one in scores] for name in ("ciou", "ciou_adap"))
     return {
         "pointing": np.array([one.pointing for one in scores], np.float64),
-        "ciou": (cious >= SUCCESS).astype(np.float64),
-        "auc": areas_of_each(cious.tolist()),
-        "ciou_adap": (adaptive >= SUCCESS).astype(np.float64),
+        "ciou": (np.array(cious) >= SUCCESS).astype(np.float64),
+        "auc": areas_of_each(cious),
+        "ciou_adap": (np.array(adaptive) >= SUCCESS).astype(np.float64),
+        "iiou": localised_images(cious, groups),
+        "iiou_adap": localised_images(adaptive, groups),
     }

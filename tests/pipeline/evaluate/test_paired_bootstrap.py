@@ -1,5 +1,6 @@
 """Two models on the same samples: the difference, its interval and p."""
 
+import io
 import math
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import SampleScores
-from pipeline.evaluate.paired_bootstrap import bootstrap_means, compare_scores
+from pipeline.evaluate.metrics.statistics import AreaUnderRoc, Mean, MeanAveragePrecision, MeanOfRatios
+from pipeline.evaluate.paired_bootstrap import bootstrap, compare_scores
 from pipeline.evaluate.sample_scores import SCORES, as_npz, read_scores
 
 
@@ -26,12 +28,12 @@ def test_a_model_compared_with_itself_differs_by_nothing() -> None:
 def test_a_difference_that_all_samples_share_is_certain() -> None:
     (found,) = compare_scores([scores([3.0, 4.0, 5.0])], [scores([1.0, 2.0, 3.0])], "model", 999)
     assert (found.one, found.other, found.difference) == (4.0, 2.0, 2.0)
-    assert (found.low, found.high) == (2.0, 2.0)
+    assert (found.low, found.high) == pytest.approx((2.0, 2.0))
     assert found.p == 2 / 1000  # the least of so many draws
 
 
 def test_means_of_two_clusters_are_those_of_all_ways_to_draw_them() -> None:
-    drawn = bootstrap_means(np.array([0.0, 0.0, 3.0]), np.array([0, 0, 1]), 40_000, 1)
+    (drawn,) = bootstrap([Mean(np.array([0.0, 0.0, 3.0]))], np.array([0, 0, 1]), 40_000, 1)
     values, counts = np.unique(drawn, return_counts=True)
     assert values.tolist() == [0.0, 1.0, 3.0]  # two samples of the first cluster and one of the second: 3 ÷ 3
     assert counts / 40_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.01)
@@ -93,14 +95,56 @@ def test_evaluations_with_nothing_in_common_are_refused(other, sentence) -> None
     assert sentence in str(raised.value)
 
 
+def test_a_figure_that_is_no_mean_over_samples_is_found_anew_of_each_draw() -> None:
+    """Of two clusters with a present and an absent sample each, the area under the ROC curve is 1, ½ or ¾."""
+    present, absent = np.array([0.9, np.nan, 0.4, np.nan]), np.array([np.nan, 0.5, np.nan, 0.4])
+    (drawn,) = bootstrap([AreaUnderRoc(present, absent)], np.array([0, 0, 1, 1]), 4000, 2)
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values == pytest.approx([0.5, 0.625, 1.0])
+    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_an_evaluation_compared_with_itself_differs_by_nothing_in_figures_of_any_kind() -> None:
+    generator = np.random.default_rng(4)
+    there = generator.random((3, 20)) < 0.4
+    figures = {
+        "auroc": AreaUnderRoc(generator.random(20), generator.random(20)),
+        "balanced": MeanOfRatios((there & (generator.random((3, 20)) < 0.5))[None] * 1.0, there[None] * 1.0),
+        "precision": MeanAveragePrecision(generator.random((3, 20)), there),
+    }
+    ids = [f"s{place}" for place in range(20)]
+    one = {"m": SampleScores("m", ids, ids, {"model": figures})}
+    found = compare_scores([one], [one], "model", 200)
+    assert [one.column for one in found] == list(figures)
+    assert {(one.difference, one.low, one.high, one.p, one.left_out) for one in found} == {(0.0, 0.0, 0.0, 1.0, 0)}
+
+
 def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
-    written = scores([0.1, math.nan], clusters=["i", "i"])["m"]
+    roc = AreaUnderRoc(np.array([0.5, math.nan]), np.array([math.nan, 0.2]))
+    rows = {name: {"right": np.array([0.1, math.nan]), "auroc": roc} for name in ("model", "a.b / the row's")}
+    written = SampleScores("m", ["a", "b"], ["i", "i"], rows)
     (tmp_path / SCORES).write_bytes(as_npz([written]))
     read = read_scores(str(tmp_path))["m"]
-    assert (read.ids, read.clusters, read.columns) == (written.ids, written.clusters, ["right"])
-    np.testing.assert_array_equal(read.values["model"]["right"], written.values["model"]["right"])
+    assert (read.ids, read.clusters, read.columns) == (written.ids, written.clusters, ["right", "auroc"])
+    assert list(read.values) == list(rows)
+    for row in rows:
+        assert read.figures(row) == written.figures(row) == {"right": 0.1, "auroc": 1.0}
+        for name, array in roc.arrays.items():
+            np.testing.assert_array_equal(read.statistic(row, "auroc").arrays[name], array)
     (tmp_path / SCORES).write_bytes(as_npz([]))
     assert read_scores(str(tmp_path)) == {}
+
+
+def test_a_file_that_lacks_figures_is_damaged(tmp_path: Path) -> None:
+    with np.load(io.BytesIO(as_npz([scores([1.0, 0.0])["m"]]))) as file:
+        arrays = {name: file[name] for name in file.files}
+    for changed in ({"m.0.0.mean.values": None}, {"m.0.0.mean.values": np.zeros(3)}, {"m.clusters": np.array(["i"])}):
+        kept = {name: array for name, array in (arrays | changed).items() if array is not None}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **kept)
+        (tmp_path / SCORES).write_bytes(buffer.getvalue())
+        with pytest.raises(RunError, match=r"damaged \(.*m.*\); gavt evaluate writes it anew"):
+            read_scores(str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04nothing", b"text"])

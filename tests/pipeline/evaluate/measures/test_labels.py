@@ -3,36 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from label_head import measure_of, row
 from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.classification import Answers, Labels
-from pipeline.evaluate.measures.contract import Judged
 from pipeline.evaluate.metrics.average_precision import average_precision
-from pipeline.evaluate.registry import LabelsSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.tasks.classification_settings import ClassificationSettings
 from pipeline.train.load import Trained, untrained
-
-CLASSES = ("violin", "drum", "flute", "piano")
-
-
-def measure_of(url, **words):
-    """A head with random weights."""
-    task = ClassificationSettings.model_validate({"classes": CLASSES} | words)
-    settings = tiny_experiment().model_copy(update={"task": task})
-    if task.segments:
-        features = settings.features.model_copy(update={"frames": task.segments})
-        settings = settings.model_copy(update={"features": features})
-    evaluate = EvaluateSettings(batch_size=4)
-    samples = EvaluationSamples.open(url, settings, evaluate, torch.device("cpu"))
-    trained = Trained(untrained(settings, "cpu", 0), settings, 1, "run")
-    assert Labels.reason_against(trained, samples) is None
-    return Labels(LabelsSettings(), Judged(trained, samples, None, evaluate))
-
-
-def row(table, name):
-    return next(one.values for one in table.rows if one.name == name)
 
 
 def test_the_model_stands_beside_who_always_says_the_commonest_class(tmp_path):
@@ -57,21 +35,6 @@ def test_a_set_without_labels_has_no_figures(unlabelled_shards):
     (table,) = measure.tables([measure.judge(chunk) for chunk in samples.go_through(samples.chunks())])
     assert (table.rows, table.samples) == ((), 0)
     assert "no sample has a label" in table.notes
-
-
-def test_segments_are_judged_beside_who_knows_the_sample_as_a_whole(located_shards):
-    """Two samples of three segments: horn, background, horn and all background; the answers are all horn."""
-    measure = measure_of(located_shards, segments=3)
-    there = np.zeros((2, 3, 5), bool)
-    there[0, [0, 2], 2] = there[0, 1, 4] = there[1, :, 4] = True
-    scores = np.zeros((2, 3, 5), np.float32)
-    scores[..., 2] = 1
-    (table,) = measure.tables([Answers(["a", "b"], ["a", "b"], there, scores, 0)])
-    values = {name: row(table, name) for name in ("model", "the sample's class in all segments")}
-    assert [values["model"][name] for name in ("accuracy", "labelled", "background")] == pytest.approx([2 / 6, 1, 0])
-    whole = values["the sample's class in all segments"]
-    assert [whole[name] for name in ("accuracy", "labelled", "background")] == pytest.approx([5 / 6, 1, 3 / 4])
-    assert row(table, "the commonest class always")["accuracy"] == pytest.approx(4 / 6)
 
 
 def test_several_labels_are_judged_class_by_class(located_shards):

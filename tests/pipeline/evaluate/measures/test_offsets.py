@@ -13,6 +13,7 @@ from pipeline.evaluate.registry import OffsetsSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
+from pipeline.tasks.synchronisation_settings import SynchronisationSettings
 from pipeline.train.load import Trained, untrained
 
 EMBEDDER = {"kind": "convolution", "widths": [8, 16, 16], "norm": "group"}
@@ -51,19 +52,24 @@ def test_every_clip_is_shown_with_every_offset_beside_who_says_the_same_always(m
     assert (offsets.samples, offsets.details["others"]) == (CLIPS, CLIPS)
     said = np.array(next(one.details["said"] for one in offsets.rows if one.name == "model"))
     assert said.sum(1).tolist() == [CLIPS] * 5
+    near = np.trace(said) + np.trace(said, 1) + np.trace(said, -1)
     assert row(offsets, "model")["first"] == pytest.approx(np.trace(said) / said.sum())
-    assert row(offsets, "the same answer always") == {"first": 1 / 5, "near": 3 / 5}
+    assert row(offsets, "model")["near"] == pytest.approx(near / said.sum())
+    assert row(offsets, "the same answer always") == {"first": 1 / 5, "near": 3 / 5, "sync": 1 / 2}
     assert row(segments, "guessing") == {"first": pytest.approx(1 / 16), "in_clip": 1 / 4}
 
 
-def test_the_means_of_what_is_told_of_each_clip_are_the_figures_of_all(moving):
-    measure = measure_of(moving)
+@pytest.mark.parametrize("words", [{}, {"answer": "in_sync", "least_s": 0.1}])
+def test_samples_give_the_figures_of_all_rows(moving, words):
+    measure = measure_of(moving, **words)
     samples = measure.judged.samples
     found = [measure.judge(chunk) for chunk in samples.go_through(samples.chunks(measure.group))]
-    (scores,) = measure.sample_scores(found)
-    assert len(set(scores.ids)) == CLIPS
-    means = {column: values.mean() for column, values in scores.values["model"].items()}
-    assert means == pytest.approx(row(measure.tables(found)[0], "model"))
+    offsets, segments = measure.tables(found)
+    for table, scores in zip((offsets, segments), measure.sample_scores(found), strict=True):
+        assert scores.measure == table.measure
+        assert len(set(scores.ids)) == len(scores.clusters) == CLIPS
+        for name in scores.values:
+            assert scores.figures(name) == row(table, name)
 
 
 def test_figures_do_not_hang_on_how_many_clips_go_through_the_model_at_once(moving):
@@ -96,8 +102,9 @@ def test_who_hears_how_far_a_sound_is_moved_tells_all_and_of_another_clip_s_soun
     task.moved, task.offset_logits = remember, answer
     measure._told = task.settings.model_copy(update={"segment_weight": 0.0, "clip_weight": 0.0})
     (offsets,) = tables_of(measure)
-    assert row(offsets, "model") == {"first": 1, "near": 1}
-    assert row(offsets, "sound of another clip") == {"first": pytest.approx(1 / 5), "near": pytest.approx(2 / 5)}
+    assert row(offsets, "model") == {"first": 1, "near": 1, "sync": 1}
+    other = {"first": 1 / 5, "near": 2 / 5, "sync": 1 / 2}
+    assert row(offsets, "sound of another clip") == pytest.approx(other)
 
 
 def test_whether_a_sound_is_moved_at_all_is_judged_on_as_many_that_are_as_are_not(moving):
@@ -108,12 +115,12 @@ def test_whether_a_sound_is_moved_at_all_is_judged_on_as_many_that_are_as_are_no
 
 
 def test_answers_that_are_no_numbers_are_right_nowhere():
-    told = Told(3)
-    told.clips = 2
+    told = Told(2, SynchronisationSettings(classes=3))
     for number in range(3):
-        told.count(number, torch.tensor([[torch.nan, 0, 0], [0, 1, 0]]))
+        told.count(number, torch.tensor([[torch.nan, 0, 0], [0, 9, 0]]))
     assert told.not_finite == 3
-    assert told.accuracy() == {"first": 1 / 6, "near": 3 / 6}
+    shares = {name: of_clips.tolist() for name, of_clips in told.shares.items()}
+    assert shares == {"first": [0, 1 / 3], "near": [0, 1], "sync": [0, 0.5], "in_sync": [0, 1], "moved": [0, 0]}
 
 
 def test_segments_alone_have_a_table_of_their_own(moving):

@@ -1,0 +1,155 @@
+"""Figures of many samples as functions of how often each sample counts: what a bootstrap draws anew."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic(ABC):
+    """A figure of N samples. Its fields are arrays whose last axis is N."""
+
+    kind: ClassVar[str]
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of its fields."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def known(self) -> Flags:
+        """[N] False of samples that say nothing."""
+        return np.ones(next(iter(self.arrays.values())).shape[-1], dtype=np.bool_)
+
+    def of(self, places: Sequence[int] | npt.NDArray[np.intp] | Flags) -> "Statistic":
+        """The same of only the samples at these places."""
+        return type(self)(**{name: array[..., places] for name, array in self.arrays.items()})
+
+    @abstractmethod
+    def at(self, weights: Numbers) -> Numbers:
+        """[D], the figure where samples count as often as each of D rows of weights [D, N] says; NaN where that says
+        nothing."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure of all samples, each once; None where they say nothing."""
+        found = float(self.at(np.ones((1, len(self.known))))[0])
+        return None if np.isnan(found) else found
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Statistic):
+    """The mean of values [N]; samples of which it is NaN say nothing."""
+
+    values: Numbers
+    kind = "mean"
+
+    @property
+    def known(self) -> Flags:
+        return ~np.isnan(self.values)
+
+    def at(self, weights: Numbers) -> Numbers:
+        return _ratio(weights @ np.where(self.known, self.values, 0.0), weights @ self.known.astype(np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class MeanOfRatios(Statistic):
+    """The mean over G of the mean over C of ratios of sums; those to nought or less are no part of it.
+
+    With whether a class is there and was told in each of C, this is balanced accuracy; of one ratio a share of what
+    only some samples have.
+
+    Attributes:
+        numerators, denominators: [G, C, N]
+    """
+
+    numerators: Numbers
+    denominators: Numbers
+    kind = "mean_of_ratios"
+
+    def at(self, weights: Numbers) -> Numbers:
+        ratios = _ratio(self.numerators @ weights.T, self.denominators @ weights.T)  # [G, C, D]
+        there = ~np.isnan(ratios)
+        means: Numbers = _ratio(np.where(there, ratios, 0.0).sum(1), there.sum(1)).mean(0)
+        return means
+
+
+@dataclass(frozen=True, eq=False)
+class AreaUnderRoc(Statistic):
+    """How often what is present scores higher than what is absent; equal scores count half.
+
+    Attributes:
+        present, absent: [N] scores; NaN of samples that are no such. A sample may give one of each.
+    """
+
+    present: Numbers
+    absent: Numbers
+    kind = "area_under_roc"
+
+    def at(self, weights: Numbers) -> Numbers:
+        scores = np.concatenate([self.present, self.absent])
+        order = np.argsort(scores, kind="stable")[: np.count_nonzero(~np.isnan(scores))]  # NaN last
+        if not len(order):
+            return np.full(len(weights), np.nan)
+        ends, is_present = _ends_of_equal(scores[order]), order < len(self.present)
+        sorted_weights = weights[:, order % len(self.present)]
+        present, absent = (
+            np.diff(np.cumsum(sorted_weights * kind, axis=1)[:, ends], axis=1, prepend=0.0)
+            for kind in (is_present, ~is_present)
+        )  # [D, distinct scores]
+        below = np.cumsum(absent, axis=1) - absent / 2
+        return _ratio((present * below).sum(1), present.sum(1) * absent.sum(1))
+
+
+@dataclass(frozen=True, eq=False)
+class MeanAveragePrecision(Statistic):
+    """The mean over classes of the average precision of a ranking, see `average_precision`; classes of which nothing is
+    there are no part of it.
+
+    Attributes:
+        scores: [C, N]
+        there: [C, N] which are to be high.
+    """
+
+    scores: Numbers
+    there: Flags
+    kind = "mean_average_precision"
+
+    def at(self, weights: Numbers) -> Numbers:
+        of_classes = np.stack([_precision(*one, weights) for one in zip(self.scores, self.there, strict=True)])
+        known = ~np.isnan(of_classes)
+        return _ratio(np.where(known, of_classes, 0.0).sum(0), known.sum(0))
+
+
+STATISTICS: dict[str, type[Statistic]] = {
+    one.kind: one for one in (Mean, MeanOfRatios, AreaUnderRoc, MeanAveragePrecision)
+}
+
+
+def _precision(scores: Numbers, there: Flags, weights: Numbers) -> Numbers:
+    """[D] of one class."""
+    order = np.argsort(-scores, kind="stable")
+    ends = _ends_of_equal(scores[order])
+    ranked = weights[:, order]
+    hits = np.cumsum(ranked * there[order], axis=1)[:, ends]
+    precision = np.nan_to_num(_ratio(hits, np.cumsum(ranked, axis=1)[:, ends]))
+    return _ratio((np.diff(hits, axis=1, prepend=0.0) * precision).sum(1), hits[:, -1])
+
+
+def _ends_of_equal(ordered: Numbers) -> npt.NDArray[np.intp]:
+    """Places of the last of each run of equal values."""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+
+
+def _ratio(numerators: Numbers, denominators: npt.NDArray[Any]) -> Numbers:
+    """NaN where the denominator is not above nought."""
+    found: Numbers = np.full(numerators.shape, np.nan)
+    np.divide(numerators, denominators, out=found, where=denominators > 0)
+    return found
