@@ -31,6 +31,23 @@ class LocalisationSettings(MeasureSettings):
     kind: Literal["localisation"] = "localisation"
 
 
+class BenchmarkSettings(MeasureSettings):
+    """What the model's maps score on a public benchmark, by its own figures: as `gavt score` judges maps of others.
+    Frames and sounds are found by the list's ids in the set that is evaluated."""
+
+    kind: Literal["benchmark"] = "benchmark"
+    name: str
+    """vggss, flickr, is3, extended-vggss, extended-flickr, music-solo, music-duet, …"""
+    list: str
+    """Its list, or the folder of its annotations; local or s3://."""
+    pairs: str | None = None
+    """Of an extended set, its list of video,audio,label."""
+    only: str | None = None
+    """A list whose first cells are the ids to judge, such as vggss_heard_test.csv."""
+    controls: bool = True
+    """Also an untrained network and sounds of other samples, each of which takes as many passes as the model's row."""
+
+
 class LabelsSettings(MeasureSettings):
     """Whether a classification head tells the labels of samples, or of their segments."""
 
@@ -76,6 +93,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
     {
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
         "attention_sweep": Kind(f"{__name__}:AttentionSweepSettings", f"{_MEASURES}.attention_sweep:AttentionSweep"),
+        "benchmark": Kind(f"{__name__}:BenchmarkSettings", "pipeline.evaluate.benchmarks.checkpoint:BenchmarkMeasure"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "events": Kind(f"{__name__}:EventsSettings", f"{_MEASURES}.events:Events"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),

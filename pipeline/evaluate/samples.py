@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import ShardSetError
 from pipeline.evaluate.metrics.ground_truth import Mask, crop_boxes, draw_boxes
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.inputs import FRAMES
@@ -82,6 +83,17 @@ class EvaluationBatch:
             [self.truths[place] for place in places],
         )
 
+    def joined(self, other: "EvaluationBatch") -> "EvaluationBatch":
+        """These samples and others behind them."""
+        return EvaluationBatch(
+            self.indices + other.indices,
+            self.keys + other.keys,
+            self.metadata + other.metadata,
+            {name: torch.cat([values, other.inputs[name]]) for name, values in self.inputs.items()},
+            self.squares + other.squares,
+            self.truths + other.truths,
+        )
+
     def pieces(self, size: int) -> Iterator[range]:
         """Places, at most `size` together."""
         return (range(start, min(start + size, len(self))) for start in range(0, len(self), size))
@@ -94,7 +106,7 @@ class Chunk:
     Attributes:
         start: of the first one, its place in the order of the evaluation.
         shown: as in training.
-        judged: the same, where frames with boxes have the geometry that maps are judged in.
+        judged: the same in the geometry that maps are judged in.
         contents: of each sample a hash of its pictures and its sound, where they were asked for; else empty.
     """
 
@@ -162,6 +174,20 @@ class EvaluationSamples:
         """Those of them that are cut from the sound."""
         return tuple(field.name for field in self.plan.fields if field.sound is not None)
 
+    @cached_property
+    def keys(self) -> list[str]:
+        """Of all of them, in their order.
+
+        Raises:
+            ShardSetError: the index of a shard is damaged or gone.
+        """
+        found = []
+        for place in self.plan.sets[0].places(self.indices):
+            if isinstance(place, ShardSetError):
+                raise place
+            found.append(place.key)
+        return found
+
     def chunks(self, group: int = 1) -> list[range]:
         """All of them, cut into parts of which each is read by one process; `group` in a row stay together."""
         return cut_into_chunks(len(self), group)
@@ -196,9 +222,7 @@ class EvaluationSamples:
 
         shown = judged = seen(self.settings.shown_geometry, inputs)
         if other is not None:
-            located = torch.tensor([truth is not None for truth in shown.truths], device=self.device)
-            frames = torch.where(located.view(-1, 1, 1, 1, 1), other, inputs[FRAMES])
-            judged = seen(self.settings.judged_geometry, inputs | {FRAMES: frames})
+            judged = seen(self.settings.judged_geometry, inputs | {FRAMES: other})
         return Chunk(places[0], shown, judged, [note.digest for note in read.notes])
 
     def _truth(self, metadata: SampleMetadata, square: Box) -> Mask | None:

@@ -10,6 +10,7 @@ Ids of maps are the file's name; of MUSIC's duets and solos, with a map for each
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cluster.masking import shown
@@ -64,6 +65,7 @@ def read_music(url: str) -> list[BenchmarkSample]:
             (in_pixels(box, TRUTH_SIZE),),
             (label,),
             group=row.video if len(row.labels) > 1 else None,
+            seen=(row.video,),
         )
         for _, _, row in avgn.read(_open(url))
         for label, box in zip(row.labels, row.boxes or (), strict=True)
@@ -89,16 +91,12 @@ def with_pairs(samples: Sequence[BenchmarkSample], url: str) -> list[BenchmarkSa
     benchmark has."""
     known, file, pairs = {sample.id: sample for sample in samples}, _open(url), []
     for number, (video, audio, label) in _rows(file, ("video", "audio", "label")):
-        try:
-            if label == NON_SOUNDING:
-                pairs.append(BenchmarkSample(f"{video},{audio}", (), (label,), sounding=False))
-            elif video in known:
-                boxes, votes = known[video].boxes, known[video].votes
-                pairs.append(BenchmarkSample(f"{video},{audio}", boxes, (label,), votes))
-            else:
-                raise WrongRow(f"expected a video of the benchmark's list or {NON_SOUNDING}, found {shown(video)}")
-        except WrongRow as error:
-            file.wrong(number, error)
+        sounding = label != NON_SOUNDING
+        if sounding and video not in known:
+            file.wrong(number, f"expected a video of the benchmark's list or {NON_SOUNDING}, found {shown(video)}")
+            continue
+        frame = known[video] if sounding else BenchmarkSample(video, (), sounding=False)
+        pairs.append(replace(frame, id=f"{video},{audio}", labels=(label,), seen=(video,), heard=(audio,)))
     return [*samples, *pairs]
 
 

@@ -24,6 +24,8 @@ class BenchmarkSample:
         votes: how many boxes have to cover a pixel for it to count in full; with fewer it counts in part.
         group: the image that it shares with samples of other sounds.
         sounding: False where nothing that is heard is seen, so that no map should be sure of anything.
+        seen: the files or videos of its frames; called as the sample unless given.
+        heard: those of its sounds, which are added up; those of the frames unless given.
     """
 
     id: str
@@ -32,6 +34,23 @@ class BenchmarkSample:
     votes: int = 1
     group: str | None = None
     sounding: bool = True
+    seen: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """Ids of what is seen."""
+        return self.seen or (self.id,)
+
+    @property
+    def sounds(self) -> tuple[str, ...]:
+        """Ids of what is heard."""
+        return self.heard or self.frames
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """Ids of all that it is made of."""
+        return tuple(dict.fromkeys((*self.frames, *self.sounds)))
 
     def truth(self) -> npt.NDArray[np.generic]:
         """Mask [S, S]; where several annotators vote, weights in 0–1: min(boxes over a pixel / votes, 1)."""

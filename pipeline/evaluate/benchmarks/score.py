@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from pipeline.evaluate.benchmarks.figures import (
     sweeps_of,
     values_of,
 )
-from pipeline.evaluate.benchmarks.judged_map import JudgedMap, judge_map, resized
+from pipeline.evaluate.benchmarks.judged_map import judge_map, resized
 from pipeline.evaluate.benchmarks.lists import read_as_corners
 from pipeline.evaluate.benchmarks.map_file import checked_map
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample, mean_truth
-from pipeline.evaluate.measures.contract import Row, RowKind, Table
+from pipeline.evaluate.measures.contract import Column, Row, RowKind, Table
+from pipeline.evaluate.metrics.ground_truth import PixelBox
 
 Array = npt.NDArray[np.floating]
 OnMap = Callable[[str, int, int], None]
@@ -99,7 +101,7 @@ def score_maps(
     Raises:
         BenchmarkError: not one of the maps is asked for, or one is no map.
     """
-    judging = _Judging(wanted, on_map)
+    judging = Judging(wanted, on_map)
     found = [sample for sample in wanted.samples if sample.id in maps]
     if not found:
         example, other = wanted.samples[0].id, next(iter(maps), None)
@@ -113,22 +115,19 @@ def score_maps(
             yield resized(heat, align_corners)
 
     judged = judging.judge("maps", found, own(found), confidences, thorough=True)
-    rows = [Row("model", "model", judging.values(judged))]
-    if len(found) < len(wanted.samples) + len(wanted.without_truth):
-        rows.append(Row("model, missing ones as failures", "model", judging.with_failures(judged)))
-    rows += [Row(name, "other", values) for name, values in official_rows(wanted.benchmark.figures, judged).items()]
-    if wanted.benchmark.figures == "sources":
-        rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", judging.avgn(found, own(found))))
-    if controls:
-        rows += judging.controls(found, shapes, align_corners)
-    coverage = _coverage(wanted, found, judged.maps, maps)
-    columns = columns_of(wanted.benchmark.figures, judging.has_groups)
-    table = Table("score", wanted.benchmark.title, columns, tuple(rows), len(found), notes=(coverage.sentence(),))
-    return BenchmarkScore(table, coverage, sweeps_of(wanted.benchmark.figures, judged))
+    corners = judging.on_corners(found, own(found)) if judging.reads_corners else None
+    rows = judging.controls(found, shapes, align_corners) if controls else []
+    missing = {"no map of this id": len(wanted.samples) - len(found)}
+    known = {sample.id for sample in wanted.samples}
+    return judging.score(judged, corners, rows, missing, sum(name not in known for name in maps))
 
 
-class _Judging:
-    """The rows of a table."""
+class Judging:
+    """The rows of a benchmark's table.
+
+    Args:
+        on_map: told of each map that `judge` is given.
+    """
 
     def __init__(self, wanted: Wanted, on_map: OnMap | None) -> None:
         self._wanted, self._figures, self._on_map = wanted, wanted.benchmark.figures, on_map
@@ -137,6 +136,11 @@ class _Judging:
             for sample in wanted.samples:
                 self._images.setdefault(sample.group or sample.id, []).append(sample)
         self.has_groups = any(sample.group is not None for sample in wanted.samples)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The benchmark's figures."""
+        return columns_of(self._figures, self.has_groups)
 
     def judge(
         self,
@@ -169,11 +173,20 @@ class _Judging:
         known |= zip((sample.id for sample in absent), failed.maps, strict=True)
         return self.values(JudgedSamples(samples, [known[sample.id] for sample in samples]))
 
-    def avgn(self, samples: Sequence[BenchmarkSample], maps: Iterable[Array]) -> Values:
-        corners = read_as_corners(self._wanted.url)
-        wrong = [replace(sample, boxes=(corners[sample.id],)) for sample in samples]
+    @property
+    def reads_corners(self) -> bool:
+        """Whether the benchmark's evaluator takes its boxes for corners, so that maps are judged on those too."""
+        return self._figures == "sources"
+
+    def on_corners(self, samples: Sequence[BenchmarkSample], maps: Iterable[Array]) -> JudgedSamples:
+        """The maps judged as that evaluator does it."""
+        wrong = [replace(sample, boxes=(self._corners[sample.id],)) for sample in samples]
         judged = [judge_map(heat, sample, thorough=True) for sample, heat in zip(wrong, maps, strict=True)]
-        return avgn_row(JudgedSamples(wrong, judged))
+        return JudgedSamples(wrong, judged)
+
+    @cached_property
+    def _corners(self) -> dict[str, PixelBox]:
+        return read_as_corners(self._wanted.url)
 
     def controls(
         self, samples: Sequence[BenchmarkSample], shapes: Counter[tuple[int, ...]], align_corners: bool
@@ -198,20 +211,38 @@ class _Judging:
             add(f"ceiling: the truth on {height}×{width} cells", "ceiling", coarse, known)
         return rows
 
+    def score(
+        self,
+        judged: JudgedSamples,
+        on_corners: JudgedSamples | None,
+        others: Sequence[Row],
+        missing: Mapping[str, int],
+        unknown: int,
+    ) -> BenchmarkScore:
+        """The table of a model's maps, judged thoroughly.
 
-def _coverage(
-    wanted: Wanted, found: Sequence[BenchmarkSample], judged: Sequence[JudgedMap], maps: Mapping[str, Array]
-) -> Coverage:
-    known = {sample.id for sample in wanted.samples}
-    reasons = {
-        "no map of this id": len(wanted.samples) - len(found),
-        "asked for, but not in the benchmark’s list": len(wanted.without_truth),
-    }
-    return Coverage(
-        len(wanted.samples) + len(wanted.without_truth),
-        len(found),
-        {reason: count for reason, count in reasons.items() if count},
-        sum(not one.score.finite for one in judged),
-        sum(sample.sounding and not sample.truth().any() for sample in found),
-        sum(name not in known for name in maps),
-    )
+        Args:
+            on_corners: the same maps, as of the function of that name.
+            others: rows of controls and ceilings.
+            missing: samples without a map, by reason.
+            unknown: what there is of ids that the benchmark doesn't have.
+        """
+        wanted = self._wanted
+        reasons = {**missing, "asked for, but not in the benchmark’s list": len(wanted.without_truth)}
+        coverage = Coverage(
+            len(wanted.samples) + len(wanted.without_truth),
+            len(judged.samples),
+            {reason: count for reason, count in reasons.items() if count},
+            sum(not one.score.finite for one in judged.maps),
+            sum(sample.sounding and not sample.truth().any() for sample in judged.samples),
+            unknown,
+        )
+        rows = [Row("model", "model", self.values(judged))]
+        if coverage.missing:
+            rows.append(Row("model, missing ones as failures", "model", self.with_failures(judged)))
+        rows += [Row(name, "other", values) for name, values in official_rows(self._figures, judged).items()]
+        if on_corners is not None:
+            rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", avgn_row(on_corners)))
+        title, notes = wanted.benchmark.title, (coverage.sentence(),)
+        table = Table("score", title, self.columns, (*rows, *others), len(judged.samples), notes=notes)
+        return BenchmarkScore(table, coverage, sweeps_of(self._figures, judged))

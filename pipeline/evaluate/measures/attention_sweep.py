@@ -107,9 +107,9 @@ class AttentionSweep(Measure[Swept]):
             board.add(ORACLE, (oracle_map(truth, (grid[0], grid[1])) for truth in truths if truth is not None))
             scores += board.scores
             drawn += self._draw(batch, maps, [place for place, one in enumerate(batch.indices) if self._first(one)])
-        unlocated = [place for place, index in enumerate(chunk.judged.indices) if index < self._first.limit]
+        unlocated = [place for place, index in enumerate(chunk.shown.indices) if index < self._first.limit]
         if places := [place for place in unlocated if place not in chunk.located]:
-            batch = chunk.judged.select(places)
+            batch = chunk.shown.select(places)
             drawn += self._draw(batch, self._maps(batch), range(len(batch)))
         return Swept(scores, drawn)
 

@@ -12,8 +12,12 @@ from pipeline.evaluate.metrics.ciou import SUCCESS, adaptive_ciou
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import Centres, Map, resize_seen
-from pipeline.evaluate.samples import EvaluationBatch
+from pipeline.evaluate.readouts.build import build_readout, default_readout, placements, reasons_against
+from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
+from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.samples import Chunk, EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings, Placement, SaliencyName
+from pipeline.tasks.task import System
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,69 @@ class Hits:
     overlap: Mapping[str, Mapping[Placement, float]]
     boxes: npt.NDArray[np.int32] | None
     truths: int
+
+
+class Chooser:
+    """Which readout makes the row `model`. All measures of a model share one, so that a chunk of the validation split
+    is looked at once for all of them.
+
+    Attributes:
+        reasons: why some of the settings' readouts can't be had, by name.
+        readouts: those that can.
+        candidates: those whose maps lie over the frame, one at least; with the placements that each may have, and where
+            its values lie by them.
+        choice: what was chosen; what is taken by default until `chosen` is told.
+
+    Raises:
+        SettingsError: the model has no readout whose maps lie over the frame.
+    """
+
+    def __init__(self, system: System, settings: EvaluateSettings) -> None:
+        self._system, self._settings = system, settings
+        self.reasons = reasons_against(settings.readouts, settings, system)
+        self.readouts = [name for name in settings.readouts if name not in self.reasons]
+        over_frame = [name for name in self.readouts if self.readout(name).points_into_frame]
+        default = default_readout(settings, system)
+        self._fallback = default if default in over_frame or not over_frame else over_frame[0]
+        self.candidates = {
+            name: placements(self.readout(name), system, settings) for name in over_frame or [self._fallback]
+        }
+        self.choice = choose([], self.candidates, self._fallback, settings)
+        self._last: tuple[Chunk, Hits] | None = None
+
+    def choose(self, chunk: Chunk) -> Hits:
+        """How often readouts and saliencies point at what sounds in a chunk of the validation split."""
+        if self._last is None or self._last[0] is not chunk:
+            read = lambda name, batch: self.read(name, self._system, batch)[0]  # noqa: E731
+            batches = [chunk.judged.select(places) for places in pieces(chunk.located, self._settings.batch_size)]
+            self._last = chunk, count_hits(batches, self.candidates, self._settings, read)
+        return self._last[1]
+
+    def chosen(self, found: Sequence[Hits]) -> None:
+        """Take what localises best in all chunks."""
+        self.choice = choose(found, self.candidates, self._fallback, self._settings)
+        self._last = None
+
+    def readout(self, name: str) -> Readout:
+        """The readout of that name."""
+        return build_readout(name, self._settings)
+
+    def centres(self, name: str) -> Centres | None:
+        """Where the values of a candidate's maps were decided to lie."""
+        return self.candidates[name][self.choice.placement[name]]
+
+    def read(self, name: str, system: System, batch: EvaluationBatch) -> tuple[Map, Attribution | None]:
+        """Maps [B, h, w] of a readout, and how well they add up where they are integrated gradients."""
+        readout = self.readout(name)
+        if isinstance(readout, IntegratedGradientsReadout):
+            attribution = readout.attribute(system, batch.inputs)
+            return attribution.maps.cpu().numpy(), attribution
+        return readout(system, batch.inputs).cpu().numpy(), None
+
+
+def pieces(places: list[int], size: int) -> list[list[int]]:
+    """Places, at most `size` together."""
+    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def count_hits(

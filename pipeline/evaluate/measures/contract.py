@@ -8,6 +8,7 @@ makes its tables of what was found in all, in the order of the chunks.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.evaluate.metrics.statistics import Mean, Statistic
 from pipeline.evaluate.registry import MeasureSettings
 
 if TYPE_CHECKING:
+    from pipeline.evaluate.measures.choice import Chooser
     from pipeline.evaluate.samples import Chunk, EvaluationSamples
     from pipeline.evaluate.settings import EvaluateSettings
     from pipeline.train.load import Trained
@@ -207,6 +209,17 @@ class Judged:
     samples: "EvaluationSamples"
     choosing: "EvaluationSamples | None"
     settings: "EvaluateSettings"
+
+    @cached_property
+    def chooser(self) -> "Chooser":
+        """Which readout makes the maps of the row `model`.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        from pipeline.evaluate.measures.choice import Chooser  # tables are read where there is no torch
+
+        return Chooser(self.trained.system, self.settings)
 
 
 _TABLES = TypeAdapter(list[Table])

@@ -7,18 +7,15 @@ from pipeline.errors import SettingsError
 from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.baselines.simple_maps import centre_disc, oracle_map
 from pipeline.evaluate.examples import EXAMPLES, Example, FirstOnes, as_npz, example_of
-from pipeline.evaluate.measures.choice import Hits, choose, count_hits
+from pipeline.evaluate.measures.choice import Choice, Hits, pieces
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.measures.other_sounds import choose_other_sounds
 from pipeline.evaluate.measures.scoreboard import Scoreboard, Scores, said_of_completeness
-from pipeline.evaluate.metrics.resize import Centres, Map
-from pipeline.evaluate.readouts.build import build_readout, default_readout, placements, reasons_against
-from pipeline.evaluate.readouts.integrated_gradients import Attribution, IntegratedGradientsReadout
-from pipeline.evaluate.readouts.readout import Readout
+from pipeline.evaluate.metrics.resize import Map
+from pipeline.evaluate.readouts.build import default_readout
 from pipeline.evaluate.registry import READOUTS, MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES
-from pipeline.tasks.task import System
 from pipeline.train.load import Trained, untrained
 
 MODEL, CENTRE, MEAN_BOX, SALIENCY = "model", "centre disc", "mean box", "image saliency"
@@ -84,18 +81,8 @@ class Localisation(Measure[Located]):
 
     def __init__(self, settings: MeasureSettings, judged: Judged) -> None:
         super().__init__(settings, judged)
-        self._evaluate, self._system = judged.settings, judged.trained.system
+        self._evaluate, self._system, self._chooser = judged.settings, judged.trained.system, judged.chooser
         self._fresh = untrained(judged.trained.settings, judged.samples.device, judged.settings.seed)
-        self._reasons = reasons_against(self._evaluate.readouts, self._evaluate, self._system)
-        self._readouts = [name for name in self._evaluate.readouts if name not in self._reasons]
-        candidates = [name for name in self._readouts if self._readout(name).points_into_frame]
-        default = default_readout(self._evaluate, self._system)
-        self._fallback = default if default in candidates or not candidates else candidates[0]
-        self._candidates = {
-            name: placements(self._readout(name), self._system, self._evaluate)
-            for name in candidates or [self._fallback]
-        }
-        self._choice = choose([], self._candidates, self._fallback, self._evaluate)
         self._validation: list[Identity] = []
         self._first = FirstOnes(self._evaluate.examples)
         self._all_have_others = bool(judged.samples.heard)
@@ -113,14 +100,11 @@ class Localisation(Measure[Located]):
 
     def choose(self, chunk: Chunk) -> Chosen:
         """How often readouts and saliencies point at what sounds."""
-        batches = _located_batches(chunk, self._evaluate.batch_size)
-        read = lambda name, batch: self._read(name, self._system, batch)[0]  # noqa: E731
-        return Chosen(count_hits(batches, self._candidates, self._evaluate, read), _identities(chunk))
+        return Chosen(self._chooser.choose(chunk), _identities(chunk))
 
     def chosen(self, found: Sequence[Chosen]) -> None:
         """Take what localises best."""
-        hits = [one.hits for one in found]
-        self._choice = choose(hits, self._candidates, self._fallback, self._evaluate)
+        self._chooser.chosen([one.hits for one in found])
         self._validation = [sample for one in found for sample in one.samples]
 
     def judge(self, chunk: Chunk) -> Located:
@@ -130,11 +114,8 @@ class Localisation(Measure[Located]):
         self._all_have_others &= not without  # else the row is left out, for all rows are judged on the same samples
         scores = Scores()
         examples: list[Example] = []
-        for batch, places in zip(
-            _located_batches(chunk, self._evaluate.batch_size),
-            _pieces(chunk.located, self._evaluate.batch_size),
-            strict=True,
-        ):
+        for places in pieces(chunk.located, self._evaluate.batch_size):
+            batch = chunk.judged.select(places)
             board = Scoreboard(batch, self._evaluate.align_corners)
             examples += self._score(board, batch)
             chosen = self._choice.readout
@@ -142,8 +123,8 @@ class Localisation(Measure[Located]):
                 others = [other for place in places if (other := other_sounds[place]) is not None]
                 heard = {name: chunk.judged.inputs[name][others] for name in self.judged.samples.heard}
                 unlike = batch.inputs | heard
-                read = self._read(chosen, self._system, replace(batch, inputs=unlike))
-                board.add(SHUFFLED, *read, self._centres(chosen))
+                read = self._chooser.read(chosen, self._system, replace(batch, inputs=unlike))
+                board.add(SHUFFLED, *read, self._chooser.centres(chosen))
             scores += board.scores
         return Located(_identities(chunk), scores, without, [*examples, *self._unlocated(chunk)])
 
@@ -151,46 +132,36 @@ class Localisation(Measure[Located]):
         """Score all rows but the one with other sounds."""
         settings, chosen = self._evaluate, self._choice.readout
         maps: dict[str, Map] = {}
-        for name in self._candidates:
-            maps[name], attribution = self._read(name, self._system, batch)
-            board.add(name, maps[name], attribution, self._centres(name))
-        grid, centres = (maps[chosen].shape[1], maps[chosen].shape[2]), self._centres(chosen)
+        for name in self._chooser.candidates:
+            maps[name], attribution = self._chooser.read(name, self._system, batch)
+            board.add(name, maps[name], attribution, self._chooser.centres(name))
+        grid, centres = (maps[chosen].shape[1], maps[chosen].shape[2]), self._chooser.centres(chosen)
         wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
         examples = [example_of(batch, place, maps[chosen][place], centres, settings) for place in wanted]
         board.add_same(CENTRE, centre_disc(settings.map_size))
         if self._choice.mean_box is not None:
             board.add_same(MEAN_BOX, self._choice.mean_box)
         board.add(SALIENCY, saliency(self._choice.saliency, batch.middle.float() / 255).cpu().numpy())
-        board.add(UNTRAINED, *self._read(chosen, self._fresh, batch), centres)
+        board.add(UNTRAINED, *self._chooser.read(chosen, self._fresh, batch), centres)
         truths = [batch.truth_in_square(place) for place in range(len(batch))]
         board.add(ORACLE, (oracle_map(truth, grid) for truth in truths if truth is not None))
         return examples
 
     def _unlocated(self, chunk: Chunk) -> list[Example]:
         """Of the set's first samples those without boxes: their maps are still worth looking at."""
-        shown = chunk.judged
+        shown = chunk.shown
         first = [place for place, index in enumerate(shown.indices) if index < self._first.limit]
         places = [place for place in first if shown.truths[place] is None]
         if not places:
             return []
         batch = shown.select(places)
-        maps, _ = self._read(self._choice.readout, self._system, batch)
-        centres = self._centres(self._choice.readout)
+        maps, _ = self._chooser.read(self._choice.readout, self._system, batch)
+        centres = self._chooser.centres(self._choice.readout)
         return [example_of(batch, place, maps[place], centres, self._evaluate) for place in range(len(batch))]
 
-    def _readout(self, name: str) -> Readout:
-        return build_readout(name, self._evaluate)
-
-    def _centres(self, name: str) -> Centres | None:
-        """Where the values of a readout's maps were decided to lie."""
-        return self._candidates[name][self._choice.placement[name]]
-
-    def _read(self, name: str, system: System, batch: EvaluationBatch) -> tuple[Map, Attribution | None]:
-        readout = self._readout(name)
-        if isinstance(readout, IntegratedGradientsReadout):
-            attribution = readout.attribute(system, batch.inputs)
-            return attribution.maps.cpu().numpy(), attribution
-        return readout(system, batch.inputs).cpu().numpy(), None
+    @property
+    def _choice(self) -> Choice:
+        return self._chooser.choice
 
     def tables(self, found: Sequence[Located]) -> list[Table]:
         """One, with a row for each readout, the model's, the controls' and the ceiling's."""
@@ -203,7 +174,7 @@ class Localisation(Measure[Located]):
             "validation_overlap": {name: dict(found) for name, found in self._choice.overlap.items()},
             "samples": sum(len(one.samples) for one in found),
         }
-        left_out = [f"readout {name} is left out: {why}" for name, why in self._reasons.items()]
+        left_out = [f"readout {name} is left out: {why}" for name, why in self._chooser.reasons.items()]
         if not len(scores):
             reason = f"{self.judged.samples.url} has no boxes, so maps could not be judged"
             return [Table("localisation", "localisation", _COLUMNS, (), 0, notes=(reason, *left_out), details=details)]
@@ -226,7 +197,7 @@ class Localisation(Measure[Located]):
     def sample_scores(self, found: Sequence[Located]) -> list[SampleScores]:
         """Of all rows; nothing of IIoU, which is one of images."""
         scores, _ = self._together(found)
-        rows = {name: name for name in (*self._readouts, *SOUND_BLIND, UNTRAINED, SHUFFLED, ORACLE)}
+        rows = {name: name for name in (*self._chooser.readouts, *SOUND_BLIND, UNTRAINED, SHUFFLED, ORACLE)}
         rows = {MODEL: self._choice.readout, **rows}
         return [scores.sample_scores("localisation", rows)] if len(scores) else []
 
@@ -259,12 +230,12 @@ class Localisation(Measure[Located]):
                 "completeness": None if completeness is None else asdict(completeness),
             }
             readout = made_by or name
-            cost = self._readout(readout).cost if readout in READOUTS else None
+            cost = self._chooser.readout(readout).cost if readout in READOUTS else None
             return Row(name, kind, figures, {}, made_by, cost, details)  # type: ignore[arg-type]  # all left are floats
 
         chosen = self._choice.readout
         return (
-            *(row(name, "readout") for name in self._readouts),
+            *(row(name, "readout") for name in self._chooser.readouts),
             row(MODEL, "model", chosen, chosen),
             row(CENTRE, "control"),
             row(MEAN_BOX, "control"),
@@ -290,7 +261,7 @@ class Localisation(Measure[Located]):
         return f"; values of {', '.join(moved)} lie at the centres of the tokens (evaluate.placement), {by}"
 
     def _completeness(self, scores: Scores) -> list[str]:
-        found = ((name, scores.completeness(name)) for name in self._readouts)
+        found = ((name, scores.completeness(name)) for name in self._chooser.readouts)
         return [said_of_completeness(name, completeness) for name, completeness in found if completeness is not None]
 
     def _warnings(self, found: Sequence[Located], scores: Scores, rows: Sequence[Row], without: int) -> list[str]:
@@ -328,14 +299,6 @@ def count_shared(samples: Sequence[Identity], others: Sequence[Identity]) -> int
 def _identities(chunk: Chunk) -> list[Identity]:
     known = zip(chunk.shown.metadata, chunk.contents, strict=True)
     return [Identity((metadata.video, metadata.source), contents) for metadata, contents in known]
-
-
-def _located_batches(chunk: Chunk, size: int) -> list[EvaluationBatch]:
-    return [chunk.judged.select(places) for places in _pieces(chunk.located, size)]
-
-
-def _pieces(places: list[int], size: int) -> list[list[int]]:
-    return [places[start : start + size] for start in range(0, len(places), size)]
 
 
 def _headlines(rows: dict[str, Row]) -> tuple[Headline, ...]:

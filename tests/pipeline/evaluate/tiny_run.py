@@ -59,7 +59,8 @@ def tiny_separator(**task: Any) -> ExperimentSettings:
 
 
 def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0, size: tuple[int, int] = (60, 40)) -> str:
-    """A shard set of one shard; each row gives sample metadata to override.
+    """A shard set of one shard; each row gives sample metadata to override. Samples whose video is given are called
+    after it, as gavt prepare calls them.
 
     Args:
         seed: of pixels and sound; videos of another seed are others.
@@ -69,7 +70,7 @@ def write_shards(folder: Path, rows: list[dict[str, Any]], seed: int = 0, size: 
     rng = np.random.default_rng(seed)
     samples = []
     for number, row in enumerate(rows):
-        key = f"sample-{number:04d}"
+        key = f"{row['video']}_{number:04d}" if "video" in row else f"sample-{number:04d}"
         metadata = SampleMetadata.model_validate(
             {
                 "video": f"video-{seed}-{number}",

@@ -1,0 +1,206 @@
+"""A trained model on a benchmark's list: the frames and sounds that it asks for, judged as maps of others are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import tiny_experiment, write_run, write_shards
+
+from cluster.errors import UserError
+from pipeline.errors import BenchmarkError, SettingsError
+from pipeline.evaluate import samples as evaluation_samples
+from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
+from pipeline.evaluate.benchmarks.prepared_media import PreparedMedia
+from pipeline.evaluate.benchmarks.sample import BenchmarkSample
+from pipeline.evaluate.benchmarks.score import score_maps
+from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.measures.contract import Table, tables_of
+from pipeline.evaluate.readouts.build import build_readout
+from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.sample_scores import read_scores
+from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.train.load import load_trained
+
+IDS = [f"abcdefghij{letter}_0000{number:02d}" for number, letter in enumerate("ABCDEFGHIJ")]
+LABELS = ["violin", "drum", "flute", "piano"]
+
+
+def box_of(number: int) -> list[float]:
+    left = 0.1 + 0.07 * (number % 6)
+    return [left, 0.2, left + 0.35, 0.7]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = [
+        {"video": name, "labels": [LABELS[number % 4]], "boxes": [box_of(number)]} for number, name in enumerate(IDS)
+    ]
+    return write_shards(tmp_path_factory.mktemp("set") / "shards", rows)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_run(tmp_path_factory.mktemp("trained") / "run", tiny_experiment())
+
+
+def write_vggss(folder: Path, ids: list[str] = IDS) -> str:
+    entries = [{"file": name, "class": LABELS[number % 4], "bbox": [box_of(number)]} for number, name in enumerate(ids)]
+    (folder / "vggss.json").write_text(json.dumps(entries))
+    return str(folder / "vggss.json")
+
+
+def judge(run: str, shards: str, out: Path, validation: str | None = None, **settings: Any) -> Evaluation:
+    evaluated = EvaluateSettings.model_validate(
+        {"measures": [{"kind": "benchmark", **settings}], "readouts": ["attention"], "batch_size": 3}
+    )
+    return evaluate(run, shards, validation, str(out), evaluated)
+
+
+def table(result: Evaluation) -> Table:
+    (found,) = tables_of(result)
+    return found
+
+
+def maps_of(run: str, shards: str, pairs: dict[str, tuple[str, str]]) -> dict[str, np.ndarray]:
+    """By id of a sample, the map of a frame with a sound."""
+    trained = load_trained(run, torch.device("cpu"))
+    settings = EvaluateSettings()
+    samples = EvaluationSamples.open(shards, trained.settings, settings, torch.device("cpu"))
+    batch = samples.read(range(len(samples))).judged
+    row = {metadata.video: place for place, metadata in enumerate(batch.metadata)}
+    inputs = {
+        "frames": batch.inputs["frames"][[row[frame] for frame, _ in pairs.values()]],
+        "sound": batch.inputs["sound"][[row[sound] for _, sound in pairs.values()]],
+    }
+    made = build_readout("attention", settings)(trained.system, inputs).numpy()
+    return dict(zip(pairs, made, strict=True))
+
+
+def assert_same_rows(found: Table, expected: Table) -> None:
+    rows = {row.name: row.values for row in found.rows}
+    for row in expected.rows:
+        assert rows[row.name] == pytest.approx(row.values), row.name
+    assert found.columns == expected.columns
+
+
+def test_a_checkpoint_scores_what_gavt_score_says_of_its_maps(run: str, shards: str, tmp_path: Path) -> None:
+    listed = write_vggss(tmp_path, [*IDS, "zzzzzzzzzzz_000001"])
+    result = judge(run, shards, tmp_path / "out", name="vggss", list=listed)
+    found = table(result)
+    expected = score_maps(
+        open_benchmark("vggss", listed), maps_of(run, shards, {name: (name, name) for name in IDS}), controls=True
+    )
+    assert_same_rows(found, expected.table)
+    assert {"image saliency", "untrained network", "shuffled audio"} <= {row.name for row in found.rows}
+    assert found.rows[0].made_by == "attention"
+    assert found.details["coverage"] == {
+        "wanted": 11,
+        "found": 10,
+        "missing": {"not in the shard set": 1},
+        "not_finite": 0,
+        "empty_truths": 0,
+        "unknown": 0,
+    }
+    assert "10 of 11 maps found, 1 missing: not in the shard set" in found.notes[0]
+    scores = read_scores(str(tmp_path / "out"))["benchmark_vggss"]
+    assert scores.ids == IDS
+    assert scores.values["model"]["ciou"].mean() == pytest.approx(found.rows[0].values["ciou"])
+
+
+def test_figures_are_the_same_however_samples_are_cut_into_chunks(
+    run: str, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = tmp_path / "pairs.csv"
+    lines = [f"{frame},{sound},non-sounding" for frame, sound in zip(IDS, [*IDS[3:], *IDS[:3]], strict=True)]
+    pairs.write_text("\n".join(["video,audio,label", *lines, ""]))
+    asked = {"name": "extended-vggss", "list": write_vggss(tmp_path), "pairs": str(pairs)}
+    whole = table(judge(run, shards, tmp_path / "whole", **asked))
+    monkeypatch.setattr(evaluation_samples, "_CHUNK", 3)
+    parts = table(judge(run, shards, tmp_path / "parts", **asked))
+    assert_same_rows(parts, replace_rows(whole, "shuffled audio"))
+    asked_pairs = {name: (name, name) for name in IDS}
+    asked_pairs |= {f"{frame},{sound}": (frame, sound) for frame, sound, _ in (line.split(",") for line in lines)}
+    wanted = open_benchmark("extended-vggss", asked["list"], asked["pairs"])
+    assert_same_rows(whole, score_maps(wanted, maps_of(run, shards, asked_pairs), controls=True).table)
+    assert [column.name for column in whole.columns] == ["ap", "max_f1", "loc_acc", "auc"]
+    assert whole.samples == 20
+
+
+def replace_rows(found: Table, without: str) -> Table:
+    kept = tuple(row for row in found.rows if row.name != without)
+    return Table(found.measure, found.title, found.columns, kept, found.samples)
+
+
+def test_sources_of_a_mixture_have_the_map_of_their_frame(run: str, shards: str, tmp_path: Path) -> None:
+    entries = [
+        {
+            "file": name,
+            "class_src1": "violin",
+            "bbox_src1": [0.1, 0.1, 0.3, 0.5],
+            "class_src2": "drum",
+            "bbox_src2": [0.5, 0.1, 0.3, 0.5],
+        }
+        for name in IDS
+    ]
+    (tmp_path / "duet.json").write_text(json.dumps(entries))
+    found = table(judge(run, shards, tmp_path / "out", name="music-duet", list=str(tmp_path / "duet.json")))
+    rows = {row.name: row.values for row in found.rows}
+    assert found.samples == 20
+    assert rows["model"]["ap"] == pytest.approx(rows["model"]["piap"])  # one map for both
+    pairs = {f"{name}:{label}": (name, name) for name in IDS for label in ("violin", "drum")}
+    wanted = open_benchmark("music-duet", str(tmp_path / "duet.json"))
+    assert_same_rows(found, score_maps(wanted, maps_of(run, shards, pairs), controls=True).table)
+    assert "the model has one map for them all" in " ".join(found.notes)
+
+
+def test_several_frames_are_shown_one_by_one_with_their_sounds_added_up(run: str, shards: str) -> None:
+    trained = load_trained(run, torch.device("cpu"))
+    samples = EvaluationSamples.open(shards, trained.settings, EvaluateSettings(), torch.device("cpu"))
+    mixed = BenchmarkSample("mix", (), seen=(IDS[0], IDS[5]), heard=(IDS[0], IDS[5]))
+    media = PreparedMedia(samples)
+    place = media.place_of(IDS[0])
+    assert place is not None
+    hand = media.at_hand([mixed], samples.read([place]))
+    shown = hand.shown([mixed])
+    assert [metadata.video for metadata in shown.metadata] == [IDS[0], IDS[5]]
+    both = hand.batch.inputs["sound"][[hand.rows[IDS[0]], hand.rows[IDS[5]]]].sum(0)
+    assert torch.equal(shown.inputs["sound"], torch.stack([both, both]))
+
+
+def test_frames_without_boxes_in_the_set_are_shown_whole(run: str, tmp_path: Path) -> None:
+    plain = write_shards(tmp_path / "plain", [{"video": name} for name in IDS], size=(90, 40))
+    listed = write_vggss(tmp_path)
+    found = table(judge(run, plain, tmp_path / "out", name="vggss", list=listed))
+    maps = maps_of(run, plain, {name: (name, name) for name in IDS})
+    assert_same_rows(found, score_maps(open_benchmark("vggss", listed), maps).table)
+    assert "evaluate.geometry=squash" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"name": "vggsss"}, "expected one of vggss"),
+        ({"list": "none.json"}, "none.json"),
+        ({"name": "extended-vggss"}, "expected --pairs"),
+    ],
+)
+def test_wrong_settings_end_with_a_sentence(
+    run: str, shards: str, tmp_path: Path, asked: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        judge(run, shards, tmp_path / "out", **{"name": "vggss", "list": write_vggss(tmp_path), **asked})
+
+
+def test_a_set_of_another_list_and_cut_frames_are_refused(run: str, shards: str, tmp_path: Path) -> None:
+    other = write_vggss(tmp_path, ["zzzzzzzzzzz_000001"])
+    with pytest.raises(BenchmarkError, match="such as zzzzzzzzzzz_000001, found others such as abcdefghij"):
+        judge(run, shards, tmp_path / "out", name="vggss", list=other)
+    settings = EvaluateSettings.model_validate(
+        {"measures": [{"kind": "benchmark", "name": "vggss", "list": write_vggss(tmp_path)}], "geometry": "centre"}
+    )
+    with pytest.raises(SettingsError, match="expected squash or letterbox"):
+        evaluate(run, shards, None, str(tmp_path / "out"), settings)
