@@ -195,7 +195,7 @@ class Localisation(Measure[Located]):
         ]
 
     def sample_scores(self, found: Sequence[Located]) -> list[SampleScores]:
-        """Of all rows; nothing of IIoU, which is one of images."""
+        """Of all rows."""
         scores, _ = self._together(found)
         rows = {name: name for name in (*self._chooser.readouts, *SOUND_BLIND, UNTRAINED, SHUFFLED, ORACLE)}
         rows = {MODEL: self._choice.readout, **rows}
