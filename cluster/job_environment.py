@@ -4,6 +4,7 @@ those."""
 import math
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,10 +18,11 @@ _TOGETHER = (_RANK, _WORLD_SIZE, _HOST, _PORT)
 _ATTEMPT, _KEEPS_STORE = "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_USE_AGENT_STORE"
 _ALLOCATION_ENDS = "SLURM_JOB_END_TIME"
 _STARTED = "GAVT_JOB_STARTED"
-_NODE = "SLURMD_NODENAME"
+_NODE, _SLURM_NODE = "GAVT_NODE", "SLURMD_NODENAME"
 _OF_A_PROCESS = re.compile(
     r"((LOCAL|GROUP|ROLE|NODE|CROSS)_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|(LOCAL|CROSS)_SIZE|ROLE_NAME"
-    r"|TORCHELASTIC_\w+|GAVT_JOB_STARTED|WANDB_SERVICE|SLURM_(STEP_\w+|STEPID|PROCID|LOCALID|NODEID|TASK_PID|GTIDS)"
+    r"|TORCHELASTIC_\w+|GAVT_JOB_STARTED|GAVT_NODE|WANDB_SERVICE"
+    r"|SLURM_(STEP_\w+|STEPID|PROCID|LOCALID|NODEID|TASK_PID|GTIDS)"
 )
 """Names of what tells one process of a job from the others, and of the server that wandb keeps for it."""
 _JOB_ATTEMPT, _SLURM_JOB, _SLURM_RESTARTS = "GAVT_JOB_ATTEMPT", "SLURM_JOB_ID", "SLURM_RESTART_COUNT"
@@ -61,7 +63,7 @@ class JobEnvironment:
         started_s: when the job began by this machine's monotonic clock (GAVT_JOB_STARTED), where gavt's launcher, which
             starts processes again, says so.
         allocation_ends_s: Unix time at which Slurm takes the machines away (SLURM_JOB_END_TIME).
-        node: Slurm's name of this machine (SLURMD_NODENAME).
+        node: the name that the job's place has for this machine (GAVT_NODE, else Slurm's SLURMD_NODENAME), if any.
         job_attempt: of the submitted job (GAVT_JOB_ATTEMPT, or SLURM_JOB_ID with SLURM_RESTART_COUNT).
     """
 
@@ -107,7 +109,7 @@ class JobEnvironment:
             launcher_keeps_store=_flag(variables, _KEEPS_STORE),
             started_s=_seconds(variables, _STARTED),
             allocation_ends_s=_seconds(variables, _ALLOCATION_ENDS),
-            node=variables.get(_NODE),
+            node=variables.get(_NODE) or variables.get(_SLURM_NODE),
             job_attempt=_job_attempt(variables),
         )
         if job.rank >= job.world_size:  # which the others would not miss, and this one would wait for
@@ -125,6 +127,11 @@ class JobEnvironment:
     def is_main(self) -> bool:
         """Whether this process speaks for the job."""
         return self.rank == 0
+
+    @property
+    def machine(self) -> str:
+        """A name that no other machine of the job has, also where several of a test's are one host."""
+        return self.node or socket.gethostname()
 
     @property
     def nodes(self) -> int:

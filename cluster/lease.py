@@ -79,6 +79,11 @@ class Lease:
         if holder.get("token") == self._token:
             storage.remove(self._url)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody else took it, as far as was seen when it was last renewed."""
+        return self._lost is not None
+
     def check(self) -> None:
         """Say so when somebody else took it, as happens to a process that stood still for long.
 

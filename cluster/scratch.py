@@ -46,7 +46,7 @@ def scratch_folder(prefix: str, base: str | os.PathLike[str] | None = None) -> I
         StorageError: it can't be made, or the disk ran full in the block.
     """
     place = temporary_place() if base is None else Path(base)
-    _sweep(place, prefix)
+    sweep(place, prefix)
     try:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     except OSError as error:
@@ -73,17 +73,17 @@ def _unusable(place: Path, error: OSError) -> StorageError:
     )
 
 
-def _sweep(place: Path, prefix: str) -> None:
+def sweep(place: Path, prefix: str, lock_name: str = _LOCK) -> None:
     """Remove what killed processes left: folders of this user with a lock that nobody holds."""
     for folder in place.glob(f"{prefix}*"):
         with suppress(OSError):  # in use, somebody else's, or just removed by another process
             status = folder.lstat()
             if not stat.S_ISDIR(status.st_mode) or not is_own(status):
                 continue
-            age_s = time.time() - (folder / _LOCK).lstat().st_mtime
+            age_s = time.time() - (folder / lock_name).lstat().st_mtime
             if age_s < _YOUNG_S:
                 continue
-            lock = open_lock_file(folder / _LOCK)
+            lock = open_lock_file(folder / lock_name)
             try:
                 if try_lock(lock):  # where there are no locks nobody knows who lives
                     shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,6 @@
 """`gavt doctor`: what is wrong with a machine or with a job's machines, and what to do."""
 
 import os
-import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +42,7 @@ def doctor(
         if not is_stored(url):
             raise StorageError(f"{url}: expected a place on object storage, such as s3://bucket/prefix")
     job = JobEnvironment.of_this_process()
-    machine = job.node or socket.gethostname()
+    machine = job.machine
     if not in_job:
         from cluster.doctor.examine import examine
 

@@ -13,7 +13,7 @@ from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
     from cluster.job_folder import JobFolder
-    from pipeline.train.records.job_goodput import JobGoodput
+    from pipeline.train.run.job_goodput import JobGoodput
 
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="Name or folder of a job, or its run folder.", show_default=False)
@@ -25,7 +25,7 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
     from cluster.job_records import meaning
     from jobs.job_state import JobState
     from jobs.known_jobs import find_job
-    from pipeline.train.records.job_goodput import job_goodput
+    from pipeline.train.run.job_goodput import job_goodput
 
     state = JobState.of(find_job(job))
     record = state.job.record
@@ -72,9 +72,9 @@ def _last_words(job: "JobFolder") -> str:
 
 def _said(goodput: "JobGoodput") -> str:
     """Where the time went, for people."""
-    lost = {"starts": goodput.starting_s, "ends": goodput.ending_s, "data, saves and validation": goodput.between_s}
-    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in lost.items())
+    training, validation, *lost = [f"{name} {share:.1%}" for name, share in goodput.shares().items()]
     return (
-        f"goodput {goodput.goodput:.1%} of {goodput.total_s:.0f} s on the machines, the queue aside; lost: {parts}. "
-        f"With attempts of an hour it would be {goodput.with_attempts_of(3600):.1%}"
+        f"goodput {goodput.goodput:.1%} of {goodput.total_s:.0f} s on machines: {training}, {validation}; lost: "
+        f"{', '.join(lost)}. Without machines between attempts: {goodput.between_s:.0f} s. "
+        f"With attempts of an hour goodput would be {goodput.with_attempts_of(3600):.1%}"
     )

@@ -132,13 +132,24 @@ class Machine:
         """What its processes have said."""
         return (self.folder / "said").read_text()
 
+    def stand_still(self) -> None:
+        """Stop all that runs there, as a machine that swaps or is moved does."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have what stood still go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in _running(self.space):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """End all that runs there at once, as a cut of the power does."""
         until = time.monotonic() + 20
-        while (running := _running(self.space)) and time.monotonic() < until:
-            for pid in running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        while _running(self.space) and time.monotonic() < until:
+            self._signal(signal.SIGKILL)
             for process in self._started:
                 process.poll()
             time.sleep(0.02)

@@ -1,11 +1,15 @@
 """Jobs whose work is a few lines of Python."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord, ProgressFile, now
@@ -35,6 +39,41 @@ OF_ANOTHER_JOB = {
     "WANDB_SERVICE": "gone",
 }
 """What a process finds in its environment that `torchrun` started: a notebook that submits a job."""
+
+
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "recognisable-aws-id",
+    "AWS_SECRET_ACCESS_KEY": "recognisable-aws-key",
+    "WANDB_API_KEY": "recognisable-key-of-wandb",
+}
+ODD = "a 'b' \"$(touch x)\"; `id` \n*%j\\"
+TELLS = """
+import json, os, sys
+print(json.dumps([sys.argv[1:], os.environ["SAID"], os.getcwd(), os.environ["AWS_SECRET_ACCESS_KEY"][::-1]]))
+"""
+"""A program that was given `ODD` as a word and as the variable SAID, and `SECRETS`, says what has come."""
+
+
+def told(work: Path) -> str:
+    """What `TELLS` says where all has come as it was, in a working folder."""
+    return json.dumps([[ODD], ODD, str(work), SECRETS["AWS_SECRET_ACCESS_KEY"][::-1]])
+
+
+def commands() -> str:
+    """Those of all processes, as everybody sees them."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found.append("\0".join(process.cmdline()))
+    return "\n".join(found)
+
+
+def files_with_secrets(*folders: str | Path, more: tuple[str, ...] = ()) -> list[Path]:
+    """The files below folders in which one of `SECRETS`, or of some more, stands."""
+    paths = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]
+    assert paths
+    texts = {path: path.read_text(errors="replace") for path in paths}
+    return [path for path, text in texts.items() if any(one in text for one in (*SECRETS.values(), *more))]
 
 
 def small_job(work: Path, code: str, **fields: Any) -> JobFolder:

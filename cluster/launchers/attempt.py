@@ -18,6 +18,7 @@ from cluster.launchers.rank_logs import RankLogs, rank_logs
 _IN_USE_S = 3600.0
 """How long somebody else may hold the work before a job that waits for it is given up."""
 _PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+_LOOK_EVERY_S = 0.2
 
 
 class Then(Enum):
@@ -27,6 +28,8 @@ class Then(Enum):
     """The job has an outcome, or goes on elsewhere."""
     AGAIN = "again"
     """The same command once more, here and at once: a process died, and the machines are still the job's."""
+    WHEN_FREE = "when free"
+    """The same command once more, after `rest`, since somebody else holds the work."""
     AGAIN_LATER = "again later"
     """It was asked to leave: the machines are to be given up, and the place starts it again."""
 
@@ -40,9 +43,8 @@ def run_attempt(
 ) -> Then:
     """Run the job's command once, and decide by its exit code and the progress what follows.
 
-    Where somebody else holds the work, it is tried again after a while, longer each time, for an hour; that does not
-    count. It may be what is left of an attempt that was killed with all that watched it: a node of Ray lives on for a
-    minute without its head.
+    Where somebody else holds the work, it is tried again for an hour; that does not count. It may be what is left of an
+    attempt that was killed with all that watched it: a node of Ray lives on for a minute without its head.
 
     Args:
         id: the job's id at its place.
@@ -72,10 +74,15 @@ def run_attempt(
     attempts = job.attempts()
     if attempts[-1].number != begun.number:  # the place took this one for lost, and has begun another
         return Then.OVER
-    then = _decide(job, attempts, code)
-    if then != Then.OVER and code == IN_USE:
-        time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_S * len(_found_in_use(attempts))))
-    return then
+    return _decide(job, attempts, code)
+
+
+def rest(job: JobFolder, is_asked: Callable[[], object] = lambda: False) -> None:
+    """Wait before another try of what somebody else holds, longer each time; no longer than until this process is asked
+    to leave. A place whose machines others wait for gives them back before."""
+    until = time.monotonic() + min(_LONGEST_PAUSE_S, _PAUSE_S * len(_found_in_use(job.attempts())))
+    while time.monotonic() < until and not is_asked():
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _found_in_use(attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -101,6 +108,8 @@ def _decide(job: JobFolder, attempts: Sequence[Attempt], code: int | None) -> Th
     if vain >= job.record.attempts:
         job.end("given up", f"{vain} attempts in a row without progress, the last one: {_said(last)}")
         return Then.OVER
+    if code == IN_USE:
+        return Then.WHEN_FREE
     # nobody presses Ctrl-C in a job: a verb that says that it was interrupted got a signal
     return Then.AGAIN_LATER if code in (RESTART, INTERRUPTED) else Then.AGAIN
 

@@ -46,8 +46,9 @@ class Launcher(Protocol):
       wherever the place can do so.
     - *Attempts.* Each start goes through `cluster.launchers.attempt.run_attempt`, in a process where the job runs and
       that outlives the command: it numbers and records the attempt, keeps the ranks' logs in the job folder, and
-      says what comes next: `OVER`, `AGAIN` (the same command, at once, where it is), or `AGAIN_LATER` (the machines
-      are to be given up; the place starts it again). A place that starts it again by itself needs to do no more.
+      says what comes next: `OVER`, `AGAIN` (the same command, at once, where it is), `WHEN_FREE` (the same after
+      `rest`, as somebody else holds the work), or `AGAIN_LATER` (the machines are to be given up; the place starts it
+      again). A place that starts it again by itself needs to do no more.
     - *Endings.* Only `outcome.json` ends a job. `run_attempt` writes it from exit codes and progress; `cancel`'s is
       written before `cancel` is called, so that nothing that sees its processes die starts them again.
     - *Secrets.* Keys (AWS, wandb) come to the processes in their environment or by the site's own means: not in

@@ -21,7 +21,7 @@ from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launch import launch_local
-from cluster.launchers.attempt import Then, run_attempt
+from cluster.launchers.attempt import Then, rest, run_attempt
 from cluster.launchers.contract import Phase, PlaceState
 from cluster.launchers.rank_logs import RankLogs
 from cluster.launchers.script import bash_script
@@ -148,7 +148,9 @@ def run_here(job: JobFolder, id: str | None = None) -> None:
     def run(logs: RankLogs) -> int:
         return launch_local(job.record.command, processes, output=logs.of, on_signal=asked.append)
 
-    while run_attempt(job, known_as, run) != Then.OVER and not asked:
+    while (then := run_attempt(job, known_as, run)) != Then.OVER and not asked:
+        if then == Then.WHEN_FREE:
+            rest(job)
         time.sleep(_PAUSE_S)
 
 

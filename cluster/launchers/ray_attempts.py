@@ -32,7 +32,7 @@ from cluster.job_environment import Address, JobEnvironment
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord
 from cluster.launchers import ray_group
-from cluster.launchers.attempt import Then, run_attempt
+from cluster.launchers.attempt import Then, rest, run_attempt
 from cluster.launchers.local import run_here
 from cluster.launchers.rank_logs import RankLogs
 from cluster.launchers.ray import bundle
@@ -70,6 +70,8 @@ def run_over_ray(job: JobFolder, id: str) -> None:
                 if then != Then.AGAIN:
                     break
             most = job.record.resources.nodes if nodes is None else nodes.most
+        if then == Then.WHEN_FREE:  # the nodes are anybody's meanwhile
+            rest(job, lambda: asked.by)
     ray.shutdown()
 
 
@@ -180,7 +182,9 @@ class _Nodes:
         running = {}
         for index, node in enumerate(self._nodes):
             rank, world = index * each, len(self._nodes) * each
-            here = JobEnvironment(rank=rank, world_size=world, local_world_size=each, main=Address(*place))
+            here = JobEnvironment(
+                rank=rank, world_size=world, local_world_size=each, main=Address(*place), node=node.id
+            )
             running[node.actor.run.remote(number, self._script(number), keys | here.variables())] = node
         watch = RankWatch(number, running, self._more_are_there, self._asked, record.site.ray.wait_s)
         code = watch.wait()

@@ -56,10 +56,13 @@ class RayClient(JobSubmissionClient):  # type: ignore[misc]
         """
         if driver is None:
             return False
-        words = "filter_keys=creator_job_id&filter_predicates=%3D&filter_values="
-        rows = self._listed(f"placement_groups?{words}{driver}&")
-        states = {row["state"] for row in rows} - {"REMOVED"}
+        states = {row["state"] for row in self.placement_groups(driver)} - {"REMOVED"}
         return states == {"PENDING"}
+
+    def placement_groups(self, driver: str) -> list[dict[str, Any]]:
+        """What a driver has reserved, as Ray describes it; also what it has given back."""
+        words = "filter_keys=creator_job_id&filter_predicates=%3D&filter_values="
+        return self._listed(f"placement_groups?{words}{driver}&")
 
     def _listed(self, what: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._json(f"/api/v0/{what}limit=10000")["data"]["result"]["result"]

@@ -24,7 +24,7 @@ from cluster.errors import JobError, UserError
 from cluster.exit_codes import IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
 from cluster.job_environment import without_launcher
 from cluster.job_folder import JobFolder
-from cluster.launchers.attempt import Then, run_attempt
+from cluster.launchers.attempt import Then, rest, run_attempt
 from cluster.launchers.rank_logs import RankLogs
 from cluster.launchers.slurm import SlurmLauncher, is_cancelled_when_preempted, is_out_of_time, is_taken_away, sbatch
 from cluster.programs import run_program
@@ -58,8 +58,10 @@ class SlurmKeeper:
         if self._job.outcome is None and is_cancelled_when_preempted(self._job.record):
             self._have_one_follow()
         then = Then.AGAIN
-        while then == Then.AGAIN and not self._asked_to_leave:
+        while then in (Then.AGAIN, Then.WHEN_FREE) and not self._asked_to_leave:
             then = run_attempt(self._job, self._id, self._step, self._nodes, lambda: self._asked_to_leave)
+            if then == Then.WHEN_FREE:  # with the machines, for which it would have to queue again
+                rest(self._job, lambda: self._asked_to_leave)
         if then != Then.OVER:
             self._leave()
         elif self._job.outcome is not None:

@@ -35,7 +35,7 @@ from pipeline.train.records.wandb_address import read_id
 from pipeline.train.run.remote_logs import LOGS, log_name
 from pipeline.train.run.remote_run import RunPlace, run_place
 from pipeline.train.run.resume_changes import changes_since
-from pipeline.train.run.run_clock import RunClock
+from pipeline.train.run.run_clock import RunClock, TimeSpent
 from pipeline.train.run.run_folder import log_to, settings_before, write_config
 from pipeline.train.run.stop_signals import StopSignals, stop_signals
 from pipeline.train.run_settings import RunSettings
@@ -194,8 +194,11 @@ class _Training:
         stopped_by = self._stopped_meanwhile(signals)
         while step < settings.steps and stopped_by is None:
             profiler.before(step)
-            sums = self._step(stepper, step, StopRequest(signals.received, time_is_up(leave_at)))
+            asked = StopRequest(signals.received, time_is_up(leave_at), self.place.is_lost)
+            sums = self._step(stepper, step, asked)
             step += 1
+            if sums.lost:
+                group.on_main(self.place.check_held)
             if self.bad.must_go_back:
                 self._go_back(step)
             if step < settings.steps:
@@ -244,8 +247,7 @@ class _Training:
         stalled_s = self.saver.stalled_s - stalled  # the optimiser waited for the copies of a save
         self.interval.add(sums, settings.batch_size, seconds, waited_s, stalled_s)
         self.stragglers.add(sums.own_s)
-        if sums.applied:
-            self.clock.add(seconds - waited_s - stalled_s)
+        self.clock.add_step(seconds, waited_s, stalled_s, sums.applied)
         return sums
 
     def _go_back(self, step: int) -> None:
@@ -255,7 +257,7 @@ class _Training:
         reason = self.bad.go_back(step, self.run)
 
         def go_back_to(checkpoint: Checkpoint) -> Checkpoint:
-            self.clock.useful_s = checkpoint.manifest["state"]["useful_s"]
+            self.clock.spent = TimeSpent.of(checkpoint.manifest["state"])
             self.group.on_main(partial(write_rollback, self.run, checkpoint, step, self._state()))
             self.group.on_main(self.place.publish)
             self.training.go_back(checkpoint)
@@ -271,7 +273,7 @@ class _Training:
         """Records, validation and checkpoints that are due after `step` steps; where it leaves, a checkpoint is."""
         settings, stalled = self.settings.train, self.saver.stalled_s
         self.saver.let_change()  # a step that was left out has not waited
-        self.interval.checkpoint_s += self.saver.stalled_s - stalled
+        self._count_saving(self.saver.stalled_s - stalled)
         record: Record = {}
         last = step == settings.steps
         if step % settings.log_every == 0 or last:
@@ -280,24 +282,30 @@ class _Training:
                 self.log.event("straggler", step=step, rank=record["slowest_rank"], excess=record["slowest_excess"])
         if self.data.validation is not None and (step % settings.validate_every == 0 or last):
             self.watchdog.beat("validation", step)
-            with self.training.averaged():
+            with self.clock.validating(), self.training.averaged():
                 found = validate(
                     self.training.engine, self.data.validation, self.settings, self.group, self.micro_batch
                 )
             record |= {"step": step} | found
         if self.maps is not None:
-            record |= self._look_at_maps(self.maps, step)
+            with self.clock.validating():
+                record |= self._look_at_maps(self.maps, step)
         if record and self.group.is_main:
             self.on_record(self.log.record(record))
         # weights that may be beyond help are no way back
         due = step % settings.checkpoint_every == 0 and not self.bad.in_row
         if due or last or leaves:
             self.watchdog.beat("checkpoint", step)
+            self.group.on_main(self.place.check_held)  # since validation takes as long as it likes
             started = time.perf_counter()
             self.log.sync()
             self.training.save(self.saver, step, self._state())
-            self.interval.checkpoint_s += time.perf_counter() - started
+            self._count_saving(time.perf_counter() - started)
         self._note_saved()
+
+    def _count_saving(self, seconds: float) -> None:
+        self.interval.checkpoint_s += seconds
+        self.clock.spent.saving_s += seconds
 
     def _look_at_maps(self, maps: Maps, step: int) -> Record:
         """Judge and draw maps where that is due after `step` steps."""
@@ -328,8 +336,7 @@ class _Training:
         return {
             "interval": asdict(self.interval),
             "cursor": self.data.cursor(),
-            "useful_s": self.clock.useful_s,
-            "elapsed_s": self.clock.elapsed_s,
+            **self.clock.state(),
             "bad_steps": self.bad.state(),
             "wandb_run_id": read_id(self.run / "wandb"),
         }
@@ -356,13 +363,12 @@ class _Training:
         if checkpoint is not None:
             state = checkpoint.manifest["state"]
             self.interval = Interval(**state["interval"])
-            self.clock.useful_s = state["useful_s"]
             self.bad = BadSteps(self.settings.train.health, **state["bad_steps"])
             step = checkpoint.step
         self.group.on_main(lambda: self.log.begin(step))
         changed, change = changes_since(checkpoint, self.settings, self.group.world_size)
         words = {"world_size": self.group.world_size} | ({"changed": changed} if changed else {})
-        clock_said = self._go_on_counting()
+        clock_said = self.clock.resume(None if checkpoint is None else checkpoint.manifest, self.log.started)
         self.log.event("resume" if step else "start", step=step, startup_s=round(self.clock.own_s, 3), **words)
         if clock_said is not None:
             self.log.event("clock", step=step, said=clock_said)
@@ -378,20 +384,10 @@ class _Training:
         self._note_average(step)
         return step
 
-    def _go_on_counting(self) -> str | None:
-        """Have the clock go on where the run stopped; what is wrong with it, in a sentence."""
-        checkpoint, started = self.checkpoint, self.log.started
-        if started is None:  # useful time before that was another run's, of which this one branches off
-            self.clock.useful_s = 0.0
-            return None
-        if checkpoint is not None and "elapsed_s" in checkpoint.manifest["state"]:
-            return self.clock.go_on(checkpoint.manifest["state"]["elapsed_s"], checkpoint.manifest["time"])
-        return self.clock.go_on(0.0, started)
-
     def _note_average(self, step: int) -> None:
         if self.training.average_change is not None:
             self.log.event("average", step=step, change=self.training.average_change)
 
     def _note_saved(self) -> None:
         for saved in self.saver.whole():
-            self.log.event("checkpoint", **saved.told())
+            self.log.event("checkpoint", **saved.told(), **TimeSpent.of(saved.state).told())

@@ -21,15 +21,17 @@ _DROPOUT_STRIDE = 1_000_003
 
 @dataclass(frozen=True)
 class StopRequest:
-    """What this process was asked for since the last step; all processes learn of it.
+    """What this process was asked for, or has heard of, since the last step; all processes learn of it.
 
     Attributes:
         stop: number of the signal that asks it to stop; 0 for none.
         time_up: whether its time is up.
+        lost: whether somebody else has taken the run over.
     """
 
     stop: int = 0
     time_up: bool = False
+    lost: bool = False
 
 
 class Stepper:
@@ -96,7 +98,7 @@ class Stepper:
         self._watchdog.beat("reading data", step + 1)
         with self._own.reading():
             has_data = self._batches.has_more()
-        flags = Flags(has_data, request.stop, request.time_up, applied, self._own.take(), replaced)
+        flags = Flags(has_data, request.stop, request.time_up, request.lost, applied, self._own.take(), replaced)
         self._watchdog.beat("end of the step", step)
         return exchange(group, flags, sums, names)
 

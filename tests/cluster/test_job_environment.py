@@ -2,6 +2,7 @@
 
 import ast
 import re
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_a_job_inherits_nothing_of_another_job_but_all_else():
     assert without_launcher(person | of_step) == person
     alone = {name: value for name, value in person.items() if name != "MASTER_ADDR"}
     assert without_launcher(person | OF_ANOTHER_JOB) == alone
+
+
+def test_a_machine_has_the_name_of_the_jobs_place_else_that_of_slurm_else_its_own():
+    slurm = {"SLURMD_NODENAME": "node2"}
+    of_ray = JobEnvironment.read(slurm | JobEnvironment(node="8f3a").variables())
+    assert (of_ray.machine, JobEnvironment.read(slurm).machine) == ("8f3a", "node2")
+    assert JobEnvironment.read({}).machine == socket.gethostname()
+    assert without_launcher(slurm | of_ray.variables())["SLURMD_NODENAME"] == "node2"
+    assert JobEnvironment.read(without_launcher(slurm | of_ray.variables())).machine == "node2"
 
 
 @pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])

@@ -12,7 +12,20 @@ from cluster.job_folder import JobFolder
 from cluster.launchers import attempt
 from cluster.launchers.contract import Phase
 from cluster.launchers.local import LocalLauncher, run_here
-from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
+from cluster.site_settings import SiteSettings
+from small_job import (
+    COUNTED,
+    ODD,
+    OF_ANOTHER_JOB,
+    SECRETS,
+    TELLS,
+    commands,
+    files_with_secrets,
+    small_job,
+    submitted,
+    told,
+    wait_until,
+)
 
 LAUNCHER = LocalLauncher()
 GOES_ON = (
@@ -49,21 +62,33 @@ def test_a_job_that_leaves_to_go_on_is_started_again_as_long_as_there_is_progres
     assert Path(job.log_url(3, 1)).read_text().endswith("of rank 1\n")
 
 
-def test_ranks_know_nothing_of_another_job_whose_process_submits(
+def test_ranks_get_all_as_it_is_and_nothing_of_another_job_whose_process_submits_and_no_secret_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in OF_ANOTHER_JOB.items():
+    for name, value in {**OF_ANOTHER_JOB, **SECRETS}.items():
         monkeypatch.setenv(name, value)
     code = """
-import os
+import os, pathlib, time
 from cluster.job_environment import JobEnvironment
 job = JobEnvironment.of_this_process()
 print(job.rank, job.local_rank, job.world_size, job.local_world_size, job.attempt, job.launcher_keeps_store)
 assert "WANDB_SERVICE" not in os.environ and os.environ["MASTER_PORT"] != "1"
+pathlib.Path(f"ready-{job.rank}").touch()
+while not os.path.exists("seen"):
+    time.sleep(0.05)
 """
-    job = finished(submitted(LAUNCHER, small_job(tmp_path, code, resources={"processes_per_node": 2})))
-    said = [Path(job.log_url(1, rank)).read_text() for rank in (0, 1)]
-    assert said == ["0 0 2 2 0 False\n", "1 1 2 2 0 False\n"]
+    work = tmp_path / "a b;$(touch x)'\"%j\nc"
+    given = {"words": (TELLS + code, ODD), "site": SiteSettings(environment={"SAID": ODD})}
+    job = submitted(LAUNCHER, small_job(work, "", resources={"processes_per_node": 2}, **given))
+    wait_until(lambda: len(list(work.glob("ready-*"))) == 2)
+    shown = commands()
+    (work / "seen").touch()
+    said = [Path(finished(job).log_url(1, rank)).read_text().splitlines() for rank in (0, 1)]
+    assert said == [[told(work), f"{rank} {rank} 2 2 0 False"] for rank in (0, 1)]
+    assert job.name in shown
+    assert [secret for secret in SECRETS.values() if secret in shown] == []
+    assert files_with_secrets(job.url) == []
+    assert not [path for path in tmp_path.rglob("*") if path.name == "x"]
 
 
 @pytest.mark.parametrize("code", [75, 1])

@@ -17,7 +17,19 @@ from cluster.launchers.slurm import SlurmLauncher
 from cluster.site_settings import SiteSettings, SlurmSite
 from jobs.cli import main
 from jobs.local.slurm import SlurmCluster
-from small_job import COUNTED, OF_ANOTHER_JOB, small_job, submitted, wait_until
+from small_job import (
+    COUNTED,
+    ODD,
+    OF_ANOTHER_JOB,
+    SECRETS,
+    TELLS,
+    commands,
+    files_with_secrets,
+    small_job,
+    submitted,
+    told,
+    wait_until,
+)
 
 LAUNCHER = SlurmLauncher()
 TWO_NODES = {"nodes": 2, "processes_per_node": 2}
@@ -59,23 +71,38 @@ def finished(job: JobFolder) -> JobFolder:
     return job
 
 
-def test_ranks_of_two_nodes_know_each_other_and_have_a_log_each_whoever_submits(
+def test_ranks_of_two_nodes_know_each_other_and_get_all_as_it_is_and_no_secret_is_seen(
     slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in OF_ANOTHER_JOB.items():
+    """Whoever submits; they have a log each."""
+    for name, value in {**OF_ANOTHER_JOB, **SECRETS}.items():
         monkeypatch.setenv(name, value)
     code = """
-import os
+import os, pathlib, time
 from cluster.job_environment import JobEnvironment
 job = JobEnvironment.of_this_process()
 print(job.rank, job.world_size, job.local_rank, job.local_world_size, job.main.host)
 assert job.attempt == 0 and not job.launcher_keeps_store and "WANDB_SERVICE" not in os.environ
+pathlib.Path(f"ready-{job.rank}-1").touch()
+while not os.path.exists("seen"):
+    time.sleep(0.05)
 """
-    job = finished(slurm_job(tmp_path / "a b;$(touch x)'\"%j", code))
-    assert job.outcome.ending == "done", LAUNCHER.logs(job)
-    logs = [Path(job.log_url(1, rank)).read_text().strip() for rank in job.ranks(1)]
-    assert logs == ["0 4 0 2 node1", "1 4 1 2 node1", "2 4 0 2 node1", "3 4 1 2 node1"]
+    work = tmp_path / "a b;$(touch x)'\"%j"
+    site = SiteSettings(environment={"SAID": ODD})
+    job = slurm_job(work, "", words=(TELLS + code, ODD), site=site)
+    ready(work)
+    shown = commands() + slurm.command("scontrol", "--details", "show", "job", job.submissions()[0].id)
+    (work / "seen").touch()
+    assert finished(job).outcome.ending == "done", LAUNCHER.logs(job)
+    logs = [Path(job.log_url(1, rank)).read_text().splitlines() for rank in job.ranks(1)]
+    assert logs == [[told(work), f"{rank} 4 {rank % 2} 2 node1"] for rank in range(4)]
     assert job.attempts()[0].nodes == ("node1", "node2")
+    assert job.name in shown
+    assert [secret for secret in SECRETS.values() if secret in shown] == []
+    assert files_with_secrets(job.url) == []
+    # Slurm keeps the environment with which it is to start the job again to itself
+    assert [file for file in files_with_secrets(slurm.root) if file.stat().st_mode & 0o077] == []
+    assert not [path for path in tmp_path.rglob("*") if path.name == "x"]
 
 
 def test_a_requeued_job_saves_and_goes_on_under_its_number(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -79,9 +79,9 @@ class Saved:
     state: Mapping[str, Any]
 
     def told(self) -> dict[str, float]:
-        """What an event says of it; among it `useful_s`, seconds in steps that count that are in it."""
-        times = {"seconds": self.seconds, "stalled_s": self.stalled_s, "useful_s": self.state["useful_s"]}
-        return {"step": self.step, **{name: round(value, 3) for name, value in times.items()}, "bytes": self.bytes}
+        """What an event says of it."""
+        seconds, stalled_s = round(self.seconds, 3), round(self.stalled_s, 3)
+        return {"step": self.step, "seconds": seconds, "stalled_s": stalled_s, "bytes": self.bytes}
 
 
 def plain_error(error: BaseException, target: str) -> BaseException:

@@ -1,7 +1,8 @@
 """The one small message that all processes exchange at the end of each step.
 
 Every process sends a few numbers and gets those of all, so that all decide the same: whether there is data for another
-step, whether some process was asked to stop or its time is up, whether the step was bad, and who was slow.
+step, whether some process was asked to stop, its time is up or the run is another's, whether the step was bad, and who
+was slow.
 """
 
 import signal
@@ -22,6 +23,7 @@ class Flags:
         has_data: whether it has data for the next step.
         stop: number of the signal that asked it to stop; 0 for none.
         time_up: whether it should leave now.
+        lost: whether somebody else has taken the run over.
         applied: whether the optimiser has changed the weights.
         own_s: seconds of the step in which it did not wait for other processes.
         replaced: samples that stood in for bad ones.
@@ -30,6 +32,7 @@ class Flags:
     has_data: bool
     stop: int
     time_up: bool
+    lost: bool
     applied: bool
     own_s: float
     replaced: int
@@ -45,6 +48,7 @@ class StepSums:
         has_data: whether every process has data for the next step.
         stop: number of the signal by which some process was asked to stop; 0 for none.
         time_up: whether some process's time is up.
+        lost: whether somebody else has taken the run over.
         applied: whether the optimiser has changed the weights.
         own_s: of each process, in order of ranks, the seconds in which it did not wait for others.
     """
@@ -54,6 +58,7 @@ class StepSums:
     has_data: bool
     stop: int
     time_up: bool
+    lost: bool
     applied: bool
     own_s: tuple[float, ...]
 
@@ -85,13 +90,14 @@ def exchange(group: ProcessGroup, flags: Flags, sums: Tensor, names: Sequence[st
     mine = torch.tensor([float(word) for word in words], dtype=torch.float64).to(sums.device, non_blocking=True)
     rows = group.gather(torch.cat([sums, mine]))
     columns = list(zip(*rows, strict=True))
-    has_data, stop, time_up, applied, own_s, replaced = columns[len(names) :]
+    has_data, stop, time_up, lost, applied, own_s, replaced = columns[len(names) :]
     return StepSums(
         totals={name: sum(column) for name, column in zip(names, columns, strict=False)},
         replaced=sum(replaced),
         has_data=all(has_data),
         stop=int(max(stop)),
         time_up=any(time_up),
+        lost=any(lost),
         applied=all(applied),
         own_s=own_s,
     )

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from cluster import storage
+from cluster.job_environment import JobEnvironment
 from cluster.private_folder import private_folder
 from cluster.scratch import temporary_place
 from cluster.storage.plain_errors import said_plainly
@@ -50,10 +52,16 @@ def _goes_on(events: Path, published: str) -> bool:
     return events.read_text(encoding="utf-8").startswith(before)
 
 
-def local_folder(run: str) -> Path:
-    """Where a remote run works on each machine."""
+def local_folders(run: str) -> str:
+    """What the names of a remote run's local folders begin with, those of other machines that have this place too."""
     name = hashlib.sha256(run.rstrip("/").encode()).hexdigest()[:16]
-    return temporary_place() / f"gavt-run-{os.getuid()}-{name}"
+    return f"gavt-run-{os.getuid()}-{name}-"
+
+
+def local_folder(run: str) -> Path:
+    """Where a remote run works on this machine."""
+    machine = re.sub(r"[^\w.-]", "_", JobEnvironment.of_this_process().machine)
+    return temporary_place() / f"{local_folders(run)}{machine}"
 
 
 def own_local_folder(run: str) -> Path:

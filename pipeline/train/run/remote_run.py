@@ -18,7 +18,8 @@ from cluster.job_environment import JobEnvironment
 from cluster.job_folder import JOBS
 from cluster.lease import Lease
 from cluster.process_group import ProcessGroup
-from pipeline.train.run.remote_logs import LOGS, log_name, own_local_folder, own_logs
+from cluster.scratch import sweep
+from pipeline.train.run.remote_logs import LOGS, local_folders, log_name, own_local_folder, own_logs
 from pipeline.train.run.run_folder import LOCK, locked
 
 CHECKPOINTS = "checkpoints"
@@ -34,11 +35,27 @@ class RunPlace:
         url: of the run (path or URL).
         folder: the local folder that this process works in; that of the run, where it is local.
         publish: brings what this process has to say to the run; does nothing where that is local.
+        lease: by which a remote run is held; the main process holds it.
     """
 
     url: str
     folder: Path
     publish: Callable[[], None] = lambda: None
+    lease: Lease | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody else has taken the run over; the main process knows."""
+        return self.lease is not None and self.lease.is_lost
+
+    def check_held(self) -> None:
+        """Say so where somebody else has taken the run over.
+
+        Raises:
+            InUseError: somebody has.
+        """
+        if self.lease is not None:
+            self.lease.check()
 
     @property
     def remote(self) -> str | None:
@@ -55,9 +72,9 @@ class RunPlace:
 def run_place(run: str, group: ProcessGroup) -> Iterator[RunPlace]:
     """The place of a run, held for this job. Every process must enter.
 
-    A remote run has one local folder a machine, which goes at the end; what a killed job left in it goes when the next
-    one starts. It is held by a lease beside it, which is looked at before anything of the run is published: a job that
-    stood still until another took over publishes no more, and makes no checkpoint whole.
+    A remote run has one local folder a machine, which goes at the end; what a killed job left goes when the next one
+    starts. It is held by a lease beside it: a job that stood still until another took over publishes no more and makes
+    no checkpoint whole, and whoever trains finds out by `is_lost`, within `cluster.lease.RENEW_S` of going on.
 
     Raises:
         InUseError: another job holds the folder.
@@ -71,9 +88,9 @@ def run_place(run: str, group: ProcessGroup) -> Iterator[RunPlace]:
     folder = group.each(lambda: own_local_folder(run))
     with _held(folder, group.is_first_of_machine, group, run), _leased(run, group) as lease:
         sent: Sent = {}
-        group.each(lambda: _empty(folder) if group.is_first_of_machine else None)
+        group.each(lambda: _make_room(folder, run) if group.is_first_of_machine else None)
         group.each(lambda: sent.update(_fetch(run, folder, group)))
-        place = RunPlace(run, folder, lambda: _publish(folder, run, group, sent, lease))
+        place = RunPlace(run, folder, lambda: _publish(folder, run, group, sent, lease), lease)
         try:
             yield place
         except UserError as error:  # which the launcher doesn't take for a crash
@@ -105,7 +122,10 @@ def _leased(run: str, group: ProcessGroup) -> Iterator[Lease]:
         yield lease
 
 
-def _empty(folder: Path) -> None:
+def _make_room(folder: Path, run: str) -> None:
+    """Empty this machine's folder, and remove those of machines that had this place before: under Ray a node that is
+    started again has another name."""
+    sweep(folder.parent, local_folders(run), LOCK)
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -1,38 +1,85 @@
 """Goodput: how much of a run's time was of use."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 _SEEN_S = 1.0
 """By which clocks of machines may differ without a word."""
 
 
 @dataclass
+class TimeSpent:
+    """What the main process did between first steps and checkpoints, in seconds; a checkpoint holds it, and so knows
+    nothing of steps that were thrown away.
+
+    Training and validation are of use: a run would take as long for them on machines that nobody takes away. All else
+    is loss.
+
+    Attributes:
+        training_s: in steps that count: forward, backward, update and the talk between processes. Not in skipped ones.
+        validation_s: in validation and maps that the settings ask for.
+        data_s: in steps, waiting for data.
+        saving_s: standing still for checkpoints.
+    """
+
+    training_s: float = 0.0
+    validation_s: float = 0.0
+    data_s: float = 0.0
+    saving_s: float = 0.0
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any]) -> "TimeSpent":
+        """What a checkpoint's state or event says; nothing where it says nothing."""
+        return cls(**{one.name: float(words.get(one.name, 0.0)) for one in fields(cls)})
+
+    @property
+    def useful_s(self) -> float:
+        return self.training_s + self.validation_s
+
+    @property
+    def all_s(self) -> float:
+        return self.useful_s + self.data_s + self.saving_s
+
+    def told(self) -> dict[str, float]:
+        """For an event."""
+        return {name: round(seconds, 3) for name, seconds in asdict(self).items()}
+
+
+@dataclass
 class RunClock:
     """Useful time and time of a run since its first start, over all restarts.
 
-    Useful are the seconds in steps that count: forward, backward, update and the talk between processes, without the
-    waiting for data and for checkpoints. Steps that a restart or a rollback threw away don't count, nor do skipped
-    ones. All the rest is loss: start-up, validation, checkpoints, work done twice, and the pauses between two processes
-    of the run.
+    What is not in `spent` is loss too: start-up, work done twice, and the pauses between two processes of the run.
 
     Within a process time is that of the monotonic clock, which nobody sets. Only the pause between two processes is a
     difference of two times of day, which clocks that are set, or those of two machines, may make anything of; it counts
     as none where it is negative.
 
     Attributes:
-        useful_s: goes into the checkpoint and comes back from it, which forgets the steps since.
         before_s: of the run before this process began.
         began: monotonic time at which this process began.
     """
 
-    useful_s: float = 0.0
+    spent: TimeSpent = field(default_factory=TimeSpent)
     before_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, useful_s: float) -> None:
-        """Count a step of the main process."""
-        self.useful_s += useful_s
+    def add_step(self, seconds: float, waited_s: float, stalled_s: float, counts: bool) -> None:
+        """Count a step of the main process, in which it waited for data and stood still for a checkpoint."""
+        self.spent.data_s += waited_s
+        self.spent.saving_s += stalled_s
+        if counts:
+            self.spent.training_s += seconds - waited_s - stalled_s
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """A block of validation or maps."""
+        started = time.monotonic()
+        yield
+        self.spent.validation_s += time.monotonic() - started
 
     @property
     def own_s(self) -> float:
@@ -41,10 +88,30 @@ class RunClock:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the run's first start; goes into the checkpoint."""
+        """Since the run's first start."""
         return self.before_s + self.own_s
 
-    def go_on(self, elapsed_s: float, since: float) -> str | None:
+    def state(self) -> dict[str, float]:
+        """What a checkpoint holds of it."""
+        return {**asdict(self.spent), "elapsed_s": self.elapsed_s}
+
+    def resume(self, manifest: Mapping[str, Any] | None, started: float | None) -> str | None:
+        """Go on where the run stopped; what is wrong with the clock, in a sentence.
+
+        Args:
+            manifest: of the checkpoint that it goes on from, if any.
+            started: Unix time at which the run's first process began; None for a new one. Where there is a checkpoint
+                nevertheless, it is another run's, of which this one branches off.
+        """
+        if started is None:
+            return None
+        if manifest is None:
+            return self._go_on(0.0, started)
+        state = manifest["state"]
+        self.spent = TimeSpent.of(state)
+        return self._go_on(state["elapsed_s"], manifest["time"]) if "elapsed_s" in state else self._go_on(0.0, started)
+
+    def _go_on(self, elapsed_s: float, since: float) -> str | None:
         """Go on with a run that had lasted `elapsed_s` at the time of day `since` (Unix); a sentence where that is
         still to come."""
         pause_s = time.time() - self.own_s - since
@@ -58,4 +125,4 @@ class RunClock:
 
     def goodput(self) -> float:
         """Useful time over the time since the first start, 0–1."""
-        return self.useful_s / max(self.elapsed_s, self.useful_s, 1e-9)
+        return self.spent.useful_s / max(self.elapsed_s, self.spent.useful_s, 1e-9)

@@ -30,7 +30,7 @@ from pipeline.train.loop import train
 from pipeline.train.metric_names import EVENTS, OWN, VALIDATION
 from pipeline.train.records.metrics_log import EventLog, MetricsLog, read_records
 from pipeline.train.records.tensorboard_sink import TensorboardSink
-from pipeline.train.run.run_clock import RunClock
+from pipeline.train.run.run_clock import RunClock, TimeSpent
 from pipeline.train.run.run_folder import log_to
 from tiny_training import curve
 
@@ -77,16 +77,18 @@ def test_a_resumed_run_draws_and_records_the_same_as_before(run):
 def test_goodput_counts_steps_once_and_the_time_since_the_first_start(run):
     events, (*_, earlier, last) = read_records(run / "events.jsonl"), read_records(run / "metrics.jsonl")
     before, after = (
-        json.loads((run / "checkpoints" / f"step-{step:010d}" / "manifest.json").read_text())["state"]["useful_s"]
+        json.loads((run / "checkpoints" / f"step-{step:010d}" / "manifest.json").read_text())["state"]
         for step in (8, 12)
     )
     first = events[0]["time"] - events[0]["startup_s"]  # what it took to begin is no use either
-    # it is taken after the last step, before validation; the record is written behind it
-    assert after / (last["time"] - first) <= last["goodput"] + 1e-4
-    assert last["goodput"] <= after / (earlier["time"] - first) + 1e-4
+    # it is taken after the last step, before its validation, when the one of step 6 was in every checkpoint
+    assert 0 < before["validation_s"] < after["validation_s"]
+    useful = after["training_s"] + before["validation_s"]
+    assert useful / (last["time"] - first) <= last["goodput"] + 1e-4
+    assert last["goodput"] <= useful / (earlier["time"] - first) + 1e-4
     # the first four steps after step 8 were thrown away; those of the second process count
     resumed = next(event["time"] for event in events if event["event"] == "resume")
-    assert 0 < after - before < last["time"] - resumed
+    assert 0 < after["training_s"] - before["training_s"] < last["time"] - resumed
 
 
 def test_the_time_in_which_the_optimiser_waits_for_a_save_is_that_of_checkpoints(command, group, tmp_path, monkeypatch):
@@ -94,10 +96,10 @@ def test_the_time_in_which_the_optimiser_waits_for_a_save_is_that_of_checkpoints
         time.sleep(1.0)
         return take(copies)
 
-    useful = []
+    counted = []
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(HostCopy, "take", slowly)
-    monkeypatch.setattr(RunClock, "add", lambda clock, seconds: useful.append(seconds))
+    monkeypatch.setattr(RunClock, "add_step", lambda clock, *step: counted.append(step))
     words = ["train.steps=3", "train.checkpoint_every=2", "train.log_every=1"]
     settings = load_settings(str(command.config), ExperimentSettings, words).settings
     train(settings, str(tmp_path), group, lambda record: None)
@@ -105,7 +107,11 @@ def test_the_time_in_which_the_optimiser_waits_for_a_save_is_that_of_checkpoints
     pace = read_records(tmp_path / "metrics.jsonl")[2]["samples_per_s"]
     assert stood[:2] == [0.0, 0.0]
     assert stood[2] > 0.5
-    assert useful[2] == pytest.approx(16 / pace - stood[2], abs=0.2)
+    seconds, waited_s, stalled_s, counts = counted[2]
+    assert counts
+    assert stalled_s == pytest.approx(stood[2], abs=0.1)
+    assert seconds == pytest.approx(16 / pace, abs=0.01)
+    assert waited_s < 0.2
 
 
 def test_the_log_of_a_run_ends_with_it(tmp_path):
@@ -119,20 +125,25 @@ def test_the_log_of_a_run_ends_with_it(tmp_path):
 
 def test_a_run_that_branches_off_counts_its_own_useful_time(command, group, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setattr(RunClock, "add", lambda clock, seconds: setattr(clock, "useful_s", clock.useful_s + 1))
+    monkeypatch.setattr(RunClock, "add_step", lambda clock, *_, add=RunClock.add_step: add(clock, 1.0, 0.0, 0.0, True))
     settings = load_settings(str(command.config), ExperimentSettings, []).settings
     train(settings, str(tmp_path / "run"), group, lambda record: None)
     convert(str(tmp_path / "run" / "checkpoints" / "step-0000000008"), str(tmp_path / "branch"))
     train(settings, str(tmp_path / "branch"), group, lambda record: None)
-    useful = [find_checkpoint(str(tmp_path / run)).manifest["state"]["useful_s"] for run in ("run", "branch")]
-    assert useful == [12, 4]
+    trained = [find_checkpoint(str(tmp_path / run)).manifest["state"]["training_s"] for run in ("run", "branch")]
+    assert trained == [12, 4]
 
 
-def test_goodput_is_useful_time_over_wall_time(monkeypatch):
+def test_goodput_is_training_and_validation_over_wall_time(monkeypatch):
+    times = iter([1040.0, 1045.0, 1060.0])
     clock = RunClock(began=1000.0)
-    clock.add(30.0)
-    clock.add(15.0)
-    monkeypatch.setattr("time.monotonic", lambda: 1060.0)
+    clock.add_step(20.0, 3.0, 1.0, counts=True)
+    clock.add_step(25.0, 0.0, 1.0, counts=True)
+    clock.add_step(5.0, 0.0, 0.0, counts=False)
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    with clock.validating():
+        pass
+    assert clock.spent == TimeSpent(training_s=40.0, validation_s=5.0, data_s=3.0, saving_s=2.0)
     assert clock.goodput() == 0.75
 
 
@@ -142,14 +153,14 @@ def test_goodput_stays_a_share_whatever_the_clock_is_set_to(monkeypatch, jump_s)
     monkeypatch.setattr("time.monotonic", lambda: times["monotonic"])
     monkeypatch.setattr("time.time", lambda: times["day"])
     first = RunClock(began=1000.0)
-    first.add(30.0)
+    first.add_step(30.0, 0.0, 0.0, counts=True)
     times["monotonic"] += 60.0
     times["day"] += 60.0 + jump_s  # within a process it changes nothing
     assert (first.goodput(), first.elapsed_s) == (0.5, 60.0)
     left_at = times["day"]
     times["day"] += 40.0 + jump_s  # and between two processes it is a pause, or none
-    second = RunClock(useful_s=first.useful_s, began=1060.0)
-    said = second.go_on(first.elapsed_s, left_at)
+    second = RunClock(began=1060.0)
+    said = second.resume({"state": first.state(), "time": left_at}, started=5000.0)
     assert second.goodput() == 30.0 / (60.0 + max(0.0, 40.0 + jump_s))
     assert (said is not None) == (jump_s == -86400.0)
 

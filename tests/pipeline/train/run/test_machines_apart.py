@@ -168,12 +168,12 @@ def test_gone_on_with_as_many_processes_it_is_the_undisturbed_run_to_the_bit(
         assert all(found[name].equal(weights) for name, weights in expected.items())
 
 
-def test_of_two_machines_that_train_into_one_run_the_second_is_refused_until_the_first_is_gone(
+def test_a_run_has_one_machine_at_a_time_and_one_that_stood_still_until_another_took_over_stops(
     network: Network, bucket: str, command: Command
 ) -> None:
-    job = Job(network, bucket, command, 1, "train.steps=100000")
+    job = Job(network, bucket, command, 2, "train.steps=100000")
     first, second = network.machines
-    holder = first.start(job.command, {})
+    (holder,) = job.start(1)
     job.reach(6, [holder])
     refused = second.start(job.command, {})
     assert refused.wait(600) == IN_USE, second.said()
@@ -185,8 +185,18 @@ def test_of_two_machines_that_train_into_one_run_the_second_is_refused_until_the
     )
     assert "Traceback" not in second.said()
     assert holder.poll() is None
-    first.kill()
+    first.stand_still()
     reached = int(storage.read_text(f"{job.run}/checkpoints/latest").removeprefix("step-"))
-    job.reach(reached + 12, [second.start(job.command, {})])  # when the lease has run out
+    successor = second.start(job.command, {})
+    job.reach(reached + 12, [successor])  # when the lease has run out
+    first.go_on()
+    assert holder.wait(60) == IN_USE, first.said()
+    (sentence,) = [line for line in first.said().splitlines() if line.startswith("gavt: ")]
+    assert re.fullmatch(
+        rf"gavt: {job.run}: gavt train goes on elsewhere \(process \d+ on {second.name} since .*\), and stops here",
+        sentence,
+    )
+    reached = int(storage.read_text(f"{job.run}/checkpoints/latest").removeprefix("step-"))
+    job.reach(reached + 12, [successor])
     events = storage.read_text(f"{job.run}/events.jsonl")
     assert [json.loads(line)["event"] for line in events.splitlines()].count("resume") == 1

@@ -12,15 +12,19 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from cluster import storage
+from cluster import lease, storage
 from cluster.errors import InUseError, StorageError
 from cluster.exit_codes import IN_USE
 from faulty_proxy import FaultyProxy
 from jobs.cli import main
 from jobs.local.s3 import S3Server
 from pipeline.errors import RunError
+from pipeline.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.loop import train
 from pipeline.train.run.remote_logs import local_folder, note_crash
 from pipeline.train.run.remote_run import fetch_run, run_place
+from pipeline.train.run.run_folder import locked
 from pipeline.train.run.sync import sync_run
 
 
@@ -210,6 +214,46 @@ def test_a_job_that_stood_still_until_another_took_over_publishes_no_more(group,
         stand_still()
     assert storage.read_text(f"{run}/metrics.jsonl") == "the other's"
     assert json.loads(storage.read_text(f"{run}/.lock"))["host"] == "far"
+
+
+def test_a_job_whose_run_was_taken_over_stops_at_once_and_leaves_it_as_it_is(
+    command, group, s3_bucket, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(lease, "RENEW_S", 0.1)
+    run, steps = f"{s3_bucket}/run", []
+    words = [f"train.{name}=2000" for name in ("steps", "checkpoint_every", "validate_every")]
+    settings = load_settings(str(command.config), ExperimentSettings, ["train.log_every=1", *words]).settings
+
+    def take_over(record: dict) -> None:
+        steps.append(record["step"])
+        if record["step"] == 5:
+            storage.write_text(f"{run}/.lock", json.dumps({"token": "x", "host": "far", "pid": 7}))
+
+    with pytest.raises(InUseError, match=rf"{run}: gavt train goes on elsewhere \(process 7 on far since .*stops here"):
+        train(settings, run, group, take_over)
+    assert 5 <= steps[-1] < 2000
+    assert [file.url for file in storage.list_files(run)] == [f"{run}/.lock"]
+    assert json.loads(storage.read_text(f"{run}/.lock"))["host"] == "far"
+
+
+def test_machines_that_have_one_place_for_temporary_files_work_in_a_folder_each(
+    group, s3_bucket, tmp_path, monkeypatch
+):
+    """As nodes of a test's cluster do; and of Ray, which have another name whenever they start."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run, folders = f"{s3_bucket}/run", {}
+    for node in ("gone", "other", "here"):
+        monkeypatch.setenv("GAVT_NODE", node)
+        folders[node] = local_folder(run)
+    for node in ("gone", "other"):
+        folders[node].mkdir(mode=0o700)
+        (folders[node] / ".lock").touch()
+        os.utime(folders[node] / ".lock", (0, 0))
+    with locked(folders["other"]), run_place(run, group) as place:
+        assert place.folder == folders["here"]
+        assert set(tmp_path.glob("gavt-run-*")) == {folders["other"], folders["here"]}
 
 
 @pytest.mark.timeout(60)

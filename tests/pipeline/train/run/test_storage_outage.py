@@ -18,6 +18,7 @@ from jobs.local.s3 import S3Server
 from kept_runs import keep_run
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run.remote_run import fetch_run
+from ray_cluster_with_jobs import ray_cluster_with_jobs
 from small_job import wait_until
 from tiny_training import Command, curve
 
@@ -102,37 +103,67 @@ def gavt(*words: str, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_a_minute_without_the_server_costs_a_training_nothing(
-    server: S3Server, words: list[str], run: str, tmp_path: Path, undisturbed: list[tuple[float, ...]]
-) -> None:
-    process = gavt("train", *words, "--nproc", RANKS)
-    reach(run, 8, process)
-    be_away(server)
-    _, said = process.communicate(timeout=900)
-    assert process.returncode == 0, said
-    ours, events = found(run, tmp_path)
-    keep_run(run, "two ranks", "S3 away for a minute")
-    assert ours == undisturbed
-    assert "resume" not in events
+class Started:
+    """Training by the command itself, or by a job."""
+
+    def __init__(self, way: str, words: list[str], options: tuple[str, ...]) -> None:
+        self.way, self.job = way, None
+        if not options:
+            self.process = gavt("train", *words, "--nproc", RANKS)
+            return
+        self.process = gavt("submit", "train", *words, *options, "--json")
+        said, complaints = self.process.communicate(timeout=600)
+        assert self.process.returncode == 0, complaints
+        self.job = JobFolder(json.loads(said.splitlines()[-1])["folder"])
+
+    def finish(self) -> None:
+        """Wait until it is done, which it is at its first attempt."""
+        if self.job is None:
+            _, said = self.process.communicate(timeout=900)
+            assert self.process.returncode == 0, said
+            return
+        job = self.job
+        wait_until(lambda: job.outcome is not None, 900)
+        assert job.outcome is not None
+        assert job.outcome.ending == "done", job.outcome
+        assert [(one.exit_code, len(one.nodes)) for one in job.attempts()] == [(0, int(RANKS))]
 
 
-def test_a_minute_without_the_server_costs_a_job_on_slurm_nothing(
-    slurm, server: S3Server, words: list[str], run: str, tmp_path: Path, undisturbed: list[tuple[float, ...]]
+@pytest.fixture(params=["a training", "a job on Slurm", "a job on Ray"])
+def training(request: pytest.FixtureRequest, server: S3Server, words: list[str], tmp_path: Path) -> Iterator[Started]:
+    """It has begun: two ranks on this machine, or on two nodes of a cluster."""
+    nodes = ("--nodes", RANKS)
+    if request.param == "a job on Ray":
+        (tmp_path / "site.yaml").write_text("environment: {OMP_NUM_THREADS: '1'}\n")
+        variables = {"WANDB_MODE": "offline", **server.environment()}
+        with ray_cluster_with_jobs(cpus=1, nodes=2, variables=variables) as cluster:
+            options = (
+                "--to",
+                "ray",
+                *nodes,
+                "--address",
+                str(cluster.dashboard),
+                "--site",
+                str(tmp_path / "site.yaml"),
+            )
+            yield Started(request.param, words, options)
+    elif request.param == "a job on Slurm":
+        request.getfixturevalue("slurm")
+        yield Started(request.param, words, ("--to", "slurm", *nodes))
+    else:
+        yield Started(request.param, words, ())
+
+
+def test_a_minute_without_the_server_costs_nothing(
+    training: Started, server: S3Server, run: str, tmp_path: Path, undisturbed: list[tuple[float, ...]]
 ) -> None:
-    submitted = gavt("submit", "train", *words, "--to", "slurm", "--nproc", RANKS, "--json")
-    said, complaints = submitted.communicate(timeout=600)
-    assert submitted.returncode == 0, complaints
-    job = JobFolder(json.loads(said.splitlines()[-1])["folder"])
-    reach(run, 8)
+    reach(run, 8, training.process if training.job is None else None)
     be_away(server)
-    wait_until(lambda: job.outcome is not None, 900)
-    assert job.outcome is not None
-    assert job.outcome.ending == "done", job.outcome
+    training.finish()
     ours, events = found(run, tmp_path)
-    keep_run(run, "two ranks", "Slurm, and S3 away for a minute")
+    keep_run(run, "two ranks", f"{training.way}, and S3 away for a minute")
     assert ours == undisturbed
     assert "resume" not in events
-    assert [attempt.exit_code for attempt in job.attempts()] == [0]
 
 
 def test_a_server_that_answers_nothing_as_a_run_goes_on_is_waited_for_as_long_as_patience_says(

@@ -1,10 +1,11 @@
-"""Goodput of a run that jobs train: useful time over the time that they had machines. Waiting in a queue is none of it.
+"""Goodput of a run that jobs train: training and validation over the time that they had machines. Waiting in a queue is
+none of it.
 
 What the run itself records as `goodput` counts the queue too, since nobody who trains knows why it stood still.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from cluster.errors import MissingFileError
 from cluster.job_folder import jobs_below
 from cluster.job_records import Attempt
 from pipeline.train.records.metrics_log import records_in
+from pipeline.train.run.run_clock import TimeSpent
 
 
 @dataclass(frozen=True)
@@ -21,27 +23,29 @@ class JobGoodput:
 
     Attributes:
         total_s: from the begin of each attempt to its end; of one that runs, to its newest checkpoint.
-        useful_s: in steps that are in the newest checkpoint, as `pipeline.train.run.run_clock` counts them.
+        between_s: from the end of each attempt to the begin of the next, in a queue say; no part of `total_s`.
+        spent: what the newest checkpoint holds.
         starting_s: from the begin of an attempt to the begin of its first step: imports, set-up, reading a checkpoint.
         ending_s: from what its last checkpoint holds to its end: saving and leaving, or steps that were done twice.
         attempts: how many there were.
     """
 
     total_s: float
-    useful_s: float
+    between_s: float
+    spent: TimeSpent
     starting_s: float
     ending_s: float
     attempts: int
 
     @property
     def goodput(self) -> float:
-        """Useful time over all, 0–1."""
-        return min(1.0, self.useful_s / max(self.total_s, 1e-9))
+        """Training and validation over all, 0–1."""
+        return min(1.0, self.spent.useful_s / max(self.total_s, 1e-9))
 
     @property
-    def between_s(self) -> float:
-        """What was lost between begin and end of attempts: waiting for data, saves on the way, validation."""
-        return max(0.0, self.total_s - self.useful_s - self.starting_s - self.ending_s)
+    def rest_s(self) -> float:
+        """What nothing else accounts for: writing records, going back to a checkpoint."""
+        return max(0.0, self.total_s - self.spent.all_s - self.starting_s - self.ending_s)
 
     @property
     def attempt_costs_s(self) -> float:
@@ -50,14 +54,24 @@ class JobGoodput:
 
     def with_attempts_of(self, seconds: float) -> float:
         """What goodput would be if each attempt lasted so long: from the parts that were measured."""
-        between = self.useful_s / max(self.useful_s + self.between_s, 1e-9)
-        return between * max(0.0, 1 - self.attempt_costs_s / seconds)
+        between_starts_and_ends = self.spent.all_s + self.rest_s
+        steady = self.spent.useful_s / max(between_starts_and_ends, 1e-9)
+        return steady * max(0.0, 1 - self.attempt_costs_s / seconds)
 
-    def for_programs(self) -> dict[str, float]:
+    def shares(self) -> dict[str, float]:
+        """What each part took of the time on machines, 0–1."""
+        spent = self.spent
+        parts = {"training": spent.training_s, "validation": spent.validation_s, "starts": self.starting_s}
+        parts |= {"ends": self.ending_s, "saves": spent.saving_s, "waiting for data": spent.data_s}
+        parts |= {"the rest": self.rest_s}
+        return {name: seconds / max(self.total_s, 1e-9) for name, seconds in parts.items()}
+
+    def for_programs(self) -> dict[str, Any]:
         """All of it as JSON."""
-        measured = asdict(self) | {"between_s": self.between_s, "goodput": self.goodput}
-        measured |= {"attempt_costs_s": self.attempt_costs_s, "goodput_of_hours": self.with_attempts_of(3600)}
-        return {name: round(value, 4) for name, value in measured.items()}
+        times = {"total_s": self.total_s, "between_s": self.between_s, "starting_s": self.starting_s}
+        times |= {"ending_s": self.ending_s, "rest_s": self.rest_s, "attempt_costs_s": self.attempt_costs_s}
+        found = {"goodput": self.goodput, "goodput_of_hours": self.with_attempts_of(3600), **times}
+        return {"attempts": self.attempts, **self.spent.told(), **{key: round(one, 4) for key, one in found.items()}}
 
 
 def job_goodput(run: str) -> JobGoodput | None:
@@ -80,23 +94,25 @@ def goodput_of(attempts: Sequence[Attempt], events: Sequence[Mapping[str, Any]])
     begins = [_unix(attempt.began) for attempt in attempts]
     if not begins or not events or events[0]["time"] < begins[0]:
         return None
-    total = starting = ending = useful = 0.0
-    for attempt, begin, next_begin in zip(attempts, begins, [*begins[1:], float("inf")], strict=True):
-        own = [event for event in events if begin <= event["time"] < next_begin]
+    total = between = starting = ending = 0.0
+    spent = TimeSpent()
+    for attempt, begin, next_begin in zip(attempts, begins, [*begins[1:], None], strict=True):
+        own = [one for one in events if begin <= one["time"] and (next_begin is None or one["time"] < next_begin)]
         started = next((event["time"] for event in own if event["event"] in ("start", "resume")), None)
         saves = [event for event in own if event["event"] == "checkpoint"]
         held = saves[-1]["time"] - saves[-1]["seconds"] if saves else started  # what a checkpoint holds is of its begin
-        useful = saves[-1]["useful_s"] if saves else useful
+        spent = TimeSpent.of(saves[-1]) if saves else spent
         if attempt.ended is not None:
             end = _unix(attempt.ended)
-        elif next_begin == float("inf"):  # it runs
+        elif next_begin is None:  # it runs
             end = held or begin
         else:  # killed with all that watched it
             end = own[-1]["time"] if own else begin
         total += end - begin
+        between += 0.0 if next_begin is None else max(0.0, next_begin - end)
         starting += (end if started is None else started) - begin
         ending += 0.0 if held is None else max(0.0, end - held)
-    return JobGoodput(total, useful, starting, ending, len(attempts)) if useful else None
+    return JobGoodput(total, between, spent, starting, ending, len(attempts)) if spent.training_s else None
 
 
 def _unix(time: str) -> float:
