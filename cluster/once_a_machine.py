@@ -11,7 +11,6 @@ machine with eight of them asks once, and the machines of a large job not all at
 
 import hashlib
 import os
-import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ from cluster import storage
 from cluster.errors import LaunchError
 from cluster.file_lock import open_lock_file, wait_for_lock
 from cluster.job_environment import JobEnvironment
+from cluster.patience import wait_for_turn
 from cluster.private_folder import private_folder
 from cluster.scratch import temporary_place
 from cluster.storage.plain_errors import said_plainly
 
-_MACHINES_A_SECOND = 100
 _OLD_S = 3600.0
 """After which what killed ranks left is removed."""
 
@@ -51,7 +50,7 @@ def copied_once_a_machine(url: storage.Location) -> Iterator[Path]:
         lock = _locked(place)
         try:
             if not (place / "content").exists():
-                time.sleep(random.uniform(0, job.nodes / _MACHINES_A_SECOND) if job.nodes > 1 else 0)
+                wait_for_turn(job.nodes)
                 storage.download(url, place / "content")
         finally:
             os.close(lock)

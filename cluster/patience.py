@@ -1,4 +1,4 @@
-"""Requests to object storage that are made again while they fail in ways that pass."""
+"""Requests to object storage: again while they fail in ways that pass, and not of all machines at the same moment."""
 
 import asyncio
 import os
@@ -20,6 +20,13 @@ _ATTEMPT_S = 45.0
 _SLOWEST_BYTES_S = 256_000
 _LONGEST_PAUSE_S = 8.0
 _NEWS = 64 << 10  # bytes after which a broken answer counts as progress
+_MACHINES_A_SECOND = 100
+
+
+def wait_for_turn(machines: int) -> None:
+    """Wait for a moment of one's own before a first request that all of so many machines make at the same time."""
+    if machines > 1:
+        time.sleep(random.uniform(0, machines / _MACHINES_A_SECOND))
 
 
 def patience_s() -> float:

@@ -93,12 +93,13 @@ class NodeCache:
             except StorageError as error:
                 yield error
 
-    def once(self, url: str, what: str, tag: str, ask: Callable[[], bytes]) -> bytes:
+    def once(self, url: str, what: str, tag: str, ask: Callable[[], bytes], check: Callable[[bytes], object]) -> bytes:
         """What `ask` says of a file, a few bytes or all of it; asked for once for all processes of the node.
 
         Args:
             what: of the file is asked for.
-            tag: says which version of the file is meant.
+            tag: the answer holds as long as this is the same; with another one it is asked for anew.
+            check: raises a ValueError where that is no answer: what was kept is then asked for anew.
 
         Raises:
             StorageError: as `ask` does.
@@ -109,11 +110,14 @@ class NodeCache:
                 content = self._ask_once(extent, ask)
             except OSError as error:
                 self._folder.rest(error)
-        return ask() if content is None else content
-
-    def forget(self, url: str, what: str, tag: str) -> None:
-        """Have it asked for anew: what was said turned out wrong."""
-        self._remove([self._folder.extent(f"{url} {what}", FileVersion(0, tag), 0)])
+        if content is not None:
+            try:
+                check(content)
+            except ValueError:
+                self._remove([extent])
+            else:
+                return content
+        return ask()
 
     def prefetch(self, url: str, version: FileVersion, start: int, length: int) -> None:
         """Begin to fetch what is missing of these bytes, and return at once.

@@ -154,15 +154,9 @@ class SampleTables:
         """An index through the node's cache, which is on a disk that may fail."""
         assert self._cache is not None
         try:
-            content = self._cache.once(url, "index", self._tag, lambda: storage.read_bytes(url))
-            try:
-                parse_json(content)
-            except ValueError:
-                self._cache.forget(url, "index", self._tag)
-                content = storage.read_bytes(url)
+            return self._cache.once(url, "index", self._tag, lambda: storage.read_bytes(url), parse_json)
         except StorageError as error:
             return error
-        return content
 
     def _parse(self, shard: int, content: bytes | StorageError) -> SampleTable | ShardSetError:
         if isinstance(content, StorageError):

@@ -173,7 +173,7 @@ class _Stopwatch:
 def _time_stages(plan: ReadPlan, seconds: float) -> tuple[int, dict[str, float], float]:
     """Samples for some seconds, one step after the other: the position reached, ms a sample, bytes a sample."""
     watch = _Stopwatch(plan.fields)
-    data = ShardBytes(None if plan.cache is None else plan.cache.open())
+    data = ShardBytes(None) if plan.cache is None else ShardBytes(plan.cache.open(), plan.cache.opening)
     begun, position, samples, amount = time.perf_counter(), 0, 0, 0
     problem = ""
     try:

@@ -1,11 +1,13 @@
 """Whether and how remote shards are kept on the node: what the order needs at hand must have room."""
 
 import logging
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster import node_cache, storage
 from cluster.node_cache import NodeCache
+from cluster.patience import wait_for_turn
 from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.order import Order
 from pipeline.stream.settings import DataSettings
@@ -20,15 +22,30 @@ class CachePlan:
 
     Attributes:
         ring_bytes: of the `max_bytes`, what is left to samples that are shown soon; the rest is kept for later epochs.
+        nodes: that begin to read at the same moment.
+        opening: another one each time that the data are opened. What a process finds out of a shard holds for those of
+            its node that have the same one, and for nobody later.
     """
 
     folder: str
     max_bytes: int
     ring_bytes: int
+    nodes: int = 1
+    opening: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def open(self) -> NodeCache:
         """The cache, for one process."""
         return NodeCache(self.folder, self.max_bytes, ring_bytes=self.ring_bytes)
+
+    def wait_for_turn(self, cache: NodeCache) -> None:
+        """Wait for the moment at which this node begins to read, the same for all of its processes."""
+
+        def wait() -> bytes:
+            wait_for_turn(self.nodes)
+            return b""
+
+        if self.nodes > 1:
+            cache.once(f"{self.folder}/turn", "turn", self.opening, wait, bool)
 
 
 def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSettings, nodes: int) -> CachePlan | None:
@@ -56,7 +73,7 @@ def plan_cache(sets: Sequence[ShardSet], orders: Sequence[Order], data: DataSett
         )
         return None
     folder = data.cache.folder or str(node_cache.default_folder())
-    return CachePlan(folder, max_bytes, max(needed, max_bytes // 4))
+    return CachePlan(folder, max_bytes, max(needed, max_bytes // 4), nodes)
 
 
 def bytes_at_hand(order: Order, sample_bytes: float, nodes: int) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 from pipeline.errors import ShardSetError
@@ -65,11 +66,14 @@ class SampleReader:
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
-        cache = None if plan.cache is None else plan.cache.open()
-        if cache is not None:
+        self._before_first: Callable[[], None] = lambda: None
+        self.bytes = ShardBytes(None)
+        if plan.cache is not None:
+            cache = plan.cache.open()
             for one in plan.sets:
                 one.share_indexes(cache)
-        self.bytes = ShardBytes(cache)
+            self._before_first = partial(plan.cache.wait_for_turn, cache)
+            self.bytes = ShardBytes(cache, plan.cache.opening)
         self._say_waiting: Callable[[bool], None] = lambda _: None
 
     def begin(self, positions: Positions, crashed: Mapping[int, str] = _NONE_CRASHED) -> Chunk:
@@ -81,6 +85,8 @@ class SampleReader:
         Raises:
             UnreachableError: the storage does not answer.
         """
+        self._before_first()
+        self._before_first = lambda: None
         picks = self.plan.picks(positions)
         places = self.plan.places(picks)
         return Chunk(positions, crashed, picks, places, self.bytes.begin(_known(places)))

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +30,12 @@ class ShardBytes:
 
     Args:
         cache: of remote shards; without one each place is a request of its own.
+        opening: the shards' versions are those that the first process of the node finds that has the same one.
     """
 
-    def __init__(self, cache: NodeCache | None) -> None:
+    def __init__(self, cache: NodeCache | None, opening: str = "") -> None:
         self._cache = cache
+        self._opening = opening
         self._files = _OpenFiles()
         self._versions: dict[str, storage.FileVersion | StorageError] = {}
         self._chunks: ThreadPoolExecutor | None = None
@@ -122,18 +125,38 @@ class ShardBytes:
         if unknown:
             if self._heads is None:
                 self._heads = ThreadPoolExecutor(_HEADS, thread_name_prefix="gavt-head")
-            for url, version in zip(unknown, self._heads.map(_version_or_error, unknown), strict=True):
+            for url, version in zip(unknown, self._heads.map(self._version_of, unknown), strict=True):
                 self._versions[url] = version
         return [self._versions[place.url] for place in places]
 
+    def _version_of(self, url: str) -> storage.FileVersion | StorageError:
+        assert self._cache is not None
+        try:
+            said = self._cache.once(url, "version", self._opening, lambda: _said(storage.version(url)), _heard)
+            return _heard(said)
+        except UnreachableError:
+            raise
+        except StorageError as error:
+            return error
 
-def _version_or_error(url: str) -> storage.FileVersion | StorageError:
-    try:
-        return storage.version(url)
-    except UnreachableError:
-        raise
-    except StorageError as error:
-        return error
+
+def _said(version: storage.FileVersion) -> bytes:
+    """A version as it is kept, with a check sum."""
+    text = f"{version.size} {version.etag}".encode()
+    return b"%08x %b" % (zlib.crc32(text), text)
+
+
+def _heard(content: bytes) -> storage.FileVersion:
+    """The version that was kept.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    check, _, text = content.partition(b" ")
+    if check != b"%08x" % zlib.crc32(text):
+        raise ValueError("expected a version with its check sum")
+    size, _, etag = text.decode().partition(" ")
+    return storage.FileVersion(int(size), etag)
 
 
 def _unless_unreachable(contents: list[Content]) -> list[Content]:

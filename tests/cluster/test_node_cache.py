@@ -203,18 +203,17 @@ def test_what_every_process_asks_of_a_file_is_asked_for_once_for_each_version(
     with ThreadPoolExecutor(8) as threads:
         for tag in ("old", "new"):
             processes = [caches() for _ in range(8)]
-            said = [threads.submit(one.once, origin, "index", tag, partial(ask, tag)) for one in processes]
+            said = [threads.submit(one.once, origin, "index", tag, partial(ask, tag), len) for one in processes]
             assert [one.result() for one in said] == [tag.encode() * 100] * 8
     assert asked == ["old", "new"]
     later = caches()
-    later.forget(origin, "index", "new")
-    assert later.once(origin, "index", "new", lambda: b"") == b""
+    assert later.once(origin, "index", "new", lambda: b"12", int) == b"12"  # what is kept is no number
 
     def fail() -> bytes:
         raise StorageError("away")
 
     with pytest.raises(StorageError, match="away"):
-        later.once(origin, "index", "third", fail)
-    assert later.once(origin, "index", "third", lambda: b"there") == b"there"
+        later.once(origin, "index", "third", fail, len)
+    assert later.once(origin, "index", "third", lambda: b"there", len) == b"there"
     read_all(later, origin, version)
     assert later.misses == 0  # what is kept of a file's versions leaves its extents alone

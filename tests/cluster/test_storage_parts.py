@@ -153,6 +153,23 @@ def test_parts_survive_all_faults(proxy: FaultyProxy, s3_bucket: str) -> None:
     assert sum(proxy.counts[kind] for kind in proxy.kinds) > 5
 
 
+def test_memory_is_filled_right_whatever_breaks_on_the_way(proxy: FaultyProxy, s3_bucket: str) -> None:
+    """Several pieces of memory a part; those of a part that is not there, or ends before, are for nobody."""
+    url, pieces = f"{s3_bucket}/x", (1, 70_001, 0, 129_998)
+    starts = places(40, sum(pieces))
+    wanted = [(url, start, [memoryview(bytearray(size)) for size in pieces]) for start in starts]
+    gone = (f"{s3_bucket}/gone", 0, [memoryview(bytearray(5))])
+    short = (url, len(CONTENT) - 3, [memoryview(bytearray(5))])
+    proxy.share = 0.4
+    faults = list(storage.fill_parts([*wanted[:20], gone, short, *wanted[20:]], readers=8))
+    assert isinstance(faults[20], MissingFileError)
+    assert "expected 5 bytes" in str(faults[21])
+    assert [fault for fault in faults if fault is not None] == faults[20:22]
+    for start, (_, _, memory) in zip(starts, wanted, strict=True):
+        assert b"".join(memory) == CONTENT[start : start + sum(pieces)]
+    assert all(proxy.counts[kind] for kind in proxy.kinds)
+
+
 def test_storage_that_is_down_is_told_from_a_file_that_is_gone(
     proxy: FaultyProxy, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

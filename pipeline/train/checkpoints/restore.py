@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from cluster import storage
+from cluster.patience import wait_for_turn
 from pipeline.errors import CheckpointError
 from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.saved_state import SavedState
@@ -32,6 +34,8 @@ def load_engine(checkpoint: Checkpoint, engine: Engine, averages: Sequence[Tenso
         StorageError: a file can't be read.
     """
     saved = SavedState(checkpoint)
+    if storage.is_remote(checkpoint.url):
+        wait_for_turn(engine.group.nodes)
     with engine.changing():
         alike = engine.group.each(lambda: _fill_own(engine, averages, saved, checkpoint.url))
         saved.read_together(alike, engine.group)

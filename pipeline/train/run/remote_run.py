@@ -89,7 +89,8 @@ def run_place(run: str, group: ProcessGroup) -> Iterator[RunPlace]:
     with _held(folder, group.is_first_of_machine, group, run), _leased(run, group) as lease:
         sent: Sent = {}
         group.each(lambda: _make_room(folder, run) if group.is_first_of_machine else None)
-        group.each(lambda: sent.update(_fetch(run, folder, group)))
+        logs = group.on_main(lambda: _names(storage.join(run, LOGS)))  # or each process of a new run would ask in vain
+        group.each(lambda: sent.update(_fetch(run, folder, group, logs)))
         place = RunPlace(run, folder, lambda: _publish(folder, run, group, sent, lease), lease)
         try:
             yield place
@@ -133,13 +134,12 @@ def _make_room(folder: Path, run: str) -> None:
             entry.unlink()
 
 
-def _fetch(run: str, folder: Path, group: ProcessGroup) -> Sent:
+def _fetch(run: str, folder: Path, group: ProcessGroup, logs: set[str]) -> Sent:
     """Fetch what this process will go on writing; what is there already, then."""
     fetched = fetch_run(run, folder) if group.is_main else set()
-    log = f"{LOGS}/{log_name(group.rank)}"
-    with suppress(MissingFileError):  # of a new run, or one of fewer processes so far
-        storage.download(storage.join(run, log), folder / log)
-        fetched.add(log)
+    if (log := log_name(group.rank)) in logs:
+        storage.download(storage.join(run, LOGS, log), folder / LOGS / log)
+        fetched.add(f"{LOGS}/{log}")
     return {name: _stamp(folder / name) for name in fetched}
 
 

@@ -1,8 +1,10 @@
 """Shard sets on a real S3 server: the same batches as from a local disk, from the cache or not, whatever vanishes."""
 
 import logging
+import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from cluster.errors import UserError
 from faulty_proxy import FaultyProxy
 from jobs.local.s3 import S3Server
 from pipeline.features.settings import FeatureSettings
+from pipeline.stream import cache_plan
 from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import ReadPlan, plan_reading
@@ -67,9 +70,9 @@ def cache(tmp_path: Path) -> CacheSettings:
 NO_CACHE = CacheSettings(gigabytes=0)
 
 
-def plan_of(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0) -> ReadPlan:
+def plan_of(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0, nodes: int = 1) -> ReadPlan:
     data = DataSettings(workers=workers, block_samples=48, lanes=2, prefetch=2, cache=cache)
-    return plan_reading(str(url), FeatureSettings.model_validate(FEATURES), data, seed=3, augment=True)
+    return plan_reading(str(url), FeatureSettings.model_validate(FEATURES), data, seed=3, augment=True, nodes=nodes)
 
 
 def read(url: str | Path, cache: CacheSettings = NO_CACHE, workers: int = 0, steps: int = EPOCH) -> list[Batch]:
@@ -142,9 +145,10 @@ def test_without_a_cache_workers_give_the_same(remote, expected):
 
 def test_ranks_share_what_is_fetched(remote, expected, cache, proxy):
     parts: dict[int, list[Batch]] = {}
+    plan = pickle.dumps(plan_of(remote, cache))  # as the main process sends it to the others
 
     def rank(number: int) -> None:
-        with Loader(plan_of(remote, cache), BATCH // 2) as loader:
+        with Loader(pickle.loads(plan), BATCH // 2) as loader:
             parts[number] = list(loader.batches(steps_of(loader.plan, 0, EPOCH, BATCH, BATCH // 2, number, 2)))
 
     with ThreadPoolExecutor(2) as ranks:
@@ -153,11 +157,24 @@ def test_ranks_share_what_is_fetched(remote, expected, cache, proxy):
     assert [found[at] for at in range(SAMPLES)] == [key for batch in expected[:EPOCH] for key in batch.keys]
     assert len(found) == SAMPLES
     assert gets_of_tars(proxy) == SHARDS
-    indexes = [
-        request.path for request in list(proxy.requests) if "/shard-" in request.path and ".json" in request.path
-    ]
-    plans = 2  # each looks at an index itself
-    assert len(indexes) <= SHARDS + plans
+    asked = [request for request in list(proxy.requests) if "/shard-" in request.path]
+    assert sum(one.method == "HEAD" for one in asked) == SHARDS
+    assert sum(".json" in one.path for one in asked) == SHARDS + 1  # the plan is made after a look at one
+
+
+def test_machines_begin_to_read_at_a_moment_of_their_own_which_their_ranks_share(
+    remote, cache, tmp_path, proxy, monkeypatch
+):
+    plan, turns = plan_of(remote, cache, nodes=4), []
+    monkeypatch.setattr(cache_plan, "wait_for_turn", lambda nodes: turns.append((nodes, gets_of_tars(proxy))))
+    for machine in range(2):
+        plan.cache = replace(plan.cache, folder=str(tmp_path / str(machine)))
+        for _rank in range(3):
+            with Loader(pickle.loads(pickle.dumps(plan)), BATCH) as loader:
+                next(loader.batches(steps_of(plan, 0, 1, BATCH, BATCH)))
+    of_one = gets_of_tars(proxy) // 2
+    assert turns == [(4, 0), (4, of_one)]
+    assert of_one > 0
 
 
 def test_a_cache_too_small_for_the_blocks_is_left_out_and_said(remote, expected, cache, caplog):

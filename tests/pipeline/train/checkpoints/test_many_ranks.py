@@ -4,85 +4,17 @@ which share states out as ZeRO 1 and ZeRO 3 do and write, report and read by the
 import json
 import threading
 from collections import Counter
-from math import ceil
 
 import pytest
 import torch
-from torch._C._distributed_c10d import HashStore
 
 from cluster import storage
 from cluster.process_group import ProcessGroup
-from cluster.reports import Reports
-from pipeline.train.checkpoints import commit, read_manifest, share_reader
-from pipeline.train.checkpoints.host_copy import HostCopy
+from pipeline.train.checkpoints import share_reader
 from pipeline.train.checkpoints.model_weights import read_weights
-from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.saved_state import SavedState
-from pipeline.train.checkpoints.share import ShareFile, pieces_of
-from pipeline.train.engine.fragments import MASTER, MOMENTS, Fragment
-
-SHARE = 4096
-"""Numbers that each process holds of what is trained."""
-
-
-class Simulated(ProcessGroup):
-    """One process of many, whose calls nobody has to answer."""
-
-    def from_main(self, value):
-        return "simulated"
-
-    def each(self, make):
-        return make()
-
-    def gather_objects(self, value):
-        return [value]
-
-
-def parameters(ranks):
-    """Shapes of a model that grows with the number of processes, as it does where each has the same share: blocks, and
-    vectors that are smaller than there are processes."""
-    return {f"block.{number}.weight": (ranks, SHARE // 4 - 20) for number in range(4)} | {
-        f"block.{number}.bias": (20,) for number in range(4)
-    }
-
-
-def fragments(ranks, rank, stage, fill):
-    """What a process holds: a stretch of all parameters in a row at stage 1, of each of them at stage 3."""
-    shapes, start = parameters(ranks), 0
-    total = sum(torch.Size(shape).numel() for shape in shapes.values())
-    own = ceil(total / ranks)
-    for name, shape in shapes.items():
-        size = torch.Size(shape).numel()
-        if stage == 3:
-            part = ceil(size / ranks)
-            low, high = min(size, rank * part), min(size, (rank + 1) * part)
-        else:
-            low, high = (min(max(at - start, 0), size) for at in (rank * own, (rank + 1) * own))
-        start += size
-        if high > low:
-            yield Fragment(name, shape, low, {kind: fill(name, kind, low, high) for kind in (MASTER, *MOMENTS)}, True)
-
-
-def number_of(name, kind, low, high):
-    begin = 1000 * sorted(parameters(1)).index(name) + (MASTER, *MOMENTS).index(kind)
-    return torch.arange(low, high, dtype=torch.float32) + begin
-
-
-def save(folder, ranks, stage):
-    """A checkpoint of so many processes."""
-    store, target = HashStore(), str(folder / "step-0000000001")
-    for rank in reversed(range(ranks)):
-        reports = Reports(Simulated(rank, 0, ranks, torch.device("cpu"), store=store))
-        held = list(fragments(ranks, rank, stage, number_of))
-        pieces = [piece for one in held for piece in pieces_of(one)]
-        layout, copy = ShareFile(pieces), HostCopy()
-        numbers = [numbers for one in held for numbers in one.kinds.values()]
-        copy.note(layout.header, layout.bytes, zip(numbers, layout.offsets, strict=True), [])
-        manifest = {"step": 1, "settings": {}, "state": {}, "world_size": ranks} if rank == 0 else {}
-        one = Save(1, 1, target, pieces, layout, manifest, 0.0)
-        reports.send(1, commit.write_share(one, copy.take(), rank))
-    commit.make_whole(one, reports, threading.Event().is_set)
-    return read_manifest(target)
+from pipeline.train.engine.fragments import MASTER
+from simulated_ranks import fragments, number_of, parameters, save
 
 
 class Counted:
@@ -142,7 +74,7 @@ def test_states_of_many_processes_go_to_few_that_share_them_out_otherwise(tmp_pa
     before, after = stages
     checkpoint = save(tmp_path, 24, before)
     shapes = parameters(24)
-    monkeypatch.setattr(f"{__name__}.parameters", lambda ranks: shapes)
+    monkeypatch.setattr("simulated_ranks.parameters", lambda ranks: shapes)
     opened = []
     for rank in range(5):
         with monkeypatch.context() as patch:
@@ -179,7 +111,7 @@ class Together(ProcessGroup):
 def test_what_all_processes_hold_is_read_once_for_all_of_them(tmp_path, monkeypatch, machines, ranks):
     """As at ZeRO 0, and as weights that a run starts from."""
     checkpoint, shapes = save(tmp_path, 24, 1), parameters(24)
-    monkeypatch.setattr(f"{__name__}.parameters", lambda ranks: shapes)
+    monkeypatch.setattr("simulated_ranks.parameters", lambda ranks: shapes)
     monkeypatch.setattr(share_reader, "AT_ONCE", 128 << 10)
     counted, meeting, found = Counted(monkeypatch), threading.Barrier(ranks), {}
 
