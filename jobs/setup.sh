@@ -74,8 +74,8 @@ if [[ "${1:-}" == --tests ]] && command -v dpkg-query >/dev/null; then
         say "without ${wanted[*]} the tests that need them are skipped"
 fi
 
-# what is installed follows from pyproject.toml, the Python and the place (the installation points here)
-wish="$({ cat pyproject.toml; "$python" --version; echo "$repository"; } | sha256sum | cut -d ' ' -f 1)"
+# what is installed follows from pyproject.toml and setup.py, the Python and the place (the installation points here)
+wish="$({ cat pyproject.toml setup.py; "$python" --version; echo "$repository"; } | sha256sum | cut -d ' ' -f 1)"
 if [[ "$(cat "$stamp" 2>/dev/null)" != "$wish" ]]; then
     say "installing into .venv (the first time 6 GB, some minutes)"
     rm -f "$stamp"

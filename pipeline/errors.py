@@ -1,5 +1,8 @@
 """Errors of the pipeline that a user can cause; the base class is `cluster.errors.UserError`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cluster.errors import UserError
 
 
@@ -36,6 +39,15 @@ class MediaError(UserError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:  # survives the way between processes
         return (type(self), (self.reason, str(self)))
+
+
+@contextmanager
+def of_video(source: str) -> Iterator[None]:
+    """Have what is wrong with a video in this block name it."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(error.reason, f"{source}: {error}") from error
 
 
 class BenchmarkError(UserError):

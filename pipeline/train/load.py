@@ -25,6 +25,11 @@ class Trained:
     url: str
     """Folder of the checkpoint."""
 
+    @property
+    def device(self) -> torch.device:
+        """On which the model computes."""
+        return next(self.system.parameters()).device
+
 
 def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
     """The model of a run folder, a folder of checkpoints, one checkpoint or an export (path or URL); its weights are

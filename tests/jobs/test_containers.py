@@ -43,9 +43,9 @@ def test_everything_that_is_copied_is_there_and_every_package_is_copied() -> Non
     copied = [words.split()[:-1] for word, words in instructions() if word == "COPY" and "--from" not in words]
     names = {name for names in copied for name in names}
     assert {name for name in names if not (ROOT / name).exists()} == set()
-    text = (ROOT / "pyproject.toml").read_text()
-    packages = set(re.findall(r'"(\w+)\*"', re.search(r"^include = .*$", text, re.MULTILINE)[0]))
-    assert packages | {"pyproject.toml", "README.md", "LICENSE", "configs"} <= names
+    packages = set(re.findall(r'"(\w+)\*"', (ROOT / "setup.py").read_text()))
+    assert packages == {"pipeline", "cluster", "jobs"}
+    assert packages | {"pyproject.toml", "setup.py", "README.md", "LICENSE", "configs"} <= names
 
 
 @pytest.mark.parametrize("section", ["environment", "runscript", "test", "help"])

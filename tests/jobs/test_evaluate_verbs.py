@@ -271,7 +271,7 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
         ("localize {0}/run/config.yaml --checkpoint {0}/run --out {0}/o", "config.yaml: not a media file"),
         ("localize {0}/gone.mp4 --checkpoint {0}/run --out {0}/o", "gone.mp4: no such file"),
         ("localize {0}/video.mp4 --checkpoint {0}/shards --out {0}/o", "shards: expected a run folder"),
-        ("localize {0}/video.mp4 --checkpoint {0}/run --out {0}/o --readout x", "--readout: expected one of"),
+        ("localize {0}/video.mp4 --checkpoint {0}/run --out {0}/o --readout x", "readout: expected one of"),
         (
             "separate {0}/video.mp4 --checkpoint {0}/run --at 0.5,0.5 --out {0}/o",
             "but it needs a model that was trained by",

@@ -8,7 +8,7 @@ import numpy as np
 
 from cluster import storage
 from cluster.scratch import scratch_folder
-from pipeline.errors import CheckpointError, MediaError, SettingsError
+from pipeline.errors import CheckpointError, SettingsError, of_video
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.overlay.overlay import lay_heat
@@ -80,30 +80,9 @@ def localize(
         StorageError: `out` can't be written to, said before the work.
     """
     storage.check_writable(out)
-    device = pick_device(settings.device)
-    trained = load_trained(checkpoint, device)
-    check_inputs(trained)
-    name = _choose_readout(readout, trained, settings)
-    maker = build_readout(name, settings)
-    if (reason := maker.reason_against(trained.system)) is not None:
-        raise SettingsError(f"--readout: expected one that can be had, but {name} can't: {reason}")
-    if not maker.points_into_frame:
-        raise SettingsError(
-            f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
-            "spectrogram, found audio"
-        )
-    try:
-        track = make_track(
-            source,
-            trained.system,
-            trained.settings.features,
-            maker,
-            every_s,
-            device,
-            settings.shown_geometry,
-            lambda done, total: on_progress("mapping", done, total),
-            _centres(maker, trained, settings),
-        )
+    trained = load_trained(checkpoint, pick_device(settings.device))
+    with of_video(source):
+        track, name = map_video(source, trained, settings, every_s, readout, on_progress)
         with scratch_folder("gavt-localize-") as scratch:
             film = scratch / OVERLAY
             write_overlay_video(
@@ -111,8 +90,6 @@ def localize(
             )
             storage.upload(film, storage.join(out, OVERLAY))
         storage.write_bytes(storage.join(out, STRIP), draw_strip(source, track))
-    except MediaError as error:
-        raise MediaError(error.reason, f"{source}: {error}") from error
     storage.write_bytes(storage.join(out, MAPS), _as_npz(track, name))
     return Localized(
         overlay=storage.join(out, OVERLAY),
@@ -127,6 +104,43 @@ def localize(
     )
 
 
+def map_video(
+    source: str,
+    trained: Trained,
+    settings: EvaluateSettings,
+    every_s: float = 0.5,
+    readout: str | None = None,
+    on_progress: Progress = lambda doing, done, total: None,
+) -> tuple[MapTrack, str]:
+    """The maps of a video, and the name of the readout that made them, see `localize`.
+
+    Raises:
+        MediaError, SettingsError: as of `localize`.
+    """
+    check_inputs(trained)
+    name = _choose_readout(readout, trained, settings)
+    maker = build_readout(name, settings)
+    if (reason := maker.reason_against(trained.system)) is not None:
+        raise SettingsError(f"readout: expected one that can be had, but {name} can't: {reason}")
+    if not maker.points_into_frame:
+        raise SettingsError(
+            f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
+            "spectrogram, found audio"
+        )
+    track = make_track(
+        source,
+        trained.system,
+        trained.settings.features,
+        maker,
+        every_s,
+        trained.device,
+        settings.shown_geometry,
+        lambda done, total: on_progress("mapping", done, total),
+        _centres(maker, trained, settings),
+    )
+    return track, name
+
+
 def check_inputs(trained: Trained) -> None:
     """See that a model takes what a video has.
 
@@ -135,14 +149,14 @@ def check_inputs(trained: Trained) -> None:
     """
     if set(trained.system.inputs) != {FRAMES, SOUND}:
         raise SettingsError(
-            f"--checkpoint: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, found one "
+            f"{trained.url}: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, found one "
             f"that takes {', '.join(trained.system.inputs)}"
         )
 
 
 def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:
     if asked is not None:
-        return readout_name(asked, "--readout")
+        return readout_name(asked, "readout")
     evaluation, found = _evaluation(trained)
     chosen = chosen_readout(found)
     if chosen is None:
@@ -181,16 +195,5 @@ def _with_heat(track: MapTrack) -> Draw:
 
 def _as_npz(track: MapTrack, readout: str) -> bytes:
     buffer = io.BytesIO()
-    centres = track.centres or Centres.even(*track.maps.shape[1:])
-    np.savez_compressed(
-        buffer,
-        maps=track.maps.astype(np.float32),
-        times_s=track.times_s,
-        match=track.match,
-        sound_s=np.array(track.sound_s),
-        square=np.array(track.square),
-        rows=np.array(centres.rows),
-        columns=np.array(centres.columns),
-        readout=np.array(readout),
-    )
+    np.savez_compressed(buffer, allow_pickle=False, readout=np.array(readout), **track.arrays)
     return buffer.getvalue()

@@ -1,34 +1,20 @@
 """The maps of a video over time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.errors import MediaError
 from pipeline.evaluate.metrics.resize import Centres, Map
-from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
+from pipeline.evaluate.overlay.heard_moments import EDGE_S, heard_moments, span_at, whole_step
 from pipeline.evaluate.overlay.sound_spans import sound_spans
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.models.contract import Inputs
-from pipeline.prepare.settings import PrepareSettings
-from pipeline.reasons import Reason
 from pipeline.samples.metadata import Box
-from pipeline.sound.audio import read_windows
 from pipeline.tasks.task import System
-from pipeline.video.video_file import open_video
-
-_Item = TypeVar("_Item")
-_EDGE_S = 0.05
-"""By which a picture may lie beside the sound and still belong to it: about that of a frame."""
-_AT_ONCE = 16
-"""Moments whose sound is decoded together; more would hold more of the track in memory."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +56,36 @@ class MapTrack:
     def _near(self, time_s: float) -> list[tuple[int, float]]:
         """The moments of the same stretch of sound that a time lies between, or beside, and the share of each. A moment
         stands for no more than the time to the next one."""
-        span = _span_at(self.sound_s, time_s)
+        span = span_at(self.sound_s, time_s)
         after = int(np.searchsorted(self.times_s, time_s))
         beside = [
             place
             for place in (after - 1, after)
             if 0 <= place < len(self.times_s)
             and span is not None
-            and span == _span_at(self.sound_s, float(self.times_s[place]))
-            and abs(self.times_s[place] - time_s) < self.every_s + _EDGE_S
+            and span == span_at(self.sound_s, float(self.times_s[place]))
+            and abs(self.times_s[place] - time_s) < self.every_s + EDGE_S
         ]
         if len(beside) < 2:
             return [(place, 1.0) for place in beside]
         before, later = self.times_s[beside]
         share = float((time_s - before) / (later - before))
         return [(beside[0], 1 - share), (beside[1], share)]
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """All of it, as `gavt localize` writes it: maps [T, h, w] float32, times_s [T], match [T], sound_s [N, 2],
+        square [4], and rows [h] and columns [w], where in the square the maps' values lie, in 0–1 of it."""
+        centres = self.centres or Centres.even(*self.maps.shape[1:])
+        return {
+            "maps": self.maps.astype(np.float32),
+            "times_s": self.times_s,
+            "match": self.match,
+            "sound_s": np.array(self.sound_s),
+            "square": np.array(self.square),
+            "rows": np.array(centres.rows),
+            "columns": np.array(centres.columns),
+        }
 
     @property
     def not_finite(self) -> int:
@@ -103,9 +104,7 @@ def make_track(
     on_progress: Callable[[float, float], None],
     centres: Centres | None = None,
 ) -> MapTrack:
-    """Maps every `every_s` seconds, each from the frame then displayed, the model's other frames around it, and the
-    sound that belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; where
-    there is no sound, before it begins, after it ends or in a hole of it, there is no map.
+    """Maps at the moments of `heard_moments`.
 
     Args:
         on_progress: told (seconds done, seconds in all).
@@ -114,67 +113,28 @@ def make_track(
     Raises:
         MediaError: the video can't be read, or its sound is shorter than the model needs.
     """
-    recipe = PrepareSettings(
-        audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples, channels=features.audio_channels
-    )
-    places = FramePlaces.of(features)
     times: list[float] = []
     maps: list[Map] = []
     match: list[float] = []
     square: Box = (0.0, 0.0, 1.0, 1.0)
-    unheard: set[Reason] = set()
     spans = sound_spans(source)
-    with open_video(source) as pictures_from, open_video(source) as sound_from:
-        duration = pictures_from.duration_s
-        step = Fraction(every_s).limit_denominator(1000)
-        wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
-        for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size, geometry), _AT_ONCE):
-            windows = read_windows(
-                sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe, "features.audio_samples"
-            )
-            pairs = zip(shown, windows, strict=True)
-            heard = [
-                (moment, window)
-                for moment, window in pairs
-                if not isinstance(window, Reason) and _span_at(spans, float(moment.time_s)) is not None
-            ]
-            unheard.update(window for window in windows if isinstance(window, Reason))
-            if not heard:
-                continue
-            frames = torch.stack([torch.stack(moment.frames) for moment, _ in heard])
-            audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
-            inputs = {"frames": frames.to(device).float() / 255, "sound": torch.from_numpy(audio).to(device)}
-            maps.extend(readout(system, inputs).cpu().numpy())
-            match.extend(_match(system, inputs))
-            times.extend(float(moment.time_s) for moment, _ in heard)
-            square = heard[0][0].square
-            on_progress(times[-1], float(duration))
-    if not maps and unheard <= {Reason.TOO_SHORT}:
-        raise MediaError(Reason.TOO_SHORT, "its sound begins after its last frame, ends before its first or has holes")
-    if not maps:
-        raise MediaError(Reason.DAMAGED, "no frame of it could be decoded together with its sound")
-    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, float(step), centres)
+    for heard in heard_moments(source, spans, features, every_s, device, geometry):
+        maps.extend(readout(system, heard.inputs).cpu().numpy())
+        match.extend(match_of(system, heard.inputs) if system.task.matches else [1.0] * len(heard.times_s))
+        times.extend(heard.times_s)
+        square = heard.square
+        on_progress(times[-1], heard.duration_s)
+    step = float(whole_step(every_s))
+    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, step, centres)
 
 
 @torch.no_grad()
-def _match(system: System, inputs: Inputs) -> list[float]:
-    """As of `MapTrack`."""
-    if not system.task.matches:
-        return [1.0] * len(inputs["frames"])
+def match_of(system: System, inputs: Inputs) -> list[float]:
+    """[B] probability that sound and frames belong together, as a model sees it whose objective says so
+    (`Task.matches`)."""
     score = system.task.match(system.model, system.model.embed(inputs))
     probabilities: list[float] = torch.sigmoid(score).cpu().tolist()
     return probabilities
-
-
-def _span_at(spans: Sequence[tuple[float, float]], time_s: float) -> int | None:
-    """Number of the stretch of sound at a time; None where there is none."""
-    inside = (number for number, (begin, end) in enumerate(spans) if begin - _EDGE_S <= time_s <= end + _EDGE_S)
-    return next(inside, None)
-
-
-def _in_groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while group := list(islice(items, size)):
-        yield group
 
 
 def unit_range(heat: Map) -> Map:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from cluster import storage
@@ -102,7 +103,30 @@ def places_asked(at: Sequence[str], boxes: Sequence[str], clicks: str | None, fi
         where = f"{option} {words}"
         area = _box_of(_numbers(where, numbers.split(","), count), where)
         places.append(Place(_checked_name(name, where) if named else f"place_{number}", ((0.0, area),)))
-    places += [] if clicks is None else read_clicks(clicks, len(places))
+    return _with_own_names(places + ([] if clicks is None else read_clicks(clicks, len(places))))
+
+
+def places_at(at: Mapping[str, Sequence[float]] | Sequence[Sequence[float]]) -> list[Place]:
+    """Points (x, y) and boxes (x1, y1, x2, y2) in 0–1 of the upright frame, by name; without names they are `place_1`,
+    `place_2` ….
+
+    Raises:
+        SettingsError: none, one that lies outside of the frame, or two of one name.
+    """
+    if not at:
+        raise SettingsError("at: expected points (x, y) or boxes (x1, y1, x2, y2), found none")
+    named = at.items() if isinstance(at, Mapping) else ((f"place_{number}", one) for number, one in enumerate(at, 1))
+    places = []
+    for name, values in named:
+        where = f"at {name}"
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+            raise SettingsError(f"{where}: expected (x, y) or (x1, y1, x2, y2), {_SHARES}, found {values!r:.60}")
+        box = _box_of(_numbers(where, values, 4 if len(values) > 2 else 2), where)
+        places.append(Place(_checked_name(name, where), ((0.0, box),)))
+    return _with_own_names(places)
+
+
+def _with_own_names(places: list[Place]) -> list[Place]:
     names = [place.name.lower() for place in places]
     for place in places:
         if names.count(place.name.lower()) > 1:

@@ -1,39 +1,31 @@
 """`gavt separate`: any video in, a sound for each place of it out."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
 
 from cluster import storage
 from cluster.scratch import scratch_folder
-from pipeline.errors import MediaError, SettingsError
+from pipeline.errors import of_video
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.overlay.localize import check_inputs
 from pipeline.evaluate.overlay.on_screen import shown
 from pipeline.evaluate.overlay.overlay_video import write_overlay_video
 from pipeline.evaluate.overlay.video_stream import Pixels
-from pipeline.evaluate.readouts.needs import needs_objective, needs_visual_grid
-from pipeline.evaluate.separating.found import find_places
-from pipeline.evaluate.separating.hearing import Hearing, masks_of
+from pipeline.evaluate.separating.by_place import SoundByPlace, separator_of
 from pipeline.evaluate.separating.loudness import Loudness
 from pipeline.evaluate.separating.marks import mark
-from pipeline.evaluate.separating.masking import Masking
 from pipeline.evaluate.separating.own_sound import OwnSound
 from pipeline.evaluate.separating.places import REST, Place
 from pipeline.evaluate.separating.sound_file import SoundFile, SoundFormat, check_format
 from pipeline.evaluate.separating.strip import Spectrograms, draw_strip
-from pipeline.evaluate.separating.windows import Windows
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.features.masks import Stft
-from pipeline.tasks.mix_and_separate import MixAndSeparate
-from pipeline.tasks.task import objective
-from pipeline.train.load import Trained, load_trained
+from pipeline.train.load import load_trained
 from pipeline.video.video_file import open_video
 
 OVERLAY, STRIP, RESULT = "overlay.mp4", "strip.png", "separate.json"
@@ -128,25 +120,18 @@ def separate(
         StorageError: `out` can't be written to, said before the work.
     """
     storage.check_writable(out)
-    device = pick_device(settings.device)
-    trained = load_trained(checkpoint, device)
+    trained = load_trained(checkpoint, pick_device(settings.device))
     check_inputs(trained)
-    separator = _separator_of(trained)
+    separator_of(trained)
     features = trained.settings.features
-    try:
+    with of_video(source):
         sound = OwnSound.of(source)
         check_format(kind, sound.channels)
-        hearing = Hearing(sound, Windows.over(sound.length_s, features), features, settings.shown_geometry, device)
-        square = hearing.square()
-        if places is None:
-            places = find_places(hearing, trained.system, separator)
-        for place in places:
-            place.check_seen(square)
+        by_place = SoundByPlace.of(sound, trained, settings, places)
+        places = by_place.places
         with scratch_folder("gavt-separate-") as scratch:
-            masks = masks_of(hearing, trained.system, separator, places)
             film_s = min(overlay_s, float(sound.picture_s))
-            names = [place.name for place in places]
-            taken = _take_apart(hearing, masks, separator.bins, names, scratch, kind, film_s, on_progress)
+            taken = _take_apart(by_place, scratch, kind, film_s, on_progress)
             if film_s:
                 _write_overlay(source, places, taken.loudness, scratch / OVERLAY, film_s, on_progress)
             (scratch / STRIP).write_bytes(_drawn_strip(sound, places, taken))
@@ -154,8 +139,6 @@ def separate(
             storage.remove(storage.join(out, RESULT))
             for name in [*taken.files, *([OVERLAY] if film_s else []), STRIP]:
                 storage.upload(scratch / name, storage.join(out, name))
-    except MediaError as error:
-        raise MediaError(error.reason, f"{source}: {error}") from error
     sounds = _sounds_of(places, taken, out)
     result = SeparatedVideo(
         places=sounds[:-1],
@@ -168,9 +151,9 @@ def separate(
         overlay=storage.join(out, OVERLAY) if film_s else None,
         strip=storage.join(out, STRIP),
         geometry=settings.shown_geometry,
-        square=list(square),
+        square=list(by_place.square),
         window_s=features.audio_samples / features.audio_rate_hz,
-        windows=len(hearing.windows.starts),
+        windows=len(by_place.hearing.windows.starts),
         band_hz=features.audio_rate_hz / 2,
         video=source,
         checkpoint=trained.url,
@@ -178,21 +161,6 @@ def separate(
     )
     storage.write_text(storage.join(out, RESULT), json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
-
-
-def _separator_of(trained: Trained) -> MixAndSeparate:
-    """The objective that masks come from.
-
-    Raises:
-        SettingsError: there is none, or its masks belong to no places.
-    """
-    separator = objective(trained.system.task, MixAndSeparate)
-    wrong = needs_objective(trained.system, MixAndSeparate, "mix_and_separate") or needs_visual_grid(trained.system)
-    if wrong is None and separator is not None and separator.head != "places":
-        wrong = f"it needs a mask for each place (task.head = places), found task.head = {separator.head}"
-    if separator is None or wrong is not None:
-        raise SettingsError(f"--checkpoint: expected a model that separates by place, but {wrong}")
-    return separator
 
 
 @dataclass(frozen=True)
@@ -214,19 +182,12 @@ class _TakenApart:
 
 
 def _take_apart(
-    hearing: Hearing,
-    masks: Iterator[Tensor],
-    bins: int,
-    names: Sequence[str],
-    folder: Path,
-    kind: SoundFormat,
-    film_s: float,
-    on_progress: Progress,
+    by_place: SoundByPlace, folder: Path, kind: SoundFormat, film_s: float, on_progress: Progress
 ) -> _TakenApart:
     """Write the sound of each place, and what is left over, into a folder. Of the first `film_s` it is also known how
     loud they are from moment to moment."""
-    sound, features = hearing.sound, hearing.features
-    masking = Masking(Stft.of(features), bins, sound.rate_hz)
+    sound, masking = by_place.hearing.sound, by_place.masking
+    names = [place.name for place in by_place.places]
     files = [f"{name}.{kind}" for name in (*names, REST)]
     loudness = Loudness(sound.rate_hz, len(files) + 1, min(film_s, float(sound.length_s)))
     step_s = masking.hop / sound.rate_hz
@@ -234,7 +195,7 @@ def _take_apart(
     power, twice, done = 0.0, 0.0, 0
     with ExitStack() as stack:
         written = [stack.enter_context(SoundFile(folder / file, kind, sound.rate_hz, sound.layout)) for file in files]
-        for piece in masking(sound.pieces(), hearing.windows.join(masks)):
+        for piece in by_place:
             for file, one in zip(written, piece.sounds.numpy(), strict=True):
                 file.write(one)
             loudness.add(torch.cat([piece.mixture[None], piece.sounds]))

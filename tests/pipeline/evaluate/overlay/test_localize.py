@@ -144,7 +144,7 @@ def test_wrong_checkpoints_and_readouts_are_said(run: str, tmp_path: Path) -> No
     video = write_video(tmp_path / "in.mp4")
     with pytest.raises(CheckpointError, match="expected a run folder or a checkpoint"):
         run_on(video, str(tmp_path), tmp_path / "out")
-    with pytest.raises(SettingsError, match="--readout: expected one of"):
+    with pytest.raises(SettingsError, match="^readout: expected one of"):
         run_on(video, run, tmp_path / "out", readout="nonsense")
     over_spectrogram = EvaluateSettings(attention=AttentionSettings(perspective="audio"))
     with pytest.raises(SettingsError, match=r"evaluate\.attention\.perspective: expected visual"):

@@ -186,7 +186,7 @@ def test_peaks_are_apart_in_order_and_inside_the_frame() -> None:
 )
 def test_a_model_that_separates_no_places_is_said(settings: ExperimentSettings, sentence: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", settings)
-    with pytest.raises(SettingsError, match=f"^--checkpoint: expected a model that separates by place, .*{sentence}"):
+    with pytest.raises(SettingsError, match=f"^{run}.*: expected a model that separates by place, .*{sentence}"):
         run_on(tmp_path / "in.mkv", run, tmp_path / "out", [LEFT])
 
 

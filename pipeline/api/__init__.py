@@ -1,0 +1,41 @@
+"""gavt as a library: what `import gavt` gives. Its functions are those that the verbs of the command call.
+
+    import gavt
+
+    model = gavt.load("runs/quickstart")
+    found = model.localize("concert.mp4")        # where the sound comes from, moment by moment
+    sounds = model.separate("concert.mp4", at={"violin": (0.3, 0.6)})
+    vectors = model.embed("concert.mp4")
+    belongs = model.score("concert.mp4")
+
+    gavt.score_maps(maps, "vggss", "vggss.json")  # maps that any model made, by the figures of a benchmark
+
+Videos are paths, URLs (`s3://`, `gs://`, `hf://`) or arrays (`Clip`); what comes back is numpy. Wrong input raises a
+`UserError`, whose message is the sentence that the command would end with.
+"""
+
+from cluster.errors import StorageError, UserError
+from pipeline.api.clip import Clip
+from pipeline.api.maps import score_maps
+from pipeline.api.model import Model, load
+from pipeline.api.results import Embeddings, Localization, Match, SeparatedSounds
+from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
+from pipeline.evaluate.benchmarks.score import BenchmarkScore
+
+__all__ = [
+    "BenchmarkError",
+    "BenchmarkScore",
+    "CheckpointError",
+    "Clip",
+    "Embeddings",
+    "Localization",
+    "Match",
+    "MediaError",
+    "Model",
+    "SeparatedSounds",
+    "SettingsError",
+    "StorageError",
+    "UserError",
+    "load",
+    "score_maps",
+]

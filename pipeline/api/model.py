@@ -1,0 +1,155 @@
+"""A trained model that is asked about videos."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+import numpy as np
+import torch
+
+from pipeline.api.clip import Video, as_file
+from pipeline.api.results import Embeddings, Localization, Match, SeparatedSounds
+from pipeline.errors import SettingsError, of_video
+from pipeline.evaluate.device import pick_device
+from pipeline.evaluate.overlay.heard_moments import HeardMoments, heard_moments
+from pipeline.evaluate.overlay.localize import check_inputs, map_video
+from pipeline.evaluate.overlay.sound_spans import sound_spans
+from pipeline.evaluate.overlay.track import match_of
+from pipeline.evaluate.run_files import config_of
+from pipeline.evaluate.separating.by_place import SoundByPlace, separator_of
+from pipeline.evaluate.separating.own_sound import OwnSound
+from pipeline.evaluate.separating.places import REST, places_at
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.experiment import ExperimentSettings
+from pipeline.models.pooling import pooled
+from pipeline.settings.load import load_settings
+from pipeline.train.checkpoints import find_checkpoint
+from pipeline.train.load import Trained, load_trained
+
+
+def load(checkpoint: str | PathLike[str], device: str | None = None, overrides: Sequence[str] = ()) -> "Model":
+    """A trained model, in float32.
+
+    Args:
+        checkpoint: a run folder, a folder of checkpoints, one checkpoint or an export; a path or a URL (`s3://`, `gs://`,
+            `hf://`).
+        device: `auto` (the first GPU where there is one), `cpu`, `cuda`, `cuda:1`; by default what the run's settings
+            say, which is `auto` unless set. On a CPU torch takes as many threads as `torch.set_num_threads` says.
+        overrides: of the run's settings, as behind the command's `--set`: `evaluate.geometry=squash`.
+
+    Raises:
+        CheckpointError: nothing there, damaged weights, or weights that don't fit the settings beside them.
+        SettingsError: no such device or setting.
+    """
+    url = find_checkpoint(fspath(checkpoint)).url
+    settings = load_settings(config_of(url), ExperimentSettings, overrides).settings.evaluate
+    return Model(load_trained(url, pick_device(device or settings.device)), settings)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, and how it is read out. It holds no state of a video: any number of threads may ask it.
+
+    Videos are paths, URLs or a `Clip`. All methods raise `MediaError` where that is no video with sound, is shorter
+    than the model hears at once, or can't be decoded; and `SettingsError` where the model takes something else.
+    """
+
+    trained: Trained
+    settings: EvaluateSettings
+
+    @property
+    def checkpoint(self) -> str:
+        """Folder of the checkpoint."""
+        return self.trained.url
+
+    @property
+    def step(self) -> int:
+        """Of training, that it is from."""
+        return self.trained.step
+
+    def localize(self, video: Video, every_s: float = 0.5, readout: str | None = None) -> Localization:
+        """Where the sound of a video comes from.
+
+        Args:
+            every_s: seconds between two maps.
+            readout: how maps are made; by default what `gavt evaluate` chose for the run.
+
+        Raises:
+            SettingsError: no such readout, or one that this model can't be read out by.
+        """
+        with as_file(video) as source, of_video(source):
+            track, name = map_video(source, self.trained, self.settings, _step(every_s), readout)
+        return Localization(**track.arrays, readout=name)  # type: ignore[arg-type]  # each has the dtype of its field
+
+    def separate(
+        self,
+        video: Video,
+        at: Mapping[str, Sequence[float]] | Sequence[Sequence[float]] | None = None,
+    ) -> SeparatedSounds:
+        """The sound of each place of a video, which is held in memory: ten minutes in stereo are 0.2 GB a place.
+
+        Args:
+            at: points (x, y) or boxes (x1, y1, x2, y2) in 0–1 of the upright frame, by name or as `place_1`, `place_2`
+                …; None for those that the model finds.
+
+        Raises:
+            SettingsError: a model that separates no places, or a place that it doesn't see.
+        """
+        places = None if at is None else places_at(at)
+        check_inputs(self.trained)
+        separator_of(self.trained)
+        with as_file(video) as source, of_video(source):
+            sound = OwnSound.of(source)
+            by_place = SoundByPlace.of(sound, self.trained, self.settings, places)
+            sounds = torch.cat([piece.sounds for piece in by_place], dim=-1).numpy()
+        names = [place.name for place in by_place.places]
+        boxes = {place.name: place.box_at(0.0) for place in by_place.places}
+        return SeparatedSounds(dict(zip([*names, REST], sounds, strict=True)), sound.rate_hz, boxes)
+
+    @torch.no_grad()
+    def embed(self, video: Video, every_s: float = 0.5) -> Embeddings:
+        """Moments of a video as vectors: of the frame, of the sound around it, and of both.
+
+        Args:
+            every_s: seconds between two moments.
+        """
+        times, vectors = list[float](), list[dict[str, torch.Tensor]]()
+        for heard in self._moments(video, every_s):
+            times += heard.times_s
+            vectors.append({name: one.cpu() for name, one in pooled(self.trained.system.model, heard.inputs).items()})
+        names = vectors[0]
+        return Embeddings(np.array(times), {name: torch.cat([one[name] for one in vectors]).numpy() for name in names})
+
+    def score(self, video: Video, every_s: float = 0.5) -> Match:
+        """How well sound and frame of a video belong together, moment by moment.
+
+        Args:
+            every_s: seconds between two moments.
+
+        Raises:
+            SettingsError: the model's objective gives no such answer.
+        """
+        system = self.trained.system
+        if not system.task.matches:
+            raise SettingsError(
+                f"{self.checkpoint}: expected a model that tells whether sound and frame belong together, found one "
+                f"trained by {self.trained.settings.task.kind}, which gives no such answer"
+            )
+        times, match = list[float](), list[float]()
+        for heard in self._moments(video, every_s):
+            times += heard.times_s
+            match += match_of(system, heard.inputs)
+        return Match(np.array(times), np.array(match))
+
+    def _moments(self, video: Video, every_s: float) -> Iterator[HeardMoments]:
+        check_inputs(self.trained)
+        features, geometry = self.trained.settings.features, self.settings.shown_geometry
+        with as_file(video) as source, of_video(source):
+            spans = sound_spans(source)
+            yield from heard_moments(source, spans, features, _step(every_s), self.trained.device, geometry)
+
+
+def _step(every_s: float) -> float:
+    if not 0.001 <= every_s < float("inf"):
+        raise SettingsError(f"every_s: expected seconds between two moments, 0.001 or more, found {every_s}")
+    return every_s

@@ -1,0 +1,104 @@
+"""What a model says of a video, as numpy arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Localization:
+    """Maps of where the sound comes from, as in `maps.npz` of `gavt localize`.
+
+    Attributes:
+        maps: [T, h, w] as the readout gives them: higher is surer, and only values of one map compare.
+        times_s: [T] seconds from the video's zero, rising; moments without sound have no map.
+        match: [T] probability that sound and frame belong together; 1 of a model whose objective gives no such answer.
+        sound_s: [N, 2] begin and end of each stretch of sound, s.
+        square: [4] where in the upright frame the maps lie, x1, y1, x2, y2 in 0–1; beyond it where bars are.
+        rows, columns: [h] and [w] where in the square the maps' values lie, in 0–1 of it.
+        readout: that made them.
+    """
+
+    maps: Float32
+    times_s: Float64
+    match: Float64
+    sound_s: Float64
+    square: Float64
+    rows: Float64
+    columns: Float64
+    readout: str
+
+
+@dataclass(frozen=True)
+class SeparatedSounds:
+    """The sound of each place.
+
+    Attributes:
+        sounds: by place float32 [C, S] in −1..1, from the video's zero on, in the video's own channels; `rest` is what
+            no place keeps.
+        rate_hz: the video's own.
+        places: by place, [x1, y1, x2, y2] in 0–1 of the upright frame; a point has no size.
+    """
+
+    sounds: Mapping[str, Float32]
+    rate_hz: int
+    places: Mapping[str, tuple[float, float, float, float]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """How well sound and frame belong together.
+
+    Attributes:
+        times_s: [T] seconds from the video's zero, rising.
+        match: [T] probability of it, as the model sees it.
+    """
+
+    times_s: Float64
+    match: Float64
+
+    @property
+    def mean(self) -> float:
+        """Over the video."""
+        return float(self.match.mean())
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Moments of a video as vectors.
+
+    Attributes:
+        times_s: [T] seconds from the video's zero, rising.
+        vectors: float32 [T, D] of each stage and stream, called as `pipeline.models.pooling.pooled` does; their lengths
+            are as they come.
+    """
+
+    times_s: Float64
+    vectors: Mapping[str, Float32]
+
+    @property
+    def frame(self) -> Float32:
+        """[T, D] of what is seen, by itself."""
+        return self._alone("visual")
+
+    @property
+    def sound(self) -> Float32:
+        """[T, D] of what is heard, by itself."""
+        return self._alone("audio")
+
+    @property
+    def joint(self) -> Float32:
+        """[T, D] of both together: the class token, or without one the vectors of both streams side by side, behind the
+        encoder where there is one."""
+        if "fused/class" in self.vectors:
+            return self.vectors["fused/class"]
+        both = [self.vectors.get(f"fused/{stream}", self._alone(stream)) for stream in ("visual", "audio")]
+        return np.concatenate(both, axis=1)
+
+    def _alone(self, stream: str) -> Float32:
+        return self.vectors.get(f"encoded/{stream}", self.vectors[f"embedded/{stream}"])
