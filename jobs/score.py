@@ -19,6 +19,10 @@ class BenchmarkName(str, Enum):
     extended_flickr = "extended-flickr"
     music_solo = "music-solo"
     music_duet = "music-duet"
+    vggsound_single = "vggsound-single"
+    vggsound_duet = "vggsound-duet"
+    vggsound_instruments = "vggsound-instruments"
+    avatar = "avatar"
 
 
 def score(
@@ -33,6 +37,10 @@ def score(
         typer.Option(
             help="A list whose first cells are the ids to judge, such as vggss_heard_test.csv.", show_default=False
         ),
+    ] = None,
+    truths: Annotated[
+        str | None,
+        typer.Option(help="Of a list of names: vggss.json, a folder of masks ID.png, or an .npz.", show_default=False),
     ] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Also centre disc, mean box and ceiling.")] = False,
     align_corners: Annotated[
@@ -50,7 +58,7 @@ def score(
     from pipeline.evaluate.benchmarks.score import score_maps
     from pipeline.evaluate.measures.contract import as_json as tables_as_json
 
-    wanted = open_benchmark(benchmark.value, truth, pairs, only)
+    wanted = open_benchmark(benchmark.value, truth, pairs, only, truths)
     made = MapFile(maps)
     confidences = made.confidences(sample.id for sample in wanted.samples if sample.id in made)
     screen = console(as_json)

@@ -37,11 +37,13 @@ class BenchmarkSettings(MeasureSettings):
 
     kind: Literal["benchmark"] = "benchmark"
     name: str
-    """vggss, flickr, is3, extended-vggss, extended-flickr, music-solo, music-duet, …"""
+    """vggss, flickr, is3, extended-vggss, extended-flickr, music-solo, music-duet, vggsound-duet, …"""
     list: str
     """Its list, or the folder of its annotations; local or s3://."""
     pairs: str | None = None
     """Of an extended set, its list of video,audio,label."""
+    truths: str | None = None
+    """Of a list that only names samples, `vggss.json`, a folder of masks `ID.png`, or an `.npz` of them."""
     only: str | None = None
     """A list whose first cells are the ids to judge, such as vggss_heard_test.csv."""
     controls: bool = True

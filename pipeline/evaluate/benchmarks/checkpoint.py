@@ -81,7 +81,7 @@ class BenchmarkMeasure(Measure[Located]):
             raise SettingsError(
                 "evaluate.geometry: expected squash or letterbox, for benchmarks are of whole frames, found centre"
             )
-        self._wanted = open_benchmark(settings.name, settings.list, settings.pairs, settings.only)
+        self._wanted = open_benchmark(settings.name, settings.list, settings.pairs, settings.only, settings.truths)
         self._judging = Judging(self._wanted, None)
         self._media = PreparedMedia(judged.samples)
         self._asked: dict[int, list[int]] = {}
@@ -262,7 +262,7 @@ class BenchmarkMeasure(Measure[Located]):
 
     def _headlines(self, rows: Sequence[Row]) -> tuple[Headline, ...]:
         """The figure that the benchmark is known for, beside the best control."""
-        name = "ciou" if self._wanted.benchmark.figures == "areas" else "ap"
+        name = "ap" if self._wanted.benchmark.figures in ("detection", "sources") else "ciou"
         title = next(one.title for one in self._judging.columns if one.name == name)
         known = {one.name: value for one in rows if one.kind == "control" and (value := one.values[name]) is not None}
         model = rows[0].values[name]

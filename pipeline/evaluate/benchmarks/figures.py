@@ -12,8 +12,9 @@ from pipeline.evaluate.benchmarks.sample import BenchmarkSample
 from pipeline.evaluate.measures.contract import Column
 from pipeline.evaluate.metrics.ciou import SUCCESS, area_under_curve, success_rate
 from pipeline.evaluate.metrics.detection import PrecisionRecall, slavc_average_precision, slavc_max_f1
-from pipeline.evaluate.metrics.iiou import interactive_iou
+from pipeline.evaluate.metrics.iiou import interactive_auc, interactive_iou
 from pipeline.evaluate.metrics.pixel_precision import class_aware, permutation_invariant
+from pipeline.evaluate.metrics.roc import area_under_roc
 from pipeline.evaluate.metrics.scores import average
 
 Values = dict[str, float | None]
@@ -33,6 +34,15 @@ class JudgedSamples:
     def sounding(self) -> "JudgedSamples":
         """Those of which something that is heard is seen."""
         kept = [(one, judged) for one, judged in zip(self.samples, self.maps, strict=True) if one.sounding]
+        return JudgedSamples([one for one, _ in kept], [judged for _, judged in kept])
+
+    def of_scenario(self, scenario: str) -> "JudgedSamples":
+        """Those of a scenario, and those of which nothing that is heard is seen."""
+        kept = [
+            (one, judged)
+            for one, judged in zip(self.samples, self.maps, strict=True)
+            if scenario in one.scenarios or not one.sounding
+        ]
         return JudgedSamples([one for one, _ in kept], [judged for _, judged in kept])
 
     def images(self) -> list[list[JudgedMap]]:
@@ -59,8 +69,13 @@ def columns_of(figures: Figures, has_groups: bool) -> tuple[Column, ...]:
         words = ("CAP", "CIoU@0.3", "CIoU_adap@0.3") if has_groups else ("AP", "cIoU", "cIoU_adap")
         ap, ciou, adaptive = (Column(name, word) for name, word in zip(("ap", "ciou", "ciou_adap"), words, strict=True))
         return (ap, *several, ciou, Column("auc", "AUC"), adaptive, Column("pointing", "pointing"))
-    grouped = (Column("iiou", "IIoU"), Column("iiou_adap", "IIoU_adap")) if has_groups else ()
-    return (Column("pointing", "pointing"), *half, Column("ciou_adap", "cIoU_adap"), *grouped)
+    further: tuple[Column, ...] = ()
+    if figures == "scenarios":
+        further = (Column("auroc", "AUROC on/off screen"),)
+    elif has_groups:
+        interactive = {"iiou": "IIoU", "iauc": "IAUC", "iiou_adap": "IIoU_adap", "iauc_adap": "IAUC_adap"}
+        further = tuple(Column(name, word) for name, word in interactive.items())
+    return (Column("pointing", "pointing"), *half, Column("ciou_adap", "cIoU_adap"), *further)
 
 
 def values_of(figures: Figures, judged: JudgedSamples) -> Values:
@@ -69,8 +84,14 @@ def values_of(figures: Figures, judged: JudgedSamples) -> Values:
         return _detection(judged)
     if figures == "sources":
         return _sources(judged)
-    row = average([one.score for one in judged.maps], [sample.group for sample in judged.samples])
-    return {name: row[name] for name in ("pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap")}
+    heard = judged.sounding()
+    row = average([one.score for one in heard.maps], [None] * len(heard.maps))
+    values: Values = {name: row[name] for name in ("pointing", "ciou", "auc", "ciou_adap")}
+    if figures == "scenarios":
+        confidences, _, sounding = _detected(judged, judged.cious())
+        return {**values, "auroc": area_under_roc(confidences[sounding], confidences[~sounding])}
+    adaptive = [one.score.ciou_adap for one in judged.maps]
+    return values | _interactive(judged.cious(), adaptive, judged.samples)
 
 
 def official_rows(figures: Figures, judged: JudgedSamples) -> dict[str, Values]:
@@ -89,18 +110,15 @@ def official_rows(figures: Figures, judged: JudgedSamples) -> dict[str, Values]:
                 "auc": area_under_curve(cious) if cious else None,
             }
         }
-    if figures == "sources":
-        return {}  # those read the boxes wrong, see `avgn_row`
-    groups = [sample.group for sample in judged.samples]
+    if figures in ("sources", "scenarios"):
+        return {}  # those of sources read the boxes wrong, see `avgn_row`; AVATAR's takes a level of all maps together
     rows: dict[str, Values] = {
         "LVS’ evaluator (> median)": {"ciou": success_rate(above), "auc": area_under_curve(above)},
         "EZ-VSL’s evaluator (≥ median)": {"ciou": success_rate(from_median), "auc": area_under_curve(from_median)},
     }
     adaptive = judged.cious(lambda one: one.adaptive)
     is3: Values = {"ciou": success_rate(above), "auc": area_under_curve(above), "ciou_adap": success_rate(adaptive)}
-    if any(groups):
-        is3 |= {"iiou": _of_all_groups(above, groups), "iiou_adap": _of_all_groups(adaptive, groups)}
-    return {**rows, "IS3’s evaluator": is3}
+    return {**rows, "IS3’s evaluator": is3 | _interactive(above, adaptive, judged.samples, alone=True)}
 
 
 def avgn_row(as_corners: JudgedSamples) -> Values:
@@ -180,11 +198,15 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _of_all_groups(cious: Sequence[float], groups: Sequence[str | None]) -> float | None:
-    """IIoU as IS3's code has it, which counts images of one sound too."""
-    members: dict[str, list[float]] = {}
-    for ciou, group in zip(cious, groups, strict=True):
-        if group is not None:
-            members.setdefault(group, []).append(ciou)
-    doubled = [(ciou, group) for group, values in members.items() for ciou in (*values, min(values))]
-    return interactive_iou([ciou for ciou, _ in doubled], [group for _, group in doubled])
+def _interactive(
+    cious: Sequence[float], adaptive: Sequence[float], samples: Sequence[BenchmarkSample], alone: bool = False
+) -> Values:
+    groups = [sample.group for sample in samples]
+    if not any(groups):
+        return {}
+    return {
+        "iiou": interactive_iou(cious, groups, alone),
+        "iauc": interactive_auc(cious, groups, alone),
+        "iiou_adap": interactive_iou(adaptive, groups, alone),
+        "iauc_adap": interactive_auc(adaptive, groups, alone),
+    }

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
+from pipeline.evaluate.metrics.area import Cuts
 from pipeline.evaluate.metrics.ciou import Overlap
 from pipeline.evaluate.metrics.detection import top_quarter
 from pipeline.evaluate.metrics.pixel_precision import pixel_average_precisions, swapped_average_precision
-from pipeline.evaluate.metrics.pointing import points_at
 from pipeline.evaluate.metrics.resize import resize_map
 from pipeline.evaluate.metrics.scores import SampleScore
 
@@ -78,35 +78,34 @@ def judge_map(
         )
     truth = sample.truth()
     overlap = Overlap(heat, truth)
-    pointing = sample.sounding and points_at(heat, truth == 1)
-    score = SampleScore(pointing, overlap.ciou(overlap.half), overlap.ciou(overlap.area))
-    sure = top_quarter(overlap.ranking) if confidence is None else confidence
+    ranking, pixels = overlap.ranking, heat.size
+    sure = top_quarter(ranking) if confidence is None else confidence
     precisions = tuple(pixel_average_precisions(heat, [source.truth() == 1 for source in sources])) if sources else ()
+    counts = [1, overlap.half, overlap.area]
     if not thorough:
-        return JudgedMap(score, sure, precisions)
-    by_area = tuple(overlap.ciou(round(share * heat.size)) for share in SHARES)
-    return JudgedMap(score, sure, precisions, _official(overlap), by_area, _by_level(overlap))
+        cuts = ranking.cuts(counts)
+        return JudgedMap(_score(overlap.cious(cuts).tolist(), cuts, sample, truth), sure, precisions)
+    counts += [round(share * pixels) for share in SHARES]
+    counts += [pixels - pixels // 2, overlap.area or pixels // 2]  # where the public evaluators cut
+    of_official = slice(len(counts) - 2, len(counts))
+    levels = [float(ranking.low) + share * float(ranking.high - ranking.low) for share in SHARES]
+    cuts = ranking.cuts(counts, levels).and_at_equals(of_official)
+    cious = overlap.cious(cuts).tolist()
+    above, as_much, from_median, _ = cious[-4:]
+    taken, hits = int(cuts.counts[-2]), int(overlap.hits(cuts)[-2])
+    official = Official(above, from_median, as_much, swapped_average_precision(taken, hits, overlap.area, pixels))
+    by_area, by_level = tuple(cious[3 : of_official.start]), tuple(cious[of_official.stop : -4])
+    return JudgedMap(_score(cious, cuts, sample, truth), sure, precisions, official, by_area, by_level)
 
 
-def resized(heat: npt.NDArray[np.floating], align_corners: bool = False) -> npt.NDArray[np.floating]:
+def _score(cious: Sequence[float], cuts: Cuts, sample: BenchmarkSample, truth: npt.NDArray[np.generic]) -> SampleScore:
+    """Of cuts whose first takes one pixel, the second half the area, the third as much as the truth has."""
+    pixel = cuts.pixels[cuts.end[0] - 1]
+    return SampleScore(sample.sounding and bool(truth.flat[pixel] == 1), cious[1], cious[2])
+
+
+def resized(
+    heat: npt.NDArray[np.floating], align_corners: bool = False, shape: tuple[int, int] = (TRUTH_SIZE, TRUTH_SIZE)
+) -> npt.NDArray[np.floating]:
     """A map of any size at the size of the truths."""
-    if heat.shape == (TRUTH_SIZE, TRUTH_SIZE):
-        return heat
-    return resize_map(heat, TRUTH_SIZE, align_corners)
-
-
-def _official(overlap: Overlap) -> Official:
-    pixels = len(overlap.ranking.values)
-    median = float(overlap.ranking.lowest_of(pixels - pixels // 2))
-    as_much = float(overlap.ranking.lowest_of(overlap.area or pixels // 2))
-    return Official(
-        overlap.ciou_from(median, inclusive=False),
-        overlap.ciou_from(median),
-        overlap.ciou_from(as_much, inclusive=False),
-        swapped_average_precision(overlap.ranking.values >= median, overlap.inside),
-    )
-
-
-def _by_level(overlap: Overlap) -> tuple[float, ...]:
-    low, high = float(overlap.ranking.values.min()), float(overlap.ranking.values.max())
-    return tuple(overlap.ciou_from(low + share * (high - low)) for share in SHARES)
+    return heat if heat.shape == shape else resize_map(heat, shape, align_corners)

@@ -37,14 +37,14 @@ def read_vggss(url: str) -> list[BenchmarkSample]:
     """
     return [
         BenchmarkSample(row.video, tuple(in_pixels(box, TRUTH_SIZE) for box in row.boxes or ()), row.labels)
-        for _, _, row in vggss.read(_open(url))
+        for _, _, row in vggss.read(open_list(url))
     ]
 
 
 def read_is3(url: str) -> list[BenchmarkSample]:
     """IS3: several sounding instances an image, each an entry of its own; what stands before the last `_` of its name
     is the image, what stands behind it is what sounds."""
-    file, samples = _open(url), []
+    file, samples = open_list(url), []
     for number, entry in entries(file):
         try:
             name = text_of(entry, "image").rpartition("/")[2].rpartition(".")[0]
@@ -67,7 +67,7 @@ def read_music(url: str) -> list[BenchmarkSample]:
             group=row.video if len(row.labels) > 1 else None,
             seen=(row.video,),
         )
-        for _, _, row in avgn.read(_open(url))
+        for _, _, row in avgn.read(open_list(url))
         for label, box in zip(row.labels, row.boxes or (), strict=True)
     ]
 
@@ -75,7 +75,7 @@ def read_music(url: str) -> list[BenchmarkSample]:
 def read_as_corners(url: str) -> dict[str, PixelBox]:
     """MUSIC's boxes as AVGN's evaluator reads them, by id of the source: cut to 0–1 and taken for corners."""
     found = {}
-    for _, entry in entries(_open(url)):
+    for _, entry in entries(open_list(url)):
         for end in ("", "_src1", "_src2"):
             if f"bbox{end}" in entry:
                 cut = [min(max(value, 0.0), 1.0) for value in entry[f"bbox{end}"]]
@@ -89,7 +89,7 @@ def with_pairs(samples: Sequence[BenchmarkSample], url: str) -> list[BenchmarkSa
     """Samples of a benchmark with those of a list of pairs behind them: a frame with the sound of another video, or of
     its own where nothing that sounds is seen. Rows of another label than `non-sounding` are of frames whose boxes the
     benchmark has."""
-    known, file, pairs = {sample.id: sample for sample in samples}, _open(url), []
+    known, file, pairs = {sample.id: sample for sample in samples}, open_list(url), []
     for number, (video, audio, label) in _rows(file, ("video", "audio", "label")):
         sounding = label != NON_SOUNDING
         if sounding and video not in known:
@@ -102,7 +102,7 @@ def with_pairs(samples: Sequence[BenchmarkSample], url: str) -> list[BenchmarkSa
 
 def read_ids(url: str) -> list[str]:
     """The first cell of each row of a CSV, such as `vggss_heard_test.csv` or `flickr_test.csv`."""
-    return [cells[0].strip() for _, cells in csv_rows(_open(url))]
+    return [cells[0].strip() for _, cells in csv_rows(open_list(url))]
 
 
 def check_unique(samples: Sequence[BenchmarkSample], url: str) -> None:
@@ -138,7 +138,12 @@ def _of_is3(value: Any) -> PixelBox:
     return int(x1), int(y1), int(x2), int(y2)
 
 
-def _open(url: str) -> ListFile:
+def open_list(url: str) -> ListFile:
+    """A list of which no row may be wrong.
+
+    Raises:
+        ManifestError: when a wrong row is come upon.
+    """
     return ListFile(url, ListOptions(need_places=False), None, Labels(), _refuse)
 
 

@@ -23,7 +23,6 @@ from pipeline.evaluate.benchmarks.figures import (
     values_of,
 )
 from pipeline.evaluate.benchmarks.judged_map import judge_map, resized
-from pipeline.evaluate.benchmarks.lists import read_as_corners
 from pipeline.evaluate.benchmarks.map_file import checked_map
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample, mean_truth
 from pipeline.evaluate.measures.contract import Column, Row, RowKind, Table
@@ -112,7 +111,7 @@ def score_maps(
         for sample in samples:
             heat = checked_map(maps[sample.id], sample.id)
             shapes[heat.shape] += 1
-            yield resized(heat, align_corners)
+            yield resized(heat, align_corners, sample.shape)
 
     judged = judging.judge("maps", found, own(found), confidences, thorough=True)
     corners = judging.on_corners(found, own(found)) if judging.reads_corners else None
@@ -135,6 +134,7 @@ class Judging:
         if self._figures == "sources":
             for sample in wanted.samples:
                 self._images.setdefault(sample.group or sample.id, []).append(sample)
+        self._asks_confidence = self._figures in ("detection", "scenarios")
         self.has_groups = any(sample.group is not None for sample in wanted.samples)
 
     @property
@@ -153,8 +153,7 @@ class Judging:
         judged = []
         for sample, heat in zip(samples, maps, strict=True):
             sources = self._images.get(sample.group or sample.id, [sample]) if self._figures == "sources" else ()
-            # only detection asks how sure the model is
-            sure = 0.0 if self._figures != "detection" else confidences[sample.id] if confidences is not None else None
+            sure = confidences[sample.id] if confidences is not None else None if self._asks_confidence else 0.0
             judged.append(judge_map(heat, sample, sources, sure, thorough))
             if self._on_map is not None:
                 self._on_map(row, 1, len(samples))
@@ -176,7 +175,7 @@ class Judging:
     @property
     def reads_corners(self) -> bool:
         """Whether the benchmark's evaluator takes its boxes for corners, so that maps are judged on those too."""
-        return self._figures == "sources"
+        return self._wanted.benchmark.wrong_boxes is not None
 
     def on_corners(self, samples: Sequence[BenchmarkSample], maps: Iterable[Array]) -> JudgedSamples:
         """The maps judged as that evaluator does it."""
@@ -186,7 +185,8 @@ class Judging:
 
     @cached_property
     def _corners(self) -> dict[str, PixelBox]:
-        return read_as_corners(self._wanted.url)
+        read = self._wanted.benchmark.wrong_boxes
+        return {} if read is None else read(self._wanted.url)
 
     def controls(
         self, samples: Sequence[BenchmarkSample], shapes: Counter[tuple[int, ...]], align_corners: bool
@@ -197,7 +197,7 @@ class Judging:
         def add(name: str, kind: RowKind, maps: Iterable[Array], sure: Mapping[str, float] | None = None) -> None:
             rows.append(Row(name, kind, self.values(self.judge(name, samples, maps, sure))))
 
-        disc, mean = centre_disc(TRUTH_SIZE), mean_truth(self._wanted.samples)
+        disc, mean = np.tile(centre_disc(TRUTH_SIZE), (1, len(samples[0].frames))), mean_truth(self._wanted.samples)
         add("centre disc", "control", (disc for _ in samples))
         add("mean box of the list itself", "control", (mean for _ in samples))
         known = {sample.id: float(sample.sounding) for sample in samples}
@@ -205,7 +205,7 @@ class Judging:
         (height, width), count = next(iter(shapes.items()))
         if count == len(samples) and max(height, width) < TRUTH_SIZE:
             coarse = (
-                resized(oracle_map(one.truth().astype(np.float32) > 0, (height, width)), align_corners)
+                resized(oracle_map(one.truth().astype(np.float32) > 0, (height, width)), align_corners, one.shape)
                 for one in samples
             )
             add(f"ceiling: the truth on {height}×{width} cells", "ceiling", coarse, known)
@@ -240,6 +240,8 @@ class Judging:
         rows = [Row("model", "model", self.values(judged))]
         if coverage.missing:
             rows.append(Row("model, missing ones as failures", "model", self.with_failures(judged)))
+        for kind in sorted({kind for sample in judged.samples for kind in sample.scenarios}):
+            rows.append(Row(f"model, {kind}", "model", self.values(judged.of_scenario(kind))))
         rows += [Row(name, "other", values) for name, values in official_rows(self._figures, judged).items()]
         if on_corners is not None:
             rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", avgn_row(on_corners)))

@@ -9,12 +9,11 @@ many. A truth without any area (a box of VGG-SS without one) is a failure here a
 
 import itertools
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.area import Ranking, rising
+from pipeline.evaluate.metrics.area import Cuts, Ranking, rising
 from pipeline.evaluate.metrics.ground_truth import Mask
 
 SUCCESS = 0.5
@@ -40,7 +39,8 @@ class Overlap:
     """How the highest pixels of a map lie on a truth, [h, w] both; for any number of pixels the map is ranked once.
 
     Attributes:
-        area: pixels of the truth.
+        inside: which pixels [N] lie on the truth.
+        area: how many do.
     """
 
     def __init__(self, heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> None:
@@ -54,47 +54,38 @@ class Overlap:
         if self._weights is not None:
             self._weight_from = rising(np.bincount(bins, self._weights[self.inside], self.ranking.size))
 
-    @cached_property
-    def _values_inside(self) -> npt.NDArray[np.floating]:
-        return self.ranking.values[self.inside]
-
     @property
     def half(self) -> int:
         """The upper half of the map's area, N − N//2 − 1 of N pixels."""
         pixels = len(self.ranking.values)
         return pixels - pixels // 2 - 1
 
-    def ciou(self, count: int) -> float:
-        """cIoU when the `count` highest pixels count as predicted; see `consensus_iou`."""
-        if not self.area:
-            return 0.0
-        above, pixels = self.ranking.cut(count)
-        inside = int(self._inside_from[above]) + int(np.count_nonzero(self.inside[pixels]))
-        weight = float(self._weight_from[above])
-        weight += float(np.count_nonzero(self.inside[pixels]) if self._weights is None else self._weights[pixels].sum())
-        return weight / (float(self._weight_from[0]) + min(count, len(self.ranking.values)) - inside)
+    def hits(self, cuts: Cuts) -> npt.NDArray[np.intp]:
+        """[C] how many of the pixels that a cut takes lie on the truth."""
+        inside: npt.NDArray[np.intp] = cuts.among_pixels(self.inside[cuts.pixels].astype(np.intp))
+        return self._inside_from[cuts.above] + inside
 
-    def ciou_from(self, threshold: float, inclusive: bool = True) -> float:
-        """cIoU when what lies above a threshold, or (`inclusive`) on it too, counts as predicted."""
-        compare = np.greater_equal if inclusive else np.greater
-        count = int(np.count_nonzero(compare(self.ranking.values, threshold)))
-        right = compare(self._values_inside, threshold)
-        inside = int(np.count_nonzero(right))
-        weight = inside if self._weights is None else float(self._weights[self.inside][right].sum())
-        below = float(self._weight_from[0]) + count - inside
-        return weight / below if below else 0.0
+    def cious(self, cuts: Cuts) -> npt.NDArray[np.float64]:
+        """[C] cIoU when what a cut takes counts as predicted; see `consensus_iou`."""
+        hits = self.hits(cuts)
+        weight = hits.astype(np.float64)
+        if self._weights is not None:
+            weight = self._weight_from[cuts.above] + cuts.among_pixels(self._weights[cuts.pixels])
+        union = self._weight_from[0] + cuts.counts - hits
+        cious: npt.NDArray[np.float64] = np.divide(weight, union, out=np.zeros(len(hits)), where=union > 0)
+        return cious
 
 
 def half_area_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> float:
     """cIoU of one sample when the upper half of the map's area (N − N//2 − 1 of N pixels) counts as predicted."""
     overlap = Overlap(heat, truth)
-    return overlap.ciou(overlap.half)
+    return float(overlap.cious(overlap.ranking.cuts([overlap.half]))[0])
 
 
 def adaptive_ciou(heat: npt.NDArray[np.floating], truth: npt.NDArray[np.generic]) -> float:
     """cIoU of one sample when as many pixels count as predicted as the truth has."""
     overlap = Overlap(heat, truth)
-    return overlap.ciou(overlap.area)
+    return float(overlap.cious(overlap.ranking.cuts([overlap.area]))[0])
 
 
 def success_rate(cious: Sequence[float], threshold: float = SUCCESS) -> float:

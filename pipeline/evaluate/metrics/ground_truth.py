@@ -30,7 +30,7 @@ def crop_boxes(boxes: Sequence[Box], square: Box) -> list[Box]:
 
 def draw_boxes(boxes: Sequence[Box], size: int = 224) -> Mask:
     """The union of the boxes as a mask [size, size], drawn as VGG-SS draws it: corners at `int(size * max(v, 0))`."""
-    return draw_pixels([in_pixels(box, size) for box in boxes], size)
+    return draw_pixels([in_pixels(box, size) for box in boxes], (size, size))
 
 
 def in_pixels(box: Box, size: int) -> PixelBox:
@@ -39,9 +39,9 @@ def in_pixels(box: Box, size: int) -> PixelBox:
     return x1, y1, x2, y2
 
 
-def draw_pixels(boxes: Sequence[PixelBox], size: int = 224) -> Mask:
-    """The union of boxes in pixels as a mask [size, size]."""
-    mask = np.zeros((size, size), dtype=np.bool_)
+def draw_pixels(boxes: Sequence[PixelBox], shape: tuple[int, int]) -> Mask:
+    """The union of boxes in pixels as a mask [h, w]."""
+    mask = np.zeros(shape, dtype=np.bool_)
     for x1, y1, x2, y2 in boxes:
         mask[y1:y2, x1:x2] = True
     return mask

@@ -45,11 +45,15 @@ def permutation_invariant(precisions: Sequence[Sequence[float]]) -> float:
     )
 
 
-def swapped_average_precision(predicted: Mask, truth: Mask) -> float:
+def swapped_average_precision(taken: int, hits: int, area: int, pixels: int) -> float:
     """What AVGN's evaluator calls PIAP: `average_precision_score(predicted, truth)`, a binary prediction in the place
-    of the truth and the truth in that of the scores. Nought where nothing is predicted."""
-    taken, hits = int(np.count_nonzero(predicted)), int(np.count_nonzero(predicted & truth))
+    of the truth and the truth in that of the scores. Nought where nothing is predicted.
+
+    Args:
+        taken: how many of the map's `pixels` are predicted.
+        hits: how many of those lie on the truth, which has `area`.
+    """
     if not taken:
         return 0.0
-    first = hits / taken * (hits / np.count_nonzero(truth)) if hits else 0.0
-    return float(first + (1 - hits / taken) * taken / predicted.size)
+    first = hits / taken * (hits / area) if hits else 0.0
+    return first + (1 - hits / taken) * taken / pixels

@@ -46,7 +46,8 @@ def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
     if not np.isfinite(heat).all():
         return SampleScore(pointing=False, ciou=0.0, ciou_adap=0.0, finite=False)
     overlap = Overlap(heat, truth)
-    return SampleScore(points_at(heat, truth), overlap.ciou(overlap.half), overlap.ciou(overlap.area))
+    half, adaptive = overlap.cious(overlap.ranking.cuts([overlap.half, overlap.area])).tolist()
+    return SampleScore(points_at(heat, truth), half, adaptive)
 
 
 def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figures:

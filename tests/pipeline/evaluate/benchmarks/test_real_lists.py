@@ -79,6 +79,13 @@ def test_a_map_for_all_sources_of_a_duet_has_the_same_cap_and_piap() -> None:
     assert 0.1 < disc["ap"] < box["ap"] < 1
 
 
+def test_avgns_lists_of_names_have_all_their_truths_in_vgg_ss() -> None:
+    truths = place(LISTS["vggss"])
+    for name, maps in (("single", 5158), ("duet", 2 * 5158)):
+        wanted = open_benchmark(f"vggsound-{name}", place(f"AVGN/vggsound_{name}_test.csv"), truths=truths)
+        assert (len(wanted.samples), wanted.without_truth) == (maps, [])
+
+
 def test_extended_vgg_ss_has_as_many_pairs_that_do_not_sound() -> None:
     wanted = open_benchmark("extended-vggss", place(LISTS["vggss"]), place("SSLalignment/vggss_test_plus_silent.csv"))
     assert [sum(one.sounding is kind for one in wanted.samples) for kind in (True, False)] == [5158, 5158]

@@ -214,8 +214,11 @@ def test_the_highest_pixels_are_those_of_a_sort_whatever_the_values_span(
     assert taken.sum() == min(count, heat.size)
     assert sorted(heat[taken]) == sorted(heat.ravel())[heat.size - min(count, heat.size) :]
     overlap = Overlap(heat, np.arange(heat.size)[None] % 2 == 0)
-    for pixels in range(heat.size + 1):
-        predicted = highest(heat, pixels)
-        assert overlap.ciou(pixels) == pytest.approx(consensus_iou(predicted, np.arange(heat.size)[None] % 2 == 0))
+    every = range(heat.size + 1)
+    cuts = overlap.ranking.cuts(every, np.unique(heat))
+    expected = [consensus_iou(highest(heat, pixels), np.arange(heat.size)[None] % 2 == 0) for pixels in every]
+    expected += [consensus_iou(heat >= level, np.arange(heat.size)[None] % 2 == 0) for level in np.unique(heat)]
+    assert overlap.cious(cuts) == pytest.approx(np.array(expected))
     if count:
-        assert overlap.ranking.lowest_of(count) == heat[taken].min()
+        (ends,) = cuts.end[[min(count, heat.size)]] - 1
+        assert cuts.values[ends] == heat[taken].min()

@@ -34,7 +34,8 @@ def test_a_higher_value_inside_lowers_nothing(drawn: list[tuple[int, bool]], dat
 def test_the_swapped_one_is_average_precision_with_its_arguments_swapped(drawn: list[tuple[bool, bool]]) -> None:
     predicted, truth = (np.array(column) for column in zip(*drawn, strict=True))
     expected = average_precision(truth.astype(float), predicted)
-    assert swapped_average_precision(predicted, truth) == pytest.approx(0.0 if expected is None else expected)
+    found = swapped_average_precision(predicted.sum(), (predicted & truth).sum(), truth.sum(), predicted.size)
+    assert found == pytest.approx(0.0 if expected is None else expected)
 
 
 def test_cap_is_the_diagonal_and_piap_the_best_order() -> None:
