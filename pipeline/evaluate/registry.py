@@ -82,6 +82,14 @@ class OffsetsSettings(MeasureSettings):
     """Clips among whose segments a segment's own is looked for; they are also each other's wrong sounds."""
 
 
+class RobustnessSettings(MeasureSettings):
+    """Whether maps follow the sound: beside a silent thing in the frame, and with silence, noise or other sounds. It
+    takes six times the passes of the readout of the row `model`, and as many of an untrained network."""
+
+    kind: Literal["robustness"] = "robustness"
+    asked_for_only = True
+
+
 class SeparationSettings(MeasureSettings):
     """Whether the model takes apart mixtures of two sounds by what it sees."""
 
@@ -101,6 +109,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
+        "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),
         "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),
     },

@@ -228,9 +228,14 @@ class EvaluationSamples:
     def _truth(self, metadata: SampleMetadata, square: Box) -> Mask | None:
         if not metadata.boxes:
             return None
-        left, top, right, bottom = square
-        seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
-        return draw_boxes(crop_boxes(metadata.boxes, seen), self.settings.map_size)
+        return mask_in_square(metadata.boxes, square, self.settings.map_size)
+
+
+def mask_in_square(boxes: Sequence[Box], square: Box, size: int) -> Mask:
+    """Boxes of the upright frame as a mask [size, size] over what of the frame lies in the model's square."""
+    left, top, right, bottom = square
+    seen = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
+    return draw_boxes(crop_boxes(boxes, seen), size)
 
 
 def plan_evaluation(
