@@ -96,6 +96,26 @@ class SeparationSettings(MeasureSettings):
     kind: Literal["separation"] = "separation"
 
 
+class RetrievalSettings(MeasureSettings):
+    """Whether a sound finds its frame among all others, a frame its sound, and each stream of a model of more its own
+    in each other."""
+
+    kind: Literal["retrieval"] = "retrieval"
+    asked_for_only = True
+    pool: int | None = Field(default=None, ge=2)
+    """What is looked for is among so many, as the mean over all such draws; among all samples unless given."""
+    ways: int = Field(default=8, ge=2)
+    """The choice is one of so many."""
+    own_video: Literal["left_out", "wrong"] = "left_out"
+    """What other samples of the own video, or with the own image, are to a sample: neither right nor wrong, or wrong.
+    By label they are left out always, with the sample itself: it is asked for others of its class."""
+    all_tokens_up_to: int = Field(default=1000, ge=0)
+    """Of a model that compares all tokens (dense contrastive learning) its own similarity is judged too, on sets of up
+    to so many samples: of each the tokens lie in memory."""
+    keep: bool = False
+    """Write the embeddings, as `evaluation_embeddings.npz` beside the evaluation."""
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -109,6 +129,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
+        "retrieval": Kind(f"{__name__}:RetrievalSettings", f"{_MEASURES}.retrieval:Retrieval"),
         "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),
         "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),

@@ -120,7 +120,7 @@ class DenseContrastive(Task):
         entropy of the answers."""
         settings = self.settings
         once = self.embed_once(model, inputs, targets)
-        seen, heard = self._directions(once.embed(inputs))
+        seen, heard = self.directions(once.embed(inputs))
         times = heard_times(inputs["sound"], heard.shape[1])
         samples = Samples(seen, heard, times, targets["scene"], targets["partner"])
         compared = self._compared(samples)
@@ -148,19 +148,24 @@ class DenseContrastive(Task):
 
     def match(self, model: AudioVisualModel, embedded: Tokens) -> Tensor:
         """[B], above 0 where the frame has places that are like the sound."""
-        seen, heard = self._directions(embedded)
-        everything = heard.new_ones(len(heard), 1, heard.shape[1], dtype=torch.bool)
-        answers: Tensor = self.answer(self._pool(volume(seen[:, None], heard[:, None]), everything))
+        seen, heard = self.directions(embedded)
+        answers: Tensor = self.answer(self.similarities(seen[:, None], heard[:, None]))
         return answers[:, 0, 0]
 
     matches = True
 
     def similarity(self, embedded: Tokens) -> Tensor:
         """[B, N]: how like each visual token is to its own sound: of the heads the highest, the mean over times."""
-        seen, heard = self._directions(embedded)
+        seen, heard = self.directions(embedded)
         return volume(seen[:, None], heard[:, None])[:, 0, 0].amax(1).mean(1)
 
-    def _directions(self, embedded: Tokens) -> tuple[Tensor, Tensor]:
+    def similarities(self, seen: Tensor, heard: Tensor) -> Tensor:
+        """[G, b, c]: how like frames are to sounds, from directions [G, b, N, K, d] and [G, c, T, K, d], with all that
+        is heard."""
+        everything = heard.new_ones(heard.shape[:3], dtype=torch.bool)
+        return self._pool(volume(seen, heard), everything)
+
+    def directions(self, embedded: Tokens) -> tuple[Tensor, Tensor]:
         """[B, N, K, d] of what is seen and [B, T, K, d] of what is heard."""
         seen = embedded[VISUAL] if self.project is None else self.project[VISUAL](embedded[VISUAL])
         return visual_directions(seen, self.settings.heads), self._audio(embedded)

@@ -67,8 +67,8 @@ def test_the_input_model_and_objective_train(folder):
 def test_the_readout_and_the_measure_judge(folder):
     evaluation = json.loads((folder / "runs/mine/evaluation.json").read_text())
     tables = {table["measure"]: {row["name"]: row["values"] for row in table["rows"]} for table in evaluation["tables"]}
-    assert tables["retrieval"]["guessing"]["first"] == pytest.approx(2 / 12)  # a group of 8 and one of 4
-    assert 0 <= tables["retrieval"]["model"]["first"] <= 1
+    assert tables["found_sounds"]["guessing"]["first"] == pytest.approx(2 / 12)  # a group of 8 and one of 4
+    assert 0 <= tables["found_sounds"]["model"]["first"] <= 1
     assert "likeness" in tables["localisation"]
     assert "sounds found" in (folder / "runs/mine/report.html").read_text()
 

@@ -19,6 +19,7 @@ from pipeline.evaluate.metrics.statistics import Mean, Statistic
 from pipeline.evaluate.registry import MeasureSettings
 
 if TYPE_CHECKING:
+    from pipeline.evaluate.embeddings import Embedder
     from pipeline.evaluate.measures.choice import Chooser
     from pipeline.evaluate.samples import Chunk, EvaluationSamples
     from pipeline.evaluate.settings import EvaluateSettings
@@ -220,6 +221,22 @@ class Judged:
         from pipeline.evaluate.measures.choice import Chooser  # tables are read where there is no torch
 
         return Chooser(self.trained.system, self.settings)
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """Makes the model's vectors, of each chunk once for all measures that ask."""
+        from pipeline.evaluate.embeddings import Embedder
+
+        return Embedder(self.trained.system, self.settings.batch_size)
+
+    @cached_property
+    def untrained_embedder(self) -> "Embedder":
+        """The same of a network that was not trained."""
+        from pipeline.evaluate.embeddings import Embedder
+        from pipeline.train.load import untrained
+
+        fresh = untrained(self.trained.settings, self.samples.device, self.settings.seed)
+        return Embedder(fresh, self.settings.batch_size)
 
 
 _TABLES = TypeAdapter(list[Table])

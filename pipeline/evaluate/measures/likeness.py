@@ -1,0 +1,163 @@
+"""Ways to say how like samples of one stream are to those of another, and where each one's own stands then."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.evaluate.embeddings import Known, Vectors, vectors_together
+from pipeline.evaluate.metrics.ranking import Standings, Values, average_precisions, standings
+from pipeline.evaluate.registry import RetrievalSettings
+from pipeline.models.contract import AUDIO, VISUAL
+from pipeline.tasks.dense_contrastive import DenseContrastive
+
+ALL_TOKENS = "all tokens compared"
+STAGES = {"embedded": "means of tokens as embedded", "encoded": "means of tokens encoded alone"}
+RECALLS = {"first": 1, "fifth": 5, "tenth": 10}
+_QUERIES_AT_ONCE, _FRAMES_AT_ONCE = 256, 8
+_DECIMALS = 6
+"""What agrees to so many is alike: the rest is rounding."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Samples by one network.
+
+    Attributes:
+        vectors: by STAGE/STREAM.
+        directions: by stream those of each token, as dense contrastive learning compares them; none where it doesn't.
+    """
+
+    vectors: dict[str, Vectors]
+    directions: dict[str, Vectors]
+
+    @classmethod
+    def together(cls, several: "Sequence[Embedded]") -> "Embedded":
+        """One behind the other."""
+        vectors = vectors_together([one.vectors for one in several])
+        return cls(vectors, vectors_together([one.directions for one in several]))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(queries, gallery): all streams of the same width, both ways."""
+        widths = {name.partition("/")[2]: vectors.shape[1] for name, vectors in self.vectors.items()}
+        return [(one, other) for one in widths for other in widths if one != other and widths[one] == widths[other]]
+
+    def ways(self, task: DenseContrastive | None, device: torch.device) -> dict[str, "Likeness"]:
+        """All ways to compare them, by name; `task` compares tokens."""
+        found: dict[str, Likeness] = {}
+        for stage, name in STAGES.items():
+            of_stage = {key.partition("/")[2]: one for key, one in self.vectors.items() if key.startswith(f"{stage}/")}
+            if of_stage:
+                found[name] = Cosines(of_stage, device)
+        if task is not None:
+            found[ALL_TOKENS] = AllTokens(task, self.directions, device)
+        return found
+
+
+class Likeness(Protocol):
+    """A way to compare samples."""
+
+    def compares(self, query: str, gallery: str) -> bool:
+        """Whether it says anything of these two streams."""
+
+    def alike(self, query: str, gallery: str, rows: slice) -> Tensor:
+        """[b, N] how like these rows of one stream are to all of another."""
+
+
+class Cosines:
+    """Cosines of vectors, by stream."""
+
+    def __init__(self, vectors: dict[str, Vectors], device: torch.device) -> None:
+        self._vectors = {name: F.normalize(torch.from_numpy(one).to(device).double()) for name, one in vectors.items()}
+
+    def compares(self, query: str, gallery: str) -> bool:
+        """Any two of one width."""
+        return self._vectors[query].shape[1] == self._vectors[gallery].shape[1]
+
+    def alike(self, query: str, gallery: str, rows: slice) -> Tensor:
+        return self._vectors[query][rows] @ self._vectors[gallery].T
+
+
+class AllTokens:
+    """What dense contrastive learning makes of all tokens of a frame and of a sound."""
+
+    @torch.no_grad()
+    def __init__(self, task: DenseContrastive, directions: dict[str, Vectors], device: torch.device) -> None:
+        seen, heard = (torch.from_numpy(directions[name]).to(device) for name in (VISUAL, AUDIO))
+        rows = [task.similarities(frames[None], heard[None])[0] for frames in torch.split(seen, _FRAMES_AT_ONCE)]
+        self._frames_to_sounds = torch.cat(rows).double()
+
+    def compares(self, query: str, gallery: str) -> bool:
+        """Frames and sounds."""
+        return {query, gallery} == {VISUAL, AUDIO}
+
+    def alike(self, query: str, gallery: str, rows: slice) -> Tensor:
+        found = self._frames_to_sounds if query == VISUAL else self._frames_to_sounds.T
+        return found[rows]
+
+
+class AllAlike:
+    """Who finds all samples alike."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def compares(self, query: str, gallery: str) -> bool:
+        """All."""
+        return True
+
+    def alike(self, query: str, gallery: str, rows: slice) -> Tensor:
+        return torch.zeros(len(range(self._count)[rows]), self._count)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Where each query's own stands, and how well its class does: NaN where no other sample has one of its labels."""
+
+    own: Standings
+    by_label: Values
+
+    def scores(self, settings: RetrievalSettings) -> dict[str, Values]:
+        """By column what each query gives to its figure, which is a mean."""
+        found = {name: self.own.recall(k, settings.pool) for name, k in RECALLS.items()}
+        return found | {"choice": self.own.recall(1, settings.ways), "by_label": self.by_label}
+
+    def values(self, settings: RetrievalSettings) -> dict[str, float | None]:
+        """By column the figure of all; the rank is a median."""
+        known = {name: score[np.isfinite(score)] for name, score in self.scores(settings).items()}
+        values = {name: float(score.mean()) if len(score) else None for name, score in known.items()}
+        return values | {"rank": float(np.median(self.own.ranks(settings.pool)))}
+
+
+def rank(way: Likeness, query: str, gallery: str, known: Known, settings: RetrievalSettings, turn: int = 0) -> Ranked:
+    """Rank the gallery for each query.
+
+    Args:
+        turn: what is compared in the place of each sample of the gallery is the one so many behind it, in a circle.
+    """
+    found: list[tuple[Standings, Values]] = []
+    scenes, labels = torch.from_numpy(known.scenes), _marks(known.labels)
+    for start in range(0, len(known), _QUERIES_AT_ONCE):
+        rows = slice(start, start + _QUERIES_AT_ONCE)
+        alike = way.alike(query, gallery, rows).cpu().mul(10**_DECIMALS).round().roll(-turn, 1)
+        own = torch.arange(start, start + len(alike))
+        strangers = ~((scenes[rows, None] == scenes) & (scenes != 0)).any(2)
+        strangers[:, own] &= ~torch.eye(len(own), dtype=torch.bool)
+        others = strangers if settings.own_video == "left_out" else torch.ones_like(strangers)
+        of_class = average_precisions(alike, labels[rows] @ labels.T > 0, strangers)
+        found.append((standings(alike, own, others), of_class))
+    parts, by_label = zip(*found, strict=True)
+    return Ranked(Standings.together(parts), np.concatenate(by_label))
+
+
+def _marks(labels: Sequence[Sequence[str]]) -> Tensor:
+    """float32 [N, C]: 1 for the labels of each."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name for some in labels for name in some))}
+    marks = torch.zeros(len(labels), len(numbers))
+    for row, some in enumerate(labels):
+        marks[row, [numbers[name] for name in some]] = 1
+    return marks

@@ -1,0 +1,197 @@
+"""Sounds that look for their frames, and frames for their sounds."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_run import NAMES, tiny_experiment, write_shards
+
+from pipeline.evaluate.measures.contract import Judged
+from pipeline.evaluate.measures.likeness import ALL_TOKENS, STAGES
+from pipeline.evaluate.measures.retrieval import Retrieval
+from pipeline.evaluate.registry import RetrievalSettings
+from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.experiment import ExperimentSettings
+from pipeline.models.pooling import pooled
+from pipeline.tasks.dense_contrastive import DenseContrastive
+from pipeline.train.load import Trained, untrained
+
+COUNT = 21
+TO_SOUND, TO_FRAME = "retrieval, frame → sound", "retrieval, sound → frame"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Three samples of each of seven videos, which share a label with others."""
+    rows = [{"video": f"video-{n // 3}", "source": f"{n // 3}", "labels": [NAMES[n // 3 % 4]]} for n in range(COUNT)]
+    return write_shards(tmp_path_factory.mktemp("retrieval") / "shards", rows)
+
+
+def dense_experiment():
+    sections = tiny_experiment().model_dump(mode="json")
+    return ExperimentSettings.model_validate(sections | {"task": {"kind": "dense_contrastive"}})
+
+
+def measure_of(url, settings=None, validation=None, batch_size=8, **words):
+    settings = settings or tiny_experiment()
+    evaluate = EvaluateSettings(batch_size=batch_size)
+    sets = [EvaluationSamples.open(one, settings, evaluate, torch.device("cpu")) for one in (url, validation) if one]
+    trained = Trained(untrained(settings, "cpu", 3), settings, 1, "run")
+    assert Retrieval.reason_against(trained, sets[0]) is None
+    judged = Judged(trained, sets[0], sets[1] if validation else None, evaluate)
+    return Retrieval(RetrievalSettings(**words), judged)
+
+
+def found_by(measure):
+    samples = measure.judged.samples
+    return [measure.judge(chunk) for chunk in samples.go_through(samples.chunks())]
+
+
+def changed(found, **vectors):
+    """The same where vectors are others."""
+    (one,) = found
+    own = dataclasses.replace(one.own, vectors=one.own.vectors | {k.replace("_", "/"): v for k, v in vectors.items()})
+    return [dataclasses.replace(one, own=own)]
+
+
+def rows_of(table):
+    return {row.name: row.values for row in table.rows}
+
+
+def test_figures_are_those_of_the_definition_written_out(shards):
+    measure = measure_of(shards)
+    found = found_by(measure)
+    tables = {table.title: table for table in measure.tables(found)}
+    chunk = measure.judged.samples.read(range(COUNT))
+    with torch.no_grad():
+        vectors = pooled(measure.judged.trained.system.model, chunk.shown.inputs)
+    videos = [one.video for one in chunk.shown.metadata]
+    labels = [one.labels[0] for one in chunk.shown.metadata]
+    for title, query, gallery in ((TO_SOUND, "visual", "audio"), (TO_FRAME, "audio", "visual")):
+        for stage, name in STAGES.items():
+            alike = F.cosine_similarity(vectors[f"{stage}/{query}"][:, None], vectors[f"{stage}/{gallery}"], dim=2)
+            ranks, precisions = [], []
+            for one in range(COUNT):
+                others = [other for other in range(COUNT) if videos[other] != videos[one]]
+                ranks.append(1 + sum(alike[one, other] > alike[one, one] for other in others))
+                order = sorted(others, key=lambda other: -alike[one, other])
+                hits = [labels[other] == labels[one] for other in order]
+                if any(hits):
+                    precisions.append(np.mean([np.mean(hits[: k + 1]) for k, hit in enumerate(hits) if hit]))
+            values = rows_of(tables[title])[name]
+            assert values["rank"] == np.median(ranks)
+            for k, column in ((1, "first"), (5, "fifth"), (10, "tenth")):
+                assert values[column] == pytest.approx(np.mean([rank <= k for rank in ranks]), abs=1e-6)
+            assert values["by_label"] == pytest.approx(np.mean(precisions), abs=1e-6)
+    assert rows_of(tables[TO_SOUND])["guessing"]["first"] == pytest.approx(1 / (COUNT - 2))
+    assert rows_of(tables[TO_SOUND])["guessing"]["choice"] == pytest.approx(1 / 8)
+
+
+def test_who_knows_which_belong_together_finds_all_and_shuffled_they_find_none(shards):
+    measure = measure_of(shards)
+    same = np.eye(COUNT, dtype=np.float32)
+    for table in measure.tables(changed(found_by(measure), encoded_visual=same, encoded_audio=same)):
+        rows = rows_of(table)
+        assert rows["model"]["first"] == rows["model"]["choice"] == rows["model"]["rank"] == 1
+        shuffled = next(name for name in rows if name.endswith("another's"))
+        assert rows[shuffled]["first"] < 0.01  # of one the own video stands there, which counts neither way
+        assert rows["untrained network"]["first"] < 0.5
+
+
+def test_an_embedding_that_is_always_the_same_scores_what_guessing_does(shards):
+    measure = measure_of(shards)
+    same = np.full((COUNT, 16), 0.3, np.float32)
+    for table in measure.tables(changed(found_by(measure), encoded_visual=same, encoded_audio=same)):
+        rows = rows_of(table)
+        assert rows["model"] == pytest.approx(rows["guessing"])
+
+
+def test_other_samples_of_the_own_video_count_as_the_setting_says(shards):
+    of_videos = np.repeat(np.eye(7, dtype=np.float32), 3, axis=0)
+    for own_video, first in (("left_out", 1.0), ("wrong", 1 / 3)):
+        measure = measure_of(shards, own_video=own_video)
+        found = found_by(measure)
+        numbers = [int(key[-4:]) for key in found[0].known.keys]
+        vectors = of_videos[numbers]
+        (table, _) = measure.tables(changed(found, encoded_visual=vectors, encoded_audio=vectors))
+        assert rows_of(table)["model"]["first"] == pytest.approx(first)
+
+
+def test_vectors_that_are_no_numbers_are_told_and_found_last(shards):
+    measure = measure_of(shards)
+    found = found_by(measure)
+    broken = np.full_like(found[0].own.vectors["encoded/visual"], np.nan)
+    (table, _) = measure.tables(changed(found, encoded_visual=broken))
+    assert rows_of(table)["model"]["first"] == 0
+    assert table.warnings == (f"the vectors of {COUNT} samples are not finite (NaN or infinite): they are found last",)
+
+
+def test_all_tokens_are_compared_as_the_objective_does(shards):
+    measure = measure_of(shards, dense_experiment())
+    found = found_by(measure)
+    table = next(table for table in measure.tables(found) if table.title == TO_SOUND)
+    system = measure.judged.trained.system
+    assert isinstance(system.task, DenseContrastive)
+    embedded = system.model.embed(measure.judged.samples.read(range(COUNT)).shown.inputs)
+    with torch.no_grad():
+        alike = torch.stack(
+            [
+                system.task.match(
+                    system.model, {"visual": frame.expand_as(embedded["visual"]), "audio": embedded["audio"]}
+                )
+                for frame in embedded["visual"][:, None]
+            ]
+        )
+    scenes = torch.from_numpy(found[0].known.scenes[:, 0])
+    wrong = scenes[:, None] != scenes
+    ranks = 1 + ((alike > alike.diagonal()[:, None] + 1e-6) & wrong).sum(1)
+    assert rows_of(table)[ALL_TOKENS]["rank"] == ranks.median()
+    assert [row.made_by for row in table.rows if row.kind == "model"] == [ALL_TOKENS]
+    few = measure_of(shards, dense_experiment(), all_tokens_up_to=20)
+    table, _ = few.tables(found_by(few))
+    assert ALL_TOKENS not in rows_of(table)
+    assert any("more than 20 samples" in note for note in table.notes)
+
+
+def test_what_finds_most_on_the_validation_split_is_the_model(shards, validation_shards):
+    measure = measure_of(shards, validation=validation_shards)
+    samples = measure.judged.choosing
+    found = [measure.choose(chunk) for chunk in samples.go_through(samples.chunks())]
+    same = np.eye(len(samples), dtype=np.float32)
+    measure.chosen(changed(found, embedded_visual=same, embedded_audio=same))
+    for table in measure.tables(found_by(measure)):
+        assert table.rows[0].made_by == STAGES["embedded"]
+
+
+def test_means_of_what_is_told_of_samples_are_the_figures_and_vectors_can_be_kept(shards):
+    measure = measure_of(shards, keep=True, pool=10)
+    found = found_by(measure)
+    tables = {table.title: table for table in measure.tables(found)}
+    for scores in measure.sample_scores(found):
+        for row in scores.values:
+            told = rows_of(tables[scores.measure])[row]
+            assert scores.figures(row) == pytest.approx({name: told[name] for name in scores.columns})
+    (content,) = measure.files(found).values()
+    kept = np.load(io.BytesIO(content))
+    assert kept["keys"].tolist() == found[0].known.keys
+    assert kept["encoded/audio"].shape == (COUNT, 16)
+    assert measure_of(shards).files(found) == {}
+
+
+def test_figures_do_not_hang_on_how_many_samples_go_through_the_model_at_once(shards):
+    one, other = (measure_of(shards, batch_size=size) for size in (4, 32))
+    for few, many in zip(one.tables(found_by(one)), other.tables(found_by(other)), strict=True):
+        assert rows_of(few) == rows_of(many)
+
+
+def test_it_needs_two_streams_of_one_width():
+    settings = tiny_experiment()
+    trained = Trained(untrained(settings, "cpu", 0), settings, 1, "run")
+    embed = trained.system.model.embed
+    trained.system.model.embed = lambda inputs: {"audio": embed(inputs)["audio"]}
+    reason = "it needs two streams of inputs of the same width, found audio of width 16"
+    assert Retrieval.reason_against(trained, None) == reason
