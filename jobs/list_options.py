@@ -22,6 +22,14 @@ SourceOption = Annotated[
         show_default=False,
     ),
 ]
+SoundOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sound",
+        help="Where the sounds lie of a list whose --source are images, such as '/data/audio/{video}.wav'.",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
 SplitShareOption = Annotated[
     list[str] | None,

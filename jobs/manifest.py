@@ -10,6 +10,7 @@ from jobs.list_options import (
     FormatOption,
     ListsArgument,
     SkipWrongOption,
+    SoundOption,
     SourceOption,
     SplitOption,
     SplitSeedOption,
@@ -32,6 +33,7 @@ def info(
     sources: ListsArgument,
     list_format: FormatOption = None,
     source: SourceOption = None,
+    sound: SoundOption = None,
     split: SplitOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
@@ -43,7 +45,7 @@ def info(
     from pipeline.prepare.manifests.summary import summarise
 
     shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong, need_places=False, split_share=shares)
+    options = ListOptions(list_format, source, split, skip_wrong, need_places=False, split_share=shares, sound=sound)
     videos = VideoList(sources, options)
     summary = summarise(videos)
     console(as_json).print(_table(videos, summary))
@@ -62,6 +64,7 @@ def convert(
     ],
     list_format: FormatOption = None,
     source: SourceOption = None,
+    sound: SoundOption = None,
     split: SplitOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
@@ -74,7 +77,7 @@ def convert(
 
     screen = console(as_json)
     shares = SplitShares.parse(split_share or [], split_seed)
-    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong, split_share=shares))
+    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound))
     rows = write_list(videos, out)
     for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
         if noted.count:
@@ -92,6 +95,7 @@ def check(
     ] = False,
     list_format: FormatOption = None,
     source: SourceOption = None,
+    sound: SoundOption = None,
     split: SplitOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
@@ -109,7 +113,9 @@ def check(
         screen.print(f"{kind}: {sentence}", style="yellow", soft_wrap=True)
 
     shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong=True, need_places=files, split_share=shares)
+    options = ListOptions(
+        list_format, source, split, skip_wrong=True, need_places=files, split_share=shares, sound=sound
+    )
     videos = VideoList(sources, options, show)
     rows, asked, gone = 0, 0, 0
 

@@ -18,6 +18,7 @@ from cluster.stop_signals import heeded_signals
 from jobs.list_options import (
     FormatOption,
     SkipWrongOption,
+    SoundOption,
     SourceOption,
     SplitOption,
     SplitSeedOption,
@@ -51,6 +52,7 @@ def prepare(
     ] = None,
     list_format: FormatOption = None,
     source: SourceOption = None,
+    sound: SoundOption = None,
     split: SplitOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
@@ -94,7 +96,7 @@ def prepare(
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
     shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares)
+    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound)
     videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
     begun = time.monotonic()

@@ -27,6 +27,7 @@ from pipeline.errors import ManifestError, ShardSetError
 from pipeline.prepare.fetch.fetched import check_fetchable
 from pipeline.prepare.fetch.sources import YOUTUBE, YOUTUBE_8M
 from pipeline.prepare.layouts.row_segments import check_segments
+from pipeline.prepare.layouts.still import check_still
 from pipeline.prepare.manifests.row import SEGMENT_NAMES, VideoRow
 from pipeline.prepare.settings import PrepareSettings
 
@@ -256,6 +257,7 @@ def _checked(rows: Iterable[VideoRow], settings: PrepareSettings) -> Iterator[Vi
         if not fetchable and row.source.startswith((YOUTUBE, YOUTUBE_8M)):
             check_fetchable([row])
             fetchable = True
+        check_still(row, settings)
         if settings.layout == "segments":
             check_segments(row, settings)
         yield row

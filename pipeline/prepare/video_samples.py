@@ -1,8 +1,8 @@
-"""One video to its samples."""
+"""One video, or one image with a sound, to its samples."""
 
 from collections.abc import Callable
 
-from pipeline.prepare.layouts import clip, frame, segments
+from pipeline.prepare.layouts import clip, frame, segments, still
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
@@ -24,5 +24,7 @@ def prepare_video(row: VideoRow, settings: PrepareSettings, place: str | None = 
     Raises:
         MediaError: it gave no sample at all, with the reason.
     """
+    if row.sound is not None:
+        return still.make_samples(place or row.source, row, settings)
     with open_video(place or row.source) as video:
         return _MAKERS[settings.layout](video, row, settings)

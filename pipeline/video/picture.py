@@ -29,7 +29,19 @@ def encode_picture(frame: Frame, height: int, quality: int) -> bytes:
     """
     size = stored_size(frame.image.width, frame.image.height, frame.display, height)
     pixels = frame.display.upright(as_array(_scaled(frame.image, size)))
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return as_jpeg(Image.fromarray(np.ascontiguousarray(pixels)), quality)
+
+
+def encode_image(image: Image.Image, height: int, quality: int) -> bytes:
+    """JPEG of an upright RGB image, at most `height` pixels high, never enlarged."""
+    if image.height > height:
+        width = max(1, round(image.width * height / image.height))
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return as_jpeg(image, quality)
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    """JPEG of an RGB image as it is; the same pixels always give the same bytes."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", optimize=False, progressive=False)
     return buffer.getvalue()

@@ -93,6 +93,23 @@ def open_video(source: str) -> Iterator[VideoFile]:
             yield _survey(container, video, audio)
 
 
+def read_file(source: str) -> bytes:
+    """All bytes of a file that isn't a video.
+
+    Raises:
+        MediaError: `missing`, `forbidden`, `unreachable` or `unreadable`.
+    """
+    if not storage.is_remote(source):
+        with open(_checked(source), "rb") as file:
+            return file.read()
+    try:
+        with _open_remote(source) as handle:
+            handle.seek(0)
+            return handle.read()
+    except StorageError as error:
+        raise MediaError(Reason.UNREACHABLE, str(error)) from error
+
+
 def _survey(container: InputContainer, video: av.VideoStream, audio: av.AudioStream) -> VideoFile:
     for stream in (video, audio):
         # one thread a worker: more buy latency, not throughput

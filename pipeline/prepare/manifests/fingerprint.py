@@ -32,12 +32,11 @@ def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOpt
         digest.update(json.dumps(values).encode() + b"\n")
 
     # a relative template means another place in another working folder
-    source = (
-        options.source
-        if options.source is None or storage.is_remote(options.source)
-        else os.path.abspath(options.source)
-    )
-    add(*(f"{name}={value}" for name, value in {**asdict(options), "source": source}.items()))
+    templates = {
+        name: text if text is None or storage.is_remote(text) else os.path.abspath(text)
+        for name, text in (("source", options.source), ("sound", options.sound))
+    }
+    add(*(f"{name}={value}" for name, value in {**asdict(options), **templates}.items()))
     for place, form in places:
         add(place, form.name if form else "video")
         if form is None:

@@ -49,9 +49,10 @@ class ListFile:
         template: SourceTemplate | None,
         labels: Labels,
         on_wrong: Callable[[str], None],
+        sounds: SourceTemplate | None = None,
     ) -> None:
         self.url, self.options, self.labels = url, options, labels
-        self._template, self._on_wrong = template, on_wrong
+        self._template, self._on_wrong, self._sounds = template, on_wrong, sounds
         self._unit = ":"
 
     @cached_property
@@ -92,6 +93,17 @@ class ListFile:
         """Absolute path or URL of a video that the list names; paths are relative to the list."""
         return absolute_source(text, self.url)
 
+    def sound(self, text: str) -> str:
+        """Absolute path or URL of a sound that the list names.
+
+        Raises:
+            WrongRow: it would have to be downloaded.
+        """
+        place = absolute_source(text, self.url)
+        if place.startswith("/") or storage.is_stored(place):
+            return place
+        raise WrongRow(f"sound: expected a file here or on object storage, found {shown(text)}")
+
     def row_of_id(
         self,
         video: str,
@@ -106,16 +118,21 @@ class ListFile:
         segment_labels: tuple[tuple[str, ...], ...] | None = None,
         boxes: tuple[tuple[float, float, float, float], ...] | None = None,
         frame_s: float | None = None,
+        sound: str | None = None,
+        group: str | None = None,
     ) -> VideoRow:
         """A row of a video that the list names by an id.
 
         Args:
             download: source without a template; None is `youtube:ID`, empty where nobody knows one.
             names_part: the id of a row with a range is that of the part, not of the whole video.
+            sound: without a template for it, the sound of an image.
 
         Raises:
             WrongRow: nobody knows where the video is.
         """
+        if self._sounds is not None:
+            sound = self.sound(self._sounds.fill(video, youtube, split, labels, start_s, end_s))
         if self._template is None:
             source = (f"youtube:{youtube}" if youtube else "") if download is None else download
             if not source and self.options.need_places:
@@ -130,4 +147,16 @@ class ListFile:
                 if frame_s is not None:
                     frame_s -= start_s or 0.0
                 start_s = end_s = None
-        return VideoRow(video, source, labels, split, start_s, end_s, segment_labels, boxes, frame_s=frame_s)
+        return VideoRow(
+            video,
+            source,
+            labels,
+            split,
+            start_s,
+            end_s,
+            segment_labels,
+            boxes,
+            group=group,
+            frame_s=frame_s,
+            sound=sound,
+        )

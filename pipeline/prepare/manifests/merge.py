@@ -22,8 +22,9 @@ Settled = tuple[int, Naming, VideoRow]
 class Settler:
     """Gives each row an id and drops rows that come again.
 
-    A row comes again when an earlier one has the same source, range and annotated moment, or the same id of the list's
-    own. Rows with labels of segments are examples of their labels: they come again only with the same labels.
+    A row comes again when an earlier one has the same source and sound, range and annotated moment, or the same id of
+    the list's own. Rows with labels of segments are examples of their labels: they come again only with the same
+    labels.
     """
 
     def __init__(self, name_of: Callable[[int], str], on_repeated: Callable[[str], None]) -> None:
@@ -103,6 +104,8 @@ def _key(row: VideoRow) -> bytes:
         key += _RANGE(-1.0 if start is None else start, -1.0 if end is None else end)
     if row.frame_s is not None:
         key += _MOMENT(row.frame_s)
+    if row.sound is not None:
+        key = b"\0".join((key, row.sound.encode()))
     return key if row.segment_labels is None else b"\0".join((key, *map(str.encode, row.labels)))
 
 

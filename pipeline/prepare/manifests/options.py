@@ -16,6 +16,7 @@ class ListOptions:
             as files that are cut to their rows' ranges already: where the template has `{start…}` in it, or `{video}`
             for a list whose ids are those of the parts (`glLQrEijrKg_000300`), the row is about the whole file; else
             start and end stay. None: `youtube:ID`, which is downloaded.
+        sound: likewise where their sounds lie, where the files at `source` are images.
         split: keep only rows of this split.
         split_share: what is held out of rows without a split and of `train`; drawn before `split` is looked at.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
@@ -29,3 +30,4 @@ class ListOptions:
     skip_wrong: bool = False
     need_places: bool = True
     split_share: SplitShares | None = None
+    sound: str | None = None

@@ -73,6 +73,9 @@ class VideoList:
         self._options = options or ListOptions()
         self._on_note = on_note or (lambda kind, sentence: None)
         self._template = None if self._options.source is None else SourceTemplate(self._options.source)
+        self._sounds = None if self._options.sound is None else SourceTemplate(self._options.sound, "--sound")
+        if self._sounds is not None and self._template is None:
+            raise ManifestError("--sound: expected --source with the place of the images beside it, found none")
         self.repeated, self.wrong = Noted(), Noted()
         self._places: list[tuple[str, Format | None]] = []
         for source in sources:
@@ -119,7 +122,7 @@ class VideoList:
             labels, split, begin, line = Labels(), self._options.split, 0, 0
             shares = self._options.split_share
             for place, form in self._places:
-                file = ListFile(place, self._options, self._template, labels, self._on_wrong)
+                file = ListFile(place, self._options, self._template, labels, self._on_wrong, self._sounds)
                 files.append(file)
                 begins.append(begin)
                 rows = iter([_single(place)]) if form is None else form.read(file)

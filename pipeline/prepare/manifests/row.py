@@ -26,6 +26,7 @@ class VideoRow:
         segment_heard, segment_visible: everything that is heard, and seen, in each segment.
         segment_boxes: of each segment, boxes of what is seen and heard in it.
         group: videos with the same image and different sounds share a group.
+        sound: absolute path or URL of the sound, where `source` is an image; both are local or on object storage.
     """
 
     video: str
@@ -42,3 +43,4 @@ class VideoRow:
     segment_heard: tuple[tuple[str, ...], ...] | None = None
     segment_visible: tuple[tuple[str, ...], ...] | None = None
     segment_boxes: tuple[tuple[Box, ...], ...] | None = None
+    sound: str | None = None

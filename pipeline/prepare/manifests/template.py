@@ -1,4 +1,4 @@
-"""Where the videos of a list of ids lie."""
+"""Where the videos of a list of ids lie, or the sounds that belong to its images."""
 
 import difflib
 import os
@@ -26,37 +26,38 @@ class SourceTemplate:
         has_video: it holds `{video}`.
     """
 
-    def __init__(self, text: str) -> None:
-        """Read a template.
+    def __init__(self, text: str, option: str = "--source") -> None:
+        """Read a template, which was given as `option`.
 
         Raises:
             ManifestError: braces that don't match, an unknown field, or none at all.
         """
+        self._option = option
         try:
             fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
         except ValueError as error:
-            raise ManifestError(f"--source {text!r}: expected fields such as {{video}}, found {error}") from None
+            raise ManifestError(f"{option} {text!r}: expected fields such as {{video}}, found {error}") from None
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         for name in fields:
             if name not in FIELDS:
                 near = difflib.get_close_matches(name, FIELDS, n=1)
                 hint = f"; did you mean {{{near[0]}}}?" if near else ""
-                raise ManifestError(f"--source {text!r}: expected fields out of {known}, found {{{name}}}{hint}")
+                raise ManifestError(f"{option} {text!r}: expected fields out of {known}, found {{{name}}}{hint}")
         if not {"video", "youtube"} & set(fields):
             raise ManifestError(
-                f"--source {text!r}: expected {{video}} or {{youtube}} in it, found {fields or 'no fields'}"
+                f"{option} {text!r}: expected {{video}} or {{youtube}} in it, found {fields or 'no fields'}"
             )
         try:
             place = absolute_source(text, f"{os.getcwd()}/") if text else text
         except WrongRow as error:
-            raise ManifestError(f"--source {text!r}: {error}") from None
+            raise ManifestError(f"{option} {text!r}: {error}") from None
         self._text = place if storage.is_remote(place) else os.path.abspath(place)
         self.has_start, self.has_video = "start" in fields, "video" in fields
         try:
             self.fill("video", "youtube", "split", ("label",), 0.0, 10.0)
         except ValueError as error:
             raise ManifestError(
-                f"--source {text!r}: expected a way to write a value such as 06d, found {error}"
+                f"{option} {text!r}: expected a way to write a value such as 06d, found {error}"
             ) from None
 
     def fill(
@@ -82,7 +83,7 @@ class SourceTemplate:
         except KeyError as error:
             missing = error.args[0]
             raise WrongRow(
-                f"expected a {missing} for {{{missing}}} in --source, found none for {shown(video)}"
+                f"expected a {missing} for {{{missing}}} in {self._option}, found none for {shown(video)}"
             ) from None
 
 

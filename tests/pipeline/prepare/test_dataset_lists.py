@@ -59,8 +59,6 @@ def test_published_lists_are_recognised_and_read_whole(lists: Path, name: str, f
     [
         "AVGN/vggsound_duet_test.csv",  # mixtures of two
         "AVGN/vgginstruments_multi_test.csv",
-        "SSLalignment/vggss_test_plus_silent.csv",  # the picture of one video with the sound of another
-        "SSLalignment/flickr_test_plus_silent.csv",
         "VGGSound/stat.csv",
         "VGGSound/LICENCE.txt",
         "MUSIC200k/vocabulary.csv",

@@ -183,6 +183,8 @@ EVERYTHING = [
     VideoRow("x-2", "/videos/c.mp4", ("two",), segment_labels=((), ("two",))),
     VideoRow("told", "/videos/d.mp4", segment_heard=((), ("a",)), segment_visible=(("b",), ())),
     VideoRow("placed", "/videos/e.mp4", segment_boxes=(((0.0, 0.25, 1 / 3, 1.0),), ())),
+    VideoRow("still", "/images/f.jpg", sound="/sounds/f, a.wav"),
+    VideoRow("still 2", "/images/f.jpg", sound="s3://bucket/f b.wav"),
 ]
 
 

@@ -4,7 +4,8 @@
     [{"file": "HnUOaSfTA6c_000_00000", "class_src1": "cello", "bbox_src1": […], "class_src2": …, "bbox_src2": […]}, …]
 
 Its boxes are x, y, width and height (public code often reads them as corners); here they become corners. The files are
-cut from YouTube videos in a way that the list does not say, so `--source` has to say where they lie.
+cut from YouTube videos in a way that the list does not say, so `--source` has to say where they lie. Names are
+`YOUTUBE_PART_FRAME`; the public loaders take frames by them and sounds by the YouTube id.
 """
 
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from pipeline.prepare.manifests.json_list import entries, text_of
 from pipeline.prepare.manifests.list_file import Draft, ListFile, Naming
 from pipeline.prepare.manifests.row_errors import WrongRow
 from pipeline.prepare.manifests.splits import split_of
-from pipeline.prepare.manifests.values import finite_box
+from pipeline.prepare.manifests.values import finite_box, is_youtube_id
 from pipeline.samples.metadata import Box
 
+_NUMBERS = len("_000_00000")
 _SOLO = (("class", "bbox"),)
 _DUET = (("class_src1", "bbox_src1"), ("class_src2", "bbox_src2"))
 
@@ -44,7 +46,9 @@ def read(file: ListFile) -> Iterator[Draft]:
             sources = _DUET if "class_src1" in entry else _SOLO
             labels = file.labels.of([text_of(entry, name) for name, _ in sources])
             boxes = tuple(_corners(entry.get(name), name) for _, name in sources)
-            row = file.row_of_id(text_of(entry, "file"), None, labels, split, boxes=boxes)
+            name = text_of(entry, "file")
+            youtube = name[:-_NUMBERS] if is_youtube_id(name[:-_NUMBERS]) else None
+            row = file.row_of_id(name, youtube, labels, split, download="", boxes=boxes)
         except WrongRow as error:
             file.wrong(number, error)
             continue

@@ -28,6 +28,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("label", "class", "category"), "labels"),
     **dict.fromkeys(("start", "start_time", "begin"), "start_s"),
     **dict.fromkeys(("end", "end_time"), "end_s"),
+    **dict.fromkeys(("audio", "audio_path"), "sound"),
 }
 """What others call these columns."""
 
@@ -108,7 +109,7 @@ def _json(text: str, name: str) -> Any:
 
 
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
-    **dict.fromkeys(("source", "video", "split", "group"), _plain),
+    **dict.fromkeys(("source", "video", "split", "group", "sound"), _plain),
     **dict.fromkeys(("labels", "visible"), _list),
     **dict.fromkeys(("start_s", "end_s", "frame_s"), number),
     **dict.fromkeys(("boxes", "segment_boxes", *SEGMENT_NAMES), _json),
