@@ -14,7 +14,7 @@ from pipeline.evaluate.baselines.saliency import saliency
 from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
 from pipeline.evaluate.benchmarks.figures import JudgedSamples
 from pipeline.evaluate.benchmarks.judged_map import JudgedMap, resized
-from pipeline.evaluate.benchmarks.prepared_media import MediaAtHand, PreparedMedia
+from pipeline.evaluate.benchmarks.prepared_media import MediaAtHand, PreparedMedia, views_of
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
 from pipeline.evaluate.benchmarks.score import Judging
 from pipeline.evaluate.measures.choice import Hits, pieces
@@ -132,13 +132,14 @@ class BenchmarkMeasure(Measure[Located]):
         for some in pieces(numbers, self._evaluate.batch_size):
             samples = [self._wanted.samples[number] for number in some]
             located += Located(some)
-            located += self._score(samples, media.shown(samples))
+            located += self._score(samples, media)
             if self.settings.controls:
                 located += self._shuffled(samples, media, strangers)
         return located
 
-    def _score(self, samples: Sequence[BenchmarkSample], batch: EvaluationBatch) -> Located:
-        """Score all rows but the one with other sounds, on a batch that shows each frame of the samples in turn."""
+    def _score(self, samples: Sequence[BenchmarkSample], media: MediaAtHand) -> Located:
+        """Score all rows but the one with other sounds."""
+        batch = media.shown(views_of(samples))
         choice, trained = self._chooser.choice, self.judged.trained.system
         maps = self._chooser.read(choice.readout, trained, batch)[0]
         made = self._over_frames(samples, maps, batch, self._chooser.centres(choice.readout))
@@ -149,17 +150,20 @@ class BenchmarkMeasure(Measure[Located]):
         rows[SALIENCY] = self._judging.judge(SALIENCY, samples, self._over_frames(samples, salient, batch, None)).maps
         if self.settings.controls:
             rows[UNTRAINED] = self._judge(UNTRAINED, self._fresh, samples, batch)
-        return Located([], rows, Counter({maps.shape[1:]: len(maps)}))
+        height, width = maps.shape[1:]
+        shapes = Counter[tuple[int, ...]]((height, width * len(sample.frames)) for sample in samples)
+        return Located([], rows, shapes)
 
     def _shuffled(
         self, samples: Sequence[BenchmarkSample], media: MediaAtHand, strangers: Sequence[int | None]
     ) -> Located:
         """Score the model's maps with sounds that don't belong to the samples' frames."""
-        others = [[strangers[media.rows[frame]]] for sample in samples for frame in sample.frames]
-        known = [[row for row in one if row is not None] for one in others]
-        if not all(known):
-            return Located(without_other_sound=sum(not one for one in known))
-        batch = media.hearing(media.shown(samples), known)
+        views = views_of(samples)
+        others = [strangers[media.rows[frame]] for frame, _ in views]
+        known = [[row] for row in others if row is not None]
+        if len(known) < len(others):
+            return Located(without_other_sound=others.count(None))
+        batch = media.hearing(media.shown(views), known)
         return Located(rows={SHUFFLED: self._judge(SHUFFLED, self.judged.trained.system, samples, batch)})
 
     def _judge(
@@ -175,11 +179,11 @@ class BenchmarkMeasure(Measure[Located]):
     ) -> list[Map]:
         """Of each sample one map [S, S] over its whole frame; of several frames theirs, side by side."""
         corners = self._evaluate.align_corners
-        each = (
-            resize_seen(heat, square, TRUTH_SIZE, corners, centres)
-            for heat, square in zip(maps, batch.squares, strict=True)
-        )
-        return [np.hstack([next(each) for _ in sample.frames]) for sample in samples]
+        over = {
+            view: resize_seen(heat, square, TRUTH_SIZE, corners, centres)
+            for view, heat, square in zip(views_of(samples), maps, batch.squares, strict=True)
+        }
+        return [np.hstack([over[frame, sample.sounds] for frame in sample.frames]) for sample in samples]
 
     @property
     def _called(self) -> str:

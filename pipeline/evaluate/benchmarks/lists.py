@@ -11,20 +11,18 @@ Ids of maps are the file's name; of MUSIC's duets and solos, with a map for each
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from cluster.masking import shown
 from pipeline.errors import BenchmarkError, ManifestError
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
 from pipeline.evaluate.metrics.ground_truth import PixelBox, in_pixels
 from pipeline.prepare.manifests.csv_rows import csv_rows
-from pipeline.prepare.manifests.formats import avgn, vggss
-from pipeline.prepare.manifests.json_list import entries, text_of
+from pipeline.prepare.manifests.formats import avgn, is3, vggss
+from pipeline.prepare.manifests.json_list import entries
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.list_file import ListFile
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.row_errors import WrongRow
-from pipeline.prepare.manifests.values import finite_box
 
 NON_SOUNDING = "non-sounding"
 
@@ -42,18 +40,16 @@ def read_vggss(url: str) -> list[BenchmarkSample]:
 
 
 def read_is3(url: str) -> list[BenchmarkSample]:
-    """IS3: several sounding instances an image, each an entry of its own; what stands before the last `_` of its name
-    is the image, what stands behind it is what sounds."""
+    """IS3: several sounding instances an image, each an entry of its own."""
     file, samples = open_list(url), []
     for number, entry in entries(file):
         try:
-            name = text_of(entry, "image").rpartition("/")[2].rpartition(".")[0]
-            image, _, label = name.rpartition("_")
-            if not image or not label:
-                raise WrongRow(f"image: expected IMAGE_LABEL.jpg, found {shown(entry.get('image'))}")
-            samples.append(BenchmarkSample(name, (_of_is3(entry.get("gt_box")),), (label,), group=image))
+            one = is3.instance_of(entry)
         except WrongRow as error:
             file.wrong(number, error)
+            continue
+        x1, y1, x2, y2 = map(int, one.box)
+        samples.append(BenchmarkSample(one.name, ((x1, y1, x2, y2),), (one.label,), group=one.image))
     return samples
 
 
@@ -129,13 +125,6 @@ def _rows(file: ListFile, names: tuple[str, ...]) -> Iterator[tuple[int, list[st
             file.wrong(line, f"expected {','.join(names)}, found {len(cells)} cells")
             continue
         yield line, [cell.strip() for cell in cells]
-
-
-def _of_is3(value: Any) -> PixelBox:
-    x1, y1, x2, y2 = finite_box(value, "gt_box")
-    if not (0 <= x1 <= x2 <= TRUTH_SIZE and 0 <= y1 <= y2 <= TRUTH_SIZE):
-        raise WrongRow(f"gt_box: expected corners x1, y1, x2, y2 in pixels of {TRUTH_SIZE}, found {shown(value)}")
-    return int(x1), int(y1), int(x2), int(y2)
 
 
 def open_list(url: str) -> ListFile:

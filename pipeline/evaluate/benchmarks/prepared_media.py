@@ -11,6 +11,14 @@ from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.prepare.layouts.sample import key_of
 from pipeline.shards.ledger import read_ledger
 
+View = tuple[str, tuple[str, ...]]
+"""A frame and the sounds that it is shown with, by their ids."""
+
+
+def views_of(samples: Sequence[BenchmarkSample]) -> list[View]:
+    """What the model is shown of samples, each once: the sources of a mixture share it."""
+    return list(dict.fromkeys((frame, sample.sounds) for sample in samples for frame in sample.frames))
+
 
 @dataclass(frozen=True)
 class MediaAtHand:
@@ -26,9 +34,8 @@ class MediaAtHand:
     rows: Mapping[str, int]
     heard: Sequence[str]
 
-    def shown(self, samples: Sequence[BenchmarkSample]) -> EvaluationBatch:
-        """Each frame of each sample in turn, with the sample's sounds added up, as the public loaders mix them."""
-        views = [(frame, sample.sounds) for sample in samples for frame in sample.frames]
+    def shown(self, views: Sequence[View]) -> EvaluationBatch:
+        """Each frame with its sounds added up, as the public loaders mix them."""
         batch = self.batch.select([self.rows[frame] for frame, _ in views])
         if all(sounds == (frame,) for frame, sounds in views):
             return batch

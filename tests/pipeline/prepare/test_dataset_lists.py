@@ -32,6 +32,8 @@ RECOGNISED = [
     ("VGGSS/flickr_test.csv", "ids", 249),
     ("AVGN/music_solo.json", "avgn", 2124),
     ("AVGN/music_duet.json", "avgn", 1020),
+    ("SSLalignment/vggss_test_plus_silent.csv", "pairs", 5373),
+    ("SSLalignment/flickr_test_plus_silent.csv", "pairs", 250),
     ("AVGN/music_solo_test.csv", "ids", 2124),
     ("AVGN/music_duet_test.csv", "ids", 1020),
     ("AVGN/vgginstruments_test.csv", "ids", 446),

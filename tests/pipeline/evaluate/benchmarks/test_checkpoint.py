@@ -1,19 +1,21 @@
 """A trained model on a benchmark's list: the frames and sounds that it asks for, judged as maps of others are."""
 
 import json
+import wave
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_run import tiny_experiment, write_run, write_shards
+from PIL import Image
+from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 from cluster.errors import UserError
 from pipeline.errors import BenchmarkError, SettingsError
 from pipeline.evaluate import samples as evaluation_samples
 from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
-from pipeline.evaluate.benchmarks.prepared_media import PreparedMedia
+from pipeline.evaluate.benchmarks.prepared_media import PreparedMedia, views_of
 from pipeline.evaluate.benchmarks.sample import BenchmarkSample
 from pipeline.evaluate.benchmarks.score import score_maps
 from pipeline.evaluate.evaluate import evaluate
@@ -23,6 +25,9 @@ from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.prepare.manifests.read import ListOptions, VideoList
+from pipeline.prepare.prepare import in_this_process, prepare
+from pipeline.prepare.settings import PrepareSettings
 from pipeline.train.load import load_trained
 
 IDS = [f"abcdefghij{letter}_0000{number:02d}" for number, letter in enumerate("ABCDEFGHIJ")]
@@ -166,7 +171,7 @@ def test_several_frames_are_shown_one_by_one_with_their_sounds_added_up(run: str
     place = media.place_of(IDS[0])
     assert place is not None
     hand = media.at_hand([mixed], samples.read([place]))
-    shown = hand.shown([mixed])
+    shown = hand.shown(views_of([mixed, mixed]))
     assert [metadata.video for metadata in shown.metadata] == [IDS[0], IDS[5]]
     both = hand.batch.inputs["sound"][[hand.rows[IDS[0]], hand.rows[IDS[5]]]].sum(0)
     assert torch.equal(shown.inputs["sound"], torch.stack([both, both]))
@@ -205,3 +210,62 @@ def test_a_set_of_another_list_and_cut_frames_are_refused(run: str, shards: str,
     )
     with pytest.raises(SettingsError, match="expected squash or letterbox"):
         evaluate(run, shards, None, str(tmp_path / "out"), settings)
+
+
+def test_images_and_sounds_of_a_list_are_prepared_and_judged_and_what_is_missing_has_its_reason(
+    run: str, tmp_path: Path
+) -> None:
+    names = [f"1000013016{number}" for number in range(6)]
+    put_media(tmp_path, names[:5])
+    (tmp_path / "audio" / f"{names[1]}.wav").write_text("no sound")
+    put_annotations(tmp_path / "Annotations", names)
+    pairs = tmp_path / "flickr_test_plus_silent.csv"
+    pairs.write_text(
+        "video,audio,label\n"
+        + "".join(f"{one},{other},non-sounding\n" for one, other in zip(names, names[2:] + names[:2], strict=True))
+    )
+    options = ListOptions(
+        source=str(tmp_path / "frames" / "{video}.jpg"), sound=str(tmp_path / "audio" / "{video}.wav")
+    )
+    settings = PrepareSettings(audio_rate_hz=RATE_HZ, audio_samples=SAMPLES)
+    prepare(VideoList([str(pairs)], options), str(tmp_path / "set"), settings, in_this_process)
+    annotations = str(tmp_path / "Annotations")
+    alone = table(judge(run, str(tmp_path / "set"), tmp_path / "out", name="flickr", list=annotations))
+    assert alone.details["coverage"]["missing"] == {"unreadable": 1, "missing": 1}
+    assert "4 of 6 maps found" in alone.notes[0]
+    values = {row.name: row.values for row in alone.rows}
+    assert values["ceiling: the truth"]["ciou_adap"] == 1.0
+    failed = values["model, missing ones as failures"]["pointing"]
+    assert failed == pytest.approx((values["model"]["pointing"] or 0.0) * 4 / 6)
+    asked = {"name": "extended-flickr", "list": annotations, "pairs": str(pairs)}
+    both = table(judge(run, str(tmp_path / "set"), tmp_path / "both", **asked))
+    # pairs are 0,2 1,3 2,4 3,5 4,0 5,1, of which 1 and 5 are not there
+    assert (both.samples, both.details["coverage"]["wanted"]) == (4 + 3, 12)
+
+
+def put_media(folder: Path, names: list[str]) -> None:
+    """An image and a sound of each, in the folders that the public loaders have."""
+    rng = np.random.default_rng(3)
+    for kind in ("frames", "audio"):
+        (folder / kind).mkdir()
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / "frames" / f"{name}.jpg")
+        with wave.open(str(folder / "audio" / f"{name}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(RATE_HZ)
+            file.writeframes(rng.integers(-9000, 9000, SAMPLES + 500, dtype=np.int16).tobytes())
+
+
+def put_annotations(folder: Path, names: list[str]) -> None:
+    """Three annotators' boxes of each."""
+    folder.mkdir()
+    boxes = ((40, 40, 200, 220), (50, 40, 210, 230), (20, 30, 190, 200))
+    drawn = "".join(
+        f"<object><bbox><id>{number}</id>"
+        + "".join(f"<{side}>{value}</{side}>" for side, value in zip(("a", "b", "c", "d"), box, strict=True))
+        + "</bbox></object>"
+        for number, box in enumerate(boxes)
+    )
+    for name in names:
+        (folder / f"{name}.xml").write_text(f"<annotation>{drawn}</annotation>")
