@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.evaluate.examples import FirstOnes
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
+from pipeline.evaluate.measures.side_by_side import side_by_side, weights_in_half
 from pipeline.evaluate.metrics.bss_eval import bss_eval
 from pipeline.evaluate.metrics.ground_truth import crop_boxes
 from pipeline.evaluate.metrics.statistics import MeanOfRatios, Statistic
@@ -32,13 +33,17 @@ from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
 FRAME, CLICK, MIXTURE, WRONG = "model", "click on the source", "the mixture itself", "a wrong frame"
-CLEAR = "the other not in sight"
+CLEAR, BLANK = "the other not in sight", "no frame"
+DUET, CROSSED = "two in one frame, by place", "two in one frame, the other's place"
 BINARY, RATIO = "ideal binary mask", "ideal ratio mask"
 _ROWS: dict[str, RowKind] = {
     FRAME: "model",
     CLEAR: "readout",
     CLICK: "readout",
+    DUET: "readout",
     WRONG: "control",
+    BLANK: "control",
+    CROSSED: "control",
     MIXTURE: "control",
     BINARY: "ceiling",
     RATIO: "ceiling",
@@ -56,9 +61,11 @@ _SILENT = 1e-5
 _ABOUT = (
     "Two samples' sounds are added, and each is sought again: by its frame, or by the place of the frame where it "
     "sounds. SI-SDR gain is how much nearer the sound came to the truth than the mixture is; SDR, SIR and SAR are "
-    "those of BSS eval. No mask of this resolution can pass the ideal ones; the share is of the ideal binary mask's "
-    "gain."
+    "those of BSS eval. With two in one frame both frames stand side by side in one, and a sound is sought by the "
+    "click, or where there is none by its half. No mask of this resolution can pass the ideal ones; the share is of "
+    "the ideal binary mask's gain."
 )
+_WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _PLAYABLE = 4
 """Mixtures that the report's page plays."""
 _GROUP = 8
@@ -208,18 +215,33 @@ class Separation(Measure[Mixed]):
         """The model's masks by row: of which sounds, and [.., F, T]."""
         task, found = self._task, {}
         every = list(range(len(places)))
-        found[FRAME] = (every, task.frame_masks(self._model, _seen(batch, places) | {SOUND: mixed}))
+        inputs = _seen(batch, places) | {SOUND: mixed}
+        found[FRAME] = (every, task.frame_masks(self._model, inputs))
         shown = [at for at in every if wrong[at] is not None]
         if shown:
             frames = [frame for frame in wrong if frame is not None]
             found[WRONG] = (shown, task.frame_masks(self._model, _seen(batch, frames) | {SOUND: mixed[shown]}))
+        blank = torch.zeros_like(inputs[FRAMES])
+        found[BLANK] = (every, task.frame_masks(self._model, inputs | {FRAMES: blank}))
         grid = self._model.grids[VISUAL]
-        clicks = {at: click for at in every if (click := _click(batch, places[at])) is not None}
-        if clicks and task.head == "places" and grid.names == ("time", "row", "column"):
-            weights = torch.stack([token_weights(grid, click) for click in clicks.values()])[:, None]
-            inputs = _seen(batch, [places[at] for at in clicks]) | {SOUND: mixed[list(clicks)]}
-            found[CLICK] = (list(clicks), task.place_masks(self._model, inputs, weights.to(mixed.device))[:, 0])
+        if task.head == "places" and grid.names == ("time", "row", "column"):
+            clicks = [_click(batch, place) for place in places]
+            if known := [at for at, click in enumerate(clicks) if click is not None]:
+                weights = torch.stack([token_weights(grid, click) for click in clicks if click is not None])[:, None]
+                of_clicks = {name: values[known] for name, values in inputs.items()}
+                found[CLICK] = (known, task.place_masks(self._model, of_clicks, weights.to(mixed.device))[:, 0])
+            if grid.shape[-1] > 1:  # else both frames lie on the same tokens
+                found |= self._masks_beside(inputs, clicks)
         return {name: (torch.tensor(rows), mask) for name, (rows, mask) in found.items()}
+
+    def _masks_beside(self, inputs: Inputs, clicks: Sequence[Box | None]) -> dict[str, tuple[list[int], Tensor]]:
+        """The masks of places of two frames in one: of the own, and of the other's."""
+        grid = self._model.grids[VISUAL]
+        own = torch.stack([weights_in_half(grid, click or _WHOLE, at % 2) for at, click in enumerate(clicks)])
+        both = torch.stack([own, own.view(-1, 2, own.shape[1]).flip(1).flatten(0, 1)], dim=1)  # [B, 2, N]
+        beside = inputs | {FRAMES: side_by_side(inputs[FRAMES])}
+        masks, every = self._task.place_masks(self._model, beside, both.to(inputs[SOUND].device)), range(len(clicks))
+        return {name: (list(every), masks[:, which]) for which, name in enumerate((DUET, CROSSED))}
 
     def tables(self, found: Sequence[Mixed]) -> list[Table]:
         """Of pairs that have no class in common, and of all."""

@@ -72,7 +72,10 @@ def test_the_mixture_gains_nothing_and_ideal_masks_gain_most(various_shards):
             "model": "model",
             "the other not in sight": "readout",
             "click on the source": "readout",
+            "two in one frame, by place": "readout",
             "a wrong frame": "control",
+            "no frame": "control",
+            "two in one frame, the other's place": "control",
             "the mixture itself": "control",
             "ideal binary mask": "ceiling",
             "ideal ratio mask": "ceiling",
@@ -155,6 +158,37 @@ def test_the_first_mixtures_can_be_played_place_by_place(located_shards):
             assert all(0 <= share <= 1 for share in view["kept"])
     by_tokens, _ = measure_of(located_shards, experiment(head="audio"))
     assert by_tokens.files([by_tokens.judge(chunk) for chunk in samples.go_through(samples.chunks())]) == {}
+
+
+def test_two_sounds_of_one_frame_are_sought_by_their_own_places_and_by_each_others(located_shards, monkeypatch):
+    measure, samples = measure_of(located_shards, experiment())
+    grid, asked = measure._model.grids["visual"], []
+
+    def keep_half(model, inputs, weights):
+        """Half of the mixture's bins for the own place, the others for the other's."""
+        asked.append((inputs["frames"], weights))
+        upper = (torch.arange(32) < 16).float().view(1, 1, 32, 1).expand(len(weights), 1, 32, 32)
+        return torch.cat([upper, 1 - upper], 1)[:, : weights.shape[1]]
+
+    monkeypatch.setattr(measure._task, "place_masks", keep_half)
+    monkeypatch.setattr(measure, "_is_playable", lambda index: False)
+    chunk = as_tones(next(iter(samples.go_through(samples.chunks()))))
+    found = measure.judge(chunk)
+    frames, weights = next(one for one in asked if one[1].shape[1] == 2)
+    assert torch.equal(frames[::2], frames[1::2])  # one for both
+    keys = [one.key for one in found.sought]
+    own = torch.stack([chunk.shown.inputs["frames"][chunk.shown.keys.index(key)] for key in keys])
+    for which, half in enumerate(frames.chunk(2, dim=-1)):
+        assert (half[which::2].mean((-1, -2)) - own[which::2].mean((-1, -2))).abs().max() < 0.02
+    columns = weights.unflatten(-1, grid.shape).sum((2, 3))  # [B, 2, columns]
+    left = columns.chunk(2, dim=-1)[0].sum(-1)
+    assert left.tolist() == [pytest.approx([1, 0]), pytest.approx([0, 1])] * (len(keys) // 2)
+    by_place, by_click, crossed = (
+        [one.found[name][0] for one in found.sought]
+        for name in ("two in one frame, by place", "click on the source", "two in one frame, the other's place")
+    )
+    assert by_place == pytest.approx(by_click)
+    assert by_place != pytest.approx(crossed)
 
 
 def test_what_can_not_be_separated_says_why(located_shards):
