@@ -217,6 +217,11 @@ def test_what_the_cluster_has_not_and_a_place_that_is_none_are_refused_in_a_sent
     record = ray_job(tmp_path, "", nodes=3, each=2).record
     with pytest.raises(JobError, match=r"--nodes: expected at most the 2 times 2 CPUs that the cluster .* found 3"):
         launcher.check(record)
+    gpus = record.model_copy(update={"resources": record.resources.model_copy(update={"gpus_per_node": 8})})
+    with pytest.raises(
+        JobError, match=r"--nodes: expected at most the 0 times 2 CPUs and 8 GPUs that the cluster .* has"
+    ):
+        launcher.check(gpus)
     with pytest.raises(JobError, match=r"--partition: expected none"):
         launcher.check(record.model_copy(update={"resources": record.resources.model_copy(update={"partition": "x"})}))
     with pytest.raises(JobError, match=r"^http://127.0.0.1:9: expected the dashboard of a Ray cluster, found none"):

@@ -48,6 +48,8 @@ def test_a_dry_run_shows_what_would_be_submitted_and_writes_nothing(capsys, tmp_
         (("model.widht=3",), "did you mean 'width'?"),
         (("--time", "4h"), "--time: expected none, since this machine has no queue"),
         (("--nodes", "2"), "--nodes: expected 1 on this machine, found 2"),
+        (("--partition", "gpus"), "--partition: expected none, since this machine has no queue, found gpus"),
+        (("--gpus-per-node", "4096", "--nproc", "1"), "--gpus-per-node: expected at most this machine's"),
         (("--time", "soon"), "expected a time such as 90m"),
         (("data.train=https://me:secret@host/x",), "a word of the command holds a secret"),
         (("--site", "site.yaml"), "site.yaml: no such settings file"),

@@ -25,7 +25,7 @@ class JobGoodput:
         total_s: from the begin of each attempt to its end; of one that runs, to its newest checkpoint.
         between_s: from the end of each attempt to the begin of the next, in a queue say; no part of `total_s`.
         spent: what the newest checkpoint holds.
-        starting_s: from the begin of an attempt to the begin of its first step: imports, set-up, reading a checkpoint.
+        starting_s: from the begin of an attempt to the end of its first step: imports, set-up, reading a checkpoint.
         ending_s: from what its last checkpoint holds to its end: saving and leaving, or steps that were done twice.
         attempts: how many there were.
     """
@@ -45,7 +45,7 @@ class JobGoodput:
     @property
     def rest_s(self) -> float:
         """What nothing else accounts for: writing records, going back to a checkpoint."""
-        return max(0.0, self.total_s - self.spent.all_s - self.starting_s - self.ending_s)
+        return max(0.0, self.total_s - self._steady_s - self.starting_s - self.ending_s)
 
     @property
     def attempt_costs_s(self) -> float:
@@ -54,9 +54,13 @@ class JobGoodput:
 
     def with_attempts_of(self, seconds: float) -> float:
         """What goodput would be if each attempt lasted so long: from the parts that were measured."""
-        between_starts_and_ends = self.spent.all_s + self.rest_s
-        steady = self.spent.useful_s / max(between_starts_and_ends, 1e-9)
+        steady = self.spent.useful_s / max(self._steady_s + self.rest_s, 1e-9)
         return steady * max(0.0, 1 - self.attempt_costs_s / seconds)
+
+    @property
+    def _steady_s(self) -> float:
+        """What is known of the time between starts and ends."""
+        return self.spent.all_s - self.spent.first_steps_s
 
     def shares(self) -> dict[str, float]:
         """What each part took of the time on machines, 0–1."""
@@ -112,6 +116,7 @@ def goodput_of(attempts: Sequence[Attempt], events: Sequence[Mapping[str, Any]])
         between += 0.0 if next_begin is None else max(0.0, next_begin - end)
         starting += (end if started is None else started) - begin
         ending += 0.0 if held is None else max(0.0, end - held)
+    starting += spent.first_steps_s
     return JobGoodput(total, between, spent, starting, ending, len(attempts)) if spent.training_s else None
 
 

@@ -23,12 +23,15 @@ class TimeSpent:
         validation_s: in validation and maps that the settings ask for.
         data_s: in steps, waiting for data.
         saving_s: standing still for checkpoints.
+        first_steps_s: in the first step of each process, in which loaders fill and kernels are compiled: a part of its
+            start.
     """
 
     training_s: float = 0.0
     validation_s: float = 0.0
     data_s: float = 0.0
     saving_s: float = 0.0
+    first_steps_s: float = 0.0
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> "TimeSpent":
@@ -41,7 +44,7 @@ class TimeSpent:
 
     @property
     def all_s(self) -> float:
-        return self.useful_s + self.data_s + self.saving_s
+        return self.useful_s + self.data_s + self.saving_s + self.first_steps_s
 
     def told(self) -> dict[str, float]:
         """For an event."""
@@ -61,14 +64,20 @@ class RunClock:
     Attributes:
         before_s: of the run before this process began.
         began: monotonic time at which this process began.
+        has_stepped: whether this process has done a step.
     """
 
     spent: TimeSpent = field(default_factory=TimeSpent)
     before_s: float = 0.0
     began: float = field(default_factory=time.monotonic)
+    has_stepped: bool = False
 
     def add_step(self, seconds: float, waited_s: float, stalled_s: float, counts: bool) -> None:
         """Count a step of the main process, in which it waited for data and stood still for a checkpoint."""
+        if not self.has_stepped:
+            self.has_stepped = True
+            self.spent.first_steps_s += seconds
+            return
         self.spent.data_s += waited_s
         self.spent.saving_s += stalled_s
         if counts:

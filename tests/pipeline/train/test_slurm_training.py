@@ -12,6 +12,7 @@ import pytest
 from cluster.job_folder import JobFolder
 from jobs.local.slurm import SlurmCluster
 from kept_runs import keep_run
+from pipeline.train.run.job_goodput import job_goodput
 from small_job import wait_until
 from tiny_training import Command, curve
 
@@ -114,6 +115,25 @@ def test_cancelled_by_a_site_for_others_it_follows_the_undisturbed_curve(
     assert training.finish() == undisturbed
     keep_run(training.run, GROUP, "Slurm: cancelled for others, chained")
     assert [attempt.exit_code for attempt in training.job.attempts()] == [75, 0]
+
+
+def test_interrupted_once_an_hour_97_percent_of_its_time_is_training_and_validation(
+    slurm: SlurmCluster, command: Command, tmp_path: Path
+) -> None:
+    """Interrupted more often than that, it says what each interruption costs, and what all else does."""
+    larger = ("model.width=96", "model.layers=4", "train.batch_size=32", "data.workers=1", "train.log_every=10")
+    training = Submitted(command, tmp_path / "run", *larger, "train.steps=240", "train.checkpoint_every=60")
+    for attempt, step in ((2, 60), (3, 120), (4, 180)):
+        training.reach(step)
+        subprocess.run(["scontrol", "requeue", training.id], check=True)
+        wait_until(lambda attempt=attempt: len(training.job.attempts()) == attempt, 120)
+    training.finish()
+    found = job_goodput(str(training.run))
+    assert found is not None
+    print("\n" + "\n".join(_run("status", training.job.url).stdout.splitlines()[-2:]))
+    assert found.attempts == 4
+    assert found.with_attempts_of(3600) >= 0.97
+    assert found.shares()["the rest"] < 0.05
 
 
 def test_what_is_wrong_is_said_before_anything_is_queued(slurm: SlurmCluster, command: Command, tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ import pytest
 
 from cluster import storage
 from cluster.job_folder import JobFolder
+from cluster.launchers.contract import Phase
+from cluster.launchers.ray import RayLauncher
 from jobs.local import s3
 from jobs.local.s3 import S3Server
 from kept_runs import keep_run
 from pipeline.train.records.metrics_log import read_records
 from pipeline.train.run.remote_run import fetch_run
 from ray_cluster_with_jobs import ray_cluster_with_jobs
-from small_job import wait_until
+from small_job import small_job, submitted, wait_until
 from tiny_training import Command, curve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -164,6 +166,24 @@ def test_a_minute_without_the_server_costs_nothing(
     keep_run(run, "two ranks", f"{training.way}, and S3 away for a minute")
     assert ours == undisturbed
     assert "resume" not in events
+
+
+def test_a_job_on_ray_whose_nodes_have_no_access_to_its_storage_says_so_and_loses_nothing(
+    server: S3Server, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = server.environment()
+    with ray_cluster_with_jobs(cpus=1, nodes=1, variables={"AWS_ENDPOINT_URL": given["AWS_ENDPOINT_URL"]}) as cluster:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        launcher = RayLauncher(cluster.dashboard)
+        job = submitted(launcher, small_job(tmp_path / "work", "", place="ray", folder=run))
+        wait_until(lambda: launcher.state(job).phase == Phase.GONE, 120)
+        said = launcher.logs(job).strip().splitlines()[-1]
+        assert said.startswith(f"gavt: {job.url}/job.json: ")
+        assert "credentials" in said
+        assert (job.outcome, job.attempts()) == (None, [])
+        state = json.loads(gavt("status", job.url, "--json").communicate()[0].splitlines()[-1])
+        assert (state["state"], said.removeprefix("gavt: ") in state["detail"]) == ("stopped", True)
 
 
 def test_a_server_that_answers_nothing_as_a_run_goes_on_is_waited_for_as_long_as_patience_says(
