@@ -1,6 +1,7 @@
 """gavt submit and the verbs that look after a job: words go to the verb, and what is wrong is said at once."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_wor
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-aws")
     config = tmp_path / "c o n f.yaml"
     config.write_text("prepare: {frame_height: 128}\n")
-    words = ("submit", "prepare", "none.jsonl", "--out", "run", "--to", "local", "--config", config.name)
+    run = "r'u n;$(touch x)\""
+    words = ("submit", "prepare", "none.jsonl", "--out", run, "--to", "local", "--config", config.name)
     _, out, _ = gavt(capsys, *words, "--json")
     job = json.loads(out.splitlines()[-1])
     config.write_text("prepare: {frame_hight: 256}\n")  # which the job does not see
@@ -91,25 +93,29 @@ def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_wor
     def state(word: str) -> dict:
         return json.loads(gavt(capsys, "status", word, "--json")[1].splitlines()[-1])
 
-    wait_until(lambda: state("run")["state"] == "failed", 120)
-    for word in (job["job"], job["folder"], "run"):
+    wait_until(lambda: state(run)["state"] == "failed", 120)
+    for word in (job["job"], job["folder"], run):
         assert state(word)["attempts"][0]["exit_code"] == 2
-    assert "none.jsonl" in gavt(capsys, "logs", "run")[1]
-    assert state("run")["settings"] == f"{job['folder']}/settings.yaml"
+    assert "none.jsonl" in gavt(capsys, "logs", run)[1]
+    assert state(run)["settings"] == f"{job['folder']}/settings.yaml"
     assert "frame_height: 128" in Path(job["folder"], "settings.yaml").read_text()
-    assert f"gavt prepare none.jsonl --out run --config '{config.name}'" in gavt(capsys, "status", "run")[1]
+    assert (
+        shlex.join(["gavt", "prepare", "none.jsonl", "--out", run, "--config", config.name])
+        in gavt(capsys, "status", run)[1]
+    )
     config.write_text("{}")
     assert job["job"] in gavt(capsys, "jobs")[1]
-    code, _, err = gavt(capsys, "logs", "run", "--rank", "3")
+    code, _, err = gavt(capsys, "logs", run, "--rank", "3")
     assert (code, "said something in attempt 1 (1 did, from 0 to 0), found 3" in err) == (2, True)
-    assert gavt(capsys, "resume", "run")[0] == 0
+    assert gavt(capsys, "resume", run)[0] == 0
     code, _, err = gavt(capsys, *words)
     assert code == 2
     assert "works on it and has not ended" in err
-    assert gavt(capsys, "cancel", "run")[0] == 0
-    assert state("run")["state"] in ("cancelled", "failed")  # as it was faster
-    texts = [file.read_text() for file in (tmp_path / "run" / "jobs").rglob("*") if file.is_file()]
+    assert gavt(capsys, "cancel", run)[0] == 0
+    assert state(run)["state"] in ("cancelled", "failed")  # as it was faster
+    texts = [file.read_text() for file in (tmp_path / run / "jobs").rglob("*") if file.is_file()]
     assert not any("a-secret-of-aws" in text for text in texts)
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_is_no_job_is_a_sentence(capsys):

@@ -1,15 +1,17 @@
 """Training on a real Ray cluster that loses nodes, and its head: the curve is that of an undisturbed run."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.launchers.ray import RayLauncher
 from jobs.local.ray_cluster import RayCluster
 from kept_runs import keep_run
 from ray_cluster_with_jobs import ray_cluster_with_jobs
-from small_job import wait_until
+from small_job import ODD, wait_until
 from tiny_training import Command, curve
 from training_on_ray import WORDS, Curve, TrainingOnRay, gavt
 
@@ -39,7 +41,8 @@ def undisturbed(command: Command, tmp_path_factory: pytest.TempPathFactory) -> C
 def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_curve(
     cluster: RayCluster, command: Command, tmp_path: Path, undisturbed: Curve
 ) -> None:
-    training = TrainingOnRay(command, tmp_path / "run", cluster)
+    notes = f"train.wandb.notes={json.dumps(ODD)}"
+    training = TrainingOnRay(command, tmp_path / "a r'un;$(touch x)\"", cluster, notes)
     training.reach(11)
     cluster.kill_node(1)
     alone = training.a_rank(2)
@@ -50,6 +53,7 @@ def test_with_fewer_nodes_and_then_with_all_again_it_follows_the_undisturbed_cur
     alone.resume()
     found = training.finish()
     keep_run(training.run, GROUP, "Ray: node lost, one rank, two again")
+    assert yaml.safe_load((training.run / "config.yaml").read_text())["train"]["wandb"]["notes"] == ODD
     attempts = training.job.attempts()
     assert [(one.exit_code, one.excused, len(one.nodes)) for one in attempts] == [
         (None, True, 2),

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.job_folder import JobFolder
 from jobs.local.slurm import SlurmCluster
 from kept_runs import keep_run
 from pipeline.train.run.job_goodput import job_goodput
-from small_job import wait_until
+from small_job import ODD, wait_until
 from tiny_training import Command, curve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -109,12 +110,14 @@ def test_what_its_time_runs_out_on_saves_before_and_goes_on(
 def test_cancelled_by_a_site_for_others_it_follows_the_undisturbed_curve(
     slurm: SlurmCluster, command: Command, tmp_path: Path, undisturbed: list[tuple[float, ...]]
 ) -> None:
-    training = Submitted(command, tmp_path / "run", "--partition", "cancelled")
+    notes = f"train.wandb.notes={json.dumps(ODD)}"
+    training = Submitted(command, tmp_path / "a r'un;$(touch x)\"", "--partition", "cancelled", notes)
     training.reach(15)
     subprocess.run(["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, timeout=120)
     assert training.finish() == undisturbed
     keep_run(training.run, GROUP, "Slurm: cancelled for others, chained")
     assert [attempt.exit_code for attempt in training.job.attempts()] == [75, 0]
+    assert yaml.safe_load((training.run / "config.yaml").read_text())["train"]["wandb"]["notes"] == ODD
 
 
 def test_interrupted_once_an_hour_97_percent_of_its_time_is_training_and_validation(
