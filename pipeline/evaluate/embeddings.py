@@ -59,6 +59,11 @@ class Known:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def select(self, places: Sequence[int]) -> "Known":
+        """Only the samples at these places."""
+        keys, videos = ([one[place] for place in places] for one in (self.keys, self.videos))
+        return Known(keys, videos, self.scenes[np.array(places, np.intp)], [self.labels[place] for place in places])
+
 
 class Embedder:
     """Makes the vectors of a system, `at_once` samples together. Those of the last chunk are remembered: measures that

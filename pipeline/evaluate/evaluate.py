@@ -22,7 +22,7 @@ from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.worker_pool import WorkerPool
-from pipeline.train.load import load_trained
+from pipeline.train.load import Trained, load_trained
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,13 @@ def evaluate_runs(
                 judged = Judged(one.trained, sets[0], sets[1] if len(sets) > 1 else None, settings)
                 one.judged = judged
                 one.measures, one.left_out = group.each(partial(measures_of, judged))
+
+            def open_set(url: str, trained: Trained = alike[0].trained) -> EvaluationSamples:
+                (plan,) = plans_of([url], trained, settings, reading, group)
+                return EvaluationSamples(plan, settings.model_copy(update={"max_samples": None}), device, pool)
+
             for together_now in chunked_alike(alike):
-                go_through(together_now, group, on_progress)
+                go_through(together_now, open_set, group, on_progress)
 
     def write() -> list[Evaluation]:
         results = [_result(one, data, validation) for one in judgements]

@@ -11,7 +11,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, Table
 from pipeline.evaluate.registry import MEASURES, all_measures
-from pipeline.evaluate.samples import EvaluationSamples, plan_evaluation
+from pipeline.evaluate.samples import Chunk, EvaluationSamples, plan_evaluation
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.settings import DataSettings
@@ -63,16 +63,28 @@ def chunked_alike(judgements: Sequence[Judgement]) -> list[list[Judgement]]:
     return list(found.values())
 
 
-def go_through(judgements: Sequence[Judgement], group: ProcessGroup, on_progress: OnProgress) -> None:
-    """Go through the samples once for all models, and before through the validation split for those that choose."""
+def go_through(
+    judgements: Sequence[Judgement],
+    open_set: Callable[[str], EvaluationSamples],
+    group: ProcessGroup,
+    on_progress: OnProgress,
+) -> None:
+    """Go through the samples once for all models, and before through the validation split for those that choose and
+    through the sets that some learn from, which `open_set` opens."""
     sets = judgements[0].judged
     choosing = [measure for one in judgements for measure in one.choosing]
     if sets.choosing is not None and choosing:
-        seen = _sweep(sets.choosing, choosing, True, group, "choosing on the validation split", on_progress)
+        seen = _sweep(sets.choosing, choosing, _choose, group, "choosing on the validation split", on_progress)
         for measure, found in zip(choosing, seen, strict=True):
             measure.chosen(found)
     measures = [measure for one in judgements for measure in one.measures]
-    seen = _sweep(sets.samples, measures, False, group, "judging", on_progress)
+    for lessons in {measure.learns_from: None for measure in measures if measure.learns_from is not None}:
+        learning = [measure for measure in measures if measure.learns_from == lessons]
+        doing, most = f"learning from {lessons.url}", lessons.samples
+        seen = _sweep(open_set(lessons.url), learning, _learn, group, doing, on_progress, most)
+        for measure, found in zip(learning, seen, strict=True):
+            measure.learnt(found)
+    seen = _sweep(sets.samples, measures, _judge, group, "judging", on_progress)
     of_measures = iter(seen)
     for one in judgements:
         one.found = list(islice(of_measures, len(one.measures)))
@@ -113,34 +125,50 @@ def _whole(measures: Sequence[Measure[Any]]) -> int:
     return math.lcm(*(measure.group for measure in measures))
 
 
+def _choose(measure: Measure[Any], chunk: Chunk) -> Any:
+    return measure.choose(chunk)
+
+
+def _learn(measure: Measure[Any], chunk: Chunk) -> Any:
+    return measure.learn(chunk)
+
+
+def _judge(measure: Measure[Any], chunk: Chunk) -> Any:
+    return measure.judge(chunk)
+
+
 def _sweep(
     samples: EvaluationSamples,
     measures: Sequence[Measure[Any]],
-    choosing: bool,
+    look: Callable[[Measure[Any], Chunk], Any],
     group: ProcessGroup,
     doing: str,
     on_progress: OnProgress,
+    most: int | None = None,
 ) -> list[list[Any]]:
-    """Go through all samples once; gives what each measure found in the chunks, in their order, on every process.
+    """Go through all samples once, or the first so many; gives what each measure found in the chunks, in their order,
+    on every process.
 
     The processes take turns at the chunks, and exchange what they found after each turn.
     """
     chunks = samples.chunks(_whole(measures))
+    chunks = [chunk for chunk in chunks if most is None or chunk.start < most]
+    total = sum(map(len, chunks))
     mine = samples.go_through(chunks[group.rank :: group.world_size])
 
     def see() -> list[Any]:
         chunk = next(mine, None)
         if chunk is None:
             return []
-        return [measure.choose(chunk) if choosing else measure.judge(chunk) for measure in measures]
+        return [look(measure, chunk) for measure in measures]
 
     found: list[list[Any]] = [[] for _ in measures]
-    on_progress(doing, 0, len(samples))
+    on_progress(doing, 0, total)
     with closing(mine):
         for turn in range(0, len(chunks), group.world_size):
             seen = group.gather_objects(group.each(see))
             for of_chunk in seen:
                 for of_measure, new in zip(found, of_chunk, strict=bool(of_chunk)):
                     of_measure.append(new)
-            on_progress(doing, sum(map(len, chunks[turn : turn + group.world_size])), len(samples))
+            on_progress(doing, sum(map(len, chunks[turn : turn + group.world_size])), total)
     return found

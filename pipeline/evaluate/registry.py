@@ -116,6 +116,23 @@ class RetrievalSettings(MeasureSettings):
     """Write the embeddings, as `evaluation_embeddings.npz` beside the evaluation."""
 
 
+class ProbeSettings(MeasureSettings):
+    """What labels can be told from a frozen model's embeddings, of each stream and of all together, by logistic
+    regression and by nearest neighbours that learn from another set."""
+
+    kind: Literal["probe"] = "probe"
+    asked_for_only = True
+    train: str | None = None
+    """Shard set whose labels are learnt, local or s3://; the run's `data.train` unless given."""
+    train_samples: int = Field(default=20_000, gt=0)
+    """At most about so many of it, in a shuffled order: their vectors lie in the memory of each process."""
+    neighbours: int = Field(default=20, gt=0)
+    """Nearest samples that vote."""
+    decays: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0, 0.1, 0.01, 1e-3, 1e-4), min_length=1)
+    """Weight decays of the logistic regression, of which the validation split chooses; where it has no labels, samples
+    of a fifth of the videos that were to be learnt from do."""
+
+
 _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts"
 
 MEASURES: Registry[MeasureSettings] = Registry(
@@ -128,6 +145,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "events": Kind(f"{__name__}:EventsSettings", f"{_MEASURES}.events:Events"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
+        "probe": Kind(f"{__name__}:ProbeSettings", f"{_MEASURES}.probe:Probe"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
         "retrieval": Kind(f"{__name__}:RetrievalSettings", f"{_MEASURES}.retrieval:Retrieval"),
         "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),

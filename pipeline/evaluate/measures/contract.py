@@ -148,6 +148,19 @@ class SampleScores:
         return {column: self.statistic(row, column).value for column in self.values[row]}
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What a measure learns from.
+
+    Attributes:
+        url: shard set.
+        samples: of it, the first so many of a shuffled order.
+    """
+
+    url: str
+    samples: int
+
+
 class Measure(ABC, Generic[Seen]):
     """A way to judge a trained model; every process has one of its own.
 
@@ -179,6 +192,19 @@ class Measure(ABC, Generic[Seen]):
 
     def chosen(self, found: Sequence[Any]) -> None:
         """Told once what was found in all chunks of the validation split, where there is one."""
+        raise NotImplementedError
+
+    @property
+    def learns_from(self) -> "Lessons | None":
+        """What it learns from before, of a set of its own."""
+        return None
+
+    def learn(self, chunk: "Chunk") -> Any:
+        """What is found in a chunk of that set."""
+        raise NotImplementedError
+
+    def learnt(self, found: Sequence[Any]) -> None:
+        """Told once what was found in all chunks of that set."""
         raise NotImplementedError
 
     @abstractmethod
