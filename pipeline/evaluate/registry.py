@@ -56,6 +56,15 @@ class LabelsSettings(MeasureSettings):
     kind: Literal["classification"] = "classification"
 
 
+class ActionsSettings(MeasureSettings):
+    """What a clip is of, by a classification head whose answers to many parts of it are averaged."""
+
+    kind: Literal["actions"] = "actions"
+    asked_for_only = True
+    clips: int = Field(default=25, ge=2)
+    """Parts of each clip, as long as the model's inputs and evenly spaced from its beginning to its end."""
+
+
 class EventsSettings(MeasureSettings):
     """Whether a head of segments tells which event happens when, and when none does."""
 
@@ -138,6 +147,7 @@ _MEASURES, _READOUTS = "pipeline.evaluate.measures", "pipeline.evaluate.readouts
 MEASURES: Registry[MeasureSettings] = Registry(
     "measure",
     {
+        "actions": Kind(f"{__name__}:ActionsSettings", f"{_MEASURES}.actions:Actions"),
         "alignment": Kind(f"{__name__}:AlignmentSettings", f"{_MEASURES}.alignment:Alignment"),
         "attention_sweep": Kind(f"{__name__}:AttentionSweepSettings", f"{_MEASURES}.attention_sweep:AttentionSweep"),
         "benchmark": Kind(f"{__name__}:BenchmarkSettings", "pipeline.evaluate.benchmarks.checkpoint:BenchmarkMeasure"),

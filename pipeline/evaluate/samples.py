@@ -147,6 +147,7 @@ class EvaluationSamples:
         """
         self.url, self.plan, self.settings, self.device = plan.sets[0].url, plan, settings, device
         self._pool = pool
+        self._loaders: dict[int, Loader] = {}
         order = plan.orders[0]
         indices = order.samples_at(0, range(len(order)))
         self.positions: Numbers = np.flatnonzero(indices < (settings.max_samples or len(order)))
@@ -209,6 +210,19 @@ class EvaluationSamples:
         with Loader(self.plan, max(map(len, chunks), default=1), pool=self._pool) as loader:
             for chunk, read in zip(chunks, loader.batches(pieces), strict=True):
                 yield self._chunk(chunk, read)
+
+    def in_views(self, places: Sequence[int], views: int) -> Generator[Inputs, None, None]:
+        """Of each of the samples at these places the inputs of so many views [views, …]: clips at evenly spaced
+        moments, from their beginnings to their ends.
+
+        Raises:
+            ShardSetError: as of `go_through`.
+        """
+        if views not in self._loaders:  # one for all chunks: its memory is the pool's
+            self._loaders[views] = Loader(self.plan.in_views(views), views, pool=self._pool)
+        pieces = [position * views + np.arange(views) for position in self.positions[list(places)]]
+        for read in self._loaders[views].batches(pieces):
+            yield read.inputs(self.device)
 
     def _chunk(self, places: Sequence[int], read: Batch) -> Chunk:
         inputs = read.inputs(self.device)

@@ -1,6 +1,7 @@
 """What decides which samples a run reads and how they are decoded; it travels to the processes that do it."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.mixture import Mixture, MixtureWeights, Picks, shares_of
+from pipeline.stream.opened_sample import CENTRE
 from pipeline.stream.order import RUN, Numbers, Order
 from pipeline.stream.randomness import keyed_generator
 from pipeline.stream.settings import DataSettings, ShardSource
@@ -49,6 +51,8 @@ class ReadPlan:
             of all samples.
         cache: how the node keeps remote shards; None where it does not.
         digests: whether what is noted of each sample has a hash of its bytes.
+        views: each sample is shown so many times, at positions behind each other: of layout `clip` at evenly spaced
+            moments, the first at its beginning and the last at its end.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class ReadPlan:
         cache: CachePlan | None = None,
         by_video: Sequence[bool] | None = None,
         digests: bool = False,
+        views: int = 1,
     ) -> None:
         self.sets = list(sets)
         self.mixture = mixture
@@ -70,6 +75,7 @@ class ReadPlan:
         self.augment = augment
         self.seed = seed
         self.digests = digests
+        self.views = views
         self.by_video = [False] * len(self.sets) if by_video is None else list(by_video)
         alone = len(self.sets) == 1
         self.orders = [
@@ -82,7 +88,7 @@ class ReadPlan:
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         known = (self.sets, self.mixture, self.data, self.fields, self.augment, self.seed, self.cache, self.by_video)
-        return (ReadPlan, (*known, self.digests))
+        return (ReadPlan, (*known, self.digests, self.views))
 
     def __len__(self) -> int:
         """Samples that an epoch of each set shows, all together."""
@@ -90,7 +96,7 @@ class ReadPlan:
 
     def lanes_of(self, positions: Numbers) -> npt.NDArray[np.float64]:
         """Where the lane of each global position [N] lies among the lanes of its set, 0–1."""
-        where = self.mixture.picks(positions)
+        where = self.mixture.picks(positions // self.views)
         found = np.empty(len(positions))
         for number, order in enumerate(self.orders):
             mine = where.sets == number
@@ -99,7 +105,7 @@ class ReadPlan:
 
     def picks(self, positions: range | Numbers) -> list[Pick]:
         """The samples at global positions."""
-        where: Picks = self.mixture.picks(positions)
+        where: Picks = self.mixture.picks(np.asarray(positions) // self.views)
         found: list[Pick | None] = [None] * len(positions)
         for number, order in enumerate(self.orders):
             mine = (where.sets == number).nonzero()[0]
@@ -112,6 +118,16 @@ class ReadPlan:
                 for at, place, sample in zip(mine[now].tolist(), places[now].tolist(), samples.tolist(), strict=True):
                     found[at] = self._pick(number, sample, epoch, place)
         return [pick for pick in found if pick is not None]
+
+    def in_views(self, views: int) -> "ReadPlan":
+        """The same, of which each sample is shown so many times."""
+        shown = copy(self)
+        shown.views = views
+        return shown
+
+    def moment(self, position: int) -> float:
+        """Where a cut that nobody draws lies in what a clip has more than is asked for, 0–1."""
+        return CENTRE if self.views == 1 else position % self.views / (self.views - 1)
 
     def stand_in(self, pick: Pick, attempt: int) -> Pick:
         """What is shown where a sample is bad: see `Order.stand_in`."""

@@ -133,7 +133,7 @@ class SampleReader:
     ) -> Note:
         """Decode the sample at a position, or what stands in for it."""
         plan, bad = self.plan, []
-        cut = (CENTRE, CENTRE)
+        cut = (CENTRE, plan.moment(position))
         if plan.augment is not None:
             generator = keyed_generator(plan.seed, "square", position)
             cut = (float(generator.random()), float(generator.random()))

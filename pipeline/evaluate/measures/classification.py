@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from pipeline.evaluate.readouts.needs import needs_objective
 from pipeline.evaluate.registry import MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.tasks.classification import Classification, labels_of
-from pipeline.tasks.classification_settings import ClassificationSettings
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
@@ -135,7 +134,7 @@ class Labels(Measure[Answers]):
 
     def _said(self, there: Marks, scores: Scores) -> dict[tuple[str, RowKind], Scores]:
         """By row, how sure it is of the classes."""
-        return {("model", "model"): scores, ("the commonest class always", "control"): _constant(there)}
+        return {("model", "model"): scores, ("the commonest class always", "control"): commonest(there)}
 
     def _counted(self, there: Marks) -> tuple[str, ...]:
         """Sentences of what was judged."""
@@ -143,23 +142,17 @@ class Labels(Measure[Answers]):
 
     def _figures(self, truth: Marks, ranked: Scores) -> Mapping[str, Statistic]:
         """By column, of answers [N, C]; those that are not finite are wrong."""
-        said = _chosen(ranked, self._told)
-        recalls = np.stack([said & truth, truth]).transpose(0, 2, 1).astype(np.float64)  # [2, C, N]
-        numerators, denominators = (one[None] for one in recalls)
-        if self._told.labels == "several":  # and how often nothing is said that is not there
-            others = np.zeros((2, *recalls.shape[1:]))
-            others[0, 0], others[1, 0] = (~said & ~truth).sum(1), (~truth).sum(1)
-            numerators, denominators = (np.stack([ours, rest]) for ours, rest in zip(recalls, others, strict=True))
+        said = chosen(ranked, self._told.labels)
         return {
             "accuracy": Mean(right(truth, ranked).astype(np.float64)),
-            "balanced": MeanOfRatios(numerators, denominators),
+            "balanced": balanced_accuracy(truth, said, self._told.labels),
             "mean_precision": MeanAveragePrecision(_finite(ranked).T, truth.T),
         }
 
     def _classes(self, there: Marks, scores: Scores) -> dict[str, dict[str, float | int | None]]:
         """By class how often it is there, is said then, and its average precision."""
         truth, ranked = _flat(there), _finite(_flat(scores))
-        said, found = _chosen(ranked, self._told), {}
+        said, found = chosen(ranked, self._told.labels), {}
         for number, name in enumerate(self._told.answers):
             of_class, count = truth[:, number], int(truth[:, number].sum())
             recall = float(said[of_class, number].mean()) if count else None
@@ -184,13 +177,24 @@ def right(truth: Marks, ranked: Scores) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _chosen(ranked: Scores, told: ClassificationSettings) -> Marks:
+def chosen(ranked: Scores, labels: Literal["one", "several"]) -> Marks:
     """[N, C] the classes that answers say."""
     finite = np.isfinite(ranked).all(-1, keepdims=True)
-    if told.labels == "several":
+    if labels == "several":
         return (ranked > 0) & finite
     said: Marks = (np.arange(ranked.shape[-1]) == _finite(ranked).argmax(-1)[:, None]) & finite
     return said
+
+
+def balanced_accuracy(truth: Marks, said: Marks, labels: Literal["one", "several"]) -> MeanOfRatios:
+    """Of answers [N, C] the mean over classes of how often they are said where they are there; with several labels also
+    of how often nothing is said that is not there."""
+    recalls = np.stack([said & truth, truth]).transpose(0, 2, 1).astype(np.float64)  # [2, C, N]
+    if labels == "one":
+        return MeanOfRatios(recalls[0][None], recalls[1][None])
+    others = np.zeros_like(recalls)
+    others[0, 0], others[1, 0] = (~said & ~truth).sum(1), (~truth).sum(1)
+    return MeanOfRatios(*(np.stack([ours, rest]) for ours, rest in zip(recalls, others, strict=True)))
 
 
 def _finite(ranked: Scores) -> Scores:
@@ -198,7 +202,7 @@ def _finite(ranked: Scores) -> Scores:
     return np.where(np.isfinite(ranked).all(-1, keepdims=True), ranked, np.float32(-np.inf))
 
 
-def _constant(there: Marks) -> Scores:
+def commonest(there: Marks) -> Scores:
     """Of each segment the same: how often each class is there, less the half from which on it is said."""
     shares = there.mean((0, 1), dtype=np.float32) - np.float32(0.5)
     return np.broadcast_to(shares, there.shape)

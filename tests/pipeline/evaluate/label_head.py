@@ -14,8 +14,8 @@ from pipeline.train.load import Trained, untrained
 CLASSES = ("violin", "drum", "flute", "piano")
 
 
-def measure_of(url, kind=Labels, **words):
-    """Of a head with these settings."""
+def measure_of(url, kind=Labels, clips=None, **words):
+    """Of a head with these settings; `clips` are the measure's."""
     task = ClassificationSettings.model_validate({"classes": CLASSES} | words)
     settings = tiny_experiment().model_copy(update={"task": task})
     if task.segments:
@@ -25,7 +25,8 @@ def measure_of(url, kind=Labels, **words):
     samples = EvaluationSamples.open(url, settings, evaluate, torch.device("cpu"))
     trained = Trained(untrained(settings, "cpu", 0), settings, 1, "run")
     assert kind.reason_against(trained, samples) is None
-    return kind(MEASURES.settings_of(kind.name)(), Judged(trained, samples, None, evaluate))
+    own = {} if clips is None else {"clips": clips}
+    return kind(MEASURES.settings_of(kind.name)(**own), Judged(trained, samples, None, evaluate))
 
 
 def row(table, name):
