@@ -10,6 +10,7 @@ from typing import Any
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, Table
+from pipeline.evaluate.published import with_published
 from pipeline.evaluate.registry import MEASURES, all_measures
 from pipeline.evaluate.samples import Chunk, EvaluationSamples, plan_evaluation
 from pipeline.evaluate.settings import EvaluateSettings
@@ -35,9 +36,10 @@ class Judgement:
 
     @cached_property
     def tables(self) -> list[Table]:
-        """Of all measures."""
+        """Of all measures, with the rows of others that are asked for."""
         pairs = zip(self.measures, self.found, strict=True)
-        return [table for measure, found in pairs for table in measure.tables(found)]
+        tables = [table for measure, found in pairs for table in measure.tables(found)]
+        return with_published(tables, self.judged.settings.published)
 
     @property
     def choosing(self) -> list[Measure[Any]]:

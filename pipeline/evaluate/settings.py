@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.evaluate.published import PublishedOn
 from pipeline.evaluate.registry import AttentionSweepSettings, Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
@@ -82,6 +83,9 @@ class EvaluateSettings(Settings):
     measures: tuple[Measure, ...] | None = Field(default=None, min_length=1)
     """What the model is judged by: by all that can be had of the model and its data, unless some are named. A named one
     that can't be had is left out, and it is said why."""
+    published: tuple[PublishedOn, ...] = ()
+    """Data sets whose published figures of others stand beside the model's: `ave`, `music-separation`,
+    `audioset-synchronisation`, `ucf101`, `hmdb51`. Benchmarks of localisation have theirs always."""
     readouts: tuple[ReadoutName, ...] = Field(
         default=(
             "attention",

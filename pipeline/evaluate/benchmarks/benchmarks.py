@@ -63,11 +63,13 @@ class Wanted:
     """What a benchmark asks for.
 
     Attributes:
+        name: of the benchmark, in `BENCHMARKS`.
         url: its list.
         samples: of which maps are asked.
         without_truth: ids that are asked for and that its list doesn't have.
     """
 
+    name: str
     benchmark: Benchmark
     url: str
     samples: list[BenchmarkSample]
@@ -113,4 +115,4 @@ def open_benchmark(
     if pairs is not None:
         samples = with_pairs(samples, pairs)
     check_unique(samples, url if only is None else only)
-    return Wanted(benchmark, url, samples, missing)
+    return Wanted(name, benchmark, url, samples, missing)

@@ -27,6 +27,7 @@ from pipeline.evaluate.benchmarks.map_file import checked_map
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample, mean_truth
 from pipeline.evaluate.measures.contract import Column, Row, RowKind, Table
 from pipeline.evaluate.metrics.ground_truth import PixelBox
+from pipeline.evaluate.published import PUBLISHED
 
 Array = npt.NDArray[np.floating]
 OnMap = Callable[[str, int, int], None]
@@ -245,6 +246,7 @@ class Judging:
         rows += [Row(name, "other", values) for name, values in official_rows(self._figures, judged).items()]
         if on_corners is not None:
             rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", avgn_row(on_corners)))
+        rows += PUBLISHED[wanted.name].rows if wanted.name in PUBLISHED else ()
         title, notes = wanted.benchmark.title, (coverage.sentence(),)
         table = Table("score", title, self.columns, (*rows, *others), len(judged.samples), notes=notes)
         return BenchmarkScore(table, coverage, sweeps_of(self._figures, judged))

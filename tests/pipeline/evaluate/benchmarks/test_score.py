@@ -51,6 +51,10 @@ def test_figures_of_a_hand_worked_list(tmp_path: Path) -> None:
     from_median = rows(score)["EZ-VSL’s evaluator (≥ median)"]
     assert (from_median["ciou"], from_median["auc"]) == (0.5, pytest.approx(0.05 * (1.5 / 2 + 19 * 0.5)))
     assert rows(score)["ceiling: the truth"]["ciou_adap"] == 1.0
+    assert rows(score)["EZ-VSL (ECCV 2022), as published"] == {
+        "ciou": pytest.approx(0.3885),
+        "auc": pytest.approx(0.3954),
+    }
     assert score.sweeps["area"]["ciou"][4] == 0.5  # a quarter of the area: half of the left half
     assert score.coverage.sentence() == "2 of 2 maps found"
 
