@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from pipeline.evaluate.measures.contract import Row, Table
-
-PublishedOn = Literal["ave", "music-separation", "audioset-synchronisation", "ucf101", "hmdb51"]
-"""Of data sets that `gavt evaluate` can't tell from others; a benchmark's own stand beside it always."""
+from pipeline.evaluate.settings import PublishedOn
 
 
 @dataclass(frozen=True)

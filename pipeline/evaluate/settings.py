@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.evaluate.published import PublishedOn
 from pipeline.evaluate.registry import AttentionSweepSettings, Measure, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
@@ -14,6 +13,8 @@ Perspective = Literal["visual", "audio", "class"]
 Normalisation = Literal["none", "silence", "noise"]
 Placement = Literal["even", "centres"]
 """Where the values of a map over tokens lie in the frame."""
+PublishedOn = Literal["ave", "music-separation", "audioset-synchronisation", "ucf101", "hmdb51"]
+"""Data sets that an evaluation can't tell from others, on which others published figures."""
 SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
 
 

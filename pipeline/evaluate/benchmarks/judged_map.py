@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
-from pipeline.evaluate.metrics.area import Cuts
 from pipeline.evaluate.metrics.ciou import Overlap
-from pipeline.evaluate.metrics.detection import top_quarter
+from pipeline.evaluate.metrics.detection import quarter
 from pipeline.evaluate.metrics.pixel_precision import pixel_average_precisions, swapped_average_precision
 from pipeline.evaluate.metrics.resize import resize_map
 from pipeline.evaluate.metrics.scores import SampleScore
@@ -79,29 +78,27 @@ def judge_map(
     truth = sample.truth()
     overlap = Overlap(heat, truth)
     ranking, pixels = overlap.ranking, heat.size
-    sure = top_quarter(ranking) if confidence is None else confidence
     precisions = tuple(pixel_average_precisions(heat, [source.truth() == 1 for source in sources])) if sources else ()
-    counts = [1, overlap.half, overlap.area]
+    counts, levels = [1, overlap.half, overlap.area, quarter(pixels)], np.empty(0)
+    swept = slice(len(counts), len(counts) + len(SHARES))
+    if thorough:
+        counts += np.rint(np.multiply(SHARES, pixels)).astype(int).tolist()
+        counts += [pixels - pixels // 2, overlap.area or pixels // 2]  # where the public evaluators cut
+        levels = float(ranking.low) + np.multiply(SHARES, float(ranking.high - ranking.low))
+    cuts = ranking.cuts(counts, levels)
+    if thorough:
+        cuts = cuts.and_at_equals(slice(swept.stop, len(counts)))
+    hits = overlap.hits(cuts)
+    cious = overlap.cious(cuts, hits).tolist()
+    points = sample.sounding and bool(truth.flat[cuts.pixels[0]] == 1)
+    sure = ranking.mean_of(cuts, 3) if confidence is None else confidence
+    score = SampleScore(points, cious[1], cious[2])
     if not thorough:
-        cuts = ranking.cuts(counts)
-        return JudgedMap(_score(overlap.cious(cuts).tolist(), cuts, sample, truth), sure, precisions)
-    counts += [round(share * pixels) for share in SHARES]
-    counts += [pixels - pixels // 2, overlap.area or pixels // 2]  # where the public evaluators cut
-    of_official = slice(len(counts) - 2, len(counts))
-    levels = [float(ranking.low) + share * float(ranking.high - ranking.low) for share in SHARES]
-    cuts = ranking.cuts(counts, levels).and_at_equals(of_official)
-    cious = overlap.cious(cuts).tolist()
-    above, as_much, from_median, _ = cious[-4:]
-    taken, hits = int(cuts.counts[-2]), int(overlap.hits(cuts)[-2])
-    official = Official(above, from_median, as_much, swapped_average_precision(taken, hits, overlap.area, pixels))
-    by_area, by_level = tuple(cious[3 : of_official.start]), tuple(cious[of_official.stop : -4])
-    return JudgedMap(_score(cious, cuts, sample, truth), sure, precisions, official, by_area, by_level)
-
-
-def _score(cious: Sequence[float], cuts: Cuts, sample: BenchmarkSample, truth: npt.NDArray[np.generic]) -> SampleScore:
-    """Of cuts whose first takes one pixel, the second half the area, the third as much as the truth has."""
-    pixel = cuts.pixels[cuts.end[0] - 1]
-    return SampleScore(sample.sounding and bool(truth.flat[pixel] == 1), cious[1], cious[2])
+        return JudgedMap(score, sure, precisions)
+    above, adaptive, from_median, _ = cious[-4:]
+    swapped = swapped_average_precision(int(cuts.counts[-2]), int(hits[-2]), overlap.area, pixels)
+    official = Official(above, from_median, adaptive, swapped)
+    return JudgedMap(score, sure, precisions, official, tuple(cious[swept]), tuple(cious[len(counts) : -4]))
 
 
 def resized(

@@ -30,6 +30,7 @@ from pipeline.evaluate.metrics.ground_truth import PixelBox
 from pipeline.evaluate.published import PUBLISHED
 
 Array = npt.NDArray[np.floating]
+_LARGE = 1 << 21
 OnMap = Callable[[str, int, int], None]
 """Told (which row, maps done since the last call, maps in all)."""
 
@@ -131,6 +132,7 @@ class Judging:
 
     def __init__(self, wanted: Wanted, on_map: OnMap | None) -> None:
         self._wanted, self._figures, self._on_map = wanted, wanted.benchmark.figures, on_map
+        np.empty(_LARGE)  # freed at once; from then on glibc keeps the memory of one map's arrays for the next one's
         self._images: dict[str, list[BenchmarkSample]] = {}
         if self._figures == "sources":
             for sample in wanted.samples:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.evaluate.metrics.ground_truth import Mask
 
-_BINS = 4096
+_BINS = 8192
 Places = npt.NDArray[np.intp]
 
 
@@ -45,8 +45,8 @@ class Cuts:
 
     def among_pixels(self, what: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """[C] the sum of something, given for `pixels`, over those that are taken besides whole bins."""
-        summed = np.concatenate([np.zeros(1, what.dtype), np.cumsum(what)])
-        between: npt.NDArray[Any] = summed[self.end] - summed[self.first]
+        below = summed(what)
+        between: npt.NDArray[Any] = below[self.end] - below[self.first]
         return between
 
 
@@ -60,10 +60,10 @@ class Ranking:
 
     Attributes:
         values: the map's, [N].
-        low, high: the least and the greatest of them.
+        low, high: the least and the greatest of them; NaN where one of them is.
         bins: of each pixel [N]; they rise with the values.
         size: how many bins there are.
-        from_bin: [size + 1] how many pixels lie in each bin and all above.
+        below: [size + 1] how many pixels lie in all bins below each.
     """
 
     def __init__(self, heat: npt.NDArray[np.floating]) -> None:
@@ -79,7 +79,9 @@ class Ranking:
         self.bins = self._bins_of(self.values)
 
     def _scaled(self, values: Any) -> Any:
-        return (values - self.low) * self._scale
+        scaled = values - self.low
+        scaled *= self._scale
+        return scaled
 
     def _bins_of(self, values: npt.NDArray[np.floating]) -> Places:
         if self._each is None:
@@ -89,10 +91,10 @@ class Ranking:
         return np.maximum(np.searchsorted(self._each, values, "right") - 1, 0)
 
     @cached_property
-    def from_bin(self) -> Places:
-        return rising(np.bincount(self.bins, minlength=self.size))
+    def below(self) -> Places:
+        return summed(np.bincount(self.bins, minlength=self.size))
 
-    def cuts(self, counts: Sequence[int], levels: Sequence[float] = ()) -> Cuts:
+    def cuts(self, counts: Sequence[int], levels: npt.ArrayLike = ()) -> Cuts:
         """A cut for each number of highest pixels, and behind them one for each level, which takes what is at least as
         high as it.
 
@@ -100,11 +102,10 @@ class Ranking:
             counts: 0–N are meant; others are taken for the nearest.
             levels: from the least value of the map to the greatest.
         """
-        wanted = np.clip(np.asarray(counts, dtype=np.intp), 0, len(self.values))
+        beneath = len(self.values) - np.minimum(np.maximum(counts, 0), len(self.values))
         at_least = np.asarray(levels, dtype=self.values.dtype)
         # the highest bin from which on there are enough; nought are there from behind the last on
-        last = np.searchsorted(-self.from_bin, -wanted, "right") - 1
-        ends = np.concatenate([last, self._bins_of(at_least)])
+        ends = np.concatenate([np.searchsorted(self.below, beneath, "right") - 1, self._bins_of(at_least)])
         above = np.minimum(ends + 1, self.size)
         looked_into = np.zeros(self.size + 1, dtype=np.bool_)
         looked_into[ends] = True
@@ -112,15 +113,16 @@ class Ranking:
         pixels = pixels[np.lexsort((_order(len(self.values))[pixels], -self.values[pixels]))]
         values = self.values[pixels]
         first = np.searchsorted(-self.bins[pixels], -ends)
-        besides = wanted - self.from_bin[above[: len(wanted)]]
-        end = np.concatenate([first[: len(wanted)] + besides, np.searchsorted(-values, -at_least, "right")])
-        return Cuts(above, first, end, pixels, values, self.from_bin[above] + end - first)
+        end = first.copy()
+        end[: len(beneath)] += self.below[above[: len(beneath)]] - beneath
+        end[len(beneath) :] = np.searchsorted(-values, -at_least, "right")
+        return Cuts(above, first, end, pixels, values, len(self.values) - self.below[above] + end - first)
 
-    def mean_of(self, count: int) -> float:
-        """The mean value of the `count` highest pixels, 1 to N."""
-        cut = self.cuts([count])
-        total = np.where(self.bins >= cut.above[0], self.values, 0).sum(dtype=np.float64)
-        return float((total + cut.among_pixels(cut.values.astype(np.float64))[0]) / count)
+    def mean_of(self, cuts: Cuts, which: int) -> float:
+        """The mean value of the pixels that one of the cuts takes; of none it has no value."""
+        of_bins = np.where(self.bins >= cuts.above[which], self.values, 0).sum(dtype=np.float64)
+        besides = cuts.values[cuts.first[which] : cuts.end[which]].sum(dtype=np.float64)
+        return float((of_bins + besides) / cuts.counts[which])
 
 
 def highest(heat: npt.NDArray[np.floating], count: int) -> Mask:
@@ -132,6 +134,18 @@ def highest(heat: npt.NDArray[np.floating], count: int) -> Mask:
     return chosen.reshape(heat.shape)
 
 
+def falling(values: npt.NDArray[np.floating]) -> Places:
+    """An order of values [N] from the highest to the lowest. They are brought into 65 536 bins by counting, and what is
+    left to sort is nearly so: half the time of sorting them as they are."""
+    low, high = values.min(), values.max()
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        bins = (values - low) * (values.dtype.type(65535) / (high - low))
+    if not np.isfinite(bins).all():  # all equal, or a range that floats can't be scaled over
+        return np.argsort(values)[::-1]
+    nearly = np.argsort(bins.astype(np.uint16), kind="stable")
+    return nearly[np.argsort(values[nearly], kind="stable")][::-1]
+
+
 def highest_pixel(heat: npt.NDArray[np.floating]) -> tuple[int, int]:
     """Row and column of the maximum; of several, one by the same fixed random order."""
     flat = heat.ravel()
@@ -140,9 +154,11 @@ def highest_pixel(heat: npt.NDArray[np.floating]) -> tuple[int, int]:
     return row, column
 
 
-def rising(of_bins: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What lies in each bin and all above, [bins + 1]; the last is nought."""
-    return np.append(np.cumsum(of_bins[::-1])[::-1], of_bins.dtype.type(0))
+def summed(of_bins: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What lies in all bins below each, [bins + 1]; the last is all there is."""
+    found = np.zeros(len(of_bins) + 1, of_bins.dtype)
+    np.cumsum(of_bins, out=found[1:])
+    return found
 
 
 @lru_cache(maxsize=4)

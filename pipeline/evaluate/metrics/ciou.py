@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics.area import Cuts, Ranking, rising
+from pipeline.evaluate.metrics.area import Cuts, Ranking, summed
 from pipeline.evaluate.metrics.ground_truth import Mask
 
 SUCCESS = 0.5
@@ -48,11 +48,11 @@ class Overlap:
         self._weights = None if truth.dtype == np.bool_ else truth.ravel().astype(np.float64)
         self.inside: Mask = truth.ravel().astype(np.bool_, copy=False) if self._weights is None else self._weights > 0
         bins = self.ranking.bins[self.inside]
-        self._inside_from = rising(np.bincount(bins, minlength=self.ranking.size))
-        self.area = int(self._inside_from[0])
-        self._weight_from = self._inside_from
+        self._below = summed(np.bincount(bins, minlength=self.ranking.size))
+        self.area = int(self._below[-1])
+        self._weight_below = self._below
         if self._weights is not None:
-            self._weight_from = rising(np.bincount(bins, self._weights[self.inside], self.ranking.size))
+            self._weight_below = summed(np.bincount(bins, self._weights[self.inside], self.ranking.size))
 
     @property
     def half(self) -> int:
@@ -63,15 +63,21 @@ class Overlap:
     def hits(self, cuts: Cuts) -> npt.NDArray[np.intp]:
         """[C] how many of the pixels that a cut takes lie on the truth."""
         inside: npt.NDArray[np.intp] = cuts.among_pixels(self.inside[cuts.pixels].astype(np.intp))
-        return self._inside_from[cuts.above] + inside
+        return self.area - self._below[cuts.above] + inside
 
-    def cious(self, cuts: Cuts) -> npt.NDArray[np.float64]:
-        """[C] cIoU when what a cut takes counts as predicted; see `consensus_iou`."""
-        hits = self.hits(cuts)
+    def cious(self, cuts: Cuts, hits: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float64]:
+        """[C] cIoU when what a cut takes counts as predicted; see `consensus_iou`.
+
+        Args:
+            hits: of the cuts, where they are known.
+        """
+        hits = self.hits(cuts) if hits is None else hits
         weight = hits.astype(np.float64)
         if self._weights is not None:
-            weight = self._weight_from[cuts.above] + cuts.among_pixels(self._weights[cuts.pixels])
-        union = self._weight_from[0] + cuts.counts - hits
+            weight = (
+                self._weight_below[-1] - self._weight_below[cuts.above] + cuts.among_pixels(self._weights[cuts.pixels])
+            )
+        union = self._weight_below[-1] + cuts.counts - hits
         cious: npt.NDArray[np.float64] = np.divide(weight, union, out=np.zeros(len(hits)), where=union > 0)
         return cious
 

@@ -71,9 +71,14 @@ def slavc_max_f1(confidences: Numbers, localised: Flags, sounding: Flags) -> flo
     return float(PrecisionRecall.of(confidences, localised, sounding, some).f1.max())
 
 
+def quarter(pixels: int) -> int:
+    """How many of a map's highest values make up its confidence, which is their mean: a quarter, rounded up."""
+    return -(-pixels // 4)
+
+
 def top_quarter(ranking: Ranking) -> float:
-    """Confidence of a map: the mean of the highest quarter of its values, rounded up."""
-    return ranking.mean_of(-(-len(ranking.values) // 4))
+    """Confidence of a map."""
+    return ranking.mean_of(ranking.cuts([quarter(len(ranking.values))]), 0)
 
 
 def _at_least(values: Numbers, thresholds: Numbers) -> Numbers:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.evaluate.metrics.area import falling
 from pipeline.evaluate.metrics.ground_truth import Mask
 
 
@@ -14,16 +15,14 @@ def pixel_average_precisions(heat: npt.NDArray[np.floating], truths: Sequence[Ma
     """Average precision of a map's pixels [h, w], taken as scores, against each truth; equal scores are taken together.
     Nought where a truth is empty."""
     flat = heat.ravel()
-    ordered = np.sort(flat)
+    order = falling(flat)
+    ranked = flat[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal scores
     found = []
     for truth in truths:
-        inside = np.sort(flat[truth.ravel()])
-        if not len(inside):
-            found.append(0.0)
-            continue
-        values, first, counts = np.unique(inside, return_index=True, return_counts=True)
-        right, predicted = len(inside) - first, flat.size - np.searchsorted(ordered, values, "left")
-        found.append(float(np.sum(counts * (right / predicted)) / len(inside)))
+        hits = np.cumsum(truth.ravel()[order])[last]
+        steps = np.diff(hits, prepend=0)
+        found.append(float(np.sum(steps * (hits / (last + 1))) / hits[-1]) if hits[-1] else 0.0)
     return found
 
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from pipeline.evaluate.metrics.ciou import SUCCESS, Overlap, area_under_curve, areas_of_each, success_rate
 from pipeline.evaluate.metrics.ground_truth import Mask
 from pipeline.evaluate.metrics.iiou import interactive_iou, localised_images
-from pipeline.evaluate.metrics.pointing import points_at
 
 
 class Figures(TypedDict):
@@ -46,8 +45,9 @@ def score_map(heat: npt.NDArray[np.floating], truth: Mask) -> SampleScore:
     if not np.isfinite(heat).all():
         return SampleScore(pointing=False, ciou=0.0, ciou_adap=0.0, finite=False)
     overlap = Overlap(heat, truth)
-    half, adaptive = overlap.cious(overlap.ranking.cuts([overlap.half, overlap.area])).tolist()
-    return SampleScore(points_at(heat, truth), half, adaptive)
+    cuts = overlap.ranking.cuts([1, overlap.half, overlap.area])
+    _, half, adaptive = overlap.cious(cuts).tolist()
+    return SampleScore(bool(overlap.inside[cuts.pixels[0]]), half, adaptive)
 
 
 def average(scores: Sequence[SampleScore], groups: Sequence[str | None]) -> Figures:

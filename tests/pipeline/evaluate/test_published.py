@@ -7,7 +7,8 @@ import pytest
 from pipeline.evaluate.benchmarks.benchmarks import BENCHMARKS
 from pipeline.evaluate.benchmarks.figures import columns_of
 from pipeline.evaluate.measures.contract import Column, Row, Table
-from pipeline.evaluate.published import PUBLISHED, PublishedOn, with_published
+from pipeline.evaluate.published import PUBLISHED, with_published
+from pipeline.evaluate.settings import PublishedOn
 
 
 def table(measure: str, *columns: str) -> Table:
