@@ -13,6 +13,9 @@ def report(
         str | None,
         typer.Option(help="The page's path; by default report.html in the run folder. Needed for several runs."),
     ] = None,
+    splits: Annotated[
+        bool, typer.Option("--splits", help="The runs are of different splits of a benchmark, each judged on its own.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write one self-contained HTML page: curves, the evaluation with its controls, maps, settings. Of several runs the
@@ -27,7 +30,7 @@ def report(
     elif out is None:
         raise RunError(f"gavt report: expected --out, the page's path, for {len(runs)} runs")
     else:
-        page = write_report_of_runs(runs, out)
+        page = write_report_of_runs(runs, out, splits)
     console(as_json).print(f"report: {page}")
     if as_json:
         print_json({"report": page})

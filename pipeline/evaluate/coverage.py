@@ -1,6 +1,7 @@
 """How much of what was listed is judged."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from cluster import storage
@@ -34,6 +35,21 @@ def coverage_of(url: str, samples: int, judged: int) -> Coverage:
     known = [videos for videos in of_shards if videos is not None]
     found = sum(known) if len(known) == len(of_shards) else dataset.videos - dataset.failed
     return Coverage(wanted=dataset.videos, found=found, missing=dataset.reasons, samples=samples, judged=judged)
+
+
+def added_coverage(several: Sequence[Coverage]) -> Coverage:
+    """Of several shard sets together."""
+    wanted, found = [one["wanted"] for one in several], [one["found"] for one in several]
+    missing: Counter[str] = Counter()
+    for one in several:
+        missing.update(one["missing"])
+    return Coverage(
+        wanted=None if None in wanted else sum(filter(None, wanted)),
+        found=None if None in found else sum(filter(None, found)),
+        missing=dict(missing),
+        samples=sum(one["samples"] for one in several),
+        judged=sum(one["judged"] for one in several),
+    )
 
 
 def said_of_coverage(coverage: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from pipeline.errors import RunError
-from pipeline.evaluate.coverage import Coverage
+from pipeline.evaluate.coverage import Coverage, added_coverage
 from pipeline.evaluate.measures.contract import Row, Table, as_json, tables_of
 from pipeline.evaluate.result import LABEL_FREE, Evaluation
 from pipeline.evaluate.spread import interval
@@ -40,15 +40,18 @@ class EvaluationOverRuns(TypedDict):
     validation: str | None
 
 
-def over_runs(evaluations: Sequence[Evaluation], folders: Sequence[str]) -> EvaluationOverRuns:
+def over_runs(evaluations: Sequence[Evaluation], folders: Sequence[str], splits: bool = False) -> EvaluationOverRuns:
     """Put evaluations of different runs together, which lie in `folders`.
+
+    Args:
+        splits: each is of another split of a benchmark, which the mean is over: of samples of its own.
 
     Raises:
         RunError: they are of other samples, or were judged in another way.
     """
     first, *others = evaluations
     for other in others:
-        _check_alike(first, other)
+        _check_alike(first, other, splits)
     names, of_runs = names_of(folders), [tables_of(one) for one in evaluations]
     return EvaluationOverRuns(
         runs=[
@@ -64,15 +67,18 @@ def over_runs(evaluations: Sequence[Evaluation], folders: Sequence[str]) -> Eval
         tables=as_json(tables_over_runs(of_runs, names)),
         left_out=_said(names, [one["left_out"] for one in evaluations]),
         warnings=_said(names, [one["warnings"] for one in evaluations]),
-        samples=first["samples"],
-        coverage=first["coverage"],
-        data=first["data"],
-        validation=first["validation"],
+        samples=sum(one["samples"] for one in evaluations) if splits else first["samples"],
+        coverage=added_coverage([one["coverage"] for one in evaluations]) if splits else first["coverage"],
+        data=", ".join(dict.fromkeys(one["data"] for one in evaluations)),
+        validation=", ".join(dict.fromkeys(one["validation"] or "nothing" for one in evaluations))
+        if any(one["validation"] for one in evaluations)
+        else None,
     )
 
 
-def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    for name in ("data", "samples", "validation", "geometry", "alignment_geometry", "align_corners"):
+def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any], splits: bool) -> None:
+    of_samples = () if splits else ("data", "samples", "validation")
+    for name in (*of_samples, "geometry", "alignment_geometry", "align_corners"):
         if one[name] != other[name]:
             raise RunError(
                 f"{other['checkpoint']}: expected to be judged with {name} = {one[name]} as {one['checkpoint']} was, "
@@ -129,7 +135,7 @@ def _over_runs(tables: Sequence[Table], names: Sequence[str]) -> Table:
         first.title,
         first.columns,
         tuple(rows),
-        first.samples,
+        first.samples if len({table.samples for table in tables}) == 1 else sum(table.samples for table in tables),
         about=first.about,
         notes=tuple(notes),
         warnings=tuple(_said(names, [table.warnings for table in tables])),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.errors import RunError
 from pipeline.evaluate.measures.contract import SampleScores
-from pipeline.evaluate.metrics.statistics import Statistic
+from pipeline.evaluate.metrics.statistics import Flags, Statistic
 from pipeline.evaluate.spread import interval
 
 Numbers = npt.NDArray[np.float64]
@@ -105,13 +105,15 @@ def _of_table(
             run.statistic(row, column).of([place[name] for name in shared])
             for run, place in zip(runs, places, strict=True)
         ]
-        known = np.logical_and.reduce([figure.known for figure in figures])
+        of_runs = np.stack([figure.known for figure in figures])
+        known: Flags = np.all(of_runs, axis=0)
         if known.any():
             sides = [[figure.of(known) for figure in side] for side in (figures[: len(one)], figures[len(one) :])]
             of_clusters = np.unique(cluster[known], return_inverse=True)[1]
             of_column = _difference(sides[0], sides[1], of_clusters, draws, seed)
             if of_column is not None:
-                found.append(Difference(runs[0].measure, column, *of_column, left_out + int((~known).sum())))
+                of_some = int((of_runs.any(0) & ~known).sum())
+                found.append(Difference(runs[0].measure, column, *of_column, left_out + of_some))
     return found
 
 

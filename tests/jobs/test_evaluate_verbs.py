@@ -104,13 +104,14 @@ def test_several_runs_are_judged_with_mean_spread_and_the_single_values(world: P
     assert code == 0
     assert "two-sided p by a paired bootstrap (10,000 draws, seed 0) of the images or videos" in err
     differences = {one["column"]: one for one in json.loads(out.splitlines()[-1])["differences"]}
-    assert list(differences) == ["pointing", "ciou", "auc", "ciou_adap"]
+    assert list(differences) == ["pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap"]
     (model,) = (row["of_runs"] for row in result["tables"][0]["rows"] if row["name"] == "model")
     for column, found in differences.items():
         first, second, third = model[column]
         assert found["difference"] == pytest.approx((first + second) / 2 - third)
         assert found["low"] <= found["difference"] <= found["high"]
-        assert (found["samples"], found["clusters"], found["left_out"]) == (8, 4, 0)
+        of_images = column.startswith("iiou")
+        assert (found["samples"], found["clusters"], found["left_out"]) == (4 if of_images else 8, 4, 0)
 
 
 def test_how_many_passes_a_map_takes_stands_beside_its_figures(world: Path, say: Say) -> None:

@@ -27,12 +27,13 @@ from pipeline.train.metric_names import MAP_METRICS
 from pipeline.train.records.compare import RecordedRun, differing_settings, read_run
 
 
-def write_report_of_runs(runs: Sequence[str], out: str) -> str:
+def write_report_of_runs(runs: Sequence[str], out: str, splits: bool = False) -> str:
     """Write the page of several runs: figures are means over them, and those of each stand beside.
 
     Args:
         runs: run folders that were evaluated alike, local or s3://.
         out: the page's path.
+        splits: the runs are of different splits of a benchmark, each judged on its own.
 
     Returns:
         The page's path.
@@ -43,12 +44,12 @@ def write_report_of_runs(runs: Sequence[str], out: str) -> str:
     """
     storage.check_file_writable(out)
     folders = [run_folder(run) for run in runs]
-    storage.write_text(out, _render(folders, [evaluation_of(folder) for folder in folders]))
+    storage.write_text(out, _render(folders, [evaluation_of(folder) for folder in folders], splits))
     return out
 
 
-def _render(folders: Sequence[str], evaluations: Sequence[Evaluation]) -> str:
-    together = over_runs(evaluations, folders)
+def _render(folders: Sequence[str], evaluations: Sequence[Evaluation], splits: bool) -> str:
+    together = over_runs(evaluations, folders, splits)
     tables, names = tables_of(together), [run["name"] for run in together["runs"]]
     recorded = {
         name: read_run(folder)

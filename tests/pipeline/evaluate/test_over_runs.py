@@ -10,7 +10,7 @@ from tiny_run import NAMES, located_rows, tiny_experiment, tiny_separator, write
 from pipeline.errors import RunError
 from pipeline.evaluate.coverage import Coverage
 from pipeline.evaluate.evaluate import RunToJudge, evaluate, evaluate_runs
-from pipeline.evaluate.measures.contract import Column, Row, Table, tables_of
+from pipeline.evaluate.measures.contract import Column, Row, Table, as_json, tables_of
 from pipeline.evaluate.over_runs import names_of, over_runs, said_of_labels, tables_over_runs
 from pipeline.evaluate.result import LABEL_FREE, Evaluation
 from pipeline.evaluate.sample_scores import read_scores
@@ -59,9 +59,8 @@ def test_runs_that_were_judged_by_nothing_in_common_are_refused() -> None:
         tables_over_runs([[table({}, "m")], [table({}, "n")]], ["a", "b"])
 
 
-@pytest.mark.parametrize(("name", "value"), [("data", "other/shards"), ("samples", 5), ("geometry", "centre")])
-def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, value: object) -> None:
-    one: Any = Evaluation(
+def evaluation(**words: Any) -> Any:
+    plain = Evaluation(
         tables=[],
         left_out=[],
         warnings=[],
@@ -77,8 +76,30 @@ def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, v
         data="shards",
         validation=None,
     )
+    return {**plain, **words}
+
+
+@pytest.mark.parametrize(("name", "value"), [("data", "other/shards"), ("samples", 5), ("geometry", "centre")])
+def test_evaluations_of_other_samples_or_in_another_way_are_refused(name: str, value: object) -> None:
     with pytest.raises(RunError, match=f"^b: expected to be judged with {name} = .* as a was, found {value}$"):
-        over_runs([one, {**one, "checkpoint": "b", name: value}], ["a", "b"])
+        over_runs([evaluation(), evaluation(checkpoint="b", **{name: value})], ["a", "b"])
+
+
+def test_evaluations_of_different_splits_have_a_mean_over_all_their_samples() -> None:
+    splits = [
+        evaluation(
+            tables=as_json([table({"model": (right, right)})]),
+            coverage=Coverage(wanted=5, found=4, missing={"silent": 1}, samples=4, judged=4),
+            data=f"test{number}",
+        )
+        for number, right in enumerate((0.5, 0.7, 0.6), 1)
+    ]
+    found = over_runs(splits, ["a", "b", "c"], splits=True)
+    assert (found["samples"], found["data"], found["validation"]) == (12, "test1, test2, test3", None)
+    assert found["coverage"] == Coverage(wanted=15, found=12, missing={"silent": 3}, samples=12, judged=12)
+    assert tables_of(found)[0].rows[0].values["right"] == pytest.approx(0.6)
+    with pytest.raises(RunError, match="expected to be judged with geometry"):
+        over_runs([splits[0], splits[1] | {"geometry": "centre"}], ["a", "b"], splits=True)
 
 
 def test_whether_labels_helped_is_said_of_the_runs_that_they_helped() -> None:
