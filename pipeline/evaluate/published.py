@@ -97,7 +97,7 @@ PUBLISHED: dict[str, Published] = {
         {"Multisensory (ECCV 2018)": (59.9,), "Look, Listen, and Attend (ACM MM 2020)": (65.3,)},
     ),
     "ucf101": Published(
-        "classification",
+        "actions",
         ("accuracy",),
         {
             "Multisensory (ECCV 2018)": (82.1,),
@@ -108,7 +108,7 @@ PUBLISHED: dict[str, Published] = {
         },
     ),
     "hmdb51": Published(
-        "classification",
+        "actions",
         ("accuracy",),
         {
             "Multisensory (ECCV 2018)": (54.0,),

@@ -3,6 +3,7 @@ given, how sure the model is that what is heard is seen, `confidence:ID`, one nu
 
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.errors import BenchmarkError
 from pipeline.prepare.manifests.text import open_bytes
 
 CONFIDENCE = "confidence:"
+_MEMBER = ".npy"
 _UNREADABLE = (
     ValueError,
     OSError,
@@ -42,7 +44,14 @@ class MapFile(Mapping[str, npt.NDArray[np.floating]]):
         if not isinstance(stored, np.lib.npyio.NpzFile):
             raise BenchmarkError(f"{url}: expected an .npz with a map an id, found a single array")
         self._stored = stored
-        names = stored.files
+        members = Counter(() if stored.zip is None else stored.zip.namelist())
+        for member, count in members.items():
+            if not member.endswith(_MEMBER) or count > 1:
+                found = f"{shown(member)} twice" if count > 1 else f"{shown(member)}, which is no array"
+                raise BenchmarkError(f"{url}: expected an .npz with a map an id, found {found}")
+        names = [member.removesuffix(_MEMBER) for member in members]
+        if not names:
+            raise BenchmarkError(f"{url}: expected an .npz with a map an id, found nothing in it")
         self._ids = dict.fromkeys(name for name in names if not name.startswith(CONFIDENCE))
         self._sure = {name[len(CONFIDENCE) :] for name in names if name.startswith(CONFIDENCE)}
 

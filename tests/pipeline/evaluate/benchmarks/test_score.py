@@ -2,12 +2,14 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from test_lists import OTHER, PART, vggss, write
 
 from jobs.cli import main
@@ -158,6 +160,9 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path, capsys: pytest.Capt
     ("made", "sentence"),
     [
         ({PART: np.ones(3)}, f"{PART}: expected a map [h, w] of numbers, found float64 [3]"),
+        ({PART: np.ones((1, 2, 2))}, f"{PART}: expected a map [h, w] of numbers, found float64 [1, 2, 2]"),
+        ({PART: np.ones((0, 2))}, f"{PART}: expected a map [h, w] of numbers, found float64 [0, 2]"),
+        ({PART: np.ones((2, 2)) * 1j}, f"{PART}: expected a map [h, w] of numbers, found complex128 [2, 2]"),
         ({PART: np.array([["a"]])}, f"{PART}: expected a map [h, w] of numbers, found <U1 [1, 1]"),
         ({PART: np.array([[None]])}, f"maps.npz: {PART}: expected an array"),
         (
@@ -187,8 +192,35 @@ def test_files_that_hold_no_maps_are_named(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 255
     (tmp_path / "flipped.npz").write_bytes(content)
     np.save(tmp_path / "one.npy", np.ones((2, 2)))
-    for name in ("cut.npz", "one.npy"):
-        with pytest.raises(BenchmarkError, match=f"{name}: expected an .npz with a map an id"):
+    np.savez(tmp_path / "empty.npz")
+    torch.save({PART: torch.ones(2, 2)}, tmp_path / "weights.pt")
+    with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
+        archive.writestr(PART, "no array")
+    with zipfile.ZipFile(tmp_path / "twice.npz", "w") as archive:
+        archive.writestr(f"{PART}.npy", content)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(f"{PART}.npy", content)
+    found = {
+        "cut.npz": "something else",
+        "one.npy": "a single array",
+        "empty.npz": "nothing in it",
+        "weights.pt": "'weights/data.pkl', which is no array",
+        "foreign.npz": f"'{PART}', which is no array",
+        "twice.npz": f"'{PART}.npy' twice",
+    }
+    for name, what in found.items():
+        sentence = f"{name}: expected an .npz with a map an id, found {what}"
+        with pytest.raises(BenchmarkError, match=re.escape(sentence)):
             MapFile(str(tmp_path / name))
     with pytest.raises(BenchmarkError, match=f"flipped.npz: {PART}: expected an array"):
         MapFile(str(tmp_path / "flipped.npz"))[PART]
+
+
+def test_whole_numbers_and_flags_are_maps_too(tmp_path: Path) -> None:
+    wanted = open_benchmark("vggss", vggss(tmp_path))
+    heat = np.arange(16).reshape(4, 4) % 5
+    kinds = (np.int64, np.uint8, np.float16, np.float64)
+    expected = rows(score_maps(wanted, {PART: heat.astype(np.float32)}))["model"]
+    assert all(rows(score_maps(wanted, {PART: heat.astype(kind)}))["model"] == expected for kind in kinds)
+    flags = rows(score_maps(wanted, {PART: heat > 2}))["model"]
+    assert flags == rows(score_maps(wanted, {PART: (heat > 2).astype(np.float32)}))["model"]
