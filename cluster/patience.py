@@ -29,6 +29,11 @@ def wait_for_turn(machines: int) -> None:
         time.sleep(random.uniform(0, machines / _MACHINES_A_SECOND))
 
 
+def pause_s(failures: int) -> float:
+    """How long (s) to wait after so many failures in a row: growing, and random, lest many ask again at once."""
+    return random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0**failures)
+
+
 def patience_s() -> float:
     """For how long a request is tried, from the variable `GAVT_STORAGE_PATIENCE_S`.
 
@@ -109,7 +114,7 @@ class PatientRequests:
                     continue
                 spent = time.monotonic() - begun
                 unreachable = self._failures.is_unreachable(error) and not self.answered
-                pause = random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2**failures)
+                pause = pause_s(failures)
                 if spent + pause > (min(patience, _UNREACHABLE_S) if unreachable else patience):
                     said = " ".join(str(error).split()) or f"no whole answer within {limit:.0f} s"
                     times = "1 attempt" if attempts == 1 else f"{attempts} attempts"

@@ -34,7 +34,7 @@ OF_A_RANK = 2
 """Samples of a rank's step."""
 KINDS = {
     "settings": "once a machine and file",
-    "run": "once",
+    "run": "once; a listing anew for each 1,000 files in it",
     "manifest.json": "once",
     "dataset.json": "once",
     "index of a shard": "once a machine and shard",
@@ -130,7 +130,7 @@ def main(words: Sequence[str]) -> None:
             found = [counts(requests) for requests in requests_of(jobs, Path(root), server.endpoint)]
         finally:
             s3.stop(Path(root) / "s3")
-    print("| ranks on machines | " + " | ".join(f"{ranks} on {machines}" for machines, ranks in sizes) + " | made |")
+    print("| | " + " | ".join(f"{ranks:,} ranks on {machines}" for machines, ranks in sizes) + " | made |")
     print("|---" * (len(sizes) + 2) + "|")
     for kind, made in KINDS.items():
         print(f"| {kind} | " + " | ".join(f"{one[kind]:,}" for one in found) + f" | {made} |")

@@ -14,8 +14,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def forked(group: Told, config: str, run: str, folder: Path) -> int:
     try:
         start(group, config, run, folder)
         if group.is_main:
-            (folder / "said").write_bytes(pickle.dumps(group.said))
+            (folder / "said").write_bytes(pickle.dumps((group.said, list(sys.modules))))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -159,12 +160,16 @@ def start_job(config: str, run: str, folder: Path, nodes: int, world: int) -> No
             pids.append(forked(group, config, run, folder))
         if any(os.waitpid(pid, 0)[1] for pid in pids):
             raise SystemExit(f"one of the ranks {ranks} has failed")
-        said = said or pickle.loads((folder / "said").read_bytes())
+        if not said:
+            said, modules = pickle.loads((folder / "said").read_bytes())
+            for name in modules:  # or each process would import for itself, which takes longer than all else
+                with suppress(ImportError):
+                    import_module(name)
+            gc.freeze()
 
 
 def main() -> None:
     loop.TrainingState, loop.Stepper = SimulatedState, FirstStep
-    gc.freeze()
     words = sys.argv[1:]
     for at in range(0, len(words), 5):
         folder, config, run, machines, ranks = words[at : at + 5]

@@ -19,7 +19,7 @@ from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
 from cluster.errors import AfterTheEndError, NotOnceError, OtherVersionError
-from cluster.patience import PatientRequests, patience_s
+from cluster.patience import PatientRequests, patience_s, pause_s
 from cluster.ranges import PART, PARTS_AT_ONCE, RESTARTS, Answer, Begun, RangedReader
 from cluster.s3.failures import FAILURES, error_code, is_precondition_failed
 from cluster.s3.quick import Get, QuickS3
@@ -29,6 +29,7 @@ _Account = tuple[str, Any, str] | None
 _ABORT_S = 10.0
 _MOST_PARTS = 10_000
 _CONNECTIONS = 64
+_REFUSED = 500  # or a higher status
 _UNKNOWN = {"NotImplemented", "501"}  # what servers say of a header that they don't know
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
         get = Get(path, method="HEAD")
         if self._quick.ask(get, patience_s()) and "etag" in get.body.headers:
             return get.body.length, get.body.headers["etag"]
+        sync(self.loop, self._pause_if_refused, get)
         bucket, key, _ = self.split_path(path)
         answer = sync(self.loop, self._call_s3, "head_object", Bucket=bucket, Key=key)
         return int(answer["ContentLength"]), str(answer["ETag"])
@@ -201,6 +203,7 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
 
     async def _go_on(self, get: Get) -> bytes:
         """Patiently get what a quick request did not, after the bytes that came."""
+        await self._pause_if_refused(get)
         if get.end is None:
             return await self._cat_file(get.path)
         begun = Begun()
@@ -208,6 +211,11 @@ class PatientS3FileSystem(S3FileSystem):  # type: ignore[misc]
             whole = get.body.headers.get("content-range", "").rpartition("/")[2]
             begun = Begun(get.body.pieces, int(whole) if whole.isdigit() else 0, get.body.headers["etag"])
         return (await self._ranges.read(get.path, get.start, get.end, get.etag, begun))[0]
+
+    async def _pause_if_refused(self, get: Get) -> None:
+        """A server that has enough is not asked again at once."""
+        if get.body.status >= _REFUSED:
+            await asyncio.sleep(pause_s(1))
 
     async def _account(self, bucket: str) -> _Account:
         """What comes before the key in the URLs of a bucket's objects, who asks, and the region."""

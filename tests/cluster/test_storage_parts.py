@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,27 @@ def test_parts_survive_all_faults(proxy: FaultyProxy, s3_bucket: str) -> None:
     found = list(storage.read_parts(wishes, readers=16))
     assert found == [CONTENT[start : start + 100_000] for _, start, _, _ in wishes]
     assert sum(proxy.counts[kind] for kind in proxy.kinds) > 5
+
+
+def test_a_server_that_has_enough_is_asked_again_after_a_pause(proxy: FaultyProxy, s3_bucket: str) -> None:
+    proxy.kinds = ("refused",)
+    url = f"{s3_bucket}/x"
+    for ask in (
+        lambda: storage.version(url).size == len(CONTENT),
+        lambda: storage.read_part(url, 5, 9) == CONTENT[5:14],
+        lambda: list(storage.read_parts([(url, 5, 9, None)])) == [CONTENT[5:14]],
+    ):
+        del proxy.requests[:]
+        proxy.share = 1
+        with ThreadPoolExecutor(1) as thread:
+            right = thread.submit(ask)
+            while len(proxy.requests) < 1:
+                time.sleep(0.001)
+            proxy.share = 0
+            assert right.result()
+        times = [request.time_s for request in proxy.requests]
+        assert all(later - sooner > 0.05 for sooner, later in pairwise(times))
+        assert len(times) >= 2
 
 
 def test_memory_is_filled_right_whatever_breaks_on_the_way(proxy: FaultyProxy, s3_bucket: str) -> None:

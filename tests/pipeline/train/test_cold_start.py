@@ -32,4 +32,6 @@ def test_requests_of_a_start_go_by_machines_and_not_by_ranks(
         assert all(most[kind] <= machines for kind in ONCE_A_MACHINE)
         assert [found[kind] for kind in BY_RANK] == [job.ranks] * 2
     for kind in ONCE:
-        assert counts(many)[kind] == counts(few)[kind] > 0
+        more = counts(many)[kind] - counts(few)[kind]
+        assert 0 <= more <= machines * ranks // 1000  # a page of a listing has so many names
+        assert counts(few)[kind] > 0
