@@ -17,7 +17,7 @@ Ending = Literal["done", "failed", "given up", "cancelled"]
 class Record(BaseModel):
     """A JSON file of a job folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Resources(Record):

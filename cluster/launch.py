@@ -1,24 +1,25 @@
 """Starting a job's processes on this machine, and starting them again when one dies."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import IO
 
 from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
+from cluster.fork_server import ForkedProcess, ForkServer, can_fork
 from cluster.free_port import free_port
 from cluster.job_environment import Address, JobEnvironment, without_launcher
-from cluster.stop_signals import heeded_signals
+from cluster.process_end import end_with
+from cluster.stop_signals import heeded_signals, say_stopped_early
 
-PR_SET_PDEATHSIG = 1
 _GRACE_S = 30.0
 _GRACE_OF_CRASHED_S = 5.0  # the others wait for one that is gone, and can't save anything
 _SAME_S = 0.5
@@ -65,7 +66,8 @@ def launch_local(
     on_signal: Callable[[int], object] = lambda number: None,
     among: JobEnvironment | None = None,
 ) -> int:
-    """Run `command` as a job of several processes on this machine and wait for it.
+    """Run `command` as a job of several processes on this machine and wait for it. One that runs a module of this
+    Python imports once for all of them, now and whenever they start again (`cluster.fork_server`).
 
     SIGTERM, SIGINT, SIGUSR2 and SIGHUP are passed on; a second one kills the processes. When one process fails, the
     others are ended. When this process is killed, they die with it.
@@ -84,7 +86,7 @@ def launch_local(
         The exit code: 0, or that of the first process that failed.
     """
     job = _Processes(command, processes, output, on_signal, among or JobEnvironment(world_size=processes))
-    with job.passing_signals_on():
+    with closing(job), job.passing_signals_on():
         left, before = restarts, reached() if restarts else None
         while True:
             failure = job.run()
@@ -123,7 +125,8 @@ class _Processes:
         self._job = replace(first, local_world_size=processes, started_s=time.monotonic())
         threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
         self._environment = threads | without_launcher(os.environ)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._server: ForkServer | None = None
+        self._children: list[subprocess.Popen[bytes] | ForkedProcess] = []
         self.signalled = 0
         self._signalled_at = 0.0
 
@@ -133,17 +136,17 @@ class _Processes:
 
     def run(self) -> Failure | None:
         """Start all processes and wait until they are gone; what failed first, if anything did."""
-        job = replace(self._job, main=self._job.main or Address("127.0.0.1", free_port()))
         self._children = []
         try:
+            server = self._ready_server()
+            if server is None and self.signalled:
+                say_stopped_early(self.signalled)
+                return Failure(self._job.rank, -self.signalled)
+            job = replace(self._job, main=self._job.main or Address("127.0.0.1", free_port()))
             for local in range(self._processes):
                 rank = job.rank + local
                 environment = self._environment | replace(job, rank=rank, local_rank=local).variables()
-                log = self._output(rank)
-                child = subprocess.Popen(
-                    self._command, env=environment, preexec_fn=_die_with_parent, stdout=log, stderr=log
-                )
-                self._children.append(child)
+                self._children.append(self._start(server, rank, environment))
             if self.signalled:  # it came while they were started
                 self._send(self.signalled)
             failure = self._wait()
@@ -152,6 +155,34 @@ class _Processes:
         finally:
             self._end(_GRACE_S)
         return failure
+
+    def _ready_server(self) -> ForkServer | None:
+        """What forks the processes; None where they are to be started, or somebody asks to leave meanwhile."""
+        if self._server is not None and not self._server.has_ended:
+            return self._server
+        self.close()
+        if not can_fork(self._command):
+            return None
+        self._server = ForkServer(self._command, self._environment)
+        if self._server.is_ready(lambda: self.signalled):
+            return self._server
+        self.close()
+        return None
+
+    def _start(
+        self, server: ForkServer | None, rank: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        log = self._output(rank)
+        if server is not None:
+            return server.fork(f"rank {rank}", environment, None if log is None else log.fileno())
+        ends = partial(end_with, os.getpid())
+        return subprocess.Popen(self._command, env=environment, preexec_fn=ends, stdout=log, stderr=log)
+
+    def close(self) -> None:
+        """No process will be started any more."""
+        if self._server is not None:
+            self._server.close()
+        self._server = None
 
     def _wait(self) -> Failure | None:
         """Wait for all, or for the first to fail."""
@@ -210,8 +241,3 @@ class _PassingOn:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -194,6 +194,26 @@ def check_address(host: str, patience_s: float = 60.0) -> None:
         return
 
 
+def tell_accelerator(on_gpu: bool) -> None:
+    """Tell DeepSpeed, before it is imported, what this process computes on; it would guess, and warn."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
+
+
+def asked_for_gpu() -> bool:
+    """Whether this process can use a GPU, found out by another one: where CUDA has begun no process can be forked.
+
+    Raises:
+        ChildProcessError: the other one has failed.
+    """
+    asked = os.fork()
+    if not asked:
+        os._exit(int(torch.cuda.is_available()))
+    code = os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1])
+    if code not in (0, 1):
+        raise ChildProcessError(f"the process that looks for a GPU ended with code {code}")
+    return code == 1
+
+
 def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     """Join the job that the launcher's variables describe, or a job of one process where there are none.
 
@@ -202,8 +222,7 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     """
     job = JobEnvironment.of_this_process()
     on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed guesses, and warns
+    tell_accelerator(on_gpu)
     if job.main is not None:
         check_address(job.main.host)
     os.environ[LOCAL_RANK] = str(job.local_rank)  # DeepSpeed asks for it

@@ -37,7 +37,7 @@ Variables = Annotated[dict[str, str], AfterValidator(_variables)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class SlurmSite(_Part):

@@ -71,6 +71,14 @@ def _run(words: list[str], to_the_end: ExitStack | None = None) -> None:
         raise
 
 
+def get_ready(words: Sequence[str]) -> None:
+    """Import what the command needs, in a process from which others are forked (`cluster.fork_server`)."""
+    from jobs import train, verbs  # noqa: F401
+
+    if words[:1] == ["train"]:
+        train.get_ready()
+
+
 def _stopped_at_once() -> AbstractContextManager[None]:
     """Have signals to `gavt train` ask for a restart while the verbs are imported, which may take seconds where many
     processes begin at once."""

@@ -7,7 +7,6 @@ import typer
 from rich.table import Table
 
 from cluster.errors import UserError
-from cluster.launchers.places import launcher_of
 from cluster.terminal import printable
 from jobs.output import JsonFlag, console, print_json
 
@@ -63,6 +62,8 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
 
 def _last_words(job: "JobFolder") -> str:
     """The last line of what the job's place has to say of it: why nothing began, say."""
+    from cluster.launchers.places import launcher_of
+
     try:
         lines = launcher_of(job.record.place).logs(job).strip().splitlines()
     except UserError:  # it can't be asked from here

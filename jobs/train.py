@@ -1,5 +1,6 @@
 """`gavt train`: train a model, or go on where a run stopped."""
 
+import gc
 import math
 import os
 import signal
@@ -41,7 +42,6 @@ def train(
     Exit code 75 asks for that: it saved and left because of SIGTERM, SIGUSR2, SIGHUP or its time limit. So does 76 of a
     process that hung, where none of --nproc and --restarts is given, which make it 75.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.job_environment import JobEnvironment
     from pipeline.train.run.stop_signals import StartUp
 
@@ -49,7 +49,6 @@ def train(
     starting = StartUp(job)
     with starting.noted():
         from cluster.exit_codes import INTERRUPTED, RESTART
-        from cluster.importing import imports_at_once
         from cluster.launch import launch_local
         from cluster.storage.location import is_remote, path_of
         from pipeline.experiment import ExperimentSettings
@@ -62,8 +61,7 @@ def train(
         steps = chosen_steps(profile_steps) if profile_steps is not None else () if profile else None
         launches = (nproc > 1 or restarts > 0) and not job.is_launched
         if not launches:
-            with imports_at_once():
-                import_module("pipeline.train.loop")
+            _import_training()
         if launches:
             words = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
             if dry_run:
@@ -88,6 +86,28 @@ def train(
             if as_json:
                 aided = settings.task.label_aided
                 print_json({"run": folder, "step": result.step, "last": result.last, "label_aided": aided})
+
+
+def get_ready() -> None:
+    """Import what a training needs, in a process from which its ranks are forked."""
+    _import_training()
+    from cluster.process_group import asked_for_gpu, tell_accelerator
+
+    tell_accelerator(asked_for_gpu())
+    from pipeline.train.engine.importing import import_deepspeed
+
+    import_deepspeed()
+
+
+def _import_training() -> None:
+    """Import what every training needs."""
+    from cluster.importing import imports_at_once
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
+    with imports_at_once():
+        for name in ("pipeline.experiment", "pipeline.train.loop", "pipeline.evaluate.training_maps"):
+            import_module(name)
+        gc.freeze()  # none of it is ever garbage, and to look through it takes a tenth of a second each time
 
 
 def _newest(run: str) -> str | None:

@@ -3,15 +3,14 @@
 python -m cluster.launchers.node_ranks JOB ATTEMPT PROCESSES PARENT     as the first of the ranks here (RANK, …)
 """
 
-import ctypes
 import os
-import signal
 import sys
 
 from cluster.job_environment import JobAttempt, JobEnvironment
 from cluster.job_folder import JobFolder
-from cluster.launch import PR_SET_PDEATHSIG, launch_local
+from cluster.launch import launch_local
 from cluster.launchers.rank_logs import rank_logs
+from cluster.process_end import end_with
 
 
 def run_ranks(job: JobFolder, attempt: int, processes: int) -> int:
@@ -20,14 +19,6 @@ def run_ranks(job: JobFolder, attempt: int, processes: int) -> int:
     with rank_logs(job.attempt_url(attempt)) as logs:
         first = JobEnvironment.of_this_process()
         return launch_local(job.record.command, processes, output=logs.of, among=first)
-
-
-def end_with(parent: int) -> None:
-    """Have this process, and so its ranks, end with the one that started it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has gone meanwhile
-        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,16 @@
 """The base of all settings classes."""
 
-import inspect
-import os
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from pipeline.settings.annotations import kinds_of
 
-# For the docstrings of fields pydantic asks of each frame of the stack which module it is of. Of those of the import
-# system inspect does not know it, and each time looks through all modules there are: a second of a start, two with
-# wandb's classes. What it has found once it looks up here.
-for _name in ("_bootstrap", "_bootstrap_external"):
-    _file = os.path.abspath(f"<frozen importlib.{_name}>")
-    inspect.modulesbyfile[_file] = f"importlib.{_name}"
-
 
 class Settings(BaseModel):
     """A group of settings: no unknown keys, no changes after reading, no infinity, a docstring a field."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,6 @@ Messages to it: `Open`, followed by the memory's file descriptor; `DecodeTask`; 
 `Decoding`, `Done`, `Failed`, and `Alive` every so many seconds. Tasks are done in the order in which they come.
 """
 
-import ctypes
 import logging
 import mmap
 import os
@@ -26,6 +25,7 @@ from queue import SimpleQueue
 from cluster import storage
 from cluster.errors import UserError
 from cluster.isolation import private_mb
+from cluster.process_end import end_with
 from cluster.stop_signals import STOP_SIGNALS
 from cluster.terminal import PrintableFormatter
 from pipeline.stream.arrays import Arrays
@@ -33,7 +33,6 @@ from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Chunk, Note, Positions, SampleReader
 
 _log = logging.getLogger(__name__)
-_PR_SET_PDEATHSIG = 1
 TOO_MUCH_MEMORY = 87
 """The code with which a worker ends that took more memory than it may."""
 _LOOK_EVERY_S = 0.05  # at the memory; decoding fills some GB a second
@@ -224,17 +223,9 @@ class Worker:
             os._exit(0)
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process with the one that started it (more exactly: with that thread of it). The other
-    ways to notice its end need a process that moves, and this one may be stopped."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def main() -> None:
     """The process."""
-    _end_with(int(sys.argv[3]))
+    end_with(int(sys.argv[3]))
     for number in STOP_SIGNALS:  # they mean the trainer, which ends its workers
         signal.signal(number, signal.SIG_IGN)
     said = logging.StreamHandler()

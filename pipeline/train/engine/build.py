@@ -1,15 +1,11 @@
 """DeepSpeed's engine from settings."""
 
-import contextlib
-import logging
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from cluster.importing import imports_at_once
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
 from pipeline.models.blocks import blocks
@@ -19,6 +15,7 @@ from pipeline.train.engine.deepspeed_settings import deepspeed_settings
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.file_operations import load_file_operations
 from pipeline.train.engine.frozen import Frozen
+from pipeline.train.engine.importing import import_deepspeed, quiet_deepspeed
 from pipeline.train.engine.offload import check_offload
 from pipeline.train.engine.optimizer import build_optimizer
 from pipeline.train.engine.teachers import begin_teachers, check_teachers
@@ -65,14 +62,8 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
         compile_blocks(system)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
+    deepspeed = import_deepspeed()
     with quiet_deepspeed():
-        with imports_at_once():
-            import deepspeed
-
-        # which of its operations could be compiled here it would find out by compiling, and ask for one alone: its
-        # shared-memory one, which would be compiled at the first start, for inference only; a start that is killed
-        # meanwhile leaves a lock behind for which all later ones would wait
-        vars(deepspeed.ops).setdefault("__compatible_ops__", {})["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(
             dist_backend="nccl" if group.device.type == "cuda" else "gloo",
             auto_mpi_discovery=False,
@@ -81,7 +72,6 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
         )
         if settings.offload == "nvme":
             load_file_operations()
-        _import_unused_optimizer()
         parameters = sum(parameter.numel() for parameter in system.parameters())
         trained = sum(parameter.numel() for parameter in system.parameters() if parameter.requires_grad)
         with zero_1_keeps_its_optimizer():
@@ -132,33 +122,3 @@ def compile_blocks(model: nn.Module) -> None:
     dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(found))
     for block in found:
         block.compile(dynamic=False)
-
-
-def _import_unused_optimizer() -> None:
-    """Import DeepSpeed's Muon, which it does when it looks whether it knows an optimiser, without what that costs: its
-    functions are made ready for torch.compile, a quarter of the time that a start or restart takes."""
-    from deepspeed.runtime import compiler
-
-    compile_before = compiler.compile
-    compiler.compile = lambda *words, **named: lambda function: function
-    try:
-        import deepspeed.runtime.zero.muon.original_muon  # noqa: F401
-    finally:
-        compiler.compile = compile_before
-
-
-@contextlib.contextmanager
-def quiet_deepspeed() -> Iterator[None]:
-    """Keep DeepSpeed's start-up messages (hundreds of lines) out of the log; warnings pass."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("DeepSpeed", "deepspeed", "deepspeed.accelerator", "torch.utils.cpp_extension")
-    ]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -9,6 +9,7 @@ Offline files reach the server by `gavt sync` (see `pipeline.train.run.sync`), w
 for a run that has ended or gone on since it was killed, as it sends a file that breaks off again each time.
 """
 
+import inspect
 import logging
 import os
 import secrets
@@ -113,8 +114,8 @@ class WandbSink:
             _part_from_original(folder, home, tell)
         if resolved == "disabled":
             return None
-        with imports_at_once():
-            import wandb
+        _import_wandb()
+        import wandb
 
         with said_plainly("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -252,6 +253,18 @@ class WandbSink:
         details = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("time", "event"))
         title = f"{self._run.name}: {event['event']}"
         self._do(lambda: self._wandb.alert(title, details, level="WARN", wait_duration=_QUIET_S))
+
+
+def _import_wandb() -> None:
+    """Import wandb, whose settings are classes of pydantic's with docstrings for their fields.
+
+    For each of them pydantic asks of which modules the frames of the stack are. Of those of the import system inspect
+    does not know it, and looks through all modules there are, each time: what it would have found it looks up here.
+    """
+    for name in ("_bootstrap", "_bootstrap_external"):
+        inspect.modulesbyfile[os.path.abspath(f"<frozen importlib.{name}>")] = f"importlib.{name}"
+    with imports_at_once():
+        import wandb  # noqa: F401
 
 
 def _init(

@@ -6,13 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from cluster.errors import UserError
 from cluster.exit_codes import INTERRUPTED, RESTART
 from cluster.job_environment import JobEnvironment
-from cluster.stop_signals import STOP_SIGNALS, heeded_signals
+from cluster.stop_signals import STOP_SIGNALS, heeded_signals, say_stopped_early
 
 _SAME_S = 0.5
 _PATIENCE_S = 10.0
@@ -155,9 +155,7 @@ class StartUp:
             time.sleep(_SAME_S)
             return
         if self._says:
-            what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-            with suppress(OSError):  # of a terminal that is gone
-                os.write(2, f"gavt: {what} before the first step; the same command goes on\n".encode())
+            say_stopped_early(number)
             if not self._alone:
                 time.sleep(_SAME_S)  # the others meet at this process, and shall get their signal while it is there
         os._exit(INTERRUPTED if number == signal.SIGINT else RESTART)
