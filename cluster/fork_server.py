@@ -13,6 +13,7 @@ import gc
 import importlib
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,9 +31,9 @@ _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _LOOK_EVERY_S = 0.05
 
 
-def can_fork(command: Sequence[str]) -> bool:
+def can_fork(command: list[str]) -> bool:
     """Whether a command's processes can be forked: it runs a module of this very Python."""
-    return sys.platform == "linux" and list(command[:2]) == [sys.executable, "-m"] and len(command) > 2
+    return sys.platform == "linux" and command[1:2] == ["-m"] and shutil.which(command[0]) == sys.executable
 
 
 class ForkServer:
@@ -82,7 +83,7 @@ class ForkServer:
             if pid is not None:
                 self._connection.recv()
                 return ForkedProcess(pid)
-        except EOFError:
+        except (EOFError, ConnectionError):
             pass
         finally:
             prctl(_PR_SET_CHILD_SUBREAPER, 0)

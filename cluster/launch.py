@@ -120,7 +120,7 @@ class _Processes:
         on_signal: Callable[[int], object],
         first: JobEnvironment,
     ) -> None:
-        self._command, self._processes = command, processes
+        self._command, self._processes = list(command), processes
         self._output, self._on_signal = output, on_signal
         self._job = replace(first, local_world_size=processes, started_s=time.monotonic())
         threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}

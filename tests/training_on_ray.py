@@ -44,8 +44,8 @@ class TrainingOnRay:
         found: list[psutil.Process] = []
 
         def look() -> bool:
-            processes = psutil.process_iter(["cmdline"])
-            found[:] = [one for one in processes if one.info["cmdline"] and _is_rank(one.info["cmdline"], self.job.url)]
+            processes = psutil.process_iter(["cmdline", "name"])
+            found[:] = [one for one in processes if _is_rank(one.info["cmdline"], one.info["name"], self.job.url)]
             return bool(found)
 
         wait_until(look, 60)
@@ -63,8 +63,11 @@ class TrainingOnRay:
         return curve(self.run)
 
 
-def _is_rank(words: list[str], job: str) -> bool:
-    return "jobs.cli" in words and any(word.startswith(job) for word in words)
+def _is_rank(words: list[str] | None, name: str, job: str) -> bool:
+    """Whether a process is one of the job's ranks, and not what forks them."""
+    words = words or []
+    forks = "cluster.fork_server" in words and not name.startswith("rank ")
+    return not forks and "jobs.cli" in words and any(word.startswith(job) for word in words)
 
 
 def gavt(*words: str) -> dict:

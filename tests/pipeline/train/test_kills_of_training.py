@@ -28,9 +28,11 @@ def ranks_of(process):
     ranks = {}
     for child in psutil.Process(process.pid).children():
         try:
-            ranks[int(child.environ()["RANK"])] = child
-        except (psutil.Error, KeyError):  # ended, or about to begin
+            name, _, number = child.name().partition(" ")
+        except psutil.Error:  # ended
             continue
+        if name == "rank":
+            ranks[int(number)] = child
     return ranks
 
 

@@ -1,0 +1,181 @@
+"""Processes that are forked from one that has imported for all of them, by a program that is made up for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.exit_codes import RESTART
+from cluster.fork_server import ForkServer, can_fork
+from cluster.launch import launch_local
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+
+def get_ready(words):
+    with (Path(words[0]) / "imports").open("a") as imports:
+        imports.write(f"{os.getpid()}\\n")
+    sys.modules["ready_for"] = list(words)
+    BEHIND
+
+if __name__ == "__main__":
+    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+    with (folder / f"starts-{rank}").open("a") as starts:
+        starts.write(f"{os.getpid()}\\n")
+    tries = len((folder / f"starts-{rank}").read_text().split())
+    warm = sys.modules.get("ready_for") == sys.argv[1:]
+    MAIN
+"""
+IMPORT_FAILS = "raise ImportError('not here')"
+
+
+class Program:
+    """A module that is run by `python -m`, in a folder of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.command = [sys.executable, "-m", "made_up_program", str(folder)]
+        path = os.pathsep.join((str(folder), str(Path(__file__).parents[2])))
+        monkeypatch.setenv("PYTHONPATH", path)
+
+    def write(self, main: str, behind: str = "") -> None:
+        text = PROGRAM.replace("BEHIND", behind).replace("MAIN", main.replace("\n", "\n    "))
+        (self.folder / "made_up_program.py").write_text(text)
+
+    def pids(self, name: str) -> list[int]:
+        file = self.folder / name
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def start_launcher(self, restarts: int = 0) -> subprocess.Popen[str]:
+        code = (
+            f"from cluster.launch import launch_local; raise SystemExit(launch_local({self.command!r}, 2, {restarts}))"
+        )
+        return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    return Program(tmp_path, monkeypatch)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_ranks_are_what_a_start_would_have_made_of_them_and_imported_once_for_all(program: Program) -> None:
+    program.write(
+        "import json\n"
+        "told = {'warm': warm, 'parent': os.getppid(), 'words': sys.argv[1:], 'main': __name__,\n"
+        "        'world': os.environ['WORLD_SIZE'], 'name': Path('/proc/self/comm').read_text().strip()}\n"
+        "print(json.dumps(told))\n"
+        "sys.exit(7 if rank == '1' else 0)"
+    )
+    logs = [(program.folder / f"log-{rank}").open("wb") for rank in range(2)]
+    code = launch_local(program.command, 2, output=lambda rank: logs[rank])
+    assert code == 7
+    for rank, log in enumerate(logs):
+        log.close()
+        told = json.loads((program.folder / f"log-{rank}").read_text())
+        assert told == {
+            "warm": True,
+            "parent": os.getpid(),
+            "words": [str(program.folder)],
+            "main": "__main__",
+            "world": "2",
+            "name": f"rank {rank}",
+        }
+    assert len(program.pids("imports")) == 1
+
+
+def test_ranks_that_start_again_import_nothing(program: Program) -> None:
+    program.write("os.kill(os.getpid(), 9) if rank == '1' and tries < 3 else time.sleep(600 if tries < 3 else 0)")
+    assert launch_local(program.command, 2, restarts=2) == 0
+    assert (len(program.pids("imports")), len(program.pids("starts-1"))) == (1, 3)
+
+
+def test_what_cannot_be_imported_for_all_each_rank_meets_for_itself(program: Program) -> None:
+    program.write("sys.exit(3 if warm else 5)", behind=IMPORT_FAILS)
+    assert launch_local(program.command, 2) == 5
+
+
+def test_a_server_that_was_killed_takes_no_rank_with_it_and_another_serves_the_next_start(program: Program) -> None:
+    program.write(
+        "while tries == 1 and not (folder / 'go').exists(): time.sleep(0.01)\nsys.exit(0 if warm and tries == 2 else 1)"
+    )
+    launcher = program.start_launcher(restarts=1)
+    wait_for(lambda: program.pids("starts-0") and program.pids("starts-1"))
+    (server,) = program.pids("imports")
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: is_gone(server))
+    (program.folder / "go").touch()
+    assert launcher.wait(60) == 0
+    assert len(program.pids("imports")) == 2
+
+
+def test_ranks_and_server_end_with_a_launcher_that_is_killed(program: Program) -> None:
+    program.write("time.sleep(600)")
+    launcher = program.start_launcher()
+    wait_for(lambda: program.pids("starts-0") and program.pids("starts-1"))
+    launcher.kill()
+    launcher.wait()
+    for name in ("imports", "starts-0", "starts-1"):
+        wait_for(lambda name=name: is_gone(program.pids(name)[0]))
+
+
+def test_a_signal_to_all_of_the_group_reaches_ranks_and_none_is_lost_with_the_server(program: Program) -> None:
+    program.write(
+        "import signal\nsignal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))\n"
+        "(folder / f'listens-{rank}').touch()\ntime.sleep(600)"
+    )
+    launcher = program.start_launcher()
+    wait_for(lambda: all((program.folder / f"listens-{rank}").exists() for rank in (0, 1)))
+    os.killpg(launcher.pid, signal.SIGUSR2)  # as Slurm signals all processes of a step
+    assert launcher.wait(60) == RESTART
+
+
+def test_a_signal_while_all_is_imported_ends_at_once_with_a_sentence(program: Program) -> None:
+    program.write("", behind="time.sleep(600)")
+    launcher = program.start_launcher(restarts=3)
+    wait_for(lambda: program.pids("imports"))
+    launcher.send_signal(signal.SIGTERM)
+    _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == RESTART
+    assert said == "gavt: stopped by SIGTERM before the first step; the same command goes on\n"
+    assert is_gone(program.pids("imports")[0])
+
+
+def test_what_nobody_can_fork_is_an_error_of_the_machine(program: Program) -> None:
+    program.write("")
+    server = ForkServer(program.command, os.environ)
+    try:
+        assert server.is_ready(lambda: False)
+        os.kill(program.pids("imports")[0], signal.SIGKILL)
+        wait_for(lambda: server.has_ended)
+        with pytest.raises(OSError, match="forks it has failed"):
+            server.fork("rank 0", os.environ, None)
+    finally:
+        server.close()
+
+
+def test_only_modules_of_this_python_are_forked() -> None:
+    assert can_fork([sys.executable, "-m", "made_up_program"])
+    assert not can_fork([sys.executable, "-c", "pass"])
+    assert not can_fork(["docker", "run", "python3", "-m", "made_up_program"])
