@@ -9,6 +9,7 @@ import pytest
 
 from cluster.errors import JobError
 from cluster.job_folder import JobFolder
+from cluster.job_records import Attempt, now
 from cluster.launchers import attempt
 from cluster.launchers.contract import Phase
 from cluster.launchers.local import LocalLauncher, run_here
@@ -158,6 +159,17 @@ def test_a_job_that_waits_for_an_hour_for_who_holds_its_work_is_given_up(tmp_pat
     signal.signal(signal.SIGHUP, hangup)  # which a job's process does not heed
     assert job.outcome.ending == "given up"
     assert "process 5 on node7 trains in it; it was waited for" in job.outcome.why
+
+
+@pytest.mark.timeout(30)
+def test_who_waits_for_work_that_is_in_use_leaves_when_it_is_asked(tmp_path: Path) -> None:
+    job = small_job(tmp_path, "")
+    for number in range(1, 41):  # so that it would wait for a minute
+        begun = Attempt(number=number, id="1", nodes=("a",), began=now(), reached_before=0, ended=now(), exit_code=77)
+        job.write_attempt(begun)
+    asked = iter([False, False, True])
+    attempt.rest(job, lambda: next(asked))
+    assert list(asked) == []
 
 
 def test_a_second_job_on_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
