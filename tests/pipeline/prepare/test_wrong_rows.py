@@ -116,6 +116,7 @@ SEEDS = {
     "avgn": json.dumps([{"file": "a", "class": "cello", "bbox": [0.3, 0.1, 0.2, 0.8]}] * 2),
     "sop": "./audio/a/M3dekVSwNjY.mp3,./frames/a/M3dekVSwNjY.mp4,1580\n",
     "ids": "sample0000,accordion\n10000130166,202\n",
+    "ucf101": "Archery/v_Archery_g01_c02.avi 3\nBand/v_Band_g08_c01.avi\n",
     "list": f"{ID}\na/b.mp4\nhttps://youtu.be/XUwm6ncU7Cg\n",
     "csv": 'source,video,labels,start_s,boxes\na.mp4,a,x;y,1,"[[0,0,1,1]]"\nb.mp4,b,"[""q""]",,\n',
     "jsonl": '{"video":"a","source":"x","start_s":1,"boxes":[[0,0,1,1]],"segment_labels":[["a"],[]]}\n{"source":"y"}',
