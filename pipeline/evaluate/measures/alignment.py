@@ -1,6 +1,5 @@
 """Multi-modal alignment on held-out pairs, and how well anybody could do on them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,28 +23,40 @@ from pipeline.train.load import Trained
 _GUESSING = 0.5
 
 
+SILENCE, NOISE = "silence", "noise as loud as the sound"
+
+
 @dataclass(frozen=True)
-class Answers:
-    """What a model answered to the pairs of a chunk.
+class Told:
+    """What a model answered to a sound in its two pairs, or to a frame with silence or noise.
 
     Attributes:
-        match, no_match: how often it said so to each kind of pair: `matched`, `mismatched`, `silence` and `noise`.
+        id, video: of what was shown.
+        row: of the table.
+        share: of the row `model` how much was told right, else whether it was called a match.
+    """
+
+    id: str
+    video: str
+    row: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered to a chunk.
+
+    Attributes:
         not_finite: answers that are no number, all wrong.
         pairs: matched and mismatched ones.
         known: what an observer sees of them.
-        ids, videos: of each sound with a partner, both keys, and its video.
-        right: of its two pairs, the share that was told right.
     """
 
     samples: int
-    match: Counter[str]
-    no_match: Counter[str]
+    told: list[Told]
     not_finite: int
     pairs: int
     known: CeilingCounts
-    ids: list[str]
-    videos: list[str]
-    right: list[float]
 
 
 class Alignment(Measure[Answers]):
@@ -78,12 +89,13 @@ class Alignment(Measure[Answers]):
         metadata = chunk.shown.metadata
         positions = range(chunk.start, chunk.start + len(chunk))
         partners = draw_partners(self._pairing, self._seed, positions, metadata, purpose="evaluate")
-        asked = _Asked()
         pairs: list[Pair] = []
-        ids, videos, right = list[str](), list[str](), list[float]()
+        told: list[Told] = []
+        not_finite = 0
         at_once = max(self.judged.settings.batch_size // self.group, 1) * self.group
         for places in chunk.shown.pieces(at_once):
-            seen, heard, silence, noise = self._embed(chunk.shown.select(places))
+            batch = chunk.shown.select(places)
+            seen, heard, silence, noise = self._embed(batch)
             mismatched = {
                 sound - places.start: frame - places.start for sound in places if (frame := partners[sound]) is not None
             }
@@ -91,20 +103,19 @@ class Alignment(Measure[Answers]):
             if sounds:
                 alike = self._score(_rows(seen, sounds), _rows(heard, sounds))
                 unlike = self._score(_rows(seen, frames), _rows(heard, sounds))
-                asked.count("matched", alike)
-                asked.count("mismatched", unlike)
-                told = (alike.isfinite() & (alike > 0)).double() + (unlike.isfinite() & (unlike <= 0)).double()
-                right += (told / 2).tolist()
-            for sound, frame in mismatched.items():
-                keys = (chunk.shown.keys[places[place]] for place in (sound, frame))
-                ids.append(" beside ".join(keys))
-                videos.append(metadata[places[sound]].video)
-                shown, other = metadata[places[sound]], metadata[places[frame]]
-                pairs += [Pair(shown, shown, True), Pair(other, shown, False)]
-            asked.count("silence", self._score(seen, silence))
-            asked.count("noise", self._score(seen, noise))
-        known = CeilingCounts.of(pairs)
-        return Answers(len(chunk), asked.match, asked.no_match, asked.not_finite, len(pairs), known, ids, videos, right)
+                right = (alike.isfinite() & (alike > 0)).double() + (unlike.isfinite() & (unlike <= 0)).double()
+                not_finite += int((~alike.isfinite()).sum() + (~unlike.isfinite()).sum())
+                for sound, frame, share in zip(sounds, frames, (right / 2).tolist(), strict=True):
+                    shown, other = batch.metadata[sound], batch.metadata[frame]
+                    told.append(Told(f"{batch.keys[sound]} beside {batch.keys[frame]}", shown.video, "model", share))
+                    pairs += [Pair(shown, shown, True), Pair(other, shown, False)]
+            for row, played in ((SILENCE, silence), (NOISE, noise)):
+                logits = self._score(seen, played)
+                not_finite += int((~logits.isfinite()).sum())
+                called = (logits.isfinite() & (logits > 0)).double().tolist()
+                for key, metadata_of, share in zip(batch.keys, batch.metadata, called, strict=True):
+                    told.append(Told(f"{key} with {row}", metadata_of.video, row, share))
+        return Answers(len(chunk), told, not_finite, len(pairs), CeilingCounts.of(pairs))
 
     def _embed(self, batch: EvaluationBatch) -> tuple[Tokens, Tokens, Tokens, Tokens]:
         """What is seen; and the sound, silence, and noise."""
@@ -119,13 +130,13 @@ class Alignment(Measure[Answers]):
 
     def tables(self, found: Sequence[Answers]) -> list[Table]:
         """One, of the model, and of what it says to silence and noise."""
-        match, no_match = _total([one.match for one in found]), _total([one.no_match for one in found])
         samples, pairs = sum(one.samples for one in found), sum(one.pairs for one in found)
         not_finite = sum(one.not_finite for one in found)
         known = zip(*(one.known.values() for one in found), strict=True)
         ceiling = CeilingCounts(*map(sum, known)).ceiling()
-        accuracy = (match["matched"] + no_match["mismatched"]) / pairs if pairs else None
-        silence, noise = match["silence"] / samples, match["noise"] / samples
+        (scores,) = self.sample_scores(found)
+        accuracy = scores.figures("model")["accuracy"]
+        silence, noise = (scores.figures(row)["match"] for row in (SILENCE, NOISE))
 
         def row(name: str, kind: RowKind, right: float | None, called_match: float | None = None) -> Row:
             return Row(name, kind, {"accuracy": right, "match": called_match})
@@ -133,8 +144,8 @@ class Alignment(Measure[Answers]):
         rows = (
             row("model", "model", accuracy),
             row("guessing", "control", _GUESSING),
-            row("silence", "control", None, silence),
-            row("noise as loud as the sound", "control", None, noise),
+            row(SILENCE, "control", None, silence),
+            row(NOISE, "control", None, noise),
             row("ceiling", "ceiling", ceiling),
         )
         headline = Headline("alignment accuracy", accuracy or 0.0, "share", (_beside(ceiling),))
@@ -156,10 +167,14 @@ class Alignment(Measure[Answers]):
         ]
 
     def sample_scores(self, found: Sequence[Answers]) -> list[SampleScores]:
-        """Of each sound that has a partner, in both its pairs."""
-        columns = ("ids", "videos", "right")
-        ids, videos, right = ([one for chunk in found for one in getattr(chunk, name)] for name in columns)
-        return [SampleScores("alignment", ids, videos, {"model": {"accuracy": np.array(right, np.float64)}})]
+        """Of each sound that has a partner, in both its pairs, and of each frame with silence and with noise."""
+        told = [one for chunk in found for one in chunk.told]
+        shares, nothing = np.array([one.share for one in told], np.float64), np.full(len(told), np.nan)
+        values = {}
+        for row, column in (("model", "accuracy"), (SILENCE, "match"), (NOISE, "match")):
+            own = np.where([one.row == row for one in told], shares, np.nan)
+            values[row] = {name: own if name == column else nothing for name in ("accuracy", "match")}
+        return [SampleScores("alignment", [one.id for one in told], [one.video for one in told], values)]
 
     def _pairs(self, pairs: int) -> str:
         return f"of {pairs:,} pairs, each sound with its own frame and with one of another in its group of {self.group}"
@@ -169,37 +184,15 @@ class Alignment(Measure[Answers]):
         return f"alignment is judged on {seen}; training saw {TRAINING_GEOMETRY}"
 
 
-class _Asked:
-    """How often the model said match or no match to each kind of pair."""
-
-    def __init__(self) -> None:
-        self.match: Counter[str] = Counter()
-        self.no_match: Counter[str] = Counter()
-        self.not_finite = 0
-
-    def count(self, kind: str, logits: Tensor) -> None:
-        finite = logits.isfinite()
-        self.match[kind] += int((finite & (logits > 0)).sum())
-        self.no_match[kind] += int((finite & (logits <= 0)).sum())
-        self.not_finite += int((~finite).sum())
-
-
 def _rows(tokens: Tokens, places: list[int]) -> Tokens:
     return {name: stream[places] for name, stream in tokens.items()}
-
-
-def _total(counters: Sequence[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return total
 
 
 def _beside(ceiling: float | None) -> tuple[str, float | None]:
     return ("ceiling unknown", None) if ceiling is None else ("ceiling", ceiling)
 
 
-def _priors(silence: float, noise: float) -> str:
+def _priors(silence: float | None, noise: float | None) -> str:
     return (
         f"silence is called a match in {percent(silence)} of cases, noise as loud as the sound in {percent(noise)}; "
         "Eq. 7 takes both for no match"
