@@ -31,7 +31,7 @@ def wait_for_turn(machines: int) -> None:
 
 def pause_s(failures: int) -> float:
     """How long (s) to wait after so many failures in a row: growing, and random, lest many ask again at once."""
-    return random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0**failures)
+    return random.uniform(0.3, 1) * min(_LONGEST_PAUSE_S, 0.1 * 2.0 ** min(failures, 7))
 
 
 def patience_s() -> float:

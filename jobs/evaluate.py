@@ -64,13 +64,19 @@ def evaluate(
         return
     from pipeline.evaluate.evaluate import RunToJudge, evaluate_runs
     from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
+    from pipeline.evaluate.run_files import config_of
     from pipeline.train.checkpoints import find_checkpoint
 
     with ExitStack() as stack:
         group = stack.enter_context(_joined()) if job.is_launched else None
-        found = [find_checkpoint(run).url for run in runs]  # before anything else is said about its run
+
+        def find() -> "tuple[list[str], list[str | None]]":
+            urls = [find_checkpoint(run).url for run in runs]  # before anything else is said about its run
+            return urls, [config or config_of(url) for url in urls]
+
+        found, files = find() if group is None else group.on_main(find)
         targets = _folders(found, out)
-        settings = _settings(found, config, overrides or [], validation)
+        settings = _settings(files, overrides or [], validation)
         judged = settings.evaluate if sweep is None else settings.evaluate.sweeping_attention
         bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
 
@@ -117,20 +123,16 @@ def _folders(checkpoints: Sequence[str], out: str | None) -> list[str]:
     return folders
 
 
-def _settings(
-    checkpoints: Sequence[str], config: str | None, overrides: list[str], validation: str | None
-) -> "ExperimentSettings":
+def _settings(files: "Sequence[str | None]", overrides: list[str], validation: str | None) -> "ExperimentSettings":
     """The settings by which all are judged.
 
     Raises:
         SettingsError: the runs' own say different things.
     """
     from pipeline.errors import SettingsError
-    from pipeline.evaluate.run_files import config_of
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
 
-    files = [config or config_of(url) for url in checkpoints]
     read = [load_settings(file, ExperimentSettings, overrides) for file in files]
     first = read[0].settings
     for file, other in zip(files[1:], read[1:], strict=True):

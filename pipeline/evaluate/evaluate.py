@@ -115,7 +115,7 @@ def evaluate_runs(
     device = group.device if device.type == "cuda" else device
     for folder in [run.out for run in runs] + ([] if together is None else [together]):
         group.on_main(partial(storage.check_writable, folder))
-    trained = [group.each(partial(load_trained, run.checkpoint, device)) for run in runs]
+    trained = [group.each(partial(load_trained, run.checkpoint, device, group)) for run in runs]
     reading = reading or trained[0].settings.data
     urls = [data] if validation is None else [data, validation]
     workers = reading.workers if settings.workers is None else settings.workers

@@ -1,10 +1,12 @@
 """Trained models from checkpoints, without DeepSpeed and without unpickling."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from safetensors import SafetensorError
 
+from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError
 from pipeline.models.build import build_on
 from pipeline.tasks.task import System
@@ -31,18 +33,22 @@ class Trained:
         return next(self.system.parameters()).device
 
 
-def load_trained(checkpoint_url: str, device: torch.device | str) -> Trained:
+def load_trained(checkpoint_url: str, device: torch.device | str, group: ProcessGroup | None = None) -> Trained:
     """The model of a run folder, a folder of checkpoints, one checkpoint or an export (path or URL); its weights are
     their moving average, where the checkpoint has one.
+
+    Args:
+        group: processes that all want it, and read it together; every one of them must call it.
 
     Raises:
         CheckpointError: nothing there, damaged weights, or weights that don't fit the settings beside them.
     """
-    checkpoint = find_checkpoint(checkpoint_url)
+    group = group or ProcessGroup(0, 0, 1, torch.device("cpu"))
+    checkpoint = group.on_main(partial(find_checkpoint, checkpoint_url))
     settings = saved_settings(checkpoint)
     system = untrained(settings, device, settings.seed)
     try:
-        system.load_state_dict(read_weights(checkpoint))
+        system.load_state_dict(read_weights(checkpoint, group=group))
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{checkpoint.url}: does not fit the model: {error}") from None
     return Trained(system.eval(), settings, checkpoint.step, checkpoint.url)

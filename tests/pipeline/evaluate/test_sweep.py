@@ -14,6 +14,9 @@ import pytest
 import torch
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
+from cluster import storage
+from faulty_proxy import FaultyProxy
+from jobs.local.s3 import S3Server
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.contract import tables_of
 from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings
@@ -104,6 +107,24 @@ def test_a_damaged_sample_that_one_process_meets_ends_both_with_one_sentence(
     (sentence,) = ended.stderr.strip().splitlines()
     assert sentence.startswith(f"gavt: {folder}: sample-0000: ")
     assert not (tmp_path / "out/evaluation.json").exists()
+
+
+@pytest.mark.slow
+def test_processes_read_the_checkpoint_of_a_remote_run_together(
+    located_shards: str, tmp_path: Path, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = Path(write_run(tmp_path / "run", tiny_experiment(None, None)))
+    for file in storage.list_files(local):
+        storage.upload(file.url, f"{s3_bucket}/run/{storage.name_below(local, file)}")
+    with FaultyProxy(s3_server.endpoint, share=0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        asked = []
+        for processes in ("1", "2"):
+            ended = gavt_evaluate(f"{s3_bucket}/run", located_shards, tmp_path / processes, "--nproc", processes)
+            assert ended.returncode == 0, ended.stderr
+            requests, proxy.requests[:] = list(proxy.requests), []
+            asked.append(Counter((one.method, one.path) for one in requests if "checkpoints" in one.path))
+    assert asked[0] == asked[1]
 
 
 def test_of_an_objective_without_a_score_the_rest_is_judged_and_it_is_said_why(
