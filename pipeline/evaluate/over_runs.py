@@ -145,6 +145,8 @@ def _over_runs(tables: Sequence[Table], names: Sequence[str]) -> Table:
 def _mean(rows: Sequence[Row]) -> Row:
     """One row of each run's; a figure that one of them lacks has no mean."""
     first, values, spread = rows[0], dict[str, float | None](), dict[str, float]()
+    if first.kind == "other" and all(row.values == first.values for row in rows):
+        return first  # what was published is no mean over these runs
     of_runs = {column: [row.values.get(column) for row in rows] for column in first.values}
     for column, found in of_runs.items():
         known = [value for value in found if value is not None]

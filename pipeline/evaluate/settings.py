@@ -133,8 +133,8 @@ class EvaluateSettings(Settings):
     map_size: int = Field(default=224, ge=16)
     """Height and width in pixels at which maps are judged; published figures use 224."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    examples: int = Field(default=12, ge=0)
-    """Samples whose frames and maps are kept for the report."""
+    examples: int = Field(default=60, ge=0)
+    """Samples whose frames, maps and sounds are kept for the report's gallery: about 60 kB of its page each."""
     max_samples: int | None = Field(default=None, gt=0)
     """Evaluate at most so many samples of each split; all by default."""
     seed: int = Field(default=0, ge=0)

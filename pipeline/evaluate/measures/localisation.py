@@ -137,7 +137,7 @@ class Localisation(Measure[Located]):
             board.add(name, maps[name], attribution, self._chooser.centres(name))
         grid, centres = (maps[chosen].shape[1], maps[chosen].shape[2]), self._chooser.centres(chosen)
         wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
-        examples = [example_of(batch, place, maps[chosen][place], centres, settings) for place in wanted]
+        examples = [self._example(batch, place, maps[chosen][place]) for place in wanted]
         board.add_same(CENTRE, centre_disc(settings.map_size))
         if self._choice.mean_box is not None:
             board.add_same(MEAN_BOX, self._choice.mean_box)
@@ -156,8 +156,12 @@ class Localisation(Measure[Located]):
             return []
         batch = shown.select(places)
         maps, _ = self._chooser.read(self._choice.readout, self._system, batch)
+        return [self._example(batch, place, maps[place]) for place in range(len(batch))]
+
+    def _example(self, batch: EvaluationBatch, place: int, heat: Map) -> Example:
         centres = self._chooser.centres(self._choice.readout)
-        return [example_of(batch, place, maps[place], centres, self._evaluate) for place in range(len(batch))]
+        rate_hz = self.judged.trained.settings.features.audio_rate_hz
+        return example_of(batch, place, heat, centres, self._evaluate, rate_hz)
 
     @property
     def _choice(self) -> Choice:

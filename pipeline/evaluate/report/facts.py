@@ -65,7 +65,7 @@ def facts_of_run(
         of_each = "".join(f"; {table.title}: {table.samples:,}" for table in tables)
         facts.append(Fact("samples evaluated", f"{evaluation['samples']:,}{of_each}"))
         facts.append(Fact("of what was listed", said_of_coverage(evaluation["coverage"])))
-        facts.append(Fact("readout chosen on", evaluation["validation"] or "nothing (no validation split was given)"))
+        facts.append(Fact("choices made on", evaluation["validation"] or "nothing (no validation split was given)"))
     facts.append(Fact("page made by", f"gavt {version('gavt')}, Python {platform.python_version()}"))
     return facts
 

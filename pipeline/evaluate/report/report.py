@@ -1,24 +1,19 @@
 """`gavt report`: what a run did and what came out, on one page that needs nothing beside it."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cluster import storage
 from pipeline.errors import CheckpointError, RunError
-from pipeline.evaluate.examples import EXAMPLES
 from pipeline.evaluate.measures.attention_sweep import SWEEP
 from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.playable import SOUNDS
 from pipeline.evaluate.report.curves import draw_curves, said_of_maps
 from pipeline.evaluate.report.facts import facts_of_run
 from pipeline.evaluate.report.figures import best_figures, cell, groups_of, heading, make_tiles, of_each_run
-from pipeline.evaluate.report.gallery import make_cards
+from pipeline.evaluate.report.gallery import folder_beside, gallery_of, place_files
 from pipeline.evaluate.report.players import make_players
 from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
 from pipeline.evaluate.run_files import evaluation_of, run_folder
@@ -54,12 +49,12 @@ def write_report(run: str, out: str | None = None, kind: type[RunSettings] = Run
         )
     target = out or storage.join(folder, REPORT)
     storage.check_file_writable(target)
-    page = _render(folder, kind)
+    page = _render(folder, target, kind)
     storage.write_text(target, page)
     return target
 
 
-def _render(folder: str, kind: type[RunSettings]) -> str:
+def _render(folder: str, target: str, kind: type[RunSettings]) -> str:
     missing: list[str] = []
     config_url = storage.join(folder, CONFIG)
     settings = None
@@ -83,7 +78,8 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
     metrics = metrics_of(settings.task if settings else None, records)
     label_aided = settings.task.label_aided if settings else evaluation["label_aided"] if evaluation else None
     facts = facts_of_run(records, events, _manifest(folder), evaluation, tables)
-    examples = _examples(storage.join(folder, EXAMPLES))
+    gallery = gallery_of({folder: folder}, tables)
+    addresses = place_files(gallery, target)
     return render_page(
         "pipeline.evaluate.report",
         "report.html.j2",
@@ -102,9 +98,10 @@ def _render(folder: str, kind: type[RunSettings]) -> str:
         cell=cell,
         of_each_run=of_each_run,
         pictures=_pictures(folder, tables),
-        cards=make_cards(examples),
+        gallery=gallery,
+        addresses=addresses,
+        beside=folder_beside(addresses),
         players=make_players(_sounds(storage.join(folder, SOUNDS))),
-        readout=examples.get("readout", ""),
         facts=facts,
         settings=_settings_rows(settings),
     )
@@ -123,13 +120,6 @@ def _manifest(folder: str) -> Mapping[str, Any] | None:
         return find_checkpoint(folder).manifest
     except CheckpointError:
         return None  # a run without a whole checkpoint is still worth a page
-
-
-def _examples(url: str) -> Mapping[str, npt.NDArray[np.generic]]:
-    if not storage.exists(url):
-        return {"keys": np.array([], dtype=np.str_)}
-    with np.load(io.BytesIO(storage.read_bytes(url)), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def _sounds(url: str) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from pipeline.evaluate.report.figures import (
     of_each_run,
     with_unit,
 )
+from pipeline.evaluate.report.gallery import folder_beside, gallery_of, place_files
 from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.run_files import evaluation_of, run_folder
 from pipeline.evaluate.spread import interval
@@ -44,11 +45,12 @@ def write_report_of_runs(runs: Sequence[str], out: str, splits: bool = False) ->
     """
     storage.check_file_writable(out)
     folders = [run_folder(run) for run in runs]
-    storage.write_text(out, _render(folders, [evaluation_of(folder) for folder in folders], splits))
+    evaluations = [evaluation_of(folder) for folder in folders]
+    storage.write_text(out, _render(folders, evaluations, splits, out))
     return out
 
 
-def _render(folders: Sequence[str], evaluations: Sequence[Evaluation], splits: bool) -> str:
+def _render(folders: Sequence[str], evaluations: Sequence[Evaluation], splits: bool, target: str) -> str:
     together = over_runs(evaluations, folders, splits)
     tables, names = tables_of(together), [run["name"] for run in together["runs"]]
     recorded = {
@@ -57,6 +59,8 @@ def _render(folders: Sequence[str], evaluations: Sequence[Evaluation], splits: b
         if storage.exists(storage.join(folder, "metrics.jsonl"))
     }
     unrecorded = [f"{name}: no metrics.jsonl, so no curves and settings" for name in names if name not in recorded]
+    gallery = gallery_of({} if splits else dict(zip(names, folders, strict=True)), tables)
+    addresses = place_files(gallery, target)
     labels = said_of_labels(together)
     aided = any(run["label_aided"] for run in together["runs"])
     return render_page(
@@ -77,13 +81,14 @@ def _render(folders: Sequence[str], evaluations: Sequence[Evaluation], splits: b
         cell=cell,
         of_each_run=of_each_run,
         pictures={},
-        cards=[],
+        gallery=gallery,
+        addresses=addresses,
+        beside=folder_beside(addresses),
         players={"players": []},
-        readout="",
         facts=[
             Fact("evaluated", summary(together)),
             Fact("of what was listed", said_of_coverage(together["coverage"])),
-            Fact("readout chosen on", together["validation"] or "nothing (no validation split was given)"),
+            Fact("choices made on", together["validation"] or "nothing (no validation split was given)"),
             *_differing(recorded),
         ],
         settings=[],

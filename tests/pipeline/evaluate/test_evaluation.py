@@ -1,10 +1,12 @@
 """A whole evaluation of a small run."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
@@ -14,6 +16,7 @@ from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.contract import Row, Table, tables_of
 from pipeline.evaluate.registry import DEFAULT_READOUT
 from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 
@@ -67,9 +70,19 @@ def test_examples_are_kept_for_the_report(run: str, located_shards: str, tmp_pat
         assert examples["truths"].shape == (4, 224, 224)
         assert examples["truths"].any(axis=(1, 2)).all()
         assert examples["keys"].tolist() == [f"sample-{number:04d}" for number in range(4)]
+        keys, hits, ciou_adap = examples["keys"], examples["hits"], examples["ciou_adap"]
         assert examples["labels"].tolist() == ["violin", "drum", "flute", "piano"]
         assert examples["silent"].tolist() == ["drum", "violin", "piano", "flute"]
         assert str(examples["readout"]) == table(result).details["readout"]
+        starts = [0, *examples["sound_ends"][:-1]]
+        sounds = [examples["sounds"][one:end] for one, end in zip(starts, examples["sound_ends"], strict=True)]
+    for sound in sounds:
+        with av.open(io.BytesIO(sound.tobytes())) as container:
+            assert sum(frame.samples for frame in container.decode(audio=0)) == pytest.approx(4095, abs=1200)
+    of_all = read_scores(str(tmp_path))["localisation"]  # of the same row
+    places = [of_all.ids.index(key) for key in keys]
+    assert hits.tolist() == of_all.values["model"]["pointing"].values[places].tolist()
+    assert (ciou_adap >= 0.5).tolist() == of_all.values["model"]["ciou_adap"].values[places].astype(bool).tolist()
 
 
 def test_figures_do_not_depend_on_the_batch_size(run: str, located_shards: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several runs judged on one set: read once, and what they say together."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def test_a_row_has_the_mean_half_of_students_interval_and_each_runs_value() -> N
     assert row.values == {"right": pytest.approx(0.2), "sure": 0.5}
     assert row.spread == {"right": pytest.approx(4.303 * 0.1 / 3**0.5), "sure": 0.0}
     assert row.of_runs == {"right": [0.1, 0.2, 0.3], "sure": [0.5, 0.5, 0.5]}
+
+
+def test_what_others_published_is_shown_as_it_is() -> None:
+    published = Row("theirs", "other", {"right": 0.344, "sure": None}, {"right": 0.01}, "their paper")
+    runs = [[replace(table({"model": (right, 0.5)}), rows=(published,))] for right in (0.1, 0.2)]
+    ((row,),) = (found.rows for found in tables_over_runs(runs, ["a", "b"]))
+    assert row == published
 
 
 def test_what_one_run_lacks_has_no_mean_and_is_told() -> None:

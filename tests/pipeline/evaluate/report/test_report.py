@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_evaluation import write_evaluation
 from PIL import Image
+from tiny_run import tiny_experiment, write_run
 
 from browser import BROWSER
 from cluster.errors import UserError
 from made_up_task import MadeUpSettings
 from pipeline.errors import RunError
 from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.measures.contract import Column, Headline, Row, Table
 from pipeline.evaluate.report.curves import draw_curve, draw_curves
 from pipeline.evaluate.report.facts import duration, facts_of_run
 from pipeline.evaluate.report.report import write_report
+from pipeline.evaluate.report.report_of_runs import write_report_of_runs
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.contract import Metric
 
@@ -113,6 +117,65 @@ def test_data_without_boxes_gives_a_page_without_a_table(run: str, unlabelled_sh
     assert "nobody knows" in page.text
     assert "oracle ceiling" not in page.text
     assert "called a match" in page.text  # alignment has one
+
+
+SEPARATION = Table(
+    "separation",
+    "separation of two sounds",
+    (Column("sdr", "SDR", "dB"), Column("loss", "loss", "number", higher_is_better=False)),
+    (
+        Row("model", "model", {"sdr": 7.26, "loss": 0.5}, {"sdr": 0.31}),
+        Row("mixture", "control", {"sdr": 0.04, "loss": None}),
+        Row("Sound-of-Pixels", "other", {"sdr": 9.12}, made_by="Zhao et al. 2018"),
+    ),
+    4,
+    headlines=(Headline("SDR", 7.26, "dB", (("mixture", 0.04),)),),
+)
+RETRIEVAL = Table(
+    "retrieval",
+    "sounds retrieved by frames",
+    (Column("first", "R@1"), Column("median", "median rank", "number", higher_is_better=False)),
+    (
+        Row("model", "model", {"first": 0.613, "median": 1.0}),
+        Row("guessing", "control", {"first": 0.01, "median": 50.5}),
+        Row("AVSA", "other", {"first": 0.555}, made_by="as published"),
+    ),
+    4,
+    notes=("one candidate a video",),
+    warnings=("two samples share a sound",),
+)
+
+
+@pytest.mark.parametrize("tables", [[RETRIEVAL], [SEPARATION, RETRIEVAL, replace(RETRIEVAL, title="frames by sounds")]])
+def test_any_set_of_measures_is_drawn_with_what_others_published(run: str, tables: list[Table]) -> None:
+    write_evaluation(run, tables, left_out=["localisation is left out: the model sees no frames"])
+    text = Path(write_report(run)).read_text()
+    page = Page(text)
+    assert page.sections == ["missing", "evaluation", "facts", "settings"]
+    assert "localisation is left out: the model sees no frames." in page.text
+    for table in tables:
+        for words in (table.title, *table.notes, *table.warnings, *(row.name for row in table.rows)):
+            assert words in page.text, words
+    assert page.text.count("as published") == 2 * len([one for one in tables if one.measure == "retrieval"]) + (
+        len(tables) > 1
+    )
+    assert text.count('<tr class="other">') == len(tables)
+    shown = re.sub(r"\s+", " ", page.text)
+    assert "AVSAas published 55.5 –" in shown
+    assert ("Sound-of-PixelsZhao et al. 2018 9.1 –" in shown) == (len(tables) > 1)
+
+
+def test_several_runs_of_any_measures_stand_side_by_side(run: str, tmp_path: Path, located_shards: str) -> None:
+    other = write_run(tmp_path / "other", tiny_experiment(located_shards, None), seed=2)
+    write_evaluation(run, [SEPARATION, RETRIEVAL])
+    rows = (replace(RETRIEVAL.rows[0], values={"first": 0.813, "median": 3.0}), *RETRIEVAL.rows[1:])
+    write_evaluation(other, [replace(RETRIEVAL, rows=rows)])
+    page = Page(Path(write_report_of_runs([run, other], str(tmp_path / "page.html"))).read_text())
+    assert page.sections == ["missing", "evaluation", "facts"]
+    shown = re.sub(r"\s+", " ", page.text)
+    assert "model 71.3 ± 127.161.381.3" in shown
+    assert "AVSAas published 55.5 –" in shown  # without a spread, for it is none of the runs'
+    assert "separation of two sounds" not in shown  # which one of them has
 
 
 def test_names_from_outside_are_shown_as_text(whole_run: str) -> None:
