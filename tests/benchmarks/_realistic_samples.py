@@ -24,6 +24,7 @@ def write_realistic(
     side: int = 256,
     audio_samples: int = 65_535,
     boxes: list[Box] | None = None,
+    name: str = "video{:07d}",
 ) -> Path:
     """Frames of about 25 KB and sounds of about 90 KB, unless made smaller; the same numbers give the same bytes.
 
@@ -31,13 +32,14 @@ def write_realistic(
         side: of the square frames in pixels.
         audio_samples: of each sound, at `RATE_HZ`.
         boxes: of what sounds in every frame; nobody knows unless given.
+        name: of the videos, by their number.
     """
     textures, tracks = _make_textures(), _make_tracks()
     return write_shards(
         folder,
         (
             (
-                (f"video{index:07d}-000", dict(_sample(index, textures, tracks, side, audio_samples, boxes)))
+                (f"{name.format(index)}_0000", dict(_sample(index, textures, tracks, side, audio_samples, boxes, name)))
                 for index in range(first, min(first + samples_per_shard, samples))
             )
             for first in range(0, samples, samples_per_shard)
@@ -52,11 +54,12 @@ def _sample(
     side: int,
     audio_samples: int,
     boxes: list[Box] | None,
+    name: str,
 ) -> Iterator[tuple[str, bytes]]:
     random = np.random.default_rng(index)
     metadata = SampleMetadata(
-        video=f"video{index:07d}",
-        source=f"videos/video{index:07d}.mp4",
+        video=name.format(index),
+        source=f"videos/{name.format(index)}.mp4",
         frame_times_s=[3.0],
         audio_start_s=0.0,
         audio_rate_hz=RATE_HZ,
