@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.evaluate.metrics.ground_truth import Mask
 
 _BINS = 8192
+_MANY = 8  # sorting an eighth of the pixels takes as long as going through all of them in an order that is known
 Places = npt.NDArray[np.intp]
 
 
@@ -109,8 +110,8 @@ class Ranking:
         above = np.minimum(ends + 1, self.size)
         looked_into = np.zeros(self.size + 1, dtype=np.bool_)
         looked_into[ends] = True
-        pixels = np.flatnonzero(looked_into[self.bins])
-        pixels = pixels[np.lexsort((_order(len(self.values))[pixels], -self.values[pixels]))]
+        pixels = _in_order(looked_into[self.bins])
+        pixels = pixels[np.argsort(-self.values[pixels], kind="stable")]
         values = self.values[pixels]
         first = np.searchsorted(-self.bins[pixels], -ends)
         end = first.copy()
@@ -159,6 +160,20 @@ def summed(of_bins: npt.NDArray[Any]) -> npt.NDArray[Any]:
     found = np.zeros(len(of_bins) + 1, of_bins.dtype)
     np.cumsum(of_bins, out=found[1:])
     return found
+
+
+def _in_order(chosen: Mask) -> Places:
+    """The chosen pixels [N] in the fixed random order."""
+    pixels, order = np.flatnonzero(chosen), _order(len(chosen))
+    if len(pixels) < len(chosen) // _MANY:
+        return pixels[np.argsort(order[pixels])]
+    everything = _ordered(len(chosen))  # sorted already: a map of few values lies in few bins
+    return everything[chosen[everything]]
+
+
+@lru_cache(maxsize=4)
+def _ordered(pixels: int) -> Places:
+    return np.argsort(_order(pixels))
 
 
 @lru_cache(maxsize=4)
