@@ -26,7 +26,7 @@ from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
 _FIRST = 5
-"""Answers among which the right one is also looked for."""
+"""Answers among which the right one is also looked for, where there are more classes."""
 _COLUMNS = (
     Column("accuracy", "videos told right"),
     Column("first", f"among the first {_FIRST}"),
@@ -117,6 +117,7 @@ class Actions(Measure[Answers]):
             return [Table(self.name, title, (), (), 0, notes=("no sample has a label", *notes))]
         samples = sum(len(one.videos) for one in found)
         rows = tuple(Row(name, kind, scores[0].figures(name)) for name, kind in _KINDS.items())
+        columns = tuple(column for column in _COLUMNS if column.name in scores[0].columns)
         of_model = rows[0].values["accuracy"]
         beside = tuple((row.name, row.values["accuracy"]) for row in rows[1:])
         not_finite = sum(int((~np.isfinite(one.said)).any(1).sum()) for one in found)
@@ -126,7 +127,7 @@ class Actions(Measure[Answers]):
             Table(
                 self.name,
                 title,
-                _COLUMNS,
+                columns,
                 rows,
                 len(scores[0].ids),
                 notes=(f"videos are judged by {how}", *notes),
@@ -155,11 +156,10 @@ class Actions(Measure[Answers]):
 
 def _figures(there: Marks, said: Scores) -> Mapping[str, Statistic]:
     """By column, of videos [N, C]; answers that are no numbers are wrong."""
-    finite = np.isfinite(said).all(-1, keepdims=True)
-    among = np.argsort(-np.where(finite, said, 0), axis=1, kind="stable")[:, :_FIRST]
-    first: Marks = np.any(np.take_along_axis(there, among, 1) & finite, axis=1)
-    return {
-        "accuracy": Mean(right(there, said).astype(np.float64)),
-        "first": Mean(first.astype(np.float64)),
-        "balanced": balanced_accuracy(there, chosen(said, "one"), "one"),
-    }
+    told: dict[str, Statistic] = {"accuracy": Mean(right(there, said).astype(np.float64))}
+    if there.shape[1] > _FIRST:
+        finite = np.isfinite(said).all(-1, keepdims=True)
+        among = np.argsort(-np.where(finite, said, 0), axis=1, kind="stable")[:, :_FIRST]
+        first: Marks = np.any(np.take_along_axis(there, among, 1) & finite, axis=1)
+        told["first"] = Mean(first.astype(np.float64))
+    return told | {"balanced": balanced_accuracy(there, chosen(said, "one"), "one")}
