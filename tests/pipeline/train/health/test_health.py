@@ -270,7 +270,7 @@ def test_a_signal_before_the_first_step_leaves_without_a_save(command, group, tm
 
 def sums(loss=0.7, applied=True):
     totals = dict.fromkeys(MmaSettings().sums, 0.0) | {"loss": loss * 10, "pairs": 10}
-    return StepSums(totals, 0, True, 0, False, applied, (1.0,))
+    return StepSums(totals, 0, True, 0, False, False, applied, (1.0,))
 
 
 def test_rollbacks_count_for_as_long_as_the_settings_say():
