@@ -4,7 +4,6 @@ Vectors are called as `pipeline.models.pooling.pooled` does, STAGE/STREAM, and l
 stages of two streams of width 512 take 12 GB.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,6 @@ from pipeline.train.system import example_batch
 
 Vectors = npt.NDArray[np.float32]
 """[N, D]"""
-EMBEDDINGS = "evaluation_embeddings.npz"
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,3 @@ def embedded_widths(trained: Trained) -> dict[str, int]:
 def vectors_together(parts: Sequence[dict[str, Vectors]]) -> dict[str, Vectors]:
     """One behind the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
-
-
-def as_npz(known: Known, vectors: dict[str, Vectors]) -> bytes:
-    """`evaluation_embeddings.npz`:
-
-    keys, videos     str [N]
-    STAGE/STREAM     float32 [N, D] of each
-    """
-    buffer = io.BytesIO()
-    names = {"keys": np.array(known.keys, np.str_), "videos": np.array(known.videos, np.str_)}
-    np.savez(buffer, allow_pickle=False, **names, **vectors)
-    return buffer.getvalue()

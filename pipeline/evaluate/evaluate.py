@@ -80,12 +80,13 @@ def evaluate_runs(
 ) -> list[Evaluation]:
     """Evaluate checkpoints on a shard set and write for each into its `out`:
 
-        evaluation.json         figures, see `Evaluation`; or another `file`
-        evaluation.csv, .tex    the tables, see `pipeline.evaluate.report.table_files`
-        evaluation_scores.npz   what single samples give to them, see `pipeline.evaluate.sample_scores`
-        evaluation_maps.npz     examples, see `pipeline.evaluate.examples`
-        attention_sweep.npz     maps of all ways to read attention, see `pipeline.evaluate.measures.attention_sweep`
-        attention_sweep.png     the same as a picture
+        evaluation.json             figures, see `Evaluation`; or another `file`
+        evaluation.csv, .tex        the tables, see `pipeline.evaluate.report.table_files`
+        evaluation_scores.npz       what single samples give to them, see `pipeline.evaluate.sample_scores`
+        evaluation_embeddings.npz   vectors, see `pipeline.evaluate.measures.kept_embeddings`
+        evaluation_maps.npz         examples, see `pipeline.evaluate.examples`
+        attention_sweep.npz         maps of all ways to read attention, see `pipeline.evaluate.measures.attention_sweep`
+        attention_sweep.png         the same as a picture
 
     and into `together`, of several runs:
 

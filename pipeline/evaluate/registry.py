@@ -105,6 +105,13 @@ class SeparationSettings(MeasureSettings):
     kind: Literal["separation"] = "separation"
 
 
+class EmbeddingsSettings(MeasureSettings):
+    """Write the samples as vectors, as `evaluation_embeddings.npz` beside the evaluation."""
+
+    kind: Literal["embeddings"] = "embeddings"
+    asked_for_only = True
+
+
 class RetrievalSettings(MeasureSettings):
     """Whether a sound finds its frame among all others, a frame its sound, and each stream of a model of more its own
     in each other."""
@@ -121,8 +128,6 @@ class RetrievalSettings(MeasureSettings):
     all_tokens_up_to: int = Field(default=1000, ge=0)
     """Of a model that compares all tokens (dense contrastive learning) its own similarity is judged too, on sets of up
     to so many samples: of each the tokens lie in memory."""
-    keep: bool = False
-    """Write the embeddings, as `evaluation_embeddings.npz` beside the evaluation."""
 
 
 class ProbeSettings(MeasureSettings):
@@ -153,6 +158,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "benchmark": Kind(f"{__name__}:BenchmarkSettings", "pipeline.evaluate.benchmarks.checkpoint:BenchmarkMeasure"),
         "classification": Kind(f"{__name__}:LabelsSettings", f"{_MEASURES}.classification:Labels"),
         "events": Kind(f"{__name__}:EventsSettings", f"{_MEASURES}.events:Events"),
+        "embeddings": Kind(f"{__name__}:EmbeddingsSettings", f"{_MEASURES}.kept_embeddings:KeptEmbeddings"),
         "localisation": Kind(f"{__name__}:LocalisationSettings", f"{_MEASURES}.localisation:Localisation"),
         "off_screen": Kind(f"{__name__}:OffScreenSettings", f"{_MEASURES}.off_screen:OffScreenMeasure"),
         "probe": Kind(f"{__name__}:ProbeSettings", f"{_MEASURES}.probe:Probe"),

@@ -114,6 +114,20 @@ class AllAlike:
         return torch.zeros(len(range(self._count)[rows]), self._count)
 
 
+class SameLabels:
+    """Who knows nothing of samples but their labels: samples are as like as they have labels in common."""
+
+    def __init__(self, known: Known) -> None:
+        self._marks = _marks(known.labels)
+
+    def compares(self, query: str, gallery: str) -> bool:
+        """All."""
+        return True
+
+    def alike(self, query: str, gallery: str, rows: slice) -> Tensor:
+        return self._marks[rows] @ self._marks.T
+
+
 @dataclass(frozen=True)
 class Ranked:
     """Where each query's own stands, and how well its class does: NaN where no other sample has one of its labels."""

@@ -7,9 +7,19 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline.evaluate.embeddings import EMBEDDINGS, Embedder, Known, as_npz, embedded_widths, vectors_together
+from pipeline.evaluate.embeddings import Embedder, Known, embedded_widths, vectors_together
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
-from pipeline.evaluate.measures.likeness import ALL_TOKENS, RECALLS, STAGES, AllAlike, Embedded, Likeness, Ranked, rank
+from pipeline.evaluate.measures.likeness import (
+    ALL_TOKENS,
+    RECALLS,
+    STAGES,
+    AllAlike,
+    Embedded,
+    Likeness,
+    Ranked,
+    SameLabels,
+    rank,
+)
 from pipeline.evaluate.registry import RetrievalSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.models.contract import AUDIO, VISUAL
@@ -119,6 +129,8 @@ class Retrieval(Measure[Found]):
             rows: _Rows = {("model", "model", best): of_ways[best]}
             rows |= {(name, "readout", None): one for name, one in of_ways.items()}
             rows["guessing", "control", None] = ranked(AllAlike(len(known)))
+            if any(known.labels):
+                rows["who knows all labels", "control", None] = ranked(SameLabels(known))
             rows["untrained network", "control", best] = ranked(untrained[best])
             rows[f"each {called} another's", "control", best] = ranked(ways[best], len(known) // 2)
             tables[f"{_CALLED.get(query, query)} → {called}"] = rows
@@ -176,13 +188,6 @@ class Retrieval(Measure[Found]):
             )
             for title, rows in self._ranked(found).items()
         ]
-
-    def files(self, found: Sequence[Found]) -> dict[str, bytes]:
-        """The vectors, where they are to be kept."""
-        if not self.settings.keep:
-            return {}
-        known, own = Known.together([one.known for one in found]), Embedded.together([one.own for one in found])
-        return {EMBEDDINGS: as_npz(known, own.vectors)}
 
 
 def _known(chunk: Chunk) -> Known:

@@ -26,6 +26,13 @@ from pipeline.tasks.mma import MultiModalAlignment
 
 REPOSITORY = Path(__file__).parents[3]
 FEW = ("class_token", "integrated_gradients")
+MEASURES = [
+    {"kind": "alignment"},
+    {"kind": "localisation"},
+    {"kind": "retrieval"},
+    {"kind": "probe", "decays": [1.0]},  # which learns from the run's training set
+    {"kind": "embeddings"},
+]
 
 
 def gavt_evaluate(run: str, data: str, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -79,10 +86,21 @@ def test_figures_are_the_same_on_one_and_two_processes_and_any_number_of_workers
 ) -> None:
     data = write_shards(tmp_path / "shards", [*located_rows(131), {"labels": ["drum"]}], seed=3)  # two chunks
     run = write_run(tmp_path / "run", tiny_experiment(data, validation_shards))
-    evaluate(run, data, validation_shards, str(tmp_path / "alone"), EvaluateSettings(readouts=FEW, examples=5))
-    two = gavt_evaluate(run, data, tmp_path / "two", "--set", "evaluate.workers=1", "--nproc", "2", "--json")
+    settings = EvaluateSettings.model_validate({"readouts": FEW, "examples": 5, "measures": MEASURES})
+    evaluate(run, data, validation_shards, str(tmp_path / "alone"), settings)
+    words = (
+        "--set",
+        f"evaluate.measures={json.dumps(MEASURES)}",
+        "--set",
+        "evaluate.workers=1",
+        "--nproc",
+        "2",
+        "--json",
+    )
+    two = gavt_evaluate(run, data, tmp_path / "two", *words)
     assert two.returncode == 0, two.stderr
-    assert (tmp_path / "two/evaluation.json").read_text() == (tmp_path / "alone/evaluation.json").read_text()
+    for file in ("evaluation.json", "evaluation_scores.npz", "evaluation_embeddings.npz"):
+        assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
     result = json.loads(two.stdout.splitlines()[-1])
     assert len(two.stdout.splitlines()) == 1  # of one process
     details = {row["name"]: row["details"] for row in result["tables"][1]["rows"]}

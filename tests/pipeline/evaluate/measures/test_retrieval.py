@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from tiny_run import NAMES, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.contract import Judged
+from pipeline.evaluate.measures.kept_embeddings import KeptEmbeddings
 from pipeline.evaluate.measures.likeness import ALL_TOKENS, STAGES
 from pipeline.evaluate.measures.retrieval import Retrieval
-from pipeline.evaluate.registry import RetrievalSettings
+from pipeline.evaluate.registry import EmbeddingsSettings, RetrievalSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
@@ -167,19 +168,57 @@ def test_what_finds_most_on_the_validation_split_is_the_model(shards, validation
         assert table.rows[0].made_by == STAGES["embedded"]
 
 
-def test_means_of_what_is_told_of_samples_are_the_figures_and_vectors_can_be_kept(shards):
-    measure = measure_of(shards, keep=True, pool=10)
+def test_means_of_what_is_told_of_samples_are_the_figures(shards):
+    measure = measure_of(shards, pool=10)
     found = found_by(measure)
     tables = {table.title: table for table in measure.tables(found)}
     for scores in measure.sample_scores(found):
         for row in scores.values:
             told = rows_of(tables[scores.measure])[row]
             assert scores.figures(row) == pytest.approx({name: told[name] for name in scores.columns})
+
+
+def test_embeddings_are_written_with_what_the_samples_are(shards):
+    judged = measure_of(shards).judged
+    measure = KeptEmbeddings(EmbeddingsSettings(), judged)
+    found = [measure.judge(chunk) for chunk in judged.samples.go_through(judged.samples.chunks())]
     (content,) = measure.files(found).values()
     kept = np.load(io.BytesIO(content))
-    assert kept["keys"].tolist() == found[0].known.keys
-    assert kept["encoded/audio"].shape == (COUNT, 16)
-    assert measure_of(shards).files(found) == {}
+    shown = judged.samples.read(range(COUNT)).shown
+    assert kept["keys"].tolist() == shown.keys
+    assert kept["labels"].tolist() == [one.labels[0] for one in shown.metadata]
+    with torch.no_grad():
+        vectors = pooled(judged.trained.system.model, shown.inputs)
+    assert set(kept.files) == {"keys", "videos", "labels", *vectors}
+    for name, one in vectors.items():
+        assert kept[name] == pytest.approx(one.numpy(), abs=1e-6)
+    (table,) = measure.tables(found)
+    assert (table.rows, table.samples) == ((), COUNT)
+
+
+def test_a_third_stream_is_looked_for_in_all_directions(shards):
+    measure = measure_of(shards)
+    (one,) = found_by(measure)
+    pose = {f"{stage}/pose": one.own.vectors[f"{stage}/audio"] for stage in STAGES}
+    changed = {
+        name: dataclasses.replace(getattr(one, name), vectors=getattr(one, name).vectors | pose)
+        for name in ("own", "fresh")
+    }
+    tables = measure.tables([dataclasses.replace(one, **changed)])
+    assert len({table.title for table in tables}) == 6
+    figures = {table.title: table.rows[0].values for table in tables}
+    assert figures["retrieval, frame → pose"] == figures[TO_SOUND]
+    assert figures["retrieval, sound → pose"]["first"] == 1
+
+
+def test_who_knows_all_labels_finds_classes_and_of_them_any(shards):
+    measure = measure_of(shards)
+    (table, _) = measure.tables(found_by(measure))
+    values = rows_of(table)["who knows all labels"]
+    classes = [n // 3 % 4 for n in range(COUNT)]
+    alike = [sum(classes[m] == classes[n] and m // 3 != n // 3 for m in range(COUNT)) for n in range(COUNT)]
+    assert values["by_label"] == 1
+    assert values["first"] == pytest.approx(np.mean([1 / (1 + others) for others in alike]))
 
 
 def test_figures_do_not_hang_on_how_many_samples_go_through_the_model_at_once(shards):
