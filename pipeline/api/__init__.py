@@ -9,6 +9,7 @@
     belongs = model.score("concert.mp4")
 
     gavt.score_maps(maps, "vggss", "vggss.json")  # maps that any model made, by the figures of a benchmark
+    gavt.score_boxes(maps, boxes)                 # or against boxes of one's own
 
 Videos are paths, URLs (`s3://`, `gs://`, `hf://`) or arrays (`Clip`); what comes back is numpy. Wrong input raises a
 `UserError`, whose message is the sentence that the command would end with.
@@ -16,7 +17,7 @@ Videos are paths, URLs (`s3://`, `gs://`, `hf://`) or arrays (`Clip`); what come
 
 from cluster.errors import StorageError, UserError
 from pipeline.api.clip import Clip
-from pipeline.api.maps import score_maps
+from pipeline.api.maps import score_boxes, score_maps
 from pipeline.api.model import Model, load
 from pipeline.api.results import Embeddings, Localization, Match, SeparatedSounds
 from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
@@ -37,5 +38,6 @@ __all__ = [
     "StorageError",
     "UserError",
     "load",
+    "score_boxes",
     "score_maps",
 ]

@@ -97,14 +97,15 @@ class MapFile(Mapping[str, npt.NDArray[np.floating]]):
         return array
 
 
-def checked_map(values: npt.NDArray[np.generic], place: str) -> npt.NDArray[np.floating]:
+def checked_map(values: npt.ArrayLike, place: str) -> npt.NDArray[np.floating]:
     """A map [h, w] of floats.
 
     Raises:
         BenchmarkError: it is none.
     """
+    values = np.asarray(values)
     if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
         raise BenchmarkError(f"{place}: expected a map [h, w] of numbers, found {values.dtype} {list(values.shape)}")
     if values.dtype in (np.float32, np.float64):
-        return values  # type: ignore[return-value]
+        return values
     return values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)

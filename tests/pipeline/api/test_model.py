@@ -1,6 +1,5 @@
 """A model as a library: what it says of videos and arrays is what the verbs write."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -188,22 +187,3 @@ def test_a_model_is_loaded_from_a_store(folder: Path, s3_bucket: str, model: gav
     storage.upload(folder / "video.mp4", storage.join(s3_bucket, "video.mp4"))
     far = gavt.load(f"{s3_bucket}/run").score(f"{s3_bucket}/video.mp4", every_s=1.0)
     np.testing.assert_array_equal(far.match, model.score(folder / "video.mp4", every_s=1.0).match)
-
-
-def test_maps_that_another_made_score_what_the_command_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from jobs.cli import main
-
-    boxes = {"zpWuikVorYg_000032": [[0.1, 0.1, 0.6, 0.7]], "abcdefghijk_000002": [[0.5, 0.2, 0.9, 0.9]]}
-    truth = tmp_path / "vggss.json"
-    truth.write_text(json.dumps([{"file": name, "class": "x", "bbox": box} for name, box in boxes.items()]))
-    generator = np.random.default_rng(0)
-    maps = {name: generator.random((7, 7)) for name in boxes}
-    np.savez(tmp_path / "maps.npz", **maps)
-    words = ["score", str(tmp_path / "maps.npz"), "--benchmark", "vggss", "--list", str(truth), "--controls", "--json"]
-    with pytest.raises(SystemExit, match="^0$"):
-        main(words)
-    said = json.loads(capfd.readouterr().out.splitlines()[-1])
-    found = gavt.score_maps(maps, "vggss", truth, controls=True)
-    assert [row.values for row in found.table.rows] == [row["values"] for row in said["tables"][0]["rows"]]
-    with pytest.raises(gavt.BenchmarkError, match="^benchmark: expected one of vggss"):
-        gavt.score_maps(maps, "x", truth)
