@@ -80,7 +80,7 @@ class PreparedMedia:
         if self._is_foreign:
             return {}
         entries = (entry for entry in read_ledger(self._samples.url) if entry.status == "failed")
-        return {entry.video: str(entry.reason) for entry in entries}
+        return {entry.video: f"not prepared ({entry.reason})" for entry in entries}
 
     @property
     def _elsewhere(self) -> str:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from cluster import storage
 from pipeline.errors import ManifestError, MediaError
+from pipeline.prepare.manifests.presence import missing
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.plan import settle_plan
@@ -133,6 +135,22 @@ def test_what_is_missing_or_damaged_has_its_reason(spoilt: str, reason: str, sen
     with pytest.raises(MediaError, match=sentence) as raised:
         prepare_video(row, SETTINGS)
     assert raised.value.reason == reason
+
+
+def test_images_and_sounds_are_read_from_object_storage(s3_bucket: str, tmp_path: Path) -> None:
+    storage.upload(put_image(tmp_path / "a.jpg"), f"{s3_bucket}/a.jpg")
+    storage.upload(put_wav(tmp_path / "a.wav", sound_of(4000)), f"{s3_bucket}/a.wav")
+    (sample,) = prepare_video(VideoRow("a", f"{s3_bucket}/a.jpg", sound=f"{s3_bucket}/a.wav"), SETTINGS).samples
+    assert np.array_equal(decode_flac(sample.files["flac"])[0], sound_of(4000))
+    with pytest.raises(MediaError, match="its sound .*b.wav: no such file") as raised:
+        prepare_video(VideoRow("a", f"{s3_bucket}/a.jpg", sound=f"{s3_bucket}/b.wav"), SETTINGS)
+    assert raised.value.reason == "missing"
+    rows = [
+        VideoRow(name, f"{s3_bucket}/a.jpg", sound=f"{place}/{name}.wav")
+        for name in ("a", "b")
+        for place in (s3_bucket, str(tmp_path))
+    ]
+    assert list(missing(rows)) == rows[2:]
 
 
 def test_other_layouts_refuse_images_before_work_begins(tmp_path: Path) -> None:

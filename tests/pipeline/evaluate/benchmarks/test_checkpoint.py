@@ -231,7 +231,10 @@ def test_images_and_sounds_of_a_list_are_prepared_and_judged_and_what_is_missing
     prepare(VideoList([str(pairs)], options), str(tmp_path / "set"), settings, in_this_process)
     annotations = str(tmp_path / "Annotations")
     alone = table(judge(run, str(tmp_path / "set"), tmp_path / "out", name="flickr", list=annotations))
-    assert alone.details["coverage"]["missing"] == {"unreadable": 1, "missing": 1}
+    assert alone.details["coverage"]["missing"] == {
+        "not prepared (unreadable)": 1,
+        "not prepared (missing)": 1,
+    }
     assert "4 of 6 maps found" in alone.notes[0]
     values = {row.name: row.values for row in alone.rows}
     assert values["ceiling: the truth"]["ciou_adap"] == 1.0

@@ -81,7 +81,7 @@ def test_vgg_ss_is_judged_on_the_annotated_frame_of_each_video(run: str, tmp_pat
     rows = {row.name: row.values for row in found.rows}
     assert rows["image saliency"]["pointing"] == 1.0  # of the whole frame, twice as wide as high
     assert rows["ceiling: the truth"]["ciou_adap"] == 1.0
-    assert found.details["coverage"]["missing"] == {"missing": 1}
+    assert found.details["coverage"]["missing"] == {"not prepared (missing)": 1}
 
 
 def place(name: str) -> str:
