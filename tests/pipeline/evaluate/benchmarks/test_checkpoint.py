@@ -28,7 +28,9 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.shards.shard_set import ShardSet
 from pipeline.train.load import load_trained
+from raw_tar import tar_of
 
 IDS = [f"abcdefghij{letter}_0000{number:02d}" for number, letter in enumerate("ABCDEFGHIJ")]
 LABELS = ["violin", "drum", "flute", "piano"]
@@ -272,3 +274,17 @@ def put_annotations(folder: Path, names: list[str]) -> None:
     )
     for name in names:
         (folder / f"{name}.xml").write_text(f"<annotation>{drawn}</annotation>")
+
+
+def test_media_in_tars_of_others_are_found_by_their_keys(run: str, shards: str, tmp_path: Path) -> None:
+    own = ShardSet.open(shards)
+    files: dict[str, bytes] = {}
+    for sample in map(own.read, range(len(own))):
+        files |= {f"{sample.metadata.video}.jpg": sample.images[0], f"{sample.metadata.video}.flac": sample.audio}
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "part-0.tar").write_bytes(tar_of(files))
+    listed = write_vggss(tmp_path)
+    found = [
+        table(judge(run, url, tmp_path / "out", name="vggss", list=listed)) for url in (shards, str(tmp_path / "tars"))
+    ]
+    assert_same_rows(found[1], replace_rows(found[0], "shuffled audio"))  # nobody says what these sounds are
