@@ -34,9 +34,9 @@ OF_A_RANK = 2
 """Samples of a rank's step."""
 KINDS = {
     "settings": "once a machine and file",
-    "run": "once; a listing anew for each 1,000 files in it",
-    "manifest.json": "once",
-    "dataset.json": "once",
+    "run": "by the main process; a listing anew for each 1,000 files",
+    "manifest.json": "by the main process",
+    "dataset.json": "by the main process",
     "index of a shard": "once a machine and shard",
     "version of a shard": "once a machine and shard",
     "bytes of a shard": "once a machine and 2 MiB of samples",
@@ -44,6 +44,7 @@ KINDS = {
     "states of a rank": "once a rank and 32 MiB",
 }
 """Kinds of requests, and how often one is made."""
+_OF_TAR = {"HEAD": "version of a shard", "GET": "bytes of a shard"}
 
 
 def kind_of(request: Request) -> str:
@@ -54,13 +55,10 @@ def kind_of(request: Request) -> str:
     if name in ("manifest.json", "dataset.json"):
         return name
     if name.startswith("shard-"):
-        return "index of a shard" if name.endswith(".json") else _of_tar[request.method]
+        return "index of a shard" if name.endswith(".json") else _OF_TAR[request.method]
     if name.endswith(".safetensors"):
         return "header of a rank's states" if request.headers["range"].startswith("bytes=0-") else "states of a rank"
     return "run"
-
-
-_of_tar = {"HEAD": "version of a shard", "GET": "bytes of a shard"}
 
 
 class ColdStart:
