@@ -14,8 +14,8 @@ from pipeline.evaluate.benchmarks.score import Judging
 from pipeline.evaluate.metrics.resize import Map, resize_map
 from result import Result
 
-MAPS, DRAWN, ROUNDS = 100_000, 50, 8
-MOST_S = {"vggss": 30.0, "extended-vggss": 45.0, "music-duet": 150.0}
+MAPS, DRAWN, ROUNDS = 100_000, 50, 12
+MOST_S = {"vggss": 30.0, "extended-vggss": 40.0, "music-duet": 180.0}
 """For pixels of each source a map is ranked whole, which costs more."""
 
 
@@ -26,26 +26,29 @@ def run() -> list[Result]:
     maps = [resize_map(random.random((14, 14)), 224) for _ in range(DRAWN)]
     samples = [_sample(random, number) for number in range(DRAWN)]
     truths = [sample.truth().astype(np.float64) for sample in samples]
-    ways: dict[str, Callable[[], object]] = {name: _ours(name, samples, maps) for name in MOST_S}
-    ways["official"] = lambda: [
-        evaluator(heat, truth) for heat, truth in zip(maps, truths, strict=True) for evaluator in EVALUATORS.values()
-    ]
-    seconds = dict.fromkeys(ways, np.inf)
-    for _ in range(ROUNDS):  # in turns, so that a busy moment strikes all of them
-        for name, way in ways.items():
-            begun = time.process_time()
-            way()
-            seconds[name] = min(seconds[name], (time.process_time() - begun) / DRAWN * MAPS)
-    peer = f"the public evaluators' loop, three figures a map: {seconds['official']:.0f} s"
+    ways: dict[str, Callable[[int], object]] = {name: _ours(name, samples, maps) for name in MOST_S}
+    ways["official"] = lambda at: [evaluator(maps[at], truths[at]) for evaluator in EVALUATORS.values()]
+    of_all = {name: MAPS / DRAWN * sum(_least(way, at) for at in range(DRAWN)) for name, way in ways.items()}
+    peer = f"the public evaluators' loop, three figures a map: {of_all['official']:.0f} s"
     return [
-        Result(f"score_maps {name}, 100 000 maps", seconds[name], "s", most, seconds[name] <= most, peer)
+        Result(f"score_maps {name}, 100 000 maps", of_all[name], "s", most, of_all[name] <= most, peer)
         for name, most in MOST_S.items()
     ]
 
 
-def _ours(name: str, samples: list[BenchmarkSample], maps: list[Map]) -> Callable[[], object]:
+def _least(way: Callable[[int], object], at: int) -> float:
+    """CPU seconds of the best of many rounds: what else runs on the machine leaves some of them alone."""
+    taken = []
+    for _ in range(ROUNDS):
+        begun = time.process_time()
+        way(at)
+        taken.append(time.process_time() - begun)
+    return min(taken)
+
+
+def _ours(name: str, samples: list[BenchmarkSample], maps: list[Map]) -> Callable[[int], object]:
     judging = Judging(Wanted(name, BENCHMARKS[name], "", samples, []), None)
-    return lambda: judging.judge("maps", samples, maps, thorough=True)
+    return lambda at: judging.judge("maps", [samples[at]], [maps[at]], thorough=True)
 
 
 def _sample(random: np.random.Generator, number: int) -> BenchmarkSample:

@@ -16,6 +16,8 @@ from pipeline.evaluate.metrics.scores import SampleScore
 SHARES = tuple(step / 20 for step in range(1, 20))
 """Of the area, and of the way from a map's minimum to its maximum: where a sweep cuts the map."""
 
+_SHARES = np.array(SHARES)
+
 
 @dataclass(frozen=True)
 class Official:
@@ -82,9 +84,9 @@ def judge_map(
     counts, levels = [1, overlap.half, overlap.area, quarter(pixels)], np.empty(0)
     swept = slice(len(counts), len(counts) + len(SHARES))
     if thorough:
-        counts += np.rint(np.multiply(SHARES, pixels)).astype(int).tolist()
+        counts += np.rint(_SHARES * pixels).astype(int).tolist()
         counts += [pixels - pixels // 2, overlap.area or pixels // 2]  # where the public evaluators cut
-        levels = float(ranking.low) + np.multiply(SHARES, float(ranking.high - ranking.low))
+        levels = float(ranking.low) + _SHARES * float(ranking.high - ranking.low)
     cuts = ranking.cuts(counts, levels)
     if thorough:
         cuts = cuts.and_at_equals(slice(swept.stop, len(counts)))

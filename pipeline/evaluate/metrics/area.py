@@ -110,7 +110,7 @@ class Ranking:
         above = np.minimum(ends + 1, self.size)
         looked_into = np.zeros(self.size + 1, dtype=np.bool_)
         looked_into[ends] = True
-        pixels = _in_order(looked_into[self.bins])
+        pixels = _in_order(looked_into.take(self.bins))  # a third of the time of indexing
         pixels = pixels[np.argsort(-self.values[pixels], kind="stable")]
         values = self.values[pixels]
         first = np.searchsorted(-self.bins[pixels], -ends)
@@ -121,7 +121,7 @@ class Ranking:
 
     def mean_of(self, cuts: Cuts, which: int) -> float:
         """The mean value of the pixels that one of the cuts takes; of none it has no value."""
-        of_bins = np.where(self.bins >= cuts.above[which], self.values, 0).sum(dtype=np.float64)
+        of_bins = self.values.compress(self.bins >= cuts.above[which]).sum(dtype=np.float64)
         besides = cuts.values[cuts.first[which] : cuts.end[which]].sum(dtype=np.float64)
         return float((of_bins + besides) / cuts.counts[which])
 
@@ -144,7 +144,7 @@ def falling(values: npt.NDArray[np.floating]) -> Places:
     if not np.isfinite(bins).all():  # all equal, or a range that floats can't be scaled over
         return np.argsort(values)[::-1]
     nearly = np.argsort(bins.astype(np.uint16), kind="stable")
-    return nearly[np.argsort(values[nearly], kind="stable")][::-1]
+    return nearly.take(np.argsort(values.take(nearly), kind="stable")[::-1])
 
 
 def highest_pixel(heat: npt.NDArray[np.floating]) -> tuple[int, int]:

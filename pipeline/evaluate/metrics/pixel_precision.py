@@ -16,11 +16,11 @@ def pixel_average_precisions(heat: npt.NDArray[np.floating], truths: Sequence[Ma
     Nought where a truth is empty."""
     flat = heat.ravel()
     order = falling(flat)
-    ranked = flat[order]
+    ranked = flat.take(order)
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal scores
     found = []
     for truth in truths:
-        hits = np.cumsum(truth.ravel()[order])[last]
+        hits = np.cumsum(truth.ravel().take(order))[last]
         steps = np.diff(hits, prepend=0)
         found.append(float(np.sum(steps * (hits / (last + 1))) / hits[-1]) if hits[-1] else 0.0)
     return found
