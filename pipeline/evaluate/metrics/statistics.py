@@ -94,18 +94,14 @@ class AreaUnderRoc(Statistic):
     kind = "area_under_roc"
 
     def at(self, weights: Numbers) -> Numbers:
-        scores = np.concatenate([self.present, self.absent])
-        order = np.argsort(scores, kind="stable")[: np.count_nonzero(~np.isnan(scores))]  # NaN last
-        if not len(order):
-            return np.full(len(weights), np.nan)
-        ends, is_present = _ends_of_equal(scores[order]), order < len(self.present)
-        sorted_weights = weights[:, order % len(self.present)]
-        present, absent = (
-            np.diff(np.cumsum(sorted_weights * kind, axis=1)[:, ends], axis=1, prepend=0.0)
-            for kind in (is_present, ~is_present)
-        )  # [D, distinct scores]
-        below = np.cumsum(absent, axis=1) - absent / 2
-        return _ratio((present * below).sum(1), present.sum(1) * absent.sum(1))
+        present, absent = (np.flatnonzero(~np.isnan(scores)) for scores in (self.present, self.absent))
+        absent = absent[np.argsort(self.absent[absent], kind="stable")]
+        of_samples = np.ascontiguousarray(weights.T)  # [N, D]: samples are picked as rows
+        up_to = np.zeros((len(absent) + 1, len(weights)))
+        np.cumsum(of_samples[absent], axis=0, out=up_to[1:])
+        ordered, scores, own = self.absent[absent], self.present[present], of_samples[present]
+        below = up_to[np.searchsorted(ordered, scores, "left")] + up_to[np.searchsorted(ordered, scores, "right")]
+        return _ratio((own * below).sum(0) / 2, own.sum(0) * up_to[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +119,8 @@ class MeanAveragePrecision(Statistic):
     kind = "mean_average_precision"
 
     def at(self, weights: Numbers) -> Numbers:
-        of_classes = np.stack([_precision(*one, weights) for one in zip(self.scores, self.there, strict=True)])
+        of_samples = np.ascontiguousarray(weights.T)
+        of_classes = np.stack([_precision(*one, of_samples) for one in zip(self.scores, self.there, strict=True)])
         known = ~np.isnan(of_classes)
         return _ratio(np.where(known, of_classes, 0.0).sum(0), known.sum(0))
 
@@ -134,18 +131,19 @@ STATISTICS: dict[str, type[Statistic]] = {
 
 
 def _precision(scores: Numbers, there: Flags, weights: Numbers) -> Numbers:
-    """[D] of one class."""
+    """[D] of one class, by weights [N, D]: precision is only looked at where something that is there has a score."""
     order = np.argsort(-scores, kind="stable")
-    ends = _ends_of_equal(scores[order])
-    ranked = weights[:, order]
-    hits = np.cumsum(ranked * there[order], axis=1)[:, ends]
-    precision = np.nan_to_num(_ratio(hits, np.cumsum(ranked, axis=1)[:, ends]))
-    return _ratio((np.diff(hits, axis=1, prepend=0.0) * precision).sum(1), hits[:, -1])
-
-
-def _ends_of_equal(ordered: Numbers) -> npt.NDArray[np.intp]:
-    """Places of the last of each run of equal values."""
-    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    ranked, found = scores[order], np.flatnonzero(there[order])
+    if not len(found):
+        return np.full(weights.shape[1], np.nan)
+    # what has the same score is taken together
+    behind = np.searchsorted(-ranked, -ranked[found], "right")
+    ends, first = np.unique(behind, return_index=True)
+    starts = np.concatenate([[0], ends[:-1]])
+    taken = np.cumsum(np.add.reduceat(weights[order[: ends[-1]]], starts, axis=0), axis=0)  # [ends, D]
+    more = np.add.reduceat(weights[order[found]], first, axis=0)
+    hits = np.cumsum(more, axis=0)
+    return _ratio((more * np.nan_to_num(_ratio(hits, taken))).sum(0), hits[-1])
 
 
 def _ratio(numerators: Numbers, denominators: npt.NDArray[Any]) -> Numbers:
