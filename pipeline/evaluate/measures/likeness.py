@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -130,21 +131,22 @@ class SameLabels:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Where each query's own stands, and how well its class does: NaN where no other sample has one of its labels."""
+    """How high each query's own stands.
 
-    own: Standings
-    by_label: Values
+    Attributes:
+        scores: by column what each query gives to its figure, which is a mean; NaN where it says nothing.
+        ranks: [N] in the mean over orders of what is equally like, and over pools.
+    """
 
-    def scores(self, settings: RetrievalSettings) -> dict[str, Values]:
-        """By column what each query gives to its figure, which is a mean."""
-        found = {name: self.own.recall(k, settings.pool) for name, k in RECALLS.items()}
-        return found | {"choice": self.own.recall(1, settings.ways), "by_label": self.by_label}
+    scores: dict[str, Values]
+    ranks: Values
 
-    def values(self, settings: RetrievalSettings) -> dict[str, float | None]:
+    @property
+    def values(self) -> dict[str, float | None]:
         """By column the figure of all; the rank is a median."""
-        known = {name: score[np.isfinite(score)] for name, score in self.scores(settings).items()}
-        values = {name: float(score.mean()) if len(score) else None for name, score in known.items()}
-        return values | {"rank": float(np.median(self.own.ranks(settings.pool)))}
+        known = {name: score[np.isfinite(score)] for name, score in (self.scores | {"rank": self.ranks}).items()}
+        means = {name: float(np.mean(score)) if len(score) else None for name, score in known.items()}
+        return means | {"rank": float(np.median(known["rank"])) if len(known["rank"]) else None}
 
 
 def rank(way: Likeness, query: str, gallery: str, known: Known, settings: RetrievalSettings, turn: int = 0) -> Ranked:
@@ -154,18 +156,52 @@ def rank(way: Likeness, query: str, gallery: str, known: Known, settings: Retrie
         turn: what is compared in the place of each sample of the gallery is the one so many behind it, in a circle.
     """
     found: list[tuple[Standings, Values]] = []
-    scenes, labels = torch.from_numpy(known.scenes), _marks(known.labels)
+    labels = _marks(known.labels)
     for start in range(0, len(known), _QUERIES_AT_ONCE):
         rows = slice(start, start + _QUERIES_AT_ONCE)
-        alike = way.alike(query, gallery, rows).cpu().mul(10**_DECIMALS).round().roll(-turn, 1)
+        alike = _rounded(way.alike(query, gallery, rows)).roll(-turn, 1)
         own = torch.arange(start, start + len(alike))
-        strangers = ~((scenes[rows, None] == scenes) & (scenes != 0)).any(2)
-        strangers[:, own] &= ~torch.eye(len(own), dtype=torch.bool)
+        strangers = _strangers(known.scenes[rows, None], known.scenes)
         others = strangers if settings.own_video == "left_out" else torch.ones_like(strangers)
         of_class = average_precisions(alike, labels[rows] @ labels.T > 0, strangers)
         found.append((standings(alike, own, others), of_class))
     parts, by_label = zip(*found, strict=True)
-    return Ranked(Standings.together(parts), np.concatenate(by_label))
+    stand = Standings.together(parts)
+    scores = {name: stand.recall(k, settings.pool) for name, k in RECALLS.items()}
+    scores |= {"choice": stand.recall(1, settings.ways), "by_label": np.concatenate(by_label)}
+    return Ranked(scores, stand.ranks(settings.pool))
+
+
+def rank_answers(answers: Vectors, query: str, known: Known, settings: RetrievalSettings) -> Ranked:
+    """Choose among `ways` by what the objective answers to pairs: nothing else is known of a model that doesn't compare
+    samples by themselves.
+
+    Args:
+        answers: [N, ways] to each frame beside each sound of its group of so many consecutive samples.
+        query: what chooses, frames or sounds.
+    """
+    ways, count = settings.ways, len(known)
+    fill = (0, -count % ways)
+    groups = np.pad(answers, (fill, (0, 0))).reshape(-1, ways, ways)
+    groups = groups if query == VISUAL else groups.transpose(0, 2, 1)
+    scenes = np.pad(known.scenes, (fill, (0, 0))).reshape(-1, ways, 3)
+    there = torch.from_numpy(np.pad(np.ones(count, np.bool_), fill).reshape(-1, 1, ways))
+    others = _strangers(scenes[:, :, None], scenes[:, None]) & there
+    alike = _rounded(torch.from_numpy(groups.copy()))
+    stand = standings(alike.flatten(0, 1)[:count], torch.arange(count) % ways, others.flatten(0, 1)[:count])
+    nothing = np.full(count, np.nan)
+    whole = stand.wrong == ways - 1  # else the choice would be easier
+    scores = dict.fromkeys((*RECALLS, "choice", "by_label"), nothing)
+    return Ranked(scores | {"choice": np.where(whole, stand.recall(1), np.nan)}, nothing)
+
+
+def _rounded(alike: Tensor) -> Tensor:
+    return alike.cpu().double().mul(10**_DECIMALS).round()
+
+
+def _strangers(scenes: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Tensor:
+    """bool […]: of numbers of scenes […, 3] that go together, those that have none in common."""
+    return torch.from_numpy(~((scenes == others) & (scenes != 0)).any(-1))
 
 
 def _marks(labels: Sequence[Sequence[str]]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline.evaluate.embeddings import Embedder, Known, embedded_widths, vectors_together
+from pipeline.evaluate.embeddings import Embedder, Known, Vectors, embedded_widths, vectors_together
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.measures.likeness import (
     ALL_TOKENS,
@@ -19,6 +19,7 @@ from pipeline.evaluate.measures.likeness import (
     Ranked,
     SameLabels,
     rank,
+    rank_answers,
 )
 from pipeline.evaluate.registry import RetrievalSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
@@ -38,11 +39,17 @@ _Rows: TypeAlias = "dict[tuple[str, RowKind, str | None], Ranked]"
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a chunk; `fresh` is by an untrained network, None on the validation split."""
+    """What was found in a chunk.
+
+    Attributes:
+        fresh: by an untrained network; None on the validation split.
+        answers: [n, ways] as of `rank_answers`; [n, 0] where nothing is asked.
+    """
 
     known: Known
     own: Embedded
     fresh: Embedded | None
+    answers: Vectors
 
 
 class Retrieval(Measure[Found]):
@@ -58,8 +65,14 @@ class Retrieval(Measure[Found]):
         sets = [judged.samples] + ([] if judged.choosing is None else [judged.choosing])
         self._compares_tokens = objective(judged.trained.system.task, DenseContrastive) is not None
         self._few = max(map(len, sets)) <= settings.all_tokens_up_to
+        self._asks = judged.trained.system.task.matches and not self._compares_tokens
         self._chosen: str | None = None
         self._tables: tuple[Sequence[Found], dict[str, _Rows]] | None = None
+
+    @property
+    def group(self) -> int:
+        """Pairs are asked about within groups."""
+        return self.settings.ways if self._asks else 1
 
     @classmethod
     def reason_against(cls, trained: Trained, samples: EvaluationSamples) -> str | None:
@@ -72,7 +85,9 @@ class Retrieval(Measure[Found]):
 
     def choose(self, chunk: Chunk) -> Found:
         """A chunk of the validation split as the model embeds it."""
-        return Found(_known(chunk), self._embedded(chunk, self.judged.embedder), None)
+        return Found(
+            _known(chunk), self._embedded(chunk, self.judged.embedder), None, np.zeros((len(chunk), 0), np.float32)
+        )
 
     def chosen(self, found: Sequence[Found]) -> None:
         """Take what most often finds the own one of `ways`, in the mean over all directions."""
@@ -82,13 +97,30 @@ class Retrieval(Measure[Found]):
             for name, way in self._ways(own, self.judged.embedder).items():
                 if way.compares(query, gallery):
                     ranked = rank(way, query, gallery, known, self.settings)
-                    shares.setdefault(name, []).append(float(ranked.own.recall(1, self.settings.ways).mean()))
+                    shares.setdefault(name, []).append(float(ranked.scores["choice"].mean()))
         self._chosen = max(shares, key=lambda name: float(np.mean(shares[name])))
 
     def judge(self, chunk: Chunk) -> Found:
         """A chunk as the model and an untrained network embed it."""
         own, fresh = (self._embedded(chunk, one) for one in (self.judged.embedder, self.judged.untrained_embedder))
-        return Found(_known(chunk), own, fresh)
+        return Found(_known(chunk), own, fresh, self._answers(chunk))
+
+    @torch.no_grad()
+    def _answers(self, chunk: Chunk) -> Vectors:
+        """What the objective answers to each frame beside each sound of its group, of whole groups."""
+        system, ways = self.judged.trained.system, self.settings.ways
+        if not self._asks:
+            return np.zeros((len(chunk), 0), np.float32)
+        answers = np.full((len(chunk), ways), np.nan, np.float32)
+        for places in chunk.shown.pieces(max(self.judged.settings.batch_size // ways, 1) * ways):
+            tokens = system.model.embed(chunk.shown.select(places).inputs)
+            frames = torch.arange(len(places) // ways * ways)  # a group that is cut short would be easier
+            for turn in range(ways if len(frames) else 0):
+                sounds = frames // ways * ways + (frames + turn) % ways
+                pairs = {name: one[sounds if name == AUDIO else frames] for name, one in tokens.items()}
+                found = system.task.match(system.model, pairs).float().cpu().numpy()
+                answers[places.start + frames.numpy(), (sounds % ways).numpy()] = found
+        return answers
 
     @torch.no_grad()
     def _embedded(self, chunk: Chunk, embedder: Embedder) -> Embedded:
@@ -116,6 +148,7 @@ class Retrieval(Measure[Found]):
     def _rank_all(self, found: Sequence[Found]) -> dict[str, _Rows]:
         known, own = Known.together([one.known for one in found]), Embedded.together([one.own for one in found])
         fresh = Embedded.together([one.fresh for one in found if one.fresh is not None])
+        answers = np.concatenate([one.answers for one in found])
         ways, untrained = self._ways(own, self.judged.embedder), self._ways(fresh, self.judged.untrained_embedder)
         tables = {}
         for query, gallery in own.pairs():
@@ -129,6 +162,8 @@ class Retrieval(Measure[Found]):
             rows: _Rows = {("model", "model", best): of_ways[best]}
             rows |= {(name, "readout", None): one for name, one in of_ways.items()}
             rows["guessing", "control", None] = ranked(AllAlike(len(known)))
+            if self._asks and {query, gallery} == {VISUAL, AUDIO}:
+                rows["answers to pairs", "readout", None] = rank_answers(answers, query, known, self.settings)
             if any(known.labels):
                 rows["who knows all labels", "control", None] = ranked(SameLabels(known))
             rows["untrained network", "control", best] = ranked(untrained[best])
@@ -149,7 +184,7 @@ class Retrieval(Measure[Found]):
             Column("choice", f"one of {self.settings.ways}"),
             Column("by_label", "mAP by label"),
         ]
-        made = [Row(name, kind, ranked.values(self.settings), made_by=by) for (name, kind, by), ranked in rows.items()]
+        made = [Row(name, kind, ranked.values, made_by=by) for (name, kind, by), ranked in rows.items()]
         first = {row.name: row.values["first"] or 0.0 for row in made}
         beside = tuple((row.name, row.values["first"]) for row in made if row.kind == "control")
         warning = f"the vectors of {not_finite} samples are not finite (NaN or infinite): they are found last"
@@ -171,6 +206,11 @@ class Retrieval(Measure[Found]):
         notes = [f"other samples of the own video or image are {own}; what is equally like stands in random order"]
         if self._chosen is None:
             notes.append("no validation split chose how samples are compared: the model's last way is taken")
+        if self._asks:
+            ways = self.settings.ways
+            notes.append(
+                f"answers to pairs are of whole groups of {ways} in which nothing else is of the own video or image"
+            )
         if self._compares_tokens and not self._few:
             most = self.settings.all_tokens_up_to
             notes.append(f"{ALL_TOKENS} is left out: a set has more than {most:,} samples (all_tokens_up_to)")
@@ -184,7 +224,7 @@ class Retrieval(Measure[Found]):
                 f"retrieval, {title}",
                 known.keys,
                 known.videos,
-                {name: ranked.scores(self.settings) for (name, _, _), ranked in rows.items()},
+                {name: ranked.scores for (name, _, _), ranked in rows.items()},
             )
             for title, rows in self._ranked(found).items()
         ]

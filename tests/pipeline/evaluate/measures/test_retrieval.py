@@ -49,7 +49,7 @@ def measure_of(url, settings=None, validation=None, batch_size=8, **words):
 
 def found_by(measure):
     samples = measure.judged.samples
-    return [measure.judge(chunk) for chunk in samples.go_through(samples.chunks())]
+    return [measure.judge(chunk) for chunk in samples.go_through(samples.chunks(measure.group))]
 
 
 def changed(found, **vectors):
@@ -156,6 +156,33 @@ def test_all_tokens_are_compared_as_the_objective_does(shards):
     table, _ = few.tables(found_by(few))
     assert ALL_TOKENS not in rows_of(table)
     assert any("more than 20 samples" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("batch_size", [3, 16])
+def test_who_only_answers_pairs_chooses_the_sound_that_it_answers_most_surely(shards, batch_size):
+    measure = measure_of(shards, batch_size=batch_size, ways=4)
+    found = found_by(measure)
+    system, shown = measure.judged.trained.system, measure.judged.samples.read(range(COUNT)).shown
+    with torch.no_grad():
+        embedded = system.model.embed(shown.inputs)
+        answers = np.stack(
+            [
+                system.task.match(system.model, embedded | {"audio": sound.expand_as(embedded["audio"])}).numpy()
+                for sound in embedded["audio"][:, None]
+            ],
+            axis=1,
+        )  # [frames, sounds]
+    videos = [one.video for one in shown.metadata]
+    for title, alike in ((TO_SOUND, answers), (TO_FRAME, answers.T)):
+        chosen = []
+        for start in range(0, COUNT - 3, 4):
+            group = range(start, start + 4)
+            for one in group:
+                if sum(videos[other] == videos[one] for other in group) == 1:
+                    chosen.append(alike[one, start : start + 4].argmax() == one - start)
+        (table,) = (table for table in measure.tables(found) if table.title == title)
+        assert rows_of(table)["answers to pairs"]["choice"] == pytest.approx(np.mean(chosen))
+        assert rows_of(table)["answers to pairs"]["first"] is None
 
 
 def test_what_finds_most_on_the_validation_split_is_the_model(shards, validation_shards):
