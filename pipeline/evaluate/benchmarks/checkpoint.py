@@ -34,7 +34,8 @@ _CORNERS = "boxes as corners"
 _BOX = "mean box of the validation split"
 _ABOUT = (
     "The row model is the readout that localises best on the validation split, or the default one without it. Rows of "
-    "evaluators are the same maps by their public code. Controls don't hear what sounds; the ceiling is the truth."
+    "evaluators are the same maps by their public code. Controls hear nothing, or another's sound, or are untrained; "
+    "the ceiling is the truth."
 )
 
 

@@ -18,6 +18,7 @@ from pipeline.evaluate.benchmarks.sample import TRUTH_SIZE, BenchmarkSample
 from pipeline.evaluate.metrics.ground_truth import PixelBox, in_pixels
 from pipeline.prepare.manifests.csv_rows import csv_rows
 from pipeline.prepare.manifests.formats import avgn, is3, vggss
+from pipeline.prepare.manifests.formats.pairs import HEADER
 from pipeline.prepare.manifests.json_list import entries
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.list_file import ListFile
@@ -86,7 +87,7 @@ def with_pairs(samples: Sequence[BenchmarkSample], url: str) -> list[BenchmarkSa
     its own where nothing that sounds is seen. Rows of another label than `non-sounding` are of frames whose boxes the
     benchmark has."""
     known, file, pairs = {sample.id: sample for sample in samples}, open_list(url), []
-    for number, (video, audio, label) in _rows(file, ("video", "audio", "label")):
+    for number, (video, audio, label) in _rows(file, HEADER):
         sounding = label != NON_SOUNDING
         if sounding and video not in known:
             file.wrong(number, f"expected a video of the benchmark's list or {NON_SOUNDING}, found {shown(video)}")

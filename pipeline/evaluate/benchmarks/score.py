@@ -245,9 +245,9 @@ class Judging:
             rows.append(Row("model, missing ones as failures", "model", self.with_failures(judged)))
         for kind in sorted({kind for sample in judged.samples for kind in sample.scenarios}):
             rows.append(Row(f"model, {kind}", "model", self.values(judged.of_scenario(kind))))
-        rows += [Row(name, "other", values) for name, values in official_rows(self._figures, judged).items()]
+        rows += [Row(name, "model", values) for name, values in official_rows(self._figures, judged).items()]
         if on_corners is not None:
-            rows.append(Row("AVGN’s evaluator (boxes as corners)", "other", avgn_row(on_corners)))
+            rows.append(Row("AVGN’s evaluator (boxes as corners)", "model", avgn_row(on_corners)))
         rows += PUBLISHED[wanted.name].rows if wanted.name in PUBLISHED else ()
         title, notes = wanted.benchmark.title, (coverage.sentence(),)
         table = Table("score", title, self.columns, (*rows, *others), len(judged.samples), notes=notes)

@@ -2,6 +2,7 @@
 
 import json
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from pipeline.evaluate.benchmarks.prepared_media import PreparedMedia, views_of
 from pipeline.evaluate.benchmarks.sample import BenchmarkSample
 from pipeline.evaluate.benchmarks.score import score_maps
 from pipeline.evaluate.evaluate import evaluate
+from pipeline.evaluate.measures import choice
 from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.readouts.build import build_readout
 from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.sample_scores import read_scores
-from pipeline.evaluate.samples import EvaluationSamples
+from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.prepare import in_this_process, prepare
@@ -288,3 +290,35 @@ def test_media_in_tars_of_others_are_found_by_their_keys(run: str, shards: str, 
         table(judge(run, url, tmp_path / "out", name="vggss", list=listed)) for url in (shards, str(tmp_path / "tars"))
     ]
     assert_same_rows(found[1], replace_rows(found[0], "shuffled audio"))  # nobody says what these sounds are
+
+
+def test_the_validation_split_chooses_once_for_all_measures_which_then_say_the_same(
+    run: str, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"labels": ["drum"], "boxes": [box_of(number)]} for number in range(6)]
+    validation = write_shards(tmp_path / "validation", rows, seed=1)
+    looks: list[int] = []
+
+    def count(batches: Sequence[EvaluationBatch], *others: Any) -> choice.Hits:
+        looks.append(sum(map(len, batches)))
+        return count_hits(batches, *others)
+
+    count_hits = choice.count_hits
+    monkeypatch.setattr(choice, "count_hits", count)
+    listed = write_vggss(tmp_path)
+    settings = EvaluateSettings.model_validate(
+        {
+            "measures": [{"kind": "localisation"}, {"kind": "benchmark", "name": "vggss", "list": listed}],
+            "readouts": ["attention", "attention_silence", "gradient_weighted"],
+        }
+    )
+    located, listed_table = tables_of(evaluate(run, shards, validation, str(tmp_path / "out"), settings))
+    assert looks == [6]
+    assert listed_table.details["readout"] == located.details["readout"]
+    known = {row.name: row.values for row in located.rows}
+    judged = {row.name: row.values for row in listed_table.rows}
+    for name in ("model", "image saliency", "untrained network", "shuffled audio", "centre disc"):
+        expected = {figure: known[name][figure] for figure in ("pointing", "ciou", "auc", "ciou_adap")}
+        assert {figure: judged[name][figure] for figure in expected} == pytest.approx(expected), name
+    for figure, value in judged["mean box of the validation split"].items():
+        assert value == pytest.approx(known["mean box"][figure])
