@@ -181,3 +181,20 @@ def test_tls_with_a_certificate_that_is_known_and_one_that_is_not(
     with Script([[GOOD]], context) as server:
         assert ask(server.quick()) == (False, b"")
         assert server.asked == []
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_memory_is_filled_piece_by_piece_and_what_came_before_a_break_is_not_lost(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, secure: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    shorter = GOOD.replace(b"Length: 5", b"Length: 4")[:-1]
+    with Script([[GOOD, GOOD[:-1]], [shorter]], context if secure else None) as server:
+        quick = server.quick()
+        for good, came in ((True, b"hello"), (False, b"hell"), (False, b"")):  # fewer bytes than announced; than wanted
+            memory = [memoryview(bytearray(size)) for size in (2, 0, 3)]
+            get = Get("bucket/a b", 2, 7, '"Ab"', memory)
+            assert (quick.ask(get, 2.0), get.filled, get.body.content()) == (good, good, came)
+            assert b"".join(memory) == came.ljust(5, b"\0")
