@@ -6,7 +6,7 @@
         manifest.json         step, settings, sizes and hashes, as of a checkpoint
         README.md             how to load it
 
-It loads without DeepSpeed and without unpickling: `load_trained(DIR)`, `gavt evaluate DIR`.
+It loads without DeepSpeed and without unpickling: `gavt.load(DIR)`, `gavt evaluate DIR`.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ _README = """# {name}, step {step}
 
 With this project's code:
 
-    from pipeline.train.load import load_trained
-    model = load_trained("{folder}", "cpu").system
+    import gavt
+    model = gavt.load("{folder}")              # model.localize("video.mp4"), .embed, .score
 
     gavt evaluate {folder} --data SHARDS
     gavt localize VIDEO --checkpoint {folder}

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.evaluate.separating.places import places_asked
 from pipeline.evaluate.separating.separate import separate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import AUDIO, VISUAL
+from pipeline.train.checkpoints.export import export
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate" / "separating"))
@@ -90,6 +92,24 @@ def test_how_well_sound_and_frame_belong_together_is_what_localize_says(folder: 
     np.testing.assert_array_equal(found.times_s, maps.times_s)
     np.testing.assert_array_equal(found.match, maps.match)
     assert found.mean == pytest.approx(maps.match.mean())
+
+
+def test_an_export_is_the_run_s_model(folder: Path, model: gavt.Model, tmp_path: Path) -> None:
+    export(str(folder / "run"), str(tmp_path / "exported"))
+    of_export = gavt.load(tmp_path / "exported", device="cpu")
+    assert (of_export.step, of_export.settings) == (model.step, model.settings)
+    found, expected = (one.embed(folder / "video.mp4", every_s=1.0) for one in (of_export, model))
+    np.testing.assert_array_equal(found.joint, expected.joint)
+
+
+def test_threads_that_ask_the_same_model_get_what_one_gets(folder: Path, model: gavt.Model) -> None:
+    def ask(_: object) -> np.ndarray:
+        return model.localize(folder / "video.mp4", every_s=1.0, readout="gradient_weighted").maps
+
+    expected = ask(None)
+    with ThreadPoolExecutor(3) as pool:
+        for maps in pool.map(ask, range(6)):
+            np.testing.assert_array_equal(maps, expected)
 
 
 def clip_of(video: Path) -> gavt.Clip:

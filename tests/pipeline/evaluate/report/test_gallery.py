@@ -174,9 +174,9 @@ def test_wrong_ones_come_first_and_filters_hold_in_a_real_browser(page: str, tmp
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed to look at the page with")
 def test_pictures_out_of_sight_are_not_fetched(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_examples(run, examples({f"class {number}": number % 2 for number in range(240)}))
+    write_examples(run, examples({f"class {number}": number % 2 for number in range(120)}))
     monkeypatch.setattr(galleries, "MOST_INSIDE", 0)
     with Browser(write_report(run), tmp_path, height=700) as browser:
         fetched = "[...document.images].filter(i => i.complete && i.naturalWidth > 0).length"
         assert browser.wait_for(f"{fetched} > 3 * 3")
-        assert browser.evaluate(fetched) < 3 * 240 / 2
+        assert browser.evaluate(fetched) < 3 * 120 / 2
