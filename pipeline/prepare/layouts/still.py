@@ -1,7 +1,8 @@
 """An image and its sound as a sample of layout `frame`, as lists of benchmarks have them.
 
-The middle of the sound is taken, and one that is too short is repeated from its beginning until it fills the window, as
-the public loaders do (EZ-VSL, AVGN; LVS repeats and takes the beginning). The image is shown in the middle of it.
+The middle of the sound is taken, of a row with a range the middle of that, and one that is too short is repeated from
+its beginning until it fills the window, as the public loaders do (EZ-VSL, AVGN; LVS repeats and takes the beginning).
+The image is shown in the middle of it.
 """
 
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def make_samples(picture: str, row: VideoRow, settings: PrepareSettings) -> Prep
     with _said_of("its image"):
         image = open_image(read_file(picture), settings.frame_height)
     with _said_of(f"its sound {row.sound}"):
-        window = _middle_of(read_file(row.sound), row.sound.rpartition(".")[2].lower(), settings)
+        window = _middle_of(read_file(row.sound), row, settings)
     if settings.silence_dbfs is not None and level_dbfs(window.audio) < settings.silence_dbfs:
         raise MediaError(Reason.SILENT, f"its sound is below prepare.silence_dbfs, {settings.silence_dbfs:g} dB")
     middle_s = window.start_s + Fraction(settings.audio_samples, 2 * settings.audio_rate_hz)
@@ -59,16 +60,24 @@ def make_samples(picture: str, row: VideoRow, settings: PrepareSettings) -> Prep
     return PreparedVideo([EncodedSample(f"{key_of(row.video)}_0000", files)])
 
 
-def _middle_of(content: bytes, kind: str, settings: PrepareSettings) -> Window:
-    """The window of a whole sound.
+def _middle_of(content: bytes, row: VideoRow, settings: PrepareSettings) -> Window:
+    """The window of a row's sound.
 
     Raises:
         ValueError: there is no sound in it, or it is damaged.
+        MediaError: it ends before the row's range begins.
     """
-    sound = decode_sound(content, kind, settings.channels)
+    assert row.sound is not None
+    sound = decode_sound(content, row.sound.rpartition(".")[2].lower(), settings.channels)
     rate_hz, wanted = settings.audio_rate_hz, settings.audio_samples
-    there = max(1, sound.samples_at(rate_hz))
-    start_s = sound.start_s + max(0, there - wanted) / 2 / rate_hz
+    begin_s = max(sound.start_s, row.start_s or 0.0)
+    end_s = sound.start_s + sound.samples_at(rate_hz) / rate_hz
+    there = round((min(end_s, end_s if row.end_s is None else row.end_s) - begin_s) * rate_hz)
+    if there < 1:
+        raise MediaError(
+            Reason.TOO_SHORT, f"expected sound from {begin_s:g} s on, where its row begins, found {end_s:.2f} s"
+        )
+    start_s = begin_s + max(0, there - wanted) / 2 / rate_hz
     audio = cut_at_rate(sound, start_s, min(there, wanted), rate_hz)
     return Window(Fraction(start_s), np.tile(audio, -(-wanted // audio.shape[1]))[:, :wanted])
 

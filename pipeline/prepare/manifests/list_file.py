@@ -143,7 +143,8 @@ class ListFile:
             source = source or f"unknown:{video}"
         else:
             source = self._template.fill(video, youtube, split, labels, start_s, end_s)
-            if self._template.has_start or (self._template.has_video and names_part):
+            cut = self._template if self._sounds is None else self._sounds  # an image has no range to be cut to
+            if cut.has_start or (cut.has_video and names_part):
                 if frame_s is not None:
                     frame_s -= start_s or 0.0
                 start_s = end_s = None

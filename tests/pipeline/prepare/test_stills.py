@@ -3,6 +3,7 @@
 import io
 import json
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -76,6 +77,16 @@ def test_the_middle_of_a_sound_is_taken_and_a_short_one_repeated(samples: int, t
     assert told["audio_start_s"] == pytest.approx(start / RATE_HZ, abs=1e-4)
     assert told["frame_times_s"] == [pytest.approx(start / RATE_HZ + 0.25, abs=1e-4)]
     assert (told["layout"], told["labels"], told["boxes"]) == ("frame", ["violin"], [[0.1, 0.2, 0.3, 0.4]])
+
+
+def test_of_a_row_with_a_range_the_middle_of_that_is_taken(tmp_path: Path) -> None:
+    audio = sound_of(5 * RATE_HZ)
+    row = row_of(tmp_path, put_wav(tmp_path / "a.wav", audio))
+    (sample,) = prepare_video(replace(row, start_s=2.0, end_s=4.0), SETTINGS).samples
+    assert np.array_equal(decode_flac(sample.files["flac"])[0], audio[:, 22_000:26_000])
+    with pytest.raises(MediaError, match="expected sound from 7 s on") as raised:
+        prepare_video(replace(row, start_s=7.0, end_s=9.0), SETTINGS)
+    assert raised.value.reason == "too_short"
 
 
 @pytest.mark.parametrize("image", ["a.jpg", "a.png", "a.webp"])
@@ -179,6 +190,15 @@ def test_lists_say_where_sounds_are(tmp_path: Path) -> None:
         VideoList([str(ids)], ListOptions(sound="/flickr/{video}.wav"))
     with pytest.raises(ManifestError, match="--sound '/flickr/a.wav': expected {video} or {youtube}"):
         VideoList([str(ids)], ListOptions(source="/flickr/{video}.jpg", sound="/flickr/a.wav"))
+
+
+@pytest.mark.parametrize(("sound", "start_s"), [("{video}", None), ("{youtube}", 30.0)])
+def test_sounds_of_whole_videos_keep_the_range_of_their_row(sound: str, start_s: float | None, tmp_path: Path) -> None:
+    entry = {"file": "abcdefghijk_000030", "class": "horn", "bbox": [[0.1, 0.1, 0.5, 0.5]]}
+    (tmp_path / "vggss.json").write_text(json.dumps([entry]))
+    options = ListOptions(source="/frames/{video}.jpg", sound=f"/audio/{sound}.wav")
+    (row,) = VideoList([str(tmp_path / "vggss.json")], options)
+    assert (row.source, row.start_s) == ("/frames/abcdefghijk_000030.jpg", start_s)
 
 
 def test_frames_of_music_are_found_by_name_and_sounds_by_youtube_id(tmp_path: Path) -> None:
