@@ -18,8 +18,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 
@@ -29,76 +31,112 @@ from cluster.stop_signals import STOP_SIGNALS
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _LOOK_EVERY_S = 0.05
-
-
-def can_fork(command: list[str]) -> bool:
-    """Whether a command's processes can be forked: it runs a module of this very Python."""
-    return sys.platform == "linux" and command[1:2] == ["-m"] and shutil.which(command[0]) == sys.executable
+_START_S = 300.0  # where many import from one slow disk
+_ANSWERS_S = 30.0  # after which a server was stopped, and is none any more
 
 
 class ForkServer:
-    """The server of a command, seen from who asks it.
+    """The server of a command, seen from who starts processes of it. One that it can't fork, as the command runs no
+    module of this very Python or the server has failed, is started in the ordinary way, and says itself what is wrong.
 
     Args:
-        command: `python -m MODULE WORD …`
+        command: `python -m MODULE WORD …`, or any other.
         environment: of the server. What libraries read as they are loaded (OMP_NUM_THREADS, say) is taken from it.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command, self._environment = list(command), dict(environment)
+        self._asking = threading.Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
+        if sys.platform != "linux" or self._command[1:2] != ["-m"] or shutil.which(command[0]) != sys.executable:
+            return
         ours, theirs = socket.socketpair()
-        with theirs, ours:
-            words = [str(theirs.fileno()), str(os.getpid()), *command[2:]]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.fork_server", *words], env=dict(environment), pass_fds=[theirs.fileno()]
-            )
+        with ours, theirs:
+            words = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid()), *self._command[2:]]
+            self._server = subprocess.Popen(words, env=self._environment, pass_fds=[theirs.fileno()])
             self._connection = Connection(ours.detach())
-
-    def is_ready(self, is_hurried: Callable[[], object]) -> bool:
-        """Wait until all is imported. Not where that fails, or somebody asks to leave meanwhile."""
-        while not is_hurried():
-            if self._connection.poll(_LOOK_EVERY_S):
-                try:
-                    return bool(self._connection.recv())
-                except EOFError:  # what can't be imported a process that is started will say
-                    return False
-        return False
-
-    def fork(self, name: str, environment: Mapping[str, str], output: int | None) -> "ForkedProcess":
-        """A process as it would be started.
-
-        Args:
-            name: as it is listed by, up to 15 bytes.
-            output: file descriptor for its stdout and stderr; None for the server's own.
-
-        Raises:
-            OSError: the server is gone, or can't fork.
-        """
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whose parent has ended becomes a child of this process
-        try:
-            self._connection.send((name, dict(environment), output is not None))
-            if output is not None:
-                send_handle(self._connection, output, self._process.pid)
-            pid = self._connection.recv()
-            if pid is not None:
-                self._connection.recv()
-                return ForkedProcess(pid)
-        except (EOFError, ConnectionError):
-            pass
-        finally:
-            prctl(_PR_SET_CHILD_SUBREAPER, 0)
-        raise ChildProcessError("the process that forks it has failed")
 
     @property
     def has_ended(self) -> bool:
-        """Whether somebody has ended it."""
-        return self._process.poll() is not None
+        """Whether there is no server, or none any more."""
+        return self._server is None or self._server.poll() is not None
+
+    def wait(self, is_hurried: Callable[[], object]) -> None:
+        """Wait until all is imported, or can't be, or somebody is in a hurry."""
+        while not self._is_ready and not self.has_ended and not is_hurried():
+            self._is_ready = self._hear(_LOOK_EVERY_S) is not None
+
+    def start(
+        self,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+        output: int | None = None,
+    ) -> "subprocess.Popen[bytes] | ForkedProcess":
+        """A process that runs the command, and ends with this one.
+
+        Args:
+            name: as it is listed by, up to 15 bytes, where it is forked.
+            environment: by default the server's.
+            stdin: file descriptor; None for that of this process.
+            output: the same, for stdout and stderr.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        environment = self._environment if environment is None else environment
+        with self._asking:
+            until = time.monotonic() + _START_S
+            self.wait(lambda: time.monotonic() > until)
+            forked = self._fork(name, environment, {0: stdin, 1: output, 2: output}) if self._is_ready else None
+            if forked is not None:
+                return forked
+            self._end()
+        ends = partial(end_with, os.getpid())
+        return subprocess.Popen(
+            self._command, env=environment, preexec_fn=ends, stdin=stdin, stdout=output, stderr=output
+        )
 
     def close(self) -> None:
         """End the server; what it has forked goes on."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        self._end()
+        with self._asking:  # whoever waits for it has heard that by now
+            if self._server is not None:
+                self._connection.close()
+
+    def _fork(
+        self, name: str, environment: Mapping[str, str], standard: Mapping[int, int | None]
+    ) -> "ForkedProcess | None":
+        assert self._server is not None
+        given = {number: handle for number, handle in standard.items() if handle is not None}
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whose parent has ended becomes a child of this process
+        try:
+            self._connection.send((name, dict(environment), list(given)))
+            for handle in given.values():
+                send_handle(self._connection, handle, self._server.pid)
+            pid = self._hear(_ANSWERS_S)
+            return ForkedProcess(pid) if pid is not None and self._hear(_ANSWERS_S) else None
+        except ConnectionError:
+            return None
+        finally:
+            prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+    def _hear(self, seconds: float) -> int | None:
+        """What the server says within a time."""
+        try:
+            said: int | None = self._connection.recv() if self._connection.poll(seconds) else None
+        except (EOFError, ConnectionError):
+            self._end()
+            return None
+        return said
+
+    def _end(self) -> None:
+        self._is_ready = False
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
 
 
 class ForkedProcess:
@@ -119,10 +157,20 @@ class ForkedProcess:
             self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code
 
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        if self._code is None:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._code
+
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
 
 
 def serve(connection: Connection, module: str, words: Sequence[str], parent: int) -> None:
@@ -135,20 +183,20 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
             program.get_ready(words)
     del sys.modules[module]  # as which it will not run, but as __main__
     gc.freeze()  # what is shared stays so only as long as the collector does not write to it
-    connection.send(True)
+    connection.send(1)
     while True:
         try:
-            name, environment, has_output = connection.recv()
+            name, environment, standard = connection.recv()
         except EOFError:
             os._exit(0)
-        output = recv_handle(connection) if has_output else None
+        handles = {number: recv_handle(connection) for number in standard}
         between = os.fork()
         if not between:
             break
         os.waitpid(between, 0)
-        connection.send(None)
-        if output is not None:
-            os.close(output)
+        connection.send(1)
+        for handle in handles.values():
+            os.close(handle)
     between = os.getpid()
     if forked := os.fork():
         connection.send(forked)
@@ -157,10 +205,9 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
     while os.getppid() == between:
         time.sleep(0.001)
     end_with(parent)
-    if output is not None:
-        for standard in (1, 2):
-            os.dup2(output, standard)
-        os.close(output)
+    for number, handle in handles.items():
+        os.dup2(handle, number)
+        os.close(handle)
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
     os.environ.clear()

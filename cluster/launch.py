@@ -4,20 +4,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from types import FrameType
 from typing import IO
 
 from cluster.cores import usable_cores
 from cluster.errors import LaunchError
 from cluster.exit_codes import HUNG, IN_USE, INTERRUPTED, RESTART, WRONG_INPUT
-from cluster.fork_server import ForkedProcess, ForkServer, can_fork
+from cluster.fork_server import ForkedProcess, ForkServer
 from cluster.free_port import free_port
 from cluster.job_environment import Address, JobEnvironment, without_launcher
-from cluster.process_end import end_with
 from cluster.stop_signals import heeded_signals, say_stopped_early
 
 _GRACE_S = 30.0
@@ -120,7 +118,7 @@ class _Processes:
         on_signal: Callable[[int], object],
         first: JobEnvironment,
     ) -> None:
-        self._command, self._processes = list(command), processes
+        self._command, self._processes = command, processes
         self._output, self._on_signal = output, on_signal
         self._job = replace(first, local_world_size=processes, started_s=time.monotonic())
         threads = {"OMP_NUM_THREADS": str(max(1, usable_cores() // processes))}
@@ -139,14 +137,16 @@ class _Processes:
         self._children = []
         try:
             server = self._ready_server()
-            if server is None and self.signalled:
+            if self.signalled:
                 say_stopped_early(self.signalled)
                 return Failure(self._job.rank, -self.signalled)
             job = replace(self._job, main=self._job.main or Address("127.0.0.1", free_port()))
             for local in range(self._processes):
                 rank = job.rank + local
                 environment = self._environment | replace(job, rank=rank, local_rank=local).variables()
-                self._children.append(self._start(server, rank, environment))
+                log = self._output(rank)
+                output = None if log is None else log.fileno()
+                self._children.append(server.start(f"rank {rank}", environment, output=output))
             if self.signalled:  # it came while they were started
                 self._send(self.signalled)
             failure = self._wait()
@@ -156,27 +156,13 @@ class _Processes:
             self._end(_GRACE_S)
         return failure
 
-    def _ready_server(self) -> ForkServer | None:
-        """What forks the processes; None where they are to be started, or somebody asks to leave meanwhile."""
-        if self._server is not None and not self._server.has_ended:
-            return self._server
-        self.close()
-        if not can_fork(self._command):
-            return None
-        self._server = ForkServer(self._command, self._environment)
-        if self._server.is_ready(lambda: self.signalled):
-            return self._server
-        self.close()
-        return None
-
-    def _start(
-        self, server: ForkServer | None, rank: int, environment: Mapping[str, str]
-    ) -> subprocess.Popen[bytes] | ForkedProcess:
-        log = self._output(rank)
-        if server is not None:
-            return server.fork(f"rank {rank}", environment, None if log is None else log.fileno())
-        ends = partial(end_with, os.getpid())
-        return subprocess.Popen(self._command, env=environment, preexec_fn=ends, stdout=log, stderr=log)
+    def _ready_server(self) -> ForkServer:
+        """What starts the processes, when it has imported for them or somebody asks to leave."""
+        if self._server is None or self._server.has_ended:
+            self.close()
+            self._server = ForkServer(self._command, self._environment)
+        self._server.wait(lambda: self.signalled)
+        return self._server
 
     def close(self) -> None:
         """No process will be started any more."""

@@ -1,7 +1,7 @@
-"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker FD SECONDS PARENT MB`.
+"""A process that reads and decodes samples for a trainer: `python -m pipeline.stream.worker SECONDS MB [URL …]`.
 
-It talks over the socket with that number, puts samples into memory that it shares with its parent, and ends with it. No
-torch here: a worker starts in half a second and takes little memory.
+It talks over the socket that is its stdin, puts samples into memory that it shares with its parent, and ends with it.
+No torch here: a worker takes little memory.
 
 Messages to it: `Open`, followed by the memory's file descriptor; `DecodeTask`; `Ahead`. From it: `Ready`, `Waiting`,
 `Decoding`, `Done`, `Failed`, and `Alive` every so many seconds. Tasks are done in the order in which they come.
@@ -25,7 +25,6 @@ from queue import SimpleQueue
 from cluster import storage
 from cluster.errors import UserError
 from cluster.isolation import private_mb
-from cluster.process_end import end_with
 from cluster.stop_signals import STOP_SIGNALS
 from cluster.terminal import PrintableFormatter
 from pipeline.stream.arrays import Arrays
@@ -225,15 +224,15 @@ class Worker:
 
 def main() -> None:
     """The process."""
-    end_with(int(sys.argv[3]))
-    for number in STOP_SIGNALS:  # they mean the trainer, which ends its workers
+    os.setsid()  # a terminal's Ctrl-C means the trainer, which ends its workers
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     said = logging.StreamHandler()
     said.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[said], level=logging.WARNING)
-    for url in sys.argv[5:]:
+    for url in sys.argv[3:]:
         threading.Thread(target=storage.get_ready, args=(url,), daemon=True).start()
-    Worker(Connection(int(sys.argv[1])), float(sys.argv[2]), float(sys.argv[4])).run()
+    Worker(Connection(0), float(sys.argv[1]), float(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

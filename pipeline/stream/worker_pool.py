@@ -9,6 +9,7 @@ import logging
 import mmap
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from types import TracebackType
 
 from cluster import storage
 from cluster.errors import WorkerPoolError
+from cluster.fork_server import ForkServer
 from pipeline.errors import ShardSetError
 from pipeline.stream.arrays import Arrays
 from pipeline.stream.read_plan import ReadPlan
@@ -66,7 +68,12 @@ class WorkerPool:
     ) -> None:
         self._deadline_s = deadline_s
         self._memory_mb = memory_mb
-        self._urls = sorted({url.partition("://")[0] + "://" for url in urls if storage.is_remote(url)})
+        remote = sorted({url.partition("://")[0] + "://" for url in urls if storage.is_remote(url)})
+        command = [sys.executable, "-m", "pipeline.stream.worker", str(min(_ALIVE_S, deadline_s / 4)), str(memory_mb)]
+        # this process's search path; one core each
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._server = ForkServer([*command, *remote], environment)
         self._streams: list[_Stream] = []
         self._pieces: dict[int, _Piece] = {}
         self._piece_of: dict[int, int] = {}
@@ -145,6 +152,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes and give back the memory."""
+        self._server.close()
         for one in self._processes:
             one.kill()
         for one in self._processes:
@@ -267,7 +275,7 @@ class WorkerPool:
         return parts
 
     def _start(self) -> WorkerProcess:
-        return WorkerProcess(self._heard, min(_ALIVE_S, self._deadline_s / 4), self._memory_mb, self._urls)
+        return WorkerProcess(self._heard, self._server)
 
     def _give(self, one: WorkerProcess, task: DecodeTask) -> None:
         one.tasks[task.number] = task

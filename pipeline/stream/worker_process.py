@@ -1,20 +1,21 @@
 """One worker process, seen from the trainer.
 
-Its messages come and go through two threads: a process that doesn't move, whatever it was doing, never stops the
-trainer, and one whose trainer is busy for long never waits to be heard.
+It is forked as soon as what forks it has imported; nobody waits for that. Its messages come and go through two threads:
+a process that doesn't move, whatever it was doing, never stops the trainer, and one whose trainer is busy for long
+never waits to be heard.
 """
 
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler, send_handle
 from queue import SimpleQueue
 
+from cluster.fork_server import ForkedProcess, ForkServer
 from pipeline.stream.worker import Alive, DecodeTask
 
 Heard = SimpleQueue["tuple[WorkerProcess, object]"]
@@ -26,9 +27,7 @@ class WorkerProcess:
 
     Args:
         heard: where its messages are put, all but the signs of life.
-        alive_s: between two signs of life.
-        memory_mb: most memory that it may take, after which it ends by itself.
-        urls: of what it will read.
+        server: what starts it.
 
     Attributes:
         tasks: given and not done, by number.
@@ -38,7 +37,7 @@ class WorkerProcess:
         moved: whether it was heard since this was last set to False.
     """
 
-    def __init__(self, heard: Heard, alive_s: float, memory_mb: float, urls: Sequence[str]) -> None:
+    def __init__(self, heard: Heard, server: ForkServer) -> None:
         self.tasks: OrderedDict[int, DecodeTask] = OrderedDict()
         self.ready = False
         self.decoding: int | None = None
@@ -46,19 +45,9 @@ class WorkerProcess:
         self.moved = False
         self._heard = heard
         self._outbox: SimpleQueue[tuple[bytes, int | None] | None] = SimpleQueue()
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-            # one core each; and what is killed must be the worker where memory runs out
-            environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            words = [theirs.fileno(), alive_s, os.getpid(), memory_mb, *urls]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.stream.worker", *map(str, words)],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self._socket, self._its_socket = socket.socketpair()
+        self._server = server
+        self._process: Future[subprocess.Popen[bytes] | ForkedProcess] = Future()
         self._connection = Connection(os.dup(self._socket.fileno()))
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._write, self._read)]
         for thread in self._threads:
@@ -67,7 +56,7 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         """Its id."""
-        return self._process.pid
+        return self._process.result().pid
 
     def say(self, message: object, handle: int | None = None) -> None:
         """Send a message, and a file descriptor behind it; returns at once. What is gone hears nothing."""
@@ -75,12 +64,13 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it, without waiting for that."""
-        self._process.kill()
+        if self._process.exception() is None:
+            self._process.result().kill()
 
     def end(self) -> int:
         """End it if it is still there; the code with which it ended."""
         self.kill()
-        code = self._process.wait()
+        code = self._process.result().wait()
         if self._connection.closed:
             return code
         self._outbox.put(None)
@@ -92,6 +82,13 @@ class WorkerProcess:
         return code
 
     def _write(self) -> None:
+        # which lives as long as the process: the kernel ends a child with the thread that has started it
+        with self._its_socket as its_stdin:
+            try:
+                self._process.set_result(self._server.start("loader worker", stdin=its_stdin.fileno()))
+            except OSError as error:
+                self._process.set_exception(error)
+                return
         try:
             while (item := self._outbox.get()) is not None:
                 content, handle = item

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cluster.exit_codes import RESTART
-from cluster.fork_server import ForkServer, can_fork
+from cluster.fork_server import ForkServer
 from cluster.launch import launch_local
 
 PROGRAM = """
@@ -162,20 +162,20 @@ def test_a_signal_while_all_is_imported_ends_at_once_with_a_sentence(program: Pr
     assert is_gone(program.pids("imports")[0])
 
 
-def test_what_nobody_can_fork_is_an_error_of_the_machine(program: Program) -> None:
-    program.write("")
+def test_what_a_stopped_server_does_not_fork_is_started(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.fork_server._ANSWERS_S", 0.2)
+    program.write("sys.exit(1 if warm else 0)")
     server = ForkServer(program.command, os.environ)
     try:
-        assert server.is_ready(lambda: False)
-        os.kill(program.pids("imports")[0], signal.SIGKILL)
-        wait_for(lambda: server.has_ended)
-        with pytest.raises(OSError, match="forks it has failed"):
-            server.fork("rank 0", os.environ, None)
+        server.wait(lambda: False)
+        os.kill(program.pids("imports")[0], signal.SIGSTOP)
+        process = server.start("rank 0", os.environ | {"RANK": "0"})
+        assert process.wait() == 0
+        assert server.has_ended
     finally:
         server.close()
 
 
 def test_only_modules_of_this_python_are_forked() -> None:
-    assert can_fork([sys.executable, "-m", "made_up_program"])
-    assert not can_fork([sys.executable, "-c", "pass"])
-    assert not can_fork(["docker", "run", "python3", "-m", "made_up_program"])
+    for command in ([sys.executable, "-c", "pass"], ["docker", "run", "python3", "-m", "made_up_program"]):
+        assert ForkServer(command, os.environ).has_ended
