@@ -17,7 +17,8 @@ from pipeline.models.contract import AUDIO, VISUAL
 from pipeline.tasks.dense_contrastive import DenseContrastive
 
 ALL_TOKENS = "all tokens compared"
-STAGES = {"embedded": "means of tokens as embedded", "encoded": "means of tokens encoded alone"}
+STAGES = {"embedded": "tokens as embedded", "encoded": "tokens encoded alone"}
+"""Of which the means are compared, as rows call them."""
 RECALLS = {"first": 1, "fifth": 5, "tenth": 10}
 _QUERIES_AT_ONCE, _FRAMES_AT_ONCE = 256, 8
 _DECIMALS = 6

@@ -67,7 +67,7 @@ class Retrieval(Measure[Found]):
         self._few = max(map(len, sets)) <= settings.all_tokens_up_to
         self._asks = judged.trained.system.task.matches and not self._compares_tokens
         self._chosen: str | None = None
-        self._tables: tuple[Sequence[Found], dict[str, _Rows]] | None = None
+        self._tables: tuple[Sequence[Found], dict[tuple[str, str], _Rows]] | None = None
 
     @property
     def group(self) -> int:
@@ -139,18 +139,18 @@ class Retrieval(Measure[Found]):
     def _ways(self, embedded: Embedded, embedder: Embedder) -> dict[str, Likeness]:
         return embedded.ways(self._task(embedder), self.judged.samples.device)
 
-    def _ranked(self, found: Sequence[Found]) -> dict[str, _Rows]:
-        """By direction the rows of its table."""
+    def _ranked(self, found: Sequence[Found]) -> dict[tuple[str, str], _Rows]:
+        """By what looks for what the rows of a table."""
         if self._tables is None or self._tables[0] is not found:
             self._tables = found, self._rank_all(found)
         return self._tables[1]
 
-    def _rank_all(self, found: Sequence[Found]) -> dict[str, _Rows]:
+    def _rank_all(self, found: Sequence[Found]) -> dict[tuple[str, str], _Rows]:
         known, own = Known.together([one.known for one in found]), Embedded.together([one.own for one in found])
         fresh = Embedded.together([one.fresh for one in found if one.fresh is not None])
         answers = np.concatenate([one.answers for one in found])
         ways, untrained = self._ways(own, self.judged.embedder), self._ways(fresh, self.judged.untrained_embedder)
-        tables = {}
+        tables: dict[tuple[str, str], _Rows] = {}
         for query, gallery in own.pairs():
 
             def ranked(way: Likeness, turn: int = 0, query: str = query, gallery: str = gallery) -> Ranked:
@@ -168,19 +168,21 @@ class Retrieval(Measure[Found]):
                 rows["who knows all labels", "control", None] = ranked(SameLabels(known))
             rows["untrained network", "control", best] = ranked(untrained[best])
             rows[f"each {called} another's", "control", best] = ranked(ways[best], len(known) // 2)
-            tables[f"{_CALLED.get(query, query)} → {called}"] = rows
+            tables[_CALLED.get(query, query), called] = rows
         return tables
 
     def tables(self, found: Sequence[Found]) -> list[Table]:
         """One of each direction."""
         samples = sum(len(one.known) for one in found)
-        return [self._table(title, rows, samples, _not_finite(found)) for title, rows in self._ranked(found).items()]
+        bad = _not_finite(found)
+        return [self._table(*direction, rows, samples, bad) for direction, rows in self._ranked(found).items()]
 
-    def _table(self, title: str, rows: _Rows, samples: int, not_finite: int) -> Table:
-        pool = "" if self.settings.pool is None else f" among {min(self.settings.pool, samples):,}"
-        columns = [Column(name, f"R@{k}{pool}") for name, k in RECALLS.items()]
+    def _table(self, query: str, gallery: str, rows: _Rows, samples: int, not_finite: int) -> Table:
+        title = f"{query} → {gallery}"
+        pool = "" if self.settings.pool is None else f", R@k and rank among {min(self.settings.pool, samples):,}"
+        columns = [Column(name, f"R@{k}") for name, k in RECALLS.items()]
         columns += [
-            Column("rank", f"median rank{pool}", "number", False),
+            Column("rank", "median rank", "number", False),
             Column("choice", f"one of {self.settings.ways}"),
             Column("by_label", "mAP by label"),
         ]
@@ -189,8 +191,8 @@ class Retrieval(Measure[Found]):
         beside = tuple((row.name, row.values["first"]) for row in made if row.kind == "control")
         warning = f"the vectors of {not_finite} samples are not finite (NaN or infinite): they are found last"
         return Table(
-            "retrieval",
-            f"retrieval, {title}",
+            _name(query, gallery),
+            f"retrieval, {title}{pool}",
             tuple(columns),
             tuple(made),
             samples,
@@ -221,13 +223,18 @@ class Retrieval(Measure[Found]):
         known = Known.together([one.known for one in found])
         return [
             SampleScores(
-                f"retrieval, {title}",
+                _name(*direction),
                 known.keys,
                 known.videos,
                 {name: ranked.scores for (name, _, _), ranked in rows.items()},
             )
-            for title, rows in self._ranked(found).items()
+            for direction, rows in self._ranked(found).items()
         ]
+
+
+def _name(query: str, gallery: str) -> str:
+    """Of a direction's table."""
+    return f"retrieval_{query}_to_{gallery}"
 
 
 def _known(chunk: Chunk) -> Known:

@@ -198,7 +198,8 @@ def test_what_finds_most_on_the_validation_split_is_the_model(shards, validation
 def test_means_of_what_is_told_of_samples_are_the_figures(shards):
     measure = measure_of(shards, pool=10)
     found = found_by(measure)
-    tables = {table.title: table for table in measure.tables(found)}
+    tables = {table.measure: table for table in measure.tables(found)}
+    assert set(tables) == {"retrieval_frame_to_sound", "retrieval_sound_to_frame"}
     for scores in measure.sample_scores(found):
         for row in scores.values:
             told = rows_of(tables[scores.measure])[row]
