@@ -41,7 +41,8 @@ def test_it_is_training_and_validation_over_the_time_of_the_attempts() -> None:
     assert found.between_s == (5000 - 1064) + (6000 - 5058)
     assert found.goodput == pytest.approx(105 / 152)
     assert sum(found.shares().values()) == pytest.approx(1)
-    assert found.shares()["training"] == pytest.approx(97 / 152)
+    assert list(found.shares().items())[:2] == [("training", 97 / 152), ("validation", 8 / 152)]
+    assert found.for_programs()["goodput"] == round(105 / 152, 4)
     assert found.with_attempts_of(3600) == pytest.approx(105 / 109 * (1 - 43 / 3 / 3600))
 
 
