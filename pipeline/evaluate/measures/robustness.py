@@ -289,7 +289,7 @@ class Robustness(Measure[Found]):
         readout = self._chooser.choice.readout
         made_by = {MODEL: readout, _SCALED: readout, UNTRAINED: readout, SALIENCY: self._chooser.choice.saliency}
         rows = tuple(Row(row, _ROWS[row], scores.figures(row), made_by=made_by.get(row)) for row in scores.values)
-        notes, headlines = list[str](), list[Headline]()
+        notes, warnings, headlines = list[str](), list[str](), list[Headline]()
         if name == "robustness":
             judged = ((change, int(scores.statistic(MODEL, change).known.sum())) for change in _CHANGES)
             told = ", ".join(f"{_TITLES[change]} {count:,}" for change, count in judged if count < len(scores.ids))
@@ -297,6 +297,9 @@ class Robustness(Measure[Found]):
                 notes.append(f"not all samples could be changed in each way, of {len(scores.ids):,}: {told}")
             if without := sum(one.without_area for one in found):
                 notes.append(f"{without:,} samples whose boxes have no area are left out")
+            sure = np.concatenate([of_row[:, _CONFIDENCE] for one in found for of_row in one.numbers[MODEL].values()])
+            if not_finite := int(np.isneginf(sure).sum()):
+                warnings.append(f"{not_finite:,} maps are not finite (NaN or infinite): they keep and find nothing")
             stayed = rows[0].values
             if (kept := stayed[DISTRACTOR]) is not None:
                 beside = [(_TITLES[change], stayed[change]) for change in _SOUNDS if stayed[change] is not None]
@@ -310,6 +313,7 @@ class Robustness(Measure[Found]):
             len(scores.ids),
             about=_ABOUT if name == "robustness" else "",
             notes=tuple(notes),
+            warnings=tuple(warnings),
             headlines=tuple(headlines),
         )
 

@@ -145,6 +145,7 @@ def test_a_map_that_is_not_finite_points_nowhere_and_says_nothing_of_what_stays(
     tables = tables_of(measure_of(shards, lambda batch: orange(batch) * math.nan))
     assert set(row(tables["robustness"], "model").values()) == {None}
     assert set(row(tables["robustness_pointing"], "model").values()) == {0.0}
+    assert tables["robustness"].warnings == ("96 maps are not finite (NaN or infinite): they keep and find nothing",)
 
 
 def test_a_set_without_boxes_has_no_figures(unlabelled_shards):
