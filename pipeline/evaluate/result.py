@@ -40,19 +40,19 @@ class Evaluation(TypedDict):
 
 def chosen_readout(evaluation: Mapping[str, Any]) -> Any:
     """The readout of the row `model`, as an `evaluation.json` names it; None where maps were not judged."""
-    return _localisation(evaluation).get("readout")
+    return _choice(evaluation).get("readout")
 
 
 def placement_of(evaluation: Mapping[str, Any], readout: str) -> Any:
     """Where the values of a readout's maps were found to lie, `even` or `centres`; None where that was not judged."""
-    return _localisation(evaluation).get("placement", {}).get(readout)
+    return _choice(evaluation).get("placement", {}).get(readout)
 
 
-def _localisation(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Details of the table of localisation."""
+def _choice(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Details of the first table that was made by a chosen readout; all of them are by the same."""
     tables = evaluation.get("tables")
     for table in tables if isinstance(tables, list) else []:
-        if isinstance(table, Mapping) and table.get("measure") == "localisation":
-            details: Mapping[str, Any] = table.get("details", {})
+        details = table.get("details") if isinstance(table, Mapping) else None
+        if isinstance(details, Mapping) and "readout" in details:
             return details
     return {}

@@ -217,7 +217,12 @@ class BenchmarkMeasure(Measure[Located]):
             self._media.count_others(self._wanted.samples),
         )
         rows = tuple(replace(one, made_by=choice.readout) if one.kind == "model" else one for one in score.table.rows)
-        details = {"readout": choice.readout, "coverage": asdict(score.coverage), "sweeps": score.sweeps}
+        details = {
+            "readout": choice.readout,
+            "placement": dict(choice.placement),
+            "coverage": asdict(score.coverage),
+            "sweeps": score.sweeps,
+        }
         return [
             replace(
                 score.table,

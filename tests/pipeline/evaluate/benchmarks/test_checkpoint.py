@@ -23,7 +23,7 @@ from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures import choice
 from pipeline.evaluate.measures.contract import Table, tables_of
 from pipeline.evaluate.readouts.build import build_readout
-from pipeline.evaluate.result import Evaluation
+from pipeline.evaluate.result import Evaluation, chosen_readout, placement_of
 from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
@@ -105,7 +105,8 @@ def test_a_checkpoint_scores_what_gavt_score_says_of_its_maps(run: str, shards: 
     )
     assert_same_rows(found, expected.table)
     assert {"image saliency", "untrained network", "shuffled audio"} <= {row.name for row in found.rows}
-    assert found.rows[0].made_by == "attention"
+    assert found.rows[0].made_by == chosen_readout(result) == "attention"  # by which gavt localize draws then
+    assert placement_of(result, "attention") == "even"
     assert found.details["coverage"] == {
         "wanted": 11,
         "found": 10,
