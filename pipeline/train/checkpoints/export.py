@@ -11,16 +11,15 @@ It loads without DeepSpeed and without unpickling: `gavt.load(DIR)`, `gavt evalu
 
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
-
-from safetensors.torch import save_file
 
 from cluster import storage
 from pipeline.settings.yaml_text import dump_yaml
 from pipeline.train.checkpoints.find import find_checkpoint
 from pipeline.train.checkpoints.layout import MANIFEST, WEIGHTS, Checkpoint, manifest_text
 from pipeline.train.checkpoints.local_folders import new_folder
-from pipeline.train.checkpoints.model_weights import is_average, plain_type, read_weights
+from pipeline.train.checkpoints.model_weights import exported_file, is_average, plain_type
 from pipeline.train.checkpoints.saved_settings import saved_settings
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.share import header_of, tensor_entry
@@ -103,7 +102,8 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
 def _write_weights(checkpoint: Checkpoint, raw: bool, file: Path) -> None:
     """Write the weights to a file, a few parameters in memory at a time."""
     if checkpoint.is_export:
-        save_file(dict(read_weights(checkpoint)), file)  # whose numbers stay in their file
+        with exported_file(checkpoint) as before:
+            copyfile(before, file)
         return
     saved, average = SavedState(checkpoint), is_average(checkpoint, raw)
     kinds = {

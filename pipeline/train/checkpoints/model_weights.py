@@ -1,6 +1,8 @@
 """A checkpoint's model as tensors: the moving average of its weights, or the weights themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -39,7 +41,8 @@ def read_weights(checkpoint: Checkpoint, raw: bool = False, group: ProcessGroup 
         StorageError: something can't be read.
     """
     if checkpoint.is_export:
-        return _exported(checkpoint)
+        with exported_file(checkpoint) as file:
+            return load_file(file)
     saved = SavedState(checkpoint)
     weights = saved.whole(MASTER, group)
     if is_average(checkpoint, raw):
@@ -52,9 +55,16 @@ def plain_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.is_floating_point else dtype
 
 
-def _exported(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+@contextmanager
+def exported_file(checkpoint: Checkpoint) -> Iterator[Path]:
+    """The weights' file of an export, here and as it was written.
+
+    Raises:
+        CheckpointError: it is damaged.
+        StorageError: it can't be read.
+    """
     url = storage.join(checkpoint.url, WEIGHTS)
     with copied_once_a_machine(url) as file:
         if storage.sha256(file) not in [e["sha256"] for e in checkpoint.manifest["files"] if e["name"] == WEIGHTS]:
             raise CheckpointError(damaged(url))
-        return load_file(file)
+        yield file

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("verb", ["export", "convert"])
-def test_a_model_is_handed_on_in_less_memory_than_it_has_itself(checkpoint: str, tmp_path: Path, verb: str) -> None:
-    ended = run(verb, checkpoint, "--out", str(tmp_path / "out"))
-    assert ended.returncode == 0, ended.stderr
-    (file,) = tmp_path.rglob("*.safetensors")
+@pytest.mark.parametrize("verbs", [("export", "export"), ("convert",)])
+def test_a_model_is_handed_on_in_less_memory_than_it_has_itself(
+    checkpoint: str, tmp_path: Path, verbs: Sequence[str]
+) -> None:
+    out = checkpoint
+    for number, verb in enumerate(verbs):
+        ended = run(verb, out, "--out", str(tmp_path / str(number)))
+        assert ended.returncode == 0, ended.stderr
+        out = str(tmp_path / str(number))
+    (file,) = Path(out).rglob("*.safetensors")
     with safe_open(file, "pt") as found:
         names = sorted(found.keys())
         assert len(names) == PARAMETERS
