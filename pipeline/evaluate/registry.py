@@ -92,8 +92,8 @@ class OffsetsSettings(MeasureSettings):
 
 
 class RobustnessSettings(MeasureSettings):
-    """Whether maps follow the sound: beside a silent thing in the frame, and with silence, noise or other sounds. It
-    takes six times the passes of the readout of the row `model`, and as many of an untrained network."""
+    """Whether maps follow the sound: beside a silent distractor in the frame, and with silence, noise or other sounds.
+    It takes six times the passes of the readout of the row `model`, and as many of an untrained network."""
 
     kind: Literal["robustness"] = "robustness"
     asked_for_only = True

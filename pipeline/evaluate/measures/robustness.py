@@ -1,4 +1,4 @@
-"""Does a map follow the sound? What stays of it beside a silent thing, and where the sound is not the frame's."""
+"""Does a map follow the sound? What stays of it beside a silent distractor, and where the sound is not the frame's."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +37,10 @@ from pipeline.train.load import Trained, untrained
 OWN, DISTRACTOR, SILENCE, NOISE, OFF_SCREEN, OTHER = "own", "distractor", "silence", "noise", "off_screen", "other"
 _TITLES = {
     OWN: "as it is",
-    DISTRACTOR: "with a silent thing",
+    DISTRACTOR: "silent distractor",
     SILENCE: "silence",
-    NOISE: "noise as loud as the sound",
-    OFF_SCREEN: "a sound of nothing in sight",
+    NOISE: "noise",
+    OFF_SCREEN: "off-screen sound",
     OTHER: "another video's sound",
 }
 _SOUNDS = (SILENCE, NOISE, OFF_SCREEN, OTHER)
@@ -65,11 +65,12 @@ _TABLES = {
     "robustness_confidence": (_CONFIDENCE, "confidence told from that with the own sound (AUROC)", _SOUNDS),
 }
 _ABOUT = (
-    "Each map is made again with a silent thing in the frame (what another sample’s box shows, of no class that "
-    "sounds), and with silence, noise or a sound from elsewhere. What stays are the highest pixels of the own map, as "
-    "many as the truth has, that are still as high: in the units of the readout, since a map that is scaled to 0–1 by "
-    "itself hides that it has sunk. With the right sound all should stay, without it nothing; a map that does not "
-    "listen keeps 100 %. The confidence of a map is the mean of its highest quarter; 50 % is guessing."
+    "Each map is made again with a silent distractor in the frame (what another sample’s box shows, of no class that "
+    "sounds), and with silence, noise as loud as the sound, an off-screen sound (of a class that is not in sight) or "
+    "another video’s. What stays are the highest pixels of the own map, as many as the truth has, that are still as "
+    "high: in the units of the readout, since a map that is scaled to 0–1 by itself hides that it has sunk. With the "
+    "right sound all should stay, without it nothing; a map that does not listen keeps 100 %. The confidence of a map "
+    "is the mean of its highest quarter; 50 % is guessing."
 )
 Numbers = npt.NDArray[np.float64]
 Maps = Sequence[npt.NDArray[np.floating]] | npt.NDArray[np.floating]
@@ -285,7 +286,7 @@ class Robustness(Measure[Found]):
             for change in changes
         ]
         if which == _POINTING:
-            columns.append(Column(_LURED, "points at the silent thing", higher_is_better=False))
+            columns.append(Column(_LURED, "points at the distractor", higher_is_better=False))
         readout = self._chooser.choice.readout
         made_by = {MODEL: readout, _SCALED: readout, UNTRAINED: readout, SALIENCY: self._chooser.choice.saliency}
         rows = tuple(Row(row, _ROWS[row], scores.figures(row), made_by=made_by.get(row)) for row in scores.values)
@@ -303,7 +304,7 @@ class Robustness(Measure[Found]):
             stayed = rows[0].values
             if (kept := stayed[DISTRACTOR]) is not None:
                 beside = [(_TITLES[change], stayed[change]) for change in _SOUNDS if stayed[change] is not None]
-                label = "of the map stays beside a silent thing"
+                label = "of the map stays beside a silent distractor"
                 headlines.append(Headline(label, kept, beside=(*beside, ("a map that does not listen", 1.0))))
         return Table(
             name,

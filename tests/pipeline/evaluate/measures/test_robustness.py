@@ -120,7 +120,7 @@ def test_there_is_no_room_in_a_frame_that_sounds_all_over(tmp_path):
     measure = measure_of(write_shards(tmp_path / "shards", rows), orange)
     tables = tables_of(measure)
     assert tables["robustness"].samples == 2
-    assert "with a silent thing 1" in tables["robustness"].notes[0]
+    assert "silent distractor 1" in tables["robustness"].notes[0]
 
 
 def test_figures_hang_on_neither_batches_nor_processes(shards):
