@@ -46,3 +46,15 @@ def test_tones_of_which_shifted_ones_depend_on_each_other_have_finite_ratios():
     assert sdr.isfinite().all()
     assert (sdr[1] > sdr[0]).all()
     assert (sir[1] > sir[0] + 20).all()
+
+
+def test_an_estimate_nearer_to_the_source_never_scores_less():
+    random = np.random.default_rng(2)
+    sources = torch.from_numpy(random.standard_normal((2, 3000)))
+    other, noise = sources.flip(0), torch.from_numpy(random.standard_normal((2, 3000)))
+    shares = (0.8, 0.4, 0.2, 0.1, 0.0)
+    leaking = torch.stack([sources + share * other + 0.1 * noise for share in shares])
+    noisy = torch.stack([sources + share * noise for share in shares])
+    (sdr, sir, _), (noisy_sdr, _, sar) = (bss_eval(sources, estimates, taps=64) for estimates in (leaking, noisy))
+    for ratios in (sdr, sir, noisy_sdr, sar):
+        assert (ratios.diff(dim=0) > 0).all()
