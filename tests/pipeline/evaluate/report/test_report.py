@@ -160,6 +160,9 @@ def test_any_set_of_measures_is_drawn_with_what_others_published(run: str, table
         len(tables) > 1
     )
     assert text.count('<tr class="other">') == len(tables)
+    parts = re.findall(r'href="#([\w-]+)"', text)
+    assert parts == [*(f"table-{number}" for number in range(1, len(tables) + 1)), "facts", "settings"]
+    assert all(f'id="{part}"' in text for part in parts)
     shown = re.sub(r"\s+", " ", page.text)
     assert "AVSAas published 55.5 –" in shown
     assert ("Sound-of-PixelsZhao et al. 2018 9.1 –" in shown) == (len(tables) > 1)
