@@ -26,9 +26,15 @@ class BenchmarkName(str, Enum):
 
 
 def score(
-    maps: Annotated[str, typer.Argument(help=".npz with a map [h, w] an id, and confidence:ID; local or s3://.")],
     benchmark: Annotated[BenchmarkName, typer.Option(help="Whose figures.")],
     truth: Annotated[str, typer.Option("--list", help="Its list, or the folder of its annotations; local or s3://.")],
+    maps: Annotated[
+        str | None,
+        typer.Argument(
+            help=".npz with a map [h, w] an id, and confidence:ID; local or s3://. With --controls it may be left out.",
+            show_default=False,
+        ),
+    ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="Of an extended set, its list of video,audio,label.", show_default=False)
     ] = None,
@@ -53,15 +59,16 @@ def score(
 
     from rich.progress import Progress, TaskID
 
+    from cluster.errors import UserError
     from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
     from pipeline.evaluate.benchmarks.map_file import MapFile
-    from pipeline.evaluate.benchmarks.score import score_maps
+    from pipeline.evaluate.benchmarks.score import score_controls, score_maps
     from pipeline.evaluate.measures.contract import as_json as tables_as_json
 
-    wanted = open_benchmark(benchmark.value, truth, pairs, only, truths)
-    made = MapFile(maps)
-    confidences = made.confidences(sample.id for sample in wanted.samples if sample.id in made)
-    screen = console(as_json)
+    if maps is None and not controls:
+        raise UserError("MAPS: expected an .npz of maps, or --controls alone for what needs none, found neither")
+    wanted, screen = open_benchmark(benchmark.value, truth, pairs, only, truths), console(as_json)
+    made = None if maps is None else MapFile(maps)
     with Progress(console=screen, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -70,17 +77,22 @@ def score(
                 tasks[row] = bars.add_task(row, total=total)
             bars.advance(tasks[row], done)
 
-        found = score_maps(wanted, made, confidences, controls, align_corners, show)
-    print_tables([found.table], screen)
+        if made is None:
+            found, table = None, score_controls(wanted, show)
+        else:
+            confidences = made.confidences(sample.id for sample in wanted.samples if sample.id in made)
+            found = score_maps(wanted, made, confidences, controls, align_corners, show)
+            table = found.table
+    print_tables([table], screen)
     if as_json:
+        of_maps = {} if found is None else {"coverage": asdict(found.coverage), "sweeps": found.sweeps}
         print_json(
             {
                 "benchmark": benchmark.value,
                 "list": truth,
                 "maps": maps,
                 "align_corners": align_corners,
-                "coverage": asdict(found.coverage),
-                "tables": tables_as_json([found.table]),
-                "sweeps": found.sweeps,
+                "tables": tables_as_json([table]),
+                **of_maps,
             }
         )

@@ -123,6 +123,15 @@ def score_maps(
     return judging.score(judged, corners, rows, missing, sum(name not in known for name in maps))
 
 
+def score_controls(wanted: Wanted, on_map: OnMap | None = None) -> Table:
+    """What needs no model, on all that a benchmark asks for, and what others published."""
+    judging = Judging(wanted, on_map)
+    rows = judging.controls(wanted.samples, Counter(), align_corners=False)
+    return judging.table(
+        [*judging.published, *rows], len(wanted.samples), f"truths of {wanted.url}; no maps were given"
+    )
+
+
 class Judging:
     """The rows of a benchmark's table.
 
@@ -194,7 +203,12 @@ class Judging:
     def controls(
         self, samples: Sequence[BenchmarkSample], shapes: Counter[tuple[int, ...]], align_corners: bool
     ) -> list[Row]:
-        """On the samples of which the model has maps."""
+        """What needs no model, on some of the samples.
+
+        Args:
+            shapes: of the model's maps, how many have each height and width; where all have the same, there is a row
+                for the truth at that resolution.
+        """
         rows = []
 
         def add(name: str, kind: RowKind, maps: Iterable[Array], sure: Mapping[str, float] | None = None) -> None:
@@ -205,8 +219,9 @@ class Judging:
         add("mean box of the list itself", "control", (mean for _ in samples))
         known = {sample.id: float(sample.sounding) for sample in samples}
         add("ceiling: the truth", "ceiling", (sample.truth().astype(np.float32) for sample in samples), known)
-        (height, width), count = next(iter(shapes.items()))
-        if count == len(samples) and max(height, width) < TRUTH_SIZE:
+        for (height, width), count in shapes.items():
+            if count < len(samples) or max(height, width) >= TRUTH_SIZE:
+                continue
             coarse = (
                 resized(oracle_map(one.truth().astype(np.float32) > 0, (height, width)), align_corners, one.shape)
                 for one in samples
@@ -248,7 +263,14 @@ class Judging:
         rows += [Row(name, "model", values) for name, values in official_rows(self._figures, judged).items()]
         if on_corners is not None:
             rows.append(Row("AVGN’s evaluator (boxes as corners)", "model", avgn_row(on_corners)))
-        rows += PUBLISHED[wanted.name].rows if wanted.name in PUBLISHED else ()
-        title, notes = wanted.benchmark.title, (coverage.sentence(),)
-        table = Table("score", title, self.columns, (*rows, *others), len(judged.samples), notes=notes)
+        table = self.table([*rows, *self.published, *others], len(judged.samples), coverage.sentence())
         return BenchmarkScore(table, coverage, sweeps_of(self._figures, judged))
+
+    @property
+    def published(self) -> tuple[Row, ...]:
+        """What others reach on the benchmark."""
+        return PUBLISHED[self._wanted.name].rows if self._wanted.name in PUBLISHED else ()
+
+    def table(self, rows: Sequence[Row], samples: int, note: str) -> Table:
+        """Of rows with the benchmark's figures."""
+        return Table("score", self._wanted.benchmark.title, self.columns, tuple(rows), samples, notes=(note,))

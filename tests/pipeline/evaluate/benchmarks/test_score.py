@@ -13,8 +13,9 @@ import torch
 from test_lists import OTHER, PART, vggss, write
 
 from jobs.cli import main
+from jobs.score import BenchmarkName
 from pipeline.errors import BenchmarkError
-from pipeline.evaluate.benchmarks.benchmarks import Wanted, open_benchmark
+from pipeline.evaluate.benchmarks.benchmarks import BENCHMARKS, Wanted, open_benchmark
 from pipeline.evaluate.benchmarks.map_file import MapFile
 from pipeline.evaluate.benchmarks.score import BenchmarkScore, score_maps
 
@@ -154,6 +155,29 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path, capsys: pytest.Capt
     assert [row["name"] for row in result["tables"][0]["rows"]][:2] == ["model", "LVS’ evaluator (> median)"]
     assert len(result["sweeps"]["success"]["ciou"]) == 21
     assert "centre disc" in printed.err
+
+
+def test_without_maps_the_command_prints_what_needs_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["score", "--benchmark", "vggss", "--list", vggss(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--controls", "--json"])
+    assert ended.value.code == 0
+    (table,) = json.loads(capsys.readouterr().out.splitlines()[-1])["tables"]
+    named = {row["name"]: row["kind"] for row in table["rows"]}
+    assert [name for name, kind in named.items() if kind in ("control", "ceiling")] == [
+        "centre disc",
+        "mean box of the list itself",
+        "ceiling: the truth",
+    ]
+    assert named["LVS (CVPR 2021), as published"] == "other"
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "MAPS: expected an .npz of maps, or --controls alone" in capsys.readouterr().err
+
+
+def test_the_command_knows_all_benchmarks() -> None:
+    assert {name.value for name in BenchmarkName} == set(BENCHMARKS)
 
 
 @pytest.mark.parametrize(
