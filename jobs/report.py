@@ -18,8 +18,9 @@ def report(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write one self-contained HTML page: curves, the evaluation with its controls, maps, settings. Of several runs the
-    figures are means ± half of the 95 % interval, with those of each run, and settings are those that differ."""
+    """Write one self-contained HTML page: curves, the evaluation with its controls, a gallery of maps and sounds, which
+    above 24 MiB lies in a folder beside it, settings. Of several runs the figures are means ± half of the 95 %
+    interval, with those of each run, and settings are those that differ."""
     from pipeline.errors import RunError
     from pipeline.evaluate.report.report import write_report
     from pipeline.evaluate.report.report_of_runs import write_report_of_runs

@@ -1,4 +1,4 @@
-"""`gavt report`: what a run did and what came out, on one page that needs nothing beside it."""
+"""`gavt report`: what a run did and what came out, on one page that needs nothing beside it but a large gallery."""
 
 import base64
 from collections.abc import Mapping, Sequence
