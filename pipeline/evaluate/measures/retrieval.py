@@ -21,6 +21,7 @@ from pipeline.evaluate.measures.likeness import (
     rank,
     rank_answers,
 )
+from pipeline.evaluate.metrics.statistics import Median
 from pipeline.evaluate.registry import RetrievalSettings
 from pipeline.evaluate.samples import Chunk, EvaluationSamples
 from pipeline.models.contract import AUDIO, VISUAL
@@ -219,14 +220,14 @@ class Retrieval(Measure[Found]):
         return notes
 
     def sample_scores(self, found: Sequence[Found]) -> list[SampleScores]:
-        """What each query gives to all figures but the median rank."""
+        """What each query gives to all figures."""
         known = Known.together([one.known for one in found])
         return [
             SampleScores(
                 _name(*direction),
                 known.keys,
                 known.videos,
-                {name: ranked.scores for (name, _, _), ranked in rows.items()},
+                {name: {**ranked.scores, "rank": Median(ranked.ranks)} for (name, _, _), ranked in rows.items()},
             )
             for direction, rows in self._ranked(found).items()
         ]

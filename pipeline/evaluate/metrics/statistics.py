@@ -60,6 +60,27 @@ class Mean(Statistic):
 
 
 @dataclass(frozen=True, eq=False)
+class Median(Statistic):
+    """The median of values [N], between the middle two of an even number; samples of which it is NaN say nothing."""
+
+    values: Numbers
+    kind = "median"
+
+    @property
+    def known(self) -> Flags:
+        return ~np.isnan(self.values)
+
+    def at(self, weights: Numbers) -> Numbers:
+        order = np.argsort(self.values, kind="stable")[: np.count_nonzero(self.known)]  # NaN last
+        if not len(order):
+            return np.full(len(weights), np.nan)
+        values, up_to = self.values[order], np.cumsum(weights[:, order], axis=1)
+        half = up_to[:, -1:] / 2
+        middle = values[np.argmax(up_to >= half, axis=1)] + values[np.argmax(up_to > half, axis=1)]
+        return np.where(half[:, 0] > 0, middle / 2, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
 class MeanOfRatios(Statistic):
     """The mean over G of the mean over C of ratios of sums; those to nought or less are no part of it.
 
@@ -126,7 +147,7 @@ class MeanAveragePrecision(Statistic):
 
 
 STATISTICS: dict[str, type[Statistic]] = {
-    one.kind: one for one in (Mean, MeanOfRatios, AreaUnderRoc, MeanAveragePrecision)
+    one.kind: one for one in (Mean, Median, MeanOfRatios, AreaUnderRoc, MeanAveragePrecision)
 }
 
 

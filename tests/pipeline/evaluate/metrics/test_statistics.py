@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from pipeline.evaluate.metrics.average_precision import average_precision
 from pipeline.evaluate.metrics.roc import area_under_roc
-from pipeline.evaluate.metrics.statistics import STATISTICS, AreaUnderRoc, Mean, MeanAveragePrecision, MeanOfRatios
+from pipeline.evaluate.metrics.statistics import (
+    STATISTICS,
+    AreaUnderRoc,
+    Mean,
+    MeanAveragePrecision,
+    MeanOfRatios,
+    Median,
+)
 
 
 def drawn(kind, seed, samples):
@@ -17,6 +24,7 @@ def drawn(kind, seed, samples):
     there = generator.random((3, samples)) < 0.5
     return {
         "mean": lambda: Mean(np.where(there[0], values, np.nan)),
+        "median": lambda: Median(np.where(there[0], values, np.nan)),
         "mean_of_ratios": lambda: MeanOfRatios((there & there[::-1])[None] * 1.0, there[None] * 1.0),
         "area_under_roc": lambda: AreaUnderRoc(np.where(there[0], values, np.nan), np.where(there[1], values, np.nan)),
         "mean_average_precision": lambda: MeanAveragePrecision(np.round(generator.random((3, samples)), 1), there),
@@ -53,6 +61,13 @@ def test_means_of_ratios_by_hand():
     numerators[1, 0, :3] = 1
     assert MeanOfRatios(numerators, denominators).value == pytest.approx((0.25 + 0.75) / 2)
     assert MeanOfRatios(numerators[:1], denominators[:1] * 0).value is None
+
+
+@given(seed=st.integers(0, 10_000), samples=st.integers(1, 30))
+def test_the_median_is_that_of_all_samples(seed, samples):
+    one = drawn("median", seed, samples)
+    known = one.values[one.known]
+    assert one.value is None if not len(known) else one.value == pytest.approx(np.median(known))
 
 
 def test_samples_that_say_nothing_are_no_part_of_a_mean():
