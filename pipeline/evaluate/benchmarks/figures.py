@@ -111,7 +111,7 @@ def official_rows(figures: Figures, judged: JudgedSamples) -> dict[str, Values]:
             }
         }
     if figures in ("sources", "scenarios"):
-        return {}  # those of sources read the boxes wrong, see `avgn_row`; AVATAR's takes a level of all maps together
+        return {}  # those of sources read the boxes wrong, see `avgn_row`; AVATAR's cuts at a level of each model's own
     rows: dict[str, Values] = {
         "LVS’ evaluator (> median)": {"ciou": success_rate(above), "auc": area_under_curve(above)},
         "EZ-VSL’s evaluator (≥ median)": {"ciou": success_rate(from_median), "auc": area_under_curve(from_median)},

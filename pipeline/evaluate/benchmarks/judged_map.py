@@ -62,7 +62,7 @@ def judge_map(
     confidence: float | None = None,
     thorough: bool = False,
 ) -> JudgedMap:
-    """Judge a map [S, S].
+    """Judge a map [h, w] of the truth's size.
 
     Args:
         sources: all samples of the same image, in order, where pixels are to be judged.

@@ -24,7 +24,7 @@ from pipeline.evaluate.metrics.ciou import (
     success_rate,
 )
 from pipeline.evaluate.metrics.ground_truth import crop_boxes, draw_boxes
-from pipeline.evaluate.metrics.iiou import interactive_iou
+from pipeline.evaluate.metrics.iiou import interactive_auc, interactive_iou
 from pipeline.evaluate.metrics.scores import average, score_map
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
@@ -136,6 +136,18 @@ def test_iiou_is_the_mean_over_images_of_the_worst_sound(drawn: list[tuple[float
     worst = [min(float(ciou >= 0.5) for ciou in cious) for cious in of_image.values() if len(cious) > 1]
     expected = sum(worst) / len(worst) if worst else None
     assert interactive_iou([ciou for ciou, _ in drawn], [image for _, image in drawn]) == expected
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abc")), min_size=1, max_size=20), st.booleans())
+def test_iauc_is_the_area_of_the_worst_sounds_share_over_the_thresholds(
+    drawn: list[tuple[float, str]], alone: bool
+) -> None:
+    of_image = {image: np.array([ciou for ciou, other in drawn if other == image]) for image in "abc"}
+    counted = [cious for cious in of_image.values() if len(cious) > (0 if alone else 1)]
+    at = [0.05 * step for step in range(21)]
+    rates = [np.mean([np.min(cious >= threshold) for cious in counted]) for threshold in at] if counted else []
+    expected = pytest.approx(np.trapezoid(rates, at)) if counted else None
+    assert interactive_auc([ciou for ciou, _ in drawn], [image for _, image in drawn], alone) == expected
 
 
 @pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), float("-inf")])
