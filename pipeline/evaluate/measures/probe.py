@@ -138,14 +138,14 @@ class Probe(Measure[Features]):
         for (name, kind, by), answers in told.rows.items():
             values = {column: statistic.value for column, statistic in told.statistics(answers).items()}
             rows.append(Row(name, kind, values, made_by=by, details={"decay": answers.decay}))
-        first = {row.name: row.values["linear"] for row in rows}
-        beside = tuple((row.name, row.values["linear"]) for row in rows if row.kind == "control")
+        best = max((row for row in rows if row.kind == "control"), key=lambda row: row.values["linear"] or 0.0)
         warning = f"{told.overlap:,} samples are of videos or images that the probe learnt from"
         columns = (
             Column("linear", f"linear, {called}"),
             Column("nearest", f"{self.settings.neighbours} nearest neighbours, {called}"),
         )
-        headline = Headline("labels told from embeddings", first["model"] or 0.0, "share", beside)
+        beside = ((best.name, best.values["linear"]),)
+        headline = Headline("labels told from embeddings", rows[0].values["linear"] or 0.0, "share", beside)
         return [
             Table(
                 "probe",
