@@ -16,12 +16,14 @@ class Published:
         columns: as the table names them.
         figures: of each method with its source, in per cent where the column is a share.
         percent: whether they are.
+        of_part: they are of some of a benchmark's samples, as a list of ids names them; else of all.
     """
 
     measure: str
     columns: tuple[str, ...]
     figures: dict[str, tuple[float | None, ...]]
     percent: bool = True
+    of_part: bool = False
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -59,6 +61,7 @@ PUBLISHED: dict[str, Published] = {
             "SSL-Align (ICCV 2023)": (85.20, None),
             "SouPLe": (84.80, 67.64),
         },
+        of_part=True,  # the 250 images of flickr_test.csv
     ),
     "music-duet": Published(
         "",

@@ -268,8 +268,9 @@ class Judging:
 
     @property
     def published(self) -> tuple[Row, ...]:
-        """What others reach on the benchmark."""
-        return PUBLISHED[self._wanted.name].rows if self._wanted.name in PUBLISHED else ()
+        """What others reach on the same samples."""
+        known = PUBLISHED.get(self._wanted.name)
+        return known.rows if known is not None and known.of_part == self._wanted.is_part else ()
 
     def table(self, rows: Sequence[Row], samples: int, note: str) -> Table:
         """Of rows with the benchmark's figures."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from test_lists import OTHER, PART, vggss, write
+from test_lists import OTHER, PART, annotation, vggss, write
 
 from jobs.cli import main
 from jobs.score import BenchmarkName
@@ -174,6 +174,16 @@ def test_without_maps_the_command_prints_what_needs_none(tmp_path: Path, capsys:
         main(words)
     assert ended.value.code == 2
     assert "MAPS: expected an .npz of maps, or --controls alone" in capsys.readouterr().err
+
+
+def test_others_figures_stand_beside_the_samples_that_they_are_of(tmp_path: Path) -> None:
+    some = write(tmp_path, "vggss_heard_test.csv", f"{PART}\n")
+    (tmp_path / "xml").mkdir()
+    write(tmp_path / "xml", f"{PART}.xml", annotation((0, 0, 128, 256), (64, 0, 256, 256)))
+    lists = {"vggss": vggss(tmp_path), "flickr": str(tmp_path / "xml")}
+    for name, only, shown in (("vggss", None, 7), ("vggss", some, 0), ("flickr", None, 0), ("flickr", some, 3)):
+        score = score_maps(open_benchmark(name, lists[name], only=only), {PART: left(1.0)})
+        assert sum(row.kind == "other" for row in score.table.rows) == shown
 
 
 def test_the_command_knows_all_benchmarks() -> None:
