@@ -4,7 +4,7 @@ Vectors are called as `pipeline.models.pooling.pooled` does, STAGE/STREAM, and l
 stages of two streams of width 512 take 12 GB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,3 +97,8 @@ def embedded_widths(trained: Trained) -> dict[str, int]:
 def vectors_together(parts: Sequence[dict[str, Vectors]]) -> dict[str, Vectors]:
     """One behind the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def not_finite(vectors: Mapping[str, Vectors]) -> int:
+    """Samples of which a vector has something in it that is no number."""
+    return int((~np.all([np.isfinite(one).all(1) for one in vectors.values()], axis=0)).sum())

@@ -112,6 +112,8 @@ class Teacher:
         """What is told from features of the three sets."""
         train, choosing, test = (torch.from_numpy(one).to(self._device) for one in features)
         there, known, _ = self.marks
+        finite = train.isfinite().all(1)
+        train, there = train[finite], there[finite.cpu().numpy()]
         tried, decays = [], sorted(self._settings.decays, reverse=True)
         for decay, probe in zip(decays, linear_probes(train, there, self._one, decays), strict=True):
             tried.append((figure(probe.scores(choosing), known, self._one).value or 0.0, decay, probe))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import SettingsError
-from pipeline.evaluate.embeddings import Known
+from pipeline.evaluate.embeddings import Known, not_finite
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Lessons, Measure, Row, SampleScores, Table
 from pipeline.evaluate.measures.label_learners import Answers, Features, RowName, Teacher, figure
 from pipeline.evaluate.metrics.label_probes import Marks
@@ -36,7 +36,7 @@ class Told:
     rows: Mapping[RowName, Answers]
     classes: list[str]
     notes: tuple[str, ...]
-    overlap: int
+    warnings: tuple[str, ...]
 
     def statistics(self, answers: Answers) -> dict[str, Statistic]:
         """By column the figure."""
@@ -107,7 +107,7 @@ class Probe(Measure[Features]):
 
     def _learn_and_tell(self, judged: Features) -> Told | str:
         assert self._train is not None  # samples are judged when all else was gone through
-        train, overlap = self._train.labelled(), _of_the_same_scenes(judged.known, self._train.known)
+        train = self._train.labelled()
         classes = sorted({name for labels in train.known.labels for name in labels})
         test = judged.labelled(classes)
         if not len(train.known) or not len(test.known):
@@ -125,8 +125,14 @@ class Probe(Measure[Features]):
             notes.append(f"{left_out:,} samples without a label that was learnt are left out")
         sets = train, choosing, test
         one = all(len(labels) == 1 for some in sets for labels in some.known.labels)
+        warnings = []
+        if overlap := _of_the_same_scenes(test.known, train.known):
+            warnings.append(f"{overlap:,} samples are of videos or images that the probe learnt from")
+        for some, then in ((train, "nothing is learnt from such"), (test, "they count as wrong")):
+            if bad := not_finite(some.own):
+                warnings.append(f"the vectors of {bad:,} samples are not finite (NaN or infinite): {then}")
         teacher = Teacher(self.settings, sets, classes, one, self.judged.samples.device)
-        return Told(test.known, teacher.marks[2], one, teacher.rows(), classes, tuple(notes), overlap)
+        return Told(test.known, teacher.marks[2], one, teacher.rows(), classes, tuple(notes), tuple(warnings))
 
     def tables(self, found: Sequence[Features]) -> list[Table]:
         """One, of all labels."""
@@ -139,7 +145,6 @@ class Probe(Measure[Features]):
             values = {column: statistic.value for column, statistic in told.statistics(answers).items()}
             rows.append(Row(name, kind, values, made_by=by, details={"decay": answers.decay}))
         best = max((row for row in rows if row.kind == "control"), key=lambda row: row.values["linear"] or 0.0)
-        warning = f"{told.overlap:,} samples are of videos or images that the probe learnt from"
         columns = (
             Column("linear", f"linear, {called}"),
             Column("nearest", f"{self.settings.neighbours} nearest neighbours, {called}"),
@@ -155,9 +160,8 @@ class Probe(Measure[Features]):
                 len(told.known),
                 about=_ABOUT,
                 notes=told.notes,
-                warnings=(warning,) if told.overlap else (),
+                warnings=told.warnings,
                 headlines=(headline,),
-                details={"overlap": told.overlap},
             )
         ]
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline.evaluate.embeddings import Embedder, Known, Vectors, embedded_widths, vectors_together
+from pipeline.evaluate.embeddings import Embedder, Known, Vectors, embedded_widths, not_finite, vectors_together
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Measure, Row, RowKind, SampleScores, Table
 from pipeline.evaluate.measures.likeness import (
     ALL_TOKENS,
@@ -175,7 +175,7 @@ class Retrieval(Measure[Found]):
     def tables(self, found: Sequence[Found]) -> list[Table]:
         """One of each direction."""
         samples = sum(len(one.known) for one in found)
-        bad = _not_finite(found)
+        bad = sum(not_finite(one.own.vectors) for one in found)
         return [self._table(*direction, rows, samples, bad) for direction, rows in self._ranked(found).items()]
 
     def _table(self, query: str, gallery: str, rows: _Rows, samples: int, not_finite: int) -> Table:
@@ -240,9 +240,3 @@ def _name(query: str, gallery: str) -> str:
 
 def _known(chunk: Chunk) -> Known:
     return Known.of(chunk.shown.keys, chunk.shown.metadata)
-
-
-def _not_finite(found: Sequence[Found]) -> int:
-    """Samples of which a vector has something in it that is no number."""
-    bad = [~np.all([np.isfinite(one).all(1) for one in chunk.own.vectors.values()], axis=0) for chunk in found]
-    return int(sum(one.sum() for one in bad))

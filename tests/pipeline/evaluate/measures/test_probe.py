@@ -119,12 +119,25 @@ def test_samples_without_labels_and_of_videos_that_were_learnt_from_are_told(tmp
     (table,) = told_by(measure, found)
     assert table.samples == 6
     assert "2 samples without a label that was learnt are left out" in table.notes
-    assert table.warnings == ("8 samples are of videos or images that the probe learnt from",)
+    assert table.warnings == ("6 samples are of videos or images that the probe learnt from",)
     silent = write_shards(tmp_path / "silent", [{}] * 4, seed=5)
     measure, found = probe_of(sets["test"], silent)
     (table,) = told_by(measure, found)
     assert (table.rows, table.notes) == ((), (f"no sample of {silent} has a label",))
     assert measure.sample_scores(found[0]) == []
+
+
+def test_of_vectors_that_are_no_numbers_nothing_is_learnt_and_what_is_told_is_wrong(sets):
+    measure, found = probe_of(sets["test"], sets["train"], sets["validation"])
+    found = knowing(found)
+    for place, rows in ((0, slice(0, 4)), (1, slice(0, 3))):
+        found[place][0].own["embedded/audio"][rows] = np.nan
+    (table,) = told_by(measure, found)
+    assert rows_of(table)["sounds, as embedded"]["linear"] == pytest.approx(12 / 16)
+    assert [warning.partition(":")[2] for warning in table.warnings] == [
+        " nothing is learnt from such",
+        " they count as wrong",
+    ]
 
 
 def test_what_to_learn_from_is_the_run_s_training_set_or_named(sets):
