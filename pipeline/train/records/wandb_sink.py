@@ -125,7 +125,8 @@ class WandbSink:
         address = None
         leave_inherited_service()
         try:
-            own = wandb.setup(wandb.Settings(silent=True)).settings  # else it says where it found the key
+            # silent, else it says where it found the key; offline it then imports nothing that sends figures of itself
+            own = wandb.setup(wandb.Settings(silent=True, mode=resolved)).settings
             address = address_of(settings, own, before, tell)
             chosen_id = run_id or own.run_id or secrets.token_hex(4)
             wandb_run = _init(settings, address, chosen_id, run, resolved, catch_up, run_id is None)

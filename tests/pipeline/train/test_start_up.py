@@ -13,7 +13,8 @@ from pipeline.train.engine.build import compute_repeatably
 from pipeline.train.engine.without_compiler import need_compiler
 from tiny_training import Command
 
-UNNEEDED = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "setuptools", "wandb.sdk.launch")
+UNNEEDED = ("torch._dynamo", "torch._inductor", "sympy", "triton", "torchvision", "matplotlib", "setuptools")
+UNNEEDED += ("wandb.sdk.launch", "opentelemetry.sdk")
 SCRIPT = f"""
 import json, subprocess, sys
 called = []
@@ -37,6 +38,19 @@ def test_a_whole_training_imports_no_compiler_and_calls_none(command: Command, t
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {"there": [], "compilers": []}
     assert "untested optimizer" not in done.stdout + done.stderr
+
+
+def test_what_ranks_are_forked_from_has_one_thread_no_gpu_and_all_that_training_imports() -> None:
+    code = (
+        "import os, sys; from jobs.cli import get_ready; get_ready(['train']); import torch; "
+        "print(len(os.listdir('/proc/self/task')), flush=True); os.fork() and (os.wait(), os._exit(0)); "
+        "print(torch.cuda.is_initialized(), torch._C._cuda_isInBadFork(), "
+        "*(name in sys.modules for name in ('pipeline.train.loop', 'deepspeed.runtime.engine', 'wandb', 'triton')))"
+    )
+    # two threads each: what starts them as it is imported would be seen
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=280)
+    assert done.stdout.split() == ["1", "False", "False", "True", "True", "False", "False"], done.stderr
 
 
 @pytest.mark.parametrize("compiles", [False, True])
