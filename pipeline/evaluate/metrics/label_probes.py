@@ -13,7 +13,7 @@ Scores = npt.NDArray[np.float64]
 """[N, C] how sure somebody is of each class."""
 Marks = npt.NDArray[np.bool_]
 """[N, C] which classes are there."""
-_STEPS, _KEPT, _FLAT = 200, 20, 1e-6
+_STEPS, _KEPT, _FLAT = 200, 20, 1e-8
 _AT_ONCE = 1024
 
 
@@ -39,8 +39,8 @@ class LinearProbe:
 
 def linear_probes(features: Tensor, there: Marks, one: bool, decays: Sequence[float]) -> Iterator[LinearProbe]:
     """The minimum of mean cross entropy + decay / 2 · ‖W‖², by L-BFGS from the one before, for each decay: where no
-    slope is steeper than 1e-6, or after 200 iterations. Biases are free. With `one` label a sample the cross entropy is
-    that of a softmax, else the sum of those of each class."""
+    slope is steeper than 1e-8, it falls no more, or 200 iterations are over. Biases are free. With `one` label a sample
+    the cross entropy is that of a softmax, else the sum of those of each class."""
     features, truth = features.double(), torch.from_numpy(there).to(features.device).double()
     mean, deviation = features.mean(0), features.std(0, correction=0)
     scale = torch.where(deviation > 1e-6 * (1 + mean.abs()), 1 / deviation, 0.0)
