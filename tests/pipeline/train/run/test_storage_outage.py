@@ -169,12 +169,16 @@ def test_a_minute_without_the_server_costs_nothing(
 
 
 def test_a_job_on_ray_whose_nodes_have_no_access_to_its_storage_says_so_and_loses_nothing(
-    server: S3Server, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, run: str, tmp_path: Path
 ) -> None:
     given = server.environment()
-    with ray_cluster_with_jobs(cpus=1, nodes=1, variables={"AWS_ENDPOINT_URL": given["AWS_ENDPOINT_URL"]}) as cluster:
+    endpoint = {"AWS_ENDPOINT_URL": given["AWS_ENDPOINT_URL"]}
+    with (
+        ray_cluster_with_jobs(cpus=1, nodes=1, variables=endpoint) as cluster,
+        pytest.MonkeyPatch.context() as patch,  # taken back before the cluster's own variables are
+    ):
         for name, value in given.items():
-            monkeypatch.setenv(name, value)
+            patch.setenv(name, value)
         launcher = RayLauncher(cluster.dashboard)
         job = submitted(launcher, small_job(tmp_path / "work", "", place="ray", folder=run))
         wait_until(lambda: launcher.state(job).phase == Phase.GONE, 120)
