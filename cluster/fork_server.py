@@ -33,6 +33,7 @@ _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
 _LOOK_EVERY_S = 0.05
 _START_S = 300.0  # where many import from one slow disk
 _ANSWERS_S = 30.0  # after which a server was stopped, and is none any more
+_forking = threading.Lock()  # this process adopts orphans, or it does not: all of its servers fork one after the other
 
 
 class ForkServer:
@@ -54,7 +55,13 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             words = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid()), *self._command[2:]]
-            self._server = subprocess.Popen(words, env=self._environment, pass_fds=[theirs.fileno()])
+            # they mean what is forked, which gets them from this process too: from the first moment, since a Ctrl-C
+            # finds the server's Python at its start
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            try:
+                self._server = subprocess.Popen(words, env=self._environment, pass_fds=[theirs.fileno()])
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._connection = Connection(ours.detach())
 
     @property
@@ -111,17 +118,18 @@ class ForkServer:
         assert self._server is not None
         given = {number: handle for number, handle in standard.items() if handle is not None}
         prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whose parent has ended becomes a child of this process
-        try:
-            self._connection.send((name, dict(environment), list(given)))
-            for handle in given.values():
-                send_handle(self._connection, handle, self._server.pid)
-            pid = self._hear(_ANSWERS_S)
-            return ForkedProcess(pid) if pid is not None and self._hear(_ANSWERS_S) else None
-        except ConnectionError:
-            return None
-        finally:
-            prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        with _forking:
+            prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whose parent has ended becomes a child of this process
+            try:
+                self._connection.send((name, dict(environment), list(given)))
+                for handle in given.values():
+                    send_handle(self._connection, handle, self._server.pid)
+                pid = self._hear(_ANSWERS_S)
+                return ForkedProcess(pid) if pid is not None and self._hear(_ANSWERS_S) else None
+            except ConnectionError:
+                return None
+            finally:
+                prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
     def _hear(self, seconds: float) -> int | None:
         """What the server says within a time."""
@@ -175,8 +183,6 @@ class ForkedProcess:
 
 def serve(connection: Connection, module: str, words: Sequence[str], parent: int) -> None:
     """Serve until the parent is gone; returns in each process that was forked, which is the parent's child by then."""
-    # they mean what is forked, which gets them from the parent too, and begins without those that wait here
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     with imports_at_once():
         program = importlib.import_module(module)
         if hasattr(program, "get_ready"):
@@ -212,7 +218,7 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
     os.environ.clear()
     os.environ.update(environment)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class WorkerPool:
         for one in self._processes:
             one.kill()
         for one in self._processes:
-            one.end()
+            one.close()
         self._processes = []
         self._pieces.clear()
         self._dropped.clear()

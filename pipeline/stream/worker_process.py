@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler, send_handle
 from queue import SimpleQueue
 
+from cluster.errors import WorkerPoolError
 from cluster.fork_server import ForkedProcess, ForkServer
 from pipeline.stream.worker import Alive, DecodeTask
 
@@ -68,18 +69,27 @@ class WorkerProcess:
             self._process.result().kill()
 
     def end(self) -> int:
-        """End it if it is still there; the code with which it ended."""
+        """End it if it is still there; the code with which it ended.
+
+        Raises:
+            WorkerPoolError: it could not be started.
+        """
+        self.close()
+        return self._process.result().wait()
+
+    def close(self) -> None:
+        """End it if it is still there, and whatever there is here for it."""
         self.kill()
-        code = self._process.result().wait()
+        if self._process.exception() is None:
+            self._process.result().wait()
         if self._connection.closed:
-            return code
+            return
         self._outbox.put(None)
         self._socket.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         self._connection.close()
         self._socket.close()
-        return code
 
     def _write(self) -> None:
         # which lives as long as the process: the kernel ends a child with the thread that has started it
@@ -87,8 +97,8 @@ class WorkerProcess:
             try:
                 self._process.set_result(self._server.start("loader worker", stdin=its_stdin.fileno()))
             except OSError as error:
-                self._process.set_exception(error)
-                return
+                self._process.set_exception(WorkerPoolError(f"can't start a loader process: {error}"))
+                return  # the other thread says that there is none
         try:
             while (item := self._outbox.get()) is not None:
                 content, handle = item

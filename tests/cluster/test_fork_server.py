@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -149,6 +150,34 @@ def test_a_signal_to_all_of_the_group_reaches_ranks_and_none_is_lost_with_the_se
     wait_for(lambda: all((program.folder / f"listens-{rank}").exists() for rank in (0, 1)))
     os.killpg(launcher.pid, signal.SIGUSR2)  # as Slurm signals all processes of a step
     assert launcher.wait(60) == RESTART
+
+
+def test_a_signal_to_the_server_as_its_python_begins_is_none_of_its_business(program: Program) -> None:
+    program.write("sys.exit(0 if warm else 1)")
+    server = ForkServer(program.command, os.environ)
+    try:
+        assert server._server is not None
+        server._server.send_signal(signal.SIGINT)
+        assert server.start("rank 0", os.environ | {"RANK": "0"}).wait() == 0
+    finally:
+        server.close()
+
+
+def test_servers_of_one_process_fork_at_the_same_time_and_each_process_is_its_child(program: Program) -> None:
+    program.write("sys.exit(int(rank) if warm else 99)")
+    servers = [ForkServer(program.command, os.environ) for _ in range(2)]
+    try:
+        for server in servers:
+            server.wait(lambda: False)
+        with ThreadPoolExecutor(2) as at_once:
+            starts = [
+                at_once.submit(servers[number % 2].start, f"rank {number}", os.environ | {"RANK": str(number)})
+                for number in range(24)
+            ]
+        assert [start.result().wait() for start in starts] == list(range(24))
+    finally:
+        for server in servers:
+            server.close()
 
 
 def test_a_signal_while_all_is_imported_ends_at_once_with_a_sentence(program: Program) -> None:

@@ -108,6 +108,19 @@ def test_processes_that_do_not_start_are_said(plan: ReadPlan, tmp_path: Path, mo
         loader._pool.listen()
 
 
+def test_a_machine_that_starts_no_process_is_said_and_leaves_nothing_open(
+    plan: ReadPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    open_before = psutil.Process().num_fds()
+    with (
+        pytest.raises(WorkerPoolError, match=r"can't start a loader process: .*/nowhere/python"),
+        WorkerPool(2, 60) as pool,
+    ):
+        pool.result(pool.submit(pool.open(plan, 1, BATCH)[0], 0, 0, range(4)))
+    assert psutil.Process().num_fds() == open_before
+
+
 def test_processes_that_somebody_kills_while_they_start_are_no_failed_starts(plan: ReadPlan) -> None:
     with WorkerPool(1, deadline_s=100) as pool:
         stream, _ = pool.open(plan, 1, BATCH)
