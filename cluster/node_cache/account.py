@@ -212,8 +212,9 @@ class CacheAccount:
                     with suppress(FileNotFoundError):
                         status = os.lstat(path)
                         found.append((status.st_mtime_ns, path, rounded(status.st_size)))
-            with suppress(OSError):  # most are not empty
-                os.rmdir(folder)
+            if folder != self._sets:  # in which another process may be about to make a set
+                with suppress(OSError):  # most are not empty
+                    os.rmdir(folder)
         totals = CacheTotals(0, 0, 0)
         doubtful_ns = max((time_ns for time_ns, _, _ in found), default=0) - int(_DOUBTFUL_S * 1e9)
         ring = []

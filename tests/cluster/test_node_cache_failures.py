@@ -214,3 +214,13 @@ def test_a_closed_cache_stays_closed_whatever_was_under_way(
         assert reading.result() == CONTENT[:10]
     assert cache.read(origin, version, 0, 10) == CONTENT[:10]
     assert os.listdir(tmp_path / "cache/users") == []
+
+
+def test_processes_that_begin_at_once_all_have_the_cache(tmp_path: Path) -> None:
+    def join(folder: Path) -> None:
+        CacheAccount(folder, 1 << 20, 4096).close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(300):
+            for made in [threads.submit(join, tmp_path / str(number)) for _ in range(4)]:
+                made.result()
