@@ -25,6 +25,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 
+from cluster.exit_codes import INTERRUPTED
 from cluster.importing import imports_at_once
 from cluster.process_end import end_with
 from cluster.stop_signals import STOP_SIGNALS
@@ -218,7 +219,10 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
     os.environ.clear()
     os.environ.update(environment)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    except KeyboardInterrupt:  # while it was forked, and nothing had begun that could be interrupted
+        os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.exit_codes import RESTART
+from cluster.exit_codes import INTERRUPTED, RESTART
 from cluster.fork_server import ForkServer
 from cluster.launch import launch_local
 
@@ -161,6 +161,14 @@ def test_a_signal_to_the_server_as_its_python_begins_is_none_of_its_business(pro
         assert server.start("rank 0", os.environ | {"RANK": "0"}).wait() == 0
     finally:
         server.close()
+
+
+def test_a_ctrl_c_while_ranks_are_forked_ends_them_without_a_traceback(program: Program) -> None:
+    program.write("", behind="os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), 2))")
+    launcher = program.start_launcher()
+    _, said = launcher.communicate(timeout=60)
+    assert (launcher.returncode, said) == (INTERRUPTED, "")
+    assert not program.pids("starts-0") and not program.pids("starts-1")
 
 
 def test_servers_of_one_process_fork_at_the_same_time_and_each_process_is_its_child(program: Program) -> None:
