@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import recv_handle, send_handle
 
 from cluster.exit_codes import INTERRUPTED
@@ -119,15 +119,20 @@ class ForkServer:
         assert self._server is not None
         given = {number: handle for number, handle in standard.items() if handle is not None}
         prctl = ctypes.CDLL(None).prctl
-        with _forking:
+        ours, theirs = Pipe()
+        with _forking, ours, theirs:
             prctl(_PR_SET_CHILD_SUBREAPER, 1)  # whose parent has ended becomes a child of this process
             try:
                 self._connection.send((name, dict(environment), list(given)))
-                for handle in given.values():
+                for handle in (theirs.fileno(), *given.values()):
                     send_handle(self._connection, handle, self._server.pid)
-                pid = self._hear(_ANSWERS_S)
-                return ForkedProcess(pid) if pid is not None and self._hear(_ANSWERS_S) else None
-            except ConnectionError:
+                theirs.close()
+                if not ours.poll(_ANSWERS_S):
+                    return None
+                forked = ForkedProcess(ours.recv())
+                ours.send(1)
+                return forked
+            except (EOFError, ConnectionError):
                 return None
             finally:
                 prctl(_PR_SET_CHILD_SUBREAPER, 0)
@@ -196,22 +201,23 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
             name, environment, standard = connection.recv()
         except EOFError:
             os._exit(0)
+        asker = Connection(recv_handle(connection))
         handles = {number: recv_handle(connection) for number in standard}
         between = os.fork()
         if not between:
             break
         os.waitpid(between, 0)
-        connection.send(1)
+        asker.close()
         for handle in handles.values():
             os.close(handle)
     between = os.getpid()
-    if forked := os.fork():
-        connection.send(forked)
+    if os.fork():
         os._exit(0)
     connection.close()
     while os.getppid() == between:
         time.sleep(0.001)
     end_with(parent)
+    _wait_until_known(asker)
     for number, handle in handles.items():
         os.dup2(handle, number)
         os.close(handle)
@@ -223,6 +229,17 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     except KeyboardInterrupt:  # while it was forked, and nothing had begun that could be interrupted
         os._exit(INTERRUPTED)
+
+
+def _wait_until_known(asker: Connection) -> None:
+    """Tell who asked for this process that it is there, and end it where nobody waits for it any more: when the server
+    was killed or stopped meanwhile, another was started in its place."""
+    with asker:
+        try:
+            asker.send(os.getpid())
+            asker.recv()
+        except (EOFError, ConnectionError):
+            os._exit(1)
 
 
 if __name__ == "__main__":

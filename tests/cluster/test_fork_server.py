@@ -163,12 +163,19 @@ def test_a_signal_to_the_server_as_its_python_begins_is_none_of_its_business(pro
         server.close()
 
 
+def test_a_server_that_is_killed_while_it_forks_makes_no_rank_twice(program: Program) -> None:
+    dies = "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), 9))"
+    program.write("time.sleep(0.5)\nsys.exit(0)", behind=dies)
+    assert launch_local(program.command, 2) == 0
+    assert (len(program.pids("starts-0")), len(program.pids("starts-1"))) == (1, 1)
+
+
 def test_a_ctrl_c_while_ranks_are_forked_ends_them_without_a_traceback(program: Program) -> None:
     program.write("", behind="os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), 2))")
     launcher = program.start_launcher()
     _, said = launcher.communicate(timeout=60)
     assert (launcher.returncode, said) == (INTERRUPTED, "")
-    assert not program.pids("starts-0") and not program.pids("starts-1")
+    assert program.pids("starts-0") + program.pids("starts-1") == []
 
 
 def test_servers_of_one_process_fork_at_the_same_time_and_each_process_is_its_child(program: Program) -> None:
