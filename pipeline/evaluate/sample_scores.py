@@ -1,7 +1,8 @@
 """`evaluation_scores.npz`: what single samples give to the figures of an evaluation, for comparing models on the same
 samples. Of each table that has such figures:
 
-{table}.ids        str [N]              samples: their keys, with what they were shown with where that was drawn
+{table}.ids        str [N]              samples: their keys, with what they were shown with or looked for
+                                        among where that was drawn or hangs on the set
 {table}.clusters   str [N]              the image or video of each
 {table}.rows       str [R]
 {table}.columns    str [C]

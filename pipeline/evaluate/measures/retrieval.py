@@ -1,5 +1,6 @@
 """Does a sound find its frame among all others, and a frame its sound?"""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -220,12 +221,14 @@ class Retrieval(Measure[Found]):
         return notes
 
     def sample_scores(self, found: Sequence[Found]) -> list[SampleScores]:
-        """What each query gives to all figures."""
+        """What each query gives to all figures, which hang on what it looks among and how."""
         known = Known.together([one.known for one in found])
+        how = self.settings.pool, self.settings.ways, self.settings.own_video, sorted(known.keys)
+        among = f"among {len(known)} ({hashlib.sha256(repr(how).encode()).hexdigest()[:8]})"
         return [
             SampleScores(
                 _name(*direction),
-                known.keys,
+                [f"{key} {among}" for key in known.keys],
                 known.videos,
                 {name: {**ranked.scores, "rank": Median(ranked.ranks)} for (name, _, _), ranked in rows.items()},
             )

@@ -262,3 +262,26 @@ def test_it_needs_two_streams_of_one_width():
     trained.system.model.embed = lambda inputs: {"audio": embed(inputs)["audio"]}
     reason = "it needs two streams of inputs of the same width, found audio of width 16"
     assert Retrieval.reason_against(trained, None) == reason
+
+
+def test_samples_are_only_compared_where_they_looked_among_the_same(shards):
+    """The same query finds its own more easily among fewer: evaluations of other sets have no samples in common."""
+    whole, pooled_ones = measure_of(shards), measure_of(shards, pool=10)
+    found = found_by(whole)
+    again, other = (measure.sample_scores(found)[0] for measure in (measure_of(shards), pooled_ones))
+    scores = whole.sample_scores(found)[0]
+    assert scores.ids == again.ids
+    assert scores.ids[0].startswith(f"{found[0].known.keys[0]} among {COUNT} (")
+    assert not set(scores.ids) & set(other.ids)
+    part = dataclasses.replace(
+        found[0],
+        known=found[0].known.select(range(12)),
+        answers=found[0].answers[:12],
+        **{
+            name: dataclasses.replace(
+                getattr(found[0], name), vectors={key: one[:12] for key, one in getattr(found[0], name).vectors.items()}
+            )
+            for name in ("own", "fresh")
+        },
+    )
+    assert not set(scores.ids) & set(whole.sample_scores([part])[0].ids)
