@@ -12,7 +12,7 @@ from cluster.process_group import ProcessGroup
 from pipeline.evaluate.coverage import coverage_of, said_of_coverage
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.judging import Judgement, chunked_alike, go_through, measures_of, plans_of, seeing_alike
-from pipeline.evaluate.measures.contract import Judged, OnProgress, SampleScores, Table, as_json, tables_of
+from pipeline.evaluate.measures.contract import Judged, OnProgress, Table, as_json, tables_of
 from pipeline.evaluate.over_runs import OVER_RUNS, EvaluationOverRuns, over_runs, said_of_labels
 from pipeline.evaluate.report.attention_figure import write_sweep_picture
 from pipeline.evaluate.report.table_files import as_csv, as_latex
@@ -147,9 +147,8 @@ def evaluate_runs(
         on_result(results, of_all)
         for run, one, result in zip(runs, judgements, results, strict=True):
             _write(run.out, file, result, one.tables)
-            scores: list[SampleScores] = []
+            scores = one.sample_scores
             for measure, found in zip(one.measures, one.found, strict=True):
-                scores += measure.sample_scores(found)
                 for name, content in measure.files(found).items():
                     storage.write_bytes(storage.join(run.out, name), content)
             if scores or file == EVALUATION:  # else those of an earlier one would stand beside it

@@ -1,15 +1,17 @@
 """Models gone through side by side: each sample is read once for all of them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import SettingsError
-from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, Table
+from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, SampleScores, Table
 from pipeline.evaluate.published import with_published
 from pipeline.evaluate.registry import MEASURES, all_measures
 from pipeline.evaluate.samples import Chunk, EvaluationSamples, plan_evaluation
@@ -37,9 +39,33 @@ class Judgement:
     @cached_property
     def tables(self) -> list[Table]:
         """Of all measures, with the rows of others that are asked for."""
-        pairs = zip(self.measures, self.found, strict=True)
-        tables = [table for measure, found in pairs for table in measure.tables(found)]
-        return with_published(tables, self.judged.settings.published)
+        named = zip(self._of_measures, self._names, strict=True)
+        return [replace(table, measure=names[table.measure]) for tables, names in named for table in tables]
+
+    @property
+    def sample_scores(self) -> list[SampleScores]:
+        """Of the tables whose figures hang on single samples, called as these."""
+        of_measures = zip(self.measures, self.found, self._names, strict=True)
+        return [
+            replace(scores, measure=names[scores.measure])
+            for measure, found, names in of_measures
+            for scores in measure.sample_scores(found)
+        ]
+
+    @cached_property
+    def _of_measures(self) -> list[list[Table]]:
+        published, pairs = self.judged.settings.published, zip(self.measures, self.found, strict=True)
+        return [with_published(measure.tables(found), published) for measure, found in pairs]
+
+    @property
+    def _names(self) -> list[dict[str, str]]:
+        """Of each measure what its tables are called: of one that is asked for twice the second ones `NAME-2`."""
+        seen, names = Counter[str](), list[dict[str, str]]()
+        for tables in self._of_measures:
+            own = list(dict.fromkeys(table.measure for table in tables))
+            seen.update(own)
+            names.append({name: name if seen[name] == 1 else f"{name}-{seen[name]}" for name in own})
+        return names
 
     @property
     def choosing(self) -> list[Measure[Any]]:

@@ -14,7 +14,7 @@ from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.contract import Row, Table, tables_of
-from pipeline.evaluate.registry import DEFAULT_READOUT
+from pipeline.evaluate.registry import DEFAULT_READOUT, RetrievalSettings
 from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
@@ -83,6 +83,20 @@ def test_examples_are_kept_for_the_report(run: str, located_shards: str, tmp_pat
     places = [of_all.ids.index(key) for key in keys]
     assert hits.tolist() == of_all.values["model"]["pointing"].values[places].tolist()
     assert (ciou_adap >= 0.5).tolist() == of_all.values["model"]["ciou_adap"].values[places].astype(bool).tolist()
+
+
+def test_a_measure_that_is_asked_for_twice_keeps_both_tables_and_scores(
+    run: str, located_shards: str, tmp_path: Path
+) -> None:
+    asked = (RetrievalSettings(), RetrievalSettings(pool=4))
+    result = evaluate(run, located_shards, None, str(tmp_path), EvaluateSettings(measures=asked))
+    names = [table["measure"] for table in result["tables"]]
+    first = ["retrieval_frame_to_sound", "retrieval_sound_to_frame"]
+    assert names == [*first, *(f"{name}-2" for name in first)]
+    scores = read_scores(str(tmp_path))
+    assert list(scores) == names
+    for name, found in zip(names, result["tables"], strict=True):
+        assert scores[name].figures("model") == pytest.approx(found["rows"][0]["values"])
 
 
 def test_figures_do_not_depend_on_the_batch_size(run: str, located_shards: str, tmp_path: Path) -> None:
