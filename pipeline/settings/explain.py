@@ -130,11 +130,11 @@ def _inside(kind: Any, part: int | str, value: Any) -> list[Any]:
 
 
 def _value_at(values: Any, part: int | str) -> Any:
-    """What stands at a key or place of values; nothing where there is none."""
+    """What stands at a key or place (a number, or its digits) of values; nothing where there is none."""
     if isinstance(values, Mapping):
         return values.get(part)
-    inside = isinstance(values, list | tuple) and isinstance(part, int) and part < len(values)
-    return values[part] if inside else None
+    inside = isinstance(values, list | tuple) and str(part).isdecimal() and int(part) < len(values)
+    return values[int(part)] if inside else None
 
 
 def _is_model(kind: Any) -> bool:

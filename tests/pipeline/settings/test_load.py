@@ -145,3 +145,9 @@ def test_a_part_reads_its_own_sections_of_what_a_whole_experiment_recorded(tmp_p
     config.write_text("train:\n  stepz: 3\n")
     with pytest.raises(SettingsError, match="train.stepz: no such setting; did you mean 'steps'"):
         load_settings(config, RunSettings, recorded=True)
+
+
+def test_what_is_misspelt_in_one_of_a_list_is_told_with_what_its_kind_knows(tmp_path):
+    file = write(tmp_path, "main.yaml", evaluate={"measures": [{"kind": "probe", "neighbors": 3}]})
+    with pytest.raises(SettingsError, match=r"evaluate\.measures\.0\.neighbors: .*; did you mean 'neighbours'"):
+        load_settings(file, ExperimentSettings)
