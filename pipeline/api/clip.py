@@ -47,6 +47,8 @@ class Clip:
             if not 0 < getattr(self, name) < float("inf"):
                 found = getattr(self, name)
                 raise SettingsError(f"Clip.{name}: expected {what} a second, above 0, found {found:g}")
+        if self.rate_hz != int(self.rate_hz):
+            raise SettingsError(f"Clip.rate_hz: expected whole samples a second, found {self.rate_hz:g}")
         times = np.arange(len(frames)) / self.fps if self.times_s is None else np.asarray(self.times_s, np.float64)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
             raise SettingsError(f"Clip.frames: expected uint8 [T, H, W, 3], found {_kind(frames)}")
@@ -57,7 +59,8 @@ class Clip:
         ticks = _ticks(times) if times.shape == (len(frames),) and np.isfinite(times).all() else [-1]
         if ticks[0] < 0 or any(after <= one for one, after in pairwise(ticks)):
             raise SettingsError(f"Clip.times_s: expected {len(frames)} times in s that rise from 0 on, 1 ms apart")
-        for name, value in (("frames", frames), ("sound", sound.astype(np.float32)), ("times_s", times)):
+        made = {"frames": frames, "sound": sound.astype(np.float32), "times_s": times, "rate_hz": int(self.rate_hz)}
+        for name, value in made.items():
             object.__setattr__(self, name, value)
 
     def write(self, file: Path) -> None:

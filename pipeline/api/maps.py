@@ -5,6 +5,7 @@ from os import PathLike, fspath
 
 import numpy.typing as npt
 
+from cluster.masking import shown
 from pipeline.errors import BenchmarkError
 from pipeline.evaluate.benchmarks import score
 from pipeline.evaluate.benchmarks.benchmarks import Benchmark, Wanted, open_benchmark
@@ -81,7 +82,12 @@ def score_boxes(
 
 
 def _box(name: str, box: Sequence[float]) -> tuple[float, float, float, float]:
-    values = [float(value) for value in box]
+    try:
+        values = [float(value) for value in box]
+    except (TypeError, ValueError):
+        raise BenchmarkError(
+            f"boxes of {name}: expected a list of [x1, y1, x2, y2], found {shown(box)} in it"
+        ) from None
     if len(values) != 4 or not (0 <= values[0] < values[2] <= 1 and 0 <= values[1] < values[3] <= 1):
         raise BenchmarkError(f"boxes of {name}: expected x1 < x2 and y1 < y2 in 0–1 of the frame, found {values}")
     x1, y1, x2, y2 = values

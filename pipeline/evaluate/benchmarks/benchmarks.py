@@ -97,18 +97,18 @@ def open_benchmark(
     if benchmark is None:
         raise BenchmarkError(f"benchmark: expected one of {', '.join(BENCHMARKS)}, found {name!r}")
     if benchmark.pairs and pairs is None:
-        raise BenchmarkError(f"{name}: expected --pairs with its list of video,audio,label, found none")
+        raise BenchmarkError(f"{name}: pairs: expected its list of video,audio,label, found none")
     if pairs is not None and not benchmark.pairs:
-        raise BenchmarkError(f"{name}: expected no --pairs, which only extended sets have, found {pairs}")
+        raise BenchmarkError(f"{name}: pairs: expected none, for only extended sets have some, found {pairs}")
     if truths is not None and benchmark.read is not None:
-        raise BenchmarkError(f"{name}: expected no --truths, which its list itself has, found {truths}")
+        raise BenchmarkError(f"{name}: truths: expected none, for its list itself has them, found {truths}")
     missing: list[str] = []
     if benchmark.read is not None:
         samples = benchmark.read(url)
     elif truths is not None:
         samples, missing = read_named(url, truths)
     else:
-        raise BenchmarkError(f"{name}: expected --truths with vggss.json or masks (ID.png, .npz), found none")
+        raise BenchmarkError(f"{name}: truths: expected vggss.json or masks (ID.png, .npz), found none")
     if only is not None:
         asked = dict.fromkeys(read_ids(only))
         known = {sample.group or sample.id.partition(":")[0] for sample in samples} | {sample.id for sample in samples}

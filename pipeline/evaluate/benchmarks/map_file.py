@@ -103,7 +103,10 @@ def checked_map(values: npt.ArrayLike, place: str) -> npt.NDArray[np.floating]:
     Raises:
         BenchmarkError: it is none.
     """
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise BenchmarkError(f"{place}: expected a map [h, w] of numbers, found none ({error})") from None
     if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
         raise BenchmarkError(f"{place}: expected a map [h, w] of numbers, found {values.dtype} {list(values.shape)}")
     if values.dtype in (np.float32, np.float64):

@@ -37,7 +37,13 @@ def read_masks(url: str, ids: Iterable[str]) -> dict[str, BenchmarkSample]:
 
 def _of_file(url: str, asked: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
     stored = MapFile(url)
-    return {name: stored[name] for name in asked if name in stored}
+    found: dict[str, npt.NDArray[np.generic]] = {}
+    for name in (name for name in asked if name in stored):
+        mask = stored[name]
+        if not np.isfinite(mask).all():
+            raise BenchmarkError(f"{url}: {name}: expected a mask, found NaN or infinite values in it")
+        found[name] = mask
+    return found
 
 
 def _of_folder(url: str, asked: dict[str, None]) -> dict[str, npt.NDArray[np.generic]]:

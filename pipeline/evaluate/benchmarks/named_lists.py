@@ -26,11 +26,13 @@ def read_named(url: str, truths: str) -> tuple[list[BenchmarkSample], list[str]]
     Raises:
         ManifestError, BenchmarkError: a list can't be read, or no row has its truths.
     """
-    file, rows = open_list(url), []
+    file, rows = open_list(url), list[tuple[tuple[str, ...], tuple[str, ...]]]()
     for line, cells in csv_rows(file):
         names, labels = tuple(map(str.strip, cells[::2])), tuple(map(str.strip, cells[1::2]))
         if len(cells) not in (2, 4) or not all((*names, *labels)):
             file.wrong(line, f"expected FILE,LABEL or FILE,LABEL,FILE,LABEL, found {shown(','.join(cells))}")
+        if rows and len(names) != len(rows[0][0]):
+            file.wrong(line, f"expected as many files as in the first row, found {shown(','.join(cells))}")
         rows.append((names, labels))
     asked = dict.fromkeys(name for names, _ in rows for name in names)
     if truths.endswith((".json", ".json.gz")):

@@ -100,13 +100,18 @@ def score_maps(
         align_corners: how maps are resized, see `resize.resize_map`.
 
     Raises:
-        BenchmarkError: not one of the maps is asked for, or one is no map.
+        BenchmarkError: not one of the maps is asked for, one is no map, or has no confidence where others have one.
     """
     judging = Judging(wanted, on_map)
     found = [sample for sample in wanted.samples if sample.id in maps]
     if not found:
         example, other = wanted.samples[0].id, next(iter(maps), None)
         raise BenchmarkError(f"{wanted.url}: expected maps by its ids such as {shown(example)}, found {shown(other)}")
+    if confidences is not None:
+        for sample in found:
+            sure = confidences.get(sample.id)
+            if sure is None or not np.isfinite(sure):
+                raise BenchmarkError(f"confidences: {shown(sample.id)}: expected a finite number, found {sure}")
     shapes: Counter[tuple[int, ...]] = Counter()
 
     def own(samples: Iterable[BenchmarkSample]) -> Iterator[Array]:

@@ -86,13 +86,13 @@ def nearest_neighbours(
 ) -> Scores:
     """The share of each class among the nearest by cosine, each weighted by exp(cosine / temperature) (Wu et al. 2018,
     as DINO has it). Those that are as near as the last one share its place, so that who finds all alike says how common
-    each class is."""
+    each class is. Of features that are no numbers nothing is told: NaN."""
     count = min(neighbours, len(learnt))
     keys, queries = (F.normalize(one.double(), dim=1) for one in (learnt, features))
     truth = torch.from_numpy(there).to(keys.device).double()
     found = []
     for some in torch.split(queries, _AT_ONCE):
-        alike = (some @ keys.T).round(decimals=9).nan_to_num(-1.0)
+        alike = (some @ keys.T).round(decimals=9)
         last = alike.topk(count, dim=1).values[:, -1:]
         nearer, level = alike > last, alike == last
         share = (count - nearer.sum(1, keepdim=True)) / level.sum(1, keepdim=True)

@@ -75,6 +75,13 @@ def test_what_can_not_be_judged_is_said_in_one_sentence(listed: Path) -> None:
         ),
         (lambda: gavt.score_boxes(maps(), {"a": [[0.1, 0.2]]}), "boxes of a: expected x1 < x2"),
         (lambda: gavt.score_boxes({"a": [1.0]}, {"a": [[0, 0, 1, 1]]}), r"a: expected a map \[h, w\] of numbers"),
+        (lambda: gavt.score_boxes({"a": [[1.0], [1.0, 2.0]]}, {"a": [[0, 0, 1, 1]]}), r"a: expected a map \[h, w\]"),
+        (lambda: gavt.score_boxes(maps(), {"a": [0, 0, 1, 1]}), r"boxes of a: expected a list of \[x1, y1, x2, y2\]"),
+        (
+            lambda: gavt.score_maps(maps(), "vggss", listed, confidences={"zpWuikVorYg_000032": 1.0}),
+            "confidences: 'abcdefghijk_000002': expected a finite number, found None",
+        ),
+        (lambda: gavt.score_maps(maps(), "extended-vggss", listed), "extended-vggss: pairs: expected its list"),
     ):
         with pytest.raises(gavt.BenchmarkError, match=f"^{sentence}") as caught:
             ask()

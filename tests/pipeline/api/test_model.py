@@ -135,7 +135,7 @@ def test_arrays_say_the_same_as_the_file_that_they_come_from(folder: Path, model
 def test_a_still_is_seen_as_long_as_it_sounds(model: gavt.Model) -> None:
     generator = np.random.default_rng(0)
     still = generator.integers(0, 255, (1, 40, 60, 3), dtype=np.uint8)
-    found = model.score(gavt.Clip(still, generator.normal(0, 0.1, 24_000), 8000), every_s=1.0)
+    found = model.score(gavt.Clip(still, generator.normal(0, 0.1, 24_000), 8000.0), every_s=1.0)
     assert found.times_s.tolist() == [0, 1, 2]
 
 
@@ -155,6 +155,7 @@ def test_a_still_is_seen_as_long_as_it_sounds(model: gavt.Model) -> None:
         ({"times_s": [0.5, 0.5]}, r"Clip\.times_s: expected 2 times in s that rise"),
         ({"fps": 0.0}, r"Clip\.fps: expected frames a second, above 0, found 0"),
         ({"rate_hz": 0}, r"Clip\.rate_hz: expected samples a second, above 0, found 0"),
+        ({"rate_hz": 8000.5}, r"Clip\.rate_hz: expected whole samples a second, found 8000\.5"),
     ],
 )
 def test_arrays_that_are_no_video_are_said(change: dict[str, Any], sentence: str) -> None:

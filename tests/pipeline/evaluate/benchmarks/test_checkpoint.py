@@ -196,7 +196,7 @@ def test_frames_without_boxes_in_the_set_are_shown_whole(run: str, tmp_path: Pat
     [
         ({"name": "vggsss"}, "expected one of vggss"),
         ({"list": "none.json"}, "none.json"),
-        ({"name": "extended-vggss"}, "expected --pairs"),
+        ({"name": "extended-vggss"}, "extended-vggss: pairs: expected its list"),
     ],
 )
 def test_wrong_settings_end_with_a_sentence(

@@ -159,9 +159,9 @@ def test_a_damaged_annotation_ends_with_a_sentence_that_names_its_file(
 
 
 def test_pairs_are_asked_for_where_they_belong(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="extended-vggss: expected --pairs"):
+    with pytest.raises(BenchmarkError, match="extended-vggss: pairs: expected its list"):
         open_benchmark("extended-vggss", vggss(tmp_path))
-    with pytest.raises(BenchmarkError, match="vggss: expected no --pairs"):
+    with pytest.raises(BenchmarkError, match="vggss: pairs: expected none"):
         open_benchmark("vggss", vggss(tmp_path), "pairs.csv")
     wrong = write(tmp_path, "pairs.csv", "video,audio,label\nx_000001,y_000001,elk\n")
     with pytest.raises(ManifestError, match=r"pairs.csv:2: expected a video of the benchmark's list or non-sounding"):

@@ -88,9 +88,9 @@ def test_masks_are_what_is_not_nought_brought_to_224_by_nearest_neighbours(tmp_p
 
 def test_truths_are_asked_for_where_they_belong_and_named_where_they_are_damaged(tmp_path: Path) -> None:
     names = write(tmp_path, "one.csv", "sample0000,accordion\n")
-    with pytest.raises(BenchmarkError, match="vggsound-instruments: expected --truths"):
+    with pytest.raises(BenchmarkError, match="vggsound-instruments: truths: expected vggss.json"):
         open_benchmark("vggsound-instruments", names)
-    with pytest.raises(BenchmarkError, match="vggss: expected no --truths"):
+    with pytest.raises(BenchmarkError, match="vggss: truths: expected none"):
         open_benchmark("vggss", vggss(tmp_path), truths=str(tmp_path))
     with pytest.raises(
         BenchmarkError, match=re.escape(f"{tmp_path}: expected a folder of masks such as 'sample0000.png'")
@@ -104,3 +104,9 @@ def test_truths_are_asked_for_where_they_belong_and_named_where_they_are_damaged
     wrong = write(tmp_path, "wrong.csv", "sample0000,accordion,sample0001\n")
     with pytest.raises(ManifestError, match=r"wrong.csv:1: expected FILE,LABEL or FILE,LABEL,FILE,LABEL"):
         open_benchmark("vggsound-instruments", wrong, truths=str(tmp_path))
+    mixed = write(tmp_path, "mixed.csv", f"{DUET}{PART},elk_bugling\n")
+    with pytest.raises(ManifestError, match=r"mixed.csv:2: expected as many files as in the first row"):
+        open_benchmark("vggsound-duet", mixed, truths=vggss(tmp_path))
+    np.savez(tmp_path / "nan.npz", sample0000=np.full((4, 4), np.nan))
+    with pytest.raises(BenchmarkError, match=r"nan.npz: sample0000: expected a mask, found NaN"):
+        open_benchmark("vggsound-instruments", names, truths=str(tmp_path / "nan.npz"))

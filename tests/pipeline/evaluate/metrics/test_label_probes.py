@@ -89,3 +89,9 @@ def test_to_be_surer_of_what_is_there_never_scores_less(seed, place, more):
     better = scores.copy()
     better[place] += more * there[place]
     assert surest_right(better, there).mean() >= surest_right(scores, there).mean()
+
+
+def test_of_features_that_are_no_numbers_no_neighbour_tells_anything():
+    learnt, there = torch.eye(3), np.eye(3, dtype=bool)
+    found = nearest_neighbours(learnt, there, torch.tensor([[1.0, 0, 0], [float("nan"), 0, 0]]), 2)
+    assert surest_right(found, np.array([[True, False, False]] * 2)).tolist() == [1, 0]
