@@ -56,8 +56,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             words = [sys.executable, "-m", __name__, str(theirs.fileno()), str(os.getpid()), *self._command[2:]]
-            # they mean what is forked, which gets them from this process too: from the first moment, since a Ctrl-C
-            # finds the server's Python at its start
+            # from the first moment: they mean what is forked, and a Ctrl-C finds the server's Python at its start
             before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             try:
                 self._server = subprocess.Popen(words, env=self._environment, pass_fds=[theirs.fileno()])
@@ -221,7 +220,8 @@ def serve(connection: Connection, module: str, words: Sequence[str], parent: int
     for number, handle in handles.items():
         os.dup2(handle, number)
         os.close(handle)
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    if sys.stdout is not None:  # else the server began without one
+        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
     os.environ.clear()
     os.environ.update(environment)

@@ -51,6 +51,7 @@ class Unread:
 @contextmanager
 def work_goes_on_unread() -> Iterator[None]:
     """A block in which work doesn't end because its output can't be written."""
+    _open_closed()
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # where the process was started with a stream closed
         sys.stdout, sys.stderr = (cast(TextIO, Unread(stream or nowhere)) for stream in before)
@@ -58,3 +59,13 @@ def work_goes_on_unread() -> Iterator[None]:
             yield
         finally:
             sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    """Have standard streams lead nowhere that were closed when this process was started: pipes and sockets would get
+    their numbers, and what this process starts would print into those, or find none where it expects one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free: this

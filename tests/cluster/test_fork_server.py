@@ -220,6 +220,16 @@ def test_what_a_stopped_server_does_not_fork_is_started(program: Program, monkey
         server.close()
 
 
+def test_processes_of_a_command_whose_streams_are_closed_are_forked_too(program: Program) -> None:
+    program.write("print('to nobody', flush=True)\nsys.exit(0 if warm and sys.stdin.read() == '' else 1)")
+    code = (
+        "from jobs.unread import work_goes_on_unread; from cluster.launch import launch_local; import os\n"
+        f"with work_goes_on_unread(): os.pipe(); raise SystemExit(launch_local({program.command!r}, 2))"
+    )
+    closed = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code]
+    assert subprocess.run(closed, timeout=60).returncode == 0
+
+
 def test_only_modules_of_this_python_are_forked() -> None:
     for command in ([sys.executable, "-c", "pass"], ["docker", "run", "python3", "-m", "made_up_program"]):
         assert ForkServer(command, os.environ).has_ended
