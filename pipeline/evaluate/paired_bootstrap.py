@@ -105,6 +105,10 @@ def _of_table(
             run.statistic(row, column).of([place[name] for name in shared])
             for run, place in zip(runs, places, strict=True)
         ]
+        if (
+            len({figure.kind for figure in figures}) > 1
+        ):  # accuracy of one label on one side, mAP of several on the other
+            continue
         of_runs = np.stack([figure.known for figure in figures])
         known: Flags = np.all(of_runs, axis=0)
         if known.any():

@@ -119,6 +119,16 @@ def test_an_evaluation_compared_with_itself_differs_by_nothing_in_figures_of_any
     assert {(one.difference, one.low, one.high, one.p, one.left_out) for one in found} == {(0.0, 0.0, 0.0, 1.0, 0)}
 
 
+def test_figures_that_are_not_of_one_kind_are_not_compared() -> None:
+    """Accuracy where all samples have one label, mAP where some have several."""
+    values = {"right": np.ones(2)}
+    one, other = (
+        {"m": SampleScores("m", ["a", "b"], ["a", "b"], {"model": values | {"told": told}})}
+        for told in (Mean(np.ones(2)), MeanAveragePrecision(np.ones((1, 2)), np.ones((1, 2), np.bool_)))
+    )
+    assert [found.column for found in compare_scores([one], [other], "model", 100)] == ["right"]
+
+
 def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     roc = AreaUnderRoc(np.array([0.5, math.nan]), np.array([math.nan, 0.2]))
     rows = {name: {"right": np.array([0.1, math.nan]), "auroc": roc} for name in ("model", "a.b / the row's")}
