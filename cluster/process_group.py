@@ -207,7 +207,11 @@ def asked_for_gpu() -> bool:
     """
     asked = os.fork()
     if not asked:
-        os._exit(int(torch.cuda.is_available()))
+        code = 2
+        try:
+            code = int(torch.cuda.is_available())
+        finally:  # never back into the program of which this is a copy
+            os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1])
     if code not in (0, 1):
         raise ChildProcessError(f"the process that looks for a GPU ended with code {code}")

@@ -106,3 +106,16 @@ def test_the_first_failing_processs_exit_code_ends_the_job():
 def test_a_command_that_cannot_start_is_said():
     with pytest.raises(LaunchError, match="can't start /no/such/program"):
         launch_local(["/no/such/program"], 2)
+
+
+@pytest.mark.parametrize(("answer", "found"), [("True", "True"), ("False", "False"), ("1 / 0", "ended with code 2")])
+def test_another_process_looks_for_a_gpu_and_one_that_fails_has_not_found_any(answer, found):
+    """In a process of its own, which has one thread as those have that fork."""
+    code = (
+        f"import torch; torch.cuda.is_available = lambda: {answer}\n"
+        "from cluster.process_group import asked_for_gpu\n"
+        "try: print(asked_for_gpu())\nexcept ChildProcessError as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout
+    assert said.splitlines()[-1].endswith(found)
+    assert len(said.splitlines()) == 1
