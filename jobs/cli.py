@@ -1,6 +1,7 @@
 """The `gavt` command: errors become sentences and exit codes. Its verbs are imported only when signals are heeded."""
 
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments is not None:
             _run(list(arguments))
             return
+        # where who started this ignored the ends of its children, no process of this one would be known to have failed
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             _run(sys.argv[1:], to_the_end)
         except SystemExit as left:

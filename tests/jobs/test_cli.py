@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,24 @@ def test_an_interrupt_says_whether_the_same_command_goes_on(
 
 def test_verbs_that_go_on_are_verbs() -> None:
     assert {command.name for command in app.registered_commands} >= GOING_ON
+
+
+def test_how_ranks_have_ended_is_known_whatever_started_the_command_ignores(tmp_path: Path) -> None:
+    words = [
+        "train",
+        "configs/experiments/quickstart.yaml",
+        "data.train=/nowhere",
+        "--run",
+        str(tmp_path),
+        "--nproc",
+        "2",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *words],
+        cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=200,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1][:14]) == (2, "gavt: /nowhere")
