@@ -30,6 +30,15 @@ SoundOption = Annotated[
         show_default=False,
     ),
 ]
+KeypointsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keypoints",
+        help="Where the keypoints lie that AlphaPose, OpenPose or another tool found in the videos: a folder with "
+        "VIDEO.json or a folder VIDEO for each, or fields as of --source, such as '/pose/{youtube}.json'.",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
 SplitShareOption = Annotated[
     list[str] | None,

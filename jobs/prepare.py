@@ -17,6 +17,7 @@ from rich.table import Table
 from cluster.stop_signals import heeded_signals
 from jobs.list_options import (
     FormatOption,
+    KeypointsOption,
     SkipWrongOption,
     SoundOption,
     SourceOption,
@@ -53,6 +54,7 @@ def prepare(
     list_format: FormatOption = None,
     source: SourceOption = None,
     sound: SoundOption = None,
+    keypoints: KeypointsOption = None,
     split: SplitOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
@@ -96,7 +98,7 @@ def prepare(
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
     shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound)
+    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound, keypoints=keypoints)
     videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
     begun = time.monotonic()

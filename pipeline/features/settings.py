@@ -32,8 +32,8 @@ class AugmentSettings(Settings):
     volume: float = Field(default=0.5, ge=0, lt=1)
     """Largest change of the volume, as a factor of 1 ± this."""
     flip: float = Field(default=0.0, ge=0, le=1)
-    """How often left and right of the frame are changed; the thesis never does. Keypoints move with it, and keep their
-    numbers: a left hand is then a right one's mirror image. Channels of sound stay."""
+    """How often left and right of the frame are changed; the thesis never does. Keypoints move with it, and left ones
+    change places with right ones: what looks like a left hand is one. Channels of sound stay."""
 
 
 class FeatureSettings(Settings):

@@ -3,7 +3,7 @@ too."""
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.settings.base import Settings
 
@@ -20,6 +20,28 @@ class LimitSettings(Settings):
     """A video whose decoding takes more memory (MB) is given up with the reason `memory`."""
     videos_per_process: int = Field(default=500, gt=0)
     """A decoding process is renewed after this many videos, so that what libraries leak never adds up."""
+
+
+class KeypointSettings(Settings):
+    """Keypoints of persons, of the videos whose rows, or `--keypoints`, name a file of them.
+
+    They are in pixels of the frames as a decoder hands them to AlphaPose or OpenPose: turned upright, and not stretched
+    where pixels aren't square. Divided by the sides of that picture they are the same whatever the shape of a pixel.
+    """
+
+    persons: int = Field(default=2, ge=1, le=100)
+    """Persons a frame, the most confident of each; one keeps its place from frame to frame."""
+    rate_hz: float | None = Field(default=None, gt=0, le=1000)
+    """Frames a second that were taken out of the video for them, from its first picture on; null where they are
+    numbered as the video's own frames are, each with its true time."""
+    first: Literal[0, 1] | None = None
+    """Number of the first frame. Null takes 0 where there is a frame 0 or numbers are written without leading zeros, as
+    AlphaPose and OpenPose count a video's, and 1 elsewhere, as FFmpeg counts the pictures that it writes."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Width and height of the pictures that they are pixels of, where these were scaled and the file doesn't say it;
+    `[1, 1]` for coordinates in 0–1. Null is the video's own size."""
+    required: bool = True
+    """A video without its keypoints' file fails with the reason `missing`; false prepares it without keypoints."""
 
 
 class PrepareSettings(Settings):
@@ -74,6 +96,7 @@ class PrepareSettings(Settings):
     """A window whose RMS lies below this level (dB of full scale) is left out; null keeps silence."""
     rows_per_shard: int = Field(default=64, gt=0)
     """Videos a shard. With the defaults 64 long videos make about 100 MB, a good size to read from object storage."""
+    keypoints: KeypointSettings = KeypointSettings()
     limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="after")

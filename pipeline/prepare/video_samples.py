@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pipeline.prepare.layouts import clip, frame, segments, still
 from pipeline.prepare.layouts.sample import PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.poses.poses import read_poses
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.video.video_file import VideoFile, open_video
 
@@ -26,5 +27,7 @@ def prepare_video(row: VideoRow, settings: PrepareSettings, place: str | None = 
     """
     if row.sound is not None:
         return still.make_samples(place or row.source, row, settings)
+    poses = None if row.keypoints is None else read_poses(row.keypoints, settings.keypoints)
     with open_video(place or row.source) as video:
-        return _MAKERS[settings.layout](video, row, settings)
+        prepared = _MAKERS[settings.layout](video, row, settings)
+        return prepared if poses is None else poses.put_into(prepared, video, settings.keypoints)

@@ -9,13 +9,18 @@ In a shard a sample is a run of files with the same key:
     {key}.flac              the audio around or beside it, int16
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.samples.skeleton import POINTS
 from pipeline.settings.base import Settings
 
 Box = tuple[float, float, float, float]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Person = Annotated[list[tuple[float, float, Unit]], Field(min_length=POINTS, max_length=POINTS)]
+"""Points `[x, y, confidence]` of the skeleton (`pipeline.samples.skeleton`), x and y in 0–1 of the upright image and
+beyond it where a detector says so; all three are 0 where a point wasn't found."""
 
 
 class SampleMetadata(Settings):
@@ -44,8 +49,9 @@ class SampleMetadata(Settings):
     boxes: list[Box] | None = None
     """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image; of a clip around all places where it is.
     None of them where nothing that sounds is seen; null where nobody knows."""
-    keypoints: list[list[tuple[float, float]]] | None = None
-    """Of each person in the frame the keypoints, `[x, y]` in 0–1 of the upright image."""
+    keypoints: list[list[Person | None]] | None = None
+    """Of each frame the persons in it, each in the place that it has throughout the video; null in the place of one who
+    isn't seen then. Null for all where nobody looked."""
     segment_labels: list[list[str]] | None = None
     """The events of each segment: what sounds in it and, as in AVE, is seen."""
     segment_heard: list[list[str]] | None = None

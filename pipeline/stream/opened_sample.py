@@ -145,7 +145,7 @@ class OpenedSample:
         nobody knows."""
         if self._times is None:
             return []
-        shown = self._shown(self._times)
+        shown = self.shown(self._times)
         if self.sample.clip is not None:
             return [self.zero_s + self._clip.times_s[index] for index in shown]
         known = self.metadata.frame_times_s
@@ -160,7 +160,7 @@ class OpenedSample:
         Raises:
             ValueError: no picture, fewer than asked for, or damaged.
         """
-        shown, cut = self._shown(times), Cut(geometry, self.place)
+        shown, cut = self.shown(times), Cut(geometry, self.place)
         what, put = ("an image in it", self._squares_of_images)
         if self.sample.clip is not None:
             what, put = ("its clip", self._squares_of_clip)
@@ -183,7 +183,7 @@ class OpenedSample:
             self._tracks[key] = open_track(self.sample, asked)
         return self._tracks[key]
 
-    def _shown(self, times: FrameTimes) -> list[int]:
+    def shown(self, times: FrameTimes) -> list[int]:
         """Numbers of the pictures that are on screen at these times, ascending."""
         if self.sample.clip is not None:
             return [self._clip.shown_at(self.middle_s + offset) for offset in times.offsets_s]

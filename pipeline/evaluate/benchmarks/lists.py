@@ -134,7 +134,7 @@ def open_list(url: str) -> ListFile:
     Raises:
         ManifestError: when a wrong row is come upon.
     """
-    return ListFile(url, ListOptions(need_places=False), None, Labels(), _refuse)
+    return ListFile(url, ListOptions(need_places=False), (None, None, None), Labels(), _refuse)
 
 
 def _refuse(sentence: str) -> None:

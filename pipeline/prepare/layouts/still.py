@@ -36,6 +36,8 @@ def check_still(row: VideoRow, settings: PrepareSettings) -> None:
             f"{row.video}: expected a video for prepare.layout={settings.layout}, found an image with a sound, which "
             "is for prepare.layout=frame"
         )
+    if row.sound is not None and row.keypoints is not None:
+        raise ManifestError(f"{row.video}: expected keypoints of a video, found some of an image with a sound")
 
 
 def make_samples(picture: str, row: VideoRow, settings: PrepareSettings) -> PreparedVideo:

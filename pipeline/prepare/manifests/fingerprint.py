@@ -34,7 +34,8 @@ def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOpt
     # a relative template means another place in another working folder
     templates = {
         name: text if text is None or storage.is_remote(text) else os.path.abspath(text)
-        for name, text in (("source", options.source), ("sound", options.sound))
+        for name in ("source", "sound", "keypoints")
+        for text in (getattr(options, name),)
     }
     add(*(f"{name}={value}" for name, value in {**asdict(options), **templates}.items()))
     for place, form in places:

@@ -46,13 +46,13 @@ class ListFile:
         self,
         url: str,
         options: ListOptions,
-        template: SourceTemplate | None,
+        templates: tuple[SourceTemplate | None, SourceTemplate | None, SourceTemplate | None],
         labels: Labels,
         on_wrong: Callable[[str], None],
-        sounds: SourceTemplate | None = None,
     ) -> None:
-        self.url, self.options, self.labels = url, options, labels
-        self._template, self._on_wrong, self._sounds = template, on_wrong, sounds
+        """Take as `templates` where videos, sounds and keypoints lie."""
+        self.url, self.options, self.labels, self._on_wrong = url, options, labels, on_wrong
+        self._template, self._sounds, self._keypoints = templates
         self._unit = ":"
 
     @cached_property
@@ -93,8 +93,8 @@ class ListFile:
         """Absolute path or URL of a video that the list names; paths are relative to the list."""
         return absolute_source(text, self.url)
 
-    def sound(self, text: str) -> str:
-        """Absolute path or URL of a sound that the list names.
+    def stored(self, text: str, name: str) -> str:
+        """Absolute path or URL of what the list names as `name` beside a video.
 
         Raises:
             WrongRow: it would have to be downloaded.
@@ -102,7 +102,7 @@ class ListFile:
         place = absolute_source(text, self.url)
         if place.startswith("/") or storage.is_stored(place):
             return place
-        raise WrongRow(f"sound: expected a file here or on object storage, found {shown(text)}")
+        raise WrongRow(f"{name}: expected a file here or on object storage, found {shown(text)}")
 
     def row_of_id(
         self,
@@ -132,7 +132,10 @@ class ListFile:
             WrongRow: nobody knows where the video is.
         """
         if self._sounds is not None:
-            sound = self.sound(self._sounds.fill(video, youtube, split, labels, start_s, end_s))
+            sound = self.stored(self._sounds.fill(video, youtube, split, labels, start_s, end_s), "sound")
+        keypoints = None
+        if self._keypoints is not None:
+            keypoints = self._keypoints.fill(video, youtube, split, labels, start_s, end_s)
         if self._template is None:
             source = (f"youtube:{youtube}" if youtube else "") if download is None else download
             if not source and self.options.need_places:
@@ -160,4 +163,5 @@ class ListFile:
             group=group,
             frame_s=frame_s,
             sound=sound,
+            keypoints=keypoints,
         )

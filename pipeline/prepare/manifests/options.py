@@ -17,6 +17,8 @@ class ListOptions:
             for a list whose ids are those of the parts (`glLQrEijrKg_000300`), the row is about the whole file; else
             start and end stay. None: `youtube:ID`, which is downloaded.
         sound: likewise where their sounds lie, where the files at `source` are images.
+        keypoints: likewise where the keypoints lie that were found in the videos, of any list; a folder without fields
+            stands for `FOLDER/{video}`.
         split: keep only rows of this split.
         split_share: what is held out of rows without a split and of `train`; drawn before `split` is looked at.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
@@ -31,3 +33,4 @@ class ListOptions:
     need_places: bool = True
     split_share: SplitShares | None = None
     sound: str | None = None
+    keypoints: str | None = None

@@ -28,6 +28,7 @@ KEYS = (
     "segment_visible",
     "segment_boxes",
     "sound",
+    "keypoints",
     "extra",
 )
 """What a row may hold. `extra` is for whatever else somebody wants to keep there; it is not read."""
@@ -36,7 +37,7 @@ COLUMNS = tuple(key for key in KEYS if key != "extra")
 """What a row holds that is read."""
 
 _KNOWN = frozenset(KEYS)
-_TEXT_KEYS = ("source", "video", "split", "group", "sound")
+_TEXT_KEYS = ("source", "video", "split", "group", "sound", "keypoints")
 _NUMBERS = (float, int)
 _MOST_SECONDS = 1e300  # integers beyond are no float
 _TEXTS = frozenset((str, type(None)))
@@ -51,8 +52,7 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
     if not _KNOWN.issuperset(values):
         raise WrongRow(_unknown(next(name for name in values if name not in _KNOWN)))
     get = values.get
-    source, video, split, group, sound = get("source"), get("video"), get("split"), get("group"), get("sound")
-    texts = (source, video, split, group, sound)
+    source, video, split, group, sound, keypoints = texts = tuple(map(get, _TEXT_KEYS))
     if "" in texts or not _TEXTS.issuperset(map(type, texts)):
         raise WrongRow(_no_text(values))
     labels = get("labels")
@@ -69,11 +69,11 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         raise WrongRow(f"frame_s: expected a moment between start_s and end_s, found {frame_s:g}")
     if source is not None:
         source = source if source[0] == "/" else file.source(source)
-        sound = None if sound is None else file.sound(sound)
+        sound = None if sound is None else file.stored(sound, "sound")
     elif video is not None and file.has_template:
         filled = file.row_of_id(video, None, names, split, start_s, end_s, names_part=False, frame_s=frame_s)
         source, start_s, end_s, frame_s = filled.source, filled.start_s, filled.end_s, filled.frame_s
-        sound = filled.sound if sound is None else file.sound(sound)
+        sound = filled.sound if sound is None else file.stored(sound, "sound")
     else:
         raise WrongRow("source: expected a value, found none")
     boxes, visible, segment_boxes = get("boxes"), get("visible"), get("segment_boxes")
@@ -94,6 +94,7 @@ def own_row(values: Mapping[str, Any], file: ListFile) -> tuple[Naming, VideoRow
         seen,
         None if segment_boxes is None else _segment_boxes(segment_boxes),
         sound,
+        None if keypoints is None else file.stored(keypoints, "keypoints"),
     )
     return Naming.FILE if video is None else Naming.OWN, row
 

@@ -74,6 +74,7 @@ class VideoList:
         self._on_note = on_note or (lambda kind, sentence: None)
         self._template = None if self._options.source is None else SourceTemplate(self._options.source)
         self._sounds = None if self._options.sound is None else SourceTemplate(self._options.sound, "--sound")
+        self._keypoints = None if self._options.keypoints is None else _keypoints_template(self._options.keypoints)
         if self._sounds is not None and self._template is None:
             raise ManifestError("--sound: expected --source with the place of the images beside it, found none")
         self.repeated, self.wrong = Noted(), Noted()
@@ -122,7 +123,8 @@ class VideoList:
             labels, split, begin, line = Labels(), self._options.split, 0, 0
             shares = self._options.split_share
             for place, form in self._places:
-                file = ListFile(place, self._options, self._template, labels, self._on_wrong, self._sounds)
+                templates = (self._template, self._sounds, self._keypoints)
+                file = ListFile(place, self._options, templates, labels, self._on_wrong)
                 files.append(file)
                 begins.append(begin)
                 rows = iter([_single(place)]) if form is None else form.read(file)
@@ -141,12 +143,24 @@ class VideoList:
         while batch := list(islice(rows, _BATCH)):
             kept = settler.settle(batch)
             count += len(kept)
-            yield from kept
+            yield from map(self._with_keypoints, kept)
         if self._options.split_share is not None and not divided and (count or passed_over):
             names = ", ".join(place for place, _ in self._places)
             raise ManifestError(f"{names}: expected rows without a split or of {REST} for --split-share, found none")
         if not count:
             raise NoVideosError(self._nothing(passed_over))
+
+    def _with_keypoints(self, row: VideoRow) -> VideoRow:
+        """The row, with the place of its keypoints where the user says it and the list does not."""
+        if self._keypoints is None or row.keypoints is not None:
+            return row
+        kind, _, youtube = row.source.partition(":")
+        known = youtube if kind == "youtube" else None
+        try:
+            place = self._keypoints.fill(row.video, known, row.split, row.labels, row.start_s, row.end_s)
+        except WrongRow as error:  # of the template, not of this row
+            raise ManifestError(str(error)) from None
+        return replace(row, keypoints=place)
 
     def _is_divided(self, row: VideoRow, file: ListFile, line: int) -> bool:
         assert self._options.split_share is not None
@@ -183,6 +197,12 @@ class VideoList:
             found = ", ".join(f"{split or 'no split'} ({count})" for split, count in passed_over.most_common(5))
             return f"{names}: expected videos of the split {self._options.split}, found {found}"
         return f"{names}: expected videos, found none"
+
+
+def _keypoints_template(text: str) -> SourceTemplate:
+    template = SourceTemplate(text if "{" in text else f"{text.rstrip('/')}/{{video}}", "--keypoints")
+    template.check_stored()
+    return template
 
 
 def _single(place: str) -> Settled:

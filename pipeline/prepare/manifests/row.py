@@ -27,6 +27,8 @@ class VideoRow:
         segment_boxes: of each segment, boxes of what is seen and heard in it.
         group: videos with the same image and different sounds share a group.
         sound: absolute path or URL of the sound, where `source` is an image; both are local or on object storage.
+        keypoints: absolute path or URL of the keypoints that were found in the video, local or on object storage: a
+            file, a folder, or a file without its `.json` (`pipeline.prepare.poses`).
     """
 
     video: str
@@ -44,3 +46,4 @@ class VideoRow:
     segment_visible: tuple[tuple[str, ...], ...] | None = None
     segment_boxes: tuple[tuple[Box, ...], ...] | None = None
     sound: str | None = None
+    keypoints: str | None = None

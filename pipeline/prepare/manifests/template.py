@@ -1,4 +1,4 @@
-"""Where the videos of a list of ids lie, or the sounds that belong to its images."""
+"""Where the videos of a list of ids lie, or what belongs to them: the sounds of images, keypoints."""
 
 import difflib
 import os
@@ -59,6 +59,15 @@ class SourceTemplate:
             raise ManifestError(
                 f"{option} {text!r}: expected a way to write a value such as 06d, found {error}"
             ) from None
+
+    def check_stored(self) -> None:
+        """See that nothing has to be downloaded.
+
+        Raises:
+            ManifestError: it is an address on the web.
+        """
+        if not self._text.startswith("/") and not storage.is_stored(self._text):
+            raise ManifestError(f"{self._option}: expected files here or on object storage, found {shown(self._text)}")
 
     def fill(
         self,

@@ -81,7 +81,7 @@ def _write_parquet(rows: Iterable[VideoRow], path: Path) -> int:
 
     strings, boxes = pa.list_(pa.string()), pa.list_(pa.list_(pa.float64()))
     types = {
-        **dict.fromkeys(("source", "video", "split", "group", "sound"), pa.string()),
+        **dict.fromkeys(("source", "video", "split", "group", "sound", "keypoints"), pa.string()),
         **dict.fromkeys(("labels", "visible"), strings),
         **dict.fromkeys(("start_s", "end_s", "frame_s"), pa.float64()),
         **dict.fromkeys(SEGMENT_NAMES, pa.list_(strings)),
@@ -110,6 +110,7 @@ def _values(row: VideoRow) -> dict[str, Any]:
         "group": row.group,
         "frame_s": row.frame_s,
         "sound": row.sound,
+        "keypoints": row.keypoints,
     }
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings, Geometry
+from pipeline.samples.skeleton import MIRRORED, POINTS
 from pipeline.stream.fields.contract import Array, FieldSettings, FieldSpec
 from pipeline.stream.opened_sample import OpenedSample
 
@@ -17,44 +19,73 @@ if TYPE_CHECKING:
 
 
 class KeypointsSettings(FieldSettings):
-    """Keypoints of the frame, from the samples' JSON; samples without are left out."""
+    """Keypoints of the persons in the frames, from the samples' JSON."""
 
     kind: Literal["keypoints"] = "keypoints"
-    points: int = Field(ge=1)
-    """Keypoints a sample, those of all persons, one behind the other."""
+    persons: int = Field(default=2, ge=1)
+    """Persons a frame. Zeros stand for one who isn't seen, and for those that the samples have no place for; more than
+    these are left out."""
+    frames: int | None = Field(default=None, ge=1)
+    """Frames a sample; null are those of `features.frames`. TriBERT (paper 001) takes 256 for the poses beside 3."""
+    frame_rate_hz: float | None = Field(default=None, gt=0)
+    """Frames a second, around the sound's middle; null is `features.frame_rate_hz` where `frames` is null too, else
+    evenly over the sound."""
+    missing: Literal["leave_out", "zeros"] = "leave_out"
+    """Samples without keypoints: `leave_out` has another sample stand in; `zeros` takes them for nobody."""
 
     def spec(self, name: str, features: FeatureSettings, augment: bool) -> FieldSpec:
         """The field; it follows the frames through their augmentation."""
-        return KeypointsField(name, self.points)
+        rate_hz = features.frame_rate_hz if self.frames is None else self.frame_rate_hz
+        sound_s = features.audio_samples / features.audio_rate_hz
+        times = FrameTimes(self.frames or features.frames, self.frame_rate_hz or rate_hz, sound_s)
+        return KeypointsField(name, times, self.persons, self.missing == "zeros")
 
 
 @dataclass(frozen=True)
 class KeypointsField(FieldSpec):
-    """float32 [points, 2]: x and y in 0–1 of the model's square, beyond it where they lie outside.
+    """float32 [T, persons, 68, 3]: x and y in 0–1 of the model's square, beyond it where they lie outside, and the
+    confidence in 0–1. All three are 0 where a point or its person wasn't found. Points are those of
+    `pipeline.samples.skeleton`.
 
     Attributes:
-        points: keypoints a sample.
+        times: T, and when the frames are shown beside the sound.
+        persons: a frame.
+        may_lack: samples without keypoints count as those with nobody in them.
         geometry: of the square, as of the frames.
     """
 
     name: str
-    points: int
+    times: FrameTimes
+    persons: int
+    may_lack: bool = False
     geometry: Geometry = "centre"
 
     dtype = np.float32
 
     def shape(self) -> tuple[int, ...]:
-        return (self.points, 2)
+        return (self.times.frames, self.persons, POINTS, 3)
+
+    @property
+    def span_s(self) -> float:
+        return self.times.span_s
 
     def decode(self, sample: OpenedSample, into: Array) -> None:
-        persons = sample.metadata.keypoints
-        if persons is None:
+        into[:] = 0
+        known = sample.metadata.keypoints
+        if known is None:
+            if self.may_lack:
+                return
             raise ValueError("expected keypoints in its JSON, found none")
-        found = [point for person in persons for point in person]
-        if len(found) != self.points:
-            raise ValueError(f"expected {self.points} keypoints as the features ask for, found {len(found)}")
         left, top, right, bottom = sample.square(self.geometry)
-        into[:] = (np.array(found) - (left, top)) / (right - left, bottom - top)
+        shown = sample.shown(self.times)
+        if max(shown) >= len(known):
+            raise ValueError(f"expected keypoints of its frame {max(shown)}, found those of {len(known)} frames")
+        for frame, number in zip(into, shown, strict=True):
+            for place, points in zip(frame, known[number], strict=False):
+                if points is not None:
+                    place[:] = points
+        found = into[..., 2] > 0
+        into[found, :2] = (into[found, :2] - (left, top)) / (right - left, bottom - top)
 
     def noise(self, generator: np.random.Generator) -> Array:
         return generator.random(self.shape(), np.float32)
@@ -62,6 +93,12 @@ class KeypointsField(FieldSpec):
     def on_device(self, values: "Tensor", draws: "AugmentDraws | None") -> "Tensor":
         if draws is None:
             return values
-        from pipeline.features.augment import augment_points  # here, for the loader's processes do without torch
+        import torch  # here, for the loader's processes do without
 
-        return augment_points(values, draws)
+        from pipeline.features.augment import augment_points
+
+        places, confidence = values[..., :2], values[..., 2:]
+        moved = augment_points(places.flatten(1, 3), draws).view(places.shape) * (confidence > 0)
+        augmented = torch.cat([moved, confidence], dim=-1)
+        mirrored = (draws.mirror < 0).view(-1, 1, 1, 1, 1)
+        return torch.where(mirrored, augmented[:, :, :, list(MIRRORED)], augmented)

@@ -28,6 +28,7 @@ from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.skeleton import LEFT_HAND, MIRRORED, POINTS, RIGHT_HAND
 from pipeline.settings.load import load_settings
 from pipeline.shards.members import Sample
 from pipeline.sound.flac import encode_flac
@@ -46,9 +47,10 @@ from pipeline.video.clip_frames import ClipFrames
 from tiny_shards import AUDIO_SAMPLES, FEATURES, RATE_HZ, write_shard_set
 
 SECONDS = 6
-POSE = {"kind": "keypoints", "points": 3}
+POSE = {"kind": "keypoints"}
+PERSON = [[0.01 * n, 0.5, 0.5] for n in range(POINTS)]
 LABELS = {"kind": "segment_labels", "segments": 2, "classes": ["cat", "dog"]}
-KNOWN = {"keypoints": [[[0.5, 0.5], [0.25, 0.5]], [[0.5, 1.0]]], "segment_labels": [["dog"], []]}
+KNOWN = {"keypoints": [[PERSON, None]] * 60, "segment_labels": [["dog"], []]}
 
 
 def features(**more: Any) -> FeatureSettings:
@@ -205,26 +207,86 @@ def test_keypoints_follow_the_frames_through_cut_and_augmentation() -> None:
         pixels = np.zeros((100, 180, 3), np.uint8)
         pixels[y - 3 : y + 3, x - 3 : x + 3] = 255
         sample = sample_of("frame", images=[coded(pixels)])
-        known = sample.metadata.model_copy(update={"keypoints": [[(x / 180, y / 100)] * 3]})
+        person = [(0.0, 0.0, 0.0)] + [(x / 180, y / 100, 0.5)] * (POINTS - 1)
+        known = sample.metadata.model_copy(update={"keypoints": [[None, person]]})
         fields = fields_of(settings, ("pose", "frames"), augment=True)
         arrays = decode_sample(replace(sample, metadata=known), fields, place=float(random.random())).arrays
         draws = AugmentDraws.of(draw_augmentation(settings.augment, random)[None])
         pose, frames = (one.on_device(torch.from_numpy(arrays[one.name])[None], draws) for one in fields)
-        if not ((pose > 0.1) & (pose < 0.9)).all():
+        assert pose.shape == (1, 1, 2, POINTS, 3)
+        assert not pose[0, 0, 0].any()
+        assert not pose[0, 0, 1, 0].any()
+        found, confidence = pose[0, 0, 1, 1:, :2], pose[0, 0, 1, 1:, 2]
+        assert (confidence == 0.5).all()
+        if not ((found > 0.1) & (found < 0.9)).all():
             continue
         inside += 1
         weights = frames[0, 0].mean(0)
         places = (torch.arange(96) + 0.5) / 96
         middle = [float((weights.sum(axis) * places).sum() / weights.sum()) for axis in (0, 1)]
-        assert pose[0, 0].tolist() == pytest.approx(middle, abs=0.01)
+        assert found[0].tolist() == pytest.approx(middle, abs=0.01)
     assert inside > 4
+
+
+def test_left_and_right_change_places_when_the_frame_is_flipped() -> None:
+    settings = features()
+    (field,) = fields_of(settings, ("pose",), augment=True)
+    values = torch.rand(2, 1, 2, POINTS, 3)
+    values[0, 0, 1] = 0
+    draws = replace(AugmentDraws.of(np.zeros((2, 11), np.float32)), mirror=torch.tensor([-1.0, 1.0]))
+    whole = replace(draws, width=torch.ones(2), height=torch.ones(2), x=torch.full((2,), 0.5), y=torch.full((2,), 0.5))
+    flipped, kept = field.on_device(values, whole)
+    assert torch.allclose(kept, values[1], atol=1e-6)
+    assert torch.allclose(flipped[0, 0, :, 0], 1 - values[0, 0, 0, list(MIRRORED), 0], atol=1e-6)
+    assert torch.allclose(flipped[0, 0, :, 1:], values[0, 0, 0, list(MIRRORED), 1:], atol=1e-6)
+    assert not flipped[0, 1].any()
+    assert sorted(MIRRORED) == list(range(POINTS))
+    assert [MIRRORED[point] for point in (0, 1, 10, 17, 18, 19, 20, 25)] == [0, 2, 9, 17, 18, 19, 21, 24]
+    assert [MIRRORED[LEFT_HAND + n] - RIGHT_HAND for n in range(21)] == list(range(21))
+
+
+@pytest.mark.parametrize("layout", FRAMES_OF)
+def test_keypoints_are_of_the_frames_beside_them_or_of_more(layout: str) -> None:
+    sample = sample_of(layout)
+    there = {"frame": 1, "segments": SECONDS, "clip": 10 * SECONDS}[layout]
+    told = [[[(number / 100, 0.5, 1.0)] * POINTS] for number in range(there)]
+    known = replace(sample, metadata=sample.metadata.model_copy(update={"keypoints": told}))
+    more = {"frame": 1, "segments": 6, "clip": 40}[layout]
+    settings = features(
+        frames=FRAMES_OF[layout],
+        frame_rate_hz=1.0,
+        audio_samples=FRAMES_OF[layout] * RATE_HZ,
+        inputs={
+            "pose": POSE | {"persons": 1},
+            "steps": POSE | {"persons": 3, "frames": more, "frame_rate_hz": 10 if layout == "clip" else 1},
+        },
+    )
+    decoded = decode_sample(known, fields_of(settings, ("frames", "sound", "pose", "steps"), augment=False))
+    level = decoded.arrays["frames"][:, 0].mean((1, 2))
+    seen = {"frame": [0], "segments": level / 40, "clip": level / 4}[layout]
+    left, _, right, _ = decoded.squares["centre"]
+    numbers = decoded.arrays["pose"][:, 0, 5, 0] * (right - left) + left
+    assert (100 * numbers).tolist() == pytest.approx(list(seen), abs=0.4)
+    steps = decoded.arrays["steps"]
+    assert steps.shape == (more, 3, POINTS, 3)
+    assert not steps[:, 1:].any()
+    assert (np.diff(steps[:, 0, 5, 0]) * 100 * (right - left)).tolist() == pytest.approx([1.0] * (more - 1), abs=1e-3)
+
+
+def test_samples_without_keypoints_count_as_without_persons_where_that_is_wanted() -> None:
+    sample = sample_of("frame")
+    unknown = replace(sample, metadata=sample.metadata.model_copy(update={"keypoints": None}))
+    settings = features(inputs={"pose": POSE | {"missing": "zeros"}})
+    arrays = decode_sample(unknown, fields_of(settings, ("pose",), augment=False)).arrays
+    assert arrays["pose"].shape == (1, 2, POINTS, 3)
+    assert not arrays["pose"].any()
 
 
 @pytest.mark.parametrize(
     ("name", "known", "sentence"),
     [
         ("pose", {"keypoints": None}, r"^k: expected keypoints in its JSON, found none"),
-        ("pose", {"keypoints": [[(0.1, 0.2)]]}, r"^k: expected 3 keypoints as the features ask for, found 1"),
+        ("pose", {"keypoints": []}, r"^k: expected keypoints of its frame 0, found those of 0 frames"),
         ("labels", {"segment_labels": None}, r"^k: expected labels of 2 segments as the features ask for, found none"),
         ("labels", {"segment_labels": [[]]}, r"^k: expected labels of 2 segments .*, found those of 1"),
         ("labels", {"segment_labels": [["cow"], []]}, r"^k: expected labels among the 2 classes, found 'cow'"),
@@ -274,14 +336,14 @@ def test_a_model_whose_input_is_not_described_is_refused_with_the_settings() -> 
     ("override", "sentence"),
     [
         ("features.inputs.pose.kind=posse", r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels' or"),
-        ("features.inputs.pose={points: 3}", r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels'"),
-        ("features.inputs.pose={kind: keypoints}", r"features\.inputs\.pose\.points: this setting is required"),
+        ("features.inputs.pose={persons: 3}", r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels'"),
         (
-            "features.inputs.pose={kind: keypoints, points: 3, point: 3}",
-            r"point: no such setting; did you mean",
+            "features.inputs.labels={kind: segment_labels}",
+            r"features\.inputs\.labels\.classes: this setting is required",
         ),
-        ("features.inputs.frames={kind: keypoints, points: 3}", r"inputs of other names than frames and sound"),
-        ("features.inputs={A.b: {kind: keypoints, points: 3}}", r"features\.inputs.*expected text like"),
+        ("features.inputs.pose={kind: keypoints, person: 3}", r"person: no such setting; did you mean"),
+        ("features.inputs.frames={kind: keypoints}", r"inputs of other names than frames and sound"),
+        ("features.inputs={A.b: {kind: keypoints}}", r"features\.inputs.*expected text like"),
         ("features.inputs.l={kind: segment_labels, classes: [a, a]}", r"expected classes that differ, found 'a' twice"),
     ],
 )

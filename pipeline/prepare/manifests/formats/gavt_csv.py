@@ -109,7 +109,7 @@ def _json(text: str, name: str) -> Any:
 
 
 _PARSERS: dict[str, Callable[[str, str], Any]] = {
-    **dict.fromkeys(("source", "video", "split", "group", "sound"), _plain),
+    **dict.fromkeys(("source", "video", "split", "group", "sound", "keypoints"), _plain),
     **dict.fromkeys(("labels", "visible"), _list),
     **dict.fromkeys(("start_s", "end_s", "frame_s"), number),
     **dict.fromkeys(("boxes", "segment_boxes", *SEGMENT_NAMES), _json),

@@ -72,7 +72,7 @@ def read(file: ListFile) -> Iterator[Draft]:
                 split,
                 boxes=((x1, y1, x2, y2),),
                 download=file.source(text_of(entry, "image")),
-                sound=file.sound(text_of(entry, "audio")),
+                sound=file.stored(text_of(entry, "audio"), "sound"),
                 group=image,
             )
         except WrongRow as error:

@@ -3,9 +3,10 @@
     {"video": "id", "source": "videos/train/id.mp4", "labels": ["violin"], "split": "train", "start_s": 10, "end_s": 20,
      "segment_labels": [["violin"], []], "boxes": [[0.1, 0.2, 0.5, 0.9]], "visible": ["violin", "drum"], "group": null,
      "frame_s": null, "segment_heard": [["violin"], ["drum"]], "segment_visible": [["violin"], ["violin"]],
-     "segment_boxes": [[[0.1, 0.2, 0.5, 0.9]], []], "sound": null, "extra": {}}
+     "segment_boxes": [[[0.1, 0.2, 0.5, 0.9]], []], "sound": null, "keypoints": null, "extra": {}}
 
-Only `source` is required. Where it is an image, `sound` is the file of its sound.
+Only `source` is required. Where it is an image, `sound` is the file of its sound; `keypoints` are those found
+in the video.
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Keypoints that others found in a video, to those of its samples: `poses.read_poses`."""
