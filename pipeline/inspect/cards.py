@@ -1,4 +1,4 @@
-"""A sample as a card of the contact sheet: its pictures, its sound and what is known of it."""
+"""A sample as a card of the contact sheet: its pictures with their keypoints, its sound and what is known of it."""
 
 import base64
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from cluster.masking import mask_url
 from pipeline.inspect.choose import ChosenSample
 from pipeline.inspect.preview import playable_clip, playable_sound, small_picture
+from pipeline.inspect.skeletons import draw_persons
 from pipeline.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.members import read_sample
@@ -79,6 +80,11 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
         return SampleCard(
             key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}"
         )
+    if metadata.keypoints is not None and len(metadata.keypoints) != len(frames):
+        found = f"expected keypoints of {len(frames)} frames, found those of {len(metadata.keypoints)}"
+        return SampleCard(key, chosen.tar, problem=found)
+    if metadata.keypoints is not None:
+        frames = [draw_persons(*of_one) for of_one in zip(frames, metadata.keypoints, strict=True)]
     sound = clip = None
     if sample.clip is None:
         sound = _address(*playable_sound(sample.audio, audio, rate_hz))
@@ -118,11 +124,19 @@ def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[CardPictu
     pictures = []
     for place in _evenly(len(frames), most):
         caption = f"{metadata.frame_times_s[place]:.2f} s"
+        caption += _persons_in(metadata, place)
         if metadata.layout == "segments":
             caption += _said_of_segment(metadata, place)
         rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
         pictures.append(CardPicture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
     return pictures
+
+
+def _persons_in(metadata: SampleMetadata, place: int) -> str:
+    if metadata.keypoints is None:
+        return ""
+    seen = sum(one is not None for one in metadata.keypoints[place])
+    return f" · {seen} person{'s' * (seen != 1)}"
 
 
 def _said_of_segment(metadata: SampleMetadata, place: int) -> str:
@@ -155,7 +169,7 @@ def _times(metadata: SampleMetadata, seconds: float) -> str:
         return f"{len(metadata.frame_times_s)} frames at {metadata.fps:g}/s · {heard}"
     if metadata.layout == "segments":
         return f"{len(metadata.frame_times_s)} segments · {heard}"
-    return f"frame at {metadata.frame_times_s[0]:.3f} s · {heard}"
+    return f"frame at {metadata.frame_times_s[0]:.3f} s{_persons_in(metadata, 0)} · {heard}"
 
 
 def _address(kind: str, content: bytes) -> str:

@@ -107,6 +107,9 @@ def _times(metadata: SampleMetadata) -> Iterator[str]:
         yield ".json: frame_times_s: expected times in order, found them out of order"
     if not times:
         yield ".json: frame_times_s: expected the times of frames, found none"
+    keypoints = metadata.keypoints
+    if keypoints is not None and len(keypoints) != len(times):
+        yield f".json: keypoints: expected those of {len(times)} frames, found those of {len(keypoints)}"
 
 
 def _picture(content: bytes, recipe: dict[str, Any]) -> Iterator[str]:

@@ -16,8 +16,11 @@ from PIL import Image
 
 from pipeline.inspect.contact_sheet import write_sheet
 from pipeline.inspect.contents import read_contents
+from pipeline.inspect.skeletons import draw_persons
 from pipeline.inspect.spectrogram import HEIGHT, WIDTH, draw_spectrogram
 from pipeline.inspect.summary import summarise
+from pipeline.samples.skeleton import POINTS
+from tiny_shards import write_shard_set
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -92,3 +95,34 @@ def test_a_real_browser_shows_the_page(prepared: Path, tmp_path: Path) -> None:
         pixels = np.array(image.convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1]))) > 500  # pictures, not only text
     assert (pixels.std(axis=1).max(axis=1) > 3).mean() > 0.5
+
+
+def test_keypoints_are_drawn_where_they_are_in_the_colour_of_their_place(tmp_path: Path) -> None:
+    def person(x: float, confidence: float) -> list[tuple[float, float, float]]:
+        """A vertical line from head to pelvis, and no other point."""
+        points = [(0.0, 0.0, 0.0)] * POINTS
+        for point, y in ((17, 0.2), (18, 0.5), (19, 0.8)):
+            points[point] = (x, y, confidence)
+        return points
+
+    grey = np.full((96, 160, 3), 60, np.uint8)
+    drawn = draw_persons(grey, [person(0.25, 1.0), None, person(0.75, 0.5)])
+    changed = (drawn != grey).any(2)
+    columns = np.flatnonzero(changed.any(0))
+    assert set(columns.tolist()) <= {*range(37, 44), *range(117, 124)}
+    rows = np.flatnonzero(changed.any(1))
+    assert (rows.min(), rows.max()) == (pytest.approx(19, abs=2), pytest.approx(77, abs=2))
+    strong, faint = (drawn[36, x - 1 : x + 1].astype(int).mean(0) for x in (40, 120))
+    assert strong[0] > strong[2] + 100  # yellow
+    assert faint[0] > faint[1] + 20  # pink
+    assert np.ptp(faint) < np.ptp(strong)
+    assert not (draw_persons(grey, [None]) != grey).any()
+
+
+def test_the_page_shows_how_many_persons_are_in_a_frame(tmp_path: Path) -> None:
+    seen = [(0.5, 0.5, 1.0)] * POINTS
+    folder = write_shard_set(tmp_path / "shards", 4, known={"keypoints": [[seen, None]]})
+    page = page_of(folder, tmp_path / "page.html", 4)
+    assert "frame at 0.200 s · 1 person · sound" in page.text
+    broken = write_shard_set(tmp_path / "broken", 4, known={"keypoints": [[seen], [seen]]})
+    assert "expected keypoints of 1 frames, found those of 2" in page_of(broken, tmp_path / "page.html", 4).text

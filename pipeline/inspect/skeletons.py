@@ -1,0 +1,42 @@
+"""Keypoints drawn over the frame that they are of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pipeline.samples.metadata import Person
+from pipeline.samples.skeleton import BODY, BONES, POINTS
+from pipeline.video.clip import Pixels
+
+_COLOURS = ((255, 200, 40), (70, 210, 255), (255, 110, 180), (120, 230, 110))
+_LINE = 1 / 160  # of the frame's height
+_PART = 2  # what is thinner than a pixel is drawn larger, then scaled down
+
+
+def draw_persons(pixels: Pixels, persons: Sequence[Person | None]) -> Pixels:
+    """A frame RGB [H, W, 3] with its persons over it: a colour a place, lines the fainter the less confident."""
+    rows, columns = pixels.shape[:2]
+    size = (_PART * columns, _PART * rows)
+    layer = Image.new("RGBA", size)
+    draw = ImageDraw.Draw(layer)
+    width = max(_PART, round(_LINE * size[1]))
+    for place, points in enumerate(persons):
+        if points is None:
+            continue
+        red, green, blue = _COLOURS[place % len(_COLOURS)]
+        at = [(x * size[0], y * size[1]) for x, y, _ in points]
+        opacity = [round(255 * confidence) for _, _, confidence in points]
+        for one, other in BONES:
+            seen = min(opacity[one], opacity[other])
+            if seen:
+                thin = max(1, width // 2) if other >= BODY and one >= BODY else width  # of a hand
+                draw.line([at[one], at[other]], (red, green, blue, seen), thin)
+        for point in range(POINTS):
+            if opacity[point]:
+                x, y = at[point]
+                reach = width if point < BODY else width / 2
+                draw.ellipse([x - reach, y - reach, x + reach, y + reach], (255, 255, 255, opacity[point]))
+    drawn = Image.fromarray(pixels).convert("RGBA")
+    drawn.alpha_composite(layer.resize((columns, rows), Image.Resampling.BOX))
+    return np.asarray(drawn.convert("RGB"))
