@@ -83,14 +83,12 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
     if metadata.keypoints is not None and len(metadata.keypoints) != len(frames):
         found = f"expected keypoints of {len(frames)} frames, found those of {len(metadata.keypoints)}"
         return SampleCard(key, chosen.tar, problem=found)
-    if metadata.keypoints is not None:
-        frames = [draw_persons(*of_one) for of_one in zip(frames, metadata.keypoints, strict=True)]
     sound = clip = None
     if sample.clip is None:
         sound = _address(*playable_sound(sample.audio, audio, rate_hz))
     else:
         fps = metadata.fps or 25.0
-        shown = frames[: max(1, round(_MOST_CLIP_S * fps))]
+        shown = [_drawn(frames, metadata, place) for place in range(len(frames))[: max(1, round(_MOST_CLIP_S * fps))]]
         heard = audio[:, : round(len(shown) / fps * rate_hz)]
         clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
     seconds = audio.shape[1] / rate_hz
@@ -128,8 +126,15 @@ def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[CardPictu
         if metadata.layout == "segments":
             caption += _said_of_segment(metadata, place)
         rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
-        pictures.append(CardPicture(_address("image/jpeg", small_picture(frames[place], rows)), caption))
+        pictures.append(
+            CardPicture(_address("image/jpeg", small_picture(_drawn(frames, metadata, place), rows)), caption)
+        )
     return pictures
+
+
+def _drawn(frames: Sequence[Pixels], metadata: SampleMetadata, place: int) -> Pixels:
+    """A frame with its keypoints over it."""
+    return frames[place] if metadata.keypoints is None else draw_persons(frames[place], metadata.keypoints[place])
 
 
 def _persons_in(metadata: SampleMetadata, place: int) -> str:

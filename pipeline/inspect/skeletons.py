@@ -11,16 +11,17 @@ from pipeline.video.clip import Pixels
 
 _COLOURS = ((255, 200, 40), (70, 210, 255), (255, 110, 180), (120, 230, 110))
 _LINE = 1 / 160  # of the frame's height
-_PART = 2  # what is thinner than a pixel is drawn larger, then scaled down
+_ROWS = 480  # pages show no frame larger: smaller ones are drawn larger and scaled down, so that thin lines stay thin
 
 
 def draw_persons(pixels: Pixels, persons: Sequence[Person | None]) -> Pixels:
     """A frame RGB [H, W, 3] with its persons over it: a colour a place, lines the fainter the less confident."""
     rows, columns = pixels.shape[:2]
-    size = (_PART * columns, _PART * rows)
+    scale = max(1, round(_ROWS / rows))
+    size = (scale * columns, scale * rows)
     layer = Image.new("RGBA", size)
     draw = ImageDraw.Draw(layer)
-    width = max(_PART, round(_LINE * size[1]))
+    width = max(scale, round(_LINE * size[1]))
     for place, points in enumerate(persons):
         if points is None:
             continue
@@ -35,8 +36,8 @@ def draw_persons(pixels: Pixels, persons: Sequence[Person | None]) -> Pixels:
         for point in range(POINTS):
             if opacity[point]:
                 x, y = at[point]
-                reach = width if point < BODY else width / 2
+                reach = width if point < BODY else width / 3
                 draw.ellipse([x - reach, y - reach, x + reach, y + reach], (255, 255, 255, opacity[point]))
     drawn = Image.fromarray(pixels).convert("RGBA")
-    drawn.alpha_composite(layer.resize((columns, rows), Image.Resampling.BOX))
+    drawn.alpha_composite(layer.reduce(scale))
     return np.asarray(drawn.convert("RGB"))

@@ -67,6 +67,7 @@ class ShardSetSummary:
     unlabelled: int
     splits: dict[str, int]
     with_boxes: int
+    with_keypoints: int
     with_segment_labels: int
     notes: list[str] = field(default_factory=list)
 
@@ -88,6 +89,7 @@ class _Seen:
     splits: Counter[str] = field(default_factory=Counter)
     unlabelled: int = 0
     with_boxes: int = 0
+    with_keypoints: int = 0
     with_segment_labels: int = 0
 
     def add(self, facts: Facts) -> None:
@@ -104,6 +106,7 @@ class _Seen:
         self.labels.update(metadata.labels)
         self.unlabelled += not metadata.labels
         self.with_boxes += metadata.boxes is not None
+        self.with_keypoints += metadata.keypoints is not None
         self.with_segment_labels += metadata.segment_labels is not None
         if facts.size is not None:
             self.sizes[f"{facts.size[0]}×{facts.size[1]}"] += 1
@@ -165,6 +168,7 @@ def summarise(contents: Contents, most_samples: int | None, seed: int) -> ShardS
         unlabelled=seen.unlabelled,
         splits=dict(seen.splits.most_common(_TOP)),
         with_boxes=seen.with_boxes,
+        with_keypoints=seen.with_keypoints,
         with_segment_labels=seen.with_segment_labels,
         notes=[f"{file}: {what}" for file, what in contents.problems],
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from barcode_video import read_barcode, write_video
 from cluster import storage
+from jobs import cli
 from known_sound import ffmpeg
 from listed_rows import ListedRows
 from pipeline.errors import ManifestError, MediaError
@@ -327,3 +328,21 @@ def test_keypoints_are_read_from_object_storage(uneven: Path, s3_bucket: str, tm
     with pytest.raises(MediaError, match="its keypoints .*/pose/w: expected w.json") as raised:
         samples_of(uneven, f"{s3_bucket}/pose/w")
     assert raised.value.reason == "missing"
+
+
+def test_the_verb_takes_a_folder_of_keypoints(uneven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path, alphapose({f"{n}.jpg": [person(28)] for n in range(75)}))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words])
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    words = ["prepare", str(uneven), "--keypoints", str(tmp_path), "--out", str(tmp_path / "out"), "--local"]
+    words += ["-s", "prepare.audio_samples=8000", "-s"]
+    assert run(*words, "prepare.keypoints.persons=1")[0] == 0
+    told = json.loads(run("inspect", str(tmp_path / "out"), "--json")[1].splitlines()[-1])
+    assert told["samples"] == told["with_keypoints"] == 1
+    code, _, sentence = run(*words, "prepare.keypoints.persons=2")
+    assert code == 2
+    assert "prepare.keypoints was {'persons': 1" in sentence.replace("\n", " ")
