@@ -35,7 +35,7 @@ class KeypointSettings(Settings):
     """Frames a second that were taken out of the video for them, from its first picture on; null where they are
     numbered as the video's own frames are, each with its true time."""
     first: Literal[0, 1] | None = None
-    """Number of the first frame. Null takes 0 where there is a frame 0 or numbers are written without leading zeros, as
+    """Number of the first frame. Null takes 0 where the file has a frame 0 or writes numbers without leading zeros, as
     AlphaPose and OpenPose count a video's, and 1 elsewhere, as FFmpeg counts the pictures that it writes."""
     image_size: tuple[PositiveInt, PositiveInt] | None = None
     """Width and height of the pictures that they are pixels of, where these were scaled and the file doesn't say it;

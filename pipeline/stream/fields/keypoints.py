@@ -26,7 +26,7 @@ class KeypointsSettings(FieldSettings):
     """Persons a frame. Zeros stand for one who isn't seen, and for those that the samples have no place for; more than
     these are left out."""
     frames: int | None = Field(default=None, ge=1)
-    """Frames a sample; null are those of `features.frames`. TriBERT (paper 001) takes 256 for the poses beside 3."""
+    """Frames a sample; null are those of `features.frames`. TriBERT (paper 001, footnote 3) looks at 256 beside 3."""
     frame_rate_hz: float | None = Field(default=None, gt=0)
     """Frames a second, around the sound's middle; null is `features.frame_rate_hz` where `frames` is null too, else
     evenly over the sound."""
