@@ -200,7 +200,7 @@ class VideoList:
 
 
 def _keypoints_template(text: str) -> SourceTemplate:
-    template = SourceTemplate(text if "{" in text else f"{text.rstrip('/')}/{{video}}", "--keypoints")
+    template = SourceTemplate(text if "{" in text or not text else f"{text.rstrip('/')}/{{video}}", "--keypoints")
     template.check_stored()
     return template
 
