@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from pipeline.evaluate.measures.contract import Row, Table
 from pipeline.evaluate.settings import PublishedOn
 
+_LACKING = 0.05
+"""Share of a benchmark's samples."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -16,14 +19,18 @@ class Published:
         columns: as the table names them.
         figures: of each method with its source, in per cent where the column is a share.
         percent: whether they are.
-        of_part: they are of some of a benchmark's samples, as a list of ids names them; else of all.
+        samples: that a benchmark has; what judges others is another one.
     """
 
     measure: str
     columns: tuple[str, ...]
     figures: dict[str, tuple[float | None, ...]]
     percent: bool = True
-    of_part: bool = False
+    samples: int | None = None
+
+    def is_of(self, samples: int) -> bool:
+        """Whether a benchmark of so many samples is the one that they are of: copies of a list lack a few."""
+        return self.samples is not None and abs(samples - self.samples) <= _LACKING * self.samples
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -52,6 +59,7 @@ PUBLISHED: dict[str, Published] = {
             "ACL-SSL (WACV 2024)": (49.46, 46.32),
             "SouPLe": (53.21, 48.15),
         },
+        samples=5_158,
     ),
     "flickr": Published(
         "",
@@ -61,7 +69,7 @@ PUBLISHED: dict[str, Published] = {
             "SSL-Align (ICCV 2023)": (85.20, None),
             "SouPLe": (84.80, 67.64),
         },
-        of_part=True,  # the 250 images of flickr_test.csv
+        samples=250,  # of flickr_test.csv
     ),
     "music-duet": Published(
         "",
@@ -71,6 +79,7 @@ PUBLISHED: dict[str, Published] = {
             "AVGN (CVPR 2023)": (50.6, 32.5, 24.6),
             "T-VSL (CVPR 2024)": (62.9, 43.2, 35.9),
         },
+        samples=2_040,
     ),
     "ave": Published(
         "events",

@@ -67,7 +67,6 @@ class Wanted:
         url: its list.
         samples: of which maps are asked.
         without_truth: ids that are asked for and that its list doesn't have.
-        is_part: of some of its samples, by a list of ids.
     """
 
     name: str
@@ -75,7 +74,6 @@ class Wanted:
     url: str
     samples: list[BenchmarkSample]
     without_truth: list[str]
-    is_part: bool = False
 
 
 def open_benchmark(
@@ -117,4 +115,4 @@ def open_benchmark(
     if pairs is not None:
         samples = with_pairs(samples, pairs)
     check_unique(samples, url if only is None else only)
-    return Wanted(name, benchmark, url, samples, missing, only is not None)
+    return Wanted(name, benchmark, url, samples, missing)

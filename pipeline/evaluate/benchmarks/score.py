@@ -274,8 +274,8 @@ class Judging:
     @property
     def published(self) -> tuple[Row, ...]:
         """What others reach on the same samples."""
-        known = PUBLISHED.get(self._wanted.name)
-        return known.rows if known is not None and known.of_part == self._wanted.is_part else ()
+        known, wanted = PUBLISHED.get(self._wanted.name), len(self._wanted.samples) + len(self._wanted.without_truth)
+        return known.rows if known is not None and known.is_of(wanted) else ()
 
     def table(self, rows: Sequence[Row], samples: int, note: str) -> Table:
         """Of rows with the benchmark's figures."""

@@ -67,10 +67,10 @@ _TABLES = {
 _ABOUT = (
     "Each map is made again with a silent distractor in the frame (what another sample’s box shows, of no class that "
     "sounds), and with silence, noise as loud as the sound, an off-screen sound (of a class that is not in sight) or "
-    "another video’s. What stays are the highest pixels of the own map, as many as the truth has, that are still as "
-    "high: in the units of the readout, since a map that is scaled to 0–1 by itself hides that it has sunk. With the "
-    "right sound all should stay, without it nothing; a map that does not listen keeps 100 %. The confidence of a map "
-    "is the mean of its highest quarter; 50 % is guessing."
+    "another video’s, of no class that sounds. What stays are the highest pixels of the own map, as many as the truth "
+    "has, that are still as high: in the units of the readout, since a map that is scaled to 0–1 by itself hides "
+    "that it has sunk. With the right sound all should stay, without it nothing; a map that does not listen keeps "
+    "100 %. The confidence of a map is the mean of its highest quarter; 50 % is guessing."
 )
 Numbers = npt.NDArray[np.float64]
 Maps = Sequence[npt.NDArray[np.floating]] | npt.NDArray[np.floating]
@@ -154,8 +154,8 @@ class Robustness(Measure[Found]):
         return Found(keys, clusters, numbers, len(chunk.located) - len(located))
 
     def _partners(self, start: int, samples: Sequence[SampleMetadata]) -> _Partners:
-        """For each sample the places of others of its group, of other scenes: any; one whose sound is known to be of
-        nothing in sight; and one whose box may be pasted, of no class that sounds."""
+        """For each sample the places of others of its group, of other scenes: one of no class that sounds; one whose
+        sound is known to be of nothing in sight; and one whose box may be pasted, of no class that sounds."""
         seed, positions = self._evaluate.seed, range(start, start + len(samples))
         found: dict[str, list[int | None]] = {OTHER: [], OFF_SCREEN: [], DISTRACTOR: []}
         for position, sample, others in zip(
@@ -164,7 +164,7 @@ class Robustness(Measure[Found]):
             in_sight = set(sample.labels if sample.visible is None else sample.visible)
             heard = {other: set(samples[other].labels) for other in others}
             choices = {
-                OTHER: others,
+                OTHER: [other for other in others if not heard[other] & set(sample.labels)],
                 OFF_SCREEN: [other for other in others if heard[other] and not heard[other] & in_sight],
                 DISTRACTOR: [
                     other for other in others if samples[other].boxes and not heard[other] & set(sample.labels)

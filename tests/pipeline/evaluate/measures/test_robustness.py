@@ -94,6 +94,17 @@ def test_a_map_that_sinks_with_silence_is_seen_as_it_is_and_not_scaled(shards):
     assert (headline.value, dict(headline.beside)["a map that does not listen"]) == (1, 1)
 
 
+def test_another_video_s_sound_is_of_no_class_that_sounds_in_the_own_frame(shards):
+    measure = measure_of(shards)
+    samples = list(measure.judged.samples.read(range(8)).judged.metadata)
+    samples = [
+        one.model_copy(update={"labels": ["bell" if place < 6 else "harp"]}) for place, one in enumerate(samples)
+    ]
+    assert {6, 7}.issuperset(measure._partners(0, samples)["other"][:6])
+    same = [one.model_copy(update={"labels": ["bell"]}) for one in samples]
+    assert measure._partners(0, same)["other"] == [None] * 8
+
+
 def test_a_thing_is_pasted_beside_what_sounds_and_looks_as_in_its_own_frame(shards):
     samples = measure_of(shards).judged.samples
     batch = samples.read(range(8)).judged
