@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,13 @@ from cluster.errors import WorkerPoolError
 from cluster.ray_pool import RayPool, Step
 
 STARTED = time.time()
+
+
+def command_of(process: psutil.Process) -> str:
+    """Nothing of one that has ended, of this test or an earlier one."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def listening(process: psutil.Process) -> set[str]:
@@ -146,7 +154,7 @@ def test_ray_without_room_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatc
 def test_nothing_of_it_listens_on_an_address_that_other_machines_reach(pool: RayPool, before: set[str]) -> None:
     """Neither Ray's own parts, which are told by their folder, nor what the pool has this process open."""
     folder = str(Path(ray._private.worker._global_node.get_session_dir_path()).parent.parent)
-    parts = [part for part in psutil.Process().children(recursive=True) if folder in " ".join(part.cmdline())]
+    parts = [part for part in psutil.Process().children(recursive=True) if folder in command_of(part)]
     session = {one.pid: one for part in parts for one in [part, *part.children(recursive=True)]}
     found = listening(psutil.Process()) - before
     found |= {address for one in session.values() for address in listening(one)}

@@ -112,7 +112,7 @@ def test_maps_of_a_few_samples_are_drawn_beside_their_figures_and_on_the_page(
     picture = Image.open(Path(run, "attention_sweep.png"))
     assert picture.height > 23 * 64
     page = Path(write_report(run)).read_text()
-    assert "<h3>ways to read attention</h3>" in page
+    assert ">ways to read attention</h3>" in page
     assert "data:image/png;base64," in page
     assert "class to visual, layer 2, over noise" in page
 
