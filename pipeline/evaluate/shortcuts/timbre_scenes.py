@@ -1,18 +1,22 @@
-"""Timbre-Scenes: where the sound comes from, by place, by what stands out, by colour."""
+"""Timbre-Scenes: where the sound comes from, by place, by what stands out, by colour, by who strikes when."""
 
 from collections import Counter, defaultdict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipeline.evaluate.blur import gaussian_blur
 from pipeline.evaluate.measures.contract import Table
 from pipeline.evaluate.shortcuts.learners import hues
 from pipeline.evaluate.shortcuts.maps import COLUMNS, MapScores, best_of, mask_of, mean_mask
-from pipeline.evaluate.shortcuts.world_files import WorldFiles
+from pipeline.evaluate.shortcuts.world_files import WorldFiles, WorldVideo
 from pipeline.samples.metadata import Box
+from pipeline.samples.skeleton import LEFT_HAND, RIGHT_HAND
 from pipeline.worlds.instruments import INSTRUMENTS
 
+_WINDOW = 1024
+_FLOOR = 0.1  # of magnitudes: what is softer counts as silence
 _HUE = {instrument.name: instrument.hue for instrument in INSTRUMENTS}
 
 
@@ -47,6 +51,12 @@ def check(world: WorldFiles) -> list[Table]:
         alike = torch.from_numpy(strength * np.exp(-((distance / 0.04) ** 2)))[None, None]
         coloured = gaussian_blur(alike, size / 24)[0, 0].numpy()
         scores.add("colour of what is heard (told its class)", coloured, truth)
+        if video.keypoints is not None:
+            strikes = _strikes(video.keypoints)
+            most = best_of(boxes, list(strikes.sum(axis=0)), size)
+            scores.add("pose alone: whose hands move most (told)", most, truth)
+            fits = best_of(boxes, _fits(strikes, video), size)
+            scores.add("pose and sound: whose hands strike at onsets (told)", fits, truth, "other")
         scores.add("truth", truth.astype(np.float32), truth, "ceiling")
     notes = (
         "told: the row is told by the truth what a perfect eye or ear would find out alone.",
@@ -55,3 +65,26 @@ def check(world: WorldFiles) -> list[Table]:
     return [
         Table("localisation", "where the sound comes from", COLUMNS, scores.rows(), len(scores.groups), notes=notes)
     ]
+
+
+def _strikes(keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """By how much the hands of each person go down from frame to frame [T, persons]."""
+    heights = keypoints[:, :, [LEFT_HAND, RIGHT_HAND], 1]
+    return np.asarray(np.clip(np.diff(heights, axis=0, prepend=heights[:1]), 0, None).sum(axis=-1))
+
+
+def _fits(strikes: npt.NDArray[np.float64], video: WorldVideo) -> list[float]:
+    """How well each person's strikes go with the sound's onsets, −1…1."""
+    onsets = _onsets(video, len(strikes))
+    onsets, strikes = onsets - onsets.mean(), strikes - strikes.mean(axis=0)
+    length = np.sqrt((strikes**2).sum(axis=0) * (onsets**2).sum())
+    return list((onsets @ strikes) / (length + 1e-9))
+
+
+def _onsets(video: WorldVideo, frames: int) -> npt.NDArray[np.float64]:
+    """By how much the frequencies of the sound that grow louder do so from frame to frame [T], in logs."""
+    ends = np.round(np.arange(-1, frames) * video.rate_hz / video.truth["fps"]).astype(int)
+    padded = np.concatenate([np.zeros(_WINDOW), video.sound])
+    windows = np.stack([padded[end + _WINDOW - _WINDOW // 2 : end + _WINDOW + _WINDOW // 2] for end in ends])
+    spectra = np.log(np.abs(np.fft.rfft(windows * np.hanning(_WINDOW))) + _FLOOR)
+    return np.asarray(np.clip(np.diff(spectra, axis=0), 0, None).sum(axis=1))

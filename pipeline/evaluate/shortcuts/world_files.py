@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cluster import storage
 from pipeline.errors import SynthError
+from pipeline.samples.skeleton import POINTS
 from pipeline.video.clip import Pixels, decode_clip
 from pipeline.video.open_media import open_container
 
@@ -28,6 +29,7 @@ class WorldVideo:
         frames: [T, H, W, 3] RGB.
         sound: [S] in −1..1, from the video's zero.
         rate_hz: of the sound.
+        keypoints: [T, persons, 68, 2] as shares of the frame's side, where the world has persons.
     """
 
     row: dict[str, Any]
@@ -35,6 +37,7 @@ class WorldVideo:
     frames: Pixels
     sound: Waveform
     rate_hz: int
+    keypoints: npt.NDArray[np.float64] | None = None
 
     @property
     def middle(self) -> Pixels:
@@ -83,4 +86,9 @@ class WorldFiles:
                 pieces = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
         except (ValueError, av.FFmpegError) as error:
             raise SynthError(f"{source}: expected a video of gavt synth: {error}") from error
-        return WorldVideo(row, truth, frames, np.concatenate(pieces).astype(np.float64), rate_hz)
+        sound = np.concatenate(pieces).astype(np.float64)
+        if "keypoints" not in row:
+            return WorldVideo(row, truth, frames, sound, rate_hz)
+        entries = json.loads(storage.read_text(storage.join(self.url, row["keypoints"])))
+        points = np.array([entry["keypoints"] for entry in entries]).reshape(len(frames), -1, POINTS, 3)
+        return WorldVideo(row, truth, frames, sound, rate_hz, points[..., :2] / frames.shape[1])

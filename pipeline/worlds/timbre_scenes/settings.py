@@ -4,8 +4,21 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.settings.base import Settings
 from pipeline.worlds.instruments import INSTRUMENTS
+from pipeline.worlds.players import STROKE_S
 from pipeline.worlds.settings import InstrumentLooks, WorldSettings, check_weights
+
+
+class PlayersSettings(Settings):
+    """Players beside the instruments, whose hands strike at the beginning of each note."""
+
+    silent: Literal["move", "still"] = "move"
+    """Players who aren't heard `move` to a melody of their own, so that all videos of a scene show the same pictures, or
+    hold `still`."""
+    alike: bool = True
+    """The instruments of a scene look alike, and say nothing of how they sound: only who strikes with the onsets tells
+    which of them sounds. False leaves them the looks of their classes."""
 
 
 class TimbreScenesSettings(InstrumentLooks, WorldSettings):
@@ -22,6 +35,8 @@ class TimbreScenesSettings(InstrumentLooks, WorldSettings):
     """Number of silent instruments → how often."""
     stems: Literal["all", "test", "none"] = "all"
     """Which videos get masks and stems beside their JSON: all, those of validation and test, or none."""
+    players: PlayersSettings | None = None
+    """Players in the scenes, with exact keypoints; null for instruments alone. A scene's squares then hold both."""
 
     @model_validator(mode="after")
     def _can_be_drawn(self) -> "TimbreScenesSettings":
@@ -34,4 +49,6 @@ class TimbreScenesSettings(InstrumentLooks, WorldSettings):
             raise ValueError(
                 f"at most {len(INSTRUMENTS)} instruments in a scene, one a class (the weights allow {most})"
             )
+        if self.players is not None and self.fps * STROKE_S < 2:
+            raise ValueError(f"fps >= {2 / STROKE_S:g}, so that players' strokes are seen (it is {self.fps})")
         return self

@@ -3,11 +3,14 @@
 ground_truth/{split}/{id}.json      every parameter
 ground_truth/{split}/{id}.png       index mask of the sounding instruments: 1 + place in the JSON's "sprites"
 ground_truth/{split}/{id}_{n}.flac  stem of the n-th sounding instrument, before AAC
+ground_truth/{split}/{id}.keypoints.json  skeletons of players in each frame, as AlphaPose writes them
+
+Boxes and masks are those of instruments, as they are behind the hands and arms of their players.
 """
 
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,15 @@ from pipeline.sound.flac import encode_flac
 from pipeline.worlds.backgrounds import draw_background
 from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
 from pipeline.worlds.instruments import NAMES
-from pipeline.worlds.mp4 import encode_mp4
+from pipeline.worlds.mp4 import Shot, encode_mp4
 from pipeline.worlds.picture import Picture, draw_picture
+from pipeline.worlds.players import alphapose, draw_players
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import mix, render_stems
 from pipeline.worlds.sprites import CLASS_FACTS
 from pipeline.worlds.timbre_scenes.scene import Scene, draw_scene
 from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
+from pipeline.worlds.write import truth_path
 
 
 class TimbreScenes(World[TimbreScenesSettings]):
@@ -45,12 +50,21 @@ class TimbreScenes(World[TimbreScenesSettings]):
         scene = draw_scene(settings, self.seed, split, number)
         picture = picture_of(scene, settings.frame_size)
         shots = [(picture.image, round(settings.fps * settings.duration_s))]
+        played: _Played | None = None
         group = self.group(split, number)
         for variant, video in enumerate(self.video_ids(split, number)):
             stems = render_stems(scene.variants[variant], settings.audio_rate_hz, settings.duration_s)
             truth = _truth(scene, variant, picture, settings) | {"id": video, "split": split, "group": group}
             with_files = settings.stems == "all" or (settings.stems == "test" and split != "train")
             beside = _name_files(truth, picture, stems, settings) if with_files else {}
+            if settings.players is not None:
+                strokes = scene.strokes(variant, settings.players.silent == "move")
+                if played is None or strokes != played.strokes:  # else the same pictures
+                    played = _play(scene, strokes, picture, settings)
+                    shots = played.shots
+                truth["players"] = played.described(scene)
+                truth["keypoints"] = f"{video}.keypoints.json"
+                beside[truth["keypoints"]] = played.keypoints
             yield RenderedVideo(encode_mp4(shots, mix(stems), settings, scene.picture_seed), truth, beside)
 
     def row_of(self, truth: Truth) -> Row:
@@ -59,6 +73,7 @@ class TimbreScenes(World[TimbreScenesSettings]):
             "labels": [source["class"] for source in truth["sounding"]],
             "boxes": [source["box"] for source in truth["sounding"]],
             "visible": [sprite["class"] for sprite in truth["sprites"]],
+            **({"keypoints": truth_path(truth["split"], truth["keypoints"])} if "keypoints" in truth else {}),
         }
 
 
@@ -68,8 +83,36 @@ def picture_of(scene: Scene, size: int) -> Picture:
     return draw_picture(draw_background(scene.background, random, size), scene.sprites)
 
 
+@dataclass(frozen=True)
+class _Played:
+    """What players do in a video.
+
+    Attributes:
+        strokes: of each, when it strikes (s).
+        shots: the picture with them, frame by frame.
+        keypoints: their skeletons, as a file.
+    """
+
+    strokes: list[tuple[float, ...]]
+    shots: list[Shot]
+    keypoints: bytes
+
+    def described(self, scene: Scene) -> list[dict[str, Any]]:
+        """For the ground truth."""
+        return [
+            asdict(player) | {"strokes_s": own} for player, own in zip(scene.players, self.strokes, strict=True)
+        ]
+
+
+def _play(scene: Scene, strokes: list[tuple[float, ...]], picture: Picture, settings: TimbreScenesSettings) -> _Played:
+    times = [frame / settings.fps for frame in range(round(settings.fps * settings.duration_s))]
+    poses = [[one.at(time, own) for one, own in zip(scene.players, strokes, strict=True)] for time in times]
+    shots = [(draw_players(picture.image, seen, scene.players), 1) for seen in poses]
+    return _Played(strokes, shots, alphapose(poses, settings.frame_size))
+
+
 def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesSettings) -> Truth:
-    place_of = {sprite.instrument: place for place, sprite in enumerate(scene.sprites)}
+    place_of = {instrument: place for place, instrument in enumerate(scene.classes)}
     sounding = []
     for source in scene.variants[variant]:
         place = place_of[source.instrument]
@@ -84,6 +127,10 @@ def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesS
                 "notes": [asdict(note) for note in source.notes],
             }
         )
+    sprites = picture.described(scene.sprites)
+    if settings.players is not None and settings.players.alike:
+        pairs = zip(sprites, scene.classes, strict=True)
+        sprites = [sprite | {"class": NAMES[sounds], "shape": sprite["class"]} for sprite, sounds in pairs]
     return {
         "version": 1,
         "id": "",
@@ -97,7 +144,7 @@ def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesS
         "background": scene.background,
         "picture_seed": scene.picture_seed,
         "mask": None,
-        "sprites": picture.described(scene.sprites),
+        "sprites": sprites,
         "sounding": sounding,
     }
 
