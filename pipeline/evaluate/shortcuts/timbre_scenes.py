@@ -52,7 +52,10 @@ def check(world: WorldFiles) -> list[Table]:
         coloured = gaussian_blur(alike, size / 24)[0, 0].numpy()
         scores.add("colour of what is heard (told its class)", coloured, truth)
         if video.keypoints is not None:
-            strikes = _strikes(video.keypoints)
+            persons = [player["person"] for player in video.truth["players"]]
+            strikes = _strikes(video.keypoints[:, persons])
+            first = best_of(boxes, [-person for person in persons], size)
+            scores.add("pose alone: the first person (told)", first, truth)
             most = best_of(boxes, list(strikes.sum(axis=0)), size)
             scores.add("pose alone: whose hands move most (told)", most, truth)
             fits = best_of(boxes, _fits(strikes, video), size)

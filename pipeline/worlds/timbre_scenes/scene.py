@@ -8,7 +8,7 @@ from pipeline.worlds.backgrounds import BACKGROUNDS
 from pipeline.worlds.contract import draw_count, scene_generator
 from pipeline.worlds.finishes import FINISHES
 from pipeline.worlds.instruments import INSTRUMENTS
-from pipeline.worlds.players import Player
+from pipeline.worlds.timbre_scenes.players import Player
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import SoundSource, draw_source
 from pipeline.worlds.sprites import Sprite, draw_sprites
@@ -71,7 +71,11 @@ def draw_scene(settings: TimbreScenesSettings, seed: int, split: Split, number: 
 def _with_players(random: np.random.Generator, scene: Scene, settings: TimbreScenesSettings) -> Scene:
     """The scene with a player beside each instrument; drawn last, so that all else is as without."""
     assert settings.players is not None
-    players = tuple(Player(one.x, one.y, one.size, int(random.choice((-1, 1)))) for one in scene.sprites)
+    persons = random.permutation(len(scene.sprites))
+    players = tuple(
+        Player(one.x, one.y, one.size, int(random.choice((-1, 1))), int(person))
+        for one, person in zip(scene.sprites, persons, strict=True)
+    )
     heard = {source.instrument for sources in scene.variants for source in sources}
     unheard = tuple(draw_source(random, c, settings.duration_s) for c in scene.classes if c not in heard)
     look = replace(

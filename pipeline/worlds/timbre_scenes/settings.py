@@ -6,8 +6,11 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 from pipeline.worlds.instruments import INSTRUMENTS
-from pipeline.worlds.players import STROKE_S
 from pipeline.worlds.settings import InstrumentLooks, WorldSettings, check_weights
+
+STROKE_S = 0.2
+"""How long (s) a player's stroke out and back lasts: no longer than the shortest note. It begins with a jerk at the
+onset."""
 
 
 class PlayersSettings(Settings):

@@ -23,7 +23,7 @@ from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
 from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import Shot, encode_mp4
 from pipeline.worlds.picture import Picture, draw_picture
-from pipeline.worlds.players import alphapose, draw_players
+from pipeline.worlds.timbre_scenes.players import alphapose, draw_players
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import mix, render_stems
 from pipeline.worlds.sprites import CLASS_FACTS
@@ -108,7 +108,7 @@ def _play(scene: Scene, strokes: list[tuple[float, ...]], picture: Picture, sett
     times = [frame / settings.fps for frame in range(round(settings.fps * settings.duration_s))]
     poses = [[one.at(time, own) for one, own in zip(scene.players, strokes, strict=True)] for time in times]
     shots = [(draw_players(picture.image, seen, scene.players), 1) for seen in poses]
-    return _Played(strokes, shots, alphapose(poses, settings.frame_size))
+    return _Played(strokes, shots, alphapose(poses, scene.players, settings.frame_size))
 
 
 def _truth(scene: Scene, variant: int, picture: Picture, settings: TimbreScenesSettings) -> Truth:

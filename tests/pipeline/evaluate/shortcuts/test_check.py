@@ -67,6 +67,22 @@ def test_on_timbre_scenes_the_check_tells_where_colour_belongs_to_the_class(tmp_
     assert reached["hard"] < 0.6
 
 
+def test_on_timbre_scenes_with_players_only_pose_and_sound_together_tell_which_of_instruments_alike_sounds(
+    tmp_path: Path,
+) -> None:
+    settings = TimbreScenesSettings.model_validate(
+        {"train": 0, "validation": 2, "test": 10, "fps": 16, "duration_s": 4, "stems": "none", "players": {}}
+        | {"frame_size": 64, "sounding_weights": {1: 1}, "silent_weights": {2: 1}}
+    )
+    render_world(settings, str(tmp_path), seed=0)
+    (table,) = check_world(str(tmp_path))
+    controls, other = rows(table, "control"), rows(table, "other")
+    for name in ("pose alone: whose hands move most (told)", "picture alone: what sounds most often (told)", "centre"):
+        assert controls[name].values["iiou_adap"] == 0, name  # the same pictures with another sound
+        assert (controls[name].values["pointing"] or 0) <= 0.5, name
+    assert (other["pose and sound: whose hands strike at onsets (told)"].values["ciou_adap"] or 0) > 0.85
+
+
 def test_the_verb_checks_a_world_that_is_there_and_one_that_it_renders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,11 +11,10 @@ from PIL import Image, ImageDraw
 
 from pipeline.samples.skeleton import BODY, BONES, HAND, LEFT_HAND, POINTS
 from pipeline.worlds.sprites import Sprite
+from pipeline.worlds.timbre_scenes.settings import STROKE_S
 
 Points = npt.NDArray[np.float64]
 
-STROKE_S = 0.2
-"""How long (s) a stroke out and back lasts: no longer than the shortest note. It begins with a jerk at the onset."""
 STROKE = 0.16
 """How far a hand goes down in a stroke, as a share of the square of player and instrument."""
 _INSTRUMENT = (0.18, 0.15, 0.6)  # its centre towards its side and downwards, and its size
@@ -50,12 +49,14 @@ class Player:
         x, y: centre of the square of player and instrument, as shares of the frame's side.
         size: side of that square.
         side: where the instrument is: 1 to the right of the player, −1 to the left.
+        person: its place in the file of keypoints, any of them: places among the sprites would tell what sounds.
     """
 
     x: float
     y: float
     size: float
     side: int
+    person: int
 
     def instrument(self, sprite: Sprite) -> tuple[float, float, float]:
         """Centre and side of the square that is left to the instrument, which had that of both for itself."""
@@ -111,11 +112,13 @@ def draw_players(
     return np.asarray(canvas.reduce(_FINE))
 
 
-def alphapose(frames: Sequence[Sequence[Points]], size: int) -> bytes:
+def alphapose(frames: Sequence[Sequence[Points]], players: Sequence[Player], size: int) -> bytes:
     """The skeletons of each player in each frame as AlphaPose writes them: in pixels of frames of `size`, followed."""
     entries = []
+    places = np.argsort([player.person for player in players])
     for number, poses in enumerate(frames):
-        for who, points in enumerate(poses):
+        for who, place in enumerate(places):
+            points = poses[place]
             values = np.hstack([np.round(points * size, 2), np.ones((POINTS, 1))]).ravel().tolist()
             entries.append({"image_id": f"{number}.jpg", "keypoints": values, "score": 1.0, "idx": who})
     return json.dumps(entries, separators=(",", ":")).encode()
