@@ -86,8 +86,8 @@ def _fits(strikes: npt.NDArray[np.float64], video: WorldVideo) -> list[float]:
 
 def _onsets(video: WorldVideo, frames: int) -> npt.NDArray[np.float64]:
     """By how much the frequencies of the sound that grow louder do so from frame to frame [T], in logs."""
-    ends = np.round(np.arange(-1, frames) * video.rate_hz / video.truth["fps"]).astype(int)
-    padded = np.concatenate([np.zeros(_WINDOW), video.sound])
-    windows = np.stack([padded[end + _WINDOW - _WINDOW // 2 : end + _WINDOW + _WINDOW // 2] for end in ends])
+    begins = np.round(np.arange(frames) * video.rate_hz / video.truth["fps"]).astype(int)
+    padded = np.pad(video.sound, _WINDOW // 2)  # windows lie around the frames' times
+    windows = np.stack([padded[begin : begin + _WINDOW] for begin in begins])
     spectra = np.log(np.abs(np.fft.rfft(windows * np.hanning(_WINDOW))) + _FLOOR)
-    return np.asarray(np.clip(np.diff(spectra, axis=0), 0, None).sum(axis=1))
+    return np.asarray(np.clip(np.diff(spectra, axis=0, prepend=spectra[:1]), 0, None).sum(axis=1))

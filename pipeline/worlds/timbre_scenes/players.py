@@ -27,8 +27,8 @@ _DARK, _BODY, _HAND = (20, 20, 25), (235, 235, 230), (255, 205, 120)
 
 
 def _standing() -> Points:
-    """The body [26, 2] about its middle, as shares of its square; hands and elbows follow with the arms. It looks out of
-    the picture: its left is on the right."""
+    """The body [26, 2] about its middle, as shares of its square, without elbows and hands. It looks out of the
+    picture: its left is on the right."""
     points = np.zeros((BODY, 2))
     points[[0, 17, 18, 19]] = (0, -0.37), (0, -0.46), (0, -0.3), (0, 0.06)
     pairs = {1: (0.025, -0.4), 3: (0.055, -0.39), 5: (0.09, -0.28), 11: (0.06, 0.06), 13: (0.07, 0.26)}

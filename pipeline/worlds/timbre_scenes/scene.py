@@ -8,10 +8,10 @@ from pipeline.worlds.backgrounds import BACKGROUNDS
 from pipeline.worlds.contract import draw_count, scene_generator
 from pipeline.worlds.finishes import FINISHES
 from pipeline.worlds.instruments import INSTRUMENTS
-from pipeline.worlds.timbre_scenes.players import Player
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import SoundSource, draw_source
 from pipeline.worlds.sprites import Sprite, draw_sprites
+from pipeline.worlds.timbre_scenes.players import Player
 from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
 
 

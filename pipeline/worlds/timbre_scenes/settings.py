@@ -17,8 +17,8 @@ class PlayersSettings(Settings):
     """Players beside the instruments, whose hands strike at the beginning of each note."""
 
     silent: Literal["move", "still"] = "move"
-    """Players who aren't heard `move` to a melody of their own, so that all videos of a scene show the same pictures, or
-    hold `still`."""
+    """Players who aren't heard `move` to a melody of their own, and all videos of a scene show the same pictures; or
+    they hold `still`."""
     alike: bool = True
     """The instruments of a scene look alike, and say nothing of how they sound: only who strikes with the onsets tells
     which of them sounds. False leaves them the looks of their classes."""

@@ -23,10 +23,10 @@ from pipeline.worlds.contract import RenderedVideo, Row, Truth, World
 from pipeline.worlds.instruments import NAMES
 from pipeline.worlds.mp4 import Shot, encode_mp4
 from pipeline.worlds.picture import Picture, draw_picture
-from pipeline.worlds.timbre_scenes.players import alphapose, draw_players
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import mix, render_stems
 from pipeline.worlds.sprites import CLASS_FACTS
+from pipeline.worlds.timbre_scenes.players import alphapose, draw_players
 from pipeline.worlds.timbre_scenes.scene import Scene, draw_scene
 from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
 from pipeline.worlds.write import truth_path
@@ -99,9 +99,7 @@ class _Played:
 
     def described(self, scene: Scene) -> list[dict[str, Any]]:
         """For the ground truth."""
-        return [
-            asdict(player) | {"strokes_s": own} for player, own in zip(scene.players, self.strokes, strict=True)
-        ]
+        return [asdict(player) | {"strokes_s": own} for player, own in zip(scene.players, self.strokes, strict=True)]
 
 
 def _play(scene: Scene, strokes: list[tuple[float, ...]], picture: Picture, settings: TimbreScenesSettings) -> _Played:
