@@ -89,6 +89,8 @@ def evaluate(
             if as_json:
                 print_json({**(together or results[0]), "out": targets[0] if together is None else out})
 
+        if validation is None and sweep is None:
+            stack.enter_context(_named_by_a_setting(settings.data.validation))
         evaluate_runs(
             [RunToJudge(run, target) for run, target in zip(runs, targets, strict=True)],
             data,
@@ -145,6 +147,19 @@ def _settings(files: "Sequence[str | None]", overrides: list[str], validation: s
                     f"{said.get(key)}; say it by --set or --config"
                 )
     return first
+
+
+@contextmanager
+def _named_by_a_setting(validation: str | None) -> "Iterator[None]":
+    """Whoever named no validation set is told where its name comes from: it may be one of another folder or machine."""
+    from pipeline.errors import ShardSetError
+
+    try:
+        yield
+    except ShardSetError as error:
+        if validation is None or not str(error).startswith(validation):
+            raise
+        raise ShardSetError(f"data.validation: {error}; --validation takes another set") from error
 
 
 @contextmanager

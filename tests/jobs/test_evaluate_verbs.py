@@ -258,7 +258,11 @@ def test_report_says_where_the_page_is(world: Path, say: Say, tmp_path: Path) ->
         ("evaluate {0}/run {0}/separator --data {0}/shards", "expected --out, the folder of what 2 runs say together"),
         ("evaluate {0}/run {0}/run --data {0}/shards --out {0}/o", "run: expected a folder of its own for each run"),
         ("evaluate {0}/run --data {0}/none", "none: expected a folder of shards with a dataset.json"),
-        ("evaluate {0}/run --data {0}/shards --validation {0}/no", "no: expected a folder of shards"),
+        ("evaluate {0}/run --data {0}/shards --validation {0}/no", "gavt: {0}/no: expected a folder of shards"),
+        (
+            "evaluate {0}/run --data {0}/shards -s data.validation={0}/moved",
+            "data.validation: {0}/moved: expected a folder of shards with a dataset.json, or of tars, found none; --va",
+        ),
         (
             "evaluate {0}/run --data {0}/shards -s evaluate.batchsize=3",
             "evaluate has no key 'batchsize'; did you mean 'batch_size'?",
