@@ -15,8 +15,9 @@ from pipeline.models.embedders.build import build_embedder
 from pipeline.models.receptive_field import receptive_field
 from pipeline.models.settings import Embedder
 
-_IMAGE_MEAN = (0.485, 0.456, 0.406)
-_IMAGE_DEVIATION = (0.229, 0.224, 0.225)
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_DEVIATION = (0.229, 0.224, 0.225)
+"""Of the colours of photographs, for which torchvision's weights were trained."""
 
 
 class FramesAndSound(AudioVisualModel):
@@ -50,8 +51,8 @@ class FramesAndSound(AudioVisualModel):
 
     def reset_parameters(self) -> None:
         """Fill the constant buffers (they are not part of a checkpoint)."""
-        self.image_mean.copy_(torch.tensor(_IMAGE_MEAN).view(3, 1, 1))
-        self.image_deviation.copy_(torch.tensor(_IMAGE_DEVIATION).view(3, 1, 1))
+        self.image_mean.copy_(torch.tensor(IMAGE_MEAN).view(3, 1, 1))
+        self.image_deviation.copy_(torch.tensor(IMAGE_DEVIATION).view(3, 1, 1))
 
     @property
     def moments_s(self) -> Mapping[str, Sequence[float]]:

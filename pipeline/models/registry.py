@@ -8,6 +8,7 @@ MODELS: Registry[ModelSettings] = Registry(
     {
         "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
         "towers": Kind("pipeline.models.towers_settings:TowersSettings", "pipeline.models.towers:Towers"),
+        "tribert": Kind("pipeline.models.tribert.settings:TribertSettings", "pipeline.models.tribert.model:Tribert"),
     },
     default="gavt",
 )

@@ -14,7 +14,10 @@ from pipeline.models.settings import ResNetEmbedderSettings
 class ResNetEmbedder(Pretrained):
     """A ResNet without its last pooling, at stride 16, then a 1×1 convolution (Figure 2 of the G-AVT thesis)."""
 
-    def __init__(self, settings: ResNetEmbedderSettings, channels: int, width: int, last_stage: bool) -> None:
+    def __init__(
+        self, settings: ResNetEmbedderSettings, channels: int, width: int, last_stage: bool, last_stride: int = 1
+    ) -> None:
+        """`last_stride` is that of the last stage, which torchvision's networks have as 2."""
         super().__init__(settings.architecture, settings.weights)
         resnet = getattr(torchvision.models, settings.kind)(weights=None, norm_layer=norm_layer(settings.norm))
         stem = nn.Sequential(nn.Conv2d(channels, 64, 7, 2, 3, bias=False), resnet.bn1, resnet.relu, resnet.maxpool)
@@ -26,7 +29,7 @@ class ResNetEmbedder(Pretrained):
                 stages.append(block)
         if last_stage:
             first = resnet.layer4[0]
-            getattr(first, _strided(first)).stride = first.downsample[0].stride = (1, 1)
+            getattr(first, _strided(first)).stride = first.downsample[0].stride = (last_stride, last_stride)
         if settings.padding == "centred":
             _pad_behind(resnet.layer3[0])
         self.features = Stages(stages)

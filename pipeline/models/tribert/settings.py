@@ -1,0 +1,116 @@
+"""Settings of TriBERT (paper 001, section 3.2); the defaults are its sizes."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.settings import ConvolutionEmbedderSettings, ModelSettings, ResNetEmbedderSettings
+from pipeline.stream.fields.keypoints import KeypointsSettings
+
+KEYPOINTS = "keypoints"
+"""Name of the input of kind `keypoints` that the model takes."""
+Widths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+
+class TribertSettings(ModelSettings):
+    """Where the paper and its public code differ, both can be had."""
+
+    kind: Literal["tribert"] = "tribert"
+    visual_embedder: Annotated[ResNetEmbedderSettings | ConvolutionEmbedderSettings, Field(discriminator="kind")] = (
+        ResNetEmbedderSettings(kind="resnet50")
+    )
+    """In front of a 3×3 convolution to `visual_width`. ResNets have stride 32 here: 7×7 cells of a 224² frame."""
+    classes: int = Field(default=21, gt=0)
+    """Maps of the segmentation network, of which those of the surest classes become tokens. They are called classes
+    because the paper's own objective tells labels by them; other objectives give them no names."""
+    objects: int = Field(default=2, gt=0)
+    """Classes a frame that become tokens."""
+    expansive: Literal["space", "classes"] = "space"
+    """Over what the expansive attention is normalised: `space`, so that each class's map adds up to 1 (the paper,
+    Eq. 1–2); `classes`, by a softmax behind another convolution (its public code)."""
+    segmentation_dropout: float = Field(default=0.2, ge=0, lt=1)
+    graph_widths: Widths = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
+    """Channels after each graph convolution over the keypoints (ST-GCN). Where they grow from one to the next, the
+    number of steps is halved."""
+    sound_widths: Widths = (64, 128, 256, 256, 512, 512, 512)
+    """Channels after each convolution over the spectrogram (VGGish), each of which halves both sides."""
+    norm: Literal["batch", "sync_batch"] = "batch"
+    """Of the graph convolutions; as of ResNets."""
+    visual_width: int = Field(default=1024, gt=0)
+    pose_width: int = Field(default=1024, gt=0)
+    audio_width: int = Field(default=512, gt=0)
+    shared_width: int = Field(default=512, gt=0)
+    """Of queries, keys and values when streams look at each other."""
+    feed_forward: int = Field(default=1024, gt=0)
+    blocks: int = Field(default=6, gt=0)
+    """Each lets the streams look at each other, then each at itself."""
+    heads: int = Field(default=8, gt=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    join: Literal["tokens", "features"] = "tokens"
+    """How a stream looks at the other two: `tokens` at all tokens of both, each by itself (the paper); `features` at
+    one of each at a time, whose keys and values of half the width lie one behind the other (its public code)."""
+
+    @model_validator(mode="after")
+    def _heads_divide_widths(self) -> "TribertSettings":
+        for name in ("visual_width", "pose_width", "audio_width", "shared_width"):
+            if getattr(self, name) % self.heads:
+                raise ValueError(f"a number of heads that divides {name} {getattr(self, name)}, found {self.heads}")
+        if self.join == "features" and self.shared_width % (2 * self.heads):
+            raise ValueError(
+                f"shared_width in multiples of 2 · heads = {2 * self.heads} for join = features, "
+                f"found {self.shared_width}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_suffice(self) -> "TribertSettings":
+        if self.objects > self.classes:
+            raise ValueError(f"objects of at most classes = {self.classes}, found {self.objects}")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Frames, sound and keypoints."""
+        return ("frames", "sound", KEYPOINTS)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What is seen, how persons stand, and what is heard."""
+        return ("visual", "pose", "audio")
+
+    @property
+    def visual_stride(self) -> int:
+        """Pixels between two cells of the visual features."""
+        return 32 if isinstance(self.visual_embedder, ResNetEmbedderSettings) else self.visual_embedder.stride
+
+    @property
+    def graph_strides(self) -> tuple[int, ...]:
+        """Of each graph convolution, in steps."""
+        widths = self.graph_widths
+        return (1, *(2 if after > before else 1 for before, after in pairwise(widths)))
+
+    def reason_against(self, features: FeatureSettings) -> str | None:
+        """It needs keypoints of as many steps as its graph convolutions leave one of a frame, and inputs that its
+        convolutions leave something of."""
+        keypoints = features.inputs.get(KEYPOINTS)
+        if not isinstance(keypoints, KeypointsSettings):
+            found = "none" if keypoints is None else keypoints.kind
+            return f"features.inputs.{KEYPOINTS} of kind keypoints for model.kind = tribert, found {found}"
+        halved, steps = self.graph_strides.count(2), keypoints.frames or features.frames
+        if -(-steps // 2**halved) < features.frames:
+            least = 2**halved * (features.frames - 1) + 1
+            return f"features.inputs.{KEYPOINTS}.frames of {least} or more for model.graph_widths, found {steps}"
+        if features.frame_size % self.visual_stride:
+            return (
+                f"features.frame_size in multiples of {self.visual_stride} for model.visual_embedder, "
+                f"found {features.frame_size}"
+            )
+        side, least = min(features.frequency_bins, features.time_frames), 2 ** len(self.sound_widths)
+        if side < least:
+            return (
+                f"features.frequency_bins and time frames (audio_samples // stft_hop + 1) of {least} or more for "
+                f"model.sound_widths, found {side}"
+            )
+        return None
