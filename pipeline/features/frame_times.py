@@ -13,11 +13,14 @@ class FrameTimes:
         frames: T.
         frame_rate_hz: frames a second; None spreads them over the sound.
         sound_s: length of the sound in seconds.
+        neighbours: consecutive frames of what was prepared are meant, whatever their distance there: `frame_rate_hz`
+            says it only roughly.
     """
 
     frames: int
     frame_rate_hz: float | None
     sound_s: float
+    neighbours: bool = False
 
     @property
     def span_s(self) -> float:
@@ -58,6 +61,22 @@ class FrameTimes:
                 fits.append((round(off / each_s, 2), abs(round(middle / each_s, 2)), -middle, chosen))
         _, _, early, chosen = min(fits)
         return chosen, length_s / 2 - early
+
+    def consecutive(self, middle: int, there: int, share: float) -> list[int]:
+        """A run of neighbours out of so many frames, in which the one at the sound's middle is.
+
+        Args:
+            middle: its number.
+            share: how many of them come before it, 0–1; at 0.5 they lie around it, at an end as near as there are.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if self.frames > there:
+            raise ValueError(f"expected {self.frames} consecutive frames as the features ask for, found {there}")
+        before = min(int(share * self.frames), self.frames - 1)
+        first = min(max(middle - before, 0), there - self.frames)
+        return list(range(first, first + self.frames))
 
     def on_screen(self, segments: int, length_s: float, middle_s: float) -> list[int]:
         """Which of the equal segments of a sound are on screen at the frames' moments around a middle (s from where it

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.features.frame_times import FrameTimes
 from pipeline.features.inputs import FRAMES, SOUND, Input, InputName
 from pipeline.settings.base import Settings
 
@@ -45,6 +46,10 @@ class FeatureSettings(Settings):
     """Frames a sample: 1, the segments that are taken, or the frames of a clip."""
     frame_rate_hz: float | None = Field(default=None, gt=0)
     """Frames a second that are taken from a clip, around its sound's middle; evenly over the sound unless given."""
+    frame_spacing: Literal["even", "neighbours"] = "even"
+    """`even`: frames as far apart as `frame_rate_hz` says. `neighbours`: consecutive frames of a clip or of segments,
+    one of which is shown at the middle of what is heard: training takes any such run, evaluation the middle one.
+    `frame_rate_hz`, the rate that the frames were prepared at, then only tells the model how far apart they are."""
     audio_rate_hz: int = Field(default=11025, gt=0)
     audio_channels: Literal[1, 2] = 1
     """Other numbers of channels become this one: two are averaged, one is repeated."""
@@ -72,11 +77,23 @@ class FeatureSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _neighbours_have_a_rate(self) -> "FeatureSettings":
+        if self.frame_spacing == "neighbours" and self.frame_rate_hz is None:
+            raise ValueError("a frame_rate_hz for frame_spacing = neighbours: that of the prepared frames, found null")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_new(self) -> "FeatureSettings":
         for name in (FRAMES, SOUND):
             if name in self.inputs:
                 raise ValueError(f"inputs of other names than {FRAMES} and {SOUND}, found {name}")
         return self
+
+    @property
+    def frame_times(self) -> FrameTimes:
+        """When the frames are shown beside the sound."""
+        sound_s = self.audio_samples / self.audio_rate_hz
+        return FrameTimes(self.frames, self.frame_rate_hz, sound_s, self.frame_spacing == "neighbours")
 
     @property
     def time_frames(self) -> int:

@@ -64,7 +64,8 @@ class OpenedSample:
         place: of geometry `centre`: where squares lie along the longer side of a picture, 0–1.
         moment: of layout `clip`: where the cut lies in what the clip has more than is asked for, 0–1. Of other layouts
             always the middle is taken, where the frames are; of `segments` so that they lie at their moments, with up
-            to half a segment of silence at the end where the sound doesn't reach as far.
+            to half a segment of silence at the end where the sound doesn't reach as far. Of frames that are neighbours
+            also which run of them around the middle.
         seed, position: that key what fields draw.
 
     Attributes:
@@ -186,6 +187,8 @@ class OpenedSample:
     def shown(self, times: FrameTimes) -> list[int]:
         """Numbers of the pictures that are on screen at these times, ascending."""
         if self.sample.clip is not None:
+            if times.neighbours:
+                return times.consecutive(self._clip.shown_at(self.middle_s), len(self._clip), self._moment)
             return [self._clip.shown_at(self.middle_s + offset) for offset in times.offsets_s]
         there = len(self.sample.images)
         if not there:
@@ -194,6 +197,9 @@ class OpenedSample:
             raise ValueError(f"expected {times.frames} images as the features ask for, found {there}")
         if there == 1:
             return [0]
+        if times.neighbours:
+            middle = FrameTimes(1, None, 0.0).on_screen(there, self._length_s, self._middle_in_sound_s)
+            return times.consecutive(*middle, there, self._moment)
         if times == self._times:
             return self._segments[0]
         return times.on_screen(there, self._length_s, self._middle_in_sound_s)
@@ -206,7 +212,7 @@ class OpenedSample:
 
     @cached_property
     def _middle_in_sound_s(self) -> float:
-        if self._times is None or len(self.sample.images) < 2:
+        if self._times is None or self._times.neighbours or len(self.sample.images) < 2:
             return self._length_s / 2
         return self._segments[1]
 

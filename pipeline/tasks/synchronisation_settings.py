@@ -145,6 +145,8 @@ class SynchronisationSettings(TaskSettings):
         least = max(2, self.segments if self.contrasts else 0)
         if features.frames < least:
             return f"features.frames of {least} or more for task.kind = synchronisation, found {features.frames}"
+        if features.frame_spacing == "neighbours":
+            return "features.frame_spacing = even for task.kind = synchronisation, found neighbours, whose times vary"
         sound_s = features.audio_samples / features.audio_rate_hz
         span_s = FrameTimes(features.frames, features.frame_rate_hz, sound_s).span_s
         if span_s > sound_s * (1 + 0.5 / features.frames):

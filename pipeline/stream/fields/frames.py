@@ -42,10 +42,8 @@ class FramesField(FieldSpec):
         cls, features: FeatureSettings, augment: bool, name: str = "frames", geometry: Geometry = "centre"
     ) -> "FramesField":
         """The frames of the features."""
-        sound_s = features.audio_samples / features.audio_rate_hz
-        times = FrameTimes(features.frames, features.frame_rate_hz, sound_s)
         room = features.augment.resize_minimum if augment else 1.0  # so that the smallest crop is not enlarged
-        return cls(name, times, math.ceil(features.frame_size / room), features.frame_size, geometry)
+        return cls(name, features.frame_times, math.ceil(features.frame_size / room), features.frame_size, geometry)
 
     @property
     def pictures(self) -> FrameTimes:

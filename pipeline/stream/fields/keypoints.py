@@ -35,9 +35,9 @@ class KeypointsSettings(FieldSettings):
 
     def spec(self, name: str, features: FeatureSettings, augment: bool) -> FieldSpec:
         """The field; it follows the frames through their augmentation."""
-        rate_hz = features.frame_rate_hz if self.frames is None else self.frame_rate_hz
-        sound_s = features.audio_samples / features.audio_rate_hz
-        times = FrameTimes(self.frames or features.frames, self.frame_rate_hz or rate_hz, sound_s)
+        times = features.frame_times
+        if self.frames is not None or self.frame_rate_hz is not None:
+            times = FrameTimes(self.frames or times.frames, self.frame_rate_hz, times.sound_s)
         return KeypointsField(name, times, self.persons, self.missing == "zeros")
 
 

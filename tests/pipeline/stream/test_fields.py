@@ -38,6 +38,7 @@ from pipeline.stream.decode import decode_sample
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.loader import Loader
+from pipeline.stream.opened_sample import CENTRE
 from pipeline.stream.read_plan import ReadPlan, plan_reading
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.sound_track import SoundFormat, open_track
@@ -273,6 +274,30 @@ def test_keypoints_are_of_the_frames_beside_them_or_of_more(layout: str) -> None
     assert (np.diff(steps[:, 0, 5, 0]) * 100 * (right - left)).tolist() == pytest.approx([1.0] * (more - 1), abs=1e-3)
 
 
+@pytest.mark.parametrize(("layout", "rate_hz"), [("segments", 1), ("clip", 10)])
+def test_neighbours_are_a_run_of_consecutive_frames_around_the_sounds_middle(layout: str, rate_hz: int) -> None:
+    sample = sample_of(layout)
+    told = [[[(number / 100, 0.5, 1.0)] * POINTS] for number in range(SECONDS * rate_hz)]
+    known = replace(sample, metadata=sample.metadata.model_copy(update={"keypoints": told}))
+    spaced = {"frames": 3, "frame_spacing": "neighbours", "frame_rate_hz": 5.0, "audio_samples": 4 * RATE_HZ}
+    fields = fields_of(features(**spaced), ("frames", "sound", "pose"), augment=False)
+    before = []
+    for moment in (0.0, 0.2, CENTRE, 0.8, 1.0):
+        decoded = decode_sample(known, fields, moment=moment)
+        level = decoded.arrays["frames"][:, 0].mean((1, 2)) / (40 if layout == "segments" else 4)
+        first, *others = shown = [round(float(value)) for value in level]
+        assert others == [first + 1, first + 2]
+        assert decoded.audio_start_s is not None
+        before.append(shown.index(int((decoded.audio_start_s + 2) * rate_hz + 1e-5)))
+        left, _, right, _ = decoded.squares["centre"]
+        places = decoded.arrays["pose"][:, 0, 5, 0] * (right - left) + left
+        assert (100 * places).tolist() == pytest.approx(shown, abs=1e-3)
+    assert before == [0, 0, 1, 2, 2]
+    more = fields_of(features(**spaced | {"frames": 70, "frame_rate_hz": 50.0}), ("frames", "sound"), augment=False)
+    with pytest.raises(ValueError, match=r"^k: expected 70 (consecutive frames|images) as the features ask for, found"):
+        decode_sample(known, more)
+
+
 def test_samples_without_keypoints_count_as_without_persons_where_that_is_wanted() -> None:
     sample = sample_of("frame")
     unknown = replace(sample, metadata=sample.metadata.model_copy(update={"keypoints": None}))
@@ -342,6 +367,7 @@ def test_a_model_whose_input_is_not_described_is_refused_with_the_settings() -> 
             r"features\.inputs\.labels\.classes: this setting is required",
         ),
         ("features.inputs.pose={kind: keypoints, person: 3}", r"person: no such setting; did you mean"),
+        ("features.frame_spacing=neighbours", r"expected a frame_rate_hz for frame_spacing = neighbours: .*found null"),
         ("features.inputs.frames={kind: keypoints}", r"inputs of other names than frames and sound"),
         ("features.inputs={A.b: {kind: keypoints}}", r"features\.inputs.*expected text like"),
         ("features.inputs.l={kind: segment_labels, classes: [a, a]}", r"expected classes that differ, found 'a' twice"),
