@@ -198,8 +198,8 @@ class OpenedSample:
         if there == 1:
             return [0]
         if times.neighbours:
-            middle = FrameTimes(1, None, 0.0).on_screen(there, self._length_s, self._middle_in_sound_s)
-            return times.consecutive(*middle, there, self._moment)
+            (middle,) = FrameTimes(1, None, 0.0).on_screen(there, self._length_s, self._middle_in_sound_s)
+            return times.consecutive(middle, there, self._moment)
         if times == self._times:
             return self._segments[0]
         return times.on_screen(there, self._length_s, self._middle_in_sound_s)

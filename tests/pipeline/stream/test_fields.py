@@ -48,6 +48,7 @@ from pipeline.video.clip_frames import ClipFrames
 from tiny_shards import AUDIO_SAMPLES, FEATURES, RATE_HZ, write_shard_set
 
 SECONDS = 6
+TRIBERT = ("tribert", "tribert_pose")
 POSE = {"kind": "keypoints"}
 PERSON = [[0.01 * n, 0.5, 0.5] for n in range(POINTS)]
 LABELS = {"kind": "segment_labels", "segments": 2, "classes": ["cat", "dog"]}
@@ -376,3 +377,16 @@ def test_a_model_whose_input_is_not_described_is_refused_with_the_settings() -> 
 def test_wrong_settings_of_inputs_are_told_at_their_place(override: str, sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         load_settings(None, ExperimentSettings, [override])
+
+
+def test_triberts_recipes_ask_for_three_neighbours_and_256_steps_of_pose() -> None:
+    recipes = [load_settings(f"configs/data/{name}.yaml", ExperimentSettings).settings for name in TRIBERT]
+    for recipe in recipes:
+        (frames,) = fields_of(recipe.features, ("frames",), augment=False)
+        assert frames.shape() == (3, 3, 224, 224)
+        assert frames.pictures is not None
+        assert frames.pictures.neighbours
+    assert [recipe.prepare.layout for recipe in recipes] == ["segments", "clip"]
+    (pose,) = fields_of(recipes[1].features, ("pose",), augment=False)
+    assert pose.shape() == (256, 2, POINTS, 3)
+    assert pose.span_s < recipes[1].prepare.clip_s
