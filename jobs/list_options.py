@@ -1,8 +1,12 @@
 """Options of every verb that reads lists of videos."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.prepare.manifests.options import ListOptions
 
 ListsArgument = Annotated[
     list[str], typer.Argument(help="Folders, prefixes, lists of videos or videos; local or s3://.", show_default=False)
@@ -40,6 +44,19 @@ KeypointsOption = Annotated[
     ),
 ]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
+SplitListOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split-list",
+        help="A list that names the videos of a split, which is in its rows or its name, such as music21_train.csv; "
+        "repeatable. Videos in none of them are left out; --split then chooses one of the splits.",
+        show_default=False,
+    ),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="Only rows that have no other labels than this; repeatable.", show_default=False),
+]
 SplitShareOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,3 +70,38 @@ SplitSeedOption = Annotated[int, typer.Option("--split-seed", help="Another seed
 SkipWrongOption = Annotated[
     bool, typer.Option("--skip-wrong", help="Leave wrong rows out and report them, instead of ending at the first.")
 ]
+
+
+def list_options(
+    list_format: str | None,
+    source: str | None,
+    sound: str | None,
+    keypoints: str | None,
+    split: str | None,
+    split_list: Sequence[str] | None,
+    split_share: Sequence[str] | None,
+    split_seed: int,
+    label: Sequence[str] | None,
+    skip_wrong: bool,
+    need_places: bool = True,
+) -> "ListOptions":
+    """What the words of these options ask for.
+
+    Raises:
+        ManifestError: wrong words for `--split-share`.
+    """
+    from pipeline.prepare.manifests.options import ListOptions
+    from pipeline.prepare.manifests.splits import SplitShares
+
+    return ListOptions(
+        list_format,
+        source,
+        split,
+        skip_wrong,
+        need_places,
+        SplitShares.parse(split_share or [], split_seed),
+        sound,
+        keypoints,
+        tuple(split_list or ()),
+        tuple(label or ()),
+    )

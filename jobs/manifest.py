@@ -8,13 +8,17 @@ from rich.table import Table
 
 from jobs.list_options import (
     FormatOption,
+    KeypointsOption,
+    LabelOption,
     ListsArgument,
     SkipWrongOption,
     SoundOption,
     SourceOption,
+    SplitListOption,
     SplitOption,
     SplitSeedOption,
     SplitShareOption,
+    list_options,
 )
 from jobs.output import JsonFlag, console, print_json
 
@@ -35,17 +39,30 @@ def info(
     source: SourceOption = None,
     sound: SoundOption = None,
     split: SplitOption = None,
+    split_list: SplitListOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
+    label: LabelOption = None,
     skip_wrong: SkipWrongOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print what is in lists: rows, splits, labels, ranges, and where the videos are."""
-    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
+    from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.manifests.summary import summarise
 
-    shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong, need_places=False, split_share=shares, sound=sound)
+    options = list_options(
+        list_format,
+        source,
+        sound,
+        None,
+        split,
+        split_list,
+        split_share,
+        split_seed,
+        label,
+        skip_wrong,
+        need_places=False,
+    )
     videos = VideoList(sources, options)
     summary = summarise(videos)
     console(as_json).print(_table(videos, summary))
@@ -65,19 +82,24 @@ def convert(
     list_format: FormatOption = None,
     source: SourceOption = None,
     sound: SoundOption = None,
+    keypoints: KeypointsOption = None,
     split: SplitOption = None,
+    split_list: SplitListOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
+    label: LabelOption = None,
     skip_wrong: SkipWrongOption = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write lists as one list of gavt's own form, with absolute sources and everything that is known of the rows."""
-    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
+    from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.manifests.write import write_list
 
     screen = console(as_json)
-    shares = SplitShares.parse(split_share or [], split_seed)
-    videos = VideoList(sources, ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound))
+    options = list_options(
+        list_format, source, sound, keypoints, split, split_list, split_share, split_seed, label, skip_wrong
+    )
+    videos = VideoList(sources, options)
     rows = write_list(videos, out)
     for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
         if noted.count:
@@ -91,20 +113,24 @@ def convert(
 def check(
     sources: ListsArgument,
     files: Annotated[
-        bool, typer.Option("--files", help="Also ask whether the videos' files, here or on object storage, are there.")
+        bool,
+        typer.Option("--files", help="Also ask whether files, here or on object storage, are there; keypoints too."),
     ] = False,
     list_format: FormatOption = None,
     source: SourceOption = None,
     sound: SoundOption = None,
+    keypoints: KeypointsOption = None,
     split: SplitOption = None,
+    split_list: SplitListOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
+    label: LabelOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Print all wrong and repeated rows with file and line. Exit code 2 if rows are wrong or files are missing."""
     from pipeline.errors import ManifestError
     from pipeline.prepare.manifests.presence import is_asked_for, missing
-    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
+    from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.manifests.row_errors import NoVideosError
 
     screen = console(as_json)
@@ -112,9 +138,18 @@ def check(
     def show(kind: str, sentence: str) -> None:
         screen.print(f"{kind}: {sentence}", style="yellow", soft_wrap=True)
 
-    shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(
-        list_format, source, split, skip_wrong=True, need_places=files, split_share=shares, sound=sound
+    options = list_options(
+        list_format,
+        source,
+        sound,
+        keypoints,
+        split,
+        split_list,
+        split_share,
+        split_seed,
+        label,
+        True,
+        need_places=files,
     )
     videos = VideoList(sources, options, show)
     rows, asked, gone = 0, 0, 0
@@ -127,10 +162,12 @@ def check(
             yield row
 
     try:
-        for row in missing(counted()) if files else counted():
-            if files:
+        if files:
+            for row, place in missing(counted()):
                 gone += 1
-                show("missing", f"{row.source} (video {row.video})")
+                show("missing", f"{place} (video {row.video})")
+        else:
+            rows = sum(1 for _ in videos)
     except NoVideosError:
         if not videos.wrong.count:  # else all rows are wrong, which is said below
             raise

@@ -18,12 +18,15 @@ from cluster.stop_signals import heeded_signals
 from jobs.list_options import (
     FormatOption,
     KeypointsOption,
+    LabelOption,
     SkipWrongOption,
     SoundOption,
     SourceOption,
+    SplitListOption,
     SplitOption,
     SplitSeedOption,
     SplitShareOption,
+    list_options,
 )
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
@@ -56,8 +59,10 @@ def prepare(
     sound: SoundOption = None,
     keypoints: KeypointsOption = None,
     split: SplitOption = None,
+    split_list: SplitListOption = None,
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
+    label: LabelOption = None,
     skip_wrong: SkipWrongOption = False,
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
@@ -89,7 +94,7 @@ def prepare(
 ) -> None:
     """Turn videos into shards. Interrupted and started again, it does only what is missing."""
     from pipeline.experiment import ExperimentSettings
-    from pipeline.prepare.manifests.read import ListOptions, SplitShares, VideoList
+    from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.prepare import prepare as make
     from pipeline.prepare.wandb_progress import WandbProgress
     from pipeline.settings.load import load_settings
@@ -97,8 +102,9 @@ def prepare(
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
-    shares = SplitShares.parse(split_share or [], split_seed)
-    options = ListOptions(list_format, source, split, skip_wrong, split_share=shares, sound=sound, keypoints=keypoints)
+    options = list_options(
+        list_format, source, sound, keypoints, split, split_list, split_share, split_seed, label, skip_wrong
+    )
     videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
     begun = time.monotonic()

@@ -10,14 +10,15 @@ from cluster import storage
 from pipeline.prepare.manifests.formats.folder import is_video, walk_with_sizes
 from pipeline.prepare.manifests.formats.registry import Format
 from pipeline.prepare.manifests.options import ListOptions
+from pipeline.prepare.manifests.source_kind import absolute_place
 from pipeline.prepare.manifests.text import open_bytes
 
 _BLOCK = 1 << 20
 
 
 def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOptions) -> str:
-    """SHA-256 over the options, each list's name and content and that of the files that belong to it, and each folder's
-    listing.
+    """SHA-256 over the options, the lists of splits, each list's name and content and that of the files that belong to
+    it, and each folder's listing.
 
     Args:
         places: absolute path or URL of each source, and the format that it is in; None for a single video.
@@ -37,6 +38,8 @@ def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOpt
         for name in ("source", "sound", "keypoints")
         for text in (getattr(options, name),)
     }
+    for url in map(absolute_place, options.split_lists):
+        add("split list", url, _content(url))
     add(*(f"{name}={value}" for name, value in {**asdict(options), **templates}.items()))
     for place, form in places:
         add(place, form.name if form else "video")

@@ -20,6 +20,9 @@ class ListOptions:
         keypoints: likewise where the keypoints lie that were found in the videos, of any list; a folder without fields
             stands for `FOLDER/{video}`.
         split: keep only rows of this split.
+        split_lists: lists that name videos, each with a split in its rows or in its name (`music21_train.csv`): rows of
+            these videos, by their ids, get that split, and others are left out.
+        labels: keep only rows that have labels, and none but these.
         split_share: what is held out of rows without a split and of `train`; drawn before `split` is looked at.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
         need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for
@@ -34,3 +37,5 @@ class ListOptions:
     split_share: SplitShares | None = None
     sound: str | None = None
     keypoints: str | None = None
+    split_lists: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()

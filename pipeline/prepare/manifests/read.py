@@ -2,12 +2,12 @@
 s3://."""
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from pipeline.errors import ManifestError
+from pipeline.prepare.manifests.choice import Choice
 from pipeline.prepare.manifests.fingerprint import fingerprint_of
 from pipeline.prepare.manifests.formats.registry import Format
 from pipeline.prepare.manifests.labels import Labels
@@ -109,7 +109,7 @@ class VideoList:
             StorageError: object storage does not answer.
         """
         self.repeated, self.wrong = Noted(), Noted()
-        passed_over: Counter[str | None] = Counter()
+        choice = Choice(self._options)
         divided = 0
         files: list[ListFile] = []
         begins: list[int] = []
@@ -120,7 +120,7 @@ class VideoList:
 
         def drafts() -> Iterator[Settled]:
             nonlocal divided
-            labels, split, begin, line = Labels(), self._options.split, 0, 0
+            labels, begin, line = Labels(), 0, 0
             shares = self._options.split_share
             for place, form in self._places:
                 templates = (self._template, self._sounds, self._keypoints)
@@ -128,13 +128,14 @@ class VideoList:
                 files.append(file)
                 begins.append(begin)
                 rows = iter([_single(place)]) if form is None else form.read(file)
-                for line, naming, row in rows:
+                for line, naming, listed in rows:
+                    row = choice.listed(listed)
+                    if row is None:
+                        continue
                     if shares is not None and self._is_divided(row, file, line):
                         divided += 1
                         row = replace(row, split=shares.split_of(row, naming is Naming.PART))
-                    if split is not None and row.split != split:
-                        passed_over[row.split] += 1
-                    else:
+                    if choice.takes(row):
                         yield begin + line, naming, row
                 begin += line + 1
 
@@ -144,11 +145,12 @@ class VideoList:
             kept = settler.settle(batch)
             count += len(kept)
             yield from map(self._with_keypoints, kept)
-        if self._options.split_share is not None and not divided and (count or passed_over):
+        choice.check_labels()
+        if self._options.split_share is not None and not divided and (count or choice.passed_over):
             names = ", ".join(place for place, _ in self._places)
             raise ManifestError(f"{names}: expected rows without a split or of {REST} for --split-share, found none")
         if not count:
-            raise NoVideosError(self._nothing(passed_over))
+            raise NoVideosError(self._nothing(choice))
 
     def _with_keypoints(self, row: VideoRow) -> VideoRow:
         """The row, with the place of its keypoints where the user says it and the list does not."""
@@ -187,16 +189,13 @@ class VideoList:
                 what = "a video" if form is None else f"read as {form.name}"
                 raise ManifestError(f"--source: expected lists of ids, found {place}, which is {what}")
 
-    def _nothing(self, passed_over: Counter[str | None]) -> str:
+    def _nothing(self, choice: Choice) -> str:
         names = ", ".join(place for place, _ in self._places) or "no sources"
         if self.wrong.count:
             return (
                 f"{names}: expected videos, found {self.wrong.count} wrong rows only, such as {self.wrong.examples[0]}"
             )
-        if passed_over:
-            found = ", ".join(f"{split or 'no split'} ({count})" for split, count in passed_over.most_common(5))
-            return f"{names}: expected videos of the split {self._options.split}, found {found}"
-        return f"{names}: expected videos, found none"
+        return f"{names}: expected {choice.nothing()}"
 
 
 def _keypoints_template(text: str) -> SourceTemplate:

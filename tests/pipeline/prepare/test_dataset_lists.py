@@ -109,6 +109,31 @@ def test_lists_of_music_together_report_what_they_share(lists: Path) -> None:
     assert video in Path(path).read_text().splitlines()[int(line) - 1]
 
 
+def test_music_is_divided_as_its_public_split_has_it_and_into_eleven_classes(lists: Path) -> None:
+    """TriBERT's lists name four fifths and one fifth of solos of 21 instruments and of duets."""
+    names = [lists / f"MUSIC/{name}_videos.json" for name in ("MUSIC21_solo", "MUSIC_duet")]
+    named = {split: lists / f"TriBERT/music21_{split}.csv" for split in ("train", "val")}
+    divided = {"split_lists": tuple(map(str, named.values()))}
+    rows = rows_of(*names, **divided)
+    for split, path in named.items():
+        assert sorted(row.video for row in rows if row.split == split) == sorted(path.read_text().split())
+    assert Counter((row.split, len(row.labels)) for row in rows) == {
+        ("train", 1): 746,
+        ("train", 2): 94,
+        ("val", 1): 190,
+        ("val", 2): 21,
+    }
+    eleven = {label for row in rows_of(lists / "MUSIC/MUSIC_solo_videos.json") for label in row.labels}
+    few = rows_of(*names, **divided, labels=tuple(sorted(eleven)))
+    assert {label for row in few for label in row.labels} == eleven
+    assert Counter((row.split, len(row.labels)) for row in few) == {
+        ("train", 1): 380,
+        ("train", 2): 94,
+        ("val", 1): 89,
+        ("val", 2): 21,
+    }
+
+
 def test_ave_has_its_splits_and_events(lists: Path) -> None:
     rows = rows_of(lists / "AVE/Annotations.txt", source="/videos/AVE/{youtube}.mp4")
     assert Counter(row.split for row in rows) == {"train": 3339, "val": 402, "test": 402}

@@ -157,3 +157,25 @@ def test_a_list_that_can_not_be_read_at_all_is_one_sentence(capsys, tmp_path: Pa
     for words in (("info",), ("check",), ("convert", "--out", tmp_path / "o.csv")):
         code, _, err = run(capsys, words[0], tmp_path / "gone.csv", *words[1:])
         assert (code, err) == (2, f"gavt: {tmp_path}/gone.csv: no such file or folder\n")
+
+
+def test_check_asks_for_keypoints_too(capsys, tmp_path: Path, s3_bucket: str) -> None:
+    for name in "abcd":
+        put(tmp_path / f"{name}.mp4")
+    put(tmp_path / "pose/a.json")
+    put(tmp_path / "pose/b/b_000000000001_keypoints.json")
+    (tmp_path / "pose/d").mkdir()
+    path = put(tmp_path / "m.txt", "a.mp4\nb.mp4\nc.mp4\nd.mp4")
+    code, out, err = run(capsys, "check", path, "--files", "--keypoints", tmp_path / "pose")
+    assert code == 2
+    missing = [line for line in out.splitlines() if line.startswith("missing: ")]
+    assert missing == [f"missing: {tmp_path}/pose/{name} (video {name})" for name in "cd"]
+    assert "found 4 rows, 0 wrong, 0 repeated, 2 files missing" in err
+    storage.write_text(f"{s3_bucket}/a.json", "x")
+    storage.write_text(f"{s3_bucket}/b/alphapose-results.json", "x")
+    code, out, _ = run(capsys, "check", path, "--files", "--keypoints", s3_bucket)
+    missing = [line for line in out.splitlines() if line.startswith("missing: ")]
+    assert missing == [f"missing: {s3_bucket}/{name} (video {name})" for name in "cd"]
+    listed = tmp_path / "own.csv"
+    assert run(capsys, "convert", path, "--out", listed, "--keypoints", tmp_path / "pose")[0] == 0
+    assert f"{tmp_path}/pose/a" in listed.read_text()

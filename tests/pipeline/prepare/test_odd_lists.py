@@ -116,7 +116,7 @@ def test_addresses_of_files_are_paths(form: str, tmp_path: Path) -> None:
     listed.write_text("\n".join(["source", *urls]))
     rows = rows_of(listed)
     assert [row.source for row in rows] == [f"{tmp_path}/{name}" for name in ("b c.mp4", "ü%.mp4", "gone .mp4")]
-    assert [row.source for row in missing(rows)] == [f"{tmp_path}/gone .mp4"]
+    assert [place for _, place in missing(rows)] == [f"{tmp_path}/gone .mp4"]
     plain = tmp_path / "l.txt"
     plain.write_text("\n".join(urls))
     assert [row.source for row in rows_of(plain)] == [row.source for row in rows]

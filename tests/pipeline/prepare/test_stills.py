@@ -161,7 +161,7 @@ def test_images_and_sounds_are_read_from_object_storage(s3_bucket: str, tmp_path
         for name in ("a", "b")
         for place in (s3_bucket, str(tmp_path))
     ]
-    assert list(missing(rows)) == rows[2:]
+    assert list(missing(rows)) == [(row, row.sound) for row in rows[2:]]
 
 
 def test_other_layouts_refuse_images_before_work_begins(tmp_path: Path) -> None:
