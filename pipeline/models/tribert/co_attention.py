@@ -48,7 +48,7 @@ class CoAttention(nn.Module):
     """Queries of each stream, keys and values of the two others, BERT's residual connections and norms.
 
     With `join` of `features`, the n-th tokens of both others are one key; where one stream has fewer than the other or
-    isn't given, its half is zeros. A stream that is given alone is left as it is.
+    isn't given, its half is zeros; each half has a dropout of its own. A stream that is given alone is left as it is.
     """
 
     def __init__(self, widths: Mapping[str, int], settings: TribertSettings) -> None:
@@ -81,15 +81,13 @@ class CoAttention(nn.Module):
             others = [other for other in self.streams if other != name]
             query = self._split(self.queries[name](stream))
             weights = attention_weights(query, self._join(keys, others))
-            given = [other for other in others if other in tokens]
-            if self.by_tokens:
-                parts = torch.split(weights, [keys[other].shape[2] for other in given], -1)
-                weights = torch.cat(parts, -1)  # of the parts, so that a gradient can be asked of each
-            else:
-                parts = tuple(weights[..., : keys[other].shape[2]] for other in given)
-            looked |= {(name, other): part for other, part in zip(given, parts, strict=True)}
-            mixed = self.dropout(weights) @ self._join(values, others)
-            out = self.outs[name](mixed.transpose(1, 2).flatten(2))
+            given, mixed, first = [other for other in others if other in tokens], Tokens(), 0
+            for other in given:
+                count = keys[other].shape[2]
+                part = looked[name, other] = weights[..., first : first + count]
+                mixed[other] = self.dropout(part) @ values[other]
+                first += count if self.by_tokens else 0
+            out = self.outs[name](self._mix(mixed, others).transpose(1, 2).flatten(2))
             seen = self.norms[name](stream + self.dropout(out))
             found[name] = self.last_norms[name](seen + self.dropout(self.feed_forwards[name](seen)))
         return found, looked
@@ -98,14 +96,21 @@ class CoAttention(nn.Module):
         """[B, N, D] → [B, heads, N, D / heads]"""
         return stream.view(*stream.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def _join(self, parts: Mapping[str, Tensor], others: list[str]) -> Tensor:
-        """Keys or values of the others, as one stream's."""
-        given = [parts[other] for other in others if other in parts]
+    def _join(self, keys: Mapping[str, Tensor], others: list[str]) -> Tensor:
+        """Keys of the others, as one stream's."""
+        given = [keys[other] for other in others if other in keys]
         if self.by_tokens:
             return torch.cat(given, 2)
-        most = max(part.shape[2] for part in given)
-        halves = [parts.get(other, given[0][:, :, :0]) for other in others]
+        most = max(one.shape[2] for one in given)
+        halves = [keys.get(other, given[0][:, :, :0]) for other in others]
         return torch.cat([F.pad(half, (0, 0, 0, most - half.shape[2])) for half in halves], -1)
+
+    def _mix(self, mixed: Tokens, others: list[str]) -> Tensor:
+        """What was seen of each of the others, together."""
+        given = list(mixed.values())
+        if self.by_tokens:
+            return torch.stack(given).sum(0)
+        return torch.cat([mixed.get(other, torch.zeros_like(given[0])) for other in others], -1)
 
 
 def _encoder_settings(width: int, settings: TribertSettings) -> EncoderSettings:

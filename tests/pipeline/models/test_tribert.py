@@ -324,6 +324,16 @@ def test_a_block_is_what_its_equations_say(join):
         np.testing.assert_allclose(found[name][0].numpy(), expected, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("join", ["tokens", "features"])
+def test_a_gradient_can_be_asked_of_what_a_stream_looked_at(join):
+    model = small(join=join)
+    encoded = model.fuse(model.embed(inputs()), attention=[0])
+    pairs = [(one, other) for one in WIDTHS for other in WIDTHS]
+    watched = [encoded.attention.between(*pair)[0].weights.watched for pair in pairs]
+    answer = sum(stream.square().sum() for stream in encoded.tokens.values())
+    assert all(gradient.any() for gradient in torch.autograd.grad(answer, watched))
+
+
 def test_attention_to_others_is_their_part_of_one_softmax():
     model = small()
     with torch.no_grad():
