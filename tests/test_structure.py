@@ -5,6 +5,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -25,6 +26,13 @@ def test_no_function_is_longer_than_100_lines() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {name: length for name, length in lengths.items() if length > 100} == {}
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Of which pytest would leave one out."""
+    files = (REPOSITORY / "tests").rglob("test_*.py")
+    counted = Counter(file.name for file in files if not (file.parent / "__init__.py").exists())
+    assert [name for name, count in counted.items() if count > 1] == []
 
 
 def test_packages_import_downwards_and_in_no_circle() -> None:
