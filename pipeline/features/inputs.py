@@ -25,6 +25,7 @@ FIELDS: Registry[InputSettings] = Registry(
     {
         "keypoints": Kind("pipeline.stream.fields.keypoints:KeypointsSettings"),
         "segment_labels": Kind("pipeline.stream.fields.segment_labels:SegmentLabelsSettings"),
+        "stored": Kind("pipeline.stream.fields.stored:StoredSettings"),
     },
     default="",  # a kind must be named
 )

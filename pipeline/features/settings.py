@@ -68,7 +68,7 @@ class FeatureSettings(Settings):
     augment: AugmentSettings = AugmentSettings()
     inputs: dict[InputName, Input] = Field(default_factory=dict)
     """What a model or an objective may take besides `frames` and `sound`, by its name: settings of one of the kinds
-    `keypoints` and `segment_labels`."""
+    `keypoints`, `segment_labels` and `stored`."""
 
     @model_validator(mode="after")
     def _window_fits(self) -> "FeatureSettings":

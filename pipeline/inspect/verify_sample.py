@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.array_file import SUFFIX, decode_array
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.shards.tar_run import read_members
 from pipeline.sound.flac import decode_flac
@@ -66,6 +68,8 @@ def _problems(content: bytes, entry: SampleEntry, settings: dict[str, Any] | Non
     for name, data in files.items():
         if name.endswith("jpg"):
             yield from (f".{name}: {what}" for what in _picture(data, recipe))
+        elif name.endswith(SUFFIX):
+            yield from (f".{name}: {what}" for what in _array(data))
     if "mp4" in files:
         yield from (f".mp4: {what}" for what in _clip(files["mp4"], metadata, recipe))
     if "flac" in files:
@@ -88,7 +92,9 @@ def _files(found: list[str], count: int, metadata: SampleMetadata) -> Iterator[s
         "clip": ["mp4"],
         "segments": [f"{place:0{digits}}.jpg" for place in range(frames)],
     }[metadata.layout]
-    expected = ["json", *pictures, "flac"]
+    media = [*pictures, "flac"]
+    arrays = [name for name in found if name.endswith(SUFFIX)]
+    expected = ["json", *([] if arrays and not set(media) & set(found) else media), *arrays]
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     if missing:
@@ -123,6 +129,16 @@ def _picture(content: bytes, recipe: dict[str, Any]) -> Iterator[str]:
         yield f"expected a whole JPEG, found one that can't be decoded ({error})"
         return
     yield from _size(width, height, recipe)
+
+
+def _array(content: bytes) -> Iterator[str]:
+    try:
+        array = decode_array(content)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not np.isfinite(array).all():
+        yield "expected numbers, found some that are none"
 
 
 def _clip(content: bytes, metadata: SampleMetadata, recipe: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ In a shard a sample is a run of files with the same key:
     {key}.mp4               layout `clip`: H.264 at a constant frame rate, closed GOPs of at most 1 s
     {key}.00.jpg, .01.jpg…  layout `segments`: the middle frame of each segment
     {key}.flac              the audio around or beside it, int16
+    {key}.NAME.npy          stored features, beside the media or instead of them
 """
 
 from typing import Annotated, Literal

@@ -19,7 +19,8 @@ class Sample:
             `segments`, none of layout `clip`.
         audio: FLAC; in shards that others wrote any kind of sound, or nothing where the clip has it. Nothing too where
             a sample of features or labels has no sound.
-        clip: the video of layout `clip`: MP4; in shards that others wrote any kind.
+        clip: the video of layout `clip`: MP4; in shards that others wrote any kind. None where a sample of features
+            has no video.
         foreign: others wrote it: its sound may have another rate than asked for, and is then resampled.
         audio_kind, clip_kind: what the names of the two end with.
         text: its JSON as it lies there; empty where it is none of ours.
@@ -60,7 +61,7 @@ def read_sample(content: bytes, key: str, crc32: int | None = None) -> Sample:
     try:
         metadata = read_metadata(parts["json"], key)
         images = [parts[name] for name in sorted(parts) if name.endswith("jpg")]
-        clip = parts["mp4"] if metadata.layout == "clip" else None
+        clip = parts.get("mp4") if metadata.layout == "clip" else None
         audio = parts.get("flac", b"")
         return Sample(key, metadata, images, audio, clip, text=parts["json"].decode(), files=parts)
     except KeyError as error:

@@ -10,6 +10,7 @@ from pipeline.errors import ShardSetError
 from pipeline.features.draws import draw_augmentation
 from pipeline.features.settings import Geometry
 from pipeline.samples.metadata import Box
+from pipeline.shards.array_file import SUFFIX
 from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import SamplePlace
 from pipeline.stream.arrays import Arrays
@@ -33,7 +34,7 @@ class Note:
         metadata: JSON of the sample that is shown.
         squares: of each geometry that a field has, the box of the square in the upright picture.
         frame_times_s, audio_start_s: of its first pictures and its first sound, as of `DecodedSample`.
-        digest: of the bytes of its pictures and its sound, where the plan asks for it; else empty.
+        digest: as of `digest_of`, where the plan asks for it; else empty.
         bad: what was wrong with those that it stands in for: shard, key, sentence.
     """
 
@@ -193,9 +194,11 @@ def _known(places: list[SamplePlace | ShardSetError]) -> list[SamplePlace]:
 
 
 def digest_of(sample: Sample) -> bytes:
-    """A hash of a sample's pictures and sound, as they lie in its shard: the same for the same sample under two
-    names."""
+    """A hash of a sample's pictures and sound as they lie in its shard, or of its stored features where it has neither:
+    the same for the same sample under two names."""
     digest = hashlib.sha256()  # which processors have an instruction for: half of what blake2b takes
-    for part in (*sample.images, sample.clip or b"", sample.audio):
+    media = (*sample.images, sample.clip or b"", sample.audio)
+    arrays = [sample.files[name] for name in sorted(sample.files) if name.endswith(SUFFIX)]
+    for part in media if any(media) else arrays:
         digest.update(part)
     return digest.digest()[:16]

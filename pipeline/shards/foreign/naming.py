@@ -13,12 +13,14 @@ class FileKind(Enum):
     IMAGE = "image"
     SOUND = "sound"
     VIDEO = "video"
+    ARRAY = "array"
     OTHER = "other"
 
 
 _KINDS = {
     FileKind.IMAGE: ("jpg", "jpeg", "png", "webp"),
     FileKind.SOUND: ("flac", "wav", "mp3", "ogg", "oga", "opus", "m4a", "aac", "wma", "aif", "aiff", "ac3"),
+    FileKind.ARRAY: ("npy",),
     FileKind.VIDEO: ("mp4", "webm", "mkv", "mov", "m4v", "avi", "mpg", "mpeg", "ts", "ogv", "flv", "wmv", "3gp"),
 }
 _KIND_OF = {extension: kind for kind, extensions in _KINDS.items() for extension in extensions}
@@ -41,10 +43,10 @@ def kind_of(extension: str) -> FileKind:
 
 
 def why_left_out(extensions: Iterable[str]) -> str | None:
-    """What a sample of files with these extensions lacks; None where it has picture and sound. A video is taken to have
-    both: whether it has sound is seen when it is decoded."""
+    """What a sample of files with these extensions lacks; None where it has picture and sound, or stored features. A
+    video is taken to have both: whether it has sound is seen when it is decoded."""
     kinds = {kind_of(extension) for extension in extensions}
-    if FileKind.VIDEO in kinds:
+    if FileKind.VIDEO in kinds or FileKind.ARRAY in kinds:
         return None
     if FileKind.IMAGE not in kinds:
         return "no image"

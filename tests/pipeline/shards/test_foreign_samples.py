@@ -88,7 +88,7 @@ def wav(seconds: int, rate_hz: int = 16000) -> bytes:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"jpg": b"", "txt": b""}, "k: expected an image and sound, or a video, found jpg, txt"),
+        ({"jpg": b"", "txt": b""}, "k: expected an image and sound, a video or arrays, found jpg, txt"),
         ({"mp4": b"no video"}, "k: its sound can't be read: expected mp4"),
         ({"jpg": b"", "wav": b""}, "k: its sound can't be read: expected wav"),
     ],

@@ -361,7 +361,10 @@ def test_a_model_whose_input_is_not_described_is_refused_with_the_settings() -> 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("features.inputs.pose.kind=posse", r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels' or"),
+        (
+            "features.inputs.pose.kind=posse",
+            r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels', 'stored' or",
+        ),
         ("features.inputs.pose={persons: 3}", r"features\.inputs\.pose\.kind: expected 'keypoints', 'segment_labels'"),
         (
             "features.inputs.labels={kind: segment_labels}",
