@@ -46,6 +46,8 @@ def _sample(number: int, seed: int) -> Sample:
         audio_start_s=0.0,
         audio_rate_hz=RATE_HZ,
         audio_samples=SAMPLES,
+        labels=["click"],
+        segment_labels=[["click"] if one else [] for one in lit],
     )
     files["flac"] = encode_flac(sound.astype(np.int16)[None], RATE_HZ)
     return f"video{number}-000", {"json": metadata.model_dump_json().encode(), **files}

@@ -9,12 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moving_shards import MOVING, write_moving_set
+from moving_shards import MOVING, PICTURES, SAMPLES, write_moving_set
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
 _EMBEDDER = MODEL["visual_embedder"] | {"norm": "group"}
 GAVT = MODEL | {"visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER, "dropout": 0.0}
 """A model in which nothing depends on the batch or on the process."""
+SEE_HEAR = {
+    "kind": "see_hear",
+    "segments": PICTURES,
+    "embedders": {"width": 16, "visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER},
+    "mfb_width": 8,
+    "mfb_factors": 2,
+    "width": 16,
+}
+SEGMENTS = MOVING | {"frames": PICTURES, "audio_samples": SAMPLES - 1}
+"""All segments of a sample."""
 TRAIN = {"steps": 4, "batch_size": 16, "learning_rate": 1e-3, "log_every": 1, "validate_every": 4}
 BLIND = "model={kind: blind}"
 """A word for a model that hears only (`demanding_tasks.py`)."""
@@ -70,6 +80,25 @@ OBJECTIVES = {
             ("task.segments=10", "features.frames = task.segments, which is 10, found 1"),
             ("task.class_weights={lo: 2}", "class_weights of classes, found 'lo'"),
         ),
+    ),
+    "events": Objective(
+        {
+            "kind": "events",
+            "group": 4,
+            "classes": ["click", "drum"],
+            "segments": PICTURES,
+            "supervision": "video",
+            "mismatched": 0.5,
+        },
+        (
+            (BLIND, "task.streams among those of model.kind = blind, audio, found segments"),
+            ("task.supervision=segments", "supervision = video for mismatched, found segments"),
+            ("task.group=1", "a group of 2 or more for mismatched, found 1"),
+            ("task.segments=10", "features.frames = task.segments, which is 10, found 16"),
+            ("model.segments=10", "features.frames = model.segments, which is 10, found 16"),
+        ),
+        {"features": SEGMENTS, "model": SEE_HEAR},
+        write_moving_set,
     ),
     "masked_modelling": Objective(
         {"kind": "masked_modelling", "group": 4, "contrast": 0.1, "decoder": {"width": 16, "feed_forward": 32}},

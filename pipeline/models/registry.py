@@ -7,6 +7,7 @@ MODELS: Registry[ModelSettings] = Registry(
     "model",
     {
         "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
+        "see_hear": Kind("pipeline.models.see_hear.settings:SeeHearSettings", "pipeline.models.see_hear.model:SeeHear"),
         "towers": Kind("pipeline.models.towers_settings:TowersSettings", "pipeline.models.towers:Towers"),
         "tribert": Kind("pipeline.models.tribert.settings:TribertSettings", "pipeline.models.tribert.model:Tribert"),
     },

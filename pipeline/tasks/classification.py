@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline.errors import RunError, SettingsError
 from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.classification_settings import ClassificationSettings
+from pipeline.tasks.classification_settings import LabelSettings
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.over_time import by_time, in_segments
 from pipeline.tasks.task import Targets, Task
@@ -31,9 +31,9 @@ class Classification(Task):
         counted  [B] False of samples without labels: they are no part of the loss
     """
 
-    settings: ClassificationSettings
+    settings: LabelSettings
 
-    def __init__(self, settings: ClassificationSettings, model: AudioVisualModel) -> None:
+    def __init__(self, settings: LabelSettings, model: AudioVisualModel) -> None:
         super().__init__()
         self.settings = settings
         self._grids = {name: model.grids[name] for name in settings.streams}
@@ -50,29 +50,45 @@ class Classification(Task):
         Raises:
             SettingsError: a label that is none of the classes, or several where there is to be one.
         """
-        settings, classes = self.settings, len(self.settings.answers)
+        asked, classes = self._asked, len(self._asked.answers)
         if purpose == "example":  # noise, of any class
             known: list[list[list[int]] | None] = [
-                [[int(number == position % classes) for number in range(classes)]] * (settings.segments or 1)
+                [[int(number == position % classes) for number in range(classes)]] * (asked.segments or 1)
                 for position in positions
             ]
         else:
-            known = [labels_of(sample, settings) for sample in metadata]
-        nothing = [[0] * classes] * (settings.segments or 1)
+            known = [labels_of(sample, asked) for sample in metadata]
+        nothing = [[0] * classes] * (asked.segments or 1)
         return {
             "truth": torch.tensor([nothing if labels is None else labels for labels in known], dtype=torch.int8),
             "counted": torch.tensor([labels is not None for labels in known]),
         }
 
+    @property
+    def _asked(self) -> LabelSettings:
+        """The labels that are learnt."""
+        return self.settings
+
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The loss is the sum over the samples that count, divided by all: a step's gradient is the same however it is
         cut into micro-batches and ranks, of which some may leave out more than others."""
-        counted, is_there = targets["counted"], targets["truth"].bool()
         logits = self.logits(model.fuse(model.embed(inputs))).float()
-        loss = self._losses(logits, is_there.float()).mean(1).masked_fill(~counted, 0).sum() / len(counted)
-        counts = counted[:, None, None].expand(is_there.shape)
         surest = logits.argmax(-1, keepdim=True)
-        said = torch.zeros_like(is_there).scatter(-1, surest, True) if self.settings.labels == "one" else logits > 0
+        said = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, surest, True)
+        losses = self._losses(logits, targets["truth"].float()).mean(1)
+        return self._summed(losses, surest, logits > 0 if self.settings.tells_several else said, targets)
+
+    def _summed(self, losses: Tensor, surest: Tensor, said: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Loss and sums.
+
+        Args:
+            losses: [B] of each sample.
+            surest: [B, T, 1] the class of each answer that is most likely.
+            said: [B, T, C] the classes that are said to be there.
+        """
+        counted, is_there = targets["counted"], targets["truth"].bool()
+        loss = losses.masked_fill(~counted, 0).sum() / len(counted)
+        counts = counted[:, None, None].expand(is_there.shape)
         right = is_there.gather(-1, surest) & counts[..., :1]
         numbers = (
             counted.sum(),
@@ -116,15 +132,15 @@ class Classification(Task):
         looked_at = min(samples, _LOOKED_AT)
         for start in range(0, looked_at, 8):
             found = read(range(start, min(start + 8, looked_at)))
-            if any(labels_of(sample, self.settings) is not None for sample in found):
+            if any(labels_of(sample, self._asked) is not None for sample in found):
                 return
         raise SettingsError(
-            f"data.validation: expected samples with {_kind(self.settings)} of task.classes, found none among its "
+            f"data.validation: expected samples with {_kind(self._asked)} of task.classes, found none among its "
             f"first {looked_at}"
         )
 
 
-def labels_of(sample: SampleMetadata, settings: ClassificationSettings) -> list[list[int]] | None:
+def labels_of(sample: SampleMetadata, settings: LabelSettings) -> list[list[int]] | None:
     """Of a sample, or of each of its segments, 1 for the classes that are there, [T, C]; None of one without labels.
 
     Raises:
@@ -146,7 +162,7 @@ def labels_of(sample: SampleMetadata, settings: ClassificationSettings) -> list[
         raise SettingsError(f"{sample.source}: {error}") from None
 
 
-def _marks(names: Sequence[str], settings: ClassificationSettings) -> list[int]:
+def _marks(names: Sequence[str], settings: LabelSettings) -> list[int]:
     marks = [0] * len(settings.answers)
     for name in names:
         if name not in settings.classes:
@@ -167,7 +183,7 @@ class _UnknownLabelError(ValueError):
     """A label that is none of the classes."""
 
 
-def _kind(settings: ClassificationSettings) -> str:
+def _kind(settings: LabelSettings) -> str:
     return "labels" if settings.segments is None else "segment_labels"
 
 

@@ -15,11 +15,9 @@ _COUNTED = ("loss", "samples", "answers", "right", "left_out", "others", "refuse
 ClassName = Annotated[str, Field(min_length=1)]
 
 
-class ClassificationSettings(TaskSettings):
-    """A head that tells the labels of a sample, or of each of its segments: a probe of what a model has learnt, with
-    `train.freeze: [model.*]`, or an objective by itself."""
+class LabelSettings(TaskSettings):
+    """A head that tells labels, of whatever objective."""
 
-    kind: Literal["classification"] = "classification"
     classes: tuple[ClassName, ...] = Field(min_length=1)
     """All labels, in the order of their numbers."""
     labels: Literal["one", "several"] = "one"
@@ -42,7 +40,7 @@ class ClassificationSettings(TaskSettings):
     """Share of the truth that is spread over all answers."""
 
     @model_validator(mode="after")
-    def _classes_fit(self) -> "ClassificationSettings":
+    def _classes_fit(self) -> "LabelSettings":
         twice = next((name for place, name in enumerate(self.classes) if name in self.classes[:place]), None)
         if twice is not None:
             raise ValueError(f"classes that differ, found {twice!r} twice")
@@ -66,20 +64,34 @@ class ClassificationSettings(TaskSettings):
         return (*self.classes, *([BACKGROUND] if self.has_background else []))
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """Those of the answers that training knows the truth of."""
+        return self.answers
+
+    @property
+    def tells_several(self) -> bool:
+        """Whether each class is told by itself."""
+        return self.labels == "several"
+
+    @property
+    def even_loss(self) -> float | None:
+        """The loss of who finds all answers equally likely; None where that is not one number."""
+        return None if self.class_weights else math.log(2 if self.tells_several else len(self.told))
+
+    @property
     def sums(self) -> tuple[str, ...]:
         """Over samples with labels: the loss, how many there are, their answers (one a segment), those whose surest
         class is right, and samples left out; of all classes that a sample is not of, how many there are and how many
         were not said; and of each class, how often it is there and how often it was said then."""
-        numbers = range(len(self.answers))
+        numbers = range(len(self.told))
         return (*_COUNTED, *(f"there/{number}" for number in numbers), *(f"said/{number}" for number in numbers))
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """`commonest` is what an answer reaches that is the same for all samples."""
-        one, count = self.labels == "one", len(self.answers)
-        even = None if self.class_weights else math.log(count if one else 2)
+        one, count = not self.tells_several, len(self.told)
         return (
-            Metric("loss", "loss", chance=even),
+            Metric("loss", "loss", chance=self.even_loss),
             Metric("accuracy", chance=1 / count if one else None, checked_by="balanced_accuracy"),
             Metric("balanced_accuracy", chance=1 / count if one else 0.5, shown=not one),
             Metric("commonest", shown=False),
@@ -92,11 +104,11 @@ class ClassificationSettings(TaskSettings):
         several` also of how often none is said that is not there."""
         answers = totals["answers"]
         answered = bool(answers) and math.isfinite(totals["loss"])
-        numbers = range(len(self.answers))
+        numbers = range(len(self.told))
         there = [totals[f"there/{number}"] for number in numbers]
         found = [totals[f"said/{number}"] / times for number, times in zip(numbers, there, strict=True) if times]
         balanced = sum(found) / len(found) if found else None
-        if self.labels == "several" and balanced is not None:
+        if self.tells_several and balanced is not None:
             balanced = (balanced + totals["refused"] / totals["others"]) / 2 if totals["others"] else None
         return {
             "loss": totals["loss"] / totals["samples"] if answered else None,
@@ -122,4 +134,11 @@ class ClassificationSettings(TaskSettings):
     @property
     def label_aided(self) -> str | None:
         """It learns nothing but labels."""
-        return "label-aided: class names are what is learnt (task.kind=classification)"
+        return f"label-aided: class names are what is learnt (task.kind={self.kind})"
+
+
+class ClassificationSettings(LabelSettings):
+    """A head that tells the labels of a sample, or of each of its segments: a probe of what a model has learnt, with
+    `train.freeze: [model.*]`, or an objective by itself."""
+
+    kind: Literal["classification"] = "classification"

@@ -10,6 +10,7 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.classification_settings:ClassificationSettings",
             "pipeline.tasks.classification:Classification",
         ),
+        "events": Kind("pipeline.tasks.events_settings:EventsSettings", "pipeline.tasks.events:Events"),
         "masked_modelling": Kind(
             "pipeline.tasks.masked_modelling_settings:MaskedModellingSettings",
             "pipeline.tasks.masked_modelling:MaskedModelling",

@@ -1,0 +1,78 @@
+"""Audio-visual events: what is seen and heard in each segment of a video, or that nothing is (papers 002 and 004)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.models.contract import AUDIO, AudioVisualModel, EmbedOnce, Encoded, Inputs, rows_of
+from pipeline.tasks.classification import Classification
+from pipeline.tasks.classification_settings import LabelSettings
+from pipeline.tasks.contract import Metadata, Purpose
+from pipeline.tasks.events_settings import EventsSettings
+from pipeline.tasks.pairing import draw_one, others_in_groups
+from pipeline.tasks.task import Targets
+
+
+class Events(Classification):
+    """A head on the segments of the model's streams.
+
+    Learnt from videos, its targets have T = 1 and the classes without background, and say besides, where mismatched
+    pairs are asked for,
+
+        other    [B] index of the video whose sound each is shown with
+        unlike   [B] False where there is none that shares no label
+    """
+
+    settings: EventsSettings
+
+    @property
+    def _asked(self) -> LabelSettings:
+        return self.settings if self.settings.supervision == "segments" else self.settings.of_video
+
+    def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
+        targets = super().targets(seed, positions, metadata, purpose)
+        if not self.settings.mismatched:
+            return targets
+        drawn = []
+        in_groups = others_in_groups(self.settings.group, positions, metadata)
+        for position, sample, others in zip(positions, metadata, in_groups, strict=True):
+            unlike = [other for other in others if not set(sample.labels) & set(metadata[other].labels)]
+            drawn.append(draw_one(seed, f"{purpose}-mismatched", position, unlike))
+        return targets | {
+            "other": torch.tensor([index if other is None else other for index, other in enumerate(drawn)]),
+            "unlike": torch.tensor([other is not None for other in drawn]),
+        }
+
+    def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+        """As of classification; of videos the loss of their own sounds, and with its weight that of others'."""
+        settings = self.settings
+        if settings.supervision == "segments":
+            return super().forward(model, inputs, targets)
+        embedded = model.embed(inputs)
+        likely = self._likely(model.fuse(embedded))
+        pooled = self._pooled(likely)
+        losses = self._told_losses(pooled, targets["truth"][:, 0].float())
+        if settings.mismatched:
+            apart = self._pooled(self._likely(model.fuse(rows_of(embedded, {AUDIO: targets["other"]}))))
+            of_others = self._told_losses(apart, torch.zeros_like(apart))
+            losses = losses + settings.mismatched * of_others.masked_fill(~targets["unlike"], 0)
+        surest = likely.argmax(-1, keepdim=True)
+        said = torch.zeros_like(likely, dtype=torch.bool).scatter(-1, surest, True).any(1, keepdim=True)
+        return self._summed(losses, pooled.argmax(-1)[:, None, None], said[..., : pooled.shape[-1]], targets)
+
+    def _likely(self, encoded: Encoded) -> Tensor:
+        """[B, T, C] the probability of each answer."""
+        return self.logits(encoded).float().softmax(-1)
+
+    def _pooled(self, likely: Tensor) -> Tensor:
+        """[B, C] of all classes but the background that of a whole video."""
+        classes = likely[..., :-1]
+        return classes.mean(1) if self.settings.pool == "mean" else classes.amax(1)
+
+    def _told_losses(self, pooled: Tensor, there: Tensor) -> Tensor:
+        """[B]: the mean over classes."""
+        smooth, weights = self.settings.label_smoothing, pooled.new_tensor(self._weights[:-1])
+        losses = F.binary_cross_entropy(pooled, there * (1 - smooth) + smooth / 2, reduction="none")
+        return (losses * weights).mean(-1)
