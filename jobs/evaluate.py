@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.evaluate.measures.contract import Table
     from pipeline.evaluate.over_runs import EvaluationOverRuns
     from pipeline.evaluate.result import Evaluation
+    from pipeline.evaluate.settings import EvaluateSettings
     from pipeline.experiment import ExperimentSettings
 
 Sweep = Literal["attention"]
@@ -52,6 +54,46 @@ def evaluate(
 ) -> None:
     """Judge checkpoints by the settings' measures: alignment, and maps of where the sound comes from, beside rows that
     ignore the sound. Of several runs the figures are means ± half of the 95 % interval, and each run's stand below."""
+    from pipeline.evaluate.registry import AttentionSweepSettings
+    from pipeline.evaluate.result import ATTENTION_SWEEP
+
+    judging = Judging() if sweep is None else Judging(lambda settings: settings.only(AttentionSweepSettings), False)
+    file = None if sweep is None else ATTENTION_SWEEP
+    judge_runs(runs, data, validation, out, config, overrides or [], nproc, as_json, judging, file)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what a verb has runs judged.
+
+    Attributes:
+        settings: what it makes of the settings' `evaluate`.
+        chooses: the validation split chooses something.
+        folder: in the run's own, where the evaluation lies; the run's own unless given.
+    """
+
+    settings: "Callable[[EvaluateSettings], EvaluateSettings]" = lambda settings: settings
+    chooses: bool = True
+    folder: str = ""
+
+
+def judge_runs(
+    runs: list[str],
+    data: str,
+    validation: str | None,
+    out: str | None,
+    config: str | None,
+    overrides: list[str],
+    nproc: int,
+    as_json: bool,
+    judging: Judging,
+    file: str | None = None,
+) -> None:
+    """Judge and print, on so many processes.
+
+    Args:
+        file: of the figures, instead of `evaluation.json`.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from the loader
     from cluster.job_environment import JobEnvironment
     from cluster.launch import launch_local
@@ -63,7 +105,7 @@ def evaluate(
             raise SystemExit(code)
         return
     from pipeline.evaluate.evaluate import RunToJudge, evaluate_runs
-    from pipeline.evaluate.result import ATTENTION_SWEEP, EVALUATION
+    from pipeline.evaluate.result import EVALUATION
     from pipeline.evaluate.run_files import config_of
     from pipeline.train.checkpoints import find_checkpoint
 
@@ -75,9 +117,8 @@ def evaluate(
             return urls, [config or config_of(url) for url in urls]
 
         found, files = find() if group is None else group.on_main(find)
-        targets = _folders(found, out)
-        settings = _settings(files, overrides or [], validation)
-        judged = settings.evaluate if sweep is None else settings.evaluate.sweeping_attention
+        targets = _folders(found, out, judging.folder)
+        settings = _settings(files, overrides, validation)
         bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
 
         def show(results: "list[Evaluation]", together: "EvaluationOverRuns | None") -> None:
@@ -89,32 +130,36 @@ def evaluate(
             if as_json:
                 print_json({**(together or results[0]), "out": targets[0] if together is None else out})
 
-        if validation is None and sweep is None:
+        if validation is None and judging.chooses:
             stack.enter_context(_named_by_a_setting(settings.data.validation))
         evaluate_runs(
             [RunToJudge(run, target) for run, target in zip(runs, targets, strict=True)],
             data,
-            (validation or settings.data.validation) if sweep is None else None,
+            (validation or settings.data.validation) if judging.chooses else None,
             out if len(runs) > 1 else None,
-            judged,
+            judging.settings(settings.evaluate),
             settings.data,
             group,
             bars.show,
             show,
-            EVALUATION if sweep is None else ATTENTION_SWEEP,
+            file or EVALUATION,
         )
 
 
-def _folders(checkpoints: Sequence[str], out: str | None) -> list[str]:
+def _folders(checkpoints: Sequence[str], out: str | None, within: str) -> list[str]:
     """Where each one's evaluation goes.
+
+    Args:
+        within: folder in a run's, or nothing.
 
     Raises:
         RunError: several, of the same run or without a folder for what they say together.
     """
+    from cluster import storage
     from pipeline.errors import RunError
     from pipeline.evaluate.run_files import run_folder
 
-    folders = [run_folder(url) for url in checkpoints]
+    folders = [storage.join(run_folder(url), within) if within else run_folder(url) for url in checkpoints]
     if len(folders) == 1:
         return [out or folders[0]]
     if out is None:

@@ -17,6 +17,7 @@ from jobs import (
     manifest,
     plan,
     prepare,
+    probe,
     quickstart,
     report,
     resume,
@@ -41,6 +42,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(stream.app, name="stream")
+app.add_typer(probe.app, name="probe")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
 app.command("inspect")(inspect.inspect)

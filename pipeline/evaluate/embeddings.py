@@ -23,6 +23,14 @@ Vectors = npt.NDArray[np.float32]
 """[N, D]"""
 
 
+STAGE_NAMES: dict[str, str] = {
+    "embedded": "as embedded",
+    "encoded": "encoded alone",
+    "fused": "encoded together",
+}
+"""As rows call them."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known of samples beside their vectors.
@@ -56,6 +64,12 @@ class Known:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def of_scenes_of(self, other: "Known") -> int:
+        """How many samples share a video, a file or an image with some of others."""
+        own, others = self.scenes, other.scenes
+        shared = [np.isin(own[:, axis], others[:, axis]) & (own[:, axis] != 0) for axis in range(own.shape[1])]
+        return int(np.any(shared, axis=0).sum())
 
     def select(self, places: Sequence[int]) -> "Known":
         """Only the samples at these places."""

@@ -112,12 +112,9 @@ class EmbeddingsSettings(MeasureSettings):
     asked_for_only = True
 
 
-class RetrievalSettings(MeasureSettings):
-    """Whether a sound finds its frame among all others, a frame its sound, and each stream of a model of more its own
-    in each other."""
+class RankingSettings(MeasureSettings):
+    """How samples stand in a ranking of all."""
 
-    kind: Literal["retrieval"] = "retrieval"
-    asked_for_only = True
     pool: int | None = Field(default=None, ge=2)
     """What is looked for is among so many, as the mean over all such draws; among all samples unless given."""
     ways: int = Field(default=8, ge=2)
@@ -125,21 +122,60 @@ class RetrievalSettings(MeasureSettings):
     own_video: Literal["left_out", "wrong"] = "left_out"
     """What other samples of the own video, or with the own image, are to a sample: neither right nor wrong, or wrong.
     By label they are left out always, with the sample itself: it is asked for others of its class."""
+
+
+class RetrievalSettings(RankingSettings):
+    """Whether a sound finds its frame among all others, a frame its sound, and each stream of a model of more its own
+    in each other."""
+
+    kind: Literal["retrieval"] = "retrieval"
+    asked_for_only = True
     all_tokens_up_to: int = Field(default=1000, ge=0)
     """Of a model that compares all tokens (dense contrastive learning) its own similarity is judged too, on sets of up
     to so many samples: of each the tokens lie in memory."""
 
 
-class ProbeSettings(MeasureSettings):
+class LearningSettings(MeasureSettings):
+    """What a measure learns from."""
+
+    train: str | None = None
+    """Shard set to learn from, local or s3://; the run's `data.train` unless given."""
+    train_samples: int = Field(default=20_000, gt=0)
+    """At most about so many of it, in a shuffled order: their vectors lie in the memory of each process."""
+
+
+class RetrievalHeadSettings(RankingSettings, LearningSettings):
+    """Whether a small network that is trained on frozen embeddings finds what belongs to a sample among all others
+    (TriBERT, section 4.2). For each variant and seed one is trained on each stage of the model's embeddings, on each of
+    an untrained network's, and on shuffled pairs; N samples that are judged are N² pairs."""
+
+    kind: Literal["retrieval_head"] = "retrieval_head"
+    asked_for_only = True
+    variants: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Which streams look for which, as `audio_to_visual` or `visual+audio_to_pose`; unless given all pairs, and of
+    three streams each two that look for the third."""
+    seeds: int = Field(default=3, gt=0)
+    """Networks that are trained for each row, whose figures are means."""
+    distractors: int = Field(default=2, gt=0)
+    """In training the own one is told from so many others; from one more where two streams look (the paper)."""
+    near: int | None = Field(default=None, gt=0)
+    """Distractors are drawn from so many that are most like the own one, instead of all: the public code takes 24, for
+    all of one stream and for one of two."""
+    width: int | None = Field(default=None, ge=8)
+    """That streams are brought to; the widest stream's unless given."""
+    steps: int = Field(default=1000, gt=0)
+    """Of training. On the validation split it is found out ten times how good the network is, and the best is kept."""
+    batch_size: int = Field(default=64, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's. The paper's 2e-5, 750 times through the data, is for layers of 8192."""
+
+
+class ProbeSettings(LearningSettings):
     """What labels can be told from a frozen model's embeddings, of each stream and of all together, by logistic
     regression and by nearest neighbours that learn from another set."""
 
     kind: Literal["probe"] = "probe"
     asked_for_only = True
-    train: str | None = None
-    """Shard set whose labels are learnt, local or s3://; the run's `data.train` unless given."""
-    train_samples: int = Field(default=20_000, gt=0)
-    """At most about so many of it, in a shuffled order: their vectors lie in the memory of each process."""
     neighbours: int = Field(default=20, gt=0)
     """Nearest samples that vote."""
     decays: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0, 0.1, 0.01, 1e-3, 1e-4), min_length=1)
@@ -164,6 +200,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "probe": Kind(f"{__name__}:ProbeSettings", f"{_MEASURES}.probe:Probe"),
         "reconstruction": Kind(f"{__name__}:ReconstructionSettings", f"{_MEASURES}.reconstruction:Reconstruction"),
         "retrieval": Kind(f"{__name__}:RetrievalSettings", f"{_MEASURES}.retrieval:Retrieval"),
+        "retrieval_head": Kind(f"{__name__}:RetrievalHeadSettings", f"{_MEASURES}.retrieval_head:RetrievalHead"),
         "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),
         "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.evaluate.registry import AttentionSweepSettings, Measure, ReadoutName
+from pipeline.evaluate.registry import Measure, MeasureSettings, ReadoutName
 from pipeline.features.settings import Geometry
 from pipeline.settings.base import Settings
 
@@ -13,7 +13,7 @@ Perspective = Literal["visual", "audio", "class"]
 Normalisation = Literal["none", "silence", "noise"]
 Placement = Literal["even", "centres"]
 """Where the values of a map over tokens lie in the frame."""
-PublishedOn = Literal["ave", "music-separation", "audioset-synchronisation", "ucf101", "hmdb51"]
+PublishedOn = Literal["ave", "music-separation", "music21-retrieval", "audioset-synchronisation", "ucf101", "hmdb51"]
 """Data sets that an evaluation can't tell from others, on which others published figures."""
 SaliencyName = Literal["spectral_residual", "frequency_tuned", "centre_surround"]
 
@@ -86,7 +86,8 @@ class EvaluateSettings(Settings):
     that can't be had is left out, and it is said why."""
     published: tuple[PublishedOn, ...] = ()
     """Data sets whose published figures of others stand beside the model's: `ave`, `music-separation`,
-    `audioset-synchronisation`, `ucf101`, `hmdb51`. Benchmarks of localisation have theirs always."""
+    `music21-retrieval`, `audioset-synchronisation`, `ucf101`, `hmdb51`. Benchmarks of localisation always have
+    theirs."""
     readouts: tuple[ReadoutName, ...] = Field(
         default=(
             "attention",
@@ -140,11 +141,10 @@ class EvaluateSettings(Settings):
     seed: int = Field(default=0, ge=0)
     """Draws the noise of Eq. 7, the pairs of multi-modal alignment and the weights of the untrained network."""
 
-    @property
-    def sweeping_attention(self) -> "EvaluateSettings":
-        """The same, with ways to read attention as the only measure; as its own settings say, where they are given."""
-        given = [one for one in self.measures or () if isinstance(one, AttentionSweepSettings)]
-        return self.model_copy(update={"measures": tuple(given or [AttentionSweepSettings()])})
+    def only(self, kind: type[MeasureSettings]) -> "EvaluateSettings":
+        """The same, with one kind of measure; as these settings have it, where they do."""
+        given = [one for one in self.measures or () if isinstance(one, kind)]
+        return self.model_copy(update={"measures": tuple(given or [kind.model_validate({})])})
 
     @property
     def judged_geometry(self) -> Geometry:

@@ -274,8 +274,8 @@ class Judging:
     @property
     def published(self) -> tuple[Row, ...]:
         """What others reach on the same samples."""
-        known, wanted = PUBLISHED.get(self._wanted.name), len(self._wanted.samples) + len(self._wanted.without_truth)
-        return known.rows if known is not None and known.is_of(wanted) else ()
+        wanted = len(self._wanted.samples) + len(self._wanted.without_truth)
+        return tuple(row for one in PUBLISHED.get(self._wanted.name, ()) if one.is_of(wanted) for row in one.rows)
 
     def table(self, rows: Sequence[Row], samples: int, note: str) -> Table:
         """Of rows with the benchmark's figures."""

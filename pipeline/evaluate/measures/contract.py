@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.errors import SettingsError
 from pipeline.evaluate.metrics.statistics import Mean, Statistic
-from pipeline.evaluate.registry import MeasureSettings
+from pipeline.evaluate.registry import LearningSettings, MeasureSettings
 
 if TYPE_CHECKING:
     from pipeline.evaluate.embeddings import Embedder
@@ -159,6 +160,20 @@ class Lessons:
 
     url: str
     samples: int
+
+    @classmethod
+    def of(cls, settings: LearningSettings, trained: "Trained") -> "Lessons":
+        """The set that is named, else that of training.
+
+        Raises:
+            SettingsError: it isn't known which.
+        """
+        train = settings.train or trained.settings.data.train
+        if not isinstance(train, str):
+            found = "none" if train is None else f"a mixture of {len(train)} in data.train"
+            name = f"evaluate.measures: {settings.kind}.train"
+            raise SettingsError(f"{name}: expected the shard set to learn from, found {found}")
+        return cls(train, settings.train_samples)
 
 
 class Measure(ABC, Generic[Seen]):

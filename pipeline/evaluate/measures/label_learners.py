@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline.evaluate.embeddings import Known, Vectors, vectors_together
+from pipeline.evaluate.embeddings import STAGE_NAMES, Known, Vectors, vectors_together
 from pipeline.evaluate.measures.contract import RowKind
 from pipeline.evaluate.metrics.label_probes import Marks, Scores, linear_probes, nearest_neighbours, surest_right
 from pipeline.evaluate.metrics.statistics import Mean, MeanAveragePrecision, Statistic
@@ -15,7 +15,6 @@ from pipeline.evaluate.registry import ProbeSettings
 from pipeline.models.contract import AUDIO, VISUAL
 
 _CALLED = {VISUAL: "frames", AUDIO: "sounds"}
-_STAGES = {"embedded": "as embedded", "encoded": "encoded alone", "fused": "encoded together"}
 _ALL = "all streams"
 
 
@@ -128,11 +127,11 @@ def _vectors_of(vectors: Mapping[str, Vectors]) -> dict[tuple[str, str], list[st
     for name in vectors:
         stage, _, stream = name.partition("/")
         if stage != "fused":
-            found[_CALLED.get(stream, stream), _STAGES[stage]] = [name]
+            found[_CALLED.get(stream, stream), STAGE_NAMES[stage]] = [name]
     for stage in ("embedded", "fused"):
         names = [name for name in vectors if name.startswith(f"{stage}/")]
         if len(names) > 1:
-            found[_ALL, _STAGES[stage]] = names
+            found[_ALL, STAGE_NAMES[stage]] = names
     return found
 
 

@@ -1,18 +1,18 @@
 """Ways to say how like samples of one stream are to those of another, and where each one's own stands then."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.evaluate.embeddings import Known, Vectors, vectors_together
 from pipeline.evaluate.metrics.ranking import Standings, Values, average_precisions, standings
-from pipeline.evaluate.registry import RetrievalSettings
+from pipeline.evaluate.registry import RankingSettings
 from pipeline.models.contract import AUDIO, VISUAL
 from pipeline.tasks.dense_contrastive import DenseContrastive
 
@@ -142,6 +142,12 @@ class Ranked:
     scores: dict[str, Values]
     ranks: Values
 
+    @classmethod
+    def mean(cls, several: "Sequence[Ranked]") -> "Ranked":
+        """Of each query the mean over several rankings."""
+        scores = {name: np.mean([one.scores[name] for one in several], axis=0) for name in several[0].scores}
+        return cls(scores, np.mean([one.ranks for one in several], axis=0))
+
     @property
     def values(self) -> dict[str, float | None]:
         """By column the figure of all; the rank is a median."""
@@ -150,21 +156,21 @@ class Ranked:
         return means | {"rank": float(np.median(known["rank"])) if len(known["rank"]) else None}
 
 
-def rank(way: Likeness, query: str, gallery: str, known: Known, settings: RetrievalSettings, turn: int = 0) -> Ranked:
+def rank(way: Likeness, query: str, gallery: str, known: Known, settings: RankingSettings, turn: int = 0) -> Ranked:
     """Rank the gallery for each query.
 
     Args:
         turn: what is compared in the place of each sample of the gallery is the one so many behind it, in a circle.
     """
     found: list[tuple[Standings, Values]] = []
-    labels = _marks(known.labels)
+    labels, scenes = _marks(known.labels), torch.from_numpy(known.scenes)
     for start in range(0, len(known), _QUERIES_AT_ONCE):
         rows = slice(start, start + _QUERIES_AT_ONCE)
         alike = _rounded(way.alike(query, gallery, rows)).roll(-turn, 1)
         own = torch.arange(start, start + len(alike))
-        strangers = _strangers(known.scenes[rows, None], known.scenes)
-        others = strangers if settings.own_video == "left_out" else torch.ones_like(strangers)
-        of_class = average_precisions(alike, labels[rows] @ labels.T > 0, strangers)
+        of_others = ~of_one_scene(scenes[rows, None], scenes)
+        others = of_others if settings.own_video == "left_out" else torch.ones_like(of_others)
+        of_class = average_precisions(alike, labels[rows] @ labels.T > 0, of_others)
         found.append((standings(alike, own, others), of_class))
     parts, by_label = zip(*found, strict=True)
     stand = Standings.together(parts)
@@ -173,7 +179,7 @@ def rank(way: Likeness, query: str, gallery: str, known: Known, settings: Retrie
     return Ranked(scores, stand.ranks(settings.pool))
 
 
-def rank_answers(answers: Vectors, query: str, known: Known, settings: RetrievalSettings) -> Ranked:
+def rank_answers(answers: Vectors, query: str, known: Known, settings: RankingSettings) -> Ranked:
     """Choose among `ways` by what the objective answers to pairs: nothing else is known of a model that doesn't compare
     samples by themselves.
 
@@ -185,9 +191,9 @@ def rank_answers(answers: Vectors, query: str, known: Known, settings: Retrieval
     fill = (0, -count % ways)
     groups = np.pad(answers, (fill, (0, 0))).reshape(-1, ways, ways)
     groups = groups if query == VISUAL else groups.transpose(0, 2, 1)
-    scenes = np.pad(known.scenes, (fill, (0, 0))).reshape(-1, ways, 3)
+    scenes = torch.from_numpy(np.pad(known.scenes, (fill, (0, 0))).reshape(-1, ways, 3))
     there = torch.from_numpy(np.pad(np.ones(count, np.bool_), fill).reshape(-1, 1, ways))
-    others = _strangers(scenes[:, :, None], scenes[:, None]) & there
+    others = ~of_one_scene(scenes[:, :, None], scenes[:, None]) & there
     alike = _rounded(torch.from_numpy(groups.copy()))
     stand = standings(alike.flatten(0, 1)[:count], torch.arange(count) % ways, others.flatten(0, 1)[:count])
     nothing = np.full(count, np.nan)
@@ -196,13 +202,20 @@ def rank_answers(answers: Vectors, query: str, known: Known, settings: Retrieval
     return Ranked(scores | {"choice": np.where(whole, stand.recall(1), np.nan)}, nothing)
 
 
+def ids_among(known: Known, settings: RankingSettings) -> list[str]:
+    """The samples' keys with what each looks among and how: it finds its own more easily among fewer."""
+    how = settings.pool, settings.ways, settings.own_video, sorted(known.keys)
+    among = f"among {len(known)} ({hashlib.sha256(repr(how).encode()).hexdigest()[:8]})"
+    return [f"{key} {among}" for key in known.keys]
+
+
 def _rounded(alike: Tensor) -> Tensor:
     return alike.cpu().double().mul(10**_DECIMALS).round()
 
 
-def _strangers(scenes: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Tensor:
-    """bool […]: of numbers of scenes […, 3] that go together, those that have none in common."""
-    return torch.from_numpy(~((scenes == others) & (scenes != 0)).any(-1))
+def of_one_scene(scenes: Tensor, others: Tensor) -> Tensor:
+    """bool […]: of numbers of scenes […, 3] that go together, those that have one in common."""
+    return ((scenes == others) & (scenes != 0)).any(-1)
 
 
 def _marks(labels: Sequence[Sequence[str]]) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.errors import SettingsError
 from pipeline.evaluate.embeddings import Known, not_finite
 from pipeline.evaluate.measures.contract import Column, Headline, Judged, Lessons, Measure, Row, SampleScores, Table
 from pipeline.evaluate.measures.label_learners import Answers, Features, RowName, Teacher, figure
@@ -56,11 +55,7 @@ class Probe(Measure[Features]):
             SettingsError: it isn't known what to learn from.
         """
         super().__init__(settings, judged)
-        train = settings.train or judged.trained.settings.data.train
-        if not isinstance(train, str):
-            found = "none" if train is None else f"a mixture of {len(train)} in data.train"
-            raise SettingsError(f"evaluate.measures: probe.train: expected the shard set to learn from, found {found}")
-        self._lessons = Lessons(train, settings.train_samples)
+        self._lessons = Lessons.of(settings, judged.trained)
         self._spectrogram = LogFrequencySpectrogram(judged.trained.settings.features).to(judged.samples.device)
         self._validation: Features | None = None
         self._train: Features | None = None
@@ -126,7 +121,7 @@ class Probe(Measure[Features]):
         sets = train, choosing, test
         one = all(len(labels) == 1 for some in sets for labels in some.known.labels)
         warnings = []
-        if overlap := _of_the_same_scenes(test.known, train.known):
+        if overlap := test.known.of_scenes_of(train.known):
             warnings.append(f"{overlap:,} samples are of videos or images that the probe learnt from")
         for some, then in ((train, "nothing is learnt from such"), (test, "they count as wrong")):
             if bad := not_finite(some.own):
@@ -172,9 +167,3 @@ class Probe(Measure[Features]):
             return []
         values = {name: told.statistics(answers) for (name, _, _), answers in told.rows.items()}
         return [SampleScores("probe", told.known.keys, told.known.videos, values)]
-
-
-def _of_the_same_scenes(known: Known, other: Known) -> int:
-    """How many samples share a video, a file or an image with some of others."""
-    shared = [np.isin(known.scenes[:, axis], other.scenes[:, axis]) & (known.scenes[:, axis] != 0) for axis in range(3)]
-    return int(np.any(shared, axis=0).sum())

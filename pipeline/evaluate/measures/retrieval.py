@@ -1,6 +1,5 @@
 """Does a sound find its frame among all others, and a frame its sound?"""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -19,6 +18,7 @@ from pipeline.evaluate.measures.likeness import (
     Likeness,
     Ranked,
     SameLabels,
+    ids_among,
     rank,
     rank_answers,
 )
@@ -223,12 +223,10 @@ class Retrieval(Measure[Found]):
     def sample_scores(self, found: Sequence[Found]) -> list[SampleScores]:
         """What each query gives to all figures, which hang on what it looks among and how."""
         known = Known.together([one.known for one in found])
-        how = self.settings.pool, self.settings.ways, self.settings.own_video, sorted(known.keys)
-        among = f"among {len(known)} ({hashlib.sha256(repr(how).encode()).hexdigest()[:8]})"
         return [
             SampleScores(
                 _name(*direction),
-                [f"{key} {among}" for key in known.keys],
+                ids_among(known, self.settings),
                 known.videos,
                 {name: {**ranked.scores, "rank": Median(ranked.ranks)} for (name, _, _), ranked in rows.items()},
             )

@@ -156,5 +156,5 @@ def test_a_model_without_attention_is_refused_in_a_sentence(
 
 def test_it_is_judged_where_it_is_asked_for_only() -> None:
     assert AttentionSweepSettings not in {type(one) for one in all_measures()}
-    (alone,) = EvaluateSettings().sweeping_attention.measures or ()
+    (alone,) = EvaluateSettings().only(AttentionSweepSettings).measures or ()
     assert alone == AttentionSweepSettings()

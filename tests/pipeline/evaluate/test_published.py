@@ -17,11 +17,11 @@ def table(measure: str, *columns: str) -> Table:
 
 
 def test_benchmarks_have_the_columns_of_what_was_published_on_them() -> None:
-    for name, published in PUBLISHED.items():
+    for name, published in ((name, one) for name, several in PUBLISHED.items() for one in several):
         if not published.measure:
             columns = columns_of(BENCHMARKS[name].figures, has_groups=name.endswith("duet"))
             assert set(published.columns) <= {column.name for column in columns}
-    assert set(get_args(PublishedOn)) == {name for name, one in PUBLISHED.items() if one.measure}
+    assert set(get_args(PublishedOn)) == {name for name, (one, *_) in PUBLISHED.items() if one.measure}
 
 
 def test_rows_of_others_stand_behind_those_of_the_measure_that_has_their_columns() -> None:
@@ -39,5 +39,5 @@ def test_rows_of_others_stand_behind_those_of_the_measure_that_has_their_columns
 def test_decibels_stay_as_they_are_and_what_was_not_printed_is_not_known() -> None:
     (separation,) = with_published([table("separation", "sdr", "sir", "sar")], ["music-separation"])
     assert separation.rows[1].values == {"sdr": 7.26, "sir": 12.25, "sar": 11.11}
-    (aligned,) = (row for row in PUBLISHED["vggss"].rows if row.name.startswith("SSL-Align"))
+    (aligned,) = (row for row in PUBLISHED["vggss"][0].rows if row.name.startswith("SSL-Align"))
     assert aligned.values == {"ciou": pytest.approx(0.3994), "auc": None}
