@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.evaluate.samples import Chunk
+from pipeline.models.contract import of_streams
 from pipeline.models.pooling import pooled
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.pairing import scene_numbers
@@ -104,7 +105,7 @@ def embedded_widths(trained: Trained) -> dict[str, int]:
     system, settings = trained.system, trained.settings
     device = next(system.parameters()).device
     inputs, _ = example_batch(system, settings, settings.task.group, device)
-    embedded = system.model.embed({name: inputs[name] for name in system.inputs})
+    embedded = of_streams(system.model.embed({name: inputs[name] for name in system.inputs}))
     return {name: tokens.shape[2] for name, tokens in embedded.items()}
 
 

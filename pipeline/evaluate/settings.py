@@ -94,6 +94,7 @@ class EvaluateSettings(Settings):
             "attention_silence",
             "attention_noise",
             "class_token",
+            "class_maps",
             "token_gradient",
             "gradient_weighted",
             "integrated_gradients",

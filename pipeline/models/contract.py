@@ -35,21 +35,26 @@ HEARD = "heard"
 """The magnitudes [B, F, T] that models of spectrograms take in the place of the input `sound`."""
 VISUAL, AUDIO, CLASS = "visual", "audio", "class"
 """Streams of what is seen and heard, and the one token that looks at all, in every model that has them."""
+CLASS_MAPS = "class_maps"
+"""What models with `AudioVisualModel.class_maps` embed beside the streams: of each cell of the frames how much of each
+class it shows, [B, N, C]. It doesn't enter the encoder."""
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How a stream's tokens lie, the last axis fastest.
+    """How a stream's tokens lie, the last axis fastest, behind those that stand for all.
 
     Attributes:
         axes: name and length of each, e.g. `(("time", 1), ("row", 8), ("column", 8))` for frames and
             `(("frequency", 16), ("time", 16))` for a spectrogram.
         sees: by name of an axis that lies over one of an input, where the tokens' centres lie there and how far each
             sees. Of axes that are not named it is not known, and tokens are taken for even cells.
+        summaries: tokens in front of the axes' that stand for all of them, such as BERT's ⟨SOS⟩.
     """
 
     axes: tuple[tuple[str, int], ...]
     sees: Mapping[str, ReceptiveField] = dataclasses.field(default_factory=dict, hash=False)
+    summaries: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +67,11 @@ class TokenGrid:
     @property
     def count(self) -> int:
         """Tokens in all."""
-        return prod(self.shape)
+        return self.summaries + prod(self.shape)
+
+    def laid_out(self, tokens: Tensor) -> Tensor:
+        """Values [B, N, …] of all tokens by the axes, [B, *shape, …], without those of tokens that stand for all."""
+        return tokens[:, self.summaries :].reshape(len(tokens), *self.shape, *tokens.shape[2:])
 
     def centres(self, axis: str) -> tuple[float, ...]:
         """Of the tokens along an axis, in 0–1 of the input's."""
@@ -96,6 +105,12 @@ class AudioVisualModel(Float32Buffers):
     @abstractmethod
     def widths(self) -> Mapping[str, int]:
         """D of each stream."""
+
+    @property
+    def class_maps(self) -> TokenGrid | None:
+        """How the cells of `CLASS_MAPS` lie over the frames, by time, row and column; the mean of a class over those of
+        a frame is its score there. None in a model that embeds no such."""
+        return None
 
     @property
     def moments_s(self) -> Mapping[str, Sequence[float]]:
@@ -155,6 +170,11 @@ class AudioVisualModel(Float32Buffers):
     def parts(self) -> dict[str, nn.Module]:
         """What parameters and FLOPs are counted by: the children, unless a model knows better."""
         return dict(self.named_children())
+
+
+def of_streams(embedded: Tokens) -> Tokens:
+    """The streams of what a model embedded, without class maps."""
+    return {name: tokens for name, tokens in embedded.items() if name != CLASS_MAPS}
 
 
 def rows_of(tokens: Tokens, rows: Mapping[str, Tensor]) -> Tokens:

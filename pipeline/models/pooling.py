@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pipeline.models.contract import CLASS, AudioVisualModel, Inputs, Tokens
+from pipeline.models.contract import CLASS, AudioVisualModel, Inputs, Tokens, of_streams
 
 Stage = Literal["embedded", "encoded", "fused"]
 """`embedded`: a stream's tokens as they are embedded. `encoded`: the same gone through the encoder alone, so that they
@@ -17,7 +17,7 @@ def pooled(model: AudioVisualModel, inputs: Inputs) -> dict[str, Tensor]:
 
     Of a model whose encoder gives tokens back as they are there is only what is `embedded`.
     """
-    embedded = model.embed(inputs)
+    embedded = of_streams(model.embed(inputs))
     found = _means("embedded", embedded)
     fused = model.fuse(embedded).tokens
     if all(fused.get(name) is tokens for name, tokens in embedded.items()):

@@ -51,6 +51,11 @@ class ModelSettings(Settings):
         raise NotImplementedError
 
     @property
+    def class_maps(self) -> int:
+        """Classes of which it embeds maps (`AudioVisualModel.class_maps`)."""
+        return 0
+
+    @property
     def sees_images(self) -> bool:
         """Whether its embedders see inputs as images (`AudioVisualModel.images`)."""
         return False

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.models.contract import AudioVisualModel, EmbedOnce, Encoded, Inputs
+from pipeline.models.contract import CLASS_MAPS, AudioVisualModel, EmbedOnce, Encoded, Inputs
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.tasks.classification_settings import LabelSettings
+from pipeline.tasks.classification_settings import ClassificationSettings, LabelSettings
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.over_time import by_time, in_segments
 from pipeline.tasks.task import Targets, Task
@@ -32,10 +32,13 @@ class Classification(Task):
     """
 
     settings: LabelSettings
+    maps_weight: float
+    """Of the loss that gives class maps their names; 0 leaves them without."""
 
     def __init__(self, settings: LabelSettings, model: AudioVisualModel) -> None:
         super().__init__()
         self.settings = settings
+        self.maps_weight = settings.maps_weight if isinstance(settings, ClassificationSettings) else 0.0
         self._grids = {name: model.grids[name] for name in settings.streams}
         width, answers = sum(model.widths[name] for name in settings.streams), len(settings.answers)
         self.head: nn.Module
@@ -72,10 +75,13 @@ class Classification(Task):
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """The loss is the sum over the samples that count, divided by all: a step's gradient is the same however it is
         cut into micro-batches and ranks, of which some may leave out more than others."""
-        logits = self.logits(model.fuse(model.embed(inputs))).float()
+        embedded = model.embed(inputs)
+        logits, truth = self.logits(model.fuse(embedded)).float(), targets["truth"].float()
         surest = logits.argmax(-1, keepdim=True)
         said = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, surest, True)
-        losses = self._losses(logits, targets["truth"].float()).mean(1)
+        losses = self._losses(logits, truth).mean(1)
+        if self.maps_weight:
+            losses = losses + self.maps_weight * self._losses(embedded[CLASS_MAPS].float().mean(1, True), truth)[:, 0]
         return self._summed(losses, surest, logits > 0 if self.settings.tells_several else said, targets)
 
     def _summed(self, losses: Tensor, surest: Tensor, said: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -106,6 +112,11 @@ class Classification(Task):
         """[B, T, C] of each segment, or of the one whole."""
         seen = [self._means(encoded.tokens[name], name) for name in self.settings.streams]
         return self.head(torch.cat(seen, -1))  # type: ignore[no-any-return]  # torch types a module's call as Any
+
+    def heard(self, encoded: Encoded) -> Tensor:
+        """[B, C] how likely each class is to be there, of samples that are told as a whole."""
+        logits = self.logits(encoded)[:, 0].float()
+        return logits.softmax(1) if self.settings.labels == "one" else logits.sigmoid()
 
     def _means(self, tokens: Tensor, stream: str) -> Tensor:
         if self.settings.segments is None:

@@ -142,3 +142,26 @@ class ClassificationSettings(LabelSettings):
     `train.freeze: [model.*]`, or an objective by itself."""
 
     kind: Literal["classification"] = "classification"
+    maps_weight: float = Field(default=0.0, ge=0)
+    """Of the same loss for what the model's class maps say by themselves (TriBERT, as many `model.classes` as classes):
+    map n is then that of class n, and `gavt localize` shows those of what is heard. Nothing else names the maps: 0, as
+    in the paper, has them find their own classes."""
+
+    @model_validator(mode="after")
+    def _maps_are_of_wholes(self) -> "ClassificationSettings":
+        if self.maps_weight and self.segments is not None:
+            raise ValueError(f"segments = null for maps_weight, which whole samples have, found {self.segments}")
+        return self
+
+    @property
+    def even_loss(self) -> float | None:
+        """With that of the maps."""
+        even = super().even_loss
+        return None if even is None else (1 + self.maps_weight) * even
+
+    def reason_against(self, model: Any) -> str | None:
+        """It needs its streams, and a map of each class where it is to name them."""
+        if self.maps_weight and model.class_maps != len(self.classes):
+            found = f"{model.class_maps or 'none'} of model.kind = {model.kind}"
+            return f"class maps of {len(self.classes)} task.classes for task.maps_weight (model.classes), found {found}"
+        return super().reason_against(model)

@@ -15,12 +15,10 @@ Stretch = tuple[float, float]
 
 def by_time(tokens: Tensor, grid: TokenGrid) -> Tensor:
     """Tokens [B, N, D] of a stream as [B, T, P, D]: at each of its times those of all other axes. T is 1 where the
-    stream has no times."""
-    if TIME not in grid.names:
-        return tokens[:, None]
-    axis, (batch, _, width) = grid.names.index(TIME), tokens.shape
-    timed = tokens.reshape(batch, *grid.shape, width).movedim(1 + axis, 1)
-    return timed.reshape(batch, grid.shape[axis], -1, width)
+    stream has no times. Tokens that stand for all are of no time."""
+    laid = grid.laid_out(tokens)
+    timed = laid.movedim(1 + grid.names.index(TIME), 1) if TIME in grid.names else laid[:, None]
+    return timed.reshape(*timed.shape[:2], -1, timed.shape[-1])
 
 
 def stretch_of(moments: Sequence[float]) -> Stretch:

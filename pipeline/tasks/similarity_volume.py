@@ -21,8 +21,7 @@ def visual_directions(tokens: Tensor, heads: int) -> Tensor:
 def audio_directions(tokens: Tensor, grid: TokenGrid, heads: int) -> Tensor:
     """Tokens [B, N, D] as mean directions [B, T, K, d] of each head over the frequencies of a time. A similarity with
     it is the mean of those with all tokens of that time."""
-    directions = visual_directions(tokens, heads)
-    directions = directions.reshape(len(directions), *grid.shape, *directions.shape[2:])
+    directions = grid.laid_out(visual_directions(tokens, heads))
     times = grid.names.index("time") + 1 if "time" in grid.names else None
     others = [axis for axis in range(1, len(grid.shape) + 1) if axis != times]
     averaged: Tensor = directions.mean(others) if others else directions

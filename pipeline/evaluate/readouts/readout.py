@@ -45,8 +45,7 @@ class Readout(ABC):
         grid = system.model.grids.get(VISUAL)
         if grid is None or not self.of_tokens or not {"row", "column"} <= set(grid.names):
             return None
-        centres = Centres(grid.centres("row"), grid.centres("column"))
-        return None if centres.are_even else centres
+        return centres_of(grid)
 
     @abstractmethod
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
@@ -57,12 +56,18 @@ class Readout(ABC):
         """
 
 
+def centres_of(grid: TokenGrid) -> Centres | None:
+    """Where tokens with rows and columns lie; None where that is evenly."""
+    centres = Centres(grid.centres("row"), grid.centres("column"))
+    return None if centres.are_even else centres
+
+
 def on_visual_grid(model: AudioVisualModel, values: Tensor) -> Tensor:
     """A value for each visual token [B, T·h·w] as maps [B, h, w] of the middle frame."""
     return on_grid(model.grids[VISUAL], values)
 
 
 def on_grid(grid: TokenGrid, values: Tensor) -> Tensor:
-    """A value for each token [B, N] as maps: [B, h, w] of the middle frame, [B, f, t] of a spectrogram."""
-    maps = values.reshape(len(values), *grid.shape)
+    """A value for each token [B, N, …] as maps: [B, h, w, …] of the middle frame, [B, f, t, …] of a spectrogram."""
+    maps = grid.laid_out(values)
     return maps[:, grid.shape[0] // 2] if grid.names == ("time", "row", "column") else maps

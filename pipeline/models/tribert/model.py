@@ -1,6 +1,6 @@
 """TriBERT: three embedders and the blocks in which their tokens look at each other (paper 001, Figure 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,21 @@ from pipeline.features.settings import FeatureSettings
 from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.attention import Attention, Layers, Weights, is_wanted
 from pipeline.models.blocks import Blocks
-from pipeline.models.contract import AUDIO, HEARD, VISUAL, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
+from pipeline.models.contract import (
+    AUDIO,
+    CLASS_MAPS,
+    HEARD,
+    VISUAL,
+    AudioVisualModel,
+    Encoded,
+    Inputs,
+    TokenGrid,
+    Tokens,
+    of_streams,
+)
 from pipeline.models.dropout import Dropout
 from pipeline.models.frames_and_sound import IMAGE_DEVIATION, IMAGE_MEAN
+from pipeline.models.receptive_field import receptive_field
 from pipeline.models.recompute import run_block
 from pipeline.models.tribert.audio import SpectrogramNetwork
 from pipeline.models.tribert.co_attention import NORM_EPSILON, TribertBlock
@@ -22,6 +34,7 @@ from pipeline.models.tribert.visual import SegmentationNetwork
 
 POSE = "pose"
 """The stream of persons."""
+_OVER_FRAMES = "row", "column"
 
 
 class Tribert(AudioVisualModel):
@@ -37,7 +50,7 @@ class Tribert(AudioVisualModel):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self._frames, self._persons = features.frames, shapes[KEYPOINTS][1]
+        self._features, self._persons = features, shapes[KEYPOINTS][1]
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
         self.spectrogram = LogFrequencySpectrogram(features)
@@ -58,13 +71,27 @@ class Tribert(AudioVisualModel):
 
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
-        """How the tokens of each stream lie; the first frame is the one that stands for all."""
-        frames, objects = ("frame", 1 + self._frames), self.settings.objects
+        """How the tokens of each stream lie. Copies of the audio token have no time."""
+        times, objects, persons = ("time", self._features.frames), self.settings.objects, self._persons
         return {
-            VISUAL: TokenGrid((frames, ("object", objects))),
-            POSE: TokenGrid((frames, ("person", self._persons))),
-            AUDIO: TokenGrid((frames, ("copy", objects))),
+            VISUAL: TokenGrid((times, ("object", objects)), summaries=objects),
+            POSE: TokenGrid((times, ("person", persons)), summaries=persons),
+            AUDIO: TokenGrid((("copy", (1 + self._features.frames) * objects),)),
         }
+
+    @property
+    def class_maps(self) -> TokenGrid:
+        """Of the segmentation network, without that of the frame which stands for all."""
+        side = self._features.frame_size
+        over_frames = {name: receptive_field(self.visual.features, side, at) for at, name in enumerate(_OVER_FRAMES)}
+        cells = side // self.settings.visual_stride
+        return TokenGrid((("time", self._features.frames), *((name, cells) for name in _OVER_FRAMES)), over_frames)
+
+    @property
+    def moments_s(self) -> Mapping[str, Sequence[float]]:
+        """When frames are shown, and the persons in them; one token is all that is heard."""
+        shown = self._features.frame_times.offsets_s
+        return {VISUAL: shown, POSE: shown}
 
     @property
     def widths(self) -> Mapping[str, int]:
@@ -79,14 +106,16 @@ class Tribert(AudioVisualModel):
 
     def embed(self, inputs: Inputs) -> Tokens:
         """`frames` [B, T, 3, H, W] in 0–1, `keypoints` [B, S, P, 68, 3] and `sound` [B, C, S] in −1..1, or `heard`
-        → tokens of each that is given; channels of sound are averaged."""
+        → tokens of each that is given, and of frames the class maps; channels of sound are averaged."""
         tokens: Tokens = {}
         if "frames" in inputs:
             frames = (inputs["frames"] - self.image_mean) / self.image_deviation
-            whole = frames.sum(1, keepdim=True) / (self._frames * self.settings.objects)
+            whole = frames.sum(1, keepdim=True) / (self._features.frames * self.settings.objects)
             images = torch.cat([whole, frames], 1)
             flat = images.flatten(0, 1).to(self._precision, memory_format=torch.channels_last)
-            tokens[VISUAL] = self.visual(flat).unflatten(0, images.shape[:2]).flatten(1, 2)
+            seen, maps = (one.unflatten(0, images.shape[:2]) for one in self.visual(flat))
+            tokens[VISUAL] = seen.flatten(1, 2)
+            tokens[CLASS_MAPS] = maps[:, 1:].flatten(3).transpose(2, 3).flatten(1, 2)
         if KEYPOINTS in inputs:
             tokens[POSE] = self.pose(inputs[KEYPOINTS].to(self._precision))
         if SOUND in inputs or HEARD in inputs:
@@ -100,10 +129,10 @@ class Tribert(AudioVisualModel):
         return self.spectrogram.magnitude(sound.mean(1, keepdim=True))[:, 0]
 
     def place(self, embedded: Tokens) -> Tokens:
-        """Norms and dropout of pose and audio tokens; visual ones as they are."""
+        """Norms and dropout of pose and audio tokens; visual ones as they are, and class maps are left behind."""
         return {
             name: self.dropout(self.norms[name](stream)) if name in self.norms else stream
-            for name, stream in embedded.items()
+            for name, stream in of_streams(embedded).items()
         }
 
     def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:

@@ -23,8 +23,8 @@ class TribertSettings(ModelSettings):
     )
     """In front of a 3×3 convolution to `visual_width`. ResNets have stride 32 here: 7×7 cells of a 224² frame."""
     classes: int = Field(default=21, gt=0)
-    """Maps of the segmentation network, of which those of the surest classes become tokens. They are called classes
-    because the paper's own objective tells labels by them; other objectives give them no names."""
+    """Maps of the segmentation network, of which those of the surest classes become tokens. Only an objective that asks
+    them for labels gives them names (`task.maps_weight` of classification)."""
     objects: int = Field(default=2, gt=0)
     """Classes a frame that become tokens."""
     expansive: Literal["space", "classes"] = "space"
@@ -79,6 +79,11 @@ class TribertSettings(ModelSettings):
     def streams(self) -> tuple[str, ...]:
         """What is seen, how persons stand, and what is heard."""
         return ("visual", "pose", "audio")
+
+    @property
+    def class_maps(self) -> int:
+        """Of the segmentation network."""
+        return self.classes
 
     @property
     def visual_stride(self) -> int:

@@ -30,13 +30,16 @@ class SegmentationNetwork(nn.Module):
         self.expansive_classes = None if self.over_space else nn.Conv2d(classes, classes, 1)
         self.discriminative = nn.Conv2d(width, classes, 1)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames [N, 3, H, W] → tokens [N, objects, D], the surest first."""
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [N, 3, H, W] → tokens [N, objects, D], the surest first, and the maps [N, classes, h, w] in a scale
+        in which a map's mean is a weighted mean of its discriminative attention."""
         features = self.features(frames)
         maps = self.class_maps(features)
         surest = maps.mean((2, 3)).topk(self.objects).indices
         chosen = maps.gather(1, surest[..., None, None].expand(-1, -1, *maps.shape[2:]))
-        return torch.einsum("nohw,ndhw->nod", chosen, features) / maps[0, 0].numel()
+        cells = maps[0, 0].numel()
+        tokens = torch.einsum("nohw,ndhw->nod", chosen, features) / cells
+        return tokens, maps * cells if self.over_space else maps
 
     def class_maps(self, features: Tensor) -> Tensor:
         """Of features [N, D, h, w], [N, classes, h, w]."""

@@ -18,6 +18,7 @@ from pipeline.models.tribert.model import Tribert
 from pipeline.models.tribert.pose import GraphConvolution, adjacency, boxes_of
 from pipeline.models.tribert.settings import TribertSettings
 from pipeline.samples.skeleton import BONES
+from pipeline.tasks.over_time import by_time
 from tiny_shards import FEATURES
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "models"
@@ -137,6 +138,18 @@ def test_placing_and_encoding_gives_the_tokens_that_grids_and_widths_say(join):
     assert encoded.attention.between("pose", "pose")[1].whole().sum(-1).allclose(torch.ones(2, 2, 8))
 
 
+def test_what_frames_show_lies_in_time_behind_what_stands_for_all_and_what_is_heard_does_not():
+    model = small()
+    with torch.no_grad():
+        embedded = model.embed(inputs())
+    for name, objects in (("visual", 2), ("pose", 2)):
+        timed = by_time(embedded[name], model.grids[name])
+        assert torch.equal(timed, embedded[name][:, objects:].unflatten(1, (FRAMES, objects)))
+    assert by_time(embedded["audio"], model.grids["audio"]).shape == (2, 1, 8, 16)
+    assert {name: len(moments) for name, moments in model.moments_s.items()} == {"visual": FRAMES, "pose": FRAMES}
+    assert model.class_maps.count == embedded["class_maps"].shape[1] == FRAMES * 8 * 8
+
+
 @pytest.mark.parametrize("join", ["tokens", "features"])
 def test_some_tokens_of_some_streams_are_encoded_too(join):
     model = small(join=join)
@@ -152,10 +165,10 @@ def test_an_input_gives_the_same_tokens_with_and_without_the_others():
     model, given = small(), inputs()
     with torch.no_grad():
         together = model.embed(given)
-        for field, stream in (("frames", "visual"), ("keypoints", "pose"), ("sound", "audio")):
+        for field, streams in (("frames", ["visual", "class_maps"]), ("keypoints", ["pose"]), ("sound", ["audio"])):
             alone = model.embed({field: given[field]})
-            assert list(alone) == [stream]
-            assert torch.equal(alone[stream], together[stream])
+            assert list(alone) == streams
+            assert all(torch.equal(alone[stream], together[stream]) for stream in streams)
         heard = model.embed({"heard": model.hear(given["sound"])})
     assert torch.equal(heard["audio"], together["audio"])
 
@@ -165,7 +178,7 @@ def test_visual_tokens_are_pooled_by_the_maps_of_the_two_surest_classes(expansiv
     network = randomised(small(expansive=expansive).visual)
     with torch.no_grad():
         frames = torch.rand(2, 3, 32, 32)
-        grid, tokens = network.features(frames).numpy(), network(frames).numpy()
+        grid, (tokens, given) = network.features(frames).numpy(), network(frames)
 
     def pointwise(layer, values):
         return (
@@ -183,7 +196,10 @@ def test_visual_tokens_are_pooled_by_the_maps_of_the_two_surest_classes(expansiv
     for sample in range(2):
         surest = np.argsort(-maps[sample].mean((1, 2)))[:2]
         expected = [(grid[sample] * maps[sample, one]).mean((1, 2)) for one in surest]
-        np.testing.assert_allclose(tokens[sample], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(tokens[sample].numpy(), expected, rtol=1e-4, atol=1e-6)
+    scores = maps.sum((2, 3)) if expansive == "space" else maps.mean((2, 3))
+    np.testing.assert_allclose(given.mean((2, 3)).numpy(), scores, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(given.flatten(2).softmax(2).argmax(2), maps.reshape(2, 5, -1).argmax(2))
 
 
 def test_the_audio_token_is_that_of_convolutions_worked_out_one_by_one():
