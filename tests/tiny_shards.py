@@ -1,14 +1,18 @@
 """Small shard sets for tests: a coloured square on grey, and the tone that belongs to its colour."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.skeleton import POINTS
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, encode_keypoints
 from pipeline.sound.flac import encode_flac
 from written_shards import Sample, write_shards
 
@@ -51,7 +55,8 @@ def write_shard_set(
     have its label; no video lies in two shards.
 
     Args:
-        known: more of what every sample's JSON says.
+        known: more of what every sample's JSON says. `keypoints` of each frame's persons (`None` in the place of one
+            who isn't seen) become a file.
         without: what the name of a file ends with that every sample lacks.
     """
     assert samples_per_shard % samples_per_video == 0
@@ -85,9 +90,16 @@ def _sample(index: int, seed: int, video: int, labels: tuple[str, ...], known: M
         "visible": [label],
         "boxes": [(x / 48, y / 48, (x + size) / 48, (y + size) / 48)],
     }
-    metadata = SampleMetadata.model_validate(said | dict(known))
-    return f"video{index}-000", {
-        "json": metadata.model_dump_json().encode(),
-        "jpg": image.getvalue(),
-        "flac": encode_flac(tone.astype(np.int16)[None], RATE_HZ),
-    }
+    said |= known
+    files = {"jpg": image.getvalue(), "flac": encode_flac(tone.astype(np.int16)[None], RATE_HZ)}
+    if (persons := said.pop("keypoints", None)) is not None:
+        points = keypoints_of(persons)
+        said["keypoints"], files[KEYPOINTS_FILE] = points.shape[1], encode_keypoints(points)
+    metadata = SampleMetadata.model_validate(said)
+    return f"video{index}-000", {"json": metadata.model_dump_json().encode(), **files}
+
+
+def keypoints_of(frames: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+    """[frames, persons, 68, 3] of lists of each frame's persons; None stands for one who isn't seen."""
+    nobody = [[0.0] * 3] * POINTS
+    return np.array([[nobody if one is None else one for one in persons] for persons in frames], np.float64)

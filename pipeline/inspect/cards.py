@@ -12,7 +12,8 @@ from pipeline.inspect.preview import playable_clip, playable_sound, small_pictur
 from pipeline.inspect.skeletons import draw_persons
 from pipeline.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.metadata import SampleMetadata
-from pipeline.shards.members import read_sample
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, Keypoints, decode_keypoints
+from pipeline.shards.members import Sample, read_sample
 from pipeline.sound.flac import decode_flac
 from pipeline.video.clip import Pixels, decode_clip
 from pipeline.video.damage import errors_are_damage
@@ -73,6 +74,7 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
             audio, rate_hz = decode_flac(sample.audio)
             frames = [_decode_jpeg(image) for image in sample.images]
             frames = frames if sample.clip is None else list(decode_clip(sample.clip))
+            keypoints = _keypoints_of(sample, len(frames))
     except ValueError as error:
         return SampleCard(key, chosen.tar, problem=str(error))
     metadata = sample.metadata
@@ -80,15 +82,13 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
         return SampleCard(
             key, chosen.tar, problem=f"expected {len(metadata.frame_times_s)} frames, found {len(frames)}"
         )
-    if metadata.keypoints is not None and len(metadata.keypoints) != len(frames):
-        found = f"expected keypoints of {len(frames)} frames, found those of {len(metadata.keypoints)}"
-        return SampleCard(key, chosen.tar, problem=found)
     sound = clip = None
     if sample.clip is None:
         sound = _address(*playable_sound(sample.audio, audio, rate_hz))
     else:
         fps = metadata.fps or 25.0
-        shown = [_drawn(frames, metadata, place) for place in range(len(frames))[: max(1, round(_MOST_CLIP_S * fps))]]
+        first = range(len(frames))[: max(1, round(_MOST_CLIP_S * fps))]
+        shown = [_drawn(frames, keypoints, place) for place in first]
         heard = audio[:, : round(len(shown) / fps * rate_hz)]
         clip = _address("video/mp4", playable_clip(shown, fps, heard, rate_hz))
     seconds = audio.shape[1] / rate_hz
@@ -96,13 +96,13 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
         key=key,
         tar=chosen.tar,
         layout=metadata.layout,
-        pictures=_strip(frames, metadata),
+        pictures=_strip(frames, keypoints, metadata),
         clip=clip,
         sound=sound,
         spectrogram=_address("image/jpeg", draw_spectrogram(audio, rate_hz)),
         marks=_marks(metadata, seconds),
         source=mask_url(metadata.source),
-        times=_times(metadata, seconds),
+        times=_times(metadata, keypoints, seconds),
         labels=metadata.labels,
         split=metadata.split,
     )
@@ -116,31 +116,42 @@ def _decode_jpeg(content: bytes) -> Pixels:
         raise ValueError(f"an image in it can't be decoded: {error}") from error
 
 
-def _strip(frames: Sequence[Pixels], metadata: SampleMetadata) -> list[CardPicture]:
+def _keypoints_of(sample: Sample, frames: int) -> Keypoints | None:
+    """Of each of so many frames; None of a sample without."""
+    content = sample.files.get(KEYPOINTS_FILE)
+    if content is None:
+        return None
+    found = decode_keypoints(content)
+    if len(found) != frames:
+        raise ValueError(f".{KEYPOINTS_FILE}: expected those of {frames} frames, found those of {len(found)}")
+    return found
+
+
+def _strip(frames: Sequence[Pixels], keypoints: Keypoints | None, metadata: SampleMetadata) -> list[CardPicture]:
     """The frame of layout `frame`, or some frames evenly from first to last."""
     most = _MOST_SEGMENTS if metadata.layout == "segments" else _STRIP_FRAMES
     pictures = []
     for place in _evenly(len(frames), most):
         caption = f"{metadata.frame_times_s[place]:.2f} s"
-        caption += _persons_in(metadata, place)
+        caption += _persons_in(keypoints, place)
         if metadata.layout == "segments":
             caption += _said_of_segment(metadata, place)
         rows = _FRAME_ROWS if len(frames) == 1 else _STRIP_ROWS
         pictures.append(
-            CardPicture(_address("image/jpeg", small_picture(_drawn(frames, metadata, place), rows)), caption)
+            CardPicture(_address("image/jpeg", small_picture(_drawn(frames, keypoints, place), rows)), caption)
         )
     return pictures
 
 
-def _drawn(frames: Sequence[Pixels], metadata: SampleMetadata, place: int) -> Pixels:
+def _drawn(frames: Sequence[Pixels], keypoints: Keypoints | None, place: int) -> Pixels:
     """A frame with its keypoints over it."""
-    return frames[place] if metadata.keypoints is None else draw_persons(frames[place], metadata.keypoints[place])
+    return frames[place] if keypoints is None else draw_persons(frames[place], keypoints[place])
 
 
-def _persons_in(metadata: SampleMetadata, place: int) -> str:
-    if metadata.keypoints is None:
+def _persons_in(keypoints: Keypoints | None, place: int) -> str:
+    if keypoints is None:
         return ""
-    seen = sum(one is not None for one in metadata.keypoints[place])
+    seen = int((keypoints[place, ..., 2] > 0).any(1).sum())
     return f" · {seen} person{'s' * (seen != 1)}"
 
 
@@ -167,14 +178,14 @@ def _marks(metadata: SampleMetadata, seconds: float) -> list[float]:
     return [round(place, 2) for place in places if 0 <= place <= 100]
 
 
-def _times(metadata: SampleMetadata, seconds: float) -> str:
+def _times(metadata: SampleMetadata, keypoints: Keypoints | None, seconds: float) -> str:
     start = metadata.audio_start_s
     heard = f"sound {start:.2f}–{start + seconds:.2f} s, {metadata.audio_rate_hz:,} Hz"
     if metadata.layout == "clip":
         return f"{len(metadata.frame_times_s)} frames at {metadata.fps:g}/s · {heard}"
     if metadata.layout == "segments":
         return f"{len(metadata.frame_times_s)} segments · {heard}"
-    return f"frame at {metadata.frame_times_s[0]:.3f} s{_persons_in(metadata, 0)} · {heard}"
+    return f"frame at {metadata.frame_times_s[0]:.3f} s{_persons_in(keypoints, 0)} · {heard}"
 
 
 def _address(kind: str, content: bytes) -> str:

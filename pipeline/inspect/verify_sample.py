@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.shards.array_file import SUFFIX, decode_array
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, decode_keypoints
 from pipeline.shards.shard_files import SampleEntry
 from pipeline.shards.tar_run import read_members
 from pipeline.sound.flac import decode_flac
@@ -65,10 +66,11 @@ def _problems(content: bytes, entry: SampleEntry, settings: dict[str, Any] | Non
         yield f".json: expected layout {recipe['layout']}, found {metadata.layout}"
     yield from _files(list(files), len(members), metadata)
     yield from _times(metadata)
+    yield from _keypoints(files.get(KEYPOINTS_FILE), metadata)
     for name, data in files.items():
         if name.endswith("jpg"):
             yield from (f".{name}: {what}" for what in _picture(data, recipe))
-        elif name.endswith(SUFFIX):
+        elif name.endswith(SUFFIX) and name != KEYPOINTS_FILE:
             yield from (f".{name}: {what}" for what in _array(data))
     if "mp4" in files:
         yield from (f".mp4: {what}" for what in _clip(files["mp4"], metadata, recipe))
@@ -113,9 +115,23 @@ def _times(metadata: SampleMetadata) -> Iterator[str]:
         yield ".json: frame_times_s: expected times in order, found them out of order"
     if not times:
         yield ".json: frame_times_s: expected the times of frames, found none"
-    keypoints = metadata.keypoints
-    if keypoints is not None and len(keypoints) != len(times):
-        yield f".json: keypoints: expected those of {len(times)} frames, found those of {len(keypoints)}"
+
+
+def _keypoints(content: bytes | None, metadata: SampleMetadata) -> Iterator[str]:
+    if content is None:
+        if metadata.keypoints is not None:
+            yield f"it has no .{KEYPOINTS_FILE}, but {metadata.keypoints} persons in its JSON"
+        return
+    try:
+        found = decode_keypoints(content).shape[:2]
+    except ValueError as error:
+        yield str(error)
+        return
+    if found != (len(metadata.frame_times_s), metadata.keypoints):
+        yield (
+            f".{KEYPOINTS_FILE}: expected {len(metadata.frame_times_s)} frames of {metadata.keypoints} persons as the "
+            f"JSON says, found {found[0]} of {found[1]}"
+        )
 
 
 def _picture(content: bytes, recipe: dict[str, Any]) -> Iterator[str]:

@@ -7,21 +7,17 @@ In a shard a sample is a run of files with the same key:
     {key}.mp4               layout `clip`: H.264 at a constant frame rate, closed GOPs of at most 1 s
     {key}.00.jpg, .01.jpg…  layout `segments`: the middle frame of each segment
     {key}.flac              the audio around or beside it, int16
+    {key}.keypoints.npy     keypoints of the persons in its frames (`pipeline.shards.keypoints_file`)
     {key}.NAME.npy          stored features, beside the media or instead of them
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from pipeline.samples.skeleton import POINTS
 from pipeline.settings.base import Settings
 
 Box = tuple[float, float, float, float]
-Unit = Annotated[float, Field(ge=0, le=1)]
-Person = Annotated[list[tuple[float, float, Unit]], Field(min_length=POINTS, max_length=POINTS)]
-"""Points `[x, y, confidence]` of the skeleton (`pipeline.samples.skeleton`), x and y in 0–1 of the upright image and
-beyond it where a detector says so; all three are 0 where a point wasn't found."""
 
 
 class SampleMetadata(Settings):
@@ -50,9 +46,8 @@ class SampleMetadata(Settings):
     boxes: list[Box] | None = None
     """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image; of a clip around all places where it is.
     None of them where nothing that sounds is seen; null where nobody knows."""
-    keypoints: list[list[Person | None]] | None = None
-    """Of each frame the persons in it, each in the place that it has throughout the video; null in the place of one who
-    isn't seen then. Null for all where nobody looked."""
+    keypoints: int | None = Field(default=None, ge=1)
+    """Of how many persons a frame its file of keypoints has places; null where nobody looked for any."""
     segment_labels: list[list[str]] | None = None
     """The events of each segment: what sounds in it and, as in AVE, is seen."""
     segment_heard: list[list[str]] | None = None

@@ -17,7 +17,9 @@ from pipeline.prepare.poses.formats import FoundPersons, read_json, read_openpos
 from pipeline.prepare.poses.seats import seated
 from pipeline.prepare.settings import KeypointSettings
 from pipeline.reasons import Reason
-from pipeline.samples.metadata import Person, SampleMetadata
+from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.skeleton import POINTS
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, encode_keypoints
 from pipeline.video.displayed_times import displayed_times
 from pipeline.video.frames import read_moments
 from pipeline.video.video_file import VideoFile, read_file
@@ -25,7 +27,6 @@ from pipeline.video.video_file import VideoFile, read_file
 _ALPHAPOSE = "alphapose-results.json"
 _OPENPOSE = "_keypoints.json"
 _MOST_TOO_MANY = 2  # frames, by rounding at the end
-_DECIMALS, _CONFIDENCE_DECIMALS = 5, 3
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,44 @@ class Poses:
     first: int
 
     def put_into(self, prepared: PreparedVideo, video: VideoFile, settings: KeypointSettings) -> PreparedVideo:
-        """The samples with the keypoints of their frames in their JSON; a frame of which the file has nothing has
+        """The samples with a file of the keypoints of their frames; a frame of which the tool's file has nothing has
         nobody in it.
 
         Raises:
             MediaError: most points lie outside the pictures.
         """
         known = [SampleMetadata.model_validate_json(sample.files["json"]) for sample in prepared.samples]
-        number_at = self._numbers(video, settings)
-        size = settings.image_size or _size_of(video, known[0].frame_times_s[0])
-        self._check_inside(size, settings)
-        nobody: list[Person | None] = [None] * settings.persons
+        persons_at = self.of_video(video, settings, known[0].frame_times_s[0])
         samples = []
         for sample, metadata in zip(prepared.samples, known, strict=True):
-            numbers = map(number_at, metadata.frame_times_s)
-            told = metadata.model_copy(
-                update={
-                    "keypoints": [
-                        [_person(one, self._size(number, size, settings)) for one in self.frames[number]]
-                        if number in self.frames
-                        else nobody
-                        for number in numbers
-                    ]
-                }
-            )
-            samples.append(EncodedSample(sample.key, sample.files | {"json": told.model_dump_json().encode()}))
+            told = metadata.model_copy(update={"keypoints": settings.persons}).model_dump_json().encode()
+            points = encode_keypoints(np.stack([persons_at(time_s) for time_s in metadata.frame_times_s]))
+            samples.append(EncodedSample(sample.key, sample.files | {"json": told, KEYPOINTS_FILE: points}))
         return replace(prepared, samples=samples)
+
+    def of_video(self, video: VideoFile, settings: KeypointSettings, displayed_s: float) -> Callable[[float], Points]:
+        """From a time (s from the video's zero) to the persons of the frame displayed then, [persons, 68, 3] as of
+        `pipeline.shards.keypoints_file`.
+
+        Args:
+            displayed_s: when a frame is displayed that could be decoded.
+
+        Raises:
+            MediaError: most points lie outside the pictures, or there are more frames than the video has.
+        """
+        number_at = self._numbers(video, settings)
+        size = settings.image_size or _size_of(video, displayed_s)
+        self._check_inside(size, settings)
+
+        def persons_at(time_s: float) -> Points:
+            number = number_at(time_s)
+            points = np.zeros((settings.persons, POINTS, 3))
+            for place, one in enumerate(self.frames.get(number, ())):
+                if one is not None:
+                    points[place] = one.points / (*self._size(number, size, settings), 1)
+            return points
+
+        return persons_at
 
     def _numbers(self, video: VideoFile, settings: KeypointSettings) -> Callable[[float], int]:
         """From a frame's time (s from the video's zero) to its number."""
@@ -166,12 +179,3 @@ def _size_of(video: VideoFile, time_s: float) -> tuple[float, float]:
         raise MediaError(Reason.DAMAGED, f"its frame at {time_s:g} s can't be decoded once more")
     width, height = frame.image.width, frame.image.height
     return (height, width) if frame.display.sideways else (width, height)
-
-
-def _person(one: Detection | None, size: tuple[float, float]) -> list[tuple[float, float, float]] | None:
-    if one is None:
-        return None
-    scaled: Points = one.points / (*size, 1)
-    rounded = np.round(scaled, _DECIMALS)
-    rounded[:, 2] = np.round(scaled[:, 2], _CONFIDENCE_DECIMALS)
-    return [(x, y, confidence) for x, y, confidence in rounded.tolist()]

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings, Geometry
+from pipeline.samples.metadata import Box
 from pipeline.samples.skeleton import MIRRORED, POINTS
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, Keypoints, decode_keypoints
 from pipeline.stream.fields.contract import Array, FieldSettings, FieldSpec
 from pipeline.stream.opened_sample import OpenedSample
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class KeypointsSettings(FieldSettings):
-    """Keypoints of the persons in the frames, from the samples' JSON."""
+    """Keypoints of the persons in the frames, from the samples' own file of them."""
 
     kind: Literal["keypoints"] = "keypoints"
     persons: int = Field(default=2, ge=1)
@@ -70,20 +72,25 @@ class KeypointsField(FieldSpec):
         return self.times.span_s
 
     def decode(self, sample: OpenedSample, into: Array) -> None:
-        into[:] = 0
-        known = sample.metadata.keypoints
-        if known is None:
-            if self.may_lack:
-                return
-            raise ValueError("expected keypoints in its JSON, found none")
-        left, top, right, bottom = sample.square(self.geometry)
-        shown = sample.shown(self.times)
+        content = sample.sample.files.get(KEYPOINTS_FILE)
+        if content is None:
+            if not self.may_lack:
+                raise ValueError(f"no .{KEYPOINTS_FILE} in it")
+            into[:] = 0
+            return
+        known, shown = decode_keypoints(content), sample.shown(self.times)
         if max(shown) >= len(known):
-            raise ValueError(f"expected keypoints of its frame {max(shown)}, found those of {len(known)} frames")
-        for frame, number in zip(into, shown, strict=True):
-            for place, points in zip(frame, known[number], strict=False):
-                if points is not None:
-                    place[:] = points
+            raise ValueError(
+                f".{KEYPOINTS_FILE}: expected those of its frame {max(shown)}, found those of {len(known)} frames"
+            )
+        self.put(known[shown], sample.square(self.geometry), into)
+
+    def put(self, known: Keypoints, square: Box, into: Array) -> None:
+        """Keypoints [T, any number of persons, 68, 3] in 0–1 of the upright picture, as they lie in a square of it."""
+        left, top, right, bottom = square
+        persons = min(self.persons, known.shape[1])
+        into[:] = 0
+        into[:, :persons] = known[:, :persons]
         found = into[..., 2] > 0
         into[found, :2] = (into[found, :2] - (left, top)) / (right - left, bottom - top)
 

@@ -20,7 +20,7 @@ from pipeline.inspect.skeletons import draw_persons
 from pipeline.inspect.spectrogram import HEIGHT, WIDTH, draw_spectrogram
 from pipeline.inspect.summary import summarise
 from pipeline.samples.skeleton import POINTS
-from tiny_shards import write_shard_set
+from tiny_shards import keypoints_of, write_shard_set
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -106,7 +106,7 @@ def test_keypoints_are_drawn_where_they_are_in_the_colour_of_their_place(tmp_pat
         return points
 
     grey = np.full((96, 160, 3), 60, np.uint8)
-    drawn = draw_persons(grey, [person(0.25, 1.0), None, person(0.75, 0.5)])
+    drawn = draw_persons(grey, keypoints_of([[person(0.25, 1.0), None, person(0.75, 0.5)]])[0])
     changed = (drawn != grey).any(2)
     columns = np.flatnonzero(changed.any(0))
     assert set(columns.tolist()) <= {*range(37, 44), *range(117, 124)}
@@ -116,7 +116,7 @@ def test_keypoints_are_drawn_where_they_are_in_the_colour_of_their_place(tmp_pat
     assert strong[0] > strong[2] + 100  # yellow
     assert faint[0] > faint[1] + 20  # pink
     assert np.ptp(faint) < np.ptp(strong)
-    assert not (draw_persons(grey, [None]) != grey).any()
+    assert not (draw_persons(grey, keypoints_of([[None]])[0]) != grey).any()
 
 
 def test_the_page_shows_how_many_persons_are_in_a_frame(tmp_path: Path) -> None:
@@ -125,4 +125,7 @@ def test_the_page_shows_how_many_persons_are_in_a_frame(tmp_path: Path) -> None:
     page = page_of(folder, tmp_path / "page.html", 4)
     assert "frame at 0.200 s · 1 person · sound" in page.text
     broken = write_shard_set(tmp_path / "broken", 4, known={"keypoints": [[seen], [seen]]})
-    assert "expected keypoints of 1 frames, found those of 2" in page_of(broken, tmp_path / "page.html", 4).text
+    assert (
+        ".keypoints.npy: expected those of 1 frames, found those of 2"
+        in page_of(broken, tmp_path / "page.html", 4).text
+    )

@@ -11,6 +11,8 @@ from inspected import RECIPES, flip, look, places_of, said
 from shard_set_damage import DAMAGES, rewrite
 
 from pipeline.inspect.verify import verify
+from pipeline.samples.skeleton import POINTS
+from tiny_shards import write_shard_set
 
 
 @pytest.mark.parametrize("layout", RECIPES)
@@ -84,3 +86,15 @@ def test_files_of_others_are_noted_and_are_no_damage(shards: Path) -> None:
     verified = verify(str(shards), 0)
     assert verified.whole
     assert verified.notes == ["1 files are none of the shard set's, such as notes.txt"]
+
+
+def test_keypoints_are_of_as_many_frames_and_persons_as_the_json_says(tmp_path: Path) -> None:
+    seen = [[(0.5, 0.5, 1.0)] * POINTS, None]
+
+    def told(name: str, frames: list[object], without: str = "") -> str:
+        folder = write_shard_set(tmp_path / name, 2, known={"keypoints": frames}, without=without)
+        return " ".join(sentence for sentence in said(verify(str(folder), 0)) if "keypoints" in sentence)
+
+    assert told("whole", [seen]) == ""
+    assert ".keypoints.npy: expected 1 frames of 2 persons as the JSON says, found 2 of 2" in told("more", [seen, seen])
+    assert "it has no .keypoints.npy, but 2 persons in its JSON" in told("none", [seen], "keypoints.npy")

@@ -29,6 +29,7 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.samples.skeleton import LEFT_HAND, RIGHT_HAND
+from pipeline.shards.keypoints_file import KEYPOINTS_FILE, Keypoints, decode_keypoints
 from pipeline.shards.ledger import read_ledger
 from pipeline.shards.members import read_sample
 from pipeline.video.video_file import open_video
@@ -36,6 +37,8 @@ from pipeline.video.video_file import open_video
 WIDTH, ROWS = 280, 160
 SETTINGS = PrepareSettings(frame_rate_hz=2, frame_choice="exact", audio_samples=8000, audio_rate_hz=8000)
 Places = npt.NDArray[np.float64]
+STORED = 1 / 4096
+"""How exactly points are stored."""
 
 
 def person(x: float, y: float = 40.0, points: int = 136, confidence: float = 0.9) -> list[float]:
@@ -57,10 +60,21 @@ def put(folder: Path, text: str) -> str:
     return str(folder / "v")
 
 
-def samples_of(video: Path, keypoints: str, settings: PrepareSettings = SETTINGS, **changed: Any) -> list[Any]:
+def samples_of(
+    video: Path, keypoints: str, settings: PrepareSettings = SETTINGS, **changed: Any
+) -> list[tuple[SampleMetadata, Keypoints, dict[str, bytes]]]:
     settings = PrepareSettings.model_validate(settings.model_dump() | {"keypoints": changed})
     prepared = prepare_video(VideoRow("v", str(video), keypoints=keypoints), settings)
-    return [(SampleMetadata.model_validate_json(one.files["json"]), one.files) for one in prepared.samples]
+    found = []
+    for one in prepared.samples:
+        told, points = (
+            SampleMetadata.model_validate_json(one.files["json"]),
+            decode_keypoints(one.files[KEYPOINTS_FILE]),
+        )
+        assert points.shape == (len(told.frame_times_s), told.keypoints, 68, 3)
+        assert told.keypoints == settings.keypoints.persons
+        found.append((told, points, one.files))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -73,25 +87,20 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_frames_number_is_that_of_the_videos_own_frame_whatever_its_times(uneven: Path, tmp_path: Path) -> None:
     place = put(tmp_path, alphapose({f"{n}.jpg": [person(2.0 * n)] for n in range(75)}))
     for settings in (SETTINGS, SETTINGS.model_copy(update={"layout": "segments", "segments": 2})):
-        for told, files in samples_of(uneven, place, settings):
+        for _, points, files in samples_of(uneven, place, settings):
             pictures = [content for name, content in sorted(files.items()) if name.endswith("jpg")]
-            assert told.keypoints is not None
-            for content, (one, other) in zip(pictures, told.keypoints, strict=True):
-                assert other is None
-                assert one is not None
+            for content, (one, other) in zip(pictures, points, strict=True):
+                assert not other.any()
                 number = read_barcode(np.asarray(Image.open(io.BytesIO(content))))
-                assert one[0] == (pytest.approx(2 * number / WIDTH, abs=1e-5), 0.25, 0.9)
-                assert len(one) == 68
+                assert one[0].tolist() == pytest.approx([2 * number / WIDTH, 0.25, 0.9], abs=STORED)
 
 
 def test_every_frame_of_a_clip_has_its_own(uneven: Path, tmp_path: Path) -> None:
     place = put(tmp_path, alphapose({f"{n}.jpg": [person(2.0 * n)] for n in range(75) if n % 3}))
     clips = SETTINGS.model_copy(update={"layout": "clip", "clip_s": 1.0, "clip_fps": 20.0})
-    (told, *_), *_ = samples_of(uneven, place, clips)
-    assert told.keypoints is not None
-    assert len(told.keypoints) == len(told.frame_times_s) == 20
-    numbers = [one[0] and round(one[0][0][0] * WIDTH / 2) for one in told.keypoints]
-    seen = [number for number in numbers if number is not None]
+    (_, points, _), *_ = samples_of(uneven, place, clips)
+    assert len(points) == 20
+    seen = [round(one[0, 0] * WIDTH / 2) for one in points[:, 0].astype(float) if one.any()]
     assert seen == sorted(seen)
     assert all(number % 3 for number in seen)
     assert 8 < len(seen) < 20  # where a frame isn't in the file nobody is seen
@@ -103,8 +112,8 @@ def test_frames_taken_out_at_a_rate_are_found_by_time(uneven: Path, name: str, f
     with open_video(str(uneven)) as video:
         begin_s = float(video.picture_start_s)
     assert begin_s > 0
-    for told, _ in samples_of(uneven, place, rate_hz=8.0):
-        number = round(told.keypoints[0][0][0][0] * WIDTH / 8)
+    for told, points, _ in samples_of(uneven, place, rate_hz=8.0):
+        number = round(float(points[0, 0, 0, 0]) * WIDTH / 8)
         assert abs(number / 8 - (told.frame_times_s[0] - begin_s)) <= 0.0625 + 1e-6
 
 
@@ -125,15 +134,16 @@ def test_points_lie_on_what_they_were_found_on_in_decoded_frames(
     ffmpeg("-i", video, "-frames:v", "1", tmp_path / "seen.png")
     seen = Image.open(tmp_path / "seen.png")
     x, y = middle_of(seen)
-    (told, files), *_ = samples_of(video, put(tmp_path, alphapose({f"{n}.jpg": [person(x, y)] for n in range(50)})))
+    named = put(tmp_path, alphapose({f"{n}.jpg": [person(x, y)] for n in range(50)}))
+    (_, points, files), *_ = samples_of(video, named)
     stored = Image.open(io.BytesIO(files["jpg"]))
     assert stored.size == shape
-    found = told.keypoints[0][0][0]
+    found = points[0, 0, 0].tolist()
     assert (found[0] * shape[0], found[1] * shape[1]) == pytest.approx(middle_of(stored), abs=0.6)
     shares = (np.array(person(x, y)).reshape(-1, 3) / (*seen.size, 1)).reshape(-1).tolist()
     scaled = put(tmp_path, alphapose({f"{n}.jpg": [shares] for n in range(50)}))
-    (told, _), *_ = samples_of(video, scaled, image_size=[1, 1])
-    assert told.keypoints[0][0][0] == pytest.approx(found, abs=1e-5)
+    (_, points, _), *_ = samples_of(video, scaled, image_size=[1, 1])
+    assert points[0, 0, 0].tolist() == pytest.approx(found, abs=STORED)
 
 
 def middle_of(image: Image.Image) -> tuple[float, float]:
@@ -263,10 +273,11 @@ def test_folders_of_tools_are_found_by_the_videos_name(uneven: Path, tmp_path: P
     body = {"people": [{"pose_keypoints_2d": person(28, 40, 25)}]}
     for n in range(75):
         (folder / f"v_{n:012d}_keypoints.json").write_text(json.dumps(body))
-    found = [samples_of(uneven, str(folder))[0][0].keypoints]
+    found = [samples_of(uneven, str(folder))[0][1]]
     (folder / "alphapose-results.json").write_text(alphapose({f"{n}.jpg": [person(28, 40, 26)] for n in range(75)}))
-    found.append(samples_of(uneven, str(folder))[0][0].keypoints)
-    assert [one[0][0][0] for one in found] == [(0.1, 0.25, 0.9)] * 2
+    found.append(samples_of(uneven, str(folder))[0][1])
+    for one in found:
+        assert one[0, 0, 0].tolist() == pytest.approx([0.1, 0.25, 0.9], abs=STORED)
 
 
 def test_lists_and_the_option_say_where_keypoints_are(tmp_path: Path) -> None:
@@ -316,15 +327,14 @@ def test_a_video_without_its_file_fails_or_is_prepared_without_and_bytes_are_the
     tars = [next(Path(out).glob("*.tar")).read_bytes() for out in outs]
     assert tars[0] == tars[1]
     sample = read_sample(tars[0][: tars[0].index(b"v_0001")], "v_0000")
-    assert sample.metadata.keypoints is not None
-    assert all(one is not None for one in sample.metadata.keypoints[0])
+    assert decode_keypoints(sample.files[KEYPOINTS_FILE])[0].any((1, 2)).all()
 
 
 def test_keypoints_are_read_from_object_storage(uneven: Path, s3_bucket: str, tmp_path: Path) -> None:
     text = alphapose({f"{n}.jpg": [person(28)] for n in range(75)})
     storage.write_text(f"{s3_bucket}/pose/v.json", text)
-    found = samples_of(uneven, f"{s3_bucket}/pose/v")[0][0].keypoints
-    assert found == samples_of(uneven, put(tmp_path, text))[0][0].keypoints
+    found = samples_of(uneven, f"{s3_bucket}/pose/v")[0][1]
+    assert np.array_equal(found, samples_of(uneven, put(tmp_path, text))[0][1])
     with pytest.raises(MediaError, match="its keypoints .*/pose/w: expected w.json") as raised:
         samples_of(uneven, f"{s3_bucket}/pose/w")
     assert raised.value.reason == "missing"

@@ -10,9 +10,13 @@ from media_bytes import picture, sound
 
 from barcode_video import write_video
 from frames_and_sound import frames_and_sound
+from pipeline.features.frame_times import FrameTimes
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.samples.skeleton import POINTS
+from pipeline.shards.array_file import encode_array
 from pipeline.shards.foreign.sample import read_foreign
 from pipeline.stream.decode import decode_sample
+from pipeline.stream.fields.keypoints import KeypointsField
 
 SPEC = frames_and_sound(1, 32, None, 11025, 4000, 1)
 
@@ -96,3 +100,11 @@ def wav(seconds: int, rate_hz: int = 16000) -> bytes:
 def test_what_is_no_sample_is_refused_with_a_sentence(files: dict[str, bytes], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_foreign(tar_with(files), "k")
+
+
+def test_keypoints_of_others_shards_are_theirs_by_the_name_of_the_file() -> None:
+    points = np.random.default_rng(0).random((1, 2, POINTS, 3)).astype(np.float32)
+    content = tar_with({"jpg": picture(1), "flac": sound(1), "keypoints.npy": encode_array(points)})
+    pose = KeypointsField("pose", FrameTimes(1, None, 0.3), persons=1, geometry="squash")
+    found = decode_sample(read_foreign(content, "k"), (*SPEC, pose)).arrays["pose"]
+    assert np.array_equal(found, points[:, :1])
