@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.number_options import finite
+
 if TYPE_CHECKING:
     from pipeline.prepare.manifests.options import ListOptions
 
@@ -66,6 +68,25 @@ SplitShareOption = Annotated[
         show_default=False,
     ),
 ]
+OffsetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--offsets",
+        help="Leave out videos whose sound and picture are apart by this file, which gavt offset --out wrote; those of "
+        "which it says nothing are taken.",
+        show_default=False,
+    ),
+]
+MaxOffsetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-offset",
+        min=0,
+        callback=finite,
+        help="With --offsets: so much (s) they may be apart, such as 0.1.",
+        show_default=False,
+    ),
+]
 SplitSeedOption = Annotated[int, typer.Option("--split-seed", help="Another seed holds other videos out.")]
 SkipWrongOption = Annotated[
     bool, typer.Option("--skip-wrong", help="Leave wrong rows out and report them, instead of ending at the first.")
@@ -84,6 +105,8 @@ def list_options(
     label: Sequence[str] | None,
     skip_wrong: bool,
     need_places: bool = True,
+    offsets: str | None = None,
+    max_offset: float | None = None,
 ) -> "ListOptions":
     """What the words of these options ask for.
 
@@ -104,4 +127,6 @@ def list_options(
         keypoints,
         tuple(split_list or ()),
         tuple(label or ()),
+        offsets,
+        max_offset,
     )

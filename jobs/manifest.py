@@ -11,6 +11,8 @@ from jobs.list_options import (
     KeypointsOption,
     LabelOption,
     ListsArgument,
+    MaxOffsetOption,
+    OffsetsOption,
     SkipWrongOption,
     SoundOption,
     SourceOption,
@@ -88,6 +90,8 @@ def convert(
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
     label: LabelOption = None,
+    offsets: OffsetsOption = None,
+    max_offset: MaxOffsetOption = None,
     skip_wrong: SkipWrongOption = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -97,16 +101,28 @@ def convert(
 
     screen = console(as_json)
     options = list_options(
-        list_format, source, sound, keypoints, split, split_list, split_share, split_seed, label, skip_wrong
+        list_format,
+        source,
+        sound,
+        keypoints,
+        split,
+        split_list,
+        split_share,
+        split_seed,
+        label,
+        skip_wrong,
+        offsets=offsets,
+        max_offset=max_offset,
     )
     videos = VideoList(sources, options)
     rows = write_list(videos, out)
-    for kind, noted in (("wrong", videos.wrong), ("repeated", videos.repeated)):
+    left_out = {"repeated": videos.repeated, "wrong": videos.wrong, "apart": videos.apart}
+    for kind, noted in left_out.items():
         if noted.count:
             screen.print(f"left out: {noted.count} {kind} rows, such as {noted.examples[0]}", style="yellow")
     screen.print(f"{out}: {rows} rows")
     if as_json:
-        print_json({"out": out, "rows": rows, "repeated": videos.repeated.count, "wrong": videos.wrong.count})
+        print_json({"out": out, "rows": rows, **{kind: noted.count for kind, noted in left_out.items()}})
 
 
 @app.command("check")

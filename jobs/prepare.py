@@ -19,6 +19,8 @@ from jobs.list_options import (
     FormatOption,
     KeypointsOption,
     LabelOption,
+    MaxOffsetOption,
+    OffsetsOption,
     SkipWrongOption,
     SoundOption,
     SourceOption,
@@ -34,7 +36,7 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 if TYPE_CHECKING:
     from cluster.ray_pool import Step
     from pipeline.prepare.build import ShardTask
-    from pipeline.prepare.manifests.read import Noted
+    from pipeline.prepare.manifests.read import Noted, VideoList
     from pipeline.prepare.prepare import Progress, Workers
     from pipeline.shards.dataset import Dataset
     from pipeline.shards.ledger import InputEntry
@@ -63,6 +65,8 @@ def prepare(
     split_share: SplitShareOption = None,
     split_seed: SplitSeedOption = 0,
     label: LabelOption = None,
+    offsets: OffsetsOption = None,
+    max_offset: MaxOffsetOption = None,
     skip_wrong: SkipWrongOption = False,
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
@@ -103,7 +107,18 @@ def prepare(
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
     options = list_options(
-        list_format, source, sound, keypoints, split, split_list, split_share, split_seed, label, skip_wrong
+        list_format,
+        source,
+        sound,
+        keypoints,
+        split,
+        split_list,
+        split_share,
+        split_seed,
+        label,
+        skip_wrong,
+        offsets=offsets,
+        max_offset=max_offset,
     )
     videos = VideoList(sources, options) if sources else None
     screen = console(as_json)
@@ -129,14 +144,25 @@ def prepare(
     except KeyboardInterrupt:
         screen.print(f"{out}: interrupted; the shards that are done stay, and the same command makes the missing ones")
         raise SystemExit(130) from None
-    if videos is not None:
-        _note(screen, videos.wrong)
-        _note(screen, videos.repeated)
-    _report(screen, dataset, out, time.monotonic() - begun)
+    _tell(screen, videos, dataset, out, time.monotonic() - begun, as_json)
+
+
+def _tell(
+    screen: Console, videos: "VideoList | None", dataset: "Dataset", out: str, seconds: float, as_json: bool
+) -> None:
+    """Print what was made and what was left out.
+
+    Raises:
+        ShardSetError: nothing was made.
+    """
+    left_out = {} if videos is None else {"repeated": videos.repeated, "wrong": videos.wrong, "apart": videos.apart}
+    for noted in left_out.values():
+        _note(screen, noted)
+    _report(screen, dataset, out, seconds)
     if as_json:
         result = dataset.model_dump(mode="json", exclude={"shards"})
-        noted = {"repeated": videos.repeated.count, "wrong": videos.wrong.count} if videos is not None else {}
-        print_json({"out": out, **result, "shards": len(dataset.shards), **noted})
+        counts = {kind: noted.count for kind, noted in left_out.items()}
+        print_json({"out": out, **result, "shards": len(dataset.shards), **counts})
     if not dataset.samples:
         from pipeline.errors import ShardSetError
 

@@ -15,6 +15,7 @@ from jobs import (
     localize,
     logs,
     manifest,
+    offset,
     plan,
     prepare,
     probe,
@@ -53,6 +54,7 @@ app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("localize")(localize.localize)
+app.command("offset")(offset.offset)
 app.command("separate")(separate.separate)
 app.command("score")(score.score)
 app.command("report")(report.report)
@@ -65,5 +67,5 @@ app.command("logs")(logs.logs)
 app.command("cancel")(cancel.cancel)
 app.command("resume")(resume.resume)
 
-GOING_ON = frozenset({"synth", "prepare", "claims", "train", "sync", "quickstart"})
+GOING_ON = frozenset({"synth", "prepare", "offset", "claims", "train", "sync", "quickstart"})
 """Verbs that, run again, do only what is missing; all others begin anew."""

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-import av
-
 from cluster import storage
-from cluster.errors import StorageError, UserError
-from cluster.isolation import Isolated, ProcessLost
+from cluster.isolation import Isolated
 from cluster.masking import mask_url, mask_urls
 from cluster.pace import LocalPace, Pace
 from cluster.scratch import scratch_folder
@@ -21,6 +18,7 @@ from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.layouts.sample import EncodedSample, PreparedVideo
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import LimitSettings, PrepareSettings
+from pipeline.prepare.supervised import deadline_s, supervised
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.reasons import Reason
 from pipeline.shards.ledger import InputEntry
@@ -28,13 +26,7 @@ from pipeline.shards.shard_files import SampleEntry, publish_shard, read_indexes
 from pipeline.shards.tar_run import read_members
 from pipeline.shards.writer import ShardWriter
 
-_MOST_CRASHES = 2  # a process can die of what an earlier video did to it, so the last word is a fresh one's
-_MOST_KILLS = 3  # and somebody who kills processes at random rarely meets the same video three times
 _TELL_EVERY_S = 1.0
-_LIMITS = {
-    "timeout": ", which prepare.limits.deadline_s and deadline_s_per_gb allow",
-    "memory": ", which prepare.limits.memory_mb allows",
-}
 
 
 @dataclass(frozen=True)
@@ -98,37 +90,19 @@ def decode_row(
     row: VideoRow, place: str, settings: PrepareSettings, decode: Decoder, attempts: int = 1
 ) -> tuple[PreparedVideo, InputEntry]:
     """A video's samples and its line of the ledger; whatever is wrong with the video becomes a reason there."""
-    crashes = kills = 0
-    while True:
-        reason: Reason | str
-        try:
-            prepared = decode(_deadline_s(place, settings.limits), row, settings, place)
-        except MediaError as error:
-            reason, message = error.reason, str(error)
-        except ProcessLost as error:
-            crashes += error.fate == "crash"
-            kills += error.fate == "killed"
-            if (error.fate == "crash" and crashes < _MOST_CRASHES) or (error.fate == "killed" and kills < _MOST_KILLS):
-                continue
-            reason = Reason.MEMORY if error.fate == "killed" else Reason(error.fate)
-            message = f"{error}{_LIMITS.get(error.fate, '')}"
-        except UserError:
-            raise  # not this video's fault
-        except av.FFmpegError as error:
-            reason, message = Reason.DAMAGED, f"decoding it failed: {error.strerror}"
-        except Exception as error:  # a complaint about this file must not end the work on thousands of others
-            reason, message = Reason.ERROR, f"decoding raised {type(error).__name__}: {' '.join(str(error).split())}"
-        else:
-            entry = InputEntry(
-                video=row.video,
-                source=row.source,
-                status="ok",
-                message=_left_out(prepared),
-                attempts=attempts,
-                samples=len(prepared.samples),
-            )
-            return prepared, entry
-        return PreparedVideo(), _failed(row, reason, message, attempts)
+    try:
+        prepared = supervised(lambda: decode(deadline_s(place, settings.limits), row, settings, place))
+    except MediaError as error:
+        return PreparedVideo(), _failed(row, error.reason, str(error), attempts)
+    entry = InputEntry(
+        video=row.video,
+        source=row.source,
+        status="ok",
+        message=_left_out(prepared),
+        attempts=attempts,
+        samples=len(prepared.samples),
+    )
+    return prepared, entry
 
 
 def _videos(
@@ -198,15 +172,6 @@ def _isolated(limits: LimitSettings) -> Isolated[[VideoRow, PrepareSettings, str
 
 def _decode_here(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
     return prepare_video(row, settings, place)
-
-
-def _deadline_s(place: str, limits: LimitSettings) -> float:
-    """Longest time (s) that the video may take, by its size."""
-    try:
-        size = storage.size(place)
-    except StorageError:
-        size = 0  # decoding finds out what is wrong with it
-    return limits.deadline_s + limits.deadline_s_per_gb * size / 1e9
 
 
 def _failed(row: VideoRow, reason: str, message: str, attempts: int) -> InputEntry:

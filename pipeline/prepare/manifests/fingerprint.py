@@ -17,8 +17,8 @@ _BLOCK = 1 << 20
 
 
 def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOptions) -> str:
-    """SHA-256 over the options, the lists of splits, each list's name and content and that of the files that belong to
-    it, and each folder's listing.
+    """SHA-256 over the options, the lists of splits, the file of offsets, each list's name and content and that of the
+    files that belong to it, and each folder's listing.
 
     Args:
         places: absolute path or URL of each source, and the format that it is in; None for a single video.
@@ -35,11 +35,13 @@ def fingerprint_of(places: Sequence[tuple[str, Format | None]], options: ListOpt
     # a relative template means another place in another working folder
     templates = {
         name: text if text is None or storage.is_remote(text) else os.path.abspath(text)
-        for name in ("source", "sound", "keypoints")
+        for name in ("source", "sound", "keypoints", "offsets")
         for text in (getattr(options, name),)
     }
     for url in map(absolute_place, options.split_lists):
         add("split list", url, _content(url))
+    if options.offsets is not None:
+        add("offsets", _content(absolute_place(options.offsets)))
     add(*(f"{name}={value}" for name, value in {**asdict(options), **templates}.items()))
     for place, form in places:
         add(place, form.name if form else "video")

@@ -23,6 +23,8 @@ class ListOptions:
         split_lists: lists that name videos, each with a split in its rows or in its name (`music21_train.csv`): rows of
             these videos, by their ids, get that split, and others are left out.
         labels: keep only rows that have labels, and none but these.
+        offsets, max_offset_s: a file of `gavt offset --out`, and how much (s) sound and picture may be apart by it; one
+            needs the other.
         split_share: what is held out of rows without a split and of `train`; drawn before `split` is looked at.
         skip_wrong: leave wrong rows out and report them, instead of ending at the first.
         need_places: a row of a video that is nowhere (neither on YouTube nor by a template) is wrong. False is for
@@ -39,3 +41,5 @@ class ListOptions:
     keypoints: str | None = None
     split_lists: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    offsets: str | None = None
+    max_offset_s: float | None = None

@@ -13,6 +13,7 @@ from pipeline.prepare.manifests.formats.registry import Format
 from pipeline.prepare.manifests.labels import Labels
 from pipeline.prepare.manifests.list_file import ListFile, Naming
 from pipeline.prepare.manifests.merge import Settled, Settler
+from pipeline.prepare.manifests.offsets import OffsetFilter
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.row_errors import NoVideosError, WrongRow
@@ -51,6 +52,7 @@ class VideoList:
     Attributes:
         repeated: rows that came again; filled while iterating.
         wrong: wrong rows that were left out, where the options say so; filled while iterating.
+        apart: rows that were left out since their sound and picture are apart; filled while iterating.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class VideoList:
         Args:
             sources: folders, prefixes, lists or videos.
             options: how lists are to be read.
-            on_note: told of each row that is left out: `wrong` or `repeated`, and the sentence about it.
+            on_note: told of each row that is left out: `wrong`, `repeated` or `apart`, and the sentence about it.
 
         Raises:
             ManifestError: a missing source, a list in no known format, a wrong option.
@@ -77,7 +79,9 @@ class VideoList:
         self._keypoints = None if self._options.keypoints is None else _keypoints_template(self._options.keypoints)
         if self._sounds is not None and self._template is None:
             raise ManifestError("--sound: expected --source with the place of the images beside it, found none")
-        self.repeated, self.wrong = Noted(), Noted()
+        if (self._options.offsets is None) != (self._options.max_offset_s is None):
+            raise ManifestError("--offsets, --max-offset: expected both or neither, found one of them")
+        self.repeated, self.wrong, self.apart = Noted(), Noted(), Noted()
         self._places: list[tuple[str, Format | None]] = []
         for source in sources:
             place = absolute_place(source)
@@ -108,8 +112,9 @@ class VideoList:
             NoVideosError: no rows at all.
             StorageError: object storage does not answer.
         """
-        self.repeated, self.wrong = Noted(), Noted()
+        self.repeated, self.wrong, self.apart = Noted(), Noted(), Noted()
         choice = Choice(self._options)
+        offsets = self._offset_filter()
         divided = 0
         files: list[ListFile] = []
         begins: list[int] = []
@@ -135,8 +140,13 @@ class VideoList:
                     if shares is not None and self._is_divided(row, file, line):
                         divided += 1
                         row = replace(row, split=shares.split_of(row, naming is Naming.PART))
-                    if choice.takes(row):
-                        yield begin + line, naming, row
+                    if not choice.takes(row):
+                        continue
+                    if offsets is not None and (against := offsets.reason_against(row)) is not None:
+                        choice.passed_over["sound and picture apart"] += 1
+                        self._on_apart(f"{file.place(line)}: {against}")
+                        continue
+                    yield begin + line, naming, row
                 begin += line + 1
 
         settler = Settler(name_of, self._on_repeated)
@@ -146,6 +156,8 @@ class VideoList:
             count += len(kept)
             yield from map(self._with_keypoints, kept)
         choice.check_labels()
+        if offsets is not None:
+            offsets.check()
         if self._options.split_share is not None and not divided and (count or choice.passed_over):
             names = ", ".join(place for place, _ in self._places)
             raise ManifestError(f"{names}: expected rows without a split or of {REST} for --split-share, found none")
@@ -180,6 +192,14 @@ class VideoList:
     def _on_repeated(self, sentence: str) -> None:
         self.repeated.add(sentence)
         self._on_note("repeated", sentence)
+
+    def _on_apart(self, sentence: str) -> None:
+        self.apart.add(sentence)
+        self._on_note("apart", sentence)
+
+    def _offset_filter(self) -> OffsetFilter | None:
+        offsets, most_s = self._options.offsets, self._options.max_offset_s
+        return None if offsets is None or most_s is None else OffsetFilter(offsets, most_s)
 
     def _check_template(self) -> None:
         if self._template is None:

@@ -1,0 +1,122 @@
+"""`gavt offset`: by how much sound and picture of videos are apart."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.list_options import (
+    FormatOption,
+    LabelOption,
+    ListsArgument,
+    SkipWrongOption,
+    SourceOption,
+    SplitOption,
+    list_options,
+)
+from jobs.number_options import finite
+from jobs.output import JsonFlag, Overrides, console, print_json
+
+if TYPE_CHECKING:
+    from pipeline.prepare.manifests.offsets import OffsetEntry
+    from pipeline.prepare.manifests.row import VideoRow
+
+_STATES = {"told": "told", "unsure": "can't be told", "failed": "failed", "known": "known before"}
+
+
+def offset(
+    sources: ListsArgument,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Local file of a JSON row a video, .jsonl, for --offsets of gavt prepare and gavt manifest convert. "
+            "Started again, it goes on behind the rows that are there.",
+            show_default=False,
+        ),
+    ] = None,
+    within: Annotated[
+        float, typer.Option("--range", min=0.1, max=30, callback=finite, help="Look for offsets within ± so many s.")
+    ] = 2.0,
+    sure: Annotated[
+        float, typer.Option(min=0.5, max=1, callback=finite, help="Confidence from which an offset is told.")
+    ] = 0.9,
+    list_format: FormatOption = None,
+    source: SourceOption = None,
+    split: SplitOption = None,
+    label: LabelOption = None,
+    skip_wrong: SkipWrongOption = False,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
+    ] = None,
+    overrides: Overrides = None,
+    workers: Annotated[int, typer.Option(min=1, help="Workers; more than one run on Ray.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say by how much sound and picture of videos are apart: above 0 the sound comes late. Where nothing in them shows
+    it, it can't be told. The middle prepare.max_clip_s of each video is looked at.
+
+    Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read.
+    """
+    from cluster.ray_pool import RayPool
+    from pipeline.errors import MediaError
+    from pipeline.evaluate.offset.offset_file import OffsetFile
+    from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
+    from pipeline.experiment import ExperimentSettings
+    from pipeline.prepare.manifests.read import VideoList
+    from pipeline.settings.load import load_settings
+
+    settings = load_settings(config, ExperimentSettings, overrides or []).settings
+    options = list_options(list_format, source, None, None, split, None, None, 0, label, skip_wrong)
+    videos, screen = VideoList(sources, options), console(as_json)
+    counts, reasons = Counter[str](), Counter[str]()
+    entries: list[OffsetEntry] = []
+    last = ""
+    with ExitStack() as stack:
+        file = None if out is None else stack.enter_context(OffsetFile(out))
+        pool = None if workers == 1 else stack.enter_context(RayPool(None, workers))
+
+        def to_do() -> "Iterator[VideoRow]":
+            for row in videos:
+                if file is not None and file.knows(row):
+                    counts["known"] += 1
+                else:
+                    yield row
+
+        task = OffsetTask(settings.prepare, settings.fetch, within, sure)
+        for entry in judge_list(to_do(), task, pool):
+            counts[entry.status] += 1
+            if entry.reason is not None:
+                reasons[entry.reason] += 1
+                last = f"{entry.source}: {entry.message}"
+            _print(screen, entry)
+            if file is None:
+                entries.append(entry)
+            else:
+                file.add(entry)
+    judged = counts["told"] + counts["unsure"]
+    if as_json:
+        rows = {} if out is not None else {"rows": [entry.model_dump(exclude_none=True) for entry in entries]}
+        print_json({"out": out, **{name: counts[name] for name in _STATES}, "reasons": dict(reasons), **rows})
+    if counts.total() > 1:
+        screen.print(", ".join(f"{counts[name]} {words}" for name, words in _STATES.items() if counts[name]))
+    if counts["failed"] and not judged + counts["known"]:
+        commonest, _ = reasons.most_common(1)[0]
+        raise MediaError(commonest, last if counts["failed"] == 1 else f"none of {counts['failed']} videos can be read")
+
+
+def _print(screen: Console, entry: "OffsetEntry") -> None:
+    if entry.status == "failed":
+        screen.print(f"{entry.video}: {entry.reason}: {entry.message}", style="yellow", soft_wrap=True)
+        return
+    sure = f"confidence {entry.confidence:.2f}, by {entry.by}"
+    if entry.offset_s is None:
+        screen.print(f"{entry.video}: can't tell ({sure})", soft_wrap=True)
+        return
+    direction = "late" if entry.offset_s > 0 else "early"
+    again = "" if entry.every_s is None else f", or any number of {entry.every_s:g} s more or less"
+    screen.print(f"{entry.video}: sound {abs(entry.offset_s):.3f} s {direction}{again} ({sure})", soft_wrap=True)

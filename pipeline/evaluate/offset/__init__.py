@@ -1,0 +1,1 @@
+"""By how much sound and picture of a video are apart."""
