@@ -25,6 +25,24 @@ SEE_HEAR = {
 }
 SEGMENTS = MOVING | {"frames": PICTURES, "audio_samples": SAMPLES - 1}
 """All segments of a sample."""
+TRIBERT = {
+    "kind": "tribert",
+    "visual_embedder": _EMBEDDER,
+    "classes": 4,
+    "graph_widths": [8, 8],
+    "sound_widths": [8, 16],
+    "norm": "group",
+    "visual_width": 16,
+    "pose_width": 16,
+    "audio_width": 16,
+    "shared_width": 16,
+    "feed_forward": 16,
+    "blocks": 2,
+    "heads": 2,
+    "dropout": 0.0,
+    "segmentation_dropout": 0.0,
+}
+"""Likewise, with three streams that tokens of their own stand for."""
 TRAIN = {"steps": 4, "batch_size": 16, "learning_rate": 1e-3, "log_every": 1, "validate_every": 4}
 BLIND = "model={kind: blind}"
 """A word for a model that hears only (`demanding_tasks.py`)."""
@@ -132,6 +150,22 @@ OBJECTIVES = {
             ("task.local_views=3", "an even number of local_views for local_streams = one, found 3"),
             ("task.frame_area=[0.8, 0.2]", "frame_area of two shares in 0–1, the smaller first, found 0.8 and 0.2"),
         ),
+    ),
+    "separate_and_classify": Objective(
+        {
+            "kind": "separate_and_classify",
+            "group": 4,
+            "classes": ["low", "high"],
+            "norm": "group",
+            "dropout": 0.0,
+            "widths": [8, 16, 24],
+        },
+        (
+            (BLIND, "a model with the streams visual and audio for task.kind = separate_and_classify"),
+            ("task.classes=[low, low]", "classes that differ, found 'low' twice"),
+            ("task.group=1", "task.group: expected greater than or equal to 2"),
+        ),
+        {"features": FEATURES | {"inputs": {"keypoints": {"kind": "keypoints", "missing": "zeros"}}}, "model": TRIBERT},
     ),
     "several": Objective(
         {

@@ -140,15 +140,24 @@ class Classification(Task):
 
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         """Refuses a validation set without labels."""
-        looked_at = min(samples, _LOOKED_AT)
-        for start in range(0, looked_at, 8):
-            found = read(range(start, min(start + 8, looked_at)))
-            if any(labels_of(sample, self._asked) is not None for sample in found):
-                return
-        raise SettingsError(
-            f"data.validation: expected samples with {_kind(self._asked)} of task.classes, found none among its "
-            f"first {looked_at}"
-        )
+        check_some_labels(samples, read, self._asked)
+
+
+def check_some_labels(samples: int, read: ReadMetadata, settings: LabelSettings) -> None:
+    """Look for a label at the beginning of a validation set of so many samples.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    looked_at = min(samples, _LOOKED_AT)
+    for start in range(0, looked_at, 8):
+        found = read(range(start, min(start + 8, looked_at)))
+        if any(labels_of(sample, settings) is not None for sample in found):
+            return
+    raise SettingsError(
+        f"data.validation: expected samples with {_kind(settings)} of task.classes, found none among its first "
+        f"{looked_at}"
+    )
 
 
 def labels_of(sample: SampleMetadata, settings: LabelSettings) -> list[list[int]] | None:

@@ -45,9 +45,7 @@ class MaskDecoder(nn.Module):
             [B, channels, F, T]
         """
         frequencies, times = spectrogram.shape[-2:]
-        multiple = 2 ** len(self.down)
-        padding = (0, -times % multiple, 0, -frequencies % multiple)
-        features = F.pad(spectrogram, padding, mode="replicate") if any(padding) else spectrogram
+        features = padded(spectrogram, 2 ** len(self.down))
         finer: list[Tensor] = []
         for stage in self.down:
             finer.append(features)
@@ -58,3 +56,10 @@ class MaskDecoder(nn.Module):
             features = torch.cat([stage(features), beside], dim=1)
         found: Tensor = self.out(features)
         return found[..., :frequencies, :times]
+
+
+def padded(spectrogram: Tensor, multiple: int) -> Tensor:
+    """Spectrograms […, F, T] whose last bins and times are repeated up to multiples of a number."""
+    frequencies, times = spectrogram.shape[-2:]
+    padding = (0, -times % multiple, 0, -frequencies % multiple)
+    return F.pad(spectrogram, padding, mode="replicate") if any(padding) else spectrogram

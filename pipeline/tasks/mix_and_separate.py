@@ -15,6 +15,7 @@ from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Inputs, Tokens
 from pipeline.models.norms import norm_layer
 from pipeline.stream.randomness import keyed_generator
+from pipeline.tasks.attention_unet import AttentionUnet, StreamPool
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.mask_decoder import MaskDecoder
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
@@ -45,7 +46,8 @@ class MixAndSeparate(Task):
 
     A mask is made in the log-frequency plane from the mixture's spectrogram and its audio tokens. For the heads `class`
     and `audio` the tokens have seen the frame. For the head `places` they have not, and channels of the mixture are
-    weighted by each visual token: what tells places apart is theirs alone.
+    weighted by each visual token: what tells places apart is theirs alone. For the head `streams` what all streams
+    made of each other meets the mixture in the middle of a U-Net.
 
     Attributes:
         plane: sounds as magnitudes in the plane of the mask.
@@ -56,12 +58,12 @@ class MixAndSeparate(Task):
     def __init__(self, settings: MixAndSeparateSettings, model: AudioVisualModel) -> None:
         """
         Raises:
-            SettingsError: the model does not hear log-frequency spectrograms, its audio tokens lie by something else
-                than frequency and time, or `attention` is to compare tokens of different widths.
+            SettingsError: the model does not hear log-frequency spectrograms, its tokens don't lie as the head needs
+                them, or `attention` is to compare tokens of different widths.
         """
         super().__init__()
         self.settings = settings
-        features, grid = _heard_by(model), model.grids[AUDIO]
+        features, grid = _heard_by(model, settings.head), model.grids[AUDIO]
         if settings.pool == "attention" and settings.head == "places" and model.widths[AUDIO] != model.widths[VISUAL]:
             found = f"{model.widths[VISUAL]} and {model.widths[AUDIO]}"
             raise SettingsError(f"task.pool: expected mean for tokens of different widths, {found}, found attention")
@@ -69,13 +71,17 @@ class MixAndSeparate(Task):
         self.bins = settings.bins or features.frequency_bins
         self.hears = self.bins == features.frequency_bins
         self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
-        places = settings.head == "places"
-        channels, width = (
-            settings.components if places else 1,
-            model.widths["class" if settings.head == "class" else AUDIO],
-        )
-        self.decoder = MaskDecoder(settings.widths, width, channels, settings.norm)
+        places, self.pool, self.decoder = settings.head == "places", None, nn.Module()
+        if settings.head == "streams":
+            self.pool = StreamPool(model.widths, model.grids, settings.widths[-1], settings.dropout, settings.look)
+            self.decoder = AttentionUnet(settings.widths, settings.norm, settings.fusion)
+        else:
+            width = model.widths["class" if settings.head == "class" else AUDIO]
+            channels = settings.components if places else 1
+            self.decoder = MaskDecoder(settings.widths, width, channels, settings.norm)
         self.condition = _Condition(model.widths[VISUAL], settings) if places else None
+
+    pool: StreamPool | None
 
     @property
     def head(self) -> str:
@@ -117,19 +123,29 @@ class MixAndSeparate(Task):
         seen = {name: tokens[sample] for name, tokens in own.items() if name != AUDIO}
         members = [own[AUDIO][one] for one in targets["members"][of].unbind(1)]
         weights = self._places(seen[VISUAL], own[AUDIO][sample], members, targets["place"])
-        every = self._logits(once, seen, mixed, of, mixtures, weights).float()
+        fused = once.fuse(self.hide(seen, targets) | {AUDIO: mixed[AUDIO][of]}).tokens
+        every = self._logits(fused, mixed, of, mixtures, weights).float()
         logits, mixtures = every[:, 0], mixtures[of]
         wanted = (ideal_binary_mask if self.settings.mask == "binary" else ideal_ratio_mask)(magnitudes, mixtures)
         losses = self._losses(logits, wanted, mixtures)
         if every.shape[1] > 1:
             nothing = torch.zeros_like(wanted)
             losses = losses + self.settings.elsewhere * self._losses(every[:, 1], nothing, mixtures)
-        loss = losses.masked_fill(~counted, 0).sum() / len(sample)
+        beside, further_sums = self.losses_beside(fused, targets)
+        loss = (losses.masked_fill(~counted, 0) + beside).sum() / len(sample)
         right, gain = _told(logits.detach().sigmoid(), wanted, magnitudes, mixtures)
         count = counted.sum().double()
         kept = [(one * counted).sum().double() for one in (right, gain)]
         left_out = len(inputs[SOUND]) - count
-        return loss, torch.stack([loss.detach().double() * len(sample), count, *kept, left_out])
+        return loss, torch.stack([loss.detach().double() * len(sample), count, *kept, left_out, *further_sums])
+
+    def hide(self, seen: Tokens, targets: Targets) -> Tokens:
+        """What of the tokens [P, N, D] that are no sound is shown in training."""
+        return seen
+
+    def losses_beside(self, fused: Tokens, targets: Targets) -> tuple[Tensor, list[Tensor]]:
+        """Losses [P] of another kind, of tokens that have seen each other, and sums besides."""
+        return next(iter(fused.values())).new_zeros(()), []
 
     @torch.no_grad()
     def frame_masks(self, model: AudioVisualModel, inputs: Inputs) -> Tensor:
@@ -147,7 +163,8 @@ class MixAndSeparate(Task):
                 self._weights(seen[VISUAL], mixed[AUDIO]) if self.settings.pool == "mean" else self._kept(model, inputs)
             )
             weights = weights[:, None]
-        return self._logits(model, seen, mixed, rows, mixtures, weights)[:, 0].float().sigmoid()
+        fused = model.fuse(seen | {AUDIO: mixed[AUDIO]}).tokens
+        return self._logits(fused, mixed, rows, mixtures, weights)[:, 0].float().sigmoid()
 
     @torch.no_grad()
     def place_masks(self, model: AudioVisualModel, inputs: Inputs, places: Tensor | None = None) -> Tensor:
@@ -209,25 +226,20 @@ class MixAndSeparate(Task):
         """[B, C, S] → [B, F, T]; channels are averaged, as the model does."""
         return self.plane.magnitude(sound.mean(1, keepdim=True))[:, 0]
 
-    def _logits(
-        self,
-        model: AudioVisualModel | EmbedOnce,
-        seen: Tokens,
-        mixed: Tokens,
-        of: Tensor,
-        mixtures: Tensor,
-        weights: Tensor | None,
-    ) -> Tensor:
+    def _logits(self, fused: Tokens, mixed: Tokens, of: Tensor, mixtures: Tensor, weights: Tensor | None) -> Tensor:
         """Of the masks [P, C, F, T].
 
         Args:
-            seen: tokens [P, N, D] of all that is no sound.
-            mixed: tokens of the mixtures [M, …].
+            fused: tokens [P, N, D] of what is seen and of the mixture, which have seen each other.
+            mixed: tokens of the mixtures [M, …] by themselves.
             of: [P] the mixture of each.
             mixtures: their magnitudes [M, F, T].
             weights: [P, C, N] of the places for C masks of each; None for the other heads.
         """
-        fused = model.fuse(seen | {AUDIO: mixed[AUDIO][of]}).tokens
+        if self.pool is not None:
+            seen = self.pool(fused)
+            found: Tensor = self.decoder(self._spectrogram(mixtures, seen), seen, of)
+            return found
         if self.condition is None or weights is None:
             of_head, grid = (fused["class"], (1, 1)) if self.head == "class" else (fused[AUDIO], self._grid)
             return self._decode(of_head, grid, mixtures[of])
@@ -272,9 +284,13 @@ class MixAndSeparate(Task):
 
     def _decode(self, tokens: Tensor, grid: Sequence[int], magnitudes: Tensor) -> Tensor:
         """Channels [B, K, F, T] of tokens [B, f·t, D] and magnitudes [B, F, T]."""
-        spectrogram = self.plane.log(magnitudes)[:, None].to(tokens.dtype)
-        decoded: Tensor = self.decoder(spectrogram, tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
+        across = tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+        decoded: Tensor = self.decoder(self._spectrogram(magnitudes, tokens), across)
         return decoded
+
+    def _spectrogram(self, magnitudes: Tensor, like: Tensor) -> Tensor:
+        """[B, 1, F, T] of the type of other numbers."""
+        return self.plane.log(magnitudes)[:, None].to(like.dtype)
 
 
 class _Condition(nn.Module):
@@ -326,15 +342,17 @@ def _sentence(setting: str, which: str, group: int) -> str:
     )
 
 
-def _heard_by(model: AudioVisualModel) -> FeatureSettings:
+def _heard_by(model: AudioVisualModel, head: str) -> FeatureSettings:
     """How the model hears."""
     spectrogram, grid = getattr(model, "spectrogram", None), model.grids[AUDIO].names
-    if not isinstance(spectrogram, LogFrequencySpectrogram) or grid != ("frequency", "time"):
-        raise SettingsError(
-            "task.kind: expected a model that hears log-frequency spectrograms, with audio tokens by frequency and "
-            f"time, for mix_and_separate, found tokens by {', '.join(grid)}"
-        )
-    return spectrogram.settings
+    by_frames = head == "streams"
+    if isinstance(spectrogram, LogFrequencySpectrogram) and (by_frames or grid == ("frequency", "time")):
+        return spectrogram.settings
+    raise SettingsError(
+        "task.kind: expected a model that hears log-frequency spectrograms"
+        + ("" if by_frames else f", with audio tokens by frequency and time for task.head = {head}")
+        + f", found tokens by {', '.join(grid)}"
+    )
 
 
 def _told(masks: Tensor, wanted: Tensor, magnitudes: Tensor, mixtures: Tensor) -> tuple[Tensor, Tensor]:

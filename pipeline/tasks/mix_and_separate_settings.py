@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 from pipeline.models.settings import Norm
 from pipeline.tasks.contract import Metric, TaskSettings, Totals
 
+Look = Literal["whole", "frames"]
+Fusion = Literal["sum", "channels"]
+Widths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
 
 class MixAndSeparateSettings(TaskSettings):
     """How sounds are mixed, and by what head a mask takes them apart."""
@@ -19,9 +23,10 @@ class MixAndSeparateSettings(TaskSettings):
     added: int = Field(default=1, ge=1)
     """Sounds that are added to each (Eq. 4: N; the paper's is 1). Each mixture is taken apart into all of its sounds,
     so a group has whole mixtures where `group` is a multiple of `added` + 1."""
-    head: Literal["class", "audio", "places"] = "places"
+    head: Literal["class", "audio", "places", "streams"] = "places"
     """What the mask is made from. `class`: the class token; `audio`: the audio tokens (both the paper's). `places`:
-    each visual token makes one of its own, so that there is a sound of each place (Sound of Pixels)."""
+    each visual token makes one of its own, so that there is a sound of each place (Sound of Pixels). `streams`: tokens
+    of all streams, by an attention U-Net, of a model whose tokens lie by frames (TriBERT, paper 001)."""
     pool: Literal["attention", "mean"] = "attention"
     """How the places of a frame become one condition in training, for the head `places`. `mean`: all alike.
     `attention`: by how similar, by cosine before they meet, their tokens are to those of the sound that is sought, as
@@ -37,9 +42,19 @@ class MixAndSeparateSettings(TaskSettings):
     more the longer training takes: of the quickstart's model, a frame's sound gains 1 dB then."""
     components: int = Field(default=16, gt=0)
     """Channels into which the head `places` takes a mixture apart; a place weights them."""
-    widths: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(16, 32, 64, 96), min_length=1)
+    look: Look = "whole"
+    """What of the streams is looked at, for the head `streams`. `whole`: the tokens that stand for all frames (⟨SOS⟩,
+    the paper). `frames`: at each time those of the frame that is shown then, where frames are spread evenly over the
+    sound: what is told apart by when something moves."""
+    fusion: Fusion = "sum"
+    """How the attention U-Net's bottleneck takes what is seen and heard, one vector, for the head `streams`. `sum`: it
+    is added, as attention to a single vector does (the paper). `channels`: times a softmax over channels, for each
+    frequency, of the bottleneck's sum over time times the vector (its public code)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of that vector."""
+    widths: Widths = (16, 32, 64, 96)
     """Channels of the convolutions that make the mask from the mixture's spectrogram and the tokens, each at half the
-    resolution of the one before."""
+    resolution of the one before; for the head `streams` the first have the spectrogram's own."""
     norm: Norm = "batch"
     """Of these convolutions."""
     bins: int | None = Field(default=None, gt=1)

@@ -31,6 +31,10 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.self_distillation_settings:SelfDistillationSettings",
             "pipeline.tasks.self_distillation:SelfDistillation",
         ),
+        "separate_and_classify": Kind(
+            "pipeline.tasks.separate_and_classify_settings:SeparateAndClassifySettings",
+            "pipeline.tasks.separate_and_classify:SeparateAndClassify",
+        ),
         "several": Kind("pipeline.tasks.several_settings:SeveralSettings", "pipeline.tasks.several:SeveralTasks"),
         "synchronisation": Kind(
             "pipeline.tasks.synchronisation_settings:SynchronisationSettings",

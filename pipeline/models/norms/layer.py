@@ -1,6 +1,7 @@
 """Norms by the names that settings give them."""
 
 from collections.abc import Callable
+from math import gcd
 from typing import Literal
 
 from torch import nn
@@ -25,4 +26,4 @@ def norm_layer(norm: Literal[Norm, "frozen"]) -> Callable[[int], nn.Module]:
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, channels)
+    return nn.GroupNorm(gcd(GROUPS, channels), channels)

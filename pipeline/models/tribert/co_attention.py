@@ -45,7 +45,7 @@ class TribertBlock(nn.Module):
 
 
 class CoAttention(nn.Module):
-    """Queries of each stream, keys and values of the two others, BERT's residual connections and norms.
+    """Queries of each stream, keys and values of the others, BERT's residual connections and norms.
 
     With `join` of `features`, the n-th tokens of both others are one key; where one stream has fewer than the other or
     isn't given, its half is zeros; each half has a dropout of its own. A stream that is given alone is left as it is.
@@ -55,7 +55,7 @@ class CoAttention(nn.Module):
         super().__init__()
         self.streams, self.heads, self.by_tokens = tuple(widths), settings.heads, settings.join == "tokens"
         shared, feed_forward = settings.shared_width, settings.feed_forward
-        own = shared if self.by_tokens else shared // 2
+        own = shared if self.by_tokens else shared // (len(widths) - 1)
         self.queries = nn.ModuleDict({name: nn.Linear(width, shared) for name, width in widths.items()})
         self.key_of = nn.ModuleDict({name: nn.Linear(width, own) for name, width in widths.items()})
         self.value_of = nn.ModuleDict({name: nn.Linear(width, own) for name, width in widths.items()})

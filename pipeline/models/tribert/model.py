@@ -38,7 +38,7 @@ _OVER_FRAMES = "row", "column"
 
 
 class Tribert(AudioVisualModel):
-    """Its streams are `visual`, `pose` and `audio`, each with its own width.
+    """Its streams are `visual`, `pose` where the settings have it, and `audio`, each with its own width.
 
     A frame gives a token of each object that is found in it, and one of each person; before the frames' own lie those
     of one that stands for all of them (the paper's ⟨SOS⟩, as the public code makes it). The one audio token of a sound
@@ -50,14 +50,18 @@ class Tribert(AudioVisualModel):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self._features, self._persons = features, shapes[KEYPOINTS][1]
+        self._features = features
         self.register_buffer("image_mean", torch.empty(3, 1, 1), persistent=False)
         self.register_buffer("image_deviation", torch.empty(3, 1, 1), persistent=False)
         self.spectrogram = LogFrequencySpectrogram(features)
         self.visual = SegmentationNetwork(settings)
-        self.pose = PoseNetwork(settings, features.frames)
+        if settings.pose:
+            self._persons = shapes[KEYPOINTS][1]
+            self.pose = PoseNetwork(settings, features.frames)
         self.audio = SpectrogramNetwork(settings, (features.frequency_bins, features.time_frames))
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(self.widths[name], NORM_EPSILON) for name in (POSE, AUDIO)})
+        self.norms = nn.ModuleDict(
+            {name: nn.LayerNorm(width, NORM_EPSILON) for name, width in self.widths.items() if name != VISUAL}
+        )
         self.dropout = Dropout(settings.dropout)
         self.blocks = Blocks(TribertBlock(self.widths, settings) for _ in range(settings.blocks))
 
@@ -72,10 +76,12 @@ class Tribert(AudioVisualModel):
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
         """How the tokens of each stream lie. Copies of the audio token have no time."""
-        times, objects, persons = ("time", self._features.frames), self.settings.objects, self._persons
+        times, objects, pose = ("time", self._features.frames), self.settings.objects, {}
+        if self.settings.pose:
+            pose = {POSE: TokenGrid((times, ("person", self._persons)), summaries=self._persons)}
         return {
             VISUAL: TokenGrid((times, ("object", objects)), summaries=objects),
-            POSE: TokenGrid((times, ("person", persons)), summaries=persons),
+            **pose,
             AUDIO: TokenGrid((("copy", (1 + self._features.frames) * objects),)),
         }
 
@@ -91,13 +97,14 @@ class Tribert(AudioVisualModel):
     def moments_s(self) -> Mapping[str, Sequence[float]]:
         """When frames are shown, and the persons in them; one token is all that is heard."""
         shown = self._features.frame_times.offsets_s
-        return {VISUAL: shown, POSE: shown}
+        return {name: shown for name in self.widths if name != AUDIO}
 
     @property
     def widths(self) -> Mapping[str, int]:
         """D of each stream."""
         settings = self.settings
-        return {VISUAL: settings.visual_width, POSE: settings.pose_width, AUDIO: settings.audio_width}
+        pose = {POSE: settings.pose_width} if settings.pose else {}
+        return {VISUAL: settings.visual_width, **pose, AUDIO: settings.audio_width}
 
     @property
     def attention_layers(self) -> int:
@@ -116,7 +123,7 @@ class Tribert(AudioVisualModel):
             seen, maps = (one.unflatten(0, images.shape[:2]) for one in self.visual(flat))
             tokens[VISUAL] = seen.flatten(1, 2)
             tokens[CLASS_MAPS] = maps[:, 1:].flatten(3).transpose(2, 3).flatten(1, 2)
-        if KEYPOINTS in inputs:
+        if self.settings.pose and KEYPOINTS in inputs:
             tokens[POSE] = self.pose(inputs[KEYPOINTS].to(self._precision))
         if SOUND in inputs or HEARD in inputs:
             magnitudes = inputs[HEARD] if HEARD in inputs else self.hear(inputs[SOUND])

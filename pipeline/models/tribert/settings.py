@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.features.settings import FeatureSettings
-from pipeline.models.settings import ConvolutionEmbedderSettings, ModelSettings, ResNetEmbedderSettings
+from pipeline.models.settings import ConvolutionEmbedderSettings, ModelSettings, Norm, ResNetEmbedderSettings
 from pipeline.stream.fields.keypoints import KeypointsSettings
 
 KEYPOINTS = "keypoints"
@@ -36,8 +36,10 @@ class TribertSettings(ModelSettings):
     number of steps is halved."""
     sound_widths: Widths = (64, 128, 256, 256, 512, 512, 512)
     """Channels after each convolution over the spectrogram (VGGish), each of which halves both sides."""
-    norm: Literal["batch", "sync_batch"] = "batch"
+    norm: Norm = "batch"
     """Of the graph convolutions; as of ResNets."""
+    pose: bool = True
+    """Whether there is a stream of poses; without it no keypoints are needed."""
     visual_width: int = Field(default=1024, gt=0)
     pose_width: int = Field(default=1024, gt=0)
     audio_width: int = Field(default=512, gt=0)
@@ -72,13 +74,13 @@ class TribertSettings(ModelSettings):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Frames, sound and keypoints."""
-        return ("frames", "sound", KEYPOINTS)
+        """Frames, sound and, unless there is no stream of poses, keypoints."""
+        return ("frames", "sound", *([KEYPOINTS] if self.pose else []))
 
     @property
     def streams(self) -> tuple[str, ...]:
         """What is seen, how persons stand, and what is heard."""
-        return ("visual", "pose", "audio")
+        return ("visual", *(["pose"] if self.pose else []), "audio")
 
     @property
     def class_maps(self) -> int:
@@ -99,14 +101,8 @@ class TribertSettings(ModelSettings):
     def reason_against(self, features: FeatureSettings) -> str | None:
         """It needs keypoints of as many steps as its graph convolutions leave one of a frame, and inputs that its
         convolutions leave something of."""
-        keypoints = features.inputs.get(KEYPOINTS)
-        if not isinstance(keypoints, KeypointsSettings):
-            found = "none" if keypoints is None else keypoints.kind
-            return f"features.inputs.{KEYPOINTS} of kind keypoints for model.kind = tribert, found {found}"
-        halved, steps = self.graph_strides.count(2), keypoints.frames or features.frames
-        if -(-steps // 2**halved) < features.frames:
-            least = 2**halved * (features.frames - 1) + 1
-            return f"features.inputs.{KEYPOINTS}.frames of {least} or more for model.graph_widths, found {steps}"
+        if self.pose and (lacking := self._lacking_keypoints(features)) is not None:
+            return lacking
         if features.frame_size % self.visual_stride:
             return (
                 f"features.frame_size in multiples of {self.visual_stride} for model.visual_embedder, "
@@ -118,4 +114,15 @@ class TribertSettings(ModelSettings):
                 f"features.frequency_bins and time frames (audio_samples // stft_hop + 1) of {least} or more for "
                 f"model.sound_widths, found {side}"
             )
+        return None
+
+    def _lacking_keypoints(self, features: FeatureSettings) -> str | None:
+        keypoints = features.inputs.get(KEYPOINTS)
+        if not isinstance(keypoints, KeypointsSettings):
+            found = "none" if keypoints is None else keypoints.kind
+            return f"features.inputs.{KEYPOINTS} of kind keypoints for model.kind = tribert, found {found}"
+        halved, steps = self.graph_strides.count(2), keypoints.frames or features.frames
+        if -(-steps // 2**halved) < features.frames:
+            least = 2**halved * (features.frames - 1) + 1
+            return f"features.inputs.{KEYPOINTS}.frames of {least} or more for model.graph_widths, found {steps}"
         return None

@@ -19,6 +19,7 @@ from pipeline.models.tribert.pose import GraphConvolution, adjacency, boxes_of
 from pipeline.models.tribert.settings import TribertSettings
 from pipeline.samples.skeleton import BONES
 from pipeline.tasks.over_time import by_time
+from randomised import randomised
 from tiny_shards import FEATURES
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "models"
@@ -61,15 +62,6 @@ def inputs(count=2):
 
 def numbers(module):
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def randomised(module):
-    """Norms and edges that aren't as they begin, for else they could be left out unnoticed."""
-    with torch.no_grad():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            if tensor.dtype == torch.float32 and not name.endswith("graph"):
-                tensor.copy_(torch.rand_like(tensor) * 0.2 + (0.5 if "var" in name or tensor.dim() == 1 else -0.1))
-    return module
 
 
 def full():

@@ -428,6 +428,6 @@ def test_triberts_recipes_ask_for_three_neighbours_and_256_steps_of_pose() -> No
         assert frames.pictures is not None
         assert frames.pictures.neighbours
     assert [recipe.prepare.layout for recipe in recipes] == ["segments", "clip"]
-    (pose,) = fields_of(recipes[1].features, ("pose",), augment=False)
+    (pose,) = fields_of(recipes[1].features, ("keypoints",), augment=False)
     assert pose.shape() == (256, 2, POINTS, 3)
     assert pose.span_s < recipes[1].prepare.clip_s
