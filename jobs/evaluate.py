@@ -100,7 +100,7 @@ def judge_runs(
 
     job = JobEnvironment.of_this_process()
     if nproc > 1 and not job.is_launched:
-        code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc, on_crash=_say_crash)
+        code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc, on_crash=say_crash)
         if code:
             raise SystemExit(code)
         return
@@ -110,7 +110,7 @@ def judge_runs(
     from pipeline.train.checkpoints import find_checkpoint
 
     with ExitStack() as stack:
-        group = stack.enter_context(_joined()) if job.is_launched else None
+        group = stack.enter_context(joined()) if job.is_launched else None
 
         def find() -> "tuple[list[str], list[str | None]]":
             urls = [find_checkpoint(run).url for run in runs]  # before anything else is said about its run
@@ -119,7 +119,7 @@ def judge_runs(
         found, files = find() if group is None else group.on_main(find)
         targets = _folders(found, out, judging.folder)
         settings = _settings(files, overrides, validation)
-        bars = stack.enter_context(_Bars(as_json, shown=job.is_main))
+        bars = stack.enter_context(Bars(as_json, shown=job.is_main))
 
         def show(results: "list[Evaluation]", together: "EvaluationOverRuns | None") -> None:
             bars.stop()
@@ -208,7 +208,7 @@ def _named_by_a_setting(validation: str | None) -> "Iterator[None]":
 
 
 @contextmanager
-def _joined() -> "Iterator[ProcessGroup]":
+def joined() -> "Iterator[ProcessGroup]":
     """The group of the processes that were started together."""
     from cluster.process_group import join_process_group
 
@@ -219,11 +219,12 @@ def _joined() -> "Iterator[ProcessGroup]":
         group.leave()
 
 
-def _say_crash(failure: "Failure", left: int | None) -> None:
+def say_crash(failure: "Failure", left: int | None) -> None:
+    """Of processes that were started together."""
     complain(f"{failure}; giving up")
 
 
-class _Bars:
+class Bars:
     """A progress bar for each part of the evaluation."""
 
     def __init__(self, as_json: bool, shown: bool) -> None:
@@ -233,7 +234,7 @@ class _Bars:
         self._progress = Progress(*columns, console=console(as_json), transient=True, disable=not shown)
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> "_Bars":
+    def __enter__(self) -> "Bars":
         self._progress.start()
         return self
 

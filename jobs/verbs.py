@@ -10,6 +10,7 @@ from jobs import (
     config,
     doctor,
     evaluate,
+    features,
     inspect,
     jobs,
     localize,
@@ -46,6 +47,7 @@ app.add_typer(stream.app, name="stream")
 app.add_typer(probe.app, name="probe")
 app.command("synth")(synth.synth)
 app.command("prepare")(prepare.prepare)
+app.command("features")(features.features)
 app.command("inspect")(inspect.inspect)
 app.command("claims")(claims.claims)
 app.command("doctor")(doctor.doctor)
@@ -67,5 +69,5 @@ app.command("logs")(logs.logs)
 app.command("cancel")(cancel.cancel)
 app.command("resume")(resume.resume)
 
-GOING_ON = frozenset({"synth", "prepare", "offset", "claims", "train", "sync", "quickstart"})
+GOING_ON = frozenset({"synth", "prepare", "features", "offset", "claims", "train", "sync", "quickstart"})
 """Verbs that, run again, do only what is missing; all others begin anew."""

@@ -1,4 +1,4 @@
-"""Embedders that can start from torchvision's weights."""
+"""Networks that can start from published weights, torchvision's mostly."""
 
 from collections.abc import Mapping
 from urllib.error import URLError
@@ -17,7 +17,8 @@ class Pretrained(nn.Module):
     Attributes:
         architecture: torchvision's name of the network; None where it has none of this size.
         weights: a file or torchvision's name of weights; None leaves the network as it was initialised.
-        torchvision_prefixes: beginning of the names of parameters and buffers here → in torchvision's weights.
+        torchvision_prefixes: beginning of the names of parameters and buffers here → in torchvision's weights, or in
+            those that others published of it.
     """
 
     torchvision_prefixes: dict[str, str]
@@ -26,6 +27,27 @@ class Pretrained(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.weights = weights
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names of weights that can be fetched."""
+        from torchvision.models import get_model_weights  # takes seconds, where a name is given only
+
+        return () if self.architecture is None else tuple(get_model_weights(self.architecture).__members__)
+
+    def fetch(self, name: str) -> Mapping[str, Tensor]:
+        """Weights of one of these names, kept below $TORCH_HOME when they were fetched once.
+
+        Raises:
+            URLError, OSError, RuntimeError: they can't be fetched.
+        """
+        from torchvision.models import get_model_weights
+
+        assert self.architecture is not None  # else the settings are refused
+        state: Mapping[str, Tensor] = get_model_weights(self.architecture)[name].get_state_dict(
+            progress=False, check_hash=True
+        )
+        return state
 
     def adapt(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor of torchvision's weights as it is used here under the name `name`: for an input of one channel (a
@@ -46,11 +68,20 @@ def load_pretrained(model: nn.Module) -> None:
     """
     for name, module in model.named_modules():
         if isinstance(module, Pretrained) and module.weights is not None:
-            _load(module, f"{name}.weights")
+            load_weights(module, f"{name}.weights")
 
 
 @torch.no_grad()
-def _load(embedder: Pretrained, setting: str) -> None:
+def load_weights(embedder: Pretrained, setting: str) -> None:
+    """Fill a network with the weights that it names.
+
+    Args:
+        setting: that names them.
+
+    Raises:
+        SettingsError: weights that can't be read or fetched, or that are another network's.
+        StorageError: no such file.
+    """
     found = _read(embedder, setting)
     own = embedder.state_dict()
     sources = {name: source for name in own if (source := _source(embedder, name)) is not None}
@@ -96,14 +127,8 @@ def _read(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
 
 
 def _fetch(embedder: Pretrained, setting: str) -> Mapping[str, Tensor]:
-    """By torchvision, which keeps what it fetched below $TORCH_HOME."""
     weights = str(embedder.weights)
-    assert embedder.architecture is not None  # else the settings are refused
-    from torchvision.models import get_model_weights  # takes seconds, where a name is given only
-
-    known = get_model_weights(embedder.architecture)
     try:
-        state: Mapping[str, Tensor] = known[weights].get_state_dict(progress=False, check_hash=True)
+        return embedder.fetch(weights)
     except (URLError, OSError, RuntimeError) as error:
         raise SettingsError(f"{setting}: {weights} of {embedder.architecture} could not be fetched: {error}") from None
-    return state

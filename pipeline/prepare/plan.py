@@ -54,6 +54,7 @@ class ShardPlan(BaseModel):
     """`plan.json`.
 
     Attributes:
+        made_by: the verb that makes the shards.
         hash: of settings and rows; shard sets with the same hash have the same bytes.
         fingerprint: of the lists that the rows came from. As long as it is the same, nobody has to read them again.
         split_share: what was held out of them, such as `validation=0.1 seed=0`; None where nothing was.
@@ -61,6 +62,7 @@ class ShardPlan(BaseModel):
     """
 
     version: Literal[1] = 1
+    made_by: Literal["prepare", "features"] = "prepare"
     hash: str
     settings: dict[str, Any]
     settings_hash: str
@@ -99,7 +101,7 @@ def settle_plan(out: str, rows: Rows, settings: PrepareSettings) -> ShardPlan:
     """
     there = read_plan(out)
     if there is None:
-        _check_empty(out)
+        check_empty(out)
         return _write_plan(out, rows, settings)
     difference = _settings_difference(there, settings)
     if difference is None and there.split_share != rows.split_share:
@@ -131,11 +133,11 @@ def read_plan(out: str) -> ShardPlan | None:
 
 def hashes_agree(plan: ShardPlan) -> bool:
     """Whether the hashes in a plan are those of its own settings and parts."""
-    settings_hash, rows_hash = _hash(plan.settings), _hash([part.sha256 for part in plan.parts])
+    settings_hash, rows_hash = hash_of(plan.settings), hash_of([part.sha256 for part in plan.parts])
     return (plan.settings_hash, plan.rows_hash, plan.hash) == (
         settings_hash,
         rows_hash,
-        _hash([settings_hash, rows_hash]),
+        hash_of([settings_hash, rows_hash]),
     )
 
 
@@ -201,7 +203,12 @@ def _read_part(out: str, part: PlanPart) -> list[bytes]:
     return content.splitlines()
 
 
-def _check_empty(out: str) -> None:
+def check_empty(out: str) -> None:
+    """Refuse a place with files that are no shard set's.
+
+    Raises:
+        ShardSetError: there are such.
+    """
     start = storage.join(out, _FOLDER)
     ours = (start, storage.join(out, JOBS) + "/")
     others = [file.url for file in storage.list_files(out) if not file.url.startswith(ours)]
@@ -232,10 +239,10 @@ def _write_plan(out: str, rows: Rows, settings: PrepareSettings) -> ShardPlan:
         parts.append(PlanPart(file=name, shards=len(block), bytes=len(content), sha256=digest))
     if not videos:
         raise ManifestError("expected videos, found none")
-    settings_hash = _hash(values)
-    rows_hash = _hash([part.sha256 for part in parts])
+    settings_hash = hash_of(values)
+    rows_hash = hash_of([part.sha256 for part in parts])
     plan = ShardPlan(
-        hash=_hash([settings_hash, rows_hash]),
+        hash=hash_of([settings_hash, rows_hash]),
         settings=values,
         settings_hash=settings_hash,
         rows_hash=rows_hash,
@@ -331,6 +338,7 @@ def _values_of(settings: PrepareSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude={"limits"})
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """SHA-256 of a value as JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

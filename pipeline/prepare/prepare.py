@@ -112,6 +112,8 @@ def prepare(
         return read_dataset(out)
     if plan is None and rows is None:
         raise ShardSetError(f"{out}: expected a shard set to go on with, found no plan.json; name the videos")
+    if plan is not None and plan.made_by != "prepare":
+        raise ShardSetError(f"{out}: made by gavt {plan.made_by}, which goes on with it; expected another --out")
     with Lease(storage.join(out, LOCK), "gavt prepare") as lease:
         if rows is not None:
             plan = settle_plan(out, rows, settings)

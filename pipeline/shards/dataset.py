@@ -1,7 +1,7 @@
 """The end of a shard set: `ledger.jsonl`, a line a video, then `dataset.json`, the totals."""
 
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,6 +34,7 @@ class Dataset(BaseModel):
     Attributes:
         reasons: how many videos failed for which reason.
         examples: a failed video of each reason, as a sentence.
+        features: of stored features, what made them; else None.
     """
 
     version: Literal[1] = 1
@@ -45,6 +46,7 @@ class Dataset(BaseModel):
     shards: list[ShardEntry]
     reasons: dict[str, int]
     examples: dict[str, str]
+    features: dict[str, Any] | None = None
 
 
 def read_dataset(out: str) -> Dataset:
@@ -61,7 +63,9 @@ def read_dataset(out: str) -> Dataset:
         raise ShardSetError(f"{url}: expected the totals of a shard set, found something else ({problem})") from None
 
 
-def finish_dataset(out: str, shards: int, layout: str, plan_hash: str) -> Dataset:
+def finish_dataset(
+    out: str, shards: int, layout: str, plan_hash: str, features: dict[str, Any] | None = None
+) -> Dataset:
     """Write `ledger.jsonl` and `dataset.json` from the JSON files of all `shards`, which are made after a plan."""
     entries: list[ShardEntry] = []
     reasons: Counter[str] = Counter()
@@ -97,6 +101,7 @@ def finish_dataset(out: str, shards: int, layout: str, plan_hash: str) -> Datase
         shards=entries,
         reasons=dict(sorted(reasons.items())),
         examples=dict(sorted(examples.items())),
+        features=features,
     )
-    storage.write_text(storage.join(out, NAME), dataset.model_dump_json())
+    storage.write_text(storage.join(out, NAME), dataset.model_dump_json(exclude_none=True))
     return dataset

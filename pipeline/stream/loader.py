@@ -201,7 +201,8 @@ class BadSamples:
                 count = self._of_shard[url]
                 if count <= _SAID_EACH:
                     name = f"{url}: sample {key}" if key else url
-                    _log.warning("position %d: %s is bad, %s stands in: %s", position, name, note.key, sentence)
+                    then = f"{note.key} stands in" if note.metadata else "left out"
+                    _log.warning("position %d: %s is bad, %s: %s", position, name, then, sentence)
                 elif count % 1000 == 0:
                     _log.warning("%s: %d samples were bad so far", url, count)
 

@@ -90,7 +90,7 @@ class OpenedSample:
         self._times = next((times for times in shown if times is not None), None)
         self._format = next((one.sound for one in extents if one.sound is not None), None)
         self._keeps = len(shown) - shown.count(None) > 1
-        self._tracks: dict[tuple[int, int], SoundTrack] = {}
+        self._tracks: dict[tuple[int, int, bool], SoundTrack] = {}
         self._images: dict[tuple[int, int], Image.Image] = {}
         self._frames: dict[tuple[int, ...], list[_Frame]] = {}
         self.squares: dict[Geometry, Box] = {}
@@ -179,7 +179,7 @@ class OpenedSample:
         return self.squares[geometry]
 
     def _track(self, asked: SoundFormat) -> SoundTrack:
-        key = (asked.rate_hz, asked.channels)
+        key = (asked.rate_hz, asked.channels, asked.resampled)
         if key not in self._tracks or self._tracks[key].length < asked.samples:
             self._tracks[key] = open_track(self.sample, asked)
         return self._tracks[key]

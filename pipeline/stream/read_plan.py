@@ -1,6 +1,6 @@
 """What decides which samples a run reads and how they are decoded; it travels to the processes that do it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.errors import ShardSetError
 from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import AugmentSettings, FeatureSettings
+from pipeline.shards.members import Sample
 from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.fields.contract import FieldSpec
@@ -53,7 +54,10 @@ class ReadPlan:
         digests: whether what is noted of each sample has a hash of its bytes.
         views: each sample is shown so many times, at positions behind each other: of layout `clip` at evenly spaced
             moments, the first at its beginning and the last at its end.
+        leaves_gaps: nothing stands in for a bad sample: its arrays are zeros, and what is noted of it is what is wrong.
     """
+
+    leaves_gaps = False
 
     def __init__(
         self,
@@ -133,6 +137,10 @@ class ReadPlan:
         """What is shown where a sample is bad: see `Order.stand_in`."""
         sample = self.orders[pick.set].stand_in(pick.epoch, pick.position, attempt)
         return self._pick(pick.set, sample, pick.epoch, pick.position)
+
+    def files_of(self, sample: Sample) -> Mapping[str, bytes]:
+        """Files of a sample that come with its arrays."""
+        return {}
 
     def _pick(self, number: int, sample: int, epoch: int, position: int) -> Pick:
         if not self.by_video[number]:

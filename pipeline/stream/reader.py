@@ -35,7 +35,9 @@ class Note:
         squares: of each geometry that a field has, the box of the square in the upright picture.
         frame_times_s, audio_start_s: of its first pictures and its first sound, as of `DecodedSample`.
         digest: as of `digest_of`, where the plan asks for it; else empty.
-        bad: what was wrong with those that it stands in for: shard, key, sentence.
+        bad: what was wrong with those that it stands in for: shard, key, sentence. Of a plan that leaves gaps, what is
+            wrong with this one.
+        files: that the plan wants besides arrays.
     """
 
     key: str
@@ -45,6 +47,7 @@ class Note:
     audio_start_s: float | None = None
     digest: bytes = b""
     bad: tuple[tuple[str, str, str], ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -152,6 +155,10 @@ class SampleReader:
                 pick = plan.stand_in(pick, attempt)
                 place, content = self._fetch(pick)
         else:
+            if plan.leaves_gaps:
+                for array in arrays.sample(at).values():
+                    array[:] = 0
+                return Note(bad[-1][1], "", bad=tuple(bad))
             most = plan.data.max_bad_in_a_row
             how = f"{most} samples in a row can't be used; the last: " if most > 1 else ""  # else nothing stands in
             raise ShardSetError(f"{plan.sets[pick.set].url}: {how}{bad[-1][2]}")
@@ -163,6 +170,7 @@ class SampleReader:
             decoded.audio_start_s,
             digest_of(sample) if plan.digests else b"",
             tuple(bad),
+            plan.files_of(sample),
         )
 
     def _fetch(self, pick: Pick) -> tuple[SamplePlace | ShardSetError, Content | None]:

@@ -22,11 +22,13 @@ class SoundFormat:
     Attributes:
         rate_hz, samples: the sound's rate and length S.
         channels: C, 1 or 2.
+        resampled: from whatever rate a sample has; else one of another rate is bad, unless others wrote it.
     """
 
     rate_hz: int
     samples: int
     channels: int
+    resampled: bool = False
 
     @property
     def length_s(self) -> float:
@@ -98,8 +100,8 @@ def open_track(sample: Sample, asked: SoundFormat) -> SoundTrack:
     """The sound of a sample.
 
     Raises:
-        ValueError: it can't be decoded, is too short, or has another rate, which only sound that others
-            wrote may.
+        ValueError: it can't be decoded, is too short, or has another rate, which only sound that others wrote may, or
+            that is asked for at any rate.
     """
     if not sample.audio and not sample.foreign:
         raise ValueError("no .flac in it")
@@ -107,7 +109,9 @@ def open_track(sample: Sample, asked: SoundFormat) -> SoundTrack:
     begin_s = 0.0
     try:
         header = read_header(sample.audio)
-        if not sample.foreign or (header is not None and header[:3] == (asked.rate_hz, asked.channels, 16)):
+        if not (sample.foreign or asked.resampled) or (
+            header is not None and header[:3] == (asked.rate_hz, asked.channels, 16)
+        ):
             ready, rate_hz = decode_flac(sample.audio)
             length = ready.shape[1]
         else:

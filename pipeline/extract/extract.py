@@ -1,0 +1,159 @@
+"""Features of all samples of a shard set, as a shard set of their own: one output shard a shard.
+
+OUT/plan.json            as of `pipeline.extract.plan`; written first
+OUT/shard-000000.tar     of each sample its JSON, what was stored before, and NAME.npy; its media where they are kept
+OUT/shard-000000.json    what is in it and what became of its videos; written after the tar
+OUT/ledger.jsonl         all videos
+OUT/dataset.json         totals, and what made the features; written last
+OUT/prepare.lock         who works on it, while somebody does
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import torch
+
+from cluster import storage
+from cluster.lease import Lease
+from cluster.process_group import ProcessGroup
+from cluster.scratch import scratch_folder
+from pipeline.extract.compute import Features, Networks
+from pipeline.extract.ledger import entries_after
+from pipeline.extract.plan import settle_plan
+from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.source import Source
+from pipeline.prepare.plan import LOCK
+from pipeline.shards import dataset as dataset_file
+from pipeline.shards import ledger
+from pipeline.shards.array_file import SUFFIX, encode_array
+from pipeline.shards.dataset import Dataset, finish_dataset, read_dataset
+from pipeline.shards.shard_files import done_shards, publish_shard, shard_name
+from pipeline.shards.writer import ShardWriter
+from pipeline.stream.in_order import InOrder
+from pipeline.stream.loader import Loader
+from pipeline.stream.settings import DataSettings
+
+OnProgress = Callable[[int, int], None]
+"""Samples that were done since it was last told, and all that there are to do."""
+
+
+def extract_features(
+    url: str,
+    out: str,
+    settings: ExtractSettings,
+    reading: DataSettings,
+    group: ProcessGroup,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Dataset:
+    """Make the features of a set, or what is missing of them; every process of the group calls it.
+
+    The processes take turns at the shards. Batches never reach from shard to shard, so that a shard's bytes hang on
+    nothing but its samples, the settings and the kind of processor.
+
+    Args:
+        url: a shard set, or tars that others wrote.
+        out: folder or prefix of the new set.
+        reading: its workers read and decode.
+        on_progress: told on every process, a batch a process at a time.
+
+    Raises:
+        ShardSetError: no set, or another plan's features lie at `out`.
+        SettingsError: a network or its weights can't be had.
+        InUseError: somebody else works on `out`.
+        StorageError: something can't be read or written.
+    """
+    torch.backends.cudnn.deterministic = True
+    source = group.on_main(partial(Source.open, url, settings))
+    moments = source.moments(settings)
+    networks = group.each(partial(Networks, settings, moments, group.device))
+    described = _described(settings, networks)
+    with ExitStack() as stack:
+        lease = Lease(storage.join(out, LOCK), "gavt features")
+
+        def begin() -> tuple[list[int], str]:
+            stack.enter_context(lease)
+            plan = settle_plan(out, described, source.contents, source.videos, len(source.shards.shards))
+            names = {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
+            missing = sorted(set(range(plan.shards)) - set(done_shards(names, plan.shards)))
+            finished = not missing and {dataset_file.NAME, ledger.NAME} <= names
+            if not finished:
+                storage.remove(storage.join(out, dataset_file.NAME))  # nobody must read what is being made
+            return missing, "" if finished else plan.hash
+
+        missing, plan_hash = group.on_main(begin)
+        if plan_hash:
+            counts = source.shards.samples_per_shard()
+            total = sum(counts[number] for number in missing)
+            on_progress(0, total)
+            work = _Work(source, out, settings, networks)
+            with closing(work.make(missing[group.rank :: group.world_size], reading, group.device)) as steps:
+
+                def step() -> int | None:
+                    if group.is_main:
+                        lease.check()
+                    return next(steps, None)
+
+                while (done := group.gather_objects(group.each(step))).count(None) < len(done):
+                    on_progress(sum(filter(None, done)), total)
+
+        def finish() -> Dataset:
+            if not plan_hash:
+                return read_dataset(out)
+            storage.remove_parts(out)
+            features = {"source": url, **described}
+            return finish_dataset(out, len(source.shards.shards), source.first.layout, plan_hash, features)
+
+        return group.on_main(finish)
+
+
+class _Work:
+    """Makes shards."""
+
+    def __init__(self, source: Source, out: str, settings: ExtractSettings, networks: Networks) -> None:
+        self._source, self._out, self._settings, self._networks = source, out, settings, networks
+
+    def make(self, numbers: Sequence[int], reading: DataSettings, device: torch.device) -> Generator[int, None, None]:
+        """Make shards; gives the samples of each batch that is done."""
+        plan = InOrder(self._source.shards, reading, self._networks.fields, self._settings.keep_media)
+        size = self._settings.batch
+        pieces = (piece for number in numbers for piece in self._source.pieces(number, size))
+        with Loader(plan, size, device) as loader, closing(loader.batches(pieces)) as batches:
+            made = self._networks.of(batches)
+            for number in numbers:
+                yield from self._shard(number, made)
+
+    def _shard(self, number: int, made: Iterator[Features]) -> Generator[int, None, None]:
+        problems: list[str | None] = []
+        with scratch_folder("gavt-features-") as scratch:
+            path = scratch / f"{shard_name(number)}.tar"
+            with ShardWriter(path) as shard:
+                for _ in self._source.pieces(number, self._settings.batch):
+                    features = next(made)
+                    for note, arrays in features.samples():
+                        problem = note.bad[0][2] if note.bad else None
+                        if problem is None and arrays is None:
+                            problem = f"{note.key}: its features are beyond what {self._settings.dtype} holds"
+                        problems.append(problem)
+                        if problem is None and arrays is not None:
+                            new = {f"{name}.{SUFFIX}": encode_array(values) for name, values in arrays.items()}
+                            files = {"json": note.metadata.encode(), **note.files, **new}
+                            shard.add(self._source.key(note.key), files)
+                    yield len(features.notes)
+            inputs = list(entries_after(self._source.inputs(number), problems))
+            publish_shard(self._out, number, path, shard.index(inputs))
+
+
+def _described(settings: ExtractSettings, networks: Networks) -> dict[str, Any]:
+    """What made the features: wherever weights lay, they are the same by their hash."""
+    told = settings.model_dump(mode="json", exclude={"models", "pca"})
+    members = {
+        f"{member.name}.{SUFFIX}": {
+            "model": member.model,
+            "shape": list(member.shape),
+            "weights_sha256": member.weights_sha256,
+        }
+        for member in networks.members
+    }
+    return {"members": members, **told}

@@ -1,0 +1,1 @@
+"""Networks whose features are stored, a file each."""

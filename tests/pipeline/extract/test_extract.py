@@ -1,0 +1,153 @@
+"""Features of a set are made exactly once each: killed, resumed and shared by processes, to the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cluster.process_group import ProcessGroup
+from pipeline.errors import SettingsError, ShardSetError
+from pipeline.extract.extract import extract_features
+from pipeline.extract.settings import ExtractSettings
+from pipeline.inspect.verify import verify
+from pipeline.shards.array_file import decode_array
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.ledger import read_ledger
+from pipeline.shards.shard_set import ShardSet
+from pipeline.stream.settings import DataSettings
+from tiny_shards import write_shard_set
+
+ALONE = ProcessGroup(0, 0, 1, torch.device("cpu"))
+HERE = DataSettings(workers=0)
+RESNET = {"models": [{"model": "resnet18"}], "random_weights": True, "batch": 3}
+
+
+def extract(source: Path, out: Path, **changed: Any) -> Dataset:
+    settings = ExtractSettings.model_validate(RESNET | changed)
+    return extract_features(str(source), str(out), settings, HERE, ALONE)
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def wrong_in(folder: Path) -> list[str]:
+    """What the check of a set finds, but for the keys that tests give samples."""
+    found = [problem.what for problem in verify(str(folder), 0).problems]
+    return [what for what in found if not what.startswith("expected a sample of the video")]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shard_set(tmp_path_factory.mktemp("source"), 10, 4)
+
+
+@pytest.fixture(scope="module")
+def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "features"
+    extract(source, out)
+    return out
+
+
+def test_one_shard_a_shard_with_what_is_known_of_each_sample_and_no_media(source: Path, made: Path) -> None:
+    before, after = ShardSet.open(str(source)), ShardSet.open(str(made))
+    assert after.shards == before.shards
+    for place in range(len(before)):
+        old, new = before.read(place), after.read(place)
+        assert (new.key, new.text, list(new.files)) == (old.key, old.text, ["json", "visual.npy"])
+    features = decode_array(new.files["visual.npy"])
+    assert (features.shape, features.dtype) == ((1, 7, 7, 512), np.float16)
+    assert [entry.samples for entry in read_ledger(str(made))] == [1] * 10
+    assert wrong_in(made) == []
+    told = json.loads((made / "dataset.json").read_text())["features"]
+    assert told["source"] == str(source)
+    member = told["members"]["visual.npy"]
+    assert (member["model"], member["shape"], len(member["weights_sha256"])) == ("resnet18", [1, 7, 7, 512], 64)
+
+
+def test_what_was_stored_before_stays_and_media_too_where_asked_for(made: Path, source: Path, tmp_path: Path) -> None:
+    extract(source, tmp_path / "both", keep_media=True)
+    extract(tmp_path / "both", tmp_path / "more", models=[{"model": "resnet18", "name": "again"}])
+    both, more = (ShardSet.open(str(tmp_path / name)).read(0) for name in ("both", "more"))
+    assert list(both.files) == ["json", "jpg", "flac", "visual.npy"]
+    assert list(more.files) == ["json", "visual.npy", "again.npy"]
+    assert more.files["again.npy"] == more.files["visual.npy"] == ShardSet.open(str(made)).read(0).files["visual.npy"]
+    assert wrong_in(tmp_path / "both") == []
+
+
+def test_a_bad_sample_is_left_out_and_told_in_the_ledger(tmp_path: Path) -> None:
+    source = write_shard_set(tmp_path / "source", 8, 4, samples_per_video=2)
+    tar = source / "shard-000000.tar"
+    content = bytearray(tar.read_bytes())
+    for key in (b"video1-000.jpg", b"video2-000.jpg", b"video3-000.jpg"):
+        content[content.index(key) + 512 + 100] ^= 255
+    tar.write_bytes(content)
+    dataset = extract(source, tmp_path / "out")
+    assert (dataset.samples, dataset.failed, dataset.reasons) == (5, 1, {"damaged": 1})
+    first, second, third, _ = read_ledger(str(tmp_path / "out"))
+    assert (first.status, first.samples) == ("ok", 1)
+    assert first.message is not None
+    assert first.message.startswith("samples left out: 1 of 2, such as: video1-000: expected files with the checksum")
+    assert (second.status, second.reason, second.samples) == ("failed", "damaged", 0)
+    assert (third.status, third.message, third.samples) == ("ok", None, 2)
+
+
+def test_killed_anywhere_and_started_again_the_bytes_are_the_same(source: Path, made: Path, tmp_path: Path) -> None:
+    for left in ([], ["shard-000001.json"], ["dataset.json", "shard-000000.tar"], ["dataset.json", "ledger.jsonl"]):
+        out = tmp_path / f"without{len(left)}{''.join(left)}"
+        out.mkdir()
+        for name, content in content_of(made).items():
+            if name not in left:
+                (out / name).write_bytes(content)
+        extract(source, out)
+        assert content_of(out) == content_of(made)
+
+
+def test_another_plan_is_refused_with_what_differs(source: Path, made: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ShardSetError, match=r"made by another plan: dtype was 'float16' and is now 'float32'; expected"
+    ):
+        extract(source, made, dtype="float32")
+    with pytest.raises(ShardSetError, match=r"made by another plan: members was \{'visual\.npy': .*weights_sha256"):
+        extract(source, made, seed=1)
+    with pytest.raises(ShardSetError, match="made by another plan: source_contents was"):
+        extract(write_shard_set(tmp_path, 10, 4, seed=3), made)
+
+
+def test_weights_must_be_named(source: Path, tmp_path: Path) -> None:
+    for changed, sentence in (
+        (
+            {"random_weights": False},
+            r"--weights: expected weights of resnet18, a file \(\.pth.*IMAGENET1K_V1.*, found none",
+        ),
+        ({"models": [{"model": "resnet18", "weights": "V7"}]}, r"--weights: .*or IMAGENET1K_V1 .*, found V7"),
+        ({"models": [{"model": "resnet18"}, {"model": "resnet18"}]}, r"--model: .*found visual twice; say NAME=MODEL"),
+        ({"models": [{"model": "timm/vit_tiny"}]}, r"--model timm/vit_tiny: expected"),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            extract(source, tmp_path / "out", **changed)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_and_a_kill_in_the_middle_give_the_same_bytes(source: Path, made: Path, tmp_path: Path) -> None:
+    words = ["features", str(source), "--model", "resnet18", "--random-weights", "--batch", "3"]
+    command = [sys.executable, "-m", "jobs.cli", *words, "--out", str(tmp_path / "out"), "--workers", "1", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not (tmp_path / "out/shard-000000.json").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    again = subprocess.run([*command, "--nproc", "2"], env=environment, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert content_of(tmp_path / "out") == content_of(made)
+    assert json.loads(again.stdout.splitlines()[-1])["samples"] == 10
