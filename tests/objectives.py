@@ -118,6 +118,15 @@ OBJECTIVES = {
         {"features": SEGMENTS, "model": SEE_HEAR},
         write_moving_set,
     ),
+    "gram_triplet": Objective(
+        {"kind": "gram_triplet", "group": 4, "centred": True},
+        (
+            (BLIND, "a model with the streams visual_segments and audio_segments for task.kind = gram_triplet"),
+            ("model.modalities=visual", "found none audio_segments"),
+        ),
+        {"features": SEGMENTS, "model": SEE_HEAR},
+        write_moving_set,
+    ),
     "masked_modelling": Objective(
         {"kind": "masked_modelling", "group": 4, "contrast": 0.1, "decoder": {"width": 16, "feed_forward": 32}},
         (

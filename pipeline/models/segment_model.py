@@ -12,6 +12,8 @@ from pipeline.models.towers import Towers
 
 SEGMENTS = "segments"
 """The stream of what a model knows of each segment, by which events are told: [B, T, D]."""
+VISUAL_SEGMENTS, AUDIO_SEGMENTS = "visual_segments", "audio_segments"
+"""Streams of what is seen and what is heard in each segment, of models that keep them apart: [B, T, D]."""
 
 
 class SegmentModel(AudioVisualModel):

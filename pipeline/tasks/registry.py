@@ -11,6 +11,9 @@ TASKS: Registry[TaskSettings] = Registry(
             "pipeline.tasks.classification:Classification",
         ),
         "events": Kind("pipeline.tasks.events_settings:EventsSettings", "pipeline.tasks.events:Events"),
+        "gram_triplet": Kind(
+            "pipeline.tasks.gram_triplet_settings:GramTripletSettings", "pipeline.tasks.gram_triplet:GramTriplet"
+        ),
         "masked_modelling": Kind(
             "pipeline.tasks.masked_modelling_settings:MaskedModellingSettings",
             "pipeline.tasks.masked_modelling:MaskedModelling",

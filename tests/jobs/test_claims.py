@@ -15,13 +15,13 @@ from pipeline.errors import SettingsError
 from pipeline.settings.load import load_settings
 from tiny_shards import FEATURES, MODEL, write_shard_set
 
-SHIPPED = sorted(Path("configs/claims").glob("*.yaml"))
+SHIPPED = sorted(Path("configs/claims").rglob("*.yaml"))
 WORDS = ["data.train=t", "data.validation=v"]
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 @pytest.mark.parametrize("form", ["small", "full"])
-def test_every_claim_of_the_thesis_has_settings_in_small_and_in_full(file, form, tmp_path):
+def test_every_claim_has_settings_in_small_and_in_full(file, form, tmp_path):
     settings = load_settings(str(file), ClaimSettings).settings
     trials = trials_of(str(file), settings, form, 2, WORDS, tmp_path)
     assert len(trials) == 2 * len(settings.sides)

@@ -13,17 +13,14 @@ from pipeline.models.see_hear.segment_attention import SegmentAttention
 from pipeline.models.see_hear.settings import SeeHearSettings
 from pipeline.models.segment_model import SEGMENTS, SegmentModel
 
-VISUAL_SEGMENTS, AUDIO_SEGMENTS = "visual_segments", "audio_segments"
-"""Streams of each segment as it is seen and heard, weighed (s of Eq. 11): what AVTGML compares."""
-
 
 class SeeHear(SegmentModel):
     """Frame and sound of each segment are fused, an LSTM goes over the segments of each modality, and segments are
     weighed.
 
     Its streams are, beside `visual` and `audio`, which come back as they are embedded, `segments`, by which events are
-    told, and `visual_segments` and `audio_segments`. Of a stream that is given alone there is only what needs no other.
-    Audio tokens look at the places of their own segment's frame, by the weights of Eq. 5.
+    told, and `visual_segments` and `audio_segments`, weighed (s of Eq. 11). Of a stream that is given alone there is
+    only what needs no other. Audio tokens look at the places of their own segment's frame, by the weights of Eq. 5.
     """
 
     def __init__(
