@@ -45,6 +45,15 @@ KeypointsOption = Annotated[
         show_default=False,
     ),
 ]
+VideoKeypointsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keypoints",
+        help="Keypoints that AlphaPose, OpenPose or another tool found in the video, for models that take them: a JSON "
+        "file or a folder, local or s3://, read as prepare.keypoints says.",
+        show_default=False,
+    ),
+]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Only rows of this split.", show_default=False)]
 SplitListOption = Annotated[
     list[str] | None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.list_options import VideoKeypointsOption
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
@@ -16,6 +17,7 @@ def localize(
     readout: Annotated[
         str | None, typer.Option(help="How maps are made; by default what gavt evaluate chose for the run.")
     ] = None,
+    keypoints: VideoKeypointsOption = None,
     config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
     overrides: Overrides = None,
     as_json: JsonFlag = False,
@@ -23,6 +25,7 @@ def localize(
     """Show where the sound of any video comes from."""
     from jobs.progress import bars_of_seconds
     from pipeline.evaluate.overlay.localize import localize as localize_video
+    from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints
     from pipeline.evaluate.run_files import config_of
     from pipeline.experiment import ExperimentSettings
     from pipeline.settings.load import load_settings
@@ -30,9 +33,10 @@ def localize(
 
     found = find_checkpoint(checkpoint)
     settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+    persons = None if keypoints is None else FoundKeypoints(keypoints, settings.prepare.keypoints)
     screen = console(as_json)
     with bars_of_seconds(screen) as show:
-        result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, show)
+        result = localize_video(video, checkpoint, out, settings.evaluate, every, readout, persons, show)
     screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
     if result["label_aided"]:
         screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.list_options import VideoKeypointsOption
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
@@ -42,12 +43,14 @@ def separate(
     overlay: Annotated[
         float, typer.Option(min=0, callback=finite, help="Seconds of the video with its places marked; 0 for none.")
     ] = 60.0,
+    keypoints: VideoKeypointsOption = None,
     config: Annotated[str | None, typer.Option(help="Settings file; by default the run's config.yaml.")] = None,
     overrides: Overrides = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Take the sound of a place out of any video."""
     from jobs.progress import bars_of_seconds
+    from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints
     from pipeline.evaluate.run_files import config_of
     from pipeline.evaluate.separating.places import places_asked
     from pipeline.evaluate.separating.separate import separate as separate_video
@@ -58,9 +61,12 @@ def separate(
     places = places_asked(at or [], box or [], clicks, find)
     found = find_checkpoint(checkpoint)
     settings = load_settings(config or config_of(found.url), ExperimentSettings, overrides or []).settings
+    persons = None if keypoints is None else FoundKeypoints(keypoints, settings.prepare.keypoints)
     screen = console(as_json)
     with bars_of_seconds(screen) as show:
-        result = separate_video(video, checkpoint, out, settings.evaluate, places, sound_format.value, overlay, show)
+        result = separate_video(
+            video, checkpoint, out, settings.evaluate, places, sound_format.value, overlay, persons, show
+        )
     if not result["places"]:
         screen.print("the model hears nothing that comes from any place")
     for sound in (*result["places"], result["rest"]):

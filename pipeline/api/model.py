@@ -12,9 +12,10 @@ from pipeline.api.results import Embeddings, Localization, Match, SeparatedSound
 from pipeline.errors import SettingsError, of_video
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.overlay.heard_moments import HeardMoments, heard_moments
-from pipeline.evaluate.overlay.localize import check_inputs, map_video
+from pipeline.evaluate.overlay.localize import map_video
 from pipeline.evaluate.overlay.sound_spans import sound_spans
 from pipeline.evaluate.overlay.track import match_of
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints, check_inputs
 from pipeline.evaluate.run_files import config_of
 from pipeline.evaluate.separating.by_place import SoundByPlace, separator_of
 from pipeline.evaluate.separating.own_sound import OwnSound
@@ -22,6 +23,7 @@ from pipeline.evaluate.separating.places import REST, places_at
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.pooling import pooled
+from pipeline.prepare.settings import KeypointSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.load import Trained, load_trained
@@ -42,20 +44,28 @@ def load(checkpoint: str | PathLike[str], device: str | None = None, overrides: 
         SettingsError: no such device or setting.
     """
     url = find_checkpoint(fspath(checkpoint)).url
-    settings = load_settings(config_of(url), ExperimentSettings, overrides).settings.evaluate
-    return Model(load_trained(url, pick_device(device or settings.device)), settings)
+    settings = load_settings(config_of(url), ExperimentSettings, overrides).settings
+    trained = load_trained(url, pick_device(device or settings.evaluate.device))
+    return Model(trained, settings.evaluate, settings.prepare.keypoints)
 
 
 @dataclass(frozen=True)
 class Model:
     """A trained model, and how it is read out. It holds no state of a video: any number of threads may ask it.
 
-    Videos are paths, URLs or a `Clip`. All methods raise `MediaError` where that is no video with sound, is shorter
-    than the model hears at once, or can't be decoded; and `SettingsError` where the model takes something else.
+    Videos are paths, URLs or a `Clip`. `keypoints`, for a model that takes such, is the path or URL of those that
+    AlphaPose, OpenPose or another tool found in one: a JSON file or a folder, as `gavt prepare` takes them; a model
+    that was trained with `missing: zeros` may do without. All methods raise `MediaError` where a video is none with
+    sound, is shorter than the model hears at once, or can't be decoded, or its keypoints can't be read; and
+    `SettingsError` where the model takes something else.
+
+    Attributes:
+        reading_keypoints: how files of keypoints are read.
     """
 
     trained: Trained
     settings: EvaluateSettings
+    reading_keypoints: KeypointSettings
 
     @property
     def checkpoint(self) -> str:
@@ -67,7 +77,13 @@ class Model:
         """Of training, that it is from."""
         return self.trained.step
 
-    def localize(self, video: Video, every_s: float = 0.5, readout: str | None = None) -> Localization:
+    def localize(
+        self,
+        video: Video,
+        every_s: float = 0.5,
+        readout: str | None = None,
+        keypoints: str | PathLike[str] | None = None,
+    ) -> Localization:
         """Where the sound of a video comes from.
 
         Args:
@@ -78,13 +94,15 @@ class Model:
             SettingsError: no such readout, or one that this model can't be read out by.
         """
         with as_file(video) as source, of_video(source):
-            track, name = map_video(source, self.trained, self.settings, _step(every_s), readout)
+            found = self._found(keypoints)
+            track, name = map_video(source, self.trained, self.settings, _step(every_s), readout, found)
         return Localization(**track.arrays, readout=name)  # type: ignore[arg-type]  # each has the dtype of its field
 
     def separate(
         self,
         video: Video,
         at: Mapping[str, Sequence[float]] | Sequence[Sequence[float]] | None = None,
+        keypoints: str | PathLike[str] | None = None,
     ) -> SeparatedSounds:
         """The sound of each place of a video, which is held in memory: ten minutes in stereo are 0.2 GB a place.
 
@@ -96,31 +114,31 @@ class Model:
             SettingsError: a model that separates no places, or a place that it doesn't see.
         """
         places = None if at is None else places_at(at)
-        check_inputs(self.trained)
+        check_inputs(self.trained, found := self._found(keypoints))
         separator_of(self.trained)
         with as_file(video) as source, of_video(source):
             sound = OwnSound.of(source)
-            by_place = SoundByPlace.of(sound, self.trained, self.settings, places)
+            by_place = SoundByPlace.of(sound, self.trained, self.settings, places, found)
             sounds = torch.cat([piece.sounds for piece in by_place], dim=-1).numpy()
         names = [place.name for place in by_place.places]
         boxes = {place.name: place.box_at(0.0) for place in by_place.places}
         return SeparatedSounds(dict(zip([*names, REST], sounds, strict=True)), sound.rate_hz, boxes)
 
     @torch.no_grad()
-    def embed(self, video: Video, every_s: float = 0.5) -> Embeddings:
+    def embed(self, video: Video, every_s: float = 0.5, keypoints: str | PathLike[str] | None = None) -> Embeddings:
         """Moments of a video as vectors: of the frame, of the sound around it, and of both.
 
         Args:
             every_s: seconds between two moments.
         """
         times, vectors = list[float](), list[dict[str, torch.Tensor]]()
-        for heard in self._moments(video, every_s):
+        for heard in self._moments(video, every_s, keypoints):
             times += heard.times_s
             vectors.append({name: one.cpu() for name, one in pooled(self.trained.system.model, heard.inputs).items()})
         names = vectors[0]
         return Embeddings(np.array(times), {name: torch.cat([one[name] for one in vectors]).numpy() for name in names})
 
-    def score(self, video: Video, every_s: float = 0.5) -> Match:
+    def score(self, video: Video, every_s: float = 0.5, keypoints: str | PathLike[str] | None = None) -> Match:
         """How well sound and frame of a video belong together, moment by moment.
 
         Args:
@@ -136,17 +154,20 @@ class Model:
                 f"trained by {self.trained.settings.task.kind}, which gives no such answer"
             )
         times, match = list[float](), list[float]()
-        for heard in self._moments(video, every_s):
+        for heard in self._moments(video, every_s, keypoints):
             times += heard.times_s
             match += match_of(system, heard.inputs)
         return Match(np.array(times), np.array(match))
 
-    def _moments(self, video: Video, every_s: float) -> Iterator[HeardMoments]:
-        check_inputs(self.trained)
+    def _found(self, keypoints: str | PathLike[str] | None) -> FoundKeypoints | None:
+        return None if keypoints is None else FoundKeypoints(fspath(keypoints), self.reading_keypoints)
+
+    def _moments(self, video: Video, every_s: float, keypoints: str | PathLike[str] | None) -> Iterator[HeardMoments]:
+        check_inputs(self.trained, found := self._found(keypoints))
         features, geometry = self.trained.settings.features, self.settings.shown_geometry
         with as_file(video) as source, of_video(source):
             spans = sound_spans(source)
-            yield from heard_moments(source, spans, features, _step(every_s), self.trained.device, geometry)
+            yield from heard_moments(source, spans, features, _step(every_s), self.trained.device, geometry, found)
 
 
 def _step(every_s: float) -> float:

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.errors import MediaError
 from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints, VideoKeypoints
 from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.models.contract import Inputs
@@ -33,7 +34,8 @@ class HeardMoments:
 
     Attributes:
         times_s: [B] seconds from the video's zero, rising.
-        inputs: `frames` [B, T, 3, K, K] in 0–1, the middle one that of the moment, and `sound` [B, C, S] in −1..1.
+        inputs: `frames` [B, T, 3, K, K] in 0–1, the middle one that of the moment, `sound` [B, C, S] in −1..1, and the
+            keypoints of features that have such.
         square: what of the upright frame the model sees, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
         duration_s: of the video.
     """
@@ -51,6 +53,7 @@ def heard_moments(
     every_s: float,
     device: torch.device,
     geometry: Geometry,
+    keypoints: FoundKeypoints | None = None,
 ) -> Iterator[HeardMoments]:
     """Moments every `every_s` seconds: the frame then displayed, the model's other frames around it, and the sound that
     belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; moments without
@@ -58,6 +61,7 @@ def heard_moments(
 
     Args:
         spans: begin and end of each stretch of sound, as of `sound_spans`.
+        keypoints: of the persons in the video, for features that have inputs of them.
 
     Raises:
         MediaError: the video can't be read, its sound is shorter than the model needs, or no moment of it has sound.
@@ -65,7 +69,7 @@ def heard_moments(
     recipe = PrepareSettings(
         audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples, channels=features.audio_channels
     )
-    places = FramePlaces.of(features)
+    places, persons = FramePlaces.of(features), VideoKeypoints(source, features, keypoints)
     unheard: set[Reason] = set()
     found = False
     with open_video(source) as pictures_from, open_video(source) as sound_from:
@@ -88,7 +92,9 @@ def heard_moments(
             found = True
             frames = torch.stack([torch.stack(moment.frames) for moment, _ in heard])
             audio = np.stack([window.audio.astype(np.float32) / 32768.0 for _, window in heard])
+            middles = [float(places.sound_middle_s(moment.time_s)) for moment, _ in heard]
             inputs = {FRAMES: frames.to(device).float() / 255, SOUND: torch.from_numpy(audio).to(device)}
+            inputs |= persons.inputs(middles, [moment.square for moment, _ in heard], device)
             times = [float(moment.time_s) for moment, _ in heard]
             yield HeardMoments(times, inputs, heard[0][0].square, float(duration))
     if not found and unheard <= {Reason.TOO_SHORT}:

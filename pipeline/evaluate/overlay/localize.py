@@ -15,6 +15,7 @@ from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.overlay_video import Draw, write_overlay_video
 from pipeline.evaluate.overlay.strip import draw_strip
 from pipeline.evaluate.overlay.track import MapTrack, make_track
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints, check_inputs
 from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.evaluate.readouts.build import build_readout, default_readout, placements
 from pipeline.evaluate.readouts.readout import Readout
@@ -22,7 +23,6 @@ from pipeline.evaluate.registry import readout_name
 from pipeline.evaluate.result import EVALUATION, chosen_readout, placement_of
 from pipeline.evaluate.run_files import run_folder
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.train.load import Trained, load_trained
 
 OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
@@ -54,6 +54,7 @@ def localize(
     settings: EvaluateSettings,
     every_s: float = 0.5,
     readout: str | None = None,
+    keypoints: FoundKeypoints | None = None,
     on_progress: Progress = lambda doing, done, total: None,
 ) -> Localized:
     """Show where a video's sound comes from. Writes into `out` (local or s3://):
@@ -71,9 +72,11 @@ def localize(
         every_s: seconds between two maps; between them they are blended.
         readout: its name; by default the one that `gavt evaluate` chose for this run, else integrated gradients, or
             the first of the settings' that can be had where they can't.
+        keypoints: of the persons in the video, for a model that takes them.
 
     Raises:
-        MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded.
+        MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded,
+            or its keypoints can't be read.
         CheckpointError: no checkpoint there.
         SettingsError: no such readout, one whose maps don't lie over the frame, or a model that takes what a video
             doesn't show.
@@ -82,7 +85,7 @@ def localize(
     storage.check_writable(out)
     trained = load_trained(checkpoint, pick_device(settings.device))
     with of_video(source):
-        track, name = map_video(source, trained, settings, every_s, readout, on_progress)
+        track, name = map_video(source, trained, settings, every_s, readout, keypoints, on_progress)
         with scratch_folder("gavt-localize-") as scratch:
             film = scratch / OVERLAY
             write_overlay_video(
@@ -110,6 +113,7 @@ def map_video(
     settings: EvaluateSettings,
     every_s: float = 0.5,
     readout: str | None = None,
+    keypoints: FoundKeypoints | None = None,
     on_progress: Progress = lambda doing, done, total: None,
 ) -> tuple[MapTrack, str]:
     """The maps of a video, and the name of the readout that made them, see `localize`.
@@ -117,7 +121,7 @@ def map_video(
     Raises:
         MediaError, SettingsError: as of `localize`.
     """
-    check_inputs(trained)
+    check_inputs(trained, keypoints)
     name = _choose_readout(readout, trained, settings)
     maker = build_readout(name, settings)
     if (reason := maker.reason_against(trained.system)) is not None:
@@ -137,21 +141,9 @@ def map_video(
         settings.shown_geometry,
         lambda done, total: on_progress("mapping", done, total),
         _centres(maker, trained, settings),
+        keypoints,
     )
     return track, name
-
-
-def check_inputs(trained: Trained) -> None:
-    """See that a model takes what a video has.
-
-    Raises:
-        SettingsError: it takes something else.
-    """
-    if set(trained.system.inputs) != {FRAMES, SOUND}:
-        raise SettingsError(
-            f"{trained.url}: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, found one "
-            f"that takes {', '.join(trained.system.inputs)}"
-        )
 
 
 def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:

@@ -10,6 +10,7 @@ import torch
 from pipeline.evaluate.metrics.resize import Centres, Map
 from pipeline.evaluate.overlay.heard_moments import EDGE_S, heard_moments, span_at, whole_step
 from pipeline.evaluate.overlay.sound_spans import sound_spans
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints
 from pipeline.evaluate.readouts.readout import Readout
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.models.contract import Inputs
@@ -103,12 +104,14 @@ def make_track(
     geometry: Geometry,
     on_progress: Callable[[float, float], None],
     centres: Centres | None = None,
+    keypoints: FoundKeypoints | None = None,
 ) -> MapTrack:
     """Maps at the moments of `heard_moments`.
 
     Args:
         on_progress: told (seconds done, seconds in all).
         centres: where the values of the readout's maps lie in what the model sees; evenly unless given.
+        keypoints: of the persons in the video, for a model that takes them.
 
     Raises:
         MediaError: the video can't be read, or its sound is shorter than the model needs.
@@ -118,7 +121,7 @@ def make_track(
     match: list[float] = []
     square: Box = (0.0, 0.0, 1.0, 1.0)
     spans = sound_spans(source)
-    for heard in heard_moments(source, spans, features, every_s, device, geometry):
+    for heard in heard_moments(source, spans, features, every_s, device, geometry, keypoints):
         maps.extend(readout(system, heard.inputs).cpu().numpy())
         match.extend(match_of(system, heard.inputs) if system.task.matches else [1.0] * len(heard.times_s))
         times.extend(heard.times_s)

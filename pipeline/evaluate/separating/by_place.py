@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SettingsError
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints, VideoKeypoints
 from pipeline.evaluate.readouts.needs import needs_objective, needs_visual_grid
 from pipeline.evaluate.separating.found import find_places
 from pipeline.evaluate.separating.hearing import Hearing, masks_of
@@ -35,7 +36,12 @@ class SoundByPlace:
 
     @classmethod
     def of(
-        cls, sound: OwnSound, trained: Trained, settings: EvaluateSettings, places: Sequence[Place] | None
+        cls,
+        sound: OwnSound,
+        trained: Trained,
+        settings: EvaluateSettings,
+        places: Sequence[Place] | None,
+        keypoints: FoundKeypoints | None = None,
     ) -> "SoundByPlace":
         """Of these places; None for those that the model finds.
 
@@ -45,7 +51,8 @@ class SoundByPlace:
         """
         separator, features = separator_of(trained), trained.settings.features
         windows = Windows.over(sound.length_s, features)
-        hearing = Hearing(sound, windows, features, settings.shown_geometry, trained.device)
+        persons = VideoKeypoints(sound.source, features, keypoints)
+        hearing = Hearing(sound, windows, features, settings.shown_geometry, trained.device, persons)
         square = hearing.square()
         if places is None:
             places = find_places(hearing, trained.system, separator)

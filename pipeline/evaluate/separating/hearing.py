@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.errors import MediaError
 from pipeline.evaluate.overlay.moments import FramePlaces, Moment, moments_of
+from pipeline.evaluate.overlay.video_keypoints import VideoKeypoints
 from pipeline.evaluate.separating.own_sound import OwnSound
 from pipeline.evaluate.separating.places import Place
 from pipeline.evaluate.separating.windows import Windows
@@ -50,6 +51,7 @@ class Hearing:
     features: FeatureSettings
     geometry: Geometry
     device: torch.device
+    persons: VideoKeypoints
 
     def square(self) -> Box:
         """What of the upright frame the model sees in the first window, `[x1, y1, x2, y2]` in 0–1."""
@@ -72,11 +74,15 @@ class Hearing:
         features = self.features
         sounds = self.windows.cut(self.sound.as_heard(features.audio_rate_hz, features.audio_channels))
         both = zip(sounds, self._moments(), strict=True)
+        middles = map(float, map(self.windows.middle_s, range(len(self.windows.starts))))
         while together := list(islice(both, _AT_ONCE)):
             frames = torch.stack([torch.stack(moment.frames) for _, moment in together])
             sound = torch.from_numpy(np.stack([sound for sound, _ in together]))
             inputs = {FRAMES: frames.to(self.device).float() / 255, SOUND: sound.to(self.device)}
-            yield Heard(inputs, [moment for _, moment in together])
+            moments = [moment for _, moment in together]
+            heard_s = list(islice(middles, len(moments)))
+            inputs |= self.persons.inputs(heard_s, [moment.square for moment in moments], self.device)
+            yield Heard(inputs, moments)
 
     def _moments(self) -> Generator[Moment, None, None]:
         """The moment of each window: the picture on screen in its middle, the last one where there are no more."""

@@ -13,9 +13,9 @@ from cluster import storage
 from cluster.scratch import scratch_folder
 from pipeline.errors import of_video
 from pipeline.evaluate.device import pick_device
-from pipeline.evaluate.overlay.localize import check_inputs
 from pipeline.evaluate.overlay.on_screen import shown
 from pipeline.evaluate.overlay.overlay_video import write_overlay_video
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints, check_inputs
 from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.evaluate.separating.by_place import SoundByPlace, separator_of
 from pipeline.evaluate.separating.loudness import Loudness
@@ -94,6 +94,7 @@ def separate(
     places: Sequence[Place] | None,
     kind: SoundFormat = "wav",
     overlay_s: float = 60.0,
+    keypoints: FoundKeypoints | None = None,
     on_progress: Progress = lambda doing, done, total: None,
 ) -> SeparatedVideo:
     """Take apart the sound of a video by the places that it comes from. Writes into `out` (local or s3://):
@@ -112,6 +113,7 @@ def separate(
         places: those that are wanted; None for those that the model finds.
         kind: `wav` or `flac`.
         overlay_s: length of the overlay; 0 for none.
+        keypoints: of the persons in the video, for a model that takes them.
 
     Raises:
         MediaError: the source is no video with sound, or can't be decoded.
@@ -121,13 +123,13 @@ def separate(
     """
     storage.check_writable(out)
     trained = load_trained(checkpoint, pick_device(settings.device))
-    check_inputs(trained)
+    check_inputs(trained, keypoints)
     separator_of(trained)
     features = trained.settings.features
     with of_video(source):
         sound = OwnSound.of(source)
         check_format(kind, sound.channels)
-        by_place = SoundByPlace.of(sound, trained, settings, places)
+        by_place = SoundByPlace.of(sound, trained, settings, places, keypoints)
         places = by_place.places
         with scratch_folder("gavt-separate-") as scratch:
             film_s = min(overlay_s, float(sound.picture_s))

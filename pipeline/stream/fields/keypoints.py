@@ -35,7 +35,7 @@ class KeypointsSettings(FieldSettings):
     missing: Literal["leave_out", "zeros"] = "leave_out"
     """Samples without keypoints: `leave_out` has another sample stand in; `zeros` takes them for nobody."""
 
-    def spec(self, name: str, features: FeatureSettings, augment: bool) -> FieldSpec:
+    def spec(self, name: str, features: FeatureSettings, augment: bool) -> "KeypointsField":
         """The field; it follows the frames through their augmentation."""
         times = features.frame_times
         if self.frames is not None or self.frame_rate_hz is not None:

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from barcode_video import write_video
+from pipeline.api.model import load
 from saved_weights import saved_weights
 from tiny_shards import FEATURES, write_shard_set
 
 MODEL = {
     "kind": "tribert",
     "visual_embedder": {"kind": "convolution", "widths": [8, 16, 16]},
-    "classes": 4,
+    "classes": 2,
     "graph_widths": [4, 8],
     "sound_widths": [4, 8],
     "visual_width": 16,
@@ -29,7 +32,7 @@ MODEL = {
     "blocks": 2,
     "heads": 2,
 }
-TASK = {"kind": "classification", "classes": ["low", "high"], "streams": ["visual", "pose", "audio"]}
+TASK = {"kind": "classification", "classes": ["low", "high"], "streams": ["visual", "pose", "audio"], "maps_weight": 1}
 PERSON = [[0.01 * point, 0.5, 0.5] for point in range(68)]
 
 
@@ -130,4 +133,26 @@ def test_its_export_has_its_weights_and_is_judged(config, run, tmp_path):
     validation = yaml.safe_load(config.read_text())["data"]["validation"]
     words = ("evaluate", export, "--data", validation, "--out", tmp_path / "out", "--json")
     tables = json.loads(said(*words).splitlines()[-1])["tables"]
-    assert "classification" in {table["measure"] for table in tables}
+    assert {"classification", "localisation"} <= {table["measure"] for table in tables}
+
+
+def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside_it(run, tmp_path):
+    video, pose = write_video(tmp_path / "v.mp4", 2), tmp_path / "v.json"
+    persons = [{"image_id": f"{n}.jpg", "keypoints": [9.0 * n % 200, 80.0, 0.9] * 26, "score": 1} for n in range(50)]
+    pose.write_text(json.dumps(persons))
+    words = ("localize", video, "--checkpoint", run, "--out", tmp_path / "out")
+    found = json.loads(said(*words, "--keypoints", pose, "--json").splitlines()[-1])
+    assert found["readout"] == "class_maps"
+    maps = np.load(found["maps"])["maps"]
+    assert maps.shape == (4, 8, 8)
+    assert maps.std() > 0
+    process = start(*words)
+    _, sentence = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert "expected keypoints of the video (--keypoints), because the model takes keypoints" in " ".join(
+        sentence.split()
+    )
+    model, every_s = load(run), 1.0
+    with_pose = [model.localize(video, every_s, keypoints=place).maps for place in (pose, tmp_path / "v")]
+    assert np.allclose(with_pose[0], with_pose[1])
+    assert np.allclose(with_pose[0], maps[::2], atol=1e-5)

@@ -1,5 +1,6 @@
 """gavt localize with models of several frames: each moment has the frames and the sound that it has in training."""
 
+import json
 import weakref
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,11 +15,14 @@ import torch
 from torch import Tensor
 
 from barcode_video import clicks, read_barcode, write_video
+from pipeline.errors import MediaError
 from pipeline.evaluate.overlay import moments
 from pipeline.evaluate.overlay.moments import FramePlaces, moments_of
 from pipeline.evaluate.overlay.track import make_track
+from pipeline.evaluate.overlay.video_keypoints import FoundKeypoints
 from pipeline.features.settings import FeatureSettings, Geometry
 from pipeline.models.contract import Inputs
+from pipeline.prepare.settings import KeypointSettings
 from pipeline.video.video_file import open_video
 
 FPS, SECONDS, LAST = 25, 12, 12 * 25 - 1
@@ -34,6 +38,7 @@ class Spy:
     numbers: list[list[int]] = field(default_factory=list)
     sounds: list[npt.NDArray[np.float32]] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
+    poses: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
     def __call__(self, system: object, inputs: Inputs) -> Tensor:
         frames = inputs["frames"]
@@ -41,6 +46,7 @@ class Spy:
         self.numbers += [[read_barcode(picture) for picture in sample] for sample in pixels]
         self.sounds += list(inputs["sound"].numpy())
         self.groups.append(len(frames))
+        self.poses += list(inputs["pose"].numpy()) if "pose" in inputs else []
         return torch.zeros(len(frames), 2, 2)
 
     @property
@@ -58,11 +64,16 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(file, SECONDS, fps=FPS, size=(280, 280), audio=clicks(SECONDS, CLICKS_S))
 
 
-def follow(video: Path, every_s: float = 0.5, **features: Any) -> tuple[list[float], Spy]:
+def follow(
+    video: Path, every_s: float = 0.5, keypoints: FoundKeypoints | None = None, **features: Any
+) -> tuple[list[float], Spy]:
     """The times of the moments and what was given for them."""
     settings = FeatureSettings(frame_size=140, audio_rate_hz=RATE_HZ, audio_samples=SAMPLES, **features)
     spy: Any = Spy()
-    track = make_track(str(video), spy, settings, spy, every_s, torch.device("cpu"), "centre", lambda done, total: None)
+    device, unmoved = torch.device("cpu"), None
+    track = make_track(
+        str(video), spy, settings, spy, every_s, device, "centre", lambda done, total: None, unmoved, keypoints
+    )
     return track.times_s.tolist(), spy
 
 
@@ -142,3 +153,27 @@ def test_the_middle_frame_is_the_one_of_the_moment(frames: int, rate_hz: float |
     assert places.offsets_s[frames // 2] == 0
     assert places.offsets_s == sorted(places.offsets_s)
     assert (places.lead_s == 0) == (frames % 2 == 1)
+
+
+def test_each_moment_has_the_keypoints_around_it(video: Path, tmp_path: Path) -> None:
+    persons = [
+        {"image_id": f"{n}.jpg", "keypoints": [x for k in range(26) for x in (0.9 * n + k, 140, 0.5)], "score": 1}
+        for n in range(LAST + 1)
+    ]
+    (tmp_path / "pose.json").write_text(json.dumps(persons))
+    found = FoundKeypoints(str(tmp_path / "pose.json"), KeypointSettings())
+    inputs = {"pose": {"kind": "keypoints", "frames": 4, "frame_rate_hz": 2.0}}
+    times, spy = follow(video, 0.5, found, inputs=inputs)
+    for time, shown in zip(times, spy.poses, strict=True):
+        assert shown.shape == (4, 2, 68, 3)
+        assert not shown[:, 1].any()
+        assert not shown[:, 0, 26:].any()
+        numbers = (shown[:, 0, 0, 0] * 280 / 0.9).tolist()
+        wanted = [min(max((time + offset) * FPS, 0), LAST) for offset in (-0.75, -0.25, 0.25, 0.75)]
+        assert numbers == pytest.approx(wanted, abs=0.51), time  # of the nearest frame
+        assert shown[:, 0, :26, 1:] == pytest.approx(0.5)
+    _, blind = follow(video, 0.5, None, inputs=inputs)
+    assert not np.any(blind.poses)
+    (tmp_path / "pose.json").write_text(json.dumps([{**persons[0], "image_id": "100000.jpg"}]))
+    with pytest.raises(MediaError, match=r"its keypoints .*pose\.json: expected those of .* frames, .* frame 100"):
+        follow(video, 0.5, found, inputs=inputs)
