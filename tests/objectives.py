@@ -145,6 +145,10 @@ OBJECTIVES = {
         {"kind": "mma", "group": 4, "negatives": "hard", "hard": {"warmup_steps": 2, "share": 0.8}},
         (
             (BLIND, "a model with the streams class, visual and audio"),
+            (
+                "task.streams=[pose]",
+                "a model with the streams pose, visual and audio for task.kind = mma, found none pose",
+            ),
             ("task.hard.share=0", "task.hard.share: expected greater than 0"),
         ),
     ),

@@ -6,7 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Encoded, Inputs, rows_of
+from pipeline.models.contract import (
+    AUDIO,
+    VISUAL,
+    AudioVisualModel,
+    EmbedOnce,
+    Encoded,
+    Inputs,
+    Tokens,
+    of_streams,
+    rows_of,
+)
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.ceiling import CeilingCounts, Pair
@@ -22,7 +32,8 @@ NO_MATCH, MATCH = 0, 1
 
 
 class MultiModalAlignment(Task):
-    """The alignment head: a linear layer on the class token with outputs *no match* and *match*.
+    """The alignment head: a linear layer on the class token, or on the means of other streams, with outputs *no match*
+    and *match*. All streams but the sound's are of the frame.
 
     Its targets say which frame is shown with which sound:
 
@@ -52,7 +63,7 @@ class MultiModalAlignment(Task):
     def __init__(self, settings: MmaSettings, model: AudioVisualModel) -> None:
         super().__init__()
         self.settings = settings
-        self.head = nn.Linear(model.widths["class"], 2)
+        self.head = nn.Linear(sum(model.widths[name] for name in settings.streams), 2)
 
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
         return draw_pairs(self.settings, seed, positions, metadata, purpose)
@@ -66,11 +77,12 @@ class MultiModalAlignment(Task):
         The loss is the sum of the cross entropy over the pairs that count, divided by all pairs. So a step's gradient
         is the same however it is cut into micro-batches and ranks, of which some may leave out more than others.
         """
-        embedded, frames = model.embed(inputs), None
+        embedded = of_streams(model.embed(inputs))
+        frames = {name: tokens for name, tokens in embedded.items() if name != AUDIO}
         if "scene" in targets:
-            frames, targets = self._choose(embedded[VISUAL], targets)
-        visual = embedded[VISUAL] if frames is None else frames
-        pairs = rows_of(embedded | {VISUAL: visual}, {VISUAL: targets["frame"], AUDIO: targets["sound"]})
+            frames, targets = self._choose(frames, targets)
+        pairs = rows_of(frames, dict.fromkeys(frames, targets["frame"]))
+        pairs |= rows_of({AUDIO: embedded[AUDIO]}, {AUDIO: targets["sound"]})
         match, counted = targets["match"], targets["counted"]
         logits = self.logits(model.fuse(pairs))
         losses = F.cross_entropy(logits.float(), match, reduction="none")
@@ -80,15 +92,16 @@ class MultiModalAlignment(Task):
         summed = loss.detach().double() * len(match)
         return loss, torch.cat([torch.stack([summed, *(count.double() for count in counts)]), targets["known"]])
 
-    def _choose(self, own: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+    def _choose(self, own: Tokens, targets: Targets) -> tuple[Tokens, Targets]:
         """The frames' tokens that may be shown, and the targets with those that are, as indices of these.
 
         Args:
-            own: visual tokens [B, N, D] of this process.
+            own: tokens [B, N, D] of all that is seen on this process.
         """
         frames, first, position, scene = own, 0, targets["position"], targets["scene"]
         if self.settings.whole_batch:
-            (frames, first), (position, _), (scene, _) = gathered(own), gathered(position), gathered(scene)
+            frames = {name: gathered(tokens)[0] for name, tokens in own.items()}
+            (position, first), (scene, _) = gathered(position), gathered(scene)
         allowed = may_be_shown(targets["scene"], scene)
         groups = torch.div(position, self.settings.group, rounding_mode="floor")
         together = groups[:, None] == groups
@@ -98,7 +111,7 @@ class MultiModalAlignment(Task):
         if self.settings.negatives == "ranks":
             partner, found = drawn_among(allowed, position, targets["draw"]), allowed.any(1)
         elif self.mines:
-            pooled = frames.detach().mean(1, dtype=torch.float32)
+            pooled = frames[VISUAL].detach().mean(1, dtype=torch.float32)
             shares = together / together.sum(1, keepdim=True)
             means = pooled.mean(0, keepdim=True) if self.settings.whole_batch else shares @ pooled
             nearest, there = nearest_among(pooled, means, allowed, first, self.settings.hard.skip_above)
@@ -118,7 +131,8 @@ class MultiModalAlignment(Task):
 
     def logits(self, encoded: Encoded) -> Tensor:
         """[B, 2]"""
-        return self.head(encoded.tokens["class"][:, 0])  # type: ignore[no-any-return]  # torch types a module's call as Any
+        seen = torch.cat([encoded.tokens[name].mean(1) for name in self.settings.streams], 1)
+        return self.head(seen)  # type: ignore[no-any-return]  # torch types a module's call as Any
 
     def score(self, encoded: Encoded) -> Tensor:
         """[B] logit of match over no match."""

@@ -30,6 +30,9 @@ class MmaSettings(TaskSettings):
     """How pairs are drawn."""
 
     kind: Literal["mma"] = "mma"
+    streams: tuple[str, ...] = Field(default=("class",), min_length=1)
+    """Of which of the model's streams the head sees the mean over all tokens, one behind the other: `[class]` the class
+    token (the paper), `[visual, pose, audio]` those of a model without one (TriBERT)."""
     group: int = Field(default=8, ge=2)
     """A mismatched frame comes from the same group of this many consecutive positions, so that the pairing is the same
     on any number of ranks; it must divide the micro-batch."""
@@ -83,11 +86,15 @@ class MmaSettings(TaskSettings):
         return self.negatives == "ranks" or (self.negatives == "hard" and self.hard.among == "ranks")
 
     def reason_against(self, model: Any) -> str | None:
-        """It needs a class token that has seen frames and sound."""
-        missing = {"class", "visual", "audio"} - set(model.streams)
-        if not missing:
+        """It needs frames and sound, and what its head sees."""
+        *needed, last = dict.fromkeys((*self.streams, "visual", "audio"))
+        missing = next((name for name in (*needed, last) if name not in model.streams), None)
+        if missing is None:
             return None
-        return f"a model with the streams class, visual and audio for task.kind = mma, found none {min(missing)}"
+        hint = "; task.streams names others" if missing in self.streams else ""
+        return (
+            f"a model with the streams {', '.join(needed)} and {last} for task.kind = mma, found none {missing}{hint}"
+        )
 
     @property
     def label_aided(self) -> str | None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from chosen_pairs import targets_of
-from pipeline.models.contract import Tokens
+from pipeline.models.contract import Encoded, Inputs, Tokens
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.ceiling import shows_all
 from pipeline.tasks.mma import MultiModalAlignment, draw_pairs
@@ -159,6 +159,33 @@ def answering(logits: Tensor) -> System:
     task = MultiModalAlignment(MmaSettings(), model)
     task.head = nn.Identity()
     return System(model, task, ("frames", "sound"))
+
+
+class WithPose(StubModel):
+    """A model without a class token that sees persons too; each of its tokens is as wide as its stream's name."""
+
+    widths: ClassVar[dict[str, int]] = {"visual": 6, "pose": 4, "audio": 5}
+
+    def embed(self, inputs: Inputs) -> Tokens:
+        return super().embed(inputs) | {"pose": inputs["keypoints"]}
+
+
+@pytest.mark.parametrize("negatives", ["any", "ranks"])
+def test_the_head_sees_the_means_of_its_streams_and_all_but_the_sound_goes_with_the_frame(negatives):
+    model, settings = WithPose(), MmaSettings(streams=("pose", "audio"), negatives=negatives, group=4)
+    task = MultiModalAlignment(settings, model)
+    inputs = {name: torch.randn(8, 3, width) for name, width in (("frames", 6), ("keypoints", 4), ("sound", 5))}
+    shown = []
+    model.fuse = lambda pairs: shown.append(pairs) or Encoded(pairs, None)
+    task(model, inputs, task.targets(0, range(8), [sample(["x"], video=f"v{n}") for n in range(8)], "train"))
+    (pairs,) = shown
+    frames, persons, sounds = (
+        [(whole == one).all(2).all(1).nonzero().item() for one in pairs[name]]
+        for name, whole in (("visual", inputs["frames"]), ("pose", inputs["keypoints"]), ("audio", inputs["sound"]))
+    )
+    assert frames == persons != sounds == list(range(8))
+    expected = task.head(torch.cat([pairs["pose"].mean(1), pairs["audio"].mean(1)], 1))
+    torch.testing.assert_close(task.logits(Encoded(pairs, None)), expected)
 
 
 def test_the_gradient_is_the_same_however_pairs_that_are_left_out_are_spread_over_micro_batches():
