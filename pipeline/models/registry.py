@@ -6,6 +6,10 @@ from pipeline.settings.registry import Kind, Registry
 MODELS: Registry[ModelSettings] = Registry(
     "model",
     {
+        "av_transformer": Kind(
+            "pipeline.models.av_transformer.settings:AvTransformerSettings",
+            "pipeline.models.av_transformer.model:AvTransformer",
+        ),
         "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
         "see_hear": Kind("pipeline.models.see_hear.settings:SeeHearSettings", "pipeline.models.see_hear.model:SeeHear"),
         "towers": Kind("pipeline.models.towers_settings:TowersSettings", "pipeline.models.towers:Towers"),

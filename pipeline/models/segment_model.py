@@ -100,3 +100,8 @@ class SegmentModel(AudioVisualModel):
         batch, _, width = tokens.shape
         timed = tokens.view(batch, *self.towers.audio_grid, width).transpose(1, 2).flatten(2)
         return nn.functional.adaptive_avg_pool1d(timed.transpose(1, 2), self.segments).transpose(1, 2)
+
+
+def of_own_frames(weights: Tensor) -> Tensor:
+    """Weights [B, T, R] of the places of each segment's frame as those [B, 1, T, T·R] of all places."""
+    return torch.diag_embed(weights.transpose(1, 2)).permute(0, 2, 3, 1).flatten(2)[:, None]

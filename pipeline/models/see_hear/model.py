@@ -11,7 +11,7 @@ from pipeline.models.contract import AUDIO, VISUAL, Encoded, TokenGrid, Tokens
 from pipeline.models.see_hear.fusion import AudioVisualFusion
 from pipeline.models.see_hear.segment_attention import SegmentAttention
 from pipeline.models.see_hear.settings import SeeHearSettings
-from pipeline.models.segment_model import SEGMENTS, SegmentModel
+from pipeline.models.segment_model import SEGMENTS, SegmentModel, of_own_frames
 
 
 class SeeHear(SegmentModel):
@@ -79,7 +79,7 @@ class SeeHear(SegmentModel):
             tokens[SEGMENTS] = self._aggregated(ordered, weighed)
         if looked is None or not is_wanted(0, attention):
             return Encoded(tokens, None)
-        return Encoded(tokens, Attention(crossed={(AUDIO, VISUAL): {0: Stored(_of_own_frames(looked))}}))
+        return Encoded(tokens, Attention(crossed={(AUDIO, VISUAL): {0: Stored(of_own_frames(looked))}}))
 
     @property
     def _has_similarity(self) -> bool:
@@ -93,8 +93,3 @@ class SeeHear(SegmentModel):
             if self._has_similarity:
                 found.append((ordered[AUDIO] - ordered[VISUAL]) * (weighed[AUDIO] - weighed[VISUAL]))  # Eq. 12
         return torch.cat(found, -1)
-
-
-def _of_own_frames(weights: Tensor) -> Tensor:
-    """Weights [B, T, R] of the places of each segment's frame as those [B, 1, T, T·R] of all places."""
-    return torch.diag_embed(weights.transpose(1, 2)).permute(0, 2, 3, 1).flatten(2)[:, None]
