@@ -16,6 +16,15 @@ from pipeline.video.damage import errors_are_damage
 MOST_PIXELS = 64_000_000
 """Of a picture, twice as many as 8K has: 192 MB when it is decoded."""
 
+IMAGE_HEAD = 12
+"""Bytes by which a file is known for an image."""
+WITH_SOUND = "; gavt prepare takes images whose sounds a list names, or --sound beside a list"
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins so is a JPEG, PNG or WebP."""
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG")) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
 
 @contextmanager
 def open_picture(content: bytes, formats: Sequence[str] = ("JPEG",)) -> Iterator[Image.Image]:

@@ -18,6 +18,7 @@ from pipeline.reasons import Reason
 from pipeline.video.joined_files import next_file_in
 from pipeline.video.one_clock import with_one_clock
 from pipeline.video.open_media import open_container
+from pipeline.video.open_picture import IMAGE_HEAD, WITH_SOUND, is_image
 from pipeline.video.track_extent import picture_end, picture_start, seek, tick_of
 from pipeline.video.upright import PixelAspects
 
@@ -130,12 +131,14 @@ def _opened(source: str) -> Iterator[InputContainer]:
     try:
         if storage.is_remote(source):
             handle = _open_remote(source)
+            _refuse_image(handle)
             _refuse_joined(handle)
             handle.seek(0)
             container = open_container(handle)
         else:
             path = _checked(source)
             with open(path, "rb") as file:
+                _refuse_image(file)
                 _refuse_joined(file)
             container = open_container(path)
     except av.FFmpegError as error:
@@ -152,6 +155,12 @@ def _opened(source: str) -> Iterator[InputContainer]:
     finally:
         if handle is not None:
             handle.close()
+
+
+def _refuse_image(file: IO[bytes]) -> None:
+    file.seek(0)
+    if is_image(file.read(IMAGE_HEAD)):  # FFmpeg would say that an argument is invalid
+        raise MediaError(Reason.NO_VIDEO, "it is an image and no video" + WITH_SOUND)
 
 
 def _refuse_joined(file: IO[bytes]) -> None:

@@ -148,6 +148,17 @@ def test_what_is_missing_or_damaged_has_its_reason(spoilt: str, reason: str, sen
     assert raised.value.reason == reason
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_an_image_without_a_sound_is_told_for_what_it_is(kind: str, tmp_path: Path) -> None:
+    image = tmp_path / f"a.{kind}"
+    Image.new("RGB", (64, 48)).save(image)
+    with pytest.raises(MediaError, match="^it is an image and no video; gavt prepare takes images whose") as raised:
+        prepare_video(VideoRow("a", str(image)), SETTINGS)
+    assert raised.value.reason == "no_video"
+    with pytest.raises(ManifestError, match=rf"a\.{kind}: it is an image and neither a video nor a list; gavt prepare"):
+        VideoList([str(image)])
+
+
 def test_images_and_sounds_are_read_from_object_storage(s3_bucket: str, tmp_path: Path) -> None:
     storage.upload(put_image(tmp_path / "a.jpg"), f"{s3_bucket}/a.jpg")
     storage.upload(put_wav(tmp_path / "a.wav", sound_of(4000)), f"{s3_bucket}/a.wav")

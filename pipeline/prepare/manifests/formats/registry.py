@@ -30,6 +30,7 @@ from pipeline.prepare.manifests.formats import (
 )
 from pipeline.prepare.manifests.head import Head, read_head
 from pipeline.prepare.manifests.list_file import Draft, ListFile
+from pipeline.video.open_picture import IMAGE_HEAD, WITH_SOUND, is_image
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ def format_of(url: str) -> Format:
         ManifestError: it is in none that is known, or it can't be read.
     """
     head = read_head(url)
+    if is_image(head.start[:IMAGE_HEAD].encode(errors="surrogateescape")):
+        raise ManifestError(f"{url}: it is an image and neither a video nor a list{WITH_SOUND}")
     if "\0" in head.start[:4] and not parquet.looks_like(head):
         raise ManifestError(
             f"{url}: expected text, found zero bytes: UTF-16 without a byte-order mark, or no text; save it as UTF-8"
