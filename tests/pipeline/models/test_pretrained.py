@@ -7,8 +7,26 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from cluster.errors import UserError
 from pipeline.errors import SettingsError
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.build import build_on
 from pipeline.models.pretrained import load_pretrained
+from pipeline.models.tribert.model import Tribert
+from pipeline.models.tribert.settings import TribertSettings
+from tiny_shards import FEATURES
 
+POSES = {"kind": "keypoints"}
+TRIBERT = {
+    "classes": 3,
+    "graph_widths": [4],
+    "sound_widths": [4, 8],
+    "visual_width": 16,
+    "pose_width": 16,
+    "audio_width": 8,
+    "shared_width": 16,
+    "feed_forward": 16,
+    "blocks": 1,
+    "heads": 2,
+}
 TINY_VIT = {"patch_size": 8, "num_layers": 3, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
 
 
@@ -170,6 +188,31 @@ def test_a_known_name_is_fetched_by_torchvision(tmp_path, monkeypatch):
     load_pretrained(model)
     assert asked == [("IMAGENET1K_V1", {"progress": False, "check_hash": True})]
     assert torch.equal(model.visual_embedder.features[0][0].weight, state["conv1.weight"])
+
+
+@pytest.mark.parametrize("by", ["file", "name"])
+def test_triberts_visual_stream_is_torchvisions_at_its_own_stride(by, tmp_path, monkeypatch):
+    network = torchvision.models.resnet18(weights=None)
+    network.load_state_dict(weights_of(network))
+    if by == "name":  # as torchvision keeps what it has fetched
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (kept := tmp_path / "hub/checkpoints").mkdir(parents=True)
+    weights = kept / torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    torch.save(network.state_dict(), weights)
+    embedder = {"kind": "resnet18", "weights": str(weights) if by == "file" else "IMAGENET1K_V1"}
+    settings = TribertSettings.model_validate(TRIBERT | {"visual_embedder": embedder})
+    features = FeatureSettings.model_validate(FEATURES | {"frame_size": 64, "inputs": {"keypoints": POSES}})
+    model = build_on("cpu", 0, lambda: Tribert(settings, features, {"keypoints": (1, 2, 68, 3)})).eval()
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_pretrained(model)
+    image, resnet = torch.rand(2, 3, 64, 64), model.visual.features
+    with torch.no_grad():
+        theirs = torch.nn.Sequential(*list(network.eval().children())[:-2])(image)
+        torch.testing.assert_close(resnet.features(image), theirs, rtol=1e-4, atol=1e-5)
+    assert theirs.shape == (2, 512, 2, 2)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, own[name])}
+    assert changed
+    assert all(name.startswith("visual.features.features.") for name in changed)
 
 
 @pytest.mark.parametrize(
