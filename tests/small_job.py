@@ -11,20 +11,20 @@ from typing import Any
 
 import psutil
 
+from cluster import storage
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord, ProgressFile, now
-from cluster.launchers.contract import Launcher
+from cluster.launchers.contract import Launcher, Phase
 
 COUNTED = """
 import os, pathlib, sys
 folder = pathlib.Path(os.environ["WORK"])
 rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")
-count = folder / f"count-{rank}"
-number = int(count.read_text()) + 1 if count.exists() else 1
+number = int(os.environ["GAVT_JOB_ATTEMPT"].split()[0])
 print("attempt", number, "of rank", rank, flush=True)
-count.write_text(str(number))
 """
-"""Begins a program: `number` is how often it was started."""
+"""Begins a program: `number` is that of the attempt, the same on all ranks also where the one before ended so soon that
+some had not begun."""
 
 OF_ANOTHER_JOB = {
     "RANK": "7",
@@ -104,9 +104,32 @@ def submitted(launcher: Launcher, job: JobFolder) -> JobFolder:
     return job
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = 30) -> None:
-    """Wait for something to come true."""
+def wait_until(condition: Callable[[], object], limit_s: float = 30, why: Callable[[], str] = lambda: "") -> None:
+    """Wait for something to come true; `why` says what is known where it does not."""
     end = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < end, f"not within {limit_s} s"
+        assert time.monotonic() < end, f"not within {limit_s} s\n{why()}"
         time.sleep(0.05)
+
+
+def finished(launcher: Launcher, job: JobFolder, idle_s: float = 90) -> JobFolder:
+    """The job, when it has an outcome and has left its place. However slow the machine is: only a job of which no
+    attempt begins or ends for so long has failed."""
+    seen, end = job.attempts(), time.monotonic() + idle_s
+    while not (job.outcome and launcher.state(job).phase == Phase.GONE):
+        attempts = job.attempts()
+        if attempts != seen:
+            seen, end = attempts, time.monotonic() + idle_s
+        assert time.monotonic() < end, f"nothing begins or ends for {idle_s} s:\n{story(launcher, job)}"
+        time.sleep(0.05)
+    return job
+
+
+def story(launcher: Launcher, job: JobFolder) -> str:
+    """All that is known of a job."""
+    lines = [f"{launcher.state(job)}, {job.outcome}", *map(str, job.attempts())]
+    for attempt in job.attempts():
+        for rank in job.ranks(attempt.number):
+            said = storage.read_text(job.log_url(attempt.number, rank)).splitlines()[-5:]
+            lines += [f"attempt {attempt.number}, rank {rank}: {line}" for line in said]
+    return "\n".join([*lines, launcher.logs(job)])

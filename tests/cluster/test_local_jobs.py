@@ -22,6 +22,7 @@ from small_job import (
     TELLS,
     commands,
     files_with_secrets,
+    finished,
     small_job,
     submitted,
     told,
@@ -44,14 +45,9 @@ def _work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORK", "")  # removed again after the test
 
 
-def finished(job: JobFolder) -> JobFolder:
-    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE)
-    return job
-
-
 def test_a_job_that_leaves_to_go_on_is_started_again_as_long_as_there_is_progress(tmp_path: Path) -> None:
-    job = finished(submitted(LAUNCHER, small_job(tmp_path, GOES_ON, attempts=2, resources={"processes_per_node": 2})))
-    assert job.outcome.ending == "done"
+    job = submitted(LAUNCHER, small_job(tmp_path, GOES_ON, attempts=2, resources={"processes_per_node": 2}))
+    assert finished(LAUNCHER, job).outcome.ending == "done"
     assert [(one.exit_code, one.reached_before, one.reached) for one in job.attempts()] == [
         (75, 0, 1),
         (75, 1, 2),
@@ -84,7 +80,7 @@ while not os.path.exists("seen"):
     wait_until(lambda: len(list(work.glob("ready-*"))) == 2)
     shown = commands()
     (work / "seen").touch()
-    said = [Path(finished(job).log_url(1, rank)).read_text().splitlines() for rank in (0, 1)]
+    said = [Path(finished(LAUNCHER, job).log_url(1, rank)).read_text().splitlines() for rank in (0, 1)]
     assert said == [[told(work), f"{rank} {rank} 2 2 0 False"] for rank in (0, 1)]
     assert job.name in shown
     assert [secret for secret in SECRETS.values() if secret in shown] == []
@@ -95,17 +91,17 @@ while not os.path.exists("seen"):
 @pytest.mark.parametrize("code", [75, 1])
 def test_attempts_without_progress_end_in_giving_up_and_resume_counts_anew(tmp_path: Path, code: int) -> None:
     job = submitted(LAUNCHER, small_job(tmp_path, f"import sys; sys.exit({code})", attempts=2))
-    assert finished(job).outcome.ending == "given up"
+    assert finished(LAUNCHER, job).outcome.ending == "given up"
     assert len(job.attempts()) == 2
     job.reopen()
     job.note_submission(LAUNCHER.submit(job), "resume", 2)
-    assert finished(job).outcome.ending == "given up"
+    assert finished(LAUNCHER, job).outcome.ending == "given up"
     assert len(job.attempts()) == 4
 
 
 def test_wrong_input_ends_a_job_at_once(tmp_path: Path) -> None:
     code = "import sys; print('gavt: x.yaml: no such file s3://me:hush@b/x', flush=True); print('Bye'); sys.exit(2)"
-    job = finished(submitted(LAUNCHER, small_job(tmp_path, code)))
+    job = finished(LAUNCHER, submitted(LAUNCHER, small_job(tmp_path, code)))
     assert (job.outcome.ending, job.outcome.why) == ("failed", "x.yaml: no such file s3://***@b/x")
     assert len(job.attempts()) == 1
 
@@ -135,18 +131,19 @@ time.sleep(60)
 
 def test_a_job_whose_watcher_was_killed_is_stopped_and_its_next_attempt_knows(tmp_path: Path) -> None:
     code = COUNTED + (
+        "(folder / 'begun').touch()\n"
         "import time; time.sleep(60 if number == 1 else 0)\n"
         "if number in (2, 3):\n"
         "    print('gavt: run: process 5 on node7 trains in it')\n"
         "    sys.exit(77)\n"
     )
     job = submitted(LAUNCHER, small_job(tmp_path, code, attempts=2))
-    wait_until(lambda: (tmp_path / "count-0").exists())
+    wait_until((tmp_path / "begun").exists)
     os.kill(int(job.submissions()[-1].id.partition("@")[0]), signal.SIGKILL)
     wait_until(lambda: LAUNCHER.state(job).phase == Phase.GONE)
     job.note_submission(LAUNCHER.submit(job), "resume", 1)
     # what is left of the first may be what the others found in use: that is waited for, and does not count
-    assert finished(job).outcome.ending == "done"
+    assert finished(LAUNCHER, job).outcome.ending == "done"
     assert [one.exit_code for one in job.attempts()] == [None, 77, 77, 0]
     assert job.attempts()[1].said == "run: process 5 on node7 trains in it"
 
@@ -194,7 +191,7 @@ def test_another_users_job_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_job_folder_on_s3_has_the_ranks_logs(s3_bucket: str, tmp_path: Path) -> None:
     job = small_job(tmp_path, COUNTED, folder=f"{s3_bucket}/run")
-    assert finished(submitted(LAUNCHER, job)).outcome.ending == "done"
+    assert finished(LAUNCHER, submitted(LAUNCHER, job)).outcome.ending == "done"
     again = JobFolder(job.url)
     assert again.record == job.record
     assert again.ranks(1) == [0]

@@ -27,7 +27,9 @@ from small_job import (
     TELLS,
     commands,
     files_with_secrets,
+    finished,
     small_job,
+    story,
     submitted,
     told,
     wait_until,
@@ -73,11 +75,6 @@ def ray_job(folder: Path, code: str, *words: str, nodes: int = 2, each: int = 1,
     return small_job(folder, code, **record | fields)
 
 
-def finished(launcher: RayLauncher, job: JobFolder) -> JobFolder:
-    wait_until(lambda: job.outcome and launcher.state(job).phase == Phase.GONE, 120)
-    return job
-
-
 @dataclass
 class Life:
     """What was seen of a job, which belonged to a cluster that is gone, and was sent to this one with this program: a
@@ -103,10 +100,11 @@ def life(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Life:
     job.note_submission(f"{job.name}-1@http://127.0.0.1:9", "submit", 0)
     elsewhere = launcher.state(job)
     job.note_submission(launcher.submit(job), "resume", 0)
-    wait_until(lambda: len(list(folder.glob("pid-1-*"))) == 4, 90)
+    begun = [folder / f"pid-1-{rank}" for rank in range(4)]
+    wait_until(lambda: all(pid.exists() and pid.read_text() for pid in begun), 90, lambda: story(launcher, job))
     running = launcher.state(job)
     shown = everything_shown(cluster)
-    os.kill(int((folder / "pid-1-1").read_text()), signal.SIGKILL)
+    os.kill(int(begun[1].read_text()), signal.SIGKILL)
     return Life(finished(launcher, job), elsewhere, running, shown)
 
 
@@ -191,10 +189,11 @@ def test_a_job_waits_for_nodes_begins_with_fewer_and_may_save_when_it_is_cancell
         "time.sleep(100)\n"
     )
     launcher = RayLauncher(cluster.dashboard)
-    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=3))
+    site = SiteSettings(environment={"WORK": str(tmp_path)}, ray=RaySite(wait_s=5))
     job = submitted(launcher, ray_job(tmp_path, code, each=3, site=site))
-    wait_until(lambda: launcher.state(job) == PlaceState(Phase.QUEUED, "waiting for nodes"), 60)
-    wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3, 60)
+    waiting = PlaceState(Phase.QUEUED, "waiting for nodes")
+    wait_until(lambda: launcher.state(job) == waiting, 60, lambda: story(launcher, job))
+    wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3, 60, lambda: story(launcher, job))
     assert launcher.state(job).phase == Phase.RUNNING
     job.end("cancelled", "by gavt cancel")
     launcher.cancel(job)

@@ -12,7 +12,7 @@ from cluster.launchers import ray_sent
 from cluster.launchers.ray import RayLauncher
 from cluster.site_settings import RaySite, SiteSettings
 from ray_cluster_with_jobs import ray_cluster_with_jobs
-from small_job import small_job, submitted, wait_until
+from small_job import finished, small_job, submitted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 NEEDED = ("pydantic", "fsspec", "psutil", "packaging", "webdataset")
@@ -62,10 +62,7 @@ def test_a_job_runs_with_the_versions_that_are_installed_here(
             python="python3",
             program=("python3", "-c"),
         )
-        submitted(launcher, job)
-        wait_until(lambda: job.outcome or launcher.state(job).phase.value == "gone", 500)
-        assert job.outcome is not None, launcher.logs(job)
-        assert job.outcome.ending == "done", launcher.logs(job)
+        assert finished(launcher, submitted(launcher, job), 500).outcome.ending == "done", launcher.logs(job)
         found, prefix, program = Path(job.log_url(1, 0)).read_text().split()
         assert found == version("webdataset")
         assert Path(prefix).is_relative_to(cluster.root / "ray")

@@ -25,6 +25,7 @@ from small_job import (
     TELLS,
     commands,
     files_with_secrets,
+    finished,
     small_job,
     submitted,
     told,
@@ -66,11 +67,6 @@ def ready(work: Path, ranks: int = 4, attempt: int = 1) -> None:
     wait_until(lambda: len(list(work.glob(f"ready-*-{attempt}"))) == ranks)
 
 
-def finished(job: JobFolder) -> JobFolder:
-    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 90)
-    return job
-
-
 def test_ranks_of_two_nodes_know_each_other_and_get_all_as_it_is_and_no_secret_is_seen(
     slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +89,7 @@ while not os.path.exists("seen"):
     ready(work)
     shown = commands() + slurm.command("scontrol", "--details", "show", "job", job.submissions()[0].id)
     (work / "seen").touch()
-    assert finished(job).outcome.ending == "done", LAUNCHER.logs(job)
+    assert finished(LAUNCHER, job).outcome.ending == "done", LAUNCHER.logs(job)
     logs = [Path(job.log_url(1, rank)).read_text().splitlines() for rank in job.ranks(1)]
     assert logs == [[told(work), f"{rank} 4 {rank % 2} 2 node1"] for rank in range(4)]
     assert job.attempts()[0].nodes == ("node1", "node2")
@@ -110,7 +106,7 @@ def test_a_requeued_job_saves_and_goes_on_under_its_number(slurm: SlurmCluster, 
     ready(tmp_path)
     assert LAUNCHER.state(job).phase == Phase.RUNNING
     subprocess.run(["scontrol", "requeue", job.submissions()[0].id], check=True)
-    assert finished(job).outcome.ending == "done"
+    assert finished(LAUNCHER, job).outcome.ending == "done"
     assert [(one.exit_code, one.reached) for one in job.attempts()] == [(75, 1), (0, 1)]
     assert len({one.id for one in job.attempts()}) == 1
     assert len(list(tmp_path.glob("saved-*"))) == 4
@@ -125,7 +121,7 @@ def test_a_rank_that_is_killed_has_all_start_again_in_the_same_allocation(slurm:
         if _variable(one, "SLURM_PROCID") == "3" and _variable(one, "WORK") == str(tmp_path)
     )
     rank.send_signal(signal.SIGKILL)
-    assert finished(job).outcome.ending == "done"
+    assert finished(LAUNCHER, job).outcome.ending == "done"
     assert [one.exit_code for one in job.attempts()] == [137, 0]
     assert len(job.submissions()) == 1
 
@@ -139,7 +135,7 @@ def test_where_the_site_cancels_what_it_preempts_a_job_that_follows_goes_on(
     subprocess.run(
         ["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, env=os.environ, timeout=60
     )
-    assert finished(job).outcome.ending == "done"
+    assert finished(LAUNCHER, job).outcome.ending == "done"
     assert [one.exit_code for one in job.attempts()] == [75, 0]
     first, second = (one.id for one in job.attempts())
     assert first != second
@@ -160,7 +156,7 @@ def test_what_does_not_leave_in_time_when_others_need_the_machines_goes_on_and_i
     job = slurm_job(tmp_path, code, attempts=1)
     ready(tmp_path)
     subprocess.run(["srun", "--partition=urgent", "--nodes=2", "--exclusive", "true"], check=True, timeout=90)
-    assert finished(job).outcome.ending == "done", LAUNCHER.logs(job)
+    assert finished(LAUNCHER, job).outcome.ending == "done", LAUNCHER.logs(job)
     assert [one.exit_code for one in job.attempts()] in ([75, 0], [None, 0])
     assert len(job.submissions()) == 1
 
@@ -178,8 +174,7 @@ def test_what_does_not_leave_before_its_time_has_run_out_goes_on_in_a_job_that_f
     )
     site = SiteSettings(slurm=SlurmSite(signal_before_s=20))
     job = slurm_job(tmp_path, code, resources=TWO_NODES | {"time_s": 60}, site=site)
-    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 300)
-    assert job.outcome.ending == "done", LAUNCHER.logs(job)
+    assert finished(LAUNCHER, job, 300).outcome.ending == "done", LAUNCHER.logs(job)
     assert [note.reason for note in job.submissions()] == ["submit", "chain"]
     assert [one.exit_code for one in job.attempts()] in ([75, 0], [None, 0])  # None: killed with all that watched it
 
@@ -202,7 +197,7 @@ ray.init(address="auto", log_to_driver=False)
 print(sum(node["Alive"] for node in ray.nodes()), "SLURM_PROCID", os.environ["SLURM_PROCID"], flush=True)
 """
     job = slurm_job(tmp_path, code, ranked=False, resources={"nodes": 2})
-    wait_until(lambda: job.outcome and LAUNCHER.state(job).phase == Phase.GONE, 200)
+    finished(LAUNCHER, job, 200)
     log = Path(job.log_url(1, 0)).read_text()
     assert job.outcome.ending == "done", log
     assert "2 SLURM_PROCID 0\n" in log
@@ -251,7 +246,7 @@ def test_a_job_whose_nodes_have_no_access_to_its_storage_ends_with_a_sentence_an
     storage.write_text(storage.join(job.url, JOB_FILE), record.model_dump_json())
     job = JobFolder(job.url)
     job.note_submission(LAUNCHER.submit(job), "resume", 0)
-    assert finished(job).outcome.ending == "done"
+    assert finished(LAUNCHER, job).outcome.ending == "done"
 
 
 def test_a_job_that_the_queue_forgot_is_gone_and_one_that_nobody_can_ask_about_is_not(slurm, tmp_path, monkeypatch):
