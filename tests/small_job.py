@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from cluster import storage
+from cluster.cores import usable_cores
 from cluster.job_folder import JobFolder
 from cluster.job_records import JobRecord, ProgressFile, now
 from cluster.launchers.contract import Launcher, Phase
@@ -106,23 +107,27 @@ def submitted(launcher: Launcher, job: JobFolder) -> JobFolder:
 
 def wait_until(condition: Callable[[], object], limit_s: float = 30, why: Callable[[], str] = lambda: "") -> None:
     """Wait for something to come true; `why` says what is known where it does not."""
-    end = time.monotonic() + limit_s
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < end, f"not within {limit_s} s\n{why()}"
+        assert time.monotonic() < began + patience(limit_s), f"not within {limit_s} s\n{why()}"
         time.sleep(0.05)
 
 
 def finished(launcher: Launcher, job: JobFolder, idle_s: float = 90) -> JobFolder:
-    """The job, when it has an outcome and has left its place. However slow the machine is: only a job of which no
-    attempt begins or ends for so long has failed."""
-    seen, end = job.attempts(), time.monotonic() + idle_s
+    """The job, when it has an outcome and has left its place; fails when no attempt begins or ends for long."""
+    seen, moved = job.attempts(), time.monotonic()
     while not (job.outcome and launcher.state(job).phase == Phase.GONE):
         attempts = job.attempts()
         if attempts != seen:
-            seen, end = attempts, time.monotonic() + idle_s
-        assert time.monotonic() < end, f"nothing begins or ends for {idle_s} s:\n{story(launcher, job)}"
+            seen, moved = attempts, time.monotonic()
+        assert time.monotonic() < moved + patience(idle_s), f"no move for {idle_s} s:\n{story(launcher, job)}"
         time.sleep(0.05)
     return job
+
+
+def patience(limit_s: float) -> float:
+    """A limit in seconds where this machine has nothing else to do, as it is while others use its cores too."""
+    return limit_s * max(1.0, os.getloadavg()[0] / usable_cores())
 
 
 def story(launcher: Launcher, job: JobFolder) -> str:

@@ -35,7 +35,6 @@ from small_job import (
     wait_until,
 )
 
-pytestmark = pytest.mark.timeout(300)
 LIFE = (
     COUNTED
     + TELLS
