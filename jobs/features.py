@@ -19,14 +19,20 @@ Square = Literal["centre", "squash", "letterbox"]
 
 def features(
     source: Annotated[str, typer.Argument(help="Shard set, or tars that others wrote, local or s3://.")],
+    out: Annotated[str, typer.Option(help="Folder or prefix of the new shard set.")],
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="vgg19, vggish, resnet18, resnet50, resnet101, timm/NAME, or a run, checkpoint or export; repeatable, "
             "MEMBER=MODEL names what is stored."
         ),
-    ],
-    out: Annotated[str, typer.Option(help="Folder or prefix of the new shard set.")],
+    ] = None,
+    from_ave: Annotated[
+        bool,
+        typer.Option(
+            "--from-ave", help="SOURCE is the folder of AVE's published features; OUT gets a set of each split."
+        ),
+    ] = False,
     weights: Annotated[
         list[str] | None,
         typer.Option(help="File of the model's weights, or their name; MODEL=FILE where there are several."),
@@ -66,6 +72,9 @@ def features(
     from cluster.job_environment import JobEnvironment
     from cluster.launch import launch_local
 
+    if from_ave:
+        _convert_ave(source, out, dtype, as_json)
+        return
     job = JobEnvironment.of_this_process()
     if nproc > 1 and not job.is_launched:
         code = launch_local([sys.executable, "-m", "jobs.cli", *sys.argv[1:]], nproc, on_crash=say_crash)
@@ -78,7 +87,7 @@ def features(
     from pipeline.stream.settings import DataSettings
 
     chosen = {
-        "models": _models(model, weights or []),
+        "models": _models(model or [], weights or []),
         "pca": pca,
         "random_weights": random_weights,
         "seed": seed,
@@ -103,6 +112,17 @@ def features(
             _report(dataset, out, as_json)
 
 
+def _convert_ave(folder: str, out: str, dtype: Literal["float16", "float32"], as_json: bool) -> None:
+    from pipeline.extract.ave import convert_ave
+
+    with Bars(as_json, shown=True) as bars:
+        made = convert_ave(folder, out, dtype, lambda done, total: bars.show("samples", done, total))
+    for split, dataset in made.items():
+        console(as_json).print(f"{out}/{split}: {dataset.samples} samples in {len(dataset.shards)} shards")
+    if as_json:
+        print_json({"out": out, **{split: dataset.samples for split, dataset in made.items()}})
+
+
 def _settings(chosen: dict[str, Any]) -> "ExtractSettings":
     from pipeline.extract.settings import ExtractSettings
 
@@ -113,6 +133,8 @@ def _models(words: list[str], weights: list[str]) -> list[dict[str, str | None]]
     """MEMBER=MODEL and MODEL=FILE as settings."""
     from pipeline.errors import SettingsError
 
+    if not words:
+        raise SettingsError("--model: expected a network, such as vgg19, found none")
     models: list[dict[str, str | None]] = []
     for word in words:
         name, equals, model = word.rpartition("=")

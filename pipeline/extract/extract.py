@@ -15,21 +15,16 @@ from typing import Any
 
 import torch
 
-from cluster import storage
-from cluster.lease import Lease
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
 from pipeline.extract.compute import Features, Networks
 from pipeline.extract.ledger import entries_after
-from pipeline.extract.plan import settle_plan
+from pipeline.extract.new_set import NewSet
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.source import Source
-from pipeline.prepare.plan import LOCK
-from pipeline.shards import dataset as dataset_file
-from pipeline.shards import ledger
 from pipeline.shards.array_file import SUFFIX, encode_array
-from pipeline.shards.dataset import Dataset, finish_dataset, read_dataset
-from pipeline.shards.shard_files import done_shards, publish_shard, shard_name
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.shard_files import publish_shard, shard_name
 from pipeline.shards.writer import ShardWriter
 from pipeline.stream.in_order import InOrder
 from pipeline.stream.loader import Loader
@@ -69,22 +64,14 @@ def extract_features(
     moments = source.moments(settings)
     networks = group.each(partial(Networks, settings, moments, group.device))
     described = _described(settings, networks)
+    shards = source.shards
+    new = NewSet(
+        out, described, url, source.contents, source.first.layout, source.videos, len(shards.samples_per_shard())
+    )
     with ExitStack() as stack:
-        lease = Lease(storage.join(out, LOCK), "gavt features")
-
-        def begin() -> tuple[list[int], str]:
-            stack.enter_context(lease)
-            plan = settle_plan(out, described, source.contents, source.videos, len(source.shards.shards))
-            names = {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
-            missing = sorted(set(range(plan.shards)) - set(done_shards(names, plan.shards)))
-            finished = not missing and {dataset_file.NAME, ledger.NAME} <= names
-            if not finished:
-                storage.remove(storage.join(out, dataset_file.NAME))  # nobody must read what is being made
-            return missing, "" if finished else plan.hash
-
-        missing, plan_hash = group.on_main(begin)
-        if plan_hash:
-            counts = source.shards.samples_per_shard()
+        missing = group.on_main(partial(new.open, stack))
+        if missing is not None:
+            counts = shards.samples_per_shard()
             total = sum(counts[number] for number in missing)
             on_progress(0, total)
             work = _Work(source, out, settings, networks)
@@ -92,20 +79,12 @@ def extract_features(
 
                 def step() -> int | None:
                     if group.is_main:
-                        lease.check()
+                        new.lease.check()
                     return next(steps, None)
 
                 while (done := group.gather_objects(group.each(step))).count(None) < len(done):
                     on_progress(sum(filter(None, done)), total)
-
-        def finish() -> Dataset:
-            if not plan_hash:
-                return read_dataset(out)
-            storage.remove_parts(out)
-            features = {"source": url, **described}
-            return finish_dataset(out, len(source.shards.shards), source.first.layout, plan_hash, features)
-
-        return group.on_main(finish)
+        return group.on_main(new.finish)
 
 
 class _Work:

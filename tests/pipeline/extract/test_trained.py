@@ -1,0 +1,68 @@
+"""Features of a model that gavt trained are its tokens, or their means, as evaluation sees them."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import SettingsError
+from pipeline.extract.extract import extract_features
+from pipeline.extract.settings import ExtractSettings
+from pipeline.models.pooling import pooled
+from pipeline.shards.array_file import decode_array
+from pipeline.shards.dataset import read_dataset
+from pipeline.shards.shard_set import ShardSet
+from pipeline.stream.decode import decode_sample
+from pipeline.stream.fields.registry import fields_of
+from pipeline.stream.settings import DataSettings
+from pipeline.train.load import load_trained
+from tiny_shards import RATE_HZ, write_shard_set
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
+from tiny_run import tiny_experiment, write_run
+
+from cluster.process_group import ProcessGroup
+
+ALONE = ProcessGroup(0, 0, 1, torch.device("cpu"))
+
+
+@torch.no_grad()
+def test_tokens_and_their_means_are_those_of_the_model(tmp_path: Path) -> None:
+    experiment = tiny_experiment()
+    features = experiment.features.model_copy(update={"audio_rate_hz": RATE_HZ})
+    write_run(tmp_path / "run", experiment.model_copy(update={"features": features}))
+    source = write_shard_set(tmp_path / "source", 5, 5)
+    trained = load_trained(str(tmp_path / "run"), "cpu")
+    model = trained.system.model
+    fields = fields_of(trained.settings.features, trained.system.inputs, augment=False)
+    read = [decode_sample(ShardSet.open(str(source)).read(place), fields).arrays for place in range(5)]
+    together = {one.name: torch.tensor(np.stack([arrays[one.name] for arrays in read])) for one in fields}
+    inputs = {one.name: one.on_device(together[one.name], None) for one in fields}
+    embedded = model.embed(inputs)
+    expected = {
+        "tokens": {f"fused.{name}": one for name, one in model.fuse(embedded).tokens.items()},
+        "means": {name.replace("/", "."): one for name, one in pooled(model, inputs).items() if "encoded/" in name},
+    }
+    for out, settings in (("tokens", {}), ("means", {"means": True, "stage": "encoded"})):
+        asked = {"models": [{"model": str(tmp_path / "run")}], "dtype": "float32", "batch": 5}
+        chosen = ExtractSettings.model_validate(asked | settings)
+        extract_features(str(source), str(tmp_path / out), chosen, DataSettings(workers=0), ALONE)
+        last = ShardSet.open(str(tmp_path / out)).read(4)
+        assert {*last.files} == {"json", *(f"{name}.npy" for name in expected[out])}
+        for name, values in expected[out].items():
+            stored = decode_array(last.files[f"{name}.npy"])
+            assert np.array_equal(stored.reshape(values[4].shape), values[4].numpy())
+    grid = model.grids["visual"].shape
+    described = read_dataset(str(tmp_path / "tokens")).features
+    assert described is not None
+    assert described["members"]["fused.visual.npy"]["shape"] == [*grid, model.widths["visual"]]
+
+
+def test_a_trained_model_takes_no_other_weights(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", tiny_experiment())
+    source = write_shard_set(tmp_path / "source", 2)
+    chosen = ExtractSettings.model_validate({"models": [{"model": str(tmp_path / "run")}], "random_weights": True})
+    with pytest.raises(SettingsError, match="--weights: .*run has its own, and takes no others"):
+        extract_features(str(source), str(tmp_path / "out"), chosen, DataSettings(workers=0), ALONE)
