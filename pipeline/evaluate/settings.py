@@ -95,6 +95,7 @@ class EvaluateSettings(Settings):
             "attention_noise",
             "class_token",
             "class_maps",
+            "token_maps",
             "token_gradient",
             "gradient_weighted",
             "integrated_gradients",

@@ -13,6 +13,7 @@ from pipeline.tasks.classification_settings import ClassificationSettings, Label
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.over_time import by_time, in_segments
 from pipeline.tasks.task import Targets, Task
+from pipeline.tasks.tells_classes import TellsClasses
 
 _JUDGED_AFTER = 256
 """Samples of a start that are shown before it is said that many have no label."""
@@ -22,7 +23,7 @@ _MANY = 0.5
 """Share of samples without a label that is told."""
 
 
-class Classification(Task):
+class Classification(Task, TellsClasses):
     """A head on the means of some of the model's streams.
 
     Its targets say what is there:
@@ -114,9 +115,13 @@ class Classification(Task):
         return self.head(torch.cat(seen, -1))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
     def heard(self, encoded: Encoded) -> Tensor:
-        """[B, C] how likely each class is to be there, of samples that are told as a whole."""
-        logits = self.logits(encoded)[:, 0].float()
+        """[B, C] how likely each class is to be there."""
+        logits = self.seen(encoded)
         return logits.softmax(1) if self.settings.labels == "one" else logits.sigmoid()
+
+    def seen(self, encoded: Encoded) -> Tensor:
+        """[B, C] logits, which all streams have a part in; of segments their means."""
+        return self.logits(encoded).float().mean(1)
 
     def _means(self, tokens: Tensor, stream: str) -> Tensor:
         if self.settings.segments is None:

@@ -6,19 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.contract import AUDIO, AudioVisualModel, Tokens
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Encoded, Tokens
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.classification import check_some_labels, labels_of
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata
 from pipeline.tasks.mix_and_separate import MixAndSeparate
 from pipeline.tasks.separate_and_classify_settings import STREAMS, SeparateAndClassifySettings
 from pipeline.tasks.task import Targets
+from pipeline.tasks.tells_classes import TellsClasses
 
 _LEAST = 1e-6
 """No probability lies nearer to 0 or 1, where its loss has no end."""
 
 
-class SeparateAndClassify(MixAndSeparate):
+class SeparateAndClassify(MixAndSeparate, TellsClasses):
     """Its targets say besides, of each sample of the batch:
 
     truth     int8 [B, C] 1 for the classes that are there
@@ -75,16 +76,28 @@ class SeparateAndClassify(MixAndSeparate):
             0 * count.repeat(len(STREAMS)),
             0 * count.repeat(len(STREAMS)),
         )
-        for name, head in self.classes.items():
-            tokens = fused[name]
-            sure = head(tokens.view(len(tokens), -1, self._grids[name].shape[-1], tokens.shape[2]))
-            sure = sure.clamp(_LEAST, 1 - _LEAST)
+        for name in self.classes:
+            sure = self._sure(name, fused).clamp(_LEAST, 1 - _LEAST)
             losses = losses - (truth * sure.log() + (1 - truth) * (1 - sure).log()).mean(1)
             is_right = truth.gather(1, sure.argmax(1, keepdim=True))[:, 0] > 0
             number = STREAMS.index(name)
             told[number], right[number] = count, (is_right & counted).sum()
         losses = losses.masked_fill(~counted, 0)
         return self.settings.class_weight * losses, [losses.detach().sum().double(), *told, *right]
+
+    def heard(self, encoded: Encoded) -> Tensor:
+        """[B, C] by the audio stream's head."""
+        return self._sure(AUDIO, encoded.tokens)
+
+    def seen(self, encoded: Encoded) -> Tensor:
+        """[B, C] logarithms, by the visual stream's head."""
+        return self._sure(VISUAL, encoded.tokens).clamp(min=_LEAST).log()
+
+    def _sure(self, stream: str, fused: Tokens) -> Tensor:
+        """[P, C] how sure each class is, of a stream's tokens."""
+        tokens = fused[stream]
+        by_frame = tokens.view(len(tokens), -1, self._grids[stream].shape[-1], tokens.shape[2])
+        return self.classes[stream](by_frame)  # type: ignore[no-any-return]  # torch types a module's call as Any
 
     def check_validation(self, seed: int, samples: int, whole: bool, read: ReadMetadata) -> None:
         """Refuses a validation set without any mixture, or without any label."""

@@ -101,7 +101,7 @@ class Task(nn.Module):
         """
 
 
-_Kind = TypeVar("_Kind", bound=Task)
+_Kind = TypeVar("_Kind", bound=nn.Module)
 
 
 def objective(task: Task, kind: type[_Kind]) -> _Kind | None:

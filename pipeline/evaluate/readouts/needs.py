@@ -1,10 +1,11 @@
 """What readouts and measures need of a system, each said in a sentence where it lacks it."""
 
 import torch
+from torch import nn
 
 from pipeline.models.attention import Attention
 from pipeline.models.contract import CLASS, VISUAL
-from pipeline.tasks.task import System, Task, objective
+from pipeline.tasks.task import System, objective
 
 _GRID = ("time", "row", "column")
 
@@ -37,7 +38,7 @@ def needs_match(system: System) -> str | None:
     return f"the objective {system.task.settings.kind} doesn't say whether frame and sound belong together"
 
 
-def needs_objective(system: System, kind: type[Task], called: str) -> str | None:
+def needs_objective(system: System, kind: type[nn.Module], called: str) -> str | None:
     """An objective of a class, alone or among several."""
     if objective(system.task, kind) is not None:
         return None

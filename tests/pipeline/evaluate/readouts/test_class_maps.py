@@ -7,6 +7,7 @@ from pipeline.evaluate.readouts.build import build_readout, default_readout, one
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.task import objective
+from pipeline.tasks.tells_classes import TellsClasses
 from pipeline.train.load import untrained
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.system import example_batch
@@ -92,3 +93,41 @@ def test_the_loss_of_the_maps_teaches_the_network_that_makes_them_and_no_other()
     assert few.keys() == many.keys()
     differ = {name.split(".")[1] for name in few if not torch.allclose(few[name], many[name], rtol=1e-4, atol=1e-8)}
     assert differ == {"visual"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        CLASSES | {"maps_weight": 0, "streams": ["visual", "audio"]},
+        {"kind": "separate_and_classify", "classes": CLASSES["classes"], "group": 2, "widths": [4, 12]},
+    ],
+)
+def test_maps_of_tokens_count_by_what_these_give_to_the_score_of_what_is_heard(task):
+    _, system, (inputs, _) = read(task, MODEL | {"expansive": "classes"})  # whose tokens are large
+    with torch.no_grad():  # heads that are surer than they begin, for else all is rounding
+        for parameter in system.task.parameters():
+            parameter.mul_(10)
+    readout = build_readout("token_maps", EvaluateSettings())
+    assert readout.reason_against(system) is None
+    assert default_readout(EvaluateSettings(), system) == "token_maps"
+    maps, model = readout(system, inputs), system.model
+    told = objective(system.task, TellsClasses)
+    with torch.no_grad():
+        embedded = model.embed(inputs)
+        middle = (inputs["frames"][:, 1] - model.image_mean) / model.image_deviation
+        _, each = model.visual(middle)
+        weights = told.heard(model.fuse(embedded))
+
+        def score(scaled):
+            return (weights * told.seen(model.fuse(embedded | {"visual": scaled}))).sum(1)
+
+        expected = torch.zeros_like(maps)
+        surest = each.mean((2, 3)).topk(2).indices
+        for place in (0, 1):
+            more, less = embedded["visual"].clone(), embedded["visual"].clone()
+            more[:, 4 + place] *= 1.1
+            less[:, 4 + place] *= 0.9
+            given = (score(more) - score(less)) / 0.2
+            expected += given[:, None, None] * each[torch.arange(4), surest[:, place]]
+    assert maps.abs().max() > 0
+    torch.testing.assert_close(maps, expected, rtol=0.05, atol=float(maps.abs().max()) * 0.05)
