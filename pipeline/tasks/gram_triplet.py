@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.models.contract import AudioVisualModel, EmbedOnce, Inputs
+from pipeline.models.contract import AUDIO, AudioVisualModel, EmbedOnce, Inputs, rows_of
 from pipeline.models.segment_model import AUDIO_SEGMENTS, VISUAL_SEGMENTS
 from pipeline.tasks.contract import Metadata, Purpose
 from pipeline.tasks.gram_triplet_settings import GramTripletSettings
@@ -40,10 +40,16 @@ class GramTriplet(Task):
 
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
         """Eq. 16, in which what the paper calls distances are similarities, divided by all samples."""
-        tokens, counted = model.fuse(model.embed(inputs)).tokens, targets["counted"]
-        seen, heard = (gram(tokens[name], self.settings.centred) for name in (VISUAL_SEGMENTS, AUDIO_SEGMENTS))
-        own, other = ((seen * sound).sum((1, 2)) for sound in (heard, heard[targets["other"]]))  # Eq. 15
-        loss = F.relu(other - own + self.settings.margin).masked_fill(~counted, 0).sum() / len(counted)
+        settings, counted, other_rows = self.settings, targets["counted"], targets["other"]
+        embedded = model.embed(inputs)
+        tokens = model.fuse(embedded).tokens
+        seen, heard = (gram(tokens[name], settings.centred) for name in (VISUAL_SEGMENTS, AUDIO_SEGMENTS))
+        beside = seen
+        if settings.seen_beside == "each":
+            apart = model.fuse(rows_of(embedded, {AUDIO: other_rows})).tokens
+            beside = gram(apart[VISUAL_SEGMENTS], settings.centred)
+        own, other = (seen * heard).sum((1, 2)), (beside * heard[other_rows]).sum((1, 2))  # Eq. 15
+        loss = F.relu(other - own + settings.margin).masked_fill(~counted, 0).sum() / len(counted)
         summed = loss.detach().double() * len(counted)
         sums = [(one.detach().double() * counted).sum() for one in (own, other)]
         counts = [((own > other) & counted).sum(), (~counted).sum()]

@@ -23,6 +23,10 @@ class GramTripletSettings(TaskSettings):
     centred: bool = False
     """Take the mean over segments away from what each is, before they are compared (as in centred kernel alignment):
     what all segments of a video have in common then counts for nothing."""
+    seen_beside: Literal["own", "each"] = "own"
+    """Which sound the frames are fused with, where they are compared with another's: their `own` (the paper), or `each`
+    that they are compared with. With `own` the best answer is to let the sound through fusion, whatever is seen; with
+    `each` that gains nothing. Takes another pass through the fusion."""
 
     @property
     def sums(self) -> tuple[str, ...]:

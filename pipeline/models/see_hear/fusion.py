@@ -29,8 +29,11 @@ class AudioVisualFusion(nn.Module):
         if "mfb" in self.kind:
             self.bilinear = BilinearAttention(visual, audio, settings.mfb_width, settings.mfb_factors)
 
-    def forward(self, seen: Tensor, heard: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[B, T, R, Dv] and [B, T, Da] → [B, T, Dv] and the weights [B, T, R] of places, if they are weighed."""
+    def forward(self, seen: Tensor, heard: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """[B, T, R, Dv] and [B, T, Da] → [B, T, Dv] and the weights [B, T, R] of places, if they are weighed. Without
+        fusion there need be no sound."""
+        if heard is None or self.kind == "none":
+            return seen.mean(2), None
         found, weights = [], None
         if self.bilinear is not None:
             weights = self.bilinear(seen, heard)
@@ -41,8 +44,7 @@ class AudioVisualFusion(nn.Module):
 
     def _of_means(self, seen: Tensor, heard: Tensor) -> Tensor:
         """Of the mean over places [B, T, Dv] and the sound [B, T, Da]."""
-        if self.lift is None:
-            return seen
+        assert self.lift is not None
         lifted: Tensor = self.lift(heard)
         if self.kind == "multiply":
             return seen * lifted

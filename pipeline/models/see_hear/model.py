@@ -62,20 +62,17 @@ class SeeHear(SegmentModel):
     def encode(self, placed: Tokens, attention: Layers = False) -> Encoded:
         """The tokens as they are, and the segments of what is given."""
         tokens = {name: placed[name] for name in (VISUAL, AUDIO) if name in placed}
-        both, looked = len(tokens) == 2, None
-        ordered, weighed = Tokens(), Tokens()
-        for name in self.settings.used:
-            if name == VISUAL and both:
-                places = tokens[VISUAL].view(len(tokens[VISUAL]), self.segments, -1, self.embedded_widths[VISUAL])
-                sequence, looked = self.fusion(places, tokens[AUDIO])
-            elif name == AUDIO and AUDIO in tokens:
-                sequence = tokens[AUDIO]
-            else:
-                continue
+        ordered, weighed, looked = Tokens(), Tokens(), None
+        if VISUAL in self.settings.used and VISUAL in tokens and (AUDIO in tokens or self.settings.fusion == "none"):
+            places = tokens[VISUAL].view(len(tokens[VISUAL]), self.segments, -1, self.embedded_widths[VISUAL])
+            ordered[VISUAL], looked = self.fusion(places, tokens.get(AUDIO))
+        if AUDIO in self.settings.used and AUDIO in tokens:
+            ordered[AUDIO] = tokens[AUDIO]
+        for name, sequence in ordered.items():
             ordered[name] = self.lstms[name](sequence)[0]  # Eq. 8
             weighed[name] = self.segment_attention[name](ordered[name]) if self.segment_attention else ordered[name]
             tokens[f"{name}_segments"] = weighed[name]
-        if both:
+        if len(ordered) == len(self.settings.used):
             tokens[SEGMENTS] = self._aggregated(ordered, weighed)
         if looked is None or not is_wanted(0, attention):
             return Encoded(tokens, None)

@@ -53,6 +53,24 @@ def test_the_loss_is_that_of_the_paper_with_similarities_for_distances(margin):
     assert figures_of(task, sums)["told"] == told / 4
 
 
+class Fused(Segments):
+    """What is seen lets the sound through."""
+
+    def encode(self, placed, attention=False):
+        return super().encode(placed | {"visual": placed["visual"] + 9 * placed["audio"]})
+
+
+def test_a_sound_that_is_let_through_fusion_is_rewarded_unless_frames_are_fused_with_each():
+    given, found = segments_of(8), {}
+    for beside in ("own", "each"):
+        task = GramTriplet(GramTripletSettings(group=8, centred=True, seen_beside=beside), Fused())
+        targets = task.targets(0, range(8), [sample(str(number)) for number in range(8)], "train")
+        found[beside] = figures_of(task, task(Fused(), given, targets)[1])
+    assert found["own"]["own_similarity"] == found["each"]["own_similarity"] > 0.9
+    assert found["own"]["other_similarity"] < 0.6
+    assert found["each"]["other_similarity"] > 0.9
+
+
 def test_unrelated_videos_are_alike_unless_matrices_are_centred():
     given = segments_of(64)
     plain, centred = (
