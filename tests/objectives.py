@@ -23,6 +23,17 @@ SEE_HEAR = {
     "mfb_factors": 2,
     "width": 16,
 }
+CO_ATTENTION = {
+    "kind": "co_attention",
+    "sound_widths": [8, 8, 16, 16],
+    "frame_width": 8,
+    "frame_kernel": [3, 5, 5],
+    "frame_strides": [[1, 2], [2, 2]],
+    "width": 16,
+    "feed_forward": 32,
+    "heads": 4,
+    "dropout": 0.0,
+}
 SEGMENTS = MOVING | {"frames": PICTURES, "audio_samples": SAMPLES - 1}
 """All segments of a sample."""
 TRIBERT = {
@@ -209,9 +220,24 @@ OBJECTIVES = {
             ("features.frames=3", "features.frames of 4 or more for task.kind = synchronisation, found 3"),
             ("task.range_s=0.5", "task.range_s below the 0.37 s that the frames take, found 0.5"),
             ("task.classes=4", "an odd number as classes, found 4"),
-            ("task.least_s=0.05", "no least_s for answer = offset, found 0.05"),
+            ("task.least_s=0.05", "answer = in_sync for least_s and both, found offset with 0.05, False"),
         ),
         {"features": MOVING},
+        write_moving_set,
+    ),
+    "in_sync": Objective(
+        {
+            "kind": "synchronisation",
+            "answer": "in_sync",
+            "both": True,
+            "range_s": 0.1,
+            "least_s": 0.05,
+            "classes": 3,
+            "segment_weight": 0,
+            "clip_weight": 0,
+        },
+        ((BLIND, "a model with the stream visual for task.kind = synchronisation, found audio"),),
+        {"features": MOVING, "model": CO_ATTENTION},
         write_moving_set,
     ),
 }

@@ -13,6 +13,19 @@ from pipeline.models.settings import EncoderSettings
 _NORM_EPSILON = 1e-5
 
 
+def mixed_values(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout) -> Tensor:
+    """Means of values by the weights of queries and keys [B, heads, N, D].
+
+    The fused kernel is used and the N² weights are never stored, except with dropout on a CPU, which has no such
+    kernel.
+    """
+    rate = dropout.rate if dropout.training else 0.0
+    if rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
+        weights: Tensor = dropout(attention_weights(query, key))
+        return weights @ value
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention over tokens [B, N, D]."""
 
@@ -30,19 +43,11 @@ class SelfAttention(nn.Module):
             self.key_norm = nn.LayerNorm(width // settings.heads, norm_epsilon)
 
     def forward(self, tokens: Tensor, keep: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Tokens [B, N, D], and what `DotProducts` are made of if that is to be kept.
-
-        The fused kernel is used and the N² weights are never stored, except with dropout on a CPU, which has no such
-        kernel.
-        """
+        """Tokens [B, N, D], and what `DotProducts` are made of if that is to be kept."""
         batch, count, width = tokens.shape
         query, key, value = self.query_key_value(tokens).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = self.query_norm(query), self.key_norm(key)
-        rate = self.dropout.rate if self.training else 0.0
-        if rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
-            mixed = self.dropout(attention_weights(query, key)) @ value
-        else:
-            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+        mixed = mixed_values(query, key, value, self.dropout)
         out = self.out(mixed.transpose(1, 2).reshape(batch, count, width))
         return out, (query, key, value, mixed) if keep else ()
 

@@ -94,15 +94,15 @@ def receptive_field(layers: nn.Module, length: int, axis: int) -> ReceptiveField
 
     Args:
         length: of the input, in pixels or cells.
-        axis: 0 over its height, 1 over its width.
+        axis: 0 over its height, 1 over its width; of clips 0 over time, then these.
     """
     return _through(ReceptiveField(length), layers, axis)
 
 
 def _through(field: ReceptiveField, layer: nn.Module, axis: int) -> ReceptiveField:
-    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | nn.Conv3d | nn.AvgPool3d):
         before = layer.before if isinstance(layer, UnevenConvolution) else _along(layer.padding, axis)
-        dilation = 1 if isinstance(layer, nn.AvgPool2d) else _along(layer.dilation, axis)
+        dilation = 1 if isinstance(layer, nn.AvgPool2d | nn.AvgPool3d) else _along(layer.dilation, axis)
         return field.after(_along(layer.kernel_size, axis), _along(layer.stride, axis), before, dilation)
     if getattr(layer, "sees_all", False):
         return replace(field, size=None)

@@ -10,6 +10,10 @@ MODELS: Registry[ModelSettings] = Registry(
             "pipeline.models.av_transformer.settings:AvTransformerSettings",
             "pipeline.models.av_transformer.model:AvTransformer",
         ),
+        "co_attention": Kind(
+            "pipeline.models.co_attention.settings:CoAttentionSettings",
+            "pipeline.models.co_attention.model:CoAttention",
+        ),
         "gavt": Kind("pipeline.models.settings:GavtSettings", "pipeline.models.gavt:Gavt"),
         "see_hear": Kind("pipeline.models.see_hear.settings:SeeHearSettings", "pipeline.models.see_hear.model:SeeHear"),
         "towers": Kind("pipeline.models.towers_settings:TowersSettings", "pipeline.models.towers:Towers"),

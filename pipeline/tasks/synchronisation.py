@@ -39,16 +39,16 @@ class Synchronisation(Task):
     def __init__(self, settings: SynchronisationSettings, model: AudioVisualModel) -> None:
         """
         Raises:
-            SettingsError: nobody knows when the model's tokens are seen and heard.
+            SettingsError: moments are compared, and nobody knows when the model's tokens are seen and heard.
         """
         super().__init__()
         self.settings, self.scores = settings, bool(settings.offset_weight) and settings.head == "class"
         self._moments = {}
-        for stream in (VISUAL, AUDIO):
+        self._compares = settings.contrasts or settings.head == "lags"
+        for stream in (VISUAL, AUDIO) if self._compares else ():
             if len(model.moments_s.get(stream, ())) < 2:
                 raise SettingsError(f"task.kind = synchronisation: expected a model whose {stream} tokens lie in time")
             self._moments[stream] = tuple(model.moments_s[stream])
-        self._compares = settings.contrasts or settings.head == "lags"
         if self._compares:
             self.features = nn.ModuleDict(
                 {
@@ -97,7 +97,11 @@ class Synchronisation(Task):
         seen = self._moment_features(VISUAL, own) if self._compares else zero  # once for both
         if settings.offset_weight:
             logits = self._offset_logits(model, own | moved, seen)
-            found, right, near = self._offset_loss(logits, targets["answer"])
+            told = [self._offset_loss(logits, targets["answer"])]
+            if settings.both:
+                in_sync_too = torch.full_like(targets["answer"], settings.classes // 2)
+                told.append(self._offset_loss(self._offset_logits(model, own, seen), in_sync_too))
+            found, right, near = (torch.stack(one).to(logits.dtype).mean(0) for one in zip(*told, strict=True))
             loss = loss + settings.offset_weight * found
         if settings.contrasts:
             parts = (self._segments(VISUAL, seen), self._segments(AUDIO, self._moment_features(AUDIO, own)))
@@ -114,8 +118,8 @@ class Synchronisation(Task):
 
     def _embed(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tokens, Tokens]:
         """Tokens of the micro-batch, and those of its moved sounds. Its own sounds are embedded only where somebody
-        looks at them: the contrast, or another task."""
-        if self.settings.contrasts or isinstance(model, EmbedOnce):
+        looks at them: the contrast, who shows clips in sync as well, or another task."""
+        if self.settings.contrasts or self.settings.both or isinstance(model, EmbedOnce):
             once = self.embed_once(model, inputs, targets)
             return once.embed(inputs), once.embed(once.further[_MOVED]) if self.settings.offset_weight else {}
         return model.embed(inputs | self.further(inputs, targets)[_MOVED]), {}
@@ -195,7 +199,7 @@ def draw_offset(settings: SynchronisationSettings, seed: int, position: int, dra
     if settings.answer == "offset":
         number = int(generator.integers(settings.classes))
         return settings.offsets_s[number] + jitter_s, number
-    if generator.random() < 0.5:
+    if not settings.both and generator.random() < 0.5:
         return jitter_s, middle
     least_s = settings.step_s if settings.least_s is None else settings.least_s
     return float(generator.uniform(least_s, settings.range_s)) * (1 if generator.random() < 0.5 else -1), 0

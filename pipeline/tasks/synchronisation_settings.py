@@ -35,6 +35,9 @@ class SynchronisationSettings(TaskSettings):
     least_s: float | None = Field(default=None, gt=0)
     """With `answer: in_sync`, how far a sound that is moved is moved at least (paper 003: 2.0, with range_s: 5.8); one
     step from class to class unless given."""
+    both: bool = False
+    """With `answer: in_sync`, show each clip in sync and with its sound moved, as papers 003 and Owens and Efros (2018)
+    do, instead of one of the two."""
     head: Literal["class", "lags"] = "class"
     """What tells the offset. `class`: a linear layer on the class token, after frames and sound have met. `lags`: the
     features that are contrasted, of each moment of frames with each of sound; a class is as likely as those are alike
@@ -64,8 +67,8 @@ class SynchronisationSettings(TaskSettings):
             raise ValueError("one of offset_weight, segment_weight and clip_weight above 0, found none")
         if self.clip_weight and self.group < 2:
             raise ValueError("a group of 2 or more for clip_weight, found 1")
-        if self.least_s is not None and self.answer == "offset":
-            raise ValueError(f"no least_s for answer = offset, found {self.least_s}")
+        if self.answer == "offset" and (self.least_s is not None or self.both):
+            raise ValueError(f"answer = in_sync for least_s and both, found offset with {self.least_s}, {self.both}")
         if self.least_s is not None and self.least_s > self.range_s:
             raise ValueError(f"least_s up to range_s = {self.range_s}, found {self.least_s}")
         return self
@@ -151,6 +154,6 @@ class SynchronisationSettings(TaskSettings):
         span_s = FrameTimes(features.frames, features.frame_rate_hz, sound_s).span_s
         if span_s > sound_s * (1 + 0.5 / features.frames):
             return f"frames (features.frames / frame_rate_hz) within the sound's {sound_s:.2f} s, found {span_s:.2f} s"
-        if self.range_s >= span_s:
+        if self.answer == "offset" and self.range_s >= span_s:
             return f"task.range_s below the {span_s:.2f} s that the frames take, found {self.range_s}"
         return None

@@ -1,0 +1,69 @@
+"""Settings of Look, Listen and Attend (paper 003, section 3.1); the defaults are its sizes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.features.settings import FeatureSettings
+from pipeline.models.settings import GROUPS, ModelSettings
+
+Channels = Annotated[int, Field(gt=0, multiple_of=GROUPS)]
+Stride = Annotated[int, Field(ge=1, le=4)]
+Side = Annotated[int, Field(ge=1, le=9)]
+
+
+class CoAttentionSettings(ModelSettings):
+    """Where the paper is silent a docstring says what is done: its code is not public."""
+
+    kind: Literal["co_attention"] = "co_attention"
+    sound_widths: tuple[Channels, Channels, Channels, Channels] = (64, 128, 256, 128)
+    """Channels of the first convolution over the waveform, of the two pairs behind it, and of the last. The first of
+    each pair has the stride 4, as in Owens and Efros (2018), whom the paper follows: a token each 768 samples. Stride 4
+    in all of them would leave 7 tokens of 4.2 s."""
+    frame_width: Channels = 64
+    """Of all convolutions over the clip."""
+    frame_kernel: tuple[Side, Side, Side] = (5, 7, 7)
+    """Frames, rows and columns that the first convolution over the clip sees; behind it the latter two are halved."""
+    frame_strides: Annotated[tuple[tuple[Stride, Stride], ...], Field(min_length=1)] = ((2, 2),) * 4
+    """In time and in place, of each 3×3×3 convolution behind that. 126 frames of 224² become 8×7×7 tokens."""
+    co_attention: Literal["cma", "aga", "vga"] = "cma"
+    """Who looks at the other before each looks at itself: `aga`, tokens of sound at those of the clip (audio-guided
+    attention: the sound is the query); `vga`, tokens of the clip at those of sound; `cma`, both. Who doesn't looks at
+    itself. What is looked for stays where the query lies, and is added to it: else the numbers of tokens would not
+    fit."""
+    tokens: Literal["places", "samples"] = "places"
+    """`places`: each place and moment is a token, and looks at those of its own clip. `samples`: as F ∈ R^{d×N} can be
+    read, a clip is one token, the mean of its places, and looks at those of its micro-batch: what is told of it depends
+    on the others, and nothing is localised."""
+    positions: Literal["time_and_place", "none"] = "time_and_place"
+    """What is added to tokens before they meet: waves of the time (s) of each, the same for clip and sound, and of the
+    clip a learned place; the paper says nothing of it."""
+    width: int = Field(default=512, gt=0, multiple_of=2)
+    feed_forward: int = Field(default=2048, gt=0)
+    """The paper doesn't say it; with the usual four widths it has the 15 M parameters that it tells."""
+    layers: int = Field(default=1, gt=0)
+    """Co-attention modules (L)."""
+    heads: int = Field(default=8, gt=0)
+    """A."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "CoAttentionSettings":
+        if self.width % self.heads:
+            raise ValueError(f"a number of heads that divides width {self.width}, found heads = {self.heads}")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Frames and sound."""
+        return ("frames", "sound")
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What is seen, what is heard, and what the fusion layer makes of both."""
+        return ("class", "visual", "audio")
+
+    def reason_against(self, features: FeatureSettings) -> str | None:
+        """It needs sound that its strides leave something of."""
+        least, found = 4**4 * 3, features.audio_samples
+        return None if found >= least else f"features.audio_samples of {least} or more for this model, found {found}"
