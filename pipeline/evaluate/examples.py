@@ -13,6 +13,7 @@ labels      str [n]              what sounds, a line each
 silent      str [n]              what is visible and silent, a line each; empty where nobody knows
 sounds      uint8 [bytes]        what the model heard, MP3s one behind the other …
 sound_ends  int64 [n]            … and where each ends; of a model that takes no sound all are empty
+token_maps, token_names, keypoints, masks: as of `pipeline.evaluate.views`
 readout     str
 """
 
@@ -33,12 +34,14 @@ from pipeline.evaluate.metrics.scores import score_map
 from pipeline.evaluate.playable import encode_mp3
 from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.evaluate.views import Views
 from pipeline.features.inputs import SOUND
 
 EXAMPLES = "evaluation_maps.npz"
 _ARRAYS = (
     *("frames", "maps", "rows", "columns", "truths", "hits", "ciou", "ciou_adap"),
     *("keys", "labels", "silent", "sounds", "sound_ends", "readout"),
+    *("token_maps", "token_names", "keypoints", "masks"),
 )
 
 
@@ -76,11 +79,18 @@ class FirstOnes:
 
 
 def example_of(
-    batch: EvaluationBatch, place: int, heat: Map, centres: Centres | None, settings: EvaluateSettings, rate_hz: int
+    batch: EvaluationBatch,
+    place: int,
+    heat: Map,
+    centres: Centres | None,
+    views: Views,
+    settings: EvaluateSettings,
+    rate_hz: int,
 ) -> Example:
     """A sample of a batch with its map [h, w], and where the map's values lie (None: evenly).
 
     Args:
+        views: what else the model makes of it.
         rate_hz: of the batch's sounds.
     """
     metadata, truth, drawn = batch.metadata[place], batch.truths[place], batch.truth_in_square(place)
@@ -101,6 +111,7 @@ def example_of(
         "keys": batch.keys[place],
         "labels": "\n".join(metadata.labels),
         "silent": "\n".join(silent),
+        **views,
     }
     mp3 = b"" if sound is None else encode_mp3(sound.astype(np.float32), rate_hz)
     return Example(batch.indices[place], truth is not None, columns, mp3)

@@ -16,6 +16,7 @@ from pipeline.evaluate.readouts.build import default_readout
 from pipeline.evaluate.registry import READOUTS, MeasureSettings
 from pipeline.evaluate.samples import Chunk, EvaluationBatch, EvaluationSamples
 from pipeline.evaluate.sentences import GEOMETRIES
+from pipeline.evaluate.views import views_of
 from pipeline.train.load import Trained, untrained
 
 MODEL, CENTRE, MEAN_BOX, SALIENCY = "model", "centre disc", "mean box", "image saliency"
@@ -137,7 +138,7 @@ class Localisation(Measure[Located]):
             board.add(name, maps[name], attribution, self._chooser.centres(name))
         grid, centres = (maps[chosen].shape[1], maps[chosen].shape[2]), self._chooser.centres(chosen)
         wanted = [place for place, index in enumerate(batch.indices) if self._first(index)]
-        examples = [self._example(batch, place, maps[chosen][place]) for place in wanted]
+        examples = self._examples(batch.select(wanted), [maps[chosen][place] for place in wanted])
         board.add_same(CENTRE, centre_disc(settings.map_size))
         if self._choice.mean_box is not None:
             board.add_same(MEAN_BOX, self._choice.mean_box)
@@ -156,12 +157,18 @@ class Localisation(Measure[Located]):
             return []
         batch = shown.select(places)
         maps, _ = self._chooser.read(self._choice.readout, self._system, batch)
-        return [self._example(batch, place, maps[place]) for place in range(len(batch))]
+        return self._examples(batch, list(maps))
 
-    def _example(self, batch: EvaluationBatch, place: int, heat: Map) -> Example:
-        centres = self._chooser.centres(self._choice.readout)
-        rate_hz = self.judged.trained.settings.features.audio_rate_hz
-        return example_of(batch, place, heat, centres, self._evaluate, rate_hz)
+    def _examples(self, batch: EvaluationBatch, maps: Sequence[Map]) -> list[Example]:
+        if not len(batch):
+            return []
+        centres, features = self._chooser.centres(self._choice.readout), self.judged.trained.settings.features
+        views = views_of(self._system, features, batch)
+        each = [{name: values[place] for name, values in views.items()} for place in range(len(batch))]
+        return [
+            example_of(batch, place, maps[place], centres, each[place], self._evaluate, features.audio_rate_hz)
+            for place in range(len(batch))
+        ]
 
     @property
     def _choice(self) -> Choice:

@@ -7,7 +7,7 @@ folder beside the page, which a browser fetches as they come into sight.
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +22,14 @@ from pipeline.evaluate.metrics.resize import Centres
 from pipeline.evaluate.overlay.overlay import lay_heat
 from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.overlay.video_stream import Pixels
+from pipeline.inspect.skeletons import draw_persons
 
 MOST_INSIDE = 24 << 20
 """A browser opens a page of such a size in about a second; more it does not put off."""
 _SIDE = 200
 _TRUTH = np.array([255, 255, 255], dtype=np.float32)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
+_MASKS = "mixed with another’s sound", "mask of its own", "ideal mask"
 _KINDS = {"jpg": "image/jpeg", "mp3": "audio/mpeg"}
 Examples = Mapping[str, npt.NDArray[Any]]
 """As of `pipeline.evaluate.examples`."""
@@ -53,7 +55,8 @@ class MapCard:
 
 @dataclass(frozen=True)
 class Card:
-    """A sample. `frame`, `truth` and `sound` are names of files; None where there is none."""
+    """A sample. `frame`, `truth` and `sound` are names of files; None where there is none. `views` are captions and
+    names of pictures of what else the first run makes of it."""
 
     key: str
     labels: list[str]
@@ -62,6 +65,7 @@ class Card:
     truth: str | None
     sound: str | None
     maps: list[MapCard]
+    views: list[tuple[str, str]]
 
     @property
     def wrong(self) -> list[str]:
@@ -189,7 +193,24 @@ def _card(
         truth=None if truth is None else known(f"{number}-truth.jpg", _jpeg(truth)),
         sound=known(f"{number}-sound.mp3", sound) if sound else None,
         maps=maps,
+        views=[
+            (caption, known(f"{number}-view-{place_of}.jpg", _jpeg(pixels)))
+            for place_of, (caption, pixels) in enumerate(_views(examples, place, frame))
+        ],
     )
+
+
+def _views(examples: Examples, place: int, frame: Pixels) -> Iterator[tuple[str, Pixels]]:
+    """Captions and pictures of what a model makes of a sample besides its map."""
+    tokens = zip(examples["token_names"][place], examples["token_maps"][place], strict=True)
+    for number, (name, heat) in enumerate(tokens, 1):
+        yield f"token {number}: {name}", lay_heat(frame, unit_range(np.asarray(heat, np.float32)), _WHOLE)
+    if examples["keypoints"].shape[1]:
+        yield "keypoints", draw_persons(frame, examples["keypoints"][place])
+    if examples["masks"].shape[2]:
+        for caption, values in zip(_MASKS, examples["masks"][place], strict=True):
+            lowest_below = Image.fromarray(np.ascontiguousarray(values[::-1], np.uint8)).resize((_SIDE, _SIDE))
+            yield caption, np.array(lowest_below.convert("RGB"))
 
 
 def _frame(examples: Examples, place: int) -> Pixels:

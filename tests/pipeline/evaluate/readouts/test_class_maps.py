@@ -1,10 +1,14 @@
 """The maps of the classes that are heard."""
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.evaluate.readouts.build import build_readout, default_readout, one_pass_readout
+from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.evaluate.views import views_of
+from pipeline.features.settings import FeatureSettings
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.task import objective
 from pipeline.tasks.tells_classes import TellsClasses
@@ -29,6 +33,7 @@ MODEL = {
     "heads": 2,
 }
 CLASSES = {"kind": "classification", "classes": ["bell", "drum", "horn"], "streams": ["audio"], "maps_weight": 0.5}
+SEPARATES = {"kind": "separate_and_classify", "classes": CLASSES["classes"], "group": 2, "widths": [4, 12]}
 POSES = {"kind": "keypoints", "frames": 8}
 
 
@@ -95,11 +100,34 @@ def test_the_loss_of_the_maps_teaches_the_network_that_makes_them_and_no_other()
     assert differ == {"visual"}
 
 
+@pytest.mark.parametrize("task", [CLASSES, SEPARATES])
+def test_the_report_is_given_the_maps_of_the_tokens_the_keypoints_and_a_mask(task):
+    _, system, (inputs, _) = read(task)
+    model, settings = system.model, FeatureSettings.model_validate(FEATURES | {"inputs": {"keypoints": POSES}})
+    batch = EvaluationBatch([0, 1, 2, 3], ["a"] * 4, [None] * 4, inputs, [None] * 4, [None] * 4)
+    views = views_of(system, settings, batch)
+    with torch.no_grad():
+        _, each = model.visual((inputs["frames"][:, 1] - model.image_mean) / model.image_deviation)
+    order = each.mean((2, 3)).argsort(descending=True)[:, :2]
+    torch.testing.assert_close(torch.from_numpy(views["token_maps"]), each[torch.arange(4)[:, None], order])
+    names = task["classes"] if task is CLASSES else ["map 1", "map 2", "map 3"]
+    assert views["token_names"].tolist() == [[names[one] for one in row] for row in order.tolist()]
+    assert np.array_equal(views["keypoints"], inputs["keypoints"][:, 4])
+    if task is CLASSES:
+        assert views["masks"].shape == (4, 3, 0, 1)
+        return
+    mixed = inputs["sound"] + inputs["sound"][[3, 0, 1, 2]]
+    found = system.task.frame_masks(model, inputs | {"sound": mixed})
+    assert np.abs(views["masks"][:, 1] / 255 - found.numpy()).max() <= 0.5 / 255 + 1e-6
+    alone, whole = (system.task.plane.magnitude(sound.mean(1, True))[:, 0] for sound in (inputs["sound"], mixed))
+    assert np.array_equal(views["masks"][:, 2] > 0, (alone > 0.5 * whole).numpy())
+
+
 @pytest.mark.parametrize(
     "task",
     [
         CLASSES | {"maps_weight": 0, "streams": ["visual", "audio"]},
-        {"kind": "separate_and_classify", "classes": CLASSES["classes"], "group": 2, "widths": [4, 12]},
+        SEPARATES,
     ],
 )
 def test_maps_of_tokens_count_by_what_these_give_to_the_score_of_what_is_heard(task):

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from made_evaluation import LOCALISATION, write_evaluation
+from PIL import Image
 from tiny_run import tiny_experiment, write_run
 
 from browser import BROWSER, Browser
@@ -22,6 +23,7 @@ from pipeline.evaluate.report.gallery import make_gallery
 from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.report.report_of_runs import write_report_of_runs
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.samples.skeleton import POINTS
 
 HITS = {"violin": 1, "drum, bass": 0, "<flute>": 0, "piano": -1}
 SHOWN = (
@@ -51,6 +53,10 @@ def examples(hits: dict[str, int] = HITS, first: int = 0) -> dict[str, Any]:
         "sounds": np.frombuffer(b"".join(sounds), np.uint8),
         "sound_ends": np.cumsum([len(one) for one in sounds]),
         "readout": np.array("similarity"),
+        "token_maps": np.zeros((count, 0, 1, 1), np.float32),
+        "token_names": np.zeros((count, 0), np.str_),
+        "keypoints": np.zeros((count, 0, POINTS, 3), np.float32),
+        "masks": np.zeros((count, 3, 0, 1), np.uint8),
     }
 
 
@@ -73,6 +79,32 @@ def test_a_card_has_its_classes_its_figures_and_its_sound() -> None:
             sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
         loudest = np.abs(np.fft.rfft(sound)).argmax() * 8000 / len(sound)
         assert loudest == pytest.approx(300 * (number + 1), abs=10)
+
+
+def test_a_card_shows_tokens_keypoints_and_masks_where_the_model_has_them() -> None:
+    arrays = examples()
+    assert [card.views for card in make_gallery([("run", arrays)]).cards] == [[]] * 4
+    heat = np.zeros((4, 1, 4, 4), np.float32)
+    heat[..., 3, 0] = 1  # below on the left
+    arrays |= {
+        "token_maps": heat,
+        "token_names": np.full((4, 1), "harp"),
+        "frames": np.full((4, 16, 16, 3), 60, np.uint8),
+    }
+    arrays["keypoints"] = np.full((4, 1, POINTS, 3), (0.75, 0.25, 1.0), np.float32)
+    arrays["masks"] = np.zeros((4, 3, 8, 8), np.uint8)
+    arrays["masks"][:, 1, 0] = 255  # the lowest frequency
+    gallery = make_gallery([("run", arrays)])
+    (token, first), (points, second), (mixed, _), (mask, third), (ideal, _) = gallery.cards[0].views
+    assert (token, points, mask, ideal) == ("token 1: harp", "keypoints", "mask of its own", "ideal mask")
+    assert mixed == "mixed with another’s sound"
+    pixels = [np.array(Image.open(io.BytesIO(gallery.files[name])), int).sum(2) for name in (first, second, third)]
+    changed = [np.abs(one - one[100, 100]) > 60 for one in pixels]
+    assert [one[150:, :50].mean().round() for one in changed[:2]] == [1, 0]
+    assert changed[1][48:53, 148:153].any()
+    assert not changed[1][60:].any()
+    assert changed[2][190:].all()
+    assert not changed[2][:150].any()
 
 
 def test_of_several_runs_the_maps_of_a_sample_stand_side_by_side() -> None:
