@@ -132,7 +132,7 @@ def evaluate_runs(
             for one in alike:
                 judged = Judged(one.trained, sets[0], sets[1] if len(sets) > 1 else None, settings)
                 one.judged = judged
-                one.measures, one.left_out = group.each(partial(measures_of, judged))
+                one.measures, one.measures_left_out = measures_of(judged, group)
 
             def open_set(url: str, trained: Trained = alike[0].trained) -> EvaluationSamples:
                 (plan,) = plans_of([url], trained, settings, reading, group)

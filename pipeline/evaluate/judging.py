@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any
 
 from cluster.process_group import ProcessGroup
-from pipeline.errors import SettingsError
+from pipeline.errors import BenchmarkError, ManifestError, SettingsError
 from pipeline.evaluate.measures.contract import Judged, Measure, OnProgress, SampleScores, Table
-from pipeline.evaluate.published import with_published
-from pipeline.evaluate.registry import MEASURES, all_measures
+from pipeline.evaluate.published import published_without_table, with_published
+from pipeline.evaluate.registry import MEASURES, MeasureSettings, all_measures
 from pipeline.evaluate.samples import Chunk, EvaluationSamples, plan_evaluation
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream.read_plan import ReadPlan
@@ -25,16 +25,23 @@ class Judgement:
     """A model, what it is judged by and what was found.
 
     Attributes:
+        measures_left_out: why others that were asked for can't be had.
         found: of each measure, what it found in the chunks.
     """
 
     judged: Judged
     measures: list[Measure[Any]]
-    left_out: list[str]
+    measures_left_out: list[str]
     found: list[list[Any]]
 
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
+
+    @property
+    def left_out(self) -> list[str]:
+        """Why measures that were asked for can't be had, and figures of others stand nowhere."""
+        tables = [table for own in self._of_measures for table in own]
+        return [*self.measures_left_out, *published_without_table(tables, self.judged.settings.published)]
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -129,16 +136,16 @@ def plans_of(
     return [group.on_main_at_length(partial(plan_of, url), lambda: None) for url in urls]
 
 
-def measures_of(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:
-    """Those that can be had, and why others that were asked for can't."""
+def measures_of(judged: Judged, group: ProcessGroup) -> tuple[list[Measure[Any]], list[str]]:
+    """Those that can be had by every process, and why others that were asked for can't."""
     asked = judged.settings.measures
     measures: list[Measure[Any]] = []
     left_out = []
     for settings in all_measures() if asked is None else asked:
-        kind: type[Measure[Any]] = MEASURES.part_of(settings)
-        reason = kind.reason_against(judged.trained, judged.samples)
-        if reason is None:
-            measures.append(kind(settings, judged))
+        measure, own_reason = group.each(partial(_measure, settings, judged))
+        reason = next((one for one in group.gather_objects(own_reason) if one is not None), None)
+        if measure is not None and reason is None:
+            measures.append(measure)
         else:
             left_out.append(f"{settings.kind} is left out: {reason}")
     if asked is None and measures:
@@ -146,6 +153,18 @@ def measures_of(judged: Judged) -> tuple[list[Measure[Any]], list[str]]:
     if not measures:
         raise SettingsError(f"evaluate.measures: expected one that can be had, but {'; '.join(left_out)}")
     return measures, left_out
+
+
+def _measure(settings: MeasureSettings, judged: Judged) -> tuple[Measure[Any] | None, str | None]:
+    """A measure, or why it can't be had: of this model and these samples, or as what it is told of is not there."""
+    kind: type[Measure[Any]] = MEASURES.part_of(settings)
+    reason = kind.reason_against(judged.trained, judged.samples)
+    if reason is not None:
+        return None, reason
+    try:
+        return kind(settings, judged), None
+    except (BenchmarkError, ManifestError) as error:
+        return None, str(error)
 
 
 def _whole(measures: Sequence[Measure[Any]]) -> int:

@@ -171,7 +171,23 @@ def with_published(tables: Sequence[Table], names: Sequence[PublishedOn]) -> lis
     found = list(tables)
     for published in (one for name in names for one in PUBLISHED[name]):
         for place, table in enumerate(found):
-            known = {column.name for column in table.columns}
-            if table.measure == published.measure and table.rows and known >= set(published.columns):
+            if _belongs(published, table):
                 found[place] = replace(table, rows=(*table.rows, *published.rows))
     return found
+
+
+def published_without_table(tables: Sequence[Table], names: Sequence[PublishedOn]) -> list[str]:
+    """A sentence for each data set that was named and whose figures stand beside none of all tables."""
+    return [
+        f"published figures of {name} are left out: they belong to a table of {' or '.join(measures)} with their "
+        "columns, and none was made"
+        for name in names
+        if not any(_belongs(published, table) for published in PUBLISHED[name] for table in tables)
+        for measures in [sorted({published.measure for published in PUBLISHED[name]})]
+    ]
+
+
+def _belongs(published: Published, table: Table) -> bool:
+    """Whether a table is of that measure and has the columns of what was published."""
+    known = {column.name for column in table.columns}
+    return table.measure == published.measure and bool(table.rows) and known >= set(published.columns)

@@ -86,8 +86,8 @@ class EvaluateSettings(Settings):
     that can't be had is left out, and it is said why."""
     published: tuple[PublishedOn, ...] = ()
     """Data sets whose published figures of others stand beside the model's: `ave`, `music-separation`,
-    `music21-retrieval`, `audioset-synchronisation`, `ucf101`, `hmdb51`. Benchmarks of localisation always have
-    theirs."""
+    `music21-retrieval`, `audioset-synchronisation`, `ucf101`, `hmdb51`. Where no such table is made, that is said.
+    Benchmarks of localisation always have theirs."""
     readouts: tuple[ReadoutName, ...] = Field(
         default=(
             "attention",

@@ -179,8 +179,9 @@ class Lessons:
 class Measure(ABC, Generic[Seen]):
     """A way to judge a trained model; every process has one of its own.
 
-    A subclass is built as `Measure(settings, judged)`. What `choose` and `judge` give is sent to all processes: plain
-    data, and not much of it.
+    A subclass is built as `Measure(settings, judged)`. It is left out where that raises a BenchmarkError or
+    ManifestError, as a list that it is told of can't be read or has nothing of the samples. What `choose` and `judge`
+    give is sent to all processes: plain data, and not much of it.
     """
 
     settings: MeasureSettings

@@ -7,7 +7,7 @@ import pytest
 from pipeline.evaluate.benchmarks.benchmarks import BENCHMARKS
 from pipeline.evaluate.benchmarks.figures import columns_of
 from pipeline.evaluate.measures.contract import Column, Row, Table
-from pipeline.evaluate.published import PUBLISHED, with_published
+from pipeline.evaluate.published import PUBLISHED, published_without_table, with_published
 from pipeline.evaluate.settings import PublishedOn
 
 
@@ -34,6 +34,12 @@ def test_rows_of_others_stand_behind_those_of_the_measure_that_has_their_columns
     assert found[0].rows[1].values == {"accuracy": pytest.approx(0.727)}
     assert found[1:] == [blind, other]
     assert with_published([events], []) == [events]
+
+
+def test_figures_of_others_that_no_table_has_the_columns_of_are_told() -> None:
+    tables = [table("events", "accuracy", "foreground"), table("actions", "foreground")]
+    (said,) = published_without_table(tables, ["ave", "ucf101"])
+    assert said.startswith("published figures of ucf101 are left out: they belong to a table of actions ")
 
 
 def test_decibels_stay_as_they_are_and_what_was_not_printed_is_not_known() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 from cluster.errors import UserError
-from pipeline.errors import BenchmarkError, SettingsError
+from pipeline.errors import SettingsError
 from pipeline.evaluate import samples as evaluation_samples
 from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
 from pipeline.evaluate.benchmarks.prepared_media import PreparedMedia, views_of
@@ -208,13 +208,28 @@ def test_wrong_settings_end_with_a_sentence(
 
 def test_a_set_of_another_list_and_cut_frames_are_refused(run: str, shards: str, tmp_path: Path) -> None:
     other = write_vggss(tmp_path, ["zzzzzzzzzzz_000001"])
-    with pytest.raises(BenchmarkError, match="such as zzzzzzzzzzz_000001, found others such as abcdefghij"):
+    with pytest.raises(SettingsError, match="such as zzzzzzzzzzz_000001, found others such as abcdefghij"):
         judge(run, shards, tmp_path / "out", name="vggss", list=other)
     settings = EvaluateSettings.model_validate(
         {"measures": [{"kind": "benchmark", "name": "vggss", "list": write_vggss(tmp_path)}], "geometry": "centre"}
     )
     with pytest.raises(SettingsError, match="expected squash or letterbox"):
         evaluate(run, shards, None, str(tmp_path / "out"), settings)
+
+
+def test_a_benchmark_that_can_not_be_had_is_left_out_with_its_reason_beside_others(
+    run: str, shards: str, tmp_path: Path
+) -> None:
+    benchmarks = [
+        {"kind": "benchmark", "name": "vggss", "list": write_vggss(tmp_path)},
+        {"kind": "benchmark", "name": "is3", "list": str(tmp_path / "none.json")},
+    ]
+    asked = {"measures": benchmarks, "readouts": ["attention"], "batch_size": 3, "published": ["ave"]}
+    result = evaluate(run, shards, None, str(tmp_path / "out"), EvaluateSettings.model_validate(asked))
+    assert table(result).measure == "benchmark_vggss"
+    benchmark, published = result["left_out"]
+    assert benchmark.startswith(f"benchmark is left out: {tmp_path}/none.json: ")
+    assert published.startswith("published figures of ave are left out: they belong to a table of events ")
 
 
 def test_images_and_sounds_of_a_list_are_prepared_and_judged_and_what_is_missing_has_its_reason(
