@@ -21,6 +21,7 @@ from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
+    from pipeline.evaluate.offset.by_model import ModelDetector
     from pipeline.prepare.manifests.offsets import OffsetEntry
     from pipeline.prepare.manifests.row import VideoRow
 
@@ -39,8 +40,23 @@ def offset(
             show_default=False,
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask a model that was trained to tell offsets: run folder, its checkpoints/ or one checkpoint. By "
+            "default what begins to move is compared with what begins to sound.",
+            show_default=False,
+        ),
+    ] = None,
     within: Annotated[
-        float, typer.Option("--range", min=0.1, max=30, callback=finite, help="Look for offsets within ± so many s.")
+        float,
+        typer.Option(
+            "--range",
+            min=0.1,
+            max=30,
+            callback=finite,
+            help="Look for offsets within ± so many s; a model has its own range.",
+        ),
     ] = 2.0,
     sure: Annotated[
         float, typer.Option(min=0.5, max=1, callback=finite, help="Confidence from which an offset is told.")
@@ -63,13 +79,17 @@ def offset(
     Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read.
     """
     from cluster.ray_pool import RayPool
-    from pipeline.errors import MediaError
+    from pipeline.errors import MediaError, SettingsError
     from pipeline.evaluate.offset.offset_file import OffsetFile
     from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
     from pipeline.experiment import ExperimentSettings
     from pipeline.prepare.manifests.read import VideoList
     from pipeline.settings.load import load_settings
 
+    if checkpoint is not None and workers > 1:
+        raise SettingsError(
+            f"--workers: expected 1 with --checkpoint, since one process asks the model, found {workers}"
+        )
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     options = list_options(list_format, source, None, None, split, None, None, 0, label, skip_wrong)
     videos, screen = VideoList(sources, options), console(as_json)
@@ -88,7 +108,8 @@ def offset(
                     yield row
 
         task = OffsetTask(settings.prepare, settings.fetch, within, sure)
-        for entry in judge_list(to_do(), task, pool):
+        model = None if checkpoint is None else _model(checkpoint, settings.evaluate.device)
+        for entry in judge_list(to_do(), task, pool, model):
             counts[entry.status] += 1
             if entry.reason is not None:
                 reasons[entry.reason] += 1
@@ -107,6 +128,14 @@ def offset(
     if counts["failed"] and not judged + counts["known"]:
         commonest, _ = reasons.most_common(1)[0]
         raise MediaError(commonest, last if counts["failed"] == 1 else f"none of {counts['failed']} videos can be read")
+
+
+def _model(checkpoint: str, device: str) -> "ModelDetector":
+    from pipeline.evaluate.device import pick_device
+    from pipeline.evaluate.offset.by_model import ModelDetector
+    from pipeline.train.load import load_trained
+
+    return ModelDetector.of(load_trained(checkpoint, pick_device(device)))
 
 
 def _print(screen: Console, entry: "OffsetEntry") -> None:

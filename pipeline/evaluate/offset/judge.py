@@ -1,7 +1,6 @@
 """By how much sound and picture of one video are apart."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from pipeline.errors import MediaError
 from pipeline.evaluate.offset.detector import Apart, find_offset
@@ -19,11 +18,11 @@ class Judged:
 
     Attributes:
         apart: None where nothing can be said.
-        frame_s: usual length of a frame, to which an offset is right.
+        within_s: to how much (s) it is right: a frame, or the class of a model.
     """
 
     apart: Apart | None
-    frame_s: Fraction
+    within_s: float
 
 
 def judge_video(row: VideoRow, settings: PrepareSettings, range_s: float, place: str) -> Judged:
@@ -39,4 +38,4 @@ def judge_video(row: VideoRow, settings: PrepareSettings, range_s: float, place:
         raise MediaError(Reason.NO_VIDEO, "it is an image with a sound beside it")
     with open_video(place) as video:
         part = middle_of(part_of(row, video.duration_s, settings), settings)
-        return Judged(find_offset(read_onsets(video, part), range_s), video.frame_s)
+        return Judged(find_offset(read_onsets(video, part), range_s), float(video.frame_s))

@@ -1,12 +1,12 @@
 """`gavt offset`: by how much sound and picture of each video of a list are apart."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cluster.errors import WorkerPoolError
 from cluster.isolation import Isolated
@@ -22,13 +22,19 @@ from pipeline.prepare.manifests.offsets import OffsetEntry
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.prepare.supervised import deadline_s, supervised
+from pipeline.prepare.video_samples import prepare_video
 from pipeline.reasons import Reason
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.offset.by_model import ModelDetector
 
 ONSETS = "onsets"
 """What the detector that needs no training calls itself."""
 
 
 _ROWS_PER_TASK = 32
+Judge = Callable[[float, VideoRow, str], Judged]
+"""(deadline in s, row, where its bytes lie) → what was found."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,14 @@ class OffsetTask:
     pace: Pace = field(default_factory=LocalPace)
 
 
-def judge_list(rows: Iterable[VideoRow], task: OffsetTask, pool: RayPool | None = None) -> Iterator[OffsetEntry]:
+def judge_list(
+    rows: Iterable[VideoRow], task: OffsetTask, pool: RayPool | None = None, model: "ModelDetector | None" = None
+) -> Iterator[OffsetEntry]:
     """What was found in each video of a list; with a pool of workers in no order.
 
     Args:
         task: what is asked of each, without rows.
+        model: asked instead of the onsets; without a pool.
 
     Raises:
         WorkerPoolError: workers died too often over the same videos.
@@ -65,7 +74,7 @@ def judge_list(rows: Iterable[VideoRow], task: OffsetTask, pool: RayPool | None 
     tasks = (replace(task, rows=some) for some in iter(lambda: list(islice(left, _ROWS_PER_TASK)), []))
     if pool is None:
         for one in tasks:
-            yield from judge_videos(one)
+            yield from judge_videos(one, model)
         return
     pace, fetch = RayPace(), task.fetch.with_absolute_paths()
     placed = (replace(one, fetch=fetch, scratch=pool.folder, pace=pace) for one in tasks)
@@ -82,16 +91,15 @@ def judge_list(rows: Iterable[VideoRow], task: OffsetTask, pool: RayPool | None 
                 raise WorkerPoolError(f"the workers for {first} and the videos behind it died: {step.message}")
 
 
-def judge_videos(task: OffsetTask) -> Iterator[OffsetEntry]:
+def judge_videos(task: OffsetTask, model: "ModelDetector | None" = None) -> Iterator[OffsetEntry]:
     """What was found in each video, in order; whatever is wrong with one becomes a reason.
 
     Raises:
         StorageError: there is no room for what is fetched.
     """
-    limits = task.settings.limits
     with (
         scratch_folder("gavt-offset-", None if task.scratch is None else str(task.scratch)) as scratch,
-        Isolated(judge_video, limits.deadline_s, limits.memory_mb, limits.videos_per_process) as judge,
+        _by_onsets(task) if model is None else _by_model(task, model) as judge,
         closing(fetched(task.rows, task.fetch, scratch, task.pace)) as sources,
     ):
         for source in sources:
@@ -99,19 +107,42 @@ def judge_videos(task: OffsetTask) -> Iterator[OffsetEntry]:
             try:
                 if place is None:
                     raise source.problem or MediaError(Reason.UNREACHABLE, "nothing came")
-                ask = partial(judge.call, deadline_s(place, limits), row, task.settings, task.range_s, place)
-                yield _entry(row, supervised(ask), task.sure)
+                judged = supervised(partial(judge, deadline_s(place, task.settings.limits), row, place))
+                yield _entry(row, judged, task.sure, ONSETS if model is None else model.trained.url)
             except MediaError as error:
                 yield _about(row, "failed", reason=str(error.reason), message=mask_urls(str(error)))
 
 
-def _entry(row: VideoRow, judged: Judged, sure: float) -> OffsetEntry:
-    apart, frame_s = judged.apart, round(float(judged.frame_s), 6)
+@contextmanager
+def _by_onsets(task: OffsetTask) -> Iterator[Judge]:
+    limits = task.settings.limits
+    with Isolated(judge_video, limits.deadline_s, limits.memory_mb, limits.videos_per_process) as process:
+
+        def judge(deadline_s: float, row: VideoRow, place: str) -> Judged:
+            return process.call(deadline_s, row, task.settings, task.range_s, place)
+
+        yield judge
+
+
+@contextmanager
+def _by_model(task: OffsetTask, model: "ModelDetector") -> Iterator[Judge]:
+    """Clips come from a process of their own; the model is asked here."""
+    limits, settings = task.settings.limits, model.clip_settings(task.settings)
+    with Isolated(prepare_video, limits.deadline_s, limits.memory_mb, limits.videos_per_process) as process:
+
+        def judge(deadline_s: float, row: VideoRow, place: str) -> Judged:
+            return Judged(model.judge(process.call(deadline_s, row, settings, place).samples), model.within_s)
+
+        yield judge
+
+
+def _entry(row: VideoRow, judged: Judged, sure: float, by: str) -> OffsetEntry:
+    apart, within_s = judged.apart, round(judged.within_s, 6)
     confidence = 0.0 if apart is None else round(apart.confidence, 4)
     if apart is None or apart.confidence < sure:
-        return _about(row, "unsure", confidence=confidence, frame_s=frame_s, by=ONSETS)
+        return _about(row, "unsure", confidence=confidence, within_s=within_s, by=by)
     found = {"offset_s": round(apart.offset_s, 4), "every_s": apart.every_s}
-    return _about(row, "told", confidence=confidence, frame_s=frame_s, by=ONSETS, **found)
+    return _about(row, "told", confidence=confidence, within_s=within_s, by=by, **found)
 
 
 def _about(row: VideoRow, status: Literal["told", "unsure", "failed"], **known: float | str | None) -> OffsetEntry:

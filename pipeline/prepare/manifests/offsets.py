@@ -26,7 +26,7 @@ class OffsetEntry(BaseModel):
         confidence: probability that the best guess is right; where that is too little it is not told.
         every_s: sound and picture repeat themselves after so many seconds, so that the offset may as well be that much
             more or less.
-        frame_s: usual length of a frame, to which an offset is right.
+        within_s: to how much (s) an offset is right: a frame, or the class of a model.
         by: what found it: `onsets`, without any training, or a checkpoint.
     """
 
@@ -40,7 +40,7 @@ class OffsetEntry(BaseModel):
     offset_s: float | None = None
     confidence: float | None = None
     every_s: float | None = None
-    frame_s: float | None = None
+    within_s: float | None = None
     by: str | None = None
     reason: str | None = None
     message: str | None = None

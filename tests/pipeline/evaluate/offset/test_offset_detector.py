@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from moved_sound import with_sound_later, write_movers
 
+from pipeline.evaluate.offset.by_model import apart_of
 from pipeline.evaluate.offset.detector import Apart, find_offset
 from pipeline.evaluate.offset.judge import judge_video
 from pipeline.evaluate.offset.onsets import HOP_S, Onsets
@@ -23,7 +25,7 @@ def movers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def judged(path: Path) -> tuple[Apart | None, float]:
     found = judge_video(VideoRow(path.stem, str(path)), PrepareSettings(), RANGE_S, str(path))
-    return found.apart, float(found.frame_s)
+    return found.apart, found.within_s
 
 
 def onsets(seen_s: list[float], heard_s: list[float], seconds: float = 20.0) -> Onsets:
@@ -107,3 +109,13 @@ def test_a_test_pattern_of_a_ball_and_beeps_is_told_to_a_frame(corpus: Path, tmp
     assert apart.confidence >= SURE
     assert apart.every_s == pytest.approx(1.0, abs=0.02)
     assert apart.offset_s == pytest.approx(by_s, abs=frame_s)
+
+
+def test_a_model_s_class_of_a_later_sound_is_a_sound_that_comes_early() -> None:
+    offsets_s = (-0.4, 0.0, 0.4)
+    logits = torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 9.0]])
+    apart = apart_of(logits, offsets_s)
+    assert apart.offset_s == pytest.approx(-0.4)
+    assert apart.confidence == pytest.approx(0.9995, abs=5e-4)
+    assert apart_of(logits.flip(1), offsets_s).offset_s == pytest.approx(0.4)
+    assert apart_of(torch.zeros(3, 3), offsets_s).confidence == pytest.approx(1 / 3)

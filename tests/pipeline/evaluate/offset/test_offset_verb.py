@@ -8,9 +8,19 @@ import pytest
 from moved_sound import with_sound_later, write_movers
 
 from jobs import cli
-from pipeline.errors import ManifestError
+from pipeline.errors import ManifestError, SettingsError
+from pipeline.evaluate.offset.by_model import ModelDetector
+from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
+from pipeline.experiment import ExperimentSettings
+from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.read import VideoList
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.settings import PrepareSettings
+from pipeline.settings.load import load_settings
+from pipeline.train.load import Trained, untrained
+
+CONFIG = Path(__file__).parents[4] / "configs/experiments/sync_movers.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +51,7 @@ def test_each_video_of_a_list_is_a_row_and_goes_on_where_it_stopped(
     assert code == 0
     assert (result["told"] + result["unsure"], result["failed"]) == (3, 1)
     assert result["reasons"] == {rows["torn"]["reason"]: 1} == {"unreadable": 1}
-    assert rows["apart"]["offset_s"] == pytest.approx(0.9, abs=rows["apart"]["frame_s"])
+    assert rows["apart"]["offset_s"] == pytest.approx(0.9, abs=rows["apart"]["within_s"])
     assert rows["apart"]["by"] == "onsets"
 
     lines = out.read_text().splitlines(keepends=True)
@@ -91,3 +101,26 @@ def test_a_deadline_is_kept_and_nothing_readable_at_all_is_an_error(
     code, result, said = gavt(capsys, "offset", folder / "torn.mp4")
     assert (code, result["reasons"]) == (2, {"unreadable": 1})
     assert said.splitlines()[-1].startswith(f"gavt: {folder / 'torn.mp4'}: ")
+
+
+def untrained_on(*words: str) -> Trained:
+    settings = load_settings(str(CONFIG), ExperimentSettings, list(words)).settings
+    return Trained(untrained(settings, "cpu", 0), settings, 0, "runs/movers")
+
+
+def test_a_model_is_asked_about_the_clips_of_a_video_and_one_that_has_learnt_nothing_tells_nothing(
+    folder: Path,
+) -> None:
+    model = ModelDetector.of(untrained_on())
+    rows = [VideoRow("whole", str(next(folder.glob("test_*.mp4")))), VideoRow("torn", str(folder / "torn.mp4"))]
+    task = OffsetTask(PrepareSettings(), FetchSettings(), range_s=2.0, sure=0.9)
+    told, failed = judge_list(rows, task, model=model)
+    assert (told.status, told.by, told.within_s) == ("unsure", "runs/movers", pytest.approx(0.1))
+    assert told.confidence is not None
+    assert 1 / 21 <= told.confidence < 0.5
+    assert (failed.status, failed.reason) == ("failed", "unreadable")
+
+
+def test_a_model_that_only_tells_whether_sound_was_moved_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"runs/movers: expected a model that was trained to tell offsets"):
+        ModelDetector.of(untrained_on("task.answer=in_sync"))
