@@ -10,6 +10,7 @@ from jobs import (
     config,
     doctor,
     evaluate,
+    events,
     features,
     inspect,
     jobs,
@@ -55,6 +56,7 @@ app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("events")(events.events)
 app.command("localize")(localize.localize)
 app.command("offset")(offset.offset)
 app.command("separate")(separate.separate)

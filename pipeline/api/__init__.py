@@ -7,6 +7,7 @@
     sounds = model.separate("concert.mp4", at={"violin": (0.3, 0.6)})
     vectors = model.embed("concert.mp4")
     belongs = model.score("concert.mp4")
+    happens = gavt.load("runs/events").events("concert.mp4")
 
     gavt.score_maps(maps, "vggss", "vggss.json")  # maps that any model made, by the figures of a benchmark
     gavt.score_boxes(maps, boxes)                 # or against boxes of one's own
@@ -19,7 +20,7 @@ from cluster.errors import StorageError, UserError
 from pipeline.api.clip import Clip
 from pipeline.api.maps import score_boxes, score_maps
 from pipeline.api.model import Model, load
-from pipeline.api.results import Embeddings, Localization, Match, SeparatedSounds
+from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
 from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
 from pipeline.evaluate.benchmarks.score import BenchmarkScore
 
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "Clip",
     "Embeddings",
+    "Events",
     "Localization",
     "Match",
     "MediaError",

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from pipeline.api.clip import Video, as_file
-from pipeline.api.results import Embeddings, Localization, Match, SeparatedSounds
+from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
 from pipeline.errors import SettingsError, of_video
 from pipeline.evaluate.device import pick_device
+from pipeline.evaluate.events.track import tell_events, told_of
 from pipeline.evaluate.overlay.heard_moments import HeardMoments, heard_moments
 from pipeline.evaluate.overlay.localize import map_video
 from pipeline.evaluate.overlay.sound_spans import sound_spans
@@ -97,6 +98,19 @@ class Model:
             found = self._found(keypoints)
             track, name = map_video(source, self.trained, self.settings, _step(every_s), readout, found)
         return Localization(**track.arrays, readout=name)  # type: ignore[arg-type]  # each has the dtype of its field
+
+    def events(self, video: Video) -> Events:
+        """What is seen and heard in a video, when, and where; of any length.
+
+        Raises:
+            SettingsError: a model that doesn't tell segments.
+        """
+        told_of(self.trained)
+        check_inputs(self.trained, None)
+        with as_file(video) as source, of_video(source):
+            track = tell_events(source, self.trained, self.settings)
+        arrays = track.arrays | {"segment_s": track.segment_s}
+        return Events(track.rows, **arrays)  # type: ignore[arg-type]  # each has the dtype of its field
 
     def separate(
         self,

@@ -1,7 +1,8 @@
 """What a model says of a video, as numpy arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,33 @@ class Localization:
     rows: Float64
     columns: Float64
     readout: str
+
+
+@dataclass(frozen=True)
+class Events:
+    """What happens in a video, as in `NAME.npz` of `gavt events`.
+
+    Attributes:
+        events: in order, `begin_s`, `end_s`, `class`, `confidence` of each: consecutive segments of which one class is
+            the surest.
+        classes: [C] names; the last is `background`, where nothing is both seen and heard.
+        begin_s: [N] of each segment, seconds from the video's zero; those whose sound has a hole are missing.
+        segment_s: their length.
+        probabilities: [N, C].
+        square: [4] where in the upright frame the maps lie, x1, y1, x2, y2 in 0–1; beyond it where bars are.
+        maps: [N, h, w] how far each place of the frame goes with the sound; None of a model that doesn't say.
+        rows, columns: [h] and [w] where in the square the maps' values lie, in 0–1 of it.
+    """
+
+    events: Sequence[Mapping[str, Any]]
+    classes: npt.NDArray[np.str_]
+    begin_s: Float64
+    segment_s: float
+    probabilities: Float32
+    square: Float64
+    maps: Float32 | None = None
+    rows: Float64 | None = None
+    columns: Float64 | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class _Square:
+class SeenSquare:
     """A picture as the model sees it, and which part of the picture that is."""
 
     pixels: Tensor
@@ -91,21 +91,21 @@ def moments_of(
         geometry: how a picture becomes its square.
     """
     due = sorted((time + offset, place) for place, offset in enumerate(places.offsets_s) for time in wanted)
-    waiting: list[deque[_Square]] = [deque() for _ in places.offsets_s]
+    waiting: list[deque[SeenSquare]] = [deque() for _ in places.offsets_s]
     times = iter(wanted)
-    latest: tuple[DecodedPicture, _Square] | None = None
+    latest: tuple[DecodedPicture, SeenSquare] | None = None
     for (_, place), (_, picture, over) in zip(due, shown(video, [time for time, _ in due]), strict=False):
         if over and place == places.middle:
             continue  # no map of a moment without a picture; what others still need comes after it
         if latest is None or latest[0] is not picture:
-            latest = (picture, _square(picture.pixels(_ROWS), size, geometry))
+            latest = (picture, square_seen(picture.pixels(_ROWS), size, geometry))
         waiting[place].append(latest[1])
         if all(waiting):
             squares = [queue.popleft() for queue in waiting]
             yield Moment(next(times), [one.pixels for one in squares], squares[places.middle].box)
 
 
-def _square(pixels: Pixels, size: int, geometry: Geometry) -> _Square:
+def square_seen(pixels: Pixels, size: int, geometry: Geometry) -> SeenSquare:
     """The square that the model sees, as samples of a shard become one."""
     image, box = cut_square(Image.fromarray(pixels), Cut(geometry), size)
-    return _Square(torch.from_numpy(np.array(image).transpose(2, 0, 1).copy()), box)
+    return SeenSquare(torch.from_numpy(np.array(image).transpose(2, 0, 1).copy()), box)

@@ -47,6 +47,7 @@ class PatchTransformer(nn.Module):
         neighbours: tuple[int, ...],
         keys: Literal["summed", "each"],
         hears: bool,
+        residual: bool,
     ) -> None:
         """
         Args:
@@ -54,9 +55,11 @@ class PatchTransformer(nn.Module):
             width: of a, and of what comes out.
             neighbours: seconds whose places are keys, counted from the own.
             hears: whether the query has a in it.
+            residual: whether a place's own value is added.
         """
         super().__init__()
-        self.neighbours, self.summed, self.hears = neighbours, keys == "summed", hears
+        self.neighbours, self.summed = neighbours, keys == "summed"
+        self.hears, self.residual = hears, residual
         self.theta, self.phi, self.value = (Perceptron(visual, width) for _ in range(3))
 
     def forward(self, places: Tensor, sounds: Tensor) -> Tensor:
@@ -71,7 +74,7 @@ class PatchTransformer(nn.Module):
             key = torch.cat(keys, 2)
             value = torch.cat([_seconds_later(own_values, step) for step in self.neighbours], 2)
         mixed: Tensor = (query @ key.transpose(2, 3)).softmax(-1) @ value
-        return mixed
+        return mixed + own_values if self.residual else mixed
 
 
 def _seconds_later(values: Tensor, step: int) -> Tensor:

@@ -99,4 +99,4 @@ class AvTransformer(SegmentModel):
             return PatchConvolution(visual, audio, self.seen.shape[1:])
         if settings.encoding == "lstm":
             return PatchLstm(visual, audio)
-        return PatchTransformer(visual, audio, settings.neighbours, settings.keys, settings.hears)
+        return PatchTransformer(visual, audio, settings.neighbours, settings.keys, settings.hears, settings.residual)

@@ -85,11 +85,11 @@ def lstm(state, values, prefix="", suffix="", start=None):
     return np.array(found), (hidden, cell)
 
 
-@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize(("hears", "residual"), [(True, False), (False, True)])
 @pytest.mark.parametrize("neighbours", [(-1, 0, 1), (0,), (-1, 1)])
 @pytest.mark.parametrize("keys", ["summed", "each"])
-def test_a_place_is_a_mean_of_places_by_query_and_keys_of_equation_2(keys, neighbours, hears):
-    encoding = small(keys=keys, neighbours=neighbours, hears=hears).encoding
+def test_a_place_is_a_mean_of_places_by_query_and_keys_of_equation_2(keys, neighbours, hears, residual):
+    encoding = small(keys=keys, neighbours=neighbours, hears=hears, residual=residual).encoding
     given = inputs(1)
     seen, heard = given["visual"].flatten(2, 3), given["audio"]
     with torch.no_grad():
@@ -109,6 +109,8 @@ def test_a_place_is_a_mean_of_places_by_query_and_keys_of_equation_2(keys, neigh
                 scores = [query @ perceptron(encoding.phi, seen[one]) for one in looked_at]
                 values = [seen[one] for one in looked_at]
             expected = softmax(np.array(scores)) @ perceptron(encoding.value, np.array(values))
+            if residual:
+                expected = expected + perceptron(encoding.value, seen[segment, place])
             np.testing.assert_allclose(found[segment, place], expected, rtol=1e-4, atol=1e-5)
 
 

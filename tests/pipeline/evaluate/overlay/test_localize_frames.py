@@ -117,14 +117,14 @@ def test_each_moment_has_its_frames_and_its_sound(
 
 def test_only_squares_that_are_still_needed_are_kept(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[object]] = []
-    square_of = moments._square
+    square_of = moments.square_seen
 
     def remember(pixels: npt.NDArray[np.uint8], size: int, geometry: Geometry) -> Any:
         square = square_of(pixels, size, geometry)
         made.append(weakref.ref(square))
         return square
 
-    monkeypatch.setattr(moments, "_square", remember)
+    monkeypatch.setattr(moments, "square_seen", remember)
     places = FramePlaces.of(FeatureSettings(frames=3, frame_rate_hz=2.0))
     wanted = [Fraction(number, 25) for number in range(SECONDS * FPS)]
     kept = []

@@ -1,0 +1,204 @@
+"""What a model says of the segments of a video."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.errors import SettingsError
+from pipeline.evaluate.events.windows import Segments, Window, windows_of
+from pipeline.evaluate.metrics.resize import Centres, Map
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.models.attention import Attention
+from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel
+from pipeline.samples.metadata import Box
+from pipeline.tasks.classification import Classification
+from pipeline.tasks.task import objective
+from pipeline.train.load import Trained
+
+Shares = npt.NDArray[np.float32]
+_AT_ONCE = 4
+"""Windows that the model is given together."""
+
+
+@dataclass(frozen=True)
+class EventTrack:
+    """What happens in each segment of a video.
+
+    Attributes:
+        classes: C names; the last is `background`, where nothing is both seen and heard.
+        segments: [N] numbers of the segments that were told, rising; those whose sound has a hole are missing.
+        segment_s: length of a segment; number n begins n times that from the video's zero.
+        probabilities: [N, C], the mean over the windows that show a segment.
+        maps: [N, h, w] how far each place of the segment's frame goes with its sound, adding up to 1; None of a model
+            that doesn't say.
+        square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
+        centres: where in the square the values of the maps lie.
+    """
+
+    classes: tuple[str, ...]
+    segments: npt.NDArray[np.int64]
+    segment_s: float
+    probabilities: Shares
+    maps: Map | None
+    square: Box
+    centres: Centres | None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Events in order: consecutive segments of which the same class is the surest. `confidence` is its mean
+        probability."""
+        found: list[dict[str, Any]] = []
+        for places in self._stretches():
+            if (name := self.surest(places[0])) is not None:
+                likely = self.probabilities[places, self.classes.index(name)]
+                begin, end = self.segments[places[0]], self.segments[places[-1]] + 1
+                row = {"begin_s": float(begin * self.segment_s), "end_s": float(end * self.segment_s), "class": name}
+                found.append(row | {"confidence": float(likely.mean())})
+        return found
+
+    def surest(self, place: int) -> str | None:
+        """The surest class of a segment that was told; None where nothing happens."""
+        number = int(self.probabilities[place].argmax())
+        return self.classes[number] if number < len(self.classes) - 1 else None
+
+    @property
+    def end_s(self) -> float:
+        """When the last segment that was told is over."""
+        return float(self.segments[-1] + 1) * self.segment_s
+
+    def _stretches(self) -> list[list[int]]:
+        """Places of consecutive segments with the same surest class."""
+        found: list[list[int]] = []
+        for place, segment in enumerate(self.segments):
+            before = found[-1][-1] if found else None
+            if (
+                before is not None
+                and self.segments[before] == segment - 1
+                and self.surest(before) == self.surest(place)
+            ):
+                found[-1].append(place)
+            else:
+                found.append([place])
+        return found
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """All of it, as `gavt events` writes it."""
+        found = {
+            "classes": np.array(self.classes),
+            "begin_s": self.segments * self.segment_s,
+            "segment_s": np.array(self.segment_s),
+            "probabilities": self.probabilities,
+            "square": np.array(self.square),
+        }
+        if self.maps is None:
+            return found
+        centres = self.centres or Centres.even(*self.maps.shape[1:])
+        return found | {"maps": self.maps, "rows": np.array(centres.rows), "columns": np.array(centres.columns)}
+
+
+def told_of(trained: Trained) -> Classification:
+    """The head of a model that tells segments.
+
+    Raises:
+        SettingsError: it has none, or the model takes what a video doesn't show.
+    """
+    task = objective(trained.system.task, Classification)
+    if task is None or not task.settings.has_background:
+        raise SettingsError(
+            f"{trained.url}: expected a model that tells what happens in each segment (task.kind = events), found one "
+            f"trained by task.kind = {trained.settings.task.kind}"
+        )
+    return task
+
+
+@torch.no_grad()
+def tell_events(
+    source: str,
+    trained: Trained,
+    settings: EvaluateSettings,
+    on_progress: Callable[[float, float], None] = lambda done, total: None,
+) -> EventTrack:
+    """Watch a video: in each window the model tells each segment, and what several windows say of one is averaged.
+
+    Args:
+        on_progress: told (seconds done, seconds in all).
+
+    Raises:
+        MediaError: the source is no video with sound, or can't be decoded.
+        SettingsError: as of `told_of`.
+    """
+    task, model = told_of(trained), trained.system.model
+    sums = _Sums()
+    for group in _in_groups(windows_of(source, trained.settings.features, settings.shown_geometry)):
+        cut = group[0][0]
+        windows = [window for _, window in group]
+        inputs = {
+            name: torch.stack([window.inputs[name] for window in windows]).to(trained.device)
+            for name in windows[0].inputs
+        }
+        encoded = model.fuse(model.embed(inputs), attention=True)
+        likely = task.logits(encoded).float().softmax(-1).cpu().numpy()
+        maps = maps_of(model, encoded.attention)
+        for place, window in enumerate(windows):
+            for number in range(min(cut.at_once, cut.count - window.first)):
+                told = None if maps is None else maps[place, number]
+                sums.add(window.first + number, likely[place, number], told)
+        sums.square = windows[0].square
+        on_progress(
+            float(min(windows[-1].first + cut.at_once, cut.count) * cut.length_s), float(cut.count * cut.length_s)
+        )
+    return sums.track(task.settings.answers, float(cut.length_s), _centres(model))
+
+
+@dataclass
+class _Sums:
+    """What windows say, by the number of the segment."""
+
+    likely: dict[int, list[Shares]] = field(default_factory=dict)
+    maps: dict[int, list[Map]] = field(default_factory=dict)
+    square: Box = (0.0, 0.0, 1.0, 1.0)
+
+    def add(self, segment: int, likely: Shares, told: Map | None) -> None:
+        """Of one more window."""
+        self.likely.setdefault(segment, []).append(likely)
+        if told is not None:
+            self.maps.setdefault(segment, []).append(told)
+
+    def track(self, classes: tuple[str, ...], segment_s: float, centres: Centres | None) -> EventTrack:
+        """The means."""
+        segments = sorted(self.likely)
+        likely = np.stack([np.mean(self.likely[one], axis=0) for one in segments])
+        maps = np.stack([np.mean(self.maps[one], axis=0) for one in segments]) if self.maps else None
+        return EventTrack(classes, np.array(segments), segment_s, likely, maps, self.square, centres)
+
+
+def maps_of(model: AudioVisualModel, attention: Attention | None) -> Map | None:
+    """[B, T, h, w] how far each segment's sound looks at each place of its own frame, the mean over heads in the last
+    layer; None of a model whose sounds don't look at frames segment by segment."""
+    between = None if attention is None else attention.between(AUDIO, VISUAL)
+    if not between:
+        return None
+    times, *grid = model.grids[VISUAL].shape
+    looked = between[max(between)].whole().mean(1)
+    if looked.shape[1] != times:
+        return None
+    by_segment = looked.view(len(looked), times, times, *grid)
+    own = torch.stack([by_segment[:, time, time] for time in range(times)], 1)
+    return own.float().cpu().numpy()
+
+
+def _centres(model: AudioVisualModel) -> Centres | None:
+    grid = model.grids[VISUAL]
+    centres = Centres(grid.centres("row"), grid.centres("column"))
+    return None if centres.are_even else centres
+
+
+def _in_groups(windows: Iterator[tuple[Segments, Window]]) -> Iterator[list[tuple[Segments, Window]]]:
+    while group := list(islice(windows, _AT_ONCE)):
+        yield group
