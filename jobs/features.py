@@ -103,7 +103,8 @@ def features(
     with ExitStack() as stack:
         group: ProcessGroup = stack.enter_context(joined())
         bars = stack.enter_context(Bars(as_json, shown=job.is_main))
-        reading = DataSettings(workers=max(1, usable_cores() // max(1, nproc) - 1) if workers is None else workers)
+        spare = usable_cores() // (job.local_world_size or 1) - 1
+        reading = DataSettings(workers=max(1, spare) if workers is None else workers)
         dataset = extract_features(
             source, out, _settings(chosen), reading, group, lambda done, total: bars.show("samples", done, total)
         )

@@ -12,6 +12,7 @@ from pipeline.errors import SettingsError
 from pipeline.extract.networks.build import build_network, shapes_of
 from pipeline.extract.networks.contract import Moments, Network
 from pipeline.extract.settings import ExtractSettings, ModelChoice
+from pipeline.models.contract import Inputs
 from pipeline.stream.batch import Batch
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.reader import Note
@@ -95,7 +96,7 @@ class Networks:
         """Features of batches; while one's are written the next one's are computed on a GPU."""
         before: Features | None = None
         for batch in batches:
-            made = self._of_batch(batch)
+            made = Features(batch.notes, self.compute(batch.inputs(self._device)))
             if before is not None:
                 yield before
             before = made
@@ -103,13 +104,14 @@ class Networks:
             yield before
 
     @torch.no_grad()
-    def _of_batch(self, batch: Batch) -> Features:
-        inputs, dtype = batch.inputs(self._device), _DTYPES[self._settings.dtype]
+    def compute(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Features by member, [B, …] each, on the device in the type that they are stored in."""
+        dtype = _DTYPES[self._settings.dtype]
         made: dict[str, Tensor] = {}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
             for network, names in self._networks:
                 made |= {names[name]: values.to(dtype) for name, values in network(inputs).items()}
-        return Features(batch.notes, made)
+        return made
 
 
 def _member(choice: ModelChoice, name: str) -> str:

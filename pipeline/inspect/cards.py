@@ -12,6 +12,7 @@ from pipeline.inspect.preview import playable_clip, playable_sound, small_pictur
 from pipeline.inspect.skeletons import draw_persons
 from pipeline.inspect.spectrogram import draw_spectrogram
 from pipeline.samples.metadata import SampleMetadata
+from pipeline.shards.array_file import SUFFIX, decode_array
 from pipeline.shards.keypoints_file import KEYPOINTS_FILE, Keypoints, decode_keypoints
 from pipeline.shards.members import Sample, read_sample
 from pipeline.sound.flac import decode_flac
@@ -43,9 +44,10 @@ class SampleCard:
     """A sample of the sheet; media are `data:` addresses.
 
     Attributes:
-        pictures: one frame, or a strip of them.
+        pictures: one frame, or a strip of them; none of a sample of features without media.
         clip: a small copy of the clip with its sound; None for other layouts.
         sound: None for a clip, whose player has it.
+        times: of frames and sound, and what is stored besides.
         marks: where the frames lie in the sound, in per cent of its length.
         problem: what is wrong with the sample, which then has nothing else.
     """
@@ -71,6 +73,9 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
     try:
         with errors_are_damage():
             sample = read_sample(content, key)
+            stored = _stored(sample)
+            if stored and not sample.images and sample.clip is None and not sample.audio:
+                return _without_media(chosen, sample.metadata, stored)
             audio, rate_hz = decode_flac(sample.audio)
             frames = [_decode_jpeg(image) for image in sample.images]
             frames = frames if sample.clip is None else list(decode_clip(sample.clip))
@@ -102,9 +107,25 @@ def make_card(chosen: ChosenSample, content: bytes) -> SampleCard:
         spectrogram=_address("image/jpeg", draw_spectrogram(audio, rate_hz)),
         marks=_marks(metadata, seconds),
         source=mask_url(metadata.source),
-        times=_times(metadata, keypoints, seconds),
+        times=" · ".join([_times(metadata, keypoints, seconds), *stored]),
         labels=metadata.labels,
         split=metadata.split,
+    )
+
+
+def _stored(sample: Sample) -> list[str]:
+    """Its features: what each is called, its shape and type."""
+    names = [name for name in sample.files if name.endswith(SUFFIX) and name != KEYPOINTS_FILE]
+    arrays = {name: decode_array(sample.files[name]) for name in names}
+    return [f"{name} {list(array.shape)} {array.dtype}" for name, array in arrays.items()]
+
+
+def _without_media(chosen: ChosenSample, metadata: SampleMetadata, stored: Sequence[str]) -> SampleCard:
+    segments = [", ".join(names) or "background" for names in metadata.segment_labels or ()]
+    times = " · ".join([*stored, *([" | ".join(segments)] if segments else [])])
+    source, labels = mask_url(metadata.source), metadata.labels
+    return SampleCard(
+        chosen.entry.key, chosen.tar, metadata.layout, source=source, times=times, labels=labels, split=metadata.split
     )
 
 

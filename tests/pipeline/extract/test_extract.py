@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cluster.process_group import ProcessGroup
+from jobs.cli import main
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.extract.extract import extract_features
 from pipeline.extract.settings import ExtractSettings
@@ -151,3 +152,13 @@ def test_two_processes_and_a_kill_in_the_middle_give_the_same_bytes(source: Path
     assert again.returncode == 0, again.stderr
     assert content_of(tmp_path / "out") == content_of(made)
     assert json.loads(again.stdout.splitlines()[-1])["samples"] == 10
+
+
+def test_the_page_of_a_set_shows_what_is_stored(made: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(SystemExit, match="0"):
+        main(["inspect", str(made), "--html", str(page), "--cards", "2"])
+    text = page.read_text()
+    assert text.count("visual.npy [1, 7, 7, 512] float16") == 2
+    assert 'class="problem"' not in text
+    assert 'class="sound"' not in text
