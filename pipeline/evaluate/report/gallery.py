@@ -29,7 +29,7 @@ MOST_INSIDE = 24 << 20
 _SIDE = 200
 _TRUTH = np.array([255, 255, 255], dtype=np.float32)
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
-_MASKS = "mixed with another’s sound", "mask of its own", "ideal mask"
+_MASKS = "mixture", "mask of its own", "ideal mask"
 _KINDS = {"jpg": "image/jpeg", "mp3": "audio/mpeg"}
 Examples = Mapping[str, npt.NDArray[Any]]
 """As of `pipeline.evaluate.examples`."""
