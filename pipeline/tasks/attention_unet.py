@@ -23,22 +23,25 @@ class AttentionUnet(nn.Module):
     """Pairs of 3×3 convolutions, halved by max pooling on the way down, doubled by transposed convolutions on the way
     up beside what was there on the way down, as far as a gate lets it through.
 
-    At the bottleneck, features b meet what is seen, v of the same width. By `channels` each frequency has a softmax
-    over channels, of the features' sum over time each times v, and b grows by v times that (the public code). By `sum`
-    b grows by v: attention to one vector alone. Then a network of two layers is added at each place.
+    At the bottleneck, features b meet what is seen, v of the same width. By `channels`, of the sigmoid of v, each
+    frequency has a softmax over channels, of the features' sum over time each times v, and b grows by v times that (the
+    public code). By `sum` b grows by v: attention to one vector alone. Then a network of two layers is added at each
+    place. By `components` they don't meet here.
     """
 
-    def __init__(self, widths: Sequence[int], norm: Norm, fusion: Fusion) -> None:
-        """`widths`: channels at each resolution, the first that of the spectrogram, the last the bottleneck's."""
+    def __init__(self, widths: Sequence[int], channels: int, norm: Norm, fusion: Fusion) -> None:
+        """`widths`: channels at each resolution, the first that of the spectrogram, the last the bottleneck's;
+        `channels` of the result."""
         super().__init__()
-        self.by_channels = fusion == "channels"
+        self.fusion = fusion
         self.down = Blocks(_convolutions(before, after, norm) for before, after in pairwise((1, *widths)))
-        self.mlp = nn.Sequential(nn.Linear(widths[-1], widths[-1]), nn.ReLU(), nn.Linear(widths[-1], widths[-1]))
+        if fusion != "components":
+            self.mlp = nn.Sequential(nn.Linear(widths[-1], widths[-1]), nn.ReLU(), nn.Linear(widths[-1], widths[-1]))
         above = [*pairwise(reversed(widths))]
         self.doubling = nn.ModuleList(nn.ConvTranspose2d(before, after, 2, 2) for before, after in above)
         self.gates = nn.ModuleList(_Gate(width, norm) for _, width in above)
         self.up = Blocks(_convolutions(2 * width, width, norm) for _, width in above)
-        self.out = nn.Conv2d(widths[0], 1, 1)
+        self.out = nn.Conv2d(widths[0], channels, 1)
 
     def forward(self, spectrogram: Tensor, seen: Tensor, of: Tensor) -> Tensor:
         """
@@ -48,7 +51,7 @@ class AttentionUnet(nn.Module):
             of: [P] the mixture that each is of.
 
         Returns:
-            [P, 1, F, T]
+            [P, channels, F, T]
         """
         frequencies, times = spectrogram.shape[-2:]
         features = padded(spectrogram, 2 ** len(self.up))
@@ -56,18 +59,21 @@ class AttentionUnet(nn.Module):
         for block in self.down:
             features = run_block(block, F.max_pool2d(features, 2) if finer else features)
             finer.append(features)
-        features = self.fuse(finer.pop()[of], seen)
+        features, met = finer.pop(), self.fusion != "components"
+        features = self.fuse(features[of], seen) if met else features
         for doubling, gate, block in zip(self.doubling, self.gates, self.up, strict=True):
-            features = doubling(features)
-            features = run_block(block, torch.cat([features, gate(features, finer.pop()[of])], dim=1))
-        return self.out(features)[..., :frequencies, :times]  # type: ignore[no-any-return]  # a module's call
+            features, beside = doubling(features), finer.pop()
+            features = run_block(block, torch.cat([features, gate(features, beside[of] if met else beside)], dim=1))
+        found: Tensor = self.out(features)[..., :frequencies, :times]
+        return found if met else found[of]
 
     def fuse(self, features: Tensor, seen: Tensor) -> Tensor:
         """The bottleneck [P, D, f, t'], and what is seen [P, D, t]."""
         if seen.shape[2] > 1:
-            seen = _resampled(seen, features.shape[3])
+            seen = resampled(seen, features.shape[3])
         seen = seen[:, :, None]
-        if self.by_channels:
+        if self.fusion == "channels":
+            seen = seen.sigmoid()
             seen = seen * (features * seen).sum(3, keepdim=True).softmax(1)
         joined = features + seen
         return joined + self.mlp(joined.movedim(1, 3)).movedim(3, 1)  # type: ignore[no-any-return]  # a module's call
@@ -90,7 +96,7 @@ class _Gate(nn.Module):
 
 class StreamPool(nn.Module):
     """What is seen and heard, as one vector: of each stream a linear layer with ReLU over tokens, their mean, one
-    stream behind the other, and a sigmoid (public code of paper 001).
+    stream behind the other (public code of paper 001).
 
     With `whole` the tokens are those that stand for all (⟨SOS⟩), or all where none does. With `frames` they are those
     of each time, of streams that have times; the others say the same at all times.
@@ -117,7 +123,7 @@ class StreamPool(nn.Module):
         """Tokens [P, N, D] of each stream → [P, width, t], t = 1 or the times of the stream that has most."""
         pooled = [self._pool(tokens[name], name) for name in self.streams]
         times = max(one.shape[2] for one in pooled)
-        return torch.cat([one if one.shape[2] == times else _resampled(one, times) for one in pooled], 1).sigmoid()
+        return torch.cat([one if one.shape[2] == times else resampled(one, times) for one in pooled], 1)
 
     def _pool(self, tokens: Tensor, stream: str) -> Tensor:
         """[P, width of the stream, t]"""
@@ -129,7 +135,7 @@ class StreamPool(nn.Module):
         return self.dropout(layer(tokens).relu()).mean(2).transpose(1, 2)  # type: ignore[no-any-return]  # a module's call
 
 
-def _resampled(values: Tensor, times: int) -> Tensor:
+def resampled(values: Tensor, times: int) -> Tensor:
     """Of [P, D, t] as many as are wanted, evenly over the same time."""
     return F.interpolate(values, times, mode="linear", align_corners=False)
 

@@ -15,7 +15,7 @@ from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Inputs, Tokens
 from pipeline.models.norms import norm_layer
 from pipeline.stream.randomness import keyed_generator
-from pipeline.tasks.attention_unet import AttentionUnet, StreamPool
+from pipeline.tasks.attention_unet import AttentionUnet, StreamPool, resampled
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.mask_decoder import MaskDecoder
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
@@ -71,17 +71,21 @@ class MixAndSeparate(Task):
         self.bins = settings.bins or features.frequency_bins
         self.hears = self.bins == features.frequency_bins
         self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
-        places, self.pool, self.decoder = settings.head == "places", None, nn.Module()
+        places, self.pool, self.decoder, self.condition = settings.head == "places", None, nn.Module(), None
+        weighs = places or (settings.head == "streams" and settings.fusion == "components")
+        channels, condition = settings.components if weighs else 1, model.widths[VISUAL]
         if settings.head == "streams":
+            condition = settings.widths[-1]
             self.pool = StreamPool(model.widths, model.grids, settings.widths[-1], settings.dropout, settings.look)
-            self.decoder = AttentionUnet(settings.widths, settings.norm, settings.fusion)
+            self.decoder = AttentionUnet(settings.widths, channels, settings.norm, settings.fusion)
         else:
             width = model.widths["class" if settings.head == "class" else AUDIO]
-            channels = settings.components if places else 1
             self.decoder = MaskDecoder(settings.widths, width, channels, settings.norm)
-        self.condition = _Condition(model.widths[VISUAL], settings) if places else None
+        if weighs:
+            self.condition = _Condition(condition, settings)
 
     pool: StreamPool | None
+    condition: "_Condition | None"
 
     @property
     def head(self) -> str:
@@ -182,7 +186,7 @@ class MixAndSeparate(Task):
     @torch.no_grad()
     def masks_in_turn(self, model: AudioVisualModel, inputs: Inputs, places: Tensor | None = None) -> Iterator[Tensor]:
         """The same, a few places [B, ≤ 8, F, T] after the other, of one pass through the model."""
-        if self.condition is None:
+        if self.condition is None or self.head != "places":
             raise TypeError(f"expected the head places, found {self.head}")
         embedded = model.embed(inputs)
         visual = model.fuse(embedded).tokens[VISUAL]
@@ -239,7 +243,7 @@ class MixAndSeparate(Task):
         if self.pool is not None:
             seen = self.pool(fused)
             found: Tensor = self.decoder(self._spectrogram(mixtures, seen), seen, of)
-            return found
+            return found if self.condition is None else self.condition.weigh_times(seen, found)
         if self.condition is None or weights is None:
             of_head, grid = (fused["class"], (1, 1)) if self.head == "class" else (fused[AUDIO], self._grid)
             return self._decode(of_head, grid, mixtures[of])
@@ -313,6 +317,12 @@ class _Condition(nn.Module):
     def weigh(self, weights: Tensor, channels: Tensor) -> Tensor:
         """Logits [B, P, F, T] of weights [B, P, K] and channels [B, K, F, T]."""
         return torch.einsum("bpk,bkft->bpft", weights, channels) + self.bias
+
+    def weigh_times(self, seen: Tensor, channels: Tensor) -> Tensor:
+        """Logits [B, 1, F, T] of what is seen [B, D, t], t evenly over the time or 1, and channels [B, K, F, T]."""
+        weights = self(seen.transpose(1, 2)).transpose(1, 2)
+        weights = resampled(weights, channels.shape[3]) if weights.shape[2] > 1 else weights
+        return (weights[:, :, None] * channels).sum(1, keepdim=True) + self.bias
 
 
 class MixtureWatch:

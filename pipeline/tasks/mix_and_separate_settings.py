@@ -9,7 +9,7 @@ from pipeline.models.settings import Norm
 from pipeline.tasks.contract import Metric, TaskSettings, Totals
 
 Look = Literal["whole", "frames"]
-Fusion = Literal["sum", "channels"]
+Fusion = Literal["components", "sum", "channels"]
 Widths = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
 
 
@@ -41,15 +41,18 @@ class MixAndSeparateSettings(TaskSettings):
     of any sound of the mixture, should keep nothing. Without it, places that are never pooled learn nothing, and keep
     more the longer training takes: of the quickstart's model, a frame's sound gains 1 dB then."""
     components: int = Field(default=16, gt=0)
-    """Channels into which the head `places` takes a mixture apart; a place weights them."""
+    """Channels into which a mixture is taken apart by the head `places`, where a place weights them, and by `streams`
+    with a `fusion` of `components`."""
     look: Look = "whole"
     """What of the streams is looked at, for the head `streams`. `whole`: the tokens that stand for all frames (⟨SOS⟩,
     the paper). `frames`: at each time those of the frame that is shown then, where frames are spread evenly over the
     sound: what is told apart by when something moves."""
-    fusion: Fusion = "sum"
-    """How the attention U-Net's bottleneck takes what is seen and heard, one vector, for the head `streams`. `sum`: it
-    is added, as attention to a single vector does (the paper). `channels`: times a softmax over channels, for each
-    frequency, of the bottleneck's sum over time times the vector (its public code)."""
+    fusion: Fusion = "components"
+    """How the attention U-Net takes what is seen and heard, one vector, for the head `streams`. `components`: the
+    vector weights channels into which the U-Net takes a mixture apart (Sound of Pixels). `sum`: it is added at the
+    bottleneck, as attention to a single vector does (the paper). `channels`: times a softmax over channels, for each
+    frequency, of the bottleneck's sum over time times the vector (its public code). On two cores only `components`
+    left the mask that keeps half of everything within minutes."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Of that vector."""
     widths: Widths = (16, 32, 64, 96)

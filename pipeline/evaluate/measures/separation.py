@@ -25,6 +25,7 @@ from pipeline.features.masks import Stft, ideal_binary_mask, ideal_ratio_mask, r
 from pipeline.features.si_sdr import si_sdr
 from pipeline.models.contract import VISUAL, Inputs
 from pipeline.samples.metadata import Box, SampleMetadata
+from pipeline.stream.fields.keypoints import KeypointsSettings
 from pipeline.tasks.ceiling import shows_all
 from pipeline.tasks.mix_and_separate import MixAndSeparate
 from pipeline.tasks.mixing import draw_mixtures
@@ -34,6 +35,7 @@ from pipeline.train.load import Trained
 
 FRAME, CLICK, MIXTURE, WRONG = "model", "click on the source", "the mixture itself", "a wrong frame"
 CLEAR, BLANK = "the other not in sight", "no frame"
+WRONG_POSE, NO_POSE, POSE_ALONE = "the frame with a wrong pose", "the frame without a pose", "the pose without a frame"
 DUET, CROSSED = "two in one frame, by place", "two in one frame, the other's place"
 BINARY, RATIO = "ideal binary mask", "ideal ratio mask"
 _ROWS: dict[str, RowKind] = {
@@ -41,8 +43,11 @@ _ROWS: dict[str, RowKind] = {
     CLEAR: "readout",
     CLICK: "readout",
     DUET: "readout",
+    POSE_ALONE: "readout",
     WRONG: "control",
     BLANK: "control",
+    WRONG_POSE: "control",
+    NO_POSE: "control",
     CROSSED: "control",
     MIXTURE: "control",
     BINARY: "ceiling",
@@ -82,6 +87,7 @@ class Sought:
         key, video: of its sample.
         other: key of what it was mixed with.
         disjoint: whether the two have no class in common; None where it isn't known what sounds.
+        has_duet: whether one of the two has several classes.
         found: by row.
     """
 
@@ -89,6 +95,7 @@ class Sought:
     video: str
     other: str
     disjoint: bool | None
+    has_duet: bool
     found: dict[str, Figures]
 
 
@@ -196,6 +203,7 @@ class Separation(Measure[Mixed]):
             two = slice(2 * number, 2 * number + 2)
             ratios = torch.stack(bss_eval(sounds[two], stacked[:, two]), dim=-1)  # [rows, 2, 3]
             disjoint = _disjoint(*(batch.metadata[place] for place in pair))
+            has_duet = any(len(batch.metadata[place].labels) > 1 for place in pair)
             for which in range(2):
                 at = 2 * number + which
                 of_rows = {}
@@ -206,7 +214,7 @@ class Separation(Measure[Mixed]):
                 if _is_clear(batch.metadata[pair[which]], batch.metadata[pair[1 - which]]):
                     of_rows[CLEAR] = of_rows[FRAME]
                 key, other = (batch.keys[place] for place in (pair[which], pair[1 - which]))
-                found.append(Sought(key, batch.metadata[pair[which]].video, other, disjoint, of_rows))
+                found.append(Sought(key, batch.metadata[pair[which]].video, other, disjoint, has_duet, of_rows))
         return found
 
     def _masks(
@@ -218,11 +226,19 @@ class Separation(Measure[Mixed]):
         inputs = _seen(batch, places) | {SOUND: mixed}
         found[FRAME] = (every, task.frame_masks(self._model, inputs))
         shown = [at for at in every if wrong[at] is not None]
+        others = _seen(batch, [frame for frame in wrong if frame is not None])
         if shown:
-            frames = [frame for frame in wrong if frame is not None]
-            found[WRONG] = (shown, task.frame_masks(self._model, _seen(batch, frames) | {SOUND: mixed[shown]}))
-        blank = torch.zeros_like(inputs[FRAMES])
-        found[BLANK] = (every, task.frame_masks(self._model, inputs | {FRAMES: blank}))
+            found[WRONG] = (shown, task.frame_masks(self._model, others | {SOUND: mixed[shown]}))
+        poses = [name for name in inputs if isinstance(self._features.inputs.get(name), KeypointsSettings)]
+        nothing = {name: torch.zeros_like(inputs[name]) for name in (FRAMES, *poses)}
+        found[BLANK] = (every, task.frame_masks(self._model, inputs | nothing))
+        for name in poses:
+            black = {other: values for other, values in nothing.items() if other != name}
+            found[POSE_ALONE] = (every, task.frame_masks(self._model, inputs | black))
+            found[NO_POSE] = (every, task.frame_masks(self._model, inputs | {name: nothing[name]}))
+            if shown:
+                own = {other: values[shown] for other, values in inputs.items()}
+                found[WRONG_POSE] = (shown, task.frame_masks(self._model, own | {name: others[name]}))
         grid = self._model.grids[VISUAL]
         if task.head == "places" and grid.names == ("time", "row", "column"):
             clicks = [_click(batch, place) for place in places]
@@ -247,16 +263,19 @@ class Separation(Measure[Mixed]):
         """Of pairs that have no class in common, and of all."""
         sought = [one for chunk in found for one in chunk.sought]
         left_out = sum(chunk.left_out for chunk in found)
-        disjoint = [one for one in sought if one.disjoint]
-        tables = [self._table("separation", "separation of sounds of different classes", disjoint)] if disjoint else []
-        about = "" if disjoint else _ABOUT
+        tables = [
+            self._table(name, title, own, _ABOUT if name == "separation" else "")
+            for name, (title, own) in _of_different_classes(sought).items()
+            if own
+        ]
+        about = "" if tables else _ABOUT
         tables.append(self._table("separation_any", "separation of any two sounds", sought, about, left_out))
         return tables
 
     def sample_scores(self, found: Sequence[Mixed]) -> list[SampleScores]:
         """Of the same tables."""
         sought = [one for chunk in found for one in chunk.sought]
-        tables = {"separation": [one for one in sought if one.disjoint], "separation_any": sought}
+        tables = {name: own for name, (_, own) in _of_different_classes(sought).items()} | {"separation_any": sought}
         return [_sample_scores(name, own) for name, own in tables.items() if own]
 
     def files(self, found: Sequence[Mixed]) -> dict[str, bytes]:
@@ -289,6 +308,18 @@ class Separation(Measure[Mixed]):
             notes=(*notes, f"masks have {self._task.bins} log-frequency bins"),
             headlines=(headline,) if headline is not None and about else (),
         )
+
+
+def _of_different_classes(sought: Sequence[Sought]) -> dict[str, tuple[str, list[Sought]]]:
+    """By name title and sounds of the tables of pairs that have no class in common: all, and where there are both,
+    those of solos and those with a duet (paper 001, Table 1: single-source and multi-source)."""
+    disjoint = [one for one in sought if one.disjoint]
+    solos, duets = ([one for one in disjoint if one.has_duet is several] for several in (False, True))
+    tables = {"separation": ("separation of sounds of different classes", disjoint)}
+    if solos and duets:
+        tables["separation_solos"] = ("separation of two instruments", solos)
+        tables["separation_duets"] = ("separation of three instruments or four into two videos' sounds", duets)
+    return tables
 
 
 def _sample_scores(table: str, sought: Sequence[Sought]) -> SampleScores:

@@ -59,8 +59,9 @@ class Tribert(AudioVisualModel):
             self._persons = shapes[KEYPOINTS][1]
             self.pose = PoseNetwork(settings, features.frames)
         self.audio = SpectrogramNetwork(settings, (features.frequency_bins, features.time_frames))
+        normed = {POSE, AUDIO} | ({VISUAL} if settings.expansive == "space" else set())
         self.norms = nn.ModuleDict(
-            {name: nn.LayerNorm(width, NORM_EPSILON) for name, width in self.widths.items() if name != VISUAL}
+            {name: nn.LayerNorm(width, NORM_EPSILON) for name, width in self.widths.items() if name in normed}
         )
         self.dropout = Dropout(settings.dropout)
         self.blocks = Blocks(TribertBlock(self.widths, settings) for _ in range(settings.blocks))
@@ -136,7 +137,8 @@ class Tribert(AudioVisualModel):
         return self.spectrogram.magnitude(sound.mean(1, keepdim=True))[:, 0]
 
     def place(self, embedded: Tokens) -> Tokens:
-        """Norms and dropout of pose and audio tokens; visual ones as they are, and class maps are left behind."""
+        """Norms and dropout of pose and audio tokens, and of visual ones that maps over space, each 1 in all, leave
+        near 0; other visual ones as they are, and class maps are left behind."""
         return {
             name: self.dropout(self.norms[name](stream)) if name in self.norms else stream
             for name, stream in of_streams(embedded).items()

@@ -24,7 +24,7 @@ def numbers(module):
 
 
 def small(fusion, widths=(8, 16, 24)):
-    return randomised(build_on("cpu", 0, lambda: AttentionUnet(widths, "batch", fusion))).eval()
+    return randomised(build_on("cpu", 0, lambda: AttentionUnet(widths, 1, "batch", fusion))).eval()
 
 
 def settings_of(*words):
@@ -34,7 +34,7 @@ def settings_of(*words):
 
 def test_at_the_papers_size_the_unet_has_the_parameters_of_the_public_code():
     with torch.device("meta"):
-        unet = AttentionUnet(PAPER, "batch", "channels")
+        unet = AttentionUnet(PAPER, 1, "batch", "channels")
         found = unet(torch.empty(2, 1, 256, 256), torch.empty(4, 1536, 1), torch.tensor([0, 0, 1, 1]))
     assert numbers(unet) == 51_316_077
     assert numbers(unet.mlp) == 4_721_664
@@ -49,6 +49,7 @@ def test_the_bottleneck_takes_what_is_seen_as_its_equation_says(fusion, times):
     unet, features, seen = small(fusion), torch.randn(2, 24, 2, 3), torch.rand(2, 24, times)
     b, v = features.double().numpy(), np.broadcast_to(seen.double().numpy()[:, :, None], (2, 24, 2, 3))
     if fusion == "channels":
+        v = 1 / (1 + np.exp(-v))
         products = np.exp(np.einsum("bcik,bckj->bcij", b, np.swapaxes(v[:, :, :1].repeat(3, 2), 2, 3)))
         v = products / products.sum(1, keepdims=True) * v
     weights = [one.detach().double().numpy() for one in unet.mlp.parameters()]
@@ -98,6 +99,19 @@ def test_a_mixture_is_taken_apart_by_each_that_is_seen_as_if_it_were_alone():
     alone = [unet(spectrograms[one : one + 1], seen[row : row + 1], torch.tensor([0])) for row, one in enumerate(of)]
     torch.testing.assert_close(together, torch.cat(alone))
     assert together.shape == (3, 1, 13, 10)
+
+
+def test_components_are_weighed_at_each_time_by_what_is_seen_then():
+    task = untrained(settings_of("task.look=frames", "task.components=3"), "cpu", 0).eval().task
+    seen, components = torch.rand(2, 24, 2), torch.randn(2, 3, 5, 8)
+    weights = task.condition(seen.transpose(1, 2))  # [2, times, 3]
+    found = task.condition.weigh_times(seen, components)[:, 0]
+    for end, time in ((0, 0), (-1, 1)):  # at both ends nothing is between two times
+        expected = torch.einsum("bk,bkf->bf", weights[:, time], components[..., end]) + task.condition.bias
+        torch.testing.assert_close(found[..., end], expected)
+    same = seen[:, :, :1].expand(-1, -1, 2)
+    once = task.condition.weigh_times(seen[:, :, :1], components)
+    torch.testing.assert_close(task.condition.weigh_times(same, components), once)
 
 
 @pytest.mark.parametrize("weakly", [True, False])
@@ -154,7 +168,8 @@ def test_classes_are_those_of_the_video_that_is_sought_and_hidden_tokens_say_not
 
 @pytest.mark.parametrize("look", ["whole", "frames"])
 def test_a_model_without_poses_needs_no_keypoints(look):
-    settings = settings_of("model.pose=false", "features.inputs={}", f"task.look={look}", "task.widths=[8, 16]")
+    words = (f"task.look={look}", "task.fusion=sum", "task.widths=[8, 16]")
+    settings = settings_of("model.pose=false", "features.inputs={}", *words)
     system = untrained(settings, "cpu", 0).train()
     inputs, targets = example_batch(system, settings, 4, "cpu")
     assert "keypoints" not in inputs

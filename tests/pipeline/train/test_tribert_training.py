@@ -156,3 +156,24 @@ def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside
     with_pose = [model.localize(video, every_s, keypoints=place).maps for place in (pose, tmp_path / "v")]
     assert np.allclose(with_pose[0], with_pose[1])
     assert np.allclose(with_pose[0], maps[::2], atol=1e-5)
+
+
+def test_its_own_objective_goes_on_from_its_weights_with_other_classes(config, run, tmp_path):
+    task = {"kind": "separate_and_classify", "group": 4, "widths": [4, 8, 12], "unknown": "leave_out"}
+    words = [
+        f"task={json.dumps(task | {'classes': ['low', 'high', 'neither']})}",
+        "train.steps=2",
+        "train.learning_rate=1e-7",
+    ]
+    words += ["train.checkpoint_every=2", "train.validate_every=2"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    said("train", config, "--run", first, f"train.start_from={run}", *words)
+    words[0] = f"task={json.dumps(task | {'classes': ['low', 'high']})}"
+    said("train", config, "--run", second, f"train.start_from={first}", *words)
+    started = json.loads((second / "start_from.json").read_text())
+    new = {state["name"] for state in started["new"]}
+    assert all(name.startswith("task.classes.") for name in new)
+    assert {f"task.classes.{stream}.decode.weight" for stream in ("visual", "pose", "audio")} <= new
+    before, after = saved_weights(first), saved_weights(second)
+    taken = next(name for name in before if name.startswith("model.blocks") and name.endswith("weight"))
+    torch.testing.assert_close(after[taken], before[taken], atol=1e-6, rtol=0)

@@ -7,11 +7,14 @@ import pytest
 import torch
 from tiny_run import NAMES, RATE_HZ, located_rows, tiny_experiment, write_shards
 
+from objectives import OBJECTIVES
 from pipeline.evaluate.measures.contract import Judged
 from pipeline.evaluate.measures.separation import Separation
 from pipeline.evaluate.registry import SeparationSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.experiment import ExperimentSettings
+from pipeline.settings.load import load_settings
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.load import Trained, untrained
@@ -89,6 +92,41 @@ def test_sounds_of_different_classes_are_judged_apart(located_shards):
     assert 0 < different.samples < everything.samples <= 12
     assert len(different.headlines) == 1
     assert not everything.headlines
+
+
+def test_pairs_with_a_duet_are_judged_apart_from_those_of_solos(tmp_path):
+    rows = located_rows(16)
+    for row in rows[::4]:
+        row["labels"] = [*row["labels"], *(name for name in NAMES if name not in row["labels"])][:2]
+    tables = {table.measure: table for table in separate(write_shards(tmp_path / "shards", rows), experiment())}
+    assert list(tables) == ["separation", "separation_solos", "separation_duets", "separation_any"]
+    solos, duets = (tables[f"separation_{which}"].samples for which in ("solos", "duets"))
+    assert solos > 0
+    assert duets > 0
+    assert solos + duets == tables["separation"].samples
+    assert [len(table.headlines) for table in tables.values()] == [1, 0, 0, 0]
+
+
+def test_poses_are_shown_wrong_alone_and_not_at_all(tmp_path):
+    objective = OBJECTIVES["separate_and_classify"]
+    words = [*objective.words(), f"task.classes={json.dumps(list(NAMES))}", f"features.audio_rate_hz={RATE_HZ}"]
+    settings = load_settings(None, ExperimentSettings, words).settings
+    rows = [row | {"visible": row["labels"]} for row in located_rows(8)]
+    measure, samples = measure_of(write_shards(tmp_path / "shards", rows), settings)
+    shown, find = [], measure._task.frame_masks
+    measure._task.frame_masks = lambda model, inputs: shown.append(inputs) or find(model, inputs)
+    (chunk,) = samples.go_through(samples.chunks(measure.group))
+    torch.manual_seed(0)
+    chunk.shown.inputs["keypoints"][:] = torch.rand_like(chunk.shown.inputs["keypoints"])
+    found = measure.judge(chunk)
+    assert {"the pose without a frame", "the frame without a pose"} <= found.sought[0].found.keys()
+    own, wrong, nothing, alone, blind, mixed_up = shown
+    assert not any(values.any() for values in (nothing["frames"], nothing["keypoints"], alone["frames"]))
+    assert torch.equal(alone["keypoints"], own["keypoints"])
+    assert torch.equal(blind["frames"], own["frames"])
+    assert not blind["keypoints"].any()
+    assert torch.equal(mixed_up["keypoints"], wrong["keypoints"])
+    assert not torch.equal(mixed_up["keypoints"], own["keypoints"][: len(mixed_up["keypoints"])])
 
 
 def test_where_nobody_knows_what_sounds_any_two_are_mixed(unlabelled_shards):
