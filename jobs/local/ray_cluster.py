@@ -31,16 +31,18 @@ import psutil
 from cluster.errors import UserError
 from cluster.private_folder import private_folder
 
-START_TIMEOUT_S = 90.0
+_START_S = 300.0  # its own limits are shorter
 _STORE_BYTES = 80_000_000
+_AGENTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 _RAY = """
 import os, time
 from ray._private import services
+from ray._raylet import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port
 services.get_node_ip_address = lambda address=None: "127.0.0.1"  # whatever it is told, it takes one of the network
 from ray.scripts.scripts import main
 look = services.get_node
 def look_longer(*words):  # than the half minute that Ray gives its own daemon
-    until = time.monotonic() + 80
+    until = time.monotonic() + 280
     while True:
         try:
             return look(*words)
@@ -54,6 +56,10 @@ start = services.start_ray_process
 def start_less(command, *words, **named):
     if any(str(word).endswith("dashboard/dashboard.py") for word in command) and "--disable-frontend" not in command:
         command = [*command, "--modules-to-load=UsageStatsHead,JobHead,StateHead,NodeHead"]
+    told = dict(word.lstrip("-").split("=", 1) for word in map(str, command) if "=" in word)
+    if "raylet_socket_name" in told:  # which ends itself where its agent has not said in 15 s which port it takes
+        port = int(told["dashboard_agent_command"].split("--listen-port=")[1].split()[0])
+        persist_port(told["session_dir"], told["node_id"], DASHBOARD_AGENT_LISTEN_PORT_NAME, port)
     return start(command, *words, **named)
 services.start_ray_process = start_less  # a dashboard of what jobs need, in 4 processes instead of 10
 main()
@@ -64,7 +70,8 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "85",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "285",
+    "RAY_agent_register_timeout_ms": "280000",
     "RAY_worker_niceness": "0",  # by itself Ray gives way to all else that the machine does
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
@@ -107,7 +114,9 @@ class RayCluster:
         number = self._started
         self._started += 1
         command = [self._python, "-c", _RAY, "start", "--block", "--disable-usage-stats"]
-        command += [f"--dashboard-agent-listen-port={_free_port()}", f"--node-name=node-{number}"]
+        ports = {name: _free_port() for name in _AGENTS}
+        command += [f"--{name}-port={port}" for name, port in ports.items()]
+        command += [f"--node-name=node-{number}"]
         command += [f"--num-cpus={self._cpus}", "--num-gpus=0", f"--object-store-memory={_STORE_BYTES}"]
         if number == 0:
             command += ["--head", f"--port={self._port}", f"--ray-client-server-port={_free_port()}"]
@@ -126,7 +135,7 @@ class RayCluster:
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         self._nodes[number] = process.pid
-        self._wait_for(number, process)
+        self._wait_for(number, process, ports[_AGENTS[0]])
         (self.root / "cluster.json").write_text(
             json.dumps({"address": self.address, "nodes": self._nodes}), encoding="utf-8"
         )
@@ -156,24 +165,16 @@ class RayCluster:
         environment.pop("RAY_AUTH_TOKEN", None)  # another cluster's would win over the file
         return environment
 
-    def _wait_for(self, number: int, process: "subprocess.Popen[bytes]") -> None:
-        code = (
-            "import ray, sys; from ray._private.state import GlobalState; "
-            "from ray._raylet import GcsClientOptions; state = GlobalState(); "
-            f"options = GcsClientOptions.create({self.address!r}, None, allow_cluster_id_nil=True, "
-            "fetch_cluster_id_if_nil=False); state._initialize_global_state(options); "
-            f"sys.exit(not any(node['Alive'] and node['NodeName'] == 'node-{number}' for node in state.node_table()))"
-        )
-        until = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < until:
-            if process.poll() is not None:
-                break
-            if not subprocess.run(
-                [sys.executable, "-c", code], env=self._environment(), capture_output=True
-            ).returncode:
+    def _wait_for(self, number: int, process: "subprocess.Popen[bytes]", agent: int) -> None:
+        """Wait until a node says that it is in the cluster and, where jobs are taken, its agent answers, which starts
+        them. A node that can't be gives up by itself."""
+        log, until = self.root / f"node-{number}.out", time.monotonic() + _START_S
+        while process.poll() is None and time.monotonic() < until:
+            is_there = "Ray runtime started." in log.read_text(errors="replace", encoding="utf-8")
+            if is_there and (self.dashboard is None or _answers(agent)):
                 return
-            time.sleep(0.3)
-        said = (self.root / f"node-{number}.out").read_text(errors="replace", encoding="utf-8").strip().splitlines()
+            time.sleep(0.1)
+        said = log.read_text(errors="replace", encoding="utf-8").strip().splitlines()
         self.stop()
         raise RayClusterError(f"Ray node {number} did not start on this machine: {' '.join(said[-3:]) or 'no word'}")
 
@@ -204,6 +205,11 @@ def _kill_session(leader: int) -> None:
         os.waitpid(leader, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

@@ -20,7 +20,7 @@ if sys.argv[1] == "breaks off":
     ranks._all_reduce = lambda store, job: os._exit(1)
 job = JobEnvironment.of_this_process()
 examine = lambda world: [Finding("disk", "warn", f"machine {job.node} of {world} ranks", "make room")]
-report = ranks.examine_job(job, job.node, examine, {"torch": sys.argv[2]}, 20.0 if sys.argv[1] == "alone" else 90.0)
+report = ranks.examine_job(job, job.node, examine, {"torch": sys.argv[2]}, 4.0 if sys.argv[1] == "alone" else 90.0)
 if report is not None:
     for machine, found in report.machines.items():
         print(machine, *((one.check, one.state, one.found) for one in found), sep="|")

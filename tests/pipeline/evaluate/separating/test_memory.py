@@ -18,7 +18,7 @@ from pipeline.evaluate.separating.windows import Windows
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.sound.channels import Float
 
-SECONDS, PICTURES_A_SECOND, SIZE = 40, 5, (640, 360)
+SECONDS, PICTURES_A_SECOND, SIZE = 25, 5, (640, 360)
 PICTURE_BYTES = SIZE[0] * SIZE[1] * 3 // 2
 
 
@@ -65,7 +65,7 @@ def test_a_long_video_takes_no_more_memory_than_its_beginning(tmp_path: Path) ->
     assert max(resident) >= SECONDS - 5
     assert max(frames.values()) <= 16
     begin, end = resident[10], max(level for second, level in resident.items() if second > 10)
-    assert end - begin < 20 * PICTURE_BYTES  # 150 pictures lie between them
+    assert end - begin < 20 * PICTURE_BYTES  # 75 pictures lie between them
 
 
 def test_windows_far_apart_hold_no_sound_between_them() -> None:
