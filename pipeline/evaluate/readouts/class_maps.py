@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_objective
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_objective
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, Inputs
@@ -24,9 +24,7 @@ class ClassMapsReadout(Readout):
         return cls()
 
     def reason_against(self, system: System) -> str | None:
-        if system.model.class_maps is None:
-            return "it needs a model with maps of classes (model.kind = tribert)"
-        reason = needs_objective(system, Classification, "classification")
+        reason = needs_class_maps(system) or needs_objective(system, Classification, "classification")
         if reason is None and not _named_by(system).maps_weight:
             return "the model's class maps have no names: it was trained with task.maps_weight = 0"
         return reason
@@ -38,18 +36,11 @@ class ClassMapsReadout(Readout):
     @torch.no_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w] of how much of what is heard each cell shows."""
-        maps, heard = class_maps(system, inputs)
-        return torch.einsum("bhwc,bc->bhw", maps, heard)
-
-
-@torch.no_grad()
-def class_maps(system: System, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """The maps of the middle frame [B, h, w, C], and how likely each class is to be heard [B, C]."""
-    model = system.model
-    assert model.class_maps is not None  # else there is a reason against it
-    embedded = model.embed(inputs)
-    heard = _named_by(system).heard(model.fuse(embedded))
-    return on_grid(model.class_maps, embedded[CLASS_MAPS].float()), heard
+        model = system.model
+        assert model.class_maps is not None  # else there is a reason against it
+        embedded = model.embed(inputs)
+        heard = _named_by(system).heard(model.fuse(embedded))
+        return torch.einsum("bhwc,bc->bhw", on_grid(model.class_maps, embedded[CLASS_MAPS].float()), heard)
 
 
 def _named_by(system: System) -> Classification:

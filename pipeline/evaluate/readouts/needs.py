@@ -45,6 +45,13 @@ def needs_objective(system: System, kind: type[nn.Module], called: str) -> str |
     return f"it needs a model that was trained by {called}, found task.kind = {system.task.settings.kind}"
 
 
+def needs_class_maps(system: System) -> str | None:
+    """Maps of classes beside the streams."""
+    if system.model.class_maps is not None:
+        return None
+    return "it needs a model with maps of classes (model.kind = tribert)"
+
+
 def needs_visual_grid(system: System) -> str | None:
     """Tokens that lie over the frames in rows and columns."""
     grid = system.model.grids.get(VISUAL)

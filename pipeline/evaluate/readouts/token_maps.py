@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_objective
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_objective
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, VISUAL, AudioVisualModel, Inputs, Tokens
@@ -25,9 +25,8 @@ class TokenMapsReadout(Readout):
         return cls()
 
     def reason_against(self, system: System) -> str | None:
-        if system.model.class_maps is None:
-            return "it needs a model with maps of classes (model.kind = tribert)"
-        return needs_objective(system, TellsClasses, "classes (classification, separate_and_classify)")
+        by = "classes (classification, separate_and_classify)"
+        return needs_class_maps(system) or needs_objective(system, TellsClasses, by)
 
     def centres(self, system: System) -> Centres | None:
         """Of the maps' cells."""
