@@ -81,8 +81,8 @@ class ClipEncoder(Stages):
 
 
 def lengths_of(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The lengths of the axes of an encoder's features behind channels, for an input [C, …]; it may lie on the meta
-    device."""
+    """The lengths of the axes of an encoder's features behind channels, for an input [C, …]; models are built on the
+    meta device, so nothing is computed."""
     with torch.no_grad(), torch.device("meta"):
-        found: Tensor = encoder.to("meta")(torch.empty(1, *input_shape))
+        found: Tensor = encoder(torch.empty(1, *input_shape))
     return tuple(found.shape[2:])
