@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from cluster.errors import StorageError
 from pipeline.errors import ShardSetError
@@ -45,6 +47,11 @@ class Source:
         videos = len(shards) if shards.is_foreign else read_dataset(url).videos
         return cls(shards, _first_of(shards), videos)
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Of each shard the place of its first sample, and the end."""
+        return [0, *accumulate(self.shards.samples_per_shard())]
+
     @property
     def contents(self) -> str:
         """Changes with the samples."""
@@ -63,9 +70,7 @@ class Source:
 
     def pieces(self, number: int, size: int) -> Iterator[range]:
         """Places in the set of the samples of a shard, at most `size` together."""
-        counts = self.shards.samples_per_shard()
-        first = sum(counts[:number])
-        stop = first + counts[number]
+        first, stop = self._starts[number : number + 2]
         return (range(start, min(start + size, stop)) for start in range(first, stop, size))
 
     def inputs(self, number: int) -> list[InputEntry]:
@@ -73,10 +78,9 @@ class Source:
         if not self.shards.is_foreign:
             (index,) = read_indexes(self.shards.url, [number])
             return index.inputs
-        name, count = self.shards.shards[number]
-        first = sum(self.shards.samples_per_shard()[:number])
+        name, _ = self.shards.shards[number]
         found = []
-        for place in self.shards.places(range(first, first + count)):
+        for place in self.shards.places(range(*self._starts[number : number + 2])):
             if isinstance(place, ShardSetError):
                 raise place
             source = f"{name}#{place.key}"

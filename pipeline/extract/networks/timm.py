@@ -30,7 +30,9 @@ class TimmFeatures(PictureNetwork):
         try:
             timm: Any = importlib.import_module("timm")
         except ImportError:
-            raise SettingsError(f"--model timm/{name}: expected timm to be installed: pip install timm") from None
+            raise SettingsError(
+                f"--model timm/{name}: expected timm to be installed: pip install 'gavt[timm]'"
+            ) from None
         if name not in timm.list_models():
             raise SettingsError(f"--model timm/{name}: expected a network that timm {timm.__version__} knows")
         try:

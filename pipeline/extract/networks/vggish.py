@@ -71,7 +71,8 @@ class LogMel(Float32Buffers):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         windows = waveforms.float().unfold(-1, WINDOW, HOP)[:, :FRAMES] * self.window
-        return torch.log(torch.fft.rfft(windows, FFT).abs() @ self.bands + LOG_FLOOR)
+        with torch.autocast(waveforms.device.type, enabled=False):  # whatever the network computes in
+            return torch.log(torch.fft.rfft(windows, FFT).abs() @ self.bands + LOG_FLOOR)
 
 
 class VGGish(Pretrained):
@@ -122,7 +123,8 @@ class Pca(nn.Module):
     pca_eigen_vectors: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        whitened = (features.float() - self.pca_means) @ self.pca_eigen_vectors.T
+        with torch.autocast(features.device.type, enabled=False):
+            whitened = (features.float() - self.pca_means) @ self.pca_eigen_vectors.T
         return ((whitened.clamp(-_PCA_RANGE, _PCA_RANGE) + _PCA_RANGE) * (255 / (2 * _PCA_RANGE))).round()
 
 

@@ -193,3 +193,10 @@ def test_features_of_segments_lie_beside_their_labels(tmp_path: Path, monkeypatc
     found = decode_sample(sample, fields_of(read, ("light", "events"), augment=False)).arrays
     assert found["events"][:, 0].tolist() == [0, 0, 1, 1]
     assert found["light"].tolist() == light.astype(np.float32).tolist()
+
+
+def test_spectrograms_stay_exact_whatever_the_network_computes_in() -> None:
+    sound = torch.rand(1, 16000, generator=torch.Generator().manual_seed(0)) - 0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        found = LogMel()(sound)
+    assert torch.equal(found, LogMel()(sound))
