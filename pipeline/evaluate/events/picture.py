@@ -32,7 +32,7 @@ def draw_events(source: str, track: EventTrack) -> bytes:
     left = _LEFT
     for place, pixels in zip(chosen, frames, strict=True):
         strip.paste(Image.fromarray(pixels), (left, _EDGE))
-        _write(draw, left + pixels.shape[1] / 2, down + _LINE / 2, track.surest(place) or "–", "mm")
+        _write(draw, left + pixels.shape[1] / 2, down + _LINE / 2, track.surest(place) or "-", "mm")
         left += pixels.shape[1] + _GAP
     for line, name in enumerate(happening):
         _draw_line(draw, track, name, across, down + _LINE * (line + 1))
