@@ -122,14 +122,15 @@ class Model:
 
         Args:
             at: points (x, y) or boxes (x1, y1, x2, y2) in 0–1 of the upright frame, by name or as `place_1`, `place_2`
-                …; None for those that the model finds.
+                …; None for those that the model finds, or for `in_sight`, all that it sees, where its mask is of the
+                whole frame.
 
         Raises:
-            SettingsError: a model that separates no places, or a place that it doesn't see.
+            SettingsError: a model that separates nothing, or not by places, or a place that it doesn't see.
         """
         places = None if at is None else places_at(at)
         check_inputs(self.trained, found := self._found(keypoints))
-        separator_of(self.trained)
+        separator_of(self.trained, places)
         with as_file(video) as source, of_video(source):
             sound = OwnSound.of(source)
             by_place = SoundByPlace.of(sound, self.trained, self.settings, places, found)

@@ -43,13 +43,13 @@ class SoundByPlace:
         places: Sequence[Place] | None,
         keypoints: FoundKeypoints | None = None,
     ) -> "SoundByPlace":
-        """Of these places; None for those that the model finds.
+        """Of these places; None for those that the model finds, or for all that is in sight.
 
         Raises:
             MediaError: nothing of the video can be decoded.
-            SettingsError: the model separates no places, or doesn't see one of these.
+            SettingsError: the model separates nothing, or none of these places, or doesn't see one of them.
         """
-        separator, features = separator_of(trained), trained.settings.features
+        separator, features = separator_of(trained, places), trained.settings.features
         windows = Windows.over(sound.length_s, features)
         persons = VideoKeypoints(sound.source, features, keypoints)
         hearing = Hearing(sound, windows, features, settings.shown_geometry, trained.device, persons)
@@ -71,16 +71,22 @@ class SoundByPlace:
         return self.masking(self.hearing.sound.pieces(), self.hearing.windows.join(masks))
 
 
-def separator_of(trained: Trained) -> MixAndSeparate:
-    """The objective that masks come from.
+def separator_of(trained: Trained, places: Sequence[Place] | None) -> MixAndSeparate:
+    """The objective that masks come from: of these places, or of those that the model finds. Other heads than `places`
+    have one mask, of all that is in sight.
 
     Raises:
         SettingsError: there is none, or its masks belong to no places.
     """
     separator = objective(trained.system.task, MixAndSeparate)
-    wrong = needs_objective(trained.system, MixAndSeparate, "mix_and_separate") or needs_visual_grid(trained.system)
-    if wrong is None and separator is not None and separator.head != "places":
-        wrong = f"it needs a mask for each place (task.head = places), found task.head = {separator.head}"
+    wrong = needs_objective(trained.system, MixAndSeparate, "mix_and_separate")
+    if separator is not None and separator.head == "places":
+        wrong = wrong or needs_visual_grid(trained.system)
+    elif wrong is None and separator is not None and places is not None:
+        wrong = (
+            f"it needs a mask for each place (task.head = places), found task.head = {separator.head}, whose mask is "
+            "of all that is in sight; that is asked for without places (--all)"
+        )
     if separator is None or wrong is not None:
         raise SettingsError(f"{trained.url}: expected a model that separates by place, but {wrong}")
     return separator

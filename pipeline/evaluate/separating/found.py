@@ -20,11 +20,16 @@ _FLOOR = 0.5
 """A peak rises at least so far from the map's median to its maximum."""
 _APART = 0.2
 """Two peaks lie at least so far from each other, in sides of the square that the model sees."""
+IN_SIGHT = "in_sight"
+"""The place of models whose mask is of the whole frame."""
 
 
 def find_places(hearing: Hearing, system: System, separator: MixAndSeparate) -> list[Place]:
     """Peaks of the sum of the maps over the video, as `place_1`, `place_2` …, the highest first; none where the model
-    hears nothing anywhere."""
+    hears nothing anywhere. All that the model sees, as `in_sight`, where its mask is of the whole frame."""
+    if separator.head != "places":
+        left, top, right, bottom = hearing.square()
+        return [Place(IN_SIGHT, ((0.0, (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))),))]
     grid, total, square = system.model.grids[VISUAL], None, None
     for one in hearing.some(_LOOKED_AT):
         kept, _ = separator.place_energies(system.model, one.inputs)

@@ -110,6 +110,10 @@ def masks_of(hearing: Hearing, system: System, separator: MixAndSeparate, places
     if not places:
         yield from (torch.zeros(0, separator.bins, hearing.features.time_frames) for _ in hearing.windows.starts)
         return
+    if separator.head != "places":
+        for heard in hearing:
+            yield from separator.frame_masks(system.model, heard.inputs)[:, None].float().cpu()
+        return
     grid, numbers = system.model.grids[VISUAL], iter(range(len(hearing.windows.starts)))
     for heard in hearing:
         times = [float(hearing.windows.middle_s(number)) for number in islice(numbers, len(heard.moments))]

@@ -110,7 +110,8 @@ def separate(
 
     Args:
         source: a video file, local or s3://.
-        places: those that are wanted; None for those that the model finds.
+        places: those that are wanted; None for those that the model finds, or for `in_sight`, all that it sees, where
+            its mask is of the whole frame.
         kind: `wav` or `flac`.
         overlay_s: length of the overlay; 0 for none.
         keypoints: of the persons in the video, for a model that takes them.
@@ -118,13 +119,13 @@ def separate(
     Raises:
         MediaError: the source is no video with sound, or can't be decoded.
         CheckpointError: no checkpoint there.
-        SettingsError: a model that separates no places, or a place that it doesn't see.
+        SettingsError: a model that separates nothing, or not by places, or a place that it doesn't see.
         StorageError: `out` can't be written to, said before the work.
     """
     storage.check_writable(out)
     trained = load_trained(checkpoint, pick_device(settings.device))
     check_inputs(trained, keypoints)
-    separator_of(trained)
+    separator_of(trained, places)
     features = trained.settings.features
     with of_video(source):
         sound = OwnSound.of(source)

@@ -136,10 +136,15 @@ def test_its_export_has_its_weights_and_is_judged(config, run, tmp_path):
     assert {"classification", "localisation"} <= {table["measure"] for table in tables}
 
 
-def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside_it(run, tmp_path):
-    video, pose = write_video(tmp_path / "v.mp4", 2), tmp_path / "v.json"
+def video_with_keypoints(folder):
+    """Two seconds, and the JSON of a person that moves in them."""
     persons = [{"image_id": f"{n}.jpg", "keypoints": [9.0 * n % 200, 80.0, 0.9] * 26, "score": 1} for n in range(50)]
-    pose.write_text(json.dumps(persons))
+    (folder / "v.json").write_text(json.dumps(persons))
+    return write_video(folder / "v.mp4", 2), folder / "v.json"
+
+
+def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside_it(run, tmp_path):
+    video, pose = video_with_keypoints(tmp_path)
     words = ("localize", video, "--checkpoint", run, "--out", tmp_path / "out")
     found = json.loads(said(*words, "--keypoints", pose, "--json").splitlines()[-1])
     assert found["readout"] == "class_maps"
@@ -174,6 +179,10 @@ def test_its_own_objective_goes_on_from_its_weights_with_other_classes(config, r
     new = {state["name"] for state in started["new"]}
     assert all(name.startswith("task.classes.") for name in new)
     assert {f"task.classes.{stream}.decode.weight" for stream in ("visual", "pose", "audio")} <= new
+    video, pose = video_with_keypoints(tmp_path)
+    sounds = load(second).separate(video, keypoints=pose).sounds
+    assert list(sounds) == ["in_sight", "rest"]
+    assert np.abs(sounds["in_sight"]).max() > 0
     before, after = saved_weights(first), saved_weights(second)
     taken = next(name for name in before if name.startswith("model.blocks") and name.endswith("weight"))
     torch.testing.assert_close(after[taken], before[taken], atol=1e-6, rtol=0)

@@ -190,6 +190,18 @@ def test_a_model_that_separates_no_places_is_said(settings: ExperimentSettings, 
         run_on(tmp_path / "in.mkv", run, tmp_path / "out", [LEFT])
 
 
+def test_a_mask_of_the_whole_frame_takes_what_is_in_sight(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", tiny_separator(head="audio"))
+    low, high = low_and_high(2, 16_000, 1)
+    video = write_video(tmp_path / "in.mkv", low + high, size=(128, 64))
+    result = separate(str(video), run, str(tmp_path / "out"), EvaluateSettings(), None)
+    (place,) = result["places"]
+    assert (place["name"], place["path"]) == ("in_sight", [{"time_s": 0.0, "box": [0.25, 0.0, 0.75, 1.0]}])
+    assert 0 < place["share"] < 1
+    whole = sum(read_sound(one["file"])[0] for one in (place, result["rest"]))
+    np.testing.assert_allclose(whole, low + high, atol=1e-5)
+
+
 def test_a_place_that_the_model_does_not_see_is_said_before_the_work(separator: str, tmp_path: Path) -> None:
     low, _ = low_and_high(1, 16_000, 1)
     video = write_video(tmp_path / "in.mkv", low, size=(128, 64))
