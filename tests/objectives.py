@@ -1,4 +1,5 @@
-"""A small setting of every objective that this project has; one that is added has its line here.
+"""A small setting of every objective that this project has; one that is added has its line here, and a second one where
+another of its settings is another objective.
 
 `tests/pipeline/tasks/test_every_objective.py` keeps what it says for all of them.
 """
