@@ -86,7 +86,7 @@ class MatchHeads(nn.Module):
         return found
 
     def forward(self, who_looks: Tensor, looked_for: Tensor) -> Tensor:
-        """Logits [S, B, K] of queries [S, B, W] beside K each, [S, B, K, W] or [S, 1, K, W]."""
+        """Logits [S, B, K] of queries [S, B, W] beside K each, [S, B, K, W]."""
         products = who_looks[:, :, None] * looked_for
         logits: Tensor = self.align(products.flatten(1, 2))
         return logits.view(products.shape[:3])

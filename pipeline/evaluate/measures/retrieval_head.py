@@ -1,7 +1,8 @@
 """Does a small network that was trained on frozen embeddings find what belongs to a sample? (TriBERT, section 4.2)"""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations
 
@@ -93,7 +94,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RankedBySeeds:
     """A row: what each seed found, and how sure the networks were on the validation split."""
 
     of_seeds: Sequence[Ranked]
@@ -115,7 +116,7 @@ class Judgement:
         return Row(name, kind, values, spread, made_by, details={"of_seeds": of_seeds})
 
 
-_Rows = dict[tuple[str, RowKind, str | None], Judgement]
+_Rows = dict[tuple[str, RowKind, str | None], RankedBySeeds]
 """By a row's name, kind and what it is made by."""
 
 
@@ -168,13 +169,13 @@ class RetrievalHead(Measure[Found]):
 
     def _rows(self, found: Sequence[Found]) -> dict[Variant, _Rows]:
         if self._judged is None or self._judged[0] is not found:
-            self._judged = found, self._train_and_rank(Found.together(found))
+            self._judged = found, self._rank_all(Found.together(found))
         return self._judged[1]
 
-    def _train_and_rank(self, judged: Found) -> dict[Variant, _Rows]:
+    def _rank_all(self, judged: Found) -> dict[Variant, _Rows]:
         stages = list(dict.fromkeys(name.partition("/")[0] for name in judged.own))
         of_stages = {
-            variant: {stage: self._judgement(variant, stage, judged, "own") for stage in stages}
+            variant: {stage: self._ranked_by_heads(variant, stage, judged, "own") for stage in stages}
             for variant in self._variants
         }
         apart = [stage for stage in stages if stage != _TOGETHER]
@@ -189,31 +190,37 @@ class RetrievalHead(Measure[Found]):
                 rows["who knows all labels", "control", None] = self._without_network(SameLabels(judged.known), judged)
             for stage in stages:
                 name = f"untrained network, {STAGE_NAMES[stage]}"
-                rows[name, "control", None] = self._judgement(variant, stage, judged, "fresh")
-            shuffled = self._judgement(variant, stages[-1], judged, "own", shuffled=True)
+                rows[name, "control", None] = self._ranked_by_heads(variant, stage, judged, "fresh")
+            shuffled = self._ranked_by_heads(variant, stages[-1], judged, "own", shuffled=True)
             rows["trained on shuffled pairs", "control", STAGE_NAMES[stages[-1]]] = shuffled
             found[variant] = rows
         return found
 
-    def _judgement(self, variant: Variant, stage: str, judged: Found, whose: str, shuffled: bool = False) -> Judgement:
-        """Train on one stage of the model's `own` or of `fresh` vectors, and rank by it."""
-        assert self._train is not None  # samples are judged when all else was gone through
-        pairs = [self._pairs(variant, stage, one, whose, shuffled) for one in (self._train, self._validation) if one]
-        heads, loss = train_heads(pairs[0], pairs[1] if len(pairs) > 1 else None, self.settings)
+    def _ranked_by_heads(
+        self, variant: Variant, stage: str, judged: Found, whose: str, shuffled: bool = False
+    ) -> RankedBySeeds:
+        """Train on one stage of the model's `own` or of `fresh` vectors, and rank by it. Who has nothing to learn from
+        finds all alike."""
+        sets = (self._train, self._validation)
+        train, held_out = (None if one is None else self._pairs(variant, stage, one, whose, shuffled) for one in sets)
+        assert train is not None  # samples are judged when all else was gone through
+        if not len(train):
+            return replace(self._without_network(AllAlike(len(judged.known)), judged), loss=math.inf)
+        heads, loss = train_heads(train, held_out if held_out else None, self.settings)
         queries, targets = variant.of_stage(stage, getattr(judged, whose))
         ranked = []
         for number in range(self.settings.seeds):
             matched = Matched(heads.only(number), queries, targets)
             ranked.append(rank(matched, "+".join(variant.queries), variant.target, judged.known, self.settings))
-        return Judgement(ranked, loss)
+        return RankedBySeeds(ranked, loss)
 
     def _pairs(self, variant: Variant, stage: str, found: Found, whose: str, shuffled: bool) -> Pairs:
         queries, targets = variant.of_stage(stage, getattr(found, whose))
         pairs = Pairs.of(queries, targets, found.known, self.judged.samples.device)
         return pairs.shuffled() if shuffled else pairs
 
-    def _without_network(self, way: AllAlike | SameLabels, judged: Found) -> Judgement:
-        return Judgement([rank(way, "", "", judged.known, self.settings)])
+    def _without_network(self, way: AllAlike | SameLabels, judged: Found) -> RankedBySeeds:
+        return RankedBySeeds([rank(way, "", "", judged.known, self.settings)])
 
     def tables(self, found: Sequence[Found]) -> list[Table]:
         """One of each variant."""

@@ -190,6 +190,16 @@ def test_vectors_that_are_no_numbers_are_told_not_learnt_from_and_found_last(jud
     ]
 
 
+def test_who_has_nothing_to_learn_from_finds_all_alike(judged):
+    train, test = made_up(30), made_up(20, 400)
+    for vectors in train.own.values():
+        vectors[:] = np.nan
+    (table,) = measure_of(judged, train=train, seeds=1, steps=2).tables([test])
+    rows = rows_of(table)
+    assert rows["model"] == rows["encoded together"] == rows["guessing"]
+    assert "the vectors of 30 samples are not finite" in table.warnings[0]
+
+
 def test_samples_of_videos_that_were_learnt_from_are_told(judged):
     (table,) = measure_of(judged, steps=1).tables([made_up(20, 295)])
     assert table.warnings == ("5 samples are of videos or images that the networks learnt from",)
