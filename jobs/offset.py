@@ -36,7 +36,7 @@ def offset(
             "--out",
             "-o",
             help="Local file of a JSON row a video, .jsonl, for --offsets of gavt prepare and gavt manifest convert. "
-            "Started again, it goes on behind the rows that are there.",
+            "Started again, it goes on behind the rows that are there, and tries again what may work another time.",
             show_default=False,
         ),
     ] = None,
@@ -79,7 +79,7 @@ def offset(
     Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read.
     """
     from cluster.ray_pool import RayPool
-    from pipeline.errors import MediaError, SettingsError
+    from pipeline.errors import MediaError, SettingsError, naming
     from pipeline.evaluate.offset.offset_file import OffsetFile
     from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
     from pipeline.experiment import ExperimentSettings
@@ -113,7 +113,7 @@ def offset(
             counts[entry.status] += 1
             if entry.reason is not None:
                 reasons[entry.reason] += 1
-                last = f"{entry.source}: {entry.message}"
+                last = naming(entry.source, entry.message or "")
             _print(screen, entry)
             if file is None:
                 entries.append(entry)

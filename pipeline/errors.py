@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cluster.errors import UserError
+from cluster.masking import mask_urls
 
 
 class SettingsError(UserError):
@@ -47,7 +48,12 @@ def of_video(source: str) -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        raise MediaError(error.reason, f"{source}: {error}") from error
+        raise MediaError(error.reason, naming(source, str(error))) from error
+
+
+def naming(source: str, message: str) -> str:
+    """A sentence about a video as one that names it, and no secret of its URL; those of storage do so already."""
+    return mask_urls(message if message.startswith(f"{source}: ") else f"{source}: {message}")
 
 
 class BenchmarkError(UserError):

@@ -15,7 +15,10 @@ from pipeline.evaluate.events.picture import draw_events
 from pipeline.evaluate.events.track import EventTrack, tell_events, told_of
 from pipeline.evaluate.overlay.video_keypoints import check_inputs
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.prepare.layouts.sample import key_of
 from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.manifests.sources import is_downloaded
+from pipeline.reasons import Reason
 from pipeline.train.load import load_trained
 
 ROWS = "events.jsonl"
@@ -56,7 +59,8 @@ def watch(
 ) -> Watched:
     """Tell what happens in videos, second by second. Writes into `out` (local or s3://):
 
-        NAME.png        of each video: frames with the places that their sound goes with, and what happens when
+        NAME.png        of each video (its id, as keys of samples have it): frames with the places that their sound
+                        goes with, and what happens when
         NAME.npz        classes [C], begin_s [N] of each segment, segment_s, probabilities [N, C], square [4]; of a
                         model that says where maps [N, h, w], rows [h] and columns [w], as `gavt localize` has them
         events.jsonl    a row an event: video, source, begin_s, end_s, class, confidence; written last
@@ -83,12 +87,14 @@ def watch(
 
         try:
             with of_video(row.source):
+                if is_downloaded(row.source):
+                    raise MediaError(Reason.MISSING, "it is an id, and gavt events downloads nothing")
                 track = tell_events(row.source, trained, settings, show)
                 strip = draw_events(row.source, track)
         except MediaError as error:
             found.append(_watched(row, error=str(error)))
             continue
-        files = [storage.join(out, f"{row.video}{suffix}") for suffix in (".png", ".npz")]
+        files = [storage.join(out, f"{key_of(row.video)}{suffix}") for suffix in (".png", ".npz")]
         storage.write_bytes(files[0], strip)
         storage.write_bytes(files[1], _as_npz(track))
         found.append(_watched(row, len(track.segments), track.rows, *files))

@@ -194,6 +194,18 @@ def test_videos_are_watched_though_one_of_them_can_t_be(
     assert np.load(tmp_path / "out" / "a.npz")["maps"].shape == (5, 4, 4)
 
 
+def test_ids_of_a_list_never_lead_out_of_the_folder(
+    events_run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = [("../a", film(tmp_path / "in.mp4", 1.0)), ("b", "youtube:abcdefghijk")]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"video": v, "source": s}) + "\n" for v, s in videos))
+    with pytest.raises(SystemExit):
+        main(["events", str(tmp_path / "list.jsonl"), "--checkpoint", events_run, "--out", str(tmp_path / "out")])
+    assert {file.name for file in tmp_path.iterdir()} == {"in.mp4", "list.jsonl", "out"}
+    assert len(list((tmp_path / "out").glob("-a-*.npz"))) == 1
+    assert "youtube:abcdefghijk: it is an id, and gavt events downloads nothing" in capsys.readouterr().err
+
+
 def test_a_model_that_tells_no_segments_is_refused(
     run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
