@@ -1,15 +1,17 @@
 """The file that `gavt offset` writes, a line a video; started again it goes on behind the lines that are there."""
 
-import os
+import json
 from types import TracebackType
 
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.os_errors import why
-from pipeline.prepare.manifests.offsets import Key, OffsetEntry, as_line, key_of, read_offsets
+from pipeline.prepare.manifests.offsets import Key, OffsetEntry, as_line, key_of, parse_line
 from pipeline.prepare.manifests.row import VideoRow
 
 _SUFFIX = ".jsonl"
+_BEGIN = b'{"video": "'
+"""Of each line."""
 
 
 class OffsetFile:
@@ -19,16 +21,16 @@ class OffsetFile:
         """
         Raises:
             StorageError: it is no local .jsonl, or can't be written.
-            ManifestError: there is something else in it.
+            ManifestError: there is something else in it, of which nothing is lost.
         """
         if storage.is_remote(path) or not path.endswith(_SUFFIX):
             raise StorageError(f"--out {path}: expected a local file whose name ends with {_SUFFIX}")
         try:
             self._file = open(path, "a+b")  # noqa: SIM115  closed by __exit__
-            _remove_torn_line(self._file.fileno())
         except OSError as error:
             raise StorageError(f"{path}: can't write it: {why(error)}") from error
-        self._known: set[Key] = {entry.key for entry in read_offsets(path)}
+        self._known: set[Key] = set()
+        self._read(path)
 
     def __enter__(self) -> "OffsetFile":
         return self
@@ -39,7 +41,7 @@ class OffsetFile:
         self._file.close()
 
     def knows(self, row: VideoRow) -> bool:
-        """Whether it tells of a row."""
+        """Whether it tells of a row anything that would not be otherwise another time."""
         return key_of(row) in self._known
 
     def add(self, entry: OffsetEntry) -> None:
@@ -47,11 +49,26 @@ class OffsetFile:
         self._file.write(as_line(entry).encode())
         self._file.flush()
 
+    def _read(self, path: str) -> None:
+        self._file.seek(0)
+        end, line = 0, b"\n"
+        for number, line in enumerate(self._file, 1):
+            if _is_torn(line):
+                self._file.truncate(end)
+                return
+            entry = parse_line(path, number, line)
+            if not entry.may_change:
+                self._known.add(entry.key)
+            end += len(line)
+        if not line.endswith(b"\n"):
+            self._file.write(b"\n")
 
-def _remove_torn_line(file: int) -> None:
-    size = os.fstat(file).st_size
-    end = size
-    while end and os.pread(file, 1, end - 1) != b"\n":
-        end -= 1
-    if end < size:
-        os.ftruncate(file, end)
+
+def _is_torn(line: bytes) -> bool:
+    if line.endswith(b"\n") or not line.startswith(_BEGIN[: len(line)]):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False

@@ -11,6 +11,7 @@ from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.manifests.source_kind import absolute_place
 from pipeline.prepare.manifests.text import open_bytes
+from pipeline.reasons import Reason
 
 Key = tuple[str, float | None, float | None]
 """A part of a video: source, begin and end (s)."""
@@ -50,6 +51,11 @@ class OffsetEntry(BaseModel):
         """The part of a video that it is about."""
         return self.source, self.start_s, self.end_s
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the same video may be told another time: a later line about it counts instead."""
+        return any(self.reason == reason for reason in Reason if reason.transient)
+
 
 def key_of(row: VideoRow) -> Key:
     """The part of a video that a row is about."""
@@ -65,14 +71,23 @@ def read_offsets(source: str) -> Iterator[OffsetEntry]:
     place = absolute_place(source)
     with open_bytes(place) as file:
         for number, line in enumerate(file, 1):
-            try:
-                yield OffsetEntry.model_validate_json(line)
-            except ValidationError as error:
-                wrong = error.errors()[0]
-                where = ".".join(map(str, wrong["loc"])) or "the line"
-                raise ManifestError(
-                    f"{place}:{number}: expected a row of gavt offset, found one with {where}: {wrong['msg']}"
-                ) from None
+            yield parse_line(place, number, line)
+
+
+def parse_line(place: str, number: int, line: bytes) -> OffsetEntry:
+    """A line of the file.
+
+    Raises:
+        ManifestError: it is something else.
+    """
+    try:
+        return OffsetEntry.model_validate_json(line)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or "the line"
+        raise ManifestError(
+            f"{place}:{number}: expected a row of gavt offset, found one with {where}: {wrong['msg']}"
+        ) from None
 
 
 class OffsetFilter:

@@ -10,6 +10,7 @@ from moved_sound import with_sound_later, write_movers
 from jobs import cli
 from pipeline.errors import ManifestError, SettingsError
 from pipeline.evaluate.offset.by_model import ModelDetector
+from pipeline.evaluate.offset.offset_file import OffsetFile
 from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
 from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.fetch.settings import FetchSettings
@@ -59,6 +60,27 @@ def test_each_video_of_a_list_is_a_row_and_goes_on_where_it_stopped(
     code, result, _ = gavt(capsys, "offset", folder, "--out", out)
     assert (code, result["known"]) == (0, 2)
     assert sorted(out.read_text().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_what_may_work_another_time_is_tried_again_and_counts_then(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, video = tmp_path / "offsets.jsonl", folder / "apart.mp4"
+    early = ("-s", "prepare.limits.deadline_s=0.001", "-s", "prepare.limits.deadline_s_per_gb=0")
+    assert gavt(capsys, "offset", video, "--out", out, *early)[1]["reasons"] == {"timeout": 1}
+    assert gavt(capsys, "offset", video, "--out", out)[1]["told"] == 1
+    assert gavt(capsys, "offset", video, "--out", out)[1]["known"] == 1
+    with pytest.raises(ManifestError, match="expected videos, found none"):
+        list(VideoList([str(video)], ListOptions(offsets=str(out), max_offset_s=0.1)))
+
+
+@pytest.mark.parametrize("last", ['{"video": "b", "source": "/b.mp4"}', '{"video":"b"', "b.mp4"])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path, last: str) -> None:
+    mine = tmp_path / "list.jsonl"
+    mine.write_text(last)  # as editors leave it, without a newline
+    with pytest.raises(ManifestError, match=r"list.jsonl:1: expected a row of gavt offset"):
+        OffsetFile(str(mine))
+    assert mine.read_text() == last
 
 
 def test_lists_leave_out_what_is_apart_and_say_so(
