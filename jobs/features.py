@@ -1,6 +1,7 @@
 """`gavt features`: features of frozen networks, made once of every sample of a shard set and stored."""
 
 import os
+import re
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -133,12 +134,17 @@ def _settings(chosen: dict[str, Any]) -> "ExtractSettings":
 def _models(words: list[str], weights: list[str]) -> list[dict[str, str | None]]:
     """MEMBER=MODEL and MODEL=FILE as settings."""
     from pipeline.errors import SettingsError
+    from pipeline.shards.array_file import MEMBER
 
     if not words:
         raise SettingsError("--model: expected a network, such as vgg19, found none")
     models: list[dict[str, str | None]] = []
     for word in words:
         name, equals, model = word.rpartition("=")
+        if equals and not re.fullmatch(MEMBER, name):
+            raise SettingsError(
+                f"--model {word}: expected MEMBER=MODEL, the member of a-z, 0-9, . _ and -, found {name!r}"
+            )
         models.append({"model": model, "name": name if equals else None})
     for word in weights:
         of, equals, file = word.partition("=")
@@ -151,6 +157,8 @@ def _models(words: list[str], weights: list[str]) -> list[dict[str, str | None]]
 
 
 def _report(dataset: "Dataset", out: str, as_json: bool) -> None:
+    from pipeline.errors import ShardSetError
+
     screen = console(as_json)
     made = dataset.features or {}
     for name, member in made.get("members", {}).items():
@@ -161,3 +169,5 @@ def _report(dataset: "Dataset", out: str, as_json: bool) -> None:
     screen.print(f"{out}: {dataset.samples} samples in {len(dataset.shards)} shards, {size:.1f} MB; see ledger.jsonl")
     if as_json:
         print_json({"out": out, **dataset.model_dump(mode="json", exclude={"shards"}), "shards": len(dataset.shards)})
+    if not dataset.samples:
+        raise ShardSetError(f"{out}: none of {dataset.videos} videos gave features; see {out}/ledger.jsonl")

@@ -17,6 +17,7 @@ import torch
 
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
+from pipeline.errors import ShardSetError
 from pipeline.extract.compute import Features, Networks
 from pipeline.extract.ledger import entries_after
 from pipeline.extract.new_set import NewSet
@@ -117,6 +118,11 @@ class _Work:
                         problems.append(problem)
                         if problem is None and arrays is not None:
                             new = {f"{name}.{SUFFIX}": encode_array(values) for name, values in arrays.items()}
+                            if twice := new.keys() & note.files.keys():
+                                raise ShardSetError(
+                                    f"{self._source.shards.url}: {note.key}: expected no .{min(twice)} in it, which "
+                                    f"would be lost; say NAME=MODEL (--model)"
+                                )
                             files = {"json": note.metadata.encode(), **note.files, **new}
                             shard.add(self._source.key(note.key), files)
                     yield len(features.notes)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 SUFFIX = "npy"
+MEMBER = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*"
+"""What NAME may be: no more than tars of others, and readers of them, take."""
 _MOST_HEADER = 4096
 _NUMBERS = "fiub"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

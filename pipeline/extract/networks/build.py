@@ -1,5 +1,6 @@
 """The network that settings ask for, with its weights, and what it gives."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -8,7 +9,7 @@ import torch
 
 from pipeline.errors import SettingsError
 from pipeline.extract.networks.contract import Moments, Network, PictureNetwork
-from pipeline.extract.settings import TIMM, ExtractSettings, ModelChoice
+from pipeline.extract.settings import NETWORKS, TIMM, ExtractSettings, ModelChoice
 from pipeline.models.build import build_on
 from pipeline.models.pretrained import Pretrained, load_weights
 from pipeline.models.settings import TENSOR_FILES
@@ -27,8 +28,12 @@ def build_network(choice: ModelChoice, settings: ExtractSettings, moments: Momen
     if choice.is_checkpoint:
         from pipeline.extract.networks.trained import TrainedFeatures
 
+        if "/" not in choice.model and not os.path.exists(choice.model):
+            known = f"{', '.join(NETWORKS)}, {TIMM}NAME or a run, checkpoint or export"
+            raise SettingsError(f"--model: expected {known}, found {choice.model}")
         if choice.weights is not None or settings.random_weights:
-            raise SettingsError(f"{WEIGHTS}: {choice.model} has its own, and takes no others")
+            option = WEIGHTS if choice.weights is not None else RANDOM
+            raise SettingsError(f"{option}: {choice.model} has weights of its own, and takes no others")
         return TrainedFeatures(choice.model, device, settings.geometry, settings.stage, settings.means)
     if choice.model.startswith(TIMM):
         from pipeline.extract.networks.timm import TimmFeatures

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.features.settings import FeatureSettings
-from pipeline.shards.array_file import SUFFIX, decode_array
+from pipeline.shards.array_file import MEMBER, SUFFIX, decode_array
 from pipeline.stream.fields.contract import Array, FieldSettings, FieldSpec
 from pipeline.stream.opened_sample import OpenedSample
 
@@ -19,7 +19,7 @@ class StoredSettings(FieldSettings):
     it, or with one of another shape or with what is no number, counts as bad."""
 
     kind: Literal["stored"] = "stored"
-    member: str = Field(pattern=rf"^([a-z0-9_-]+\.)*{SUFFIX}$")
+    member: str = Field(pattern=rf"^({MEMBER}\.)?{SUFFIX}$")
     """What its file is called behind the key and a dot: `visual.npy`, say."""
     shape: tuple[Size, ...] = Field(min_length=1)
     """Of one sample's array, as it is stored: [10, 7, 7, 512] are ten seconds of VGG-19's last maps. Of a sample of

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,29 @@ def test_what_was_stored_before_stays_and_media_too_where_asked_for(made: Path, 
     assert list(more.files) == ["json", "visual.npy", "again.npy"]
     assert more.files["again.npy"] == more.files["visual.npy"] == ShardSet.open(str(made)).read(0).files["visual.npy"]
     assert wrong_in(tmp_path / "both") == []
+
+
+def test_nothing_that_was_stored_is_lost_to_a_member_of_its_name(made: Path, source: Path, tmp_path: Path) -> None:
+    extract(source, tmp_path / "both", keep_media=True)
+    with pytest.raises(ShardSetError, match=r"expected no \.visual\.npy in it.*NAME=MODEL"):
+        extract(tmp_path / "both", tmp_path / "more")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "a/b=resnet18", "--random-weights"], "--model a/b=resnet18: expected MEMBER=MODEL"),
+        (["--model", "vgg16"], "--model: expected vgg19, .* found vgg16"),
+        (["--model", "resnet18", "--random-weights"], "out: none of 5 videos gave features; see .*ledger.jsonl"),
+    ],
+)
+def test_what_can_t_be_had_is_said(
+    made: Path, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["features", str(made), "--out", str(tmp_path / "out"), "--workers", "0", *words])
+    assert left.value.code == 2
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_a_bad_sample_is_left_out_and_told_in_the_ledger(tmp_path: Path) -> None:

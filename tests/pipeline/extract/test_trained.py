@@ -64,5 +64,5 @@ def test_a_trained_model_takes_no_other_weights(tmp_path: Path) -> None:
     write_run(tmp_path / "run", tiny_experiment())
     source = write_shard_set(tmp_path / "source", 2)
     chosen = ExtractSettings.model_validate({"models": [{"model": str(tmp_path / "run")}], "random_weights": True})
-    with pytest.raises(SettingsError, match="--weights: .*run has its own, and takes no others"):
+    with pytest.raises(SettingsError, match="--random-weights: .*run has weights of its own, and takes no others"):
         extract_features(str(source), str(tmp_path / "out"), chosen, DataSettings(workers=0), ALONE)
