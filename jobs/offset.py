@@ -81,7 +81,7 @@ def offset(
     from cluster.ray_pool import RayPool
     from pipeline.errors import MediaError, SettingsError, naming
     from pipeline.evaluate.offset.offset_file import OffsetFile
-    from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
+    from pipeline.evaluate.offset.offsets import ONSETS, OffsetTask, judge_list
     from pipeline.experiment import ExperimentSettings
     from pipeline.prepare.manifests.read import VideoList
     from pipeline.settings.load import load_settings
@@ -97,7 +97,9 @@ def offset(
     entries: list[OffsetEntry] = []
     last = ""
     with ExitStack() as stack:
-        file = None if out is None else stack.enter_context(OffsetFile(out))
+        model = None if checkpoint is None else _model(checkpoint, settings.evaluate.device)
+        by = ONSETS if model is None else model.trained.url
+        file = None if out is None else stack.enter_context(OffsetFile(out, by))
         pool = None if workers == 1 else stack.enter_context(RayPool(None, workers))
 
         def to_do() -> "Iterator[VideoRow]":
@@ -108,7 +110,6 @@ def offset(
                     yield row
 
         task = OffsetTask(settings.prepare, settings.fetch, within, sure)
-        model = None if checkpoint is None else _model(checkpoint, settings.evaluate.device)
         for entry in judge_list(to_do(), task, pool, model):
             counts[entry.status] += 1
             if entry.reason is not None:

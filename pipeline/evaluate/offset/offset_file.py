@@ -6,6 +6,7 @@ from types import TracebackType
 from cluster import storage
 from cluster.errors import StorageError
 from cluster.os_errors import why
+from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.offsets import Key, OffsetEntry, as_line, key_of, parse_line
 from pipeline.prepare.manifests.row import VideoRow
 
@@ -17,11 +18,14 @@ _BEGIN = b'{"video": "'
 class OffsetFile:
     """A local file that is open for further lines; one that was cut off in the middle is removed."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, by: str) -> None:
         """
+        Args:
+            by: what finds offsets now.
+
         Raises:
             StorageError: it is no local .jsonl, or can't be written.
-            ManifestError: there is something else in it, of which nothing is lost.
+            ManifestError: there is something else in it, or what another found; nothing of it is lost.
         """
         if storage.is_remote(path) or not path.endswith(_SUFFIX):
             raise StorageError(f"--out {path}: expected a local file whose name ends with {_SUFFIX}")
@@ -30,7 +34,7 @@ class OffsetFile:
         except OSError as error:
             raise StorageError(f"{path}: can't write it: {why(error)}") from error
         self._known: set[Key] = set()
-        self._read(path)
+        self._read(path, by)
 
     def __enter__(self) -> "OffsetFile":
         return self
@@ -49,7 +53,7 @@ class OffsetFile:
         self._file.write(as_line(entry).encode())
         self._file.flush()
 
-    def _read(self, path: str) -> None:
+    def _read(self, path: str, by: str) -> None:
         self._file.seek(0)
         end, line = 0, b"\n"
         for number, line in enumerate(self._file, 1):
@@ -57,6 +61,10 @@ class OffsetFile:
                 self._file.truncate(end)
                 return
             entry = parse_line(path, number, line)
+            if entry.by is not None and entry.by != by:
+                raise ManifestError(
+                    f"{path}:{number}: expected rows by {by}, or another --out, found one by {entry.by}"
+                )
             if not entry.may_change:
                 self._known.add(entry.key)
             end += len(line)

@@ -11,7 +11,7 @@ from jobs import cli
 from pipeline.errors import ManifestError, SettingsError
 from pipeline.evaluate.offset.by_model import ModelDetector
 from pipeline.evaluate.offset.offset_file import OffsetFile
-from pipeline.evaluate.offset.offsets import OffsetTask, judge_list
+from pipeline.evaluate.offset.offsets import ONSETS, OffsetTask, judge_list
 from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.manifests.options import ListOptions
@@ -70,7 +70,7 @@ def test_what_may_work_another_time_is_tried_again_and_counts_then(
     assert gavt(capsys, "offset", video, "--out", out, *early)[1]["reasons"] == {"timeout": 1}
     assert gavt(capsys, "offset", video, "--out", out)[1]["told"] == 1
     assert gavt(capsys, "offset", video, "--out", out)[1]["known"] == 1
-    with pytest.raises(ManifestError, match="expected videos, found none"):
+    with pytest.raises(ManifestError, match="found sound and picture apart"):
         list(VideoList([str(video)], ListOptions(offsets=str(out), max_offset_s=0.1)))
 
 
@@ -79,8 +79,15 @@ def test_a_file_of_something_else_stays_as_it_is(tmp_path: Path, last: str) -> N
     mine = tmp_path / "list.jsonl"
     mine.write_text(last)  # as editors leave it, without a newline
     with pytest.raises(ManifestError, match=r"list.jsonl:1: expected a row of gavt offset"):
-        OffsetFile(str(mine))
+        OffsetFile(str(mine), ONSETS)
     assert mine.read_text() == last
+
+
+def test_rows_that_another_detector_found_are_not_taken_for_this_one_s(tmp_path: Path) -> None:
+    out = tmp_path / "offsets.jsonl"
+    out.write_text('{"video": "a", "source": "/a.mp4", "status": "unsure", "by": "onsets"}\n')
+    with pytest.raises(ManifestError, match=r"offsets.jsonl:1: expected rows by runs/movers, .*found one by onsets"):
+        OffsetFile(str(out), "runs/movers")
 
 
 def test_lists_leave_out_what_is_apart_and_say_so(
