@@ -5,9 +5,12 @@ from pydantic import Field
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import ModelSettings
 from pipeline.models.towers_settings import TowersSettings
+from pipeline.stream.fields.contract import FieldSettings
 
 STORED_VISUAL, STORED_AUDIO = "visual", "audio"
 """Inputs of stored features: [T, rows, columns, Dv] of what is seen in each segment, [T, Da] of what is heard."""
+_OF_SEGMENT = {STORED_VISUAL: "rows, columns, width", STORED_AUDIO: "width"}
+"""Axes of their arrays behind T."""
 
 
 class SegmentModelSettings(ModelSettings):
@@ -26,7 +29,19 @@ class SegmentModelSettings(ModelSettings):
         return (STORED_VISUAL, STORED_AUDIO) if self.embedders is None else self.embedders.fields
 
     def reason_against(self, features: FeatureSettings) -> str | None:
-        """A frame a segment; embedders have reasons of their own."""
+        """A frame a segment; embedders have reasons of their own, and stored features must be of segments."""
         if features.frames != self.segments:
             return f"features.frames = model.segments, which is {self.segments}, found {features.frames}"
-        return None if self.embedders is None else self.embedders.reason_against(features)
+        if self.embedders is not None:
+            return self.embedders.reason_against(features)
+        for name, axes in _OF_SEGMENT.items():
+            given = features.inputs.get(name)
+            if not isinstance(given, FieldSettings):
+                continue  # there is none, as whoever gathers the inputs says
+            shape = list(given.spec(name, features, augment=False).shape())
+            if shape[:1] != [self.segments] or len(shape) != 1 + len(axes.split(", ")):
+                return (
+                    f"features.inputs.{name}.shape of [{self.segments}, {axes}], the first as model.segments, "
+                    f"found {shape}"
+                )
+        return None

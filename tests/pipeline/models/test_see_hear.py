@@ -196,3 +196,21 @@ def test_frames_and_sound_are_embedded_a_segment_at_a_time():
     second = torch.cat([whole[:, row, 4:].mean(1) for row in range(8)], -1)
     torch.testing.assert_close(tokens["audio"][:, 1], second)
     assert set(model.parts()) >= {"visual_embedder", "audio_embedder", "fusion"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axes"),
+    [
+        ("visual", [10, 49, 512], "rows, columns, width"),
+        ("visual", [5, 7, 7, 512], "rows, columns, width"),
+        ("audio", [5, 128], "width"),
+        ("audio", [10], "width"),
+    ],
+)
+def test_stored_features_that_are_not_of_its_segments_are_refused(name, shape, axes):
+    shapes = {"visual": [10, 7, 7, 512], "audio": [10, 128], name: shape}
+    inputs = {one: {"kind": "stored", "member": f"{one}.npy", "shape": shape} for one, shape in shapes.items()}
+    features = FeatureSettings.model_validate({"frames": 10, "inputs": inputs})
+    assert SeeHearSettings().reason_against(features) == (
+        f"features.inputs.{name}.shape of [10, {axes}], the first as model.segments, found {shape}"
+    )
