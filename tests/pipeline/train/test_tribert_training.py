@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from barcode_video import write_video
+from jobs.cli import main
 from pipeline.api.model import load
 from saved_weights import saved_weights
 from tiny_shards import FEATURES, write_shard_set
@@ -143,20 +144,20 @@ def video_with_keypoints(folder):
     return write_video(folder / "v.mp4", 2), folder / "v.json"
 
 
-def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside_it(run, tmp_path):
+def test_it_says_where_the_sound_of_a_video_comes_from_with_the_keypoints_beside_it(run, tmp_path, capsys):
     video, pose = video_with_keypoints(tmp_path)
-    words = ("localize", video, "--checkpoint", run, "--out", tmp_path / "out")
-    found = json.loads(said(*words, "--keypoints", pose, "--json").splitlines()[-1])
+    words = ["localize", str(video), "--checkpoint", str(run), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--keypoints", str(pose), "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["readout"] == "class_maps"
     maps = np.load(found["maps"])["maps"]
     assert maps.shape == (4, 8, 8)
     assert maps.std() > 0
-    process = start(*words)
-    _, sentence = process.communicate(timeout=100)
-    assert process.returncode == 2
-    assert "expected keypoints of the video (--keypoints), because the model takes keypoints" in " ".join(
-        sentence.split()
-    )
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    sentence = " ".join(capsys.readouterr().err.split())
+    assert "expected keypoints of the video (--keypoints), because the model takes keypoints" in sentence
     model, every_s = load(run), 1.0
     with_pose = [model.localize(video, every_s, keypoints=place).maps for place in (pose, tmp_path / "v")]
     assert np.allclose(with_pose[0], with_pose[1])
