@@ -22,7 +22,7 @@ class Events(Classification):
     pairs are asked for,
 
         other    [B] index of the video whose sound each is shown with
-        unlike   [B] False where there is none that shares no label
+        unlike   [B] False where there is none with labels that shares none
     """
 
     settings: EventsSettings
@@ -38,7 +38,8 @@ class Events(Classification):
         drawn = []
         in_groups = others_in_groups(self.settings.group, positions, metadata)
         for position, sample, others in zip(positions, metadata, in_groups, strict=True):
-            unlike = [other for other in others if not set(sample.labels) & set(metadata[other].labels)]
+            labels = [(other, set(metadata[other].labels)) for other in others]
+            unlike = [other for other, its in labels if its and not its & set(sample.labels)]  # no label: may be alike
             drawn.append(draw_one(seed, f"{purpose}-mismatched", position, unlike))
         return targets | {
             "other": torch.tensor([index if other is None else other for index, other in enumerate(drawn)]),

@@ -23,8 +23,9 @@ class EventsSettings(LabelSettings):
     pool: Literal["mean", "max"] = "mean"
     """Over segments, for `supervision: video`: the mean (paper 002) or the maximum (paper 004)."""
     mismatched: float = Field(default=0.0, ge=0)
-    """Weight of the same loss of each video with the sound of another one of its `group` that shares no label with it,
-    which is no event of any class (paper 004); without it little tells what background is. For `supervision: video`."""
+    """Weight of the same loss of each video with the sound of another one of its `group` that has labels and shares
+    none with it, which is no event of any class (paper 004); without it little tells what background is. For
+    `supervision: video`."""
 
     @model_validator(mode="after")
     def _mismatches_can_be_made(self) -> "EventsSettings":
