@@ -1,7 +1,7 @@
 """`gavt offset`: by how much sound and picture of videos are apart."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
     from pipeline.evaluate.offset.by_model import ModelDetector
+    from pipeline.evaluate.offset.offset_file import OffsetFile
     from pipeline.prepare.manifests.offsets import OffsetEntry
     from pipeline.prepare.manifests.row import VideoRow
 
@@ -101,16 +102,8 @@ def offset(
         by = ONSETS if model is None else model.trained.url
         file = None if out is None else stack.enter_context(OffsetFile(out, by))
         pool = None if workers == 1 else stack.enter_context(RayPool(None, workers))
-
-        def to_do() -> "Iterator[VideoRow]":
-            for row in videos:
-                if file is not None and file.knows(row):
-                    counts["known"] += 1
-                else:
-                    yield row
-
         task = OffsetTask(settings.prepare, settings.fetch, within, sure)
-        for entry in judge_list(to_do(), task, pool, model):
+        for entry in judge_list(_to_do(videos, file, counts), task, pool, model):
             counts[entry.status] += 1
             if entry.reason is not None:
                 reasons[entry.reason] += 1
@@ -129,6 +122,14 @@ def offset(
     if counts["failed"] and not judged + counts["known"]:
         commonest, _ = reasons.most_common(1)[0]
         raise MediaError(commonest, last if counts["failed"] == 1 else f"none of {counts['failed']} videos can be read")
+
+
+def _to_do(videos: "Iterable[VideoRow]", file: "OffsetFile | None", counts: Counter[str]) -> "Iterator[VideoRow]":
+    for row in videos:
+        if file is not None and file.knows(row):
+            counts["known"] += 1
+        else:
+            yield row
 
 
 def _model(checkpoint: str, device: str) -> "ModelDetector":
