@@ -75,7 +75,8 @@ def test_a_converted_list_says_the_same(capsys, corpus: Path, tmp_path: Path, su
     videos = VideoList(names, ListOptions(source=source))
     rows = list(videos)
     assert videos.repeated.count == 1  # a video of AVE is in MUSIC-200k too
-    assert json.loads(printed.splitlines()[-1]) == {"out": str(out), "rows": len(rows), "repeated": 1, "wrong": 0}
+    said = {"out": str(out), "rows": len(rows), "repeated": 1, "wrong": 0, "apart": 0}
+    assert json.loads(printed.splitlines()[-1]) == said
     assert list(VideoList([str(out)])) == rows
 
 

@@ -211,7 +211,7 @@ def broken(folder: Path) -> Iterator[tuple[str, str]]:
     yield str(write_video(folder / "short-audio.mp4", 4, audio=silence[:, :20000] + 0.1)), "too_short"
     picture = io.BytesIO()
     Image.new("RGB", (64, 64)).save(picture, "PNG")
-    yield put("picture.mp4", picture.getvalue()), "unreadable"
+    yield put("picture.mp4", picture.getvalue()), "no_video"
     spoilt = bytearray(whole)
     start = whole.index(b"mdat") + 4
     spoilt[start:] = np.random.default_rng(1).bytes(len(whole) - start)

@@ -60,7 +60,7 @@ def test_the_kind_says_whose_settings_a_part_has(tmp_path):
         (
             {"model": {"kind": "gavtt"}},
             [],
-            "settings.yaml: model.kind: expected 'gavt', .* or .*, found 'gavtt'; did you mean",
+            "settings.yaml: model.kind: expected 'av_transformer', .*'gavt', .* or .*, found 'gavtt'; did you mean",
         ),
         (
             {"task": {"kind": "mmm"}},

@@ -121,8 +121,8 @@ def chosen(system: System, positions: range = range(BATCH)) -> tuple[Targets, Ta
     """Targets as drawn, and as they are once frames have been chosen on the device."""
     inputs, targets = batch_of(system, positions)
     assert isinstance(system.task, MultiModalAlignment)
-    frames, found = system.task._choose(system.model.embed(inputs)["visual"], targets)
-    assert frames.requires_grad
+    frames, found = system.task._choose({"visual": system.model.embed(inputs)["visual"]}, targets)
+    assert frames["visual"].requires_grad
     assert not any(one.requires_grad for one in found.values())
     return targets, found
 
@@ -169,7 +169,7 @@ def test_where_all_others_are_too_alike_the_draw_stays() -> None:
     one = torch.ones(WIDTH, dtype=torch.float64)
     inputs["frames"] = torch.stack([one, -3 * one, one, one])  # the first is like both of the other video
     assert isinstance(system.task, MultiModalAlignment)
-    _, found = system.task._choose(system.model.embed(inputs)["visual"], targets)
+    _, found = system.task._choose({"visual": system.model.embed(inputs)["visual"]}, targets)
     first, second, third, last = found["frame"][4:].tolist()
     assert found["counted"].all()
     assert first == targets["partner"][0]
