@@ -1,11 +1,19 @@
 """`gavt resume`: have a job go on that stopped, was cancelled or given up."""
 
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.output import JsonFlag, console, print_json
 from jobs.status import JobArgument
+
+if TYPE_CHECKING:
+    from cluster.job_folder import JobFolder
+    from cluster.launchers.contract import Launcher, PlaceState
+
+_LEAVES_WITHIN_S = 10
+"""A place may need a moment to end what has noted its outcome already."""
 
 
 def resume(
@@ -28,7 +36,7 @@ def resume(
     found = find_job(job)
     found.check_owner()
     launcher = launcher_of(found.record.place, address)
-    state = launcher.state(found)
+    state = _state_when_left(launcher, found)
     outcome = found.outcome
     if outcome is not None and outcome.ending == "done":
         raise JobError(f"{found.name}: all is done already")
@@ -42,3 +50,13 @@ def resume(
     console(as_json).print(f"{found.name}: submitted again as {note.id}", soft_wrap=True)
     if as_json:
         print_json(JobState.of(found).for_programs())
+
+
+def _state_when_left(launcher: "Launcher", job: "JobFolder") -> "PlaceState":
+    """What the place says, once it has had time to let go of a job that has come to its end."""
+    from cluster.launchers.contract import Phase
+
+    until = time.monotonic() + _LEAVES_WITHIN_S
+    while (state := launcher.state(job)).phase == Phase.RUNNING and job.outcome and time.monotonic() < until:
+        time.sleep(0.1)
+    return state
