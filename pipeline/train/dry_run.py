@@ -5,7 +5,8 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -122,14 +123,13 @@ def _checked_source(settings: RunSettings) -> Source | None:
 
 
 def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iterator[Batch]:
-    """Micro-batches without end, as the loader would give them, of fields that are noise."""
+    """Micro-batches without end, on the device, as the loader would give them. All are the same noise at other
+    positions: what is measured is training, not the making of noise."""
     features = settings.features
     fields = fields_of(features, settings.fields, augment=True)
-    generator = np.random.default_rng([settings.seed, group.rank])
-    position = group.rank * micro_batch
-    while True:
-        arrays = noise_of(fields, micro_batch, features.augment, generator)
-        positions = range(position, position + micro_batch)
-        notes = [Note(f"noise{at}", noise_metadata(features, at).model_dump_json()) for at in positions]
-        yield take_batch(positions, notes, fields, arrays, augment=True, pin=False)
-        position += micro_batch * group.world_size
+    arrays = noise_of(fields, micro_batch, features.augment, np.random.default_rng([settings.seed, group.rank]))
+    first = range(group.rank * micro_batch, (group.rank + 1) * micro_batch)
+    notes = [Note(f"noise{at}", noise_metadata(features, at).model_dump_json()) for at in first]
+    batch = take_batch(first, notes, fields, arrays, augment=True, pin=False).to(group.device)
+    for round_ in count():
+        yield replace(batch, positions=[at + round_ * micro_batch * group.world_size for at in first])

@@ -1,7 +1,7 @@
 """On a GPU: model FLOPs utilisation of the large variants, and samples a second against the paper's own training.
 
-Frames and sound are noise in memory, so that nothing is measured but training: augmentation, spectrograms, model and
-optimiser, on one GPU.
+Frames and sound are noise that lies on the GPU from the first step on, so that nothing is measured but training:
+targets, augmentation, spectrograms, model and optimiser, on one GPU.
 """
 
 import json

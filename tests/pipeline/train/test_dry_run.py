@@ -13,6 +13,7 @@ from jobs.cli import main
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.stream.arrays import noise_of
 from pipeline.train.dry_run import dry_run
 from pipeline.train.engine.ema import Ema
 from pipeline.train.loop import train
@@ -35,8 +36,11 @@ def test_a_dry_run_needs_no_data_and_trains(command, group, words):
     assert found.samples_per_s is None
 
 
-def test_a_longer_dry_run_measures_the_pace(command, group):
+def test_a_longer_dry_run_measures_the_pace_of_training_and_not_the_making_of_noise(command, group, monkeypatch):
+    made = []
+    monkeypatch.setattr("pipeline.train.dry_run.noise_of", lambda *words: made.append(1) or noise_of(*words))
     found = dry_run(read(command, "data.train=null"), group, steps=4)
+    assert len(made) == 1
     assert len(found.losses) == len(found.seconds) == 4
     assert found.samples_per_s == pytest.approx(16 / ((found.seconds[2] + found.seconds[3]) / 2))
     assert found.mfu is None or group.device.type == "cuda"  # no data sheet tells a CPU's peak
