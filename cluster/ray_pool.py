@@ -11,10 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -24,10 +23,10 @@ from cluster import storage
 from cluster.cores import usable_cores
 from cluster.errors import WorkerPoolError
 from cluster.os_errors import why
+from cluster.pace import Pace
+from cluster.ray_pace import RayPace
 from cluster.scratch import scratch_folder, temporary_place
-
-I = TypeVar("I")  # noqa: E741  the item
-R = TypeVar("R")
+from cluster.step import I, R, Step
 
 _NODE_LOST = (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError)
 _WORKER_LOST = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
@@ -42,22 +41,6 @@ _TOKEN = secrets.token_hex(32)
 user's other clusters refuse each other."""
 _ROOM_BYTES = 20_000_000  # its logs, for a start
 _LONGEST_PLACE = 20  # bytes: with what Ray appends, a socket's path stays below the 107 bytes that a system allows
-
-
-@dataclass(frozen=True)
-class Step(Generic[I, R]):
-    """What happened to an item.
-
-    Attributes:
-        state: `value`, it gave a value; `done`; `restarted`, its worker died, what it gave counts no more and it is
-            done once more; `lost`, its workers died too often.
-        message: for `restarted` and `lost`, how the worker died.
-    """
-
-    item: I
-    state: Literal["value", "done", "restarted", "lost"]
-    value: R | None = None
-    message: str = ""
 
 
 class RayPool:
@@ -89,6 +72,10 @@ class RayPool:
         """Local folder that is removed with the pool, for the workers' scratch, which only this user may enter; None on
         another machine's cluster."""
         return self._folder
+
+    def pace(self) -> Pace:
+        """How often its workers together may ask a host."""
+        return RayPace()
 
     def __enter__(self) -> "RayPool":
         try:

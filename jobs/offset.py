@@ -21,6 +21,7 @@ from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
+    from cluster.ray_pool import RayPool
     from pipeline.evaluate.offset.by_model import ModelDetector
     from pipeline.evaluate.offset.offset_file import OffsetFile
     from pipeline.prepare.manifests.offsets import OffsetEntry
@@ -79,7 +80,6 @@ def offset(
 
     Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read.
     """
-    from cluster.ray_pool import RayPool
     from pipeline.errors import MediaError, SettingsError, naming
     from pipeline.evaluate.offset.offset_file import OffsetFile
     from pipeline.evaluate.offset.offsets import ONSETS, OffsetTask, judge_list
@@ -101,7 +101,7 @@ def offset(
         model = None if checkpoint is None else _model(checkpoint, settings.evaluate.device)
         by = ONSETS if model is None else model.trained.url
         file = None if out is None else stack.enter_context(OffsetFile(out, by))
-        pool = None if workers == 1 else stack.enter_context(RayPool(None, workers))
+        pool = None if workers == 1 else stack.enter_context(_ray(workers))
         task = OffsetTask(settings.prepare, settings.fetch, within, sure)
         for entry in judge_list(_to_do(videos, file, counts), task, pool, model):
             counts[entry.status] += 1
@@ -130,6 +130,12 @@ def _to_do(videos: "Iterable[VideoRow]", file: "OffsetFile | None", counts: Coun
             counts["known"] += 1
         else:
             yield row
+
+
+def _ray(workers: int) -> "RayPool":
+    from cluster.ray_pool import RayPool
+
+    return RayPool(None, workers)
 
 
 def _model(checkpoint: str, device: str) -> "ModelDetector":

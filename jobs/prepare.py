@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +35,7 @@ from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
-    from cluster.ray_pool import Step
+    from cluster.step import Step
     from pipeline.prepare.build import ShardTask
     from pipeline.prepare.manifests.read import Noted, VideoList
     from pipeline.prepare.prepare import Progress, Workers
@@ -76,7 +77,8 @@ def prepare(
         int | None, typer.Option(min=1, help="Workers; all CPUs by default.", show_default=False)
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="An existing Ray cluster (host:port or auto); else Ray is started here.")
+        str | None,
+        typer.Option(help="An existing Ray cluster (host:port or auto); else Ray is started here, if it is worth it."),
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray: for debugging.")] = False,
     retry: Annotated[
@@ -168,22 +170,29 @@ def _tell(
 
         commonest = sorted(dataset.reasons.items(), key=lambda entry: -entry[1])[:3]
         found = ", ".join(f"{reason} ({count})" for reason, count in commonest)
-        raise ShardSetError(f"{out}: none of {dataset.videos} videos gave a sample: {found}; see {out}/ledger.jsonl")
+        example = f"such as {dataset.examples[commonest[0][0]]}"
+        raise ShardSetError(
+            f"{out}: none of {dataset.videos} videos gave a sample: {found}, {example}; see {out}/ledger.jsonl"
+        )
 
 
 def _workers(stack: ExitStack, address: str | None, workers: int | None, local: bool) -> "Workers":
-    """Where the shards are made. Ray is started when the first one is asked for: a finished shard set needs none."""
-    from pipeline.prepare.prepare import in_this_process, on_ray
+    """Where the shards are made. Ray is started where several are to be made at once."""
+    from pipeline.prepare.prepare import in_this_process, in_turn, on_ray
 
     if local:
         return in_this_process
 
     def make(tasks: "Iterable[ShardTask]") -> "Iterable[Step[ShardTask, list[InputEntry]]]":
+        source = iter(tasks)
+        ahead = list(islice(source, 2))
+        if address is None and (workers == 1 or len(ahead) == 1):
+            return in_turn(chain(ahead, source))
         from cluster.ray_pool import RayPool
 
         pool = stack.enter_context(RayPool(address, workers))
         stack.enter_context(_interruptible())  # Ray sets a handler of its own when it starts
-        return on_ray(pool)(tasks)
+        return on_ray(pool)(chain(ahead, source))
 
     return make
 

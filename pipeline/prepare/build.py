@@ -35,7 +35,6 @@ class ShardTask:
 
     Attributes:
         retry: reasons; the shard is there, and only its videos that failed for one of these are done again.
-        isolated: decode in a process of its own.
         scratch: local folder to build the tar in; None takes the system's for temporary files.
         pace: how often a host may be asked; shared by all workers.
     """
@@ -46,7 +45,6 @@ class ShardTask:
     settings: PrepareSettings
     fetch: FetchSettings = field(default_factory=FetchSettings)
     retry: frozenset[str] = frozenset()
-    isolated: bool = True
     scratch: Path | None = None
     pace: Pace = field(default_factory=LocalPace)
 
@@ -55,9 +53,12 @@ Decoder = Callable[[float, VideoRow, PrepareSettings, str], PreparedVideo]
 """(deadline in s, row, settings, where its bytes lie) → its samples."""
 
 
-def build_shard(task: ShardTask) -> Iterator[list[InputEntry]]:
+def build_shard(task: ShardTask, decode: Decoder | None = None) -> Iterator[list[InputEntry]]:
     """Make a shard, or do the failed videos of one again; gives the entries of videos as they are done, about once a
     second, and ends when the shard is published.
+
+    Args:
+        decode: None takes a process that this one keeps from shard to shard.
 
     Raises:
         StorageError: the shard can't be read or written.
@@ -69,7 +70,7 @@ def build_shard(task: ShardTask) -> Iterator[list[InputEntry]]:
         new: list[InputEntry] = []
         tell_at = time.monotonic() + _TELL_EVERY_S
         with ShardWriter(path) as shard:
-            for prepared, entry in _videos(task, scratch, earlier):
+            for prepared, entry in _videos(task, scratch, earlier, decode or _kept(task.settings.limits).call):
                 for sample in prepared:
                     shard.add(sample.key, sample.files)
                 inputs.append(entry)
@@ -106,10 +107,9 @@ def decode_row(
 
 
 def _videos(
-    task: ShardTask, scratch: Path, earlier: "_Earlier | None"
+    task: ShardTask, scratch: Path, earlier: "_Earlier | None", decode: Decoder
 ) -> Iterator[tuple[Iterator[EncodedSample] | list[EncodedSample], InputEntry]]:
     """(samples, entry) of each of the shard's rows in order."""
-    decode = _isolated(task.settings.limits).call if task.isolated else _decode_here
     rows = [row for row in task.rows if earlier is None or earlier.failed(row.video)]
     with closing(fetched(rows, task.fetch, scratch, task.pace)) as sources:
         for row in task.rows:
@@ -164,13 +164,16 @@ class _Earlier:
                 )
 
 
-@lru_cache(maxsize=1)
-def _isolated(limits: LimitSettings) -> Isolated[[VideoRow, PrepareSettings, str], PreparedVideo]:
-    """One decoding process a worker, kept from shard to shard."""
+def decoding_process(limits: LimitSettings) -> Isolated[[VideoRow, PrepareSettings, str], PreparedVideo]:
+    """A process that decodes, so that nothing else is lost with it."""
     return Isolated(prepare_video, limits.deadline_s, limits.memory_mb, limits.videos_per_process)
 
 
-def _decode_here(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
+_kept = lru_cache(maxsize=1)(decoding_process)
+
+
+def decode_here(deadline_s: float, row: VideoRow, settings: PrepareSettings, place: str) -> PreparedVideo:
+    """Decode in this process, whatever it takes."""
     return prepare_video(row, settings, place)
 
 

@@ -10,14 +10,16 @@ OUT/prepare.lock         who works on it, while somebody does
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from cluster import storage
 from cluster.lease import Lease
-from cluster.pace import LocalPace, RayPace
-from cluster.ray_pool import RayPool, Step
+from cluster.pace import LocalPace, Pace
+from cluster.step import Step
 from pipeline.errors import ShardSetError
-from pipeline.prepare.build import ShardTask, build_shard
+from pipeline.prepare.build import Decoder, ShardTask, build_shard, decode_here, decoding_process
 from pipeline.prepare.fetch.settings import FetchSettings
 from pipeline.prepare.fetch.sources import SourceKind, kind_of
 from pipeline.prepare.plan import LOCK, Rows, ShardPlan, read_plan, rows_to_make, settle_plan
@@ -27,6 +29,9 @@ from pipeline.shards import ledger
 from pipeline.shards.dataset import Dataset, finish_dataset, read_dataset
 from pipeline.shards.ledger import InputEntry
 from pipeline.shards.shard_files import done_shards, finish_replacements, read_indexes, shard_name
+
+if TYPE_CHECKING:
+    from cluster.ray_pool import RayPool
 
 Workers = Callable[[Iterable[ShardTask]], Iterable[Step[ShardTask, list[InputEntry]]]]
 _FEW = 50  # videos before a failure rate means anything
@@ -94,7 +99,7 @@ def prepare(
             whose sources had secrets needs them again.
         out: folder or prefix of the shard set.
         settings: the recipe.
-        workers: where the shards are made: `on_ray(pool)` or `in_this_process`.
+        workers: where the shards are made: `on_ray(pool)`, `in_turn` or `in_this_process`.
         fetch: how videos that lie elsewhere are fetched.
         retry: reasons; videos that failed for one of these are done again.
         max_failure_rate: stop when more than this share of this run's videos fails, from 50 videos on.
@@ -208,17 +213,17 @@ def _check_failures(out: str, progress: Progress, most: float | None) -> None:
     )
 
 
-def on_ray(pool: RayPool) -> Workers:
+def on_ray(pool: "RayPool") -> Workers:
     """Make shards on a pool, a task a shard."""
 
     def make(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
         return pool.map_unordered(build_shard, placed(tasks))
 
     def placed(tasks: Iterable[ShardTask]) -> Iterator[ShardTask]:
-        pace: RayPace | None = None
+        pace: Pace | None = None
         for task in tasks:
             if pace is None and any(kind_of(row.source) is not SourceKind.PLACE for row in task.rows):
-                pace = RayPace()
+                pace = pool.pace()
             # the workers have another working folder
             out, fetch = storage.absolute(task.out), task.fetch.with_absolute_paths()
             yield replace(task, out=out, fetch=fetch, scratch=pool.folder, pace=pace or task.pace)
@@ -226,10 +231,24 @@ def on_ray(pool: RayPool) -> Workers:
     return make
 
 
+def in_turn(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
+    """Make shards one after the other, with one process that decodes: for few, since Ray takes seconds to start."""
+    pace = LocalPace()
+    with ExitStack() as stack:
+        decode: Decoder | None = None
+        for task in tasks:
+            decode = decode or stack.enter_context(decoding_process(task.settings.limits)).call
+            yield from _made_here(task, pace, decode)
+
+
 def in_this_process(tasks: Iterable[ShardTask]) -> Iterator[Step[ShardTask, list[InputEntry]]]:
-    """Make shards one after the other here, without Ray and without protection from crashes: for debugging."""
+    """Make shards one after the other here, without protection from crashes: for debugging."""
     pace = LocalPace()
     for task in tasks:
-        for entries in build_shard(replace(task, isolated=False, pace=pace)):
-            yield Step(task, "value", entries)
-        yield Step(task, "done")
+        yield from _made_here(task, pace, decode_here)
+
+
+def _made_here(task: ShardTask, pace: Pace, decode: Decoder) -> Iterator[Step[ShardTask, list[InputEntry]]]:
+    for entries in build_shard(replace(task, pace=pace), decode):
+        yield Step(task, "value", entries)
+    yield Step(task, "done")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from _youtube_like import write_youtube_like
-from cluster.ray_pool import RayPool, Step
+from cluster.ray_pool import RayPool
+from cluster.step import Step
 from pipeline.prepare.build import ShardTask, build_shard
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.prepare import Workers, on_ray

@@ -12,7 +12,8 @@ import pytest
 import ray
 import ray.exceptions
 
-from cluster.pace import LocalPace, Pace, RayPace
+from cluster.pace import LocalPace, Pace
+from cluster.ray_pace import RayPace
 from cluster.ray_pool import RayPool
 from faulty_proxy import FileServer
 

@@ -18,7 +18,8 @@ import ray
 
 from cluster import ray_pool
 from cluster.errors import WorkerPoolError
-from cluster.ray_pool import RayPool, Step
+from cluster.ray_pool import RayPool
+from cluster.step import Step
 
 STARTED = time.time()
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from cluster.errors import WorkerPoolError
 from cluster.isolation import Isolated
 from cluster.masking import mask_url, mask_urls
-from cluster.pace import LocalPace, Pace, RayPace
-from cluster.ray_pool import RayPool
+from cluster.pace import LocalPace, Pace
 from cluster.scratch import scratch_folder
 from pipeline.errors import MediaError
 from pipeline.evaluate.offset.judge import Judged, judge_video
@@ -26,6 +25,7 @@ from pipeline.prepare.video_samples import prepare_video
 from pipeline.reasons import Reason
 
 if TYPE_CHECKING:
+    from cluster.ray_pool import RayPool
     from pipeline.evaluate.offset.by_model import ModelDetector
 
 ONSETS = "onsets"
@@ -58,7 +58,7 @@ class OffsetTask:
 
 
 def judge_list(
-    rows: Iterable[VideoRow], task: OffsetTask, pool: RayPool | None = None, model: "ModelDetector | None" = None
+    rows: Iterable[VideoRow], task: OffsetTask, pool: "RayPool | None" = None, model: "ModelDetector | None" = None
 ) -> Iterator[OffsetEntry]:
     """What was found in each video of a list; with a pool of workers in no order.
 
@@ -76,7 +76,7 @@ def judge_list(
         for one in tasks:
             yield from judge_videos(one, model)
         return
-    pace, fetch = RayPace(), task.fetch.with_absolute_paths()
+    pace, fetch = pool.pace(), task.fetch.with_absolute_paths()
     placed = (replace(one, fetch=fetch, scratch=pool.folder, pace=pace) for one in tasks)
     waiting: dict[str, list[OffsetEntry]] = {}
     for step in pool.map_unordered(judge_videos, placed):

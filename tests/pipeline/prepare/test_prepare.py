@@ -29,7 +29,7 @@ from pipeline.prepare.build import decode_row
 from pipeline.prepare.layouts.sample import PreparedVideo, key_of
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.manifests.row import VideoRow
-from pipeline.prepare.prepare import in_this_process, on_ray, prepare
+from pipeline.prepare.prepare import in_this_process, in_turn, on_ray, prepare
 from pipeline.prepare.settings import LimitSettings, PrepareSettings
 from pipeline.prepare.video_samples import prepare_video
 from pipeline.reasons import Reason
@@ -120,6 +120,16 @@ def test_ray_makes_the_same_bytes_as_one_process(videos: Path, undisturbed: Path
         prepare(VideoList([str(videos)]), str(tmp_path), SMALL, on_ray(pool))
         assert (tmp_path / "shard-000000.tar").stat().st_mtime_ns == before
         assert content_of(tmp_path) == content_of(undisturbed)
+
+
+def test_few_videos_are_prepared_without_ray_and_one_that_hangs_is_given_up(videos: Path, tmp_path: Path) -> None:
+    words = ["prepare", str(videos), "--out", str(tmp_path / "out"), *WORDS["small"]]
+    code = f"import sys; from jobs.cli import main; main({words!r}); assert 'ray' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["samples"] == 15
+    hasty = SMALL.model_copy(update={"limits": LimitSettings(deadline_s=0.001), "rows_per_shard": 8})
+    dataset = prepare(VideoList([str(videos / "video 4.mp4")]), str(tmp_path / "hasty"), hasty, in_turn)
+    assert dataset.reasons == {"timeout": 1}
 
 
 def begin(videos: Path, out: Path, *words: str) -> "subprocess.Popen[str]":
@@ -310,7 +320,8 @@ def test_the_command_says_what_went_wrong_when_nothing_came_out(tmp_path: Path) 
     (tmp_path / "list.txt").write_text("gone.mp4\n")
     ended = gavt(str(tmp_path / "list.txt"), "--out", str(tmp_path / "out"), "--local")
     assert ended.returncode == 2
-    assert f"gavt: {tmp_path}/out: none of 1 videos gave a sample: missing (1); see" in ended.stderr
+    why = f"missing (1), such as {tmp_path}/gone.mp4: no such file; see"
+    assert f"gavt: {tmp_path}/out: none of 1 videos gave a sample: {why}" in ended.stderr
     assert (tmp_path / "out/ledger.jsonl").exists()
 
 
