@@ -122,7 +122,7 @@ class Isolated(Generic[P, R]):
         # the parent's search path, so that the function is found wherever its module came from
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         name = f"{self._function.__module__}:{self._function.__qualname__}"
-        command = [sys.executable, "-c", "from cluster.isolation import serve; serve()", name]
+        command = [sys.executable, "-c", f"from {__name__} import serve; serve()", name]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )

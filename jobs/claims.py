@@ -20,7 +20,10 @@ VERDICTS = "verdicts.json"
 
 
 def claims(
-    files: Annotated[list[str], typer.Argument(help="Claims, as in configs/claims/.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Files of claims, or names of those in configs/claims/: direction, events/fusion."),
+    ],
     train: Annotated[str, typer.Option(help="Shard set to train on, local or s3://.")],
     validation: Annotated[str, typer.Option(help="Shard set that chooses readouts.")],
     test: Annotated[str, typer.Option(help="Shard set that is judged on.")],
@@ -38,9 +41,11 @@ def claims(
     from pipeline.claims.trials import trials_of
     from pipeline.claims.verdict import figure_of, judge
     from pipeline.settings.load import load_settings
+    from pipeline.settings.shipped import settings_file
 
     words = [f"data.train={train}", f"data.validation={validation}", *(overrides or [])]
-    read = [(file, load_settings(file, ClaimSettings).settings) for file in files]
+    named = [settings_file(file, "claims") for file in files]
+    read = [(file, load_settings(file, ClaimSettings).settings) for file in named]
     planned = [
         trials_of(file, settings, form, seeds, words, out) for file, settings in read
     ]  # all are right, or none runs

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from jobs.output import JsonFlag, Overrides, console, print_json
+from jobs.output import JsonFlag, Overrides, SettingsFile, console, print_json
 
 app = typer.Typer(help="Look at settings.", no_args_is_help=True)
 
@@ -17,7 +17,7 @@ def config() -> None:
 
 @app.command("show")
 def show(
-    file: Annotated[str, typer.Argument(help="Settings file (YAML), local or s3://.")],
+    file: SettingsFile,
     overrides: Annotated[list[str] | None, typer.Argument(help="a.b=value …")] = None,
     more: Overrides = None,
     as_json: JsonFlag = False,

@@ -13,9 +13,23 @@ from cluster.errors import StorageError
 from cluster.masking import mask_urls
 from cluster.terminal import printable
 from jobs.unread import Unread
+from pipeline.settings.shipped import shipped
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON on the last line of stdout.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a setting: a.b=value; repeatable.")]
+
+
+def _names_of_settings(begun: str) -> list[str]:
+    return [name for name in shipped() if name.startswith(begun)]
+
+
+SettingsFile = Annotated[
+    str,
+    typer.Argument(
+        help="Settings file (YAML), local or s3://, or the name of one of gavt's own: gavt_c, data/sync_movers.",
+        autocompletion=_names_of_settings,
+    ),
+]
 
 _LOG_WIDTH = 140
 """Columns where there is no terminal; rich would take 80 and cut the tables' names."""

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from jobs.number_options import finite
-from jobs.output import JsonFlag, console, print_json
+from jobs.output import JsonFlag, SettingsFile, console, print_json
 
 if TYPE_CHECKING:
     from pipeline.plan.plan import TrainingPlan, Way
@@ -16,7 +16,7 @@ _GIB = 2**30
 
 
 def plan(
-    config: Annotated[str, typer.Argument(help="Settings file (YAML), local or s3://.")],
+    config: SettingsFile,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to override: a.b=value …")] = None,
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="GPUs of the whole job.")] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines.")] = None,

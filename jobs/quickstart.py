@@ -1,7 +1,6 @@
 """`gavt quickstart`: the whole path on a synthetic world, verb by verb."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 from jobs.output import JsonFlag, Overrides, console, print_json
 from jobs.run_verb import run_verb
 
+CONFIG = "quickstart"
 _SPLITS = ("train", "validation", "test")
 
 
@@ -23,7 +23,6 @@ def quickstart(
 
     Each command is printed before it runs: the same ones work on your own videos.
     """
-    config = _config()
     shards = {split: str(out / "shards" / split) for split in _SPLITS}
     sets = [word for override in overrides or [] for word in ("--set", override)]
     seconds: dict[str, float] = {}
@@ -34,12 +33,12 @@ def quickstart(
         seconds[words[0]] = round(seconds.get(words[0], 0.0) + time.monotonic() - started, 1)
 
     started = time.monotonic()
-    verb("synth", "--config", config, *sets, "--out", str(out / "world"))
+    verb("synth", "--config", CONFIG, *sets, "--out", str(out / "world"))
     for split in _SPLITS:
         source = str(out / "world" / f"{split}.jsonl")
-        verb("prepare", source, "--config", config, *sets, "--out", shards[split])
+        verb("prepare", source, "--config", CONFIG, *sets, "--out", shards[split])
     data = [f"data.{split}={shards[split]}" for split in ("train", "validation")]
-    verb("train", config, *data, *(overrides or []), "--run", str(out))
+    verb("train", CONFIG, *data, *(overrides or []), "--run", str(out))
     verb("evaluate", str(out), "--data", shards["test"])
     video = _first_video(out / "world")
     verb("localize", video, "--checkpoint", str(out), "--out", str(out / "localize"))
@@ -51,12 +50,6 @@ def quickstart(
     if as_json:
         evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
         print_json({"seconds": seconds, "report": str(out / "report.html"), "evaluation": evaluation})
-
-
-def _config() -> str:
-    """The settings file, as a path that a person can type from here."""
-    file = Path(__file__).resolve().parents[1] / "configs" / "experiments" / "quickstart.yaml"
-    return os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _first_video(world: Path) -> str:

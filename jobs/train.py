@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.output import JsonFlag, Overrides, complain, console, print_json
+from jobs.output import JsonFlag, Overrides, SettingsFile, complain, console, print_json
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="Settings file (YAML), local or s3://.")],
+    config: SettingsFile,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to override: a.b=value …")] = None,
     more: Overrides = None,
     run: Annotated[str | None, typer.Option(help="Run folder; runs/NAME by default. An existing run goes on.")] = None,

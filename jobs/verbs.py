@@ -1,5 +1,7 @@
 """The verbs of the `gavt` command: one file each beside this one; here they come together."""
 
+from typing import Annotated
+
 import typer
 
 from jobs import (
@@ -36,11 +38,30 @@ from jobs import (
 
 app = typer.Typer(
     name="gavt",
-    help="From unlabelled videos to a pretrained audio-visual transformer. --debug anywhere shows tracebacks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from pipeline.code_version import code_version
+
+        told = code_version()
+        changed = ", changed" if told["changed"] else ""
+        typer.echo(f"gavt {told['version']}" + (f" ({told['commit']}{changed})" if told["commit"] else ""))
+        raise typer.Exit
+
+
+@app.callback()
+def gavt(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and the commit.")
+    ] = False,
+) -> None:
+    """From unlabelled videos to a pretrained audio-visual transformer. --debug anywhere shows tracebacks."""
+
+
 app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(manifest.app, name="manifest")

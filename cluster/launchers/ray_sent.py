@@ -16,7 +16,8 @@ from cluster.job_records import JobRecord
 
 MAX_SENT_BYTES = 50_000_000
 """Ray holds it in the head's memory, and sends it to every node."""
-_PROGRAM = ("jobs", "pipeline", "cluster")
+_PROGRAM = tuple(dict.fromkeys(name.partition(".")[0] for name in ("jobs.cli", "pipeline.errors", "cluster.launch")))
+"""All packages of this program; installed from a wheel it is one."""
 _GRACE_S = 150
 """In which a job that is stopped must have saved; Ray itself gives three seconds."""
 _SINCE = (1980, 1, 1, 0, 0, 0)

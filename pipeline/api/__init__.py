@@ -16,13 +16,18 @@ Videos are paths, URLs (`s3://`, `gs://`, `hf://`) or arrays (`Clip`); what come
 `UserError`, whose message is the sentence that the command would end with.
 """
 
-from cluster.errors import StorageError, UserError
-from pipeline.api.clip import Clip
-from pipeline.api.maps import score_boxes, score_maps
-from pipeline.api.model import Model, load
-from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
-from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
-from pipeline.evaluate.benchmarks.score import BenchmarkScore
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the modules are imported when they are asked for: the command imports this package too
+    from cluster.errors import StorageError, UserError
+    from pipeline.api.clip import Clip
+    from pipeline.api.maps import score_boxes, score_maps
+    from pipeline.api.model import Model, load
+    from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
+    from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
+    from pipeline.evaluate.benchmarks.score import BenchmarkScore
 
 __all__ = [
     "BenchmarkError",
@@ -43,3 +48,26 @@ __all__ = [
     "score_boxes",
     "score_maps",
 ]
+
+_MODULES = {
+    "cluster.errors": ("StorageError", "UserError"),
+    "pipeline.api.clip": ("Clip",),
+    "pipeline.api.maps": ("score_boxes", "score_maps"),
+    "pipeline.api.model": ("Model", "load"),
+    "pipeline.api.results": ("Embeddings", "Events", "Localization", "Match", "SeparatedSounds"),
+    "pipeline.errors": ("BenchmarkError", "CheckpointError", "MediaError", "SettingsError"),
+    "pipeline.evaluate.benchmarks.score": ("BenchmarkScore",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("gavt")
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

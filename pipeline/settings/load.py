@@ -19,6 +19,7 @@ from cluster.masking import mask_urls, mask_value
 from cluster.once_a_machine import copied_once_a_machine
 from pipeline.errors import SettingsError
 from pipeline.settings.explain import Key, did_you_mean, explain, models_at
+from pipeline.settings.shipped import settings_file, shipped
 from pipeline.settings.yaml_text import dump_yaml, parse_yaml
 
 S = TypeVar("S", bound=BaseModel)
@@ -57,6 +58,7 @@ def load_settings(
     """Read a settings file with its bases and apply `a.b=value` overrides.
 
     Args:
+        path: of the file, a URL, or the name of one that is installed with this package (`shipped.settings_file`).
         recorded: it was written from checked settings of a whole experiment, of which `kind` may have some sections
             only; the others are passed over.
 
@@ -65,8 +67,9 @@ def load_settings(
     """
     values: dict[str, Any] = {}
     origins: dict[Key, str] = {}
+    path = None if path is None else settings_file(os.fspath(path))
     if path is not None:
-        _read(os.fspath(path), values, origins, chain=())
+        _read(path, values, origins, chain=())
     for override in overrides:
         key, value = _parse_override(override)
         origin = f"override {_masked_override(override, kind)!r}"
@@ -79,9 +82,7 @@ def load_settings(
     try:
         return Resolved(kind.model_validate(values), origins)
     except ValidationError as error:
-        raise SettingsError(
-            explain(error, kind, values, origins, os.fspath(path) if path is not None else "settings")
-        ) from None
+        raise SettingsError(explain(error, kind, values, origins, path if path is not None else "settings")) from None
 
 
 def sections_of(kind: type[BaseModel], recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +148,8 @@ def _missing(path: str, chain: tuple[str, ...]) -> str | None:
     # what was meant lies beside it or one folder below: whoever looks further may look through a whole disk
     folder = Path(path).parent
     files = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")] if os.path.isdir(folder) else []
-    nearest = did_you_mean(Path(path).name, [str(file.relative_to(folder)) for file in files if file != Path(path)])
+    names = [str(file.relative_to(folder)) for file in files if file != Path(path)]
+    nearest = did_you_mean(Path(path).name, names) or did_you_mean(path, list(shipped()))
     return f"{path}{wanted_by}: no such settings file{nearest}"
 
 

@@ -37,5 +37,5 @@ def check_world(url: str, most: int = MOST, on_video: Callable[[], None] = lambd
     for split in _NEEDED[kind]:
         if not files.rows(split):
             raise SynthError(f"{url}: expected videos in {split}.jsonl to check the world by, found none")
-    tables: list[Table] = import_module(f"pipeline.evaluate.shortcuts.{kind}").check(files)
+    tables: list[Table] = import_module(f"{__package__}.{kind}").check(files)
     return tables

@@ -148,7 +148,8 @@ def log_to(file: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("pipeline", "cluster")]
+    tops = {name.partition(".")[0] for name in (__name__, storage.__name__)}  # in a wheel both are `gavt`
+    loggers = [logging.getLogger(top) for top in tops]
     for logger in loggers:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
