@@ -19,8 +19,10 @@ from pipeline.train.checkpoints.host_copy import HostCopy
 from pipeline.train.checkpoints.layout import step_folder
 from pipeline.train.checkpoints.save import Save
 from pipeline.train.checkpoints.share import ShareFile, pieces_of
-from pipeline.train.engine.fragments import MASTER, MOMENTS, Fragment
+from pipeline.train.engine.fragments import MASTER, Fragment
+from pipeline.train.engine.optimizer import KINDS as KINDS_OF_OPTIMIZERS
 
+KINDS = (MASTER, *KINDS_OF_OPTIMIZERS["adamw"].states)
 SHARE = 4096
 """Numbers that each process holds of what is trained."""
 
@@ -60,12 +62,12 @@ def fragments(ranks: int, rank: int, stage: int, fill: Callable[[str, str, int, 
             low, high = (min(max(at - start, 0), size) for at in (rank * own, (rank + 1) * own))
         start += size
         if high > low:
-            yield Fragment(name, shape, low, {kind: fill(name, kind, low, high) for kind in (MASTER, *MOMENTS)}, True)
+            yield Fragment(name, shape, low, {kind: fill(name, kind, low, high) for kind in KINDS}, True)
 
 
 def number_of(name: str, kind: str, low: int, high: int) -> Tensor:
     """What such a process has in a stretch of a parameter."""
-    begin = 1000 * sorted(parameters(1)).index(name) + (MASTER, *MOMENTS).index(kind)
+    begin = 1000 * sorted(parameters(1)).index(name) + KINDS.index(kind)
     return torch.arange(low, high, dtype=torch.float32) + begin
 
 

@@ -40,8 +40,8 @@ def settings_of(stage=1, precision="fp32", **train) -> ExperimentSettings:
     return ExperimentSettings.model_validate({"task": {"group": 2}, "train": chosen})
 
 
-def build(group, stage=1, precision="fp32", seed=0, steps=0):
-    engine = build_engine(Small(seed), settings_of(stage, precision).train, BATCH // group.world_size, group)
+def build(group, stage=1, precision="fp32", seed=0, steps=0, **more):
+    engine = build_engine(Small(seed), settings_of(stage, precision, **more).train, BATCH // group.world_size, group)
     engine.train()
     train(engine, steps, group.world_size)
     return engine

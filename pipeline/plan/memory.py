@@ -36,7 +36,7 @@ class ModelSize:
 
     @property
     def trained(self) -> int:
-        """Numbers of all parameters that have a gradient and moments."""
+        """Numbers of all parameters that have a gradient and optimiser states."""
         return sum(self.parameters)
 
     @property
@@ -53,6 +53,7 @@ class EngineOptions:
         number_bytes: of a parameter: 4 in fp32, 2 in bf16 and fp16.
         accumulates: whether gradients are summed over several micro-batches; in fp32 then, whatever the precision.
         reduce_bytes: of a number of the gradients that processes add up.
+        states: numbers that the optimiser keeps beside each parameter's.
         averages: whether an average of the weights is kept (train.ema_decay).
         zero: DeepSpeed's section `zero_optimization`.
         on_gpu: reduces beside the backward pass, with two buckets.
@@ -64,6 +65,7 @@ class EngineOptions:
     world_size: int
     accumulates: bool
     reduce_bytes: int
+    states: int
     averages: bool
     zero: dict[str, Any]
     on_gpu: bool
@@ -81,7 +83,7 @@ class Memory:
     Attributes:
         parameters: with buffers; under ZeRO-3 what is held and what is gathered.
         gradients: of parameters.
-        optimizer: master copy in fp32, two moments, and the average of the weights.
+        optimizer: master copy in fp32, the optimiser's states, and the average of the weights.
         work: buckets and copies for reducing and updating.
         activations: of the micro-batch, with all else that comes and goes.
         host: in the machine's memory, for this GPU.
@@ -144,7 +146,7 @@ def _zero_1_and_2(engine: EngineOptions, model: ModelSize, trace: PassMemory, sa
     if engine.offload == "cpu":
         # two buffers of the largest gradient, the states, fp32 gradients and a copy to send back
         largest = max(model.parameters) * size
-        host = part * (12 + 4 + size + _average(engine)) + largest + (own if engine.accumulates else 0.0) + teachers
+        host = part * (_with_master(engine) + 4 + size) + largest + (own if engine.accumulates else 0.0) + teachers
         return [
             Memory(parameters, held, 0, work + largest, live, host),
             Memory(parameters, own, 0, bucket + largest, 0, host),
@@ -180,7 +182,7 @@ def _zero_1_and_2_summing(engine: EngineOptions, model: ModelSize, trace: PassMe
     optimizer, host, largest = _states(engine) * part + teachers, 0.0, 0.0
     if engine.offload == "cpu":
         largest = max(model.parameters) * size
-        optimizer, host = 0.0, part * (12 + 4 + size + _average(engine)) + largest + teachers
+        optimizer, host = 0.0, part * (_with_master(engine) + 4 + size) + largest + teachers
     return [
         Memory(parameters, whole or own, optimizer, work + largest, live, host),
         Memory(parameters, own + max(0.0, whole - staged), optimizer, bucket + copy + largest, 0, host),
@@ -206,7 +208,7 @@ def _zero_3(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples:
     reducing = bucket + engine.zero["reduce_bucket_size"] * steps
     live, _, _ = trace.at_peak(samples, keeps_gradients=False)
     if engine.offload != "none":
-        states = part * (12 + 4 + _average(engine)) + teachers
+        states = part * (_with_master(engine) + 4) + teachers
         on_disk = engine.offload == "nvme"
         host = own + summed + (0.0 if on_disk else states)
         disk = states if on_disk else 0.0  # parameters stay in host memory
@@ -224,14 +226,13 @@ def _zero_3(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples:
 
 
 def _states(engine: EngineOptions) -> int:
-    """Bytes beside a parameter where nothing is offloaded: two moments, the average, and in 16 bit the master copy; in
-    fp32 it is the parameter itself."""
-    return (8 if engine.number_bytes == 4 else 12) + _average(engine)
+    """Bytes beside a parameter where nothing is offloaded: in fp32 the master copy is the parameter itself."""
+    return _with_master(engine) - (4 if engine.number_bytes == 4 else 0)
 
 
-def _average(engine: EngineOptions) -> int:
-    """Bytes of a number of the average of the weights, which lies beside the master copy."""
-    return 4 if engine.averages else 0
+def _with_master(engine: EngineOptions) -> int:
+    """Bytes of a number of the master copy, of the optimiser's states and of the average of the weights."""
+    return 4 * (1 + engine.states + engine.averages)
 
 
 def _teachers(engine: EngineOptions, model: ModelSize) -> float:

@@ -15,6 +15,7 @@ from pipeline.tasks.gathered import planned_for
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings, micro_batch_of
+from pipeline.train.engine.optimizer import KINDS
 from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
@@ -166,8 +167,8 @@ def make_plan(
 
 
 def _saved_bytes(train: TrainSettings) -> int:
-    """Bytes of a checkpoint for each parameter that is trained: float32 masters, two moments, average."""
-    return 12 + (4 if train.ema_decay is not None else 0)
+    """Bytes of a checkpoint for each parameter that is trained: float32 masters, the optimiser's states, average."""
+    return 4 * (1 + len(KINDS[train.optimizer].states) + (train.ema_decay is not None))
 
 
 def _checkpoint_bytes(size: ModelSize, train: TrainSettings) -> float:
@@ -242,6 +243,7 @@ def engine_of(
         world_size=where.gpus,
         accumulates=accumulates(train, micro_batch, where.gpus),
         reduce_bytes=4 if train.precision == "fp32" or "communication_data_type" in sums else 2,
+        states=len(KINDS[train.optimizer].states),
         averages=train.ema_decay is not None,
         zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total, size.trained)["zero_optimization"],
         on_gpu=where.on_gpu,

@@ -93,19 +93,22 @@ class TrainSettings(Settings):
     """Samples a step, over all processes."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Samples a process handles at once; by default its whole share of the batch. Smaller ones are accumulated."""
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    """`adam` adds the weight decay to the gradient, `adamw` keeps it apart."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    """`adam` and `sgd` add the weight decay to the gradient, `adamw` keeps it apart."""
     learning_rate: float = Field(default=1e-5, gt=0)
     learning_rates: dict[str, _Factor] = Field(default={})
     """Pattern over names of parameters → factor of `learning_rate` for those that fit, as in `{"model.*": 0.01}`;
     schedule and warm-up are the same for all. The first pattern that fits counts; without one the factor is 1."""
     freeze: tuple[str, ...] = ()
-    """Patterns over names of parameters (`model.visual_embedder.*`) that stay as they begin: without gradient, moments
-    and weight decay. A batch norm of which all parameters, or the running averages, fit computes with its averages and
-    leaves them alone."""
+    """Patterns over names of parameters (`model.visual_embedder.*`) that stay as they begin: without gradient, states
+    of the optimiser and weight decay. A batch norm of which all parameters, or the running averages, fit computes with
+    its averages and leaves them alone."""
     start_from: StartFromSettings | None = None
     weight_decay: float = Field(default=0.01, ge=0)
     betas: tuple[_Share, _Share] = (0.9, 0.999)
+    """Of `adam` and `adamw`."""
+    momentum: float = Field(default=0.9, gt=0, lt=1)
+    """Of `sgd`."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "cosine", "wsd"] = "constant"

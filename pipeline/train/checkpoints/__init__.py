@@ -3,7 +3,7 @@
     RUN/checkpoints/                        a local folder, or s3://
         step-0000001200/
             rank-00000.safetensors          one a process: what it holds of the float32 masters of all parameters (of
-                                            teachers and of what is frozen too), of moments and of the moving average
+                                            teachers and of what is frozen too), of states and of the moving average
                                             of the weights; the first one's has the buffers (see `share`)
             manifest.json                   written last: step, sizes and hashes of all files, which numbers of which
                                             parameter lie where in them (see `saved_state`), settings, world size,

@@ -4,7 +4,7 @@
         config.yaml
         checkpoints/
             step-0000001200/
-                rank-00000.safetensors  whole parameters, moments, averages and buffers
+                rank-00000.safetensors  whole parameters, optimiser states, averages and buffers
                 manifest.json
             latest
 

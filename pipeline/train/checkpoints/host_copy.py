@@ -23,7 +23,7 @@ class _Stretch:
 class HostCopy:
     """Copies tensors into one stretch of host memory, as they will lie in a file.
 
-    Weights and moments change when the optimiser steps and not before, so they are only noted at first, and copied
+    Weights and states change when the optimiser steps and not before, so they are only noted at first, and copied
     beside the forward and backward passes; what lies side by side goes at one go. The memory (pinned, where there is a
     GPU) is kept and used again: memory that was never touched takes several times as long to write to.
     """

@@ -3,7 +3,7 @@
 Every process reads its own fragments, by range, from the files of those that saved them, and compares what it reads
 with its hashes as it reads it; what all of them hold is read once for all. So there is one
 way for a run that goes on as it was and for one that goes on otherwise, and both are equal to the bit: masters and
-moments, of teachers and of what is frozen too, are float32 everywhere.
+the optimiser's states, those of teachers and of what is frozen too, are float32 everywhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from pipeline.train.checkpoints.layout import Checkpoint
 from pipeline.train.checkpoints.saved_state import SavedState
 from pipeline.train.checkpoints.share_reader import Wish
 from pipeline.train.engine.engine import Engine
-from pipeline.train.engine.fragments import MOMENTS, Fragment
+from pipeline.train.engine.fragments import EMA, MASTER, Fragment
 
 
 @torch.no_grad()
 def load_engine(checkpoint: Checkpoint, engine: Engine, averages: Sequence[Tensor] | None = None) -> None:
-    """Put a checkpoint's weights, moments, buffers and counters into the engine; every process must call it.
+    """Put a checkpoint's weights, optimiser states, buffers and counters into the engine; every process must call it.
 
     Args:
         averages: where the moving averages go of the tensors that the optimiser steps.
@@ -59,14 +59,14 @@ def _fill_own(engine: Engine, averages: Sequence[Tensor] | None, saved: SavedSta
 
 
 def _wishes(fragment: Fragment, saved: SavedState, url: str) -> Iterator[Wish]:
-    """What is to be read for a fragment; moments that it never had become zeros."""
+    """What is to be read for a fragment; states of the optimiser that it never had become zeros."""
     if saved.shapes.get(fragment.name) != fragment.shape:
         raise CheckpointError(
             f"{url}: expected {fragment.name} of shape {list(fragment.shape)}, "
             f"found {list(saved.shapes[fragment.name]) if fragment.name in saved.shapes else 'none'}"
         )
     for kind, piece in fragment.kinds.items():
-        if kind in MOMENTS and not saved.has(fragment.name, kind):
+        if kind not in (MASTER, EMA) and not saved.has(fragment.name, kind):
             piece.zero_()  # it never had a gradient
         else:
             yield from saved.wishes(fragment.name, kind, fragment.start, piece)

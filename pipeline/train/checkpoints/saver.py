@@ -92,7 +92,7 @@ class Saver:
         self._count_stall(save, begun)
 
     def let_change(self) -> None:
-        """Wait until the states may change: every process must call it before it changes weights or moments by
+        """Wait until the states may change: every process must call it before it changes weights or states by
         anything but the optimiser's step, which waits by itself."""
         if self._save is not None and not self._save.taken.is_set():
             begun = time.perf_counter()

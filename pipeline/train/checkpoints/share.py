@@ -4,8 +4,7 @@
         8 bytes, header     as safetensors has it; a tensor's name is KIND/NAME, and `__metadata__` has the hashes
         fp32                masters of all parameters, and buffers of 4 bytes a number or more
         ema                 moving averages of the masters
-        exp_avg             first moments
-        exp_avg_sq          second moments
+        exp_avg, …          the optimiser's states, by their names
         narrow              buffers of fewer bytes a number
 
 The numbers of a kind are a stretch of the file: who needs the weights alone reads them alone, at one go. Of a parameter
@@ -26,10 +25,11 @@ from typing import Any
 import torch
 
 from cluster.json_text import parse_json
-from pipeline.train.engine.fragments import EMA, MASTER, MOMENTS, Fragment
+from pipeline.train.engine.fragments import EMA, MASTER, Fragment
 
 NARROW = "narrow"
-_ORDER = {MASTER: 0, EMA: 1} | {kind: at for at, kind in enumerate(MOMENTS, 2)} | {NARROW: 9}
+_ORDER = {MASTER: 0, EMA: 1, NARROW: 3}
+"""Between the latter two lie all others."""
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -180,5 +180,5 @@ def _block_bytes(size: int) -> int:
     return min(max(wanted, _LEAST_BLOCK), LARGEST_BLOCK)
 
 
-def _place(piece: Piece) -> tuple[int, int]:
-    return _ORDER[piece.section], -piece.dtype.itemsize
+def _place(piece: Piece) -> tuple[int, str, int]:
+    return _ORDER.get(piece.section, 2), piece.section, -piece.dtype.itemsize

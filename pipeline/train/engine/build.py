@@ -1,6 +1,8 @@
 """DeepSpeed's engine from settings."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,16 +76,14 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
             load_file_operations()
         parameters = sum(parameter.numel() for parameter in system.parameters())
         trained = sum(parameter.numel() for parameter in system.parameters() if parameter.requires_grad)
-        with zero_1_keeps_its_optimizer():
+        optimizer = build_optimizer(system, settings)
+        with zero_1_keeps_its_optimizer(), _without_a_step(optimizer):
             engine, *_ = deepspeed.initialize(
                 model=system,
-                optimizer=build_optimizer(system, settings),
+                optimizer=optimizer,
                 config=deepspeed_settings(settings, micro_batch, group.world_size, parameters, trained),
                 dist_init_required=False,
             )
-    if settings.zero_stage == 0 and settings.precision != "fp32":
-        # DeepSpeed has taken a step with zero gradients to make the moments, which would count in their bias correction
-        engine.optimizer.optimizer.state.clear()
     if settings.precision != "fp32" and accumulates(settings, micro_batch, group.world_size):
         finish_sums(engine)
     if settings.precision == "fp32" and settings.offload == "none":
@@ -92,6 +92,16 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
     if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
         scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead
     return Engine(engine, settings, group, frozen)
+
+
+@contextmanager
+def _without_a_step(optimizer: Any) -> Iterator[None]:
+    """Keep DeepSpeed from the step with zero gradients by which it makes the states without ZeRO in 16 bits: it would
+    count in their bias correction, and the weights would decay in it."""
+    step = optimizer.step
+    optimizer.step = lambda: None
+    yield
+    optimizer.step = step
 
 
 def _step_parameters_themselves(engine: Any) -> None:

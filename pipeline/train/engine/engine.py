@@ -24,6 +24,7 @@ from pipeline.train.engine.fragments import (
     trained_fragments,
 )
 from pipeline.train.engine.frozen import Frozen
+from pipeline.train.engine.optimizer import KINDS
 from pipeline.train.engine.teachers import Teachers
 from pipeline.train.settings import TrainSettings
 
@@ -46,6 +47,7 @@ class Engine:
         self._deepspeed, self._precision, self.group = deepspeed, settings.precision, group
         self.module: System = deepspeed.module
         self.zero_stage: int = settings.zero_stage
+        self._optimizer = KINDS[settings.optimizer]
         self._frozen = frozen
         self._teachers = Teachers(deepspeed, self.module.teachers(), settings.precision, group)
 
@@ -80,7 +82,7 @@ class Engine:
     def was_applied(self) -> bool:
         """Whether the last optimiser step changed the weights.
 
-        It did not where the gradient held a number that is not finite: then weights, moments and step counts stay as
+        It did not where the gradient held a number that is not finite: then weights, states and step counts stay as
         they were to the bit, on all processes alike, and the gradients are gone. In fp16 the loss scale also falls;
         such steps are part of finding it as long as the loss itself is finite. Buffers are not the optimiser's: batch
         norm's averages have seen the batch (`keep_buffers`).
@@ -123,10 +125,10 @@ class Engine:
 
         Args:
             averages: moving averages of `masters`.
-            changed: whether they are written to: moments are made where there are none yet, and what was in files is
-                written back.
+            changed: whether they are written to: the optimiser's states are made where there are none yet, and what was
+                in files is written back.
         """
-        yield from trained_fragments(self._deepspeed, averages, changed)
+        yield from trained_fragments(self._deepspeed, self._optimizer, averages, changed)
         yield from self._teachers.fragments(self.module)
         yield from self._frozen.fragments(self.module, changed)
         yield from frozen_fragments(self.module, self._teachers.apart | self._frozen.apart)
@@ -226,7 +228,7 @@ class Engine:
 
     @property
     def states_in_files(self) -> bool:
-        """Whether masters and moments lie in files (offload = nvme)."""
+        """Whether masters and optimiser states lie in files (offload = nvme)."""
         return bool(self._deepspeed.zero_nvme_offload_optimizer())
 
     def destroy(self) -> None:

@@ -1,4 +1,4 @@
-"""What of each parameter a process holds: master weights and moments, at every ZeRO stage and precision.
+"""What of each parameter a process holds: master weights and the optimiser's states, at every ZeRO stage and precision.
 
 Here `engine` is DeepSpeed's.
 """
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.train.engine.optimizer import OptimizerKind
+
 MASTER = "fp32"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 EMA = "ema"
 """Kind of the moving average of the weights."""
 
@@ -25,8 +26,8 @@ class Fragment:
         name: of the parameter, as in the model's state.
         shape: of the whole parameter.
         start: numbers of the flattened parameter before this stretch.
-        kinds: by kind (`fp32`, `exp_avg`, `exp_avg_sq`, `ema`) the stretch itself, flat, in the memory that training
-            uses.
+        kinds: by kind (`fp32`, `ema`, the optimiser's states by their names) the stretch itself, flat, in the memory
+            that training uses.
         alone: whether no other process holds it; else every process holds the same.
     """
 
@@ -41,7 +42,9 @@ class Fragment:
         return self.kinds[MASTER].numel()
 
 
-def trained_fragments(engine: Any, averages: Sequence[Tensor] | None, changed: bool) -> Iterator[Fragment]:
+def trained_fragments(
+    engine: Any, kind: OptimizerKind, averages: Sequence[Tensor] | None, changed: bool
+) -> Iterator[Fragment]:
     """The stretches of what the optimiser steps that this process holds (see `Engine.fragments`)."""
     names = {parameter: name for name, parameter in engine.module.named_parameters()}
     # by id, as tensors are compared by their numbers
@@ -49,9 +52,9 @@ def trained_fragments(engine: Any, averages: Sequence[Tensor] | None, changed: b
     zero = engine.zero_optimization_stage() > 0
     for one in held(engine, changed):
         if changed:
-            _fill_states(base_optimizer(engine), one.master)
+            kind.begin(base_optimizer(engine), one.master)
         if one.size:
-            kinds = one.kinds(engine)
+            kinds = one.kinds(engine, kind.states)
             if averages is not None:
                 kinds[EMA] = one.of(beside[id(one.master)])
             yield Fragment(names[one.parameter], shape_of(one.parameter), one.start, kinds, zero)
@@ -86,15 +89,6 @@ def masters(engine: Any) -> list[Tensor]:
     return list(optimizer.fp32_partitioned_groups_flat if stage == 3 else optimizer.single_partition_of_fp32_groups)
 
 
-def _fill_states(base: Any, master: Tensor) -> None:
-    """Make the moments that torch's optimiser otherwise makes at its first step."""
-    state = base.state[master]
-    if not state:
-        fused = base.defaults.get("fused") or base.defaults.get("capturable")
-        state["step"] = torch.zeros((), device=master.device if fused else "cpu")
-        state.update({kind: torch.zeros_like(master.detach()) for kind in MOMENTS})
-
-
 def refresh(engine: Any) -> None:
     """Make the parameters that the model computes with those of the master weights; every process must call it."""
     optimizer, stage = engine.optimizer, engine.zero_optimization_stage()
@@ -124,9 +118,9 @@ class Held:
         """The stretch of a tensor that is laid out like the master."""
         return whole.detach().view(-1).narrow(0, self.begin, self.size)
 
-    def kinds(self, engine: Any) -> dict[str, Tensor]:
+    def kinds(self, engine: Any, states: Sequence[str]) -> dict[str, Tensor]:
         state = base_optimizer(engine).state.get(self.master, {})
-        wholes = {MASTER: self.master} | {kind: state[kind] for kind in MOMENTS if kind in state}
+        wholes = {MASTER: self.master} | {name: state[name] for name in states if name in state}
         return {kind: self.of(whole) for kind, whole in wholes.items()}
 
 

@@ -1,9 +1,10 @@
-"""Adam and AdamW over a model's parameters, those that decay and those that don't."""
+"""torch's optimisers over a model's parameters, those that decay and those that don't."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,23 +22,19 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     Without ZeRO and in float32, where DeepSpeed neither looks for non-finite gradients nor tells their norm, it does
     both itself.
     """
+    kind = KINDS[settings.optimizer]
     alone = settings.zero_stage == 0 and settings.precision == "fp32"
-    kinds: dict[tuple[str, bool], Any] = {
-        ("adam", False): torch.optim.Adam,
-        ("adamw", False): torch.optim.AdamW,
-        ("adam", True): _CheckedAdam,
-        ("adamw", True): _CheckedAdamW,
-    }
-    optimizer: torch.optim.Optimizer = kinds[settings.optimizer, alone](
+    made: Any = kind.checked if alone else kind.plain
+    optimizer: torch.optim.Optimizer = made(
         parameter_groups(model, settings.weight_decay, settings.learning_rates),
         lr=settings.learning_rate,
-        betas=settings.betas,
         fused=True,
+        **kind.options(settings),
     )
     if isinstance(optimizer, _Checked):
         optimizer.clip_norm = settings.clip_norm
     else:  # not by a class of its own, which DeepSpeed would warn of
-        optimizer.step = MethodType(_step, optimizer)  # type: ignore[method-assign]
+        optimizer.step = MethodType(kind.checked.step_of, optimizer)  # type: ignore[method-assign]
     return optimizer
 
 
@@ -88,9 +85,10 @@ def _with_decay(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
                 yield whole, parameter, name.endswith("weight") and parameter.dim() >= 2 and not table
 
 
-# torch's own imports the compiler, only to tell it where programs would have to be cut
-_step: Any = torch.optim.Optimizer.profile_hook_step(torch.no_grad()(inspect.unwrap(torch.optim.Adam.step)))
-"""A step of Adam and AdamW."""
+def _step_of(plain: type[torch.optim.Optimizer]) -> Any:
+    """torch's own step, without importing the compiler only to tell it where programs would have to be cut."""
+    profiled: Any = torch.optim.Optimizer.profile_hook_step(torch.no_grad()(inspect.unwrap(plain.step)))
+    return staticmethod(profiled)
 
 
 class _Checked(torch.optim.Optimizer):
@@ -99,10 +97,12 @@ class _Checked(torch.optim.Optimizer):
     The gradients are the same on all processes by then, and so is what is decided.
 
     Attributes:
+        step_of: a step without that, of the optimiser that is given.
         clip_norm: largest norm of the gradient; 0 for any.
         overflow: whether the last step was left out; DeepSpeed reads it.
     """
 
+    step_of: ClassVar[Any]
     clip_norm: float
     overflow = False
     _global_grad_norm: Tensor | float = 0.0
@@ -118,12 +118,60 @@ class _Checked(torch.optim.Optimizer):
             return
         if self.clip_norm:
             clip_grads_with_norm_(parameters, self.clip_norm, norm)
-        _step(self, closure)
+        self.step_of(self, closure)
 
 
 class _CheckedAdam(_Checked, torch.optim.Adam):
-    pass
+    step_of = _step_of(torch.optim.Adam)
 
 
 class _CheckedAdamW(_Checked, torch.optim.AdamW):
-    pass
+    step_of = _step_of(torch.optim.AdamW)
+
+
+class _CheckedSGD(_Checked, torch.optim.SGD):
+    step_of = _step_of(torch.optim.SGD)
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """What a value of `train.optimizer` means.
+
+    Attributes:
+        plain: torch's class.
+        checked: it, where it looks at gradients itself.
+        options: of the class, from the settings.
+        states: torch's names of what it keeps beside each number that it steps, in float32. All else knows an optimiser
+            by them: checkpoints have a section each, and memory is planned by their number.
+        counts: whether it counts its steps, under the name `step`.
+    """
+
+    plain: type[torch.optim.Optimizer]
+    checked: type[_Checked]
+    options: Callable[[TrainSettings], dict[str, Any]]
+    states: tuple[str, ...]
+    counts: bool
+
+    def begin(self, base: Any, master: Tensor) -> None:
+        """Make the states of what `base` steps, which it otherwise makes at its first step, as they are before that."""
+        state = base.state[master]
+        if state:
+            return
+        if self.counts:
+            state["step"] = torch.zeros((), device=master.device)  # of a fused optimiser
+        state.update({name: torch.zeros_like(master.detach()) for name in self.states})
+
+
+def _betas(settings: TrainSettings) -> dict[str, Any]:
+    return {"betas": settings.betas}
+
+
+def _momentum(settings: TrainSettings) -> dict[str, Any]:
+    return {"momentum": settings.momentum}
+
+
+KINDS: Mapping[str, OptimizerKind] = {
+    "adam": OptimizerKind(torch.optim.Adam, _CheckedAdam, _betas, ("exp_avg", "exp_avg_sq"), True),
+    "adamw": OptimizerKind(torch.optim.AdamW, _CheckedAdamW, _betas, ("exp_avg", "exp_avg_sq"), True),
+    "sgd": OptimizerKind(torch.optim.SGD, _CheckedSGD, _momentum, ("momentum_buffer",), False),
+}

@@ -37,6 +37,24 @@ def test_an_engine_goes_on_from_every_zero_stage_and_precision_to_the_bit(group,
     train(engine, 1)
 
 
+@pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "bf16"), (3, "fp32")])
+def test_sgd_goes_on_to_the_bit_from_other_stages_with_the_momentum_that_was_saved(group, tmp_path, stage, precision):
+    sgd = {"optimizer": "sgd", "weight_decay": 0.1}
+    engine = build(group, stage, precision, steps=2, **sgd)
+    saving = saver_of(tmp_path, group, **sgd)
+    saving.save(engine, 2, {})
+    saving.finish()
+    saved = held(engine)
+    assert {kind for _, kind in saved} == {"fp32", "momentum_buffer"}
+    others = [build(group, *way, seed=9, **sgd) for way in ((0, "bf16"), (2, "fp32"), (stage, precision))]
+    for other in others:
+        load_engine(find_checkpoint(str(tmp_path)), other)
+        assert_equal(held(other), saved)
+    for one in (engine, others[-1]):
+        train(one, 2)
+    assert_equal(held(others[-1]), held(engine))
+
+
 @pytest.mark.parametrize(("stage", "precision"), WAYS)
 def test_the_weights_of_a_checkpoint_are_readable_without_deepspeed(checkpoints, stage, precision):
     run, theirs, _ = checkpoints[stage, precision]

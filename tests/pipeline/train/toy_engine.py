@@ -167,6 +167,34 @@ def gradient_of(group: ProcessGroup, inputs: Tensor, kind: tuple[Any, ...]) -> T
     return found
 
 
+def check_sgd(group: ProcessGroup, *kind: Any) -> None:
+    """Steps of SGD are torch's own, its momentum is held in shares as weights are, and nothing has moved before."""
+    stage, precision, offload = kind
+    settings = {"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.5, "batch_size": group.world_size}
+    settings |= {"zero_stage": stage, "precision": precision, "offload": offload, "clip_norm": 0.0}
+    torch.manual_seed(0)
+    toy = Toy()
+    begin = {name: weight.detach().clone() for name, weight in toy.named_parameters()}
+    engine = build_engine(toy, TrainSettings.model_validate(settings), 1, group)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    for name, weight in engine.full_weights().items():
+        assert torch.equal(weight, begin[name].to(dtype).float()), (kind, name)
+    engine = build_engine(Sums(), TrainSettings.model_validate(settings), 1, group)
+    own, found = nn.Parameter(torch.zeros(MICRO_BATCHES)), torch.zeros(MICRO_BATCHES)
+    plain = torch.optim.SGD([own], 0.25, momentum=0.9)
+    for row in torch.randn(3, MICRO_BATCHES, generator=torch.Generator().manual_seed(0)).to(dtype).float():
+        engine.backward(engine.forward(row, {})[0])
+        engine.step()
+        own.grad = row
+        plain.step()
+    for one in engine.fragments():
+        if one.name == "summed" and (one.alone or group.is_main):
+            found[one.start : one.start + one.size] = one.kinds["momentum_buffer"]
+    group.add_up(found)
+    assert torch.allclose(engine.full_weights()["summed"], own.detach(), atol=1e-5), kind
+    assert torch.allclose(found, plain.state[own]["momentum_buffer"], atol=1e-5), kind
+
+
 def check_sums(group: ProcessGroup, *kind: Any) -> None:
     """A thousand gradients are added up without a loss, and so are those of the processes: of 1 and 2⁻⁹ the sum has no
     16 bits."""
@@ -188,6 +216,7 @@ def main() -> None:
         check_bad_steps(group, *kind)
         check_average(group, *kind)
         check_gradients(group, *kind)
+        check_sgd(group, *kind)
     group.leave()
 
 

@@ -48,6 +48,11 @@ def test_the_gradient_is_clipped_to_its_whole_norm(group, kind):
     toy_engine.check_gradients(group, *kind)
 
 
+@by_kind(toy_engine.EVERY)
+def test_steps_of_sgd_are_torchs(group, kind):
+    toy_engine.check_sgd(group, *kind)
+
+
 @by_kind(toy_engine.IN_16_BITS)
 def test_gradients_of_a_thousand_micro_batches_add_up(group, kind):
     toy_engine.check_sums(group, *kind)
