@@ -78,7 +78,8 @@ def offset(
     """Say by how much sound and picture of videos are apart: above 0 the sound comes late. Where nothing in them shows
     it, it can't be told. The middle prepare.max_clip_s of each video is looked at.
 
-    Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read.
+    Exit codes: 0, videos were judged, told or not; 2, wrong input, or none of them could be read; 77, another one
+    writes the same file.
     """
     from pipeline.errors import MediaError, SettingsError, naming
     from pipeline.evaluate.offset.offset_file import OffsetFile

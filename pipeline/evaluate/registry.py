@@ -224,6 +224,7 @@ READOUTS: Registry[Settings] = Registry(
         "attention_silence": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
         "attention_noise": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
         "class_token": Kind(part=f"{_READOUTS}.class_token:ClassTokenReadout"),
+        "class_activation": Kind(part=f"{_READOUTS}.class_activation:ClassActivationReadout"),
         "token_maps": Kind(part=f"{_READOUTS}.token_maps:TokenMapsReadout"),
         "class_maps": Kind(part=f"{_READOUTS}.class_maps:ClassMapsReadout"),
         "token_gradient": Kind(part=f"{_READOUTS}.token_gradient:TokenGradientReadout"),

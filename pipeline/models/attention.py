@@ -22,10 +22,11 @@ def is_wanted(layer: int, layers: Layers) -> bool:
     return layers if isinstance(layers, bool) else layer in layers
 
 
-def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-    """Attention [B, heads, Nq, Nk] of queries and keys [B, heads, N, D]."""
+def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention [B, heads, Nq, Nk] of queries and keys [B, heads, N, D], with a bias [heads, Nq, Nk] added to its
+    logits."""
     scores: Tensor = (query * key.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return scores.softmax(-1)
+    return (scores if bias is None else scores + bias).softmax(-1)
 
 
 class Weights(ABC):
@@ -52,18 +53,20 @@ class Weights(ABC):
 
 @dataclass(frozen=True)
 class DotProducts(Weights):
-    """softmax(q·k / √d).
+    """softmax(q·k / √d + bias).
 
     Attributes:
         query: [B, heads, Nq, d].
         key, value: [B, heads, Nk, d].
         mixed: [B, heads, Nq, d], means of the values by the weights, as they went on through the model.
+        bias: [heads, Nq, Nk].
     """
 
     query: Tensor
     key: Tensor
     value: Tensor
     mixed: Tensor
+    bias: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -76,7 +79,8 @@ class DotProducts(Weights):
         return self.mixed
 
     def rows(self, queries: slice, heads: slice) -> Tensor:
-        return attention_weights(self.query[:, heads, queries], self.key[:, heads])
+        bias = None if self.bias is None else self.bias[heads, queries]
+        return attention_weights(self.query[:, heads, queries], self.key[:, heads], bias)
 
     def slopes(self, queries: slice, gradient: Tensor) -> Tensor:
         return gradient[:, :, queries] @ self.value.transpose(-2, -1)

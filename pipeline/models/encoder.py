@@ -13,17 +13,17 @@ from pipeline.models.settings import EncoderSettings
 _NORM_EPSILON = 1e-5
 
 
-def mixed_values(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout) -> Tensor:
-    """Means of values by the weights of queries and keys [B, heads, N, D].
+def mixed_values(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout, bias: Tensor | None = None) -> Tensor:
+    """Means of values by the weights of queries and keys [B, heads, N, D], whose logits have a bias [heads, Nq, Nk].
 
     The fused kernel is used and the N² weights are never stored, except with dropout on a CPU, which has no such
     kernel.
     """
     rate = dropout.rate if dropout.training else 0.0
     if rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
-        weights: Tensor = dropout(attention_weights(query, key))
+        weights: Tensor = dropout(attention_weights(query, key, bias))
         return weights @ value
-    return F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
 
 
 class SelfAttention(nn.Module):

@@ -111,11 +111,12 @@ class TrainSettings(Settings):
     """Of `sgd`."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly."""
-    schedule: Literal["constant", "cosine", "wsd"] = "constant"
-    """After the warm-up: `constant`; a `cosine` to `final_rate`; or `wsd`, which stays and falls to it in a straight
-    line over the last `decay_steps`, so that a longer run can go on from a checkpoint before the fall."""
+    schedule: Literal["constant", "cosine", "wsd", "halving"] = "constant"
+    """After the warm-up: `constant`; a `cosine` to `final_rate`; `wsd`, which stays and falls to it in a straight
+    line over the last `decay_steps`, so that a longer run can go on from a checkpoint before the fall; or `halving`,
+    which falls by half every `decay_steps`."""
     decay_steps: int = Field(default=0, ge=0)
-    """Of `wsd` only."""
+    """Of `wsd` and `halving`."""
     final_rate: float = Field(default=0.0, ge=0, le=1)
     """Where `cosine` and `wsd` end, as a part of `learning_rate`."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
@@ -173,9 +174,9 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainSettings":
-        if self.schedule == "wsd" and not self.decay_steps:
-            raise ValueError("decay_steps above 0 for schedule = wsd, found 0")
-        if self.schedule != "wsd" and self.decay_steps:
+        if (decays := self.schedule in ("wsd", "halving")) and not self.decay_steps:
+            raise ValueError(f"decay_steps above 0 for schedule = {self.schedule}, found 0")
+        if not decays and self.decay_steps:
             raise ValueError(f"no decay_steps for schedule = {self.schedule}, found {self.decay_steps}")
         if self.decay_steps and self.warmup_steps + self.decay_steps > self.steps:
             raise ValueError(

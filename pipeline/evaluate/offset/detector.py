@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import MediaError
 from pipeline.evaluate.offset.onsets import HOP_S, Float, Onsets
+from pipeline.reasons import Reason
 
 _LOCAL_S = 2.0
 """Onsets are what exceeds the mean of so many seconds around them."""
@@ -50,12 +52,22 @@ class Apart:
 
 
 def find_offset(onsets: Onsets, range_s: float) -> Apart | None:
-    """The offset within ±`range_s`, with its confidence; None where picture or sound is too short or never changes."""
+    """The offset within ±`range_s`, with its confidence; None where picture or sound never changes.
+
+    Raises:
+        MediaError: `too_short`, it does not hold all these offsets.
+    """
     count = len(onsets.sound)
     places = np.rint(onsets.times_s / HOP_S).astype(int)
     inside = (places >= 0) & (places < count)
-    if count * HOP_S < 2 * range_s or inside.sum() < 3:
-        return None
+    if count * HOP_S < 2 * range_s:
+        raise MediaError(
+            Reason.TOO_SHORT,
+            f"expected {2 * range_s:g} s or more, to look for offsets within ±{range_s:g} s (--range), found "
+            f"{count * HOP_S:.2f} s",
+        )
+    if inside.sum() < 3:
+        raise MediaError(Reason.TOO_SHORT, f"expected three pictures or more in its sound, found {inside.sum()}")
     places, frames_around = places[inside], round(_LOCAL_S / onsets.frame_s)
     seen, heard = _beside_mean(_capped(onsets.picture[:, inside]), frames_around), _heard(onsets)
     length = np.sqrt((seen**2).sum(1, keepdims=True))

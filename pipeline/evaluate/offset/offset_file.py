@@ -4,7 +4,8 @@ import json
 from types import TracebackType
 
 from cluster import storage
-from cluster.errors import StorageError
+from cluster.errors import InUseError, StorageError
+from cluster.file_lock import try_lock
 from cluster.os_errors import why
 from pipeline.errors import ManifestError
 from pipeline.prepare.manifests.offsets import Key, OffsetEntry, as_line, key_of, parse_line
@@ -16,7 +17,8 @@ _BEGIN = b'{"video": "'
 
 
 class OffsetFile:
-    """A local file that is open for further lines; one that was cut off in the middle is removed."""
+    """A local file that is open for further lines, for one process at a time; a line that was cut off in the middle is
+    removed."""
 
     def __init__(self, path: str, by: str) -> None:
         """
@@ -25,6 +27,7 @@ class OffsetFile:
 
         Raises:
             StorageError: it is no local .jsonl, or can't be written.
+            InUseError: another process writes it.
             ManifestError: there is something else in it, or what another found; nothing of it is lost.
         """
         if storage.is_remote(path) or not path.endswith(_SUFFIX):
@@ -33,6 +36,9 @@ class OffsetFile:
             self._file = open(path, "a+b")  # noqa: SIM115  closed by __exit__
         except OSError as error:
             raise StorageError(f"{path}: can't write it: {why(error)}") from error
+        if try_lock(self._file.fileno()) is False:
+            self._file.close()
+            raise InUseError(f"--out {path}: another gavt offset writes this file")
         self._known: set[Key] = set()
         self._read(path, by)
 

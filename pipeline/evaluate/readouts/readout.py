@@ -51,7 +51,8 @@ class Readout(ABC):
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w] over the frame, most of them one value a visual token, for a batch of the model's inputs.
 
-        Of several frames the maps are of the middle one, number T // 2 counted from 0. The model must be in eval mode.
+        Of several frames the maps are of the middle one, number T // 2 counted from 0, unless a readout says otherwise.
+        The model must be in eval mode.
         A sample's map does not depend on the others of the batch.
         """
 

@@ -1,5 +1,7 @@
 """The blocks of the co-attention module (paper 003, Figure 3 and Eq. 1–2)."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from pipeline.models.attention import DotProducts, Weights
@@ -11,6 +13,8 @@ from pipeline.models.encoder import mixed_values
 _LOOKS_AT_THE_OTHER = {"cma": (AUDIO, VISUAL), "aga": (AUDIO,), "vga": (VISUAL,)}
 Looked = dict[tuple[str, str], Weights]
 """By (queries, keys)."""
+Biases = Mapping[tuple[str, str], Tensor]
+"""By (queries, keys), [heads, Nq, Nk]; nothing of those without."""
 
 
 class AttentionBlock(nn.Module):
@@ -28,14 +32,18 @@ class AttentionBlock(nn.Module):
         self.last_norm = nn.LayerNorm(width)
         self.dropout = Dropout(settings.dropout)
 
-    def forward(self, tokens: Tensor, others: Tensor) -> tuple[Tensor, DotProducts]:
-        """Tokens [B, N, D] that look at others [B, M, D] → [B, N, D]."""
+    def forward(self, tokens: Tensor, others: Tensor, bias: Tensor | None = None) -> tuple[Tensor, DotProducts]:
+        """Tokens [B, N, D] that look at others [B, M, D] → [B, N, D].
+
+        Args:
+            bias: [heads, N, M], added to the logits of attention.
+        """
         query = self._split(self.query(tokens))
         key, value = (self._split(one) for one in self.key_value(others).chunk(2, -1))
-        mixed = mixed_values(query, key, value, self.dropout)
+        mixed = mixed_values(query, key, value, self.dropout, bias)
         seen = self.norm(tokens + self.dropout(self.out(mixed.transpose(1, 2).flatten(2))))
         found: Tensor = self.last_norm(seen + self.dropout(self.feed_forward(seen)))
-        return found, DotProducts(query, key, value, mixed)
+        return found, DotProducts(query, key, value, mixed, bias)
 
     def _split(self, stream: Tensor) -> Tensor:
         """[B, N, D] → [B, heads, N, D / heads]"""
@@ -48,18 +56,19 @@ class CoAttentionModule(nn.Module):
     def __init__(self, settings: CoAttentionSettings) -> None:
         super().__init__()
         self._crosses = _LOOKS_AT_THE_OTHER[settings.co_attention]
-        self.first = nn.ModuleDict({name: AttentionBlock(settings) for name in (VISUAL, AUDIO)})
-        self.self_attention = nn.ModuleDict({name: AttentionBlock(settings) for name in (VISUAL, AUDIO)})
+        streams = [name for name in (VISUAL, AUDIO) if name in settings.streams]
+        self.first = nn.ModuleDict({name: AttentionBlock(settings) for name in streams})
+        self.self_attention = nn.ModuleDict({name: AttentionBlock(settings) for name in streams})
 
-    def forward(self, tokens: Tokens, keep: bool = False) -> tuple[Tokens, Looked]:
+    def forward(self, tokens: Tokens, biases: Biases, keep: bool = False) -> tuple[Tokens, Looked]:
         """Tokens of each stream that is given, and what each looked at if that is to be kept. A stream that is given
         alone looks at itself, as in the paper's vision-only model."""
         others = {VISUAL: AUDIO, AUDIO: VISUAL}
         found, looked = Tokens(), Looked()
         for name, stream in tokens.items():
             seen = others[name] if name in self._crosses and others[name] in tokens else name
-            between, first = self.first[name](stream, tokens[seen])
-            found[name], own = self.self_attention[name](between, between)
+            between, first = self.first[name](stream, tokens[seen], biases.get((name, seen)))
+            found[name], own = self.self_attention[name](between, between, biases.get((name, name)))
             if keep:
                 looked |= {(name, seen): first, (name, name): own}
         return found, looked

@@ -60,13 +60,13 @@ class WaveformEncoder(Stages):
 
 
 class ClipEncoder(Stages):
-    """Clips [B, 3, T, H, W] → features [B, D, t, h, w]."""
+    """Clips [B, 3, T, H, W], or what of them is `shown` → features [B, D, t, h, w]."""
 
     def __init__(self, settings: CoAttentionSettings) -> None:
         width, sides = settings.frame_width, settings.frame_kernel
         padding = (sides[0] // 2, sides[1] // 2, sides[2] // 2)
         first = nn.Sequential(
-            nn.Conv3d(3, width, sides, padding=padding, bias=False),
+            nn.Conv3d(settings.channels, width, sides, padding=padding, bias=False),
             nn.GroupNorm(GROUPS, width),
             nn.ReLU(),
             nn.AvgPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
@@ -78,6 +78,14 @@ class ClipEncoder(Stages):
             for time, place in settings.frame_strides
         )
         super().__init__((first, *rest, nn.Conv3d(width, settings.width, 1)))
+
+
+def shown_of(clip: Tensor, settings: CoAttentionSettings) -> Tensor:
+    """What of clips [B, 3, T, H, W] is shown, [B, channels, T, H, W]."""
+    if settings.shown == "frames":
+        return clip
+    differences = clip.diff(dim=2, prepend=clip[:, :, :1])
+    return differences if settings.shown == "differences" else torch.cat([clip, differences], 1)
 
 
 def lengths_of(encoder: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Look, Listen and Attend: encoders of waveform and clip, and modules in which they look at each other (paper 003)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,8 @@ from pipeline.features.inputs import SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.attention import Attention, Layers, Weights, is_wanted
 from pipeline.models.blocks import Blocks
-from pipeline.models.co_attention.attention import CoAttentionModule
-from pipeline.models.co_attention.encoders import ClipEncoder, WaveformEncoder, lengths_of
+from pipeline.models.co_attention.attention import Biases, CoAttentionModule
+from pipeline.models.co_attention.encoders import ClipEncoder, WaveformEncoder, lengths_of, shown_of
 from pipeline.models.co_attention.settings import CoAttentionSettings
 from pipeline.models.contract import AUDIO, CLASS, VISUAL, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
@@ -31,33 +32,42 @@ class CoAttention(AudioVisualModel):
     ) -> None:
         super().__init__()
         self.settings, self._features = settings, features
-        frames, channels, *sides = shapes["frames"]
-        clip, waveform = (channels, frames, *sides), (*shapes[SOUND], 1)
+        frames, _, *sides = shapes["frames"]
+        clip = (settings.channels, frames, *sides)
         self.clip_encoder = ClipEncoder(settings)
-        self.waveform_encoder = WaveformEncoder(settings, shapes[SOUND][0])
-        seen, heard = lengths_of(self.clip_encoder, clip), lengths_of(self.waveform_encoder, waveform)[0]
+        seen = lengths_of(self.clip_encoder, clip)
         fields = [receptive_field(self.clip_encoder, clip[1 + at], at) for at in range(3)]
-        over_sound = receptive_field(self.waveform_encoder, waveform[1], 0)
-        self._by_place = {
-            VISUAL: TokenGrid(tuple(zip(_CLIP_AXES, seen, strict=True)), dict(zip(_CLIP_AXES, fields, strict=True))),
-            AUDIO: TokenGrid((("time", heard),), {"time": over_sound}),
-        }
+        axes = tuple(zip(_CLIP_AXES, seen, strict=True))
+        self._by_place = {VISUAL: TokenGrid(axes, dict(zip(_CLIP_AXES, fields, strict=True)))}
+        if settings.hears:
+            waveform = (*shapes[SOUND], 1)
+            self.waveform_encoder = WaveformEncoder(settings, waveform[0])
+            (heard,) = lengths_of(self.waveform_encoder, waveform)[:1]
+            over_sound = receptive_field(self.waveform_encoder, waveform[1], 0)
+            self._by_place[AUDIO] = TokenGrid((("time", heard),), {"time": over_sound})
         self.places: nn.Parameter | None = None
         if self._has_positions:
             self.places = nn.Parameter(torch.empty(seen[1] * seen[2], settings.width))
             for name, grid in self._by_place.items():
                 self.register_buffer(f"{name}_waves", torch.empty(grid.shape[0], settings.width), persistent=False)
+        if settings.near_s is not None:
+            for name, grid in self._by_place.items():
+                self.register_buffer(f"{name}_times_s", torch.empty(grid.count), persistent=False)
         self.dropout = Dropout(settings.dropout)
         self.co_attention = Blocks(CoAttentionModule(settings) for _ in range(settings.layers))
         self.fusion = nn.Sequential(nn.Linear(2 * settings.width, settings.width), nn.ReLU())
 
     def reset_parameters(self) -> None:
-        """Fill the places of the clip, and the waves of times (they are not part of a checkpoint)."""
-        if self.places is None:
-            return
-        nn.init.trunc_normal_(self.places, std=0.02)
+        """Fill the places of the clip, and times and their waves (they are not part of a checkpoint)."""
+        if self.places is not None:
+            nn.init.trunc_normal_(self.places, std=0.02)
         for name, moments_s in self._times_s.items():
-            self.get_buffer(f"{name}_waves").copy_(_waves(torch.tensor(moments_s), self.settings.width))
+            times_s = torch.tensor(moments_s)
+            if self.places is not None:
+                self.get_buffer(f"{name}_waves").copy_(_waves(times_s, self.settings.width))
+            if self.settings.near_s is not None:
+                at_places = self._by_place[name].count // len(times_s)
+                self.get_buffer(f"{name}_times_s").copy_(times_s.repeat_interleave(at_places))
 
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
@@ -87,7 +97,7 @@ class CoAttention(AudioVisualModel):
         tokens: Tokens = {}
         if "frames" in inputs:
             clip = ((inputs["frames"] - _MIDDLE) / _SCALE).transpose(1, 2).to(self._precision)
-            tokens[VISUAL] = self.clip_encoder(clip).flatten(2).transpose(1, 2)
+            tokens[VISUAL] = self.clip_encoder(shown_of(clip, self.settings)).flatten(2).transpose(1, 2)
         if SOUND in inputs:
             waveform = inputs[SOUND][..., None].to(self._precision)
             tokens[AUDIO] = self.waveform_encoder(waveform).flatten(2).transpose(1, 2)
@@ -110,14 +120,15 @@ class CoAttention(AudioVisualModel):
         tokens = {name: placed[name] for name in (VISUAL, AUDIO) if name in placed}
         if by_sample := self.settings.tokens == "samples":
             tokens = {name: stream.transpose(0, 1) for name, stream in tokens.items()}
+        biases = self._biases(tuple(tokens), next(iter(tokens.values())))
         looked: dict[tuple[str, str], dict[int, Weights]] = {}
         for number, module in enumerate(self.co_attention):
             if is_wanted(number, attention):
-                tokens, weights = module(tokens, True)
+                tokens, weights = module(tokens, biases, True)
                 for pair, one in weights.items():
                     looked.setdefault(pair, {})[number] = one
             else:
-                tokens, _ = run_block(module, tokens)
+                tokens, _ = run_block(module, tokens, biases)
         if by_sample:
             tokens = {name: stream.transpose(0, 1) for name, stream in tokens.items()}
         given = {name: stream.mean(1, keepdim=True) for name, stream in tokens.items()}
@@ -125,6 +136,17 @@ class CoAttention(AudioVisualModel):
         both = torch.cat([given.get(name, nothing) for name in (VISUAL, AUDIO)], -1)
         found = Attention(crossed=looked) if looked and not by_sample else None
         return Encoded({CLASS: self.fusion(both), **tokens}, found)
+
+    def _biases(self, streams: Sequence[str], like: Tensor) -> Biases:
+        """Of attention between any two streams."""
+        if (near_s := self.settings.near_s) is None:
+            return {}
+        reach_s = near_s * 2 ** torch.arange(self.settings.heads, device=like.device)
+        times_s = {name: self.get_buffer(f"{name}_times_s").float() for name in streams}
+        return {
+            (one, other): -((times_s[one][:, None] - times_s[other]).abs() / reach_s[:, None, None]).to(like.dtype)
+            for one, other in product(streams, repeat=2)
+        }
 
     @property
     def _has_positions(self) -> bool:

@@ -35,9 +35,20 @@ class CoAttentionSettings(ModelSettings):
     """`places`: each place and moment is a token, and looks at those of its own clip. `samples`: as F ∈ R^{d×N} can be
     read, a clip is one token, the mean of its places, and looks at those of its micro-batch: what is told of it depends
     on the others, and nothing is localised."""
+    hears: bool = True
+    """Without, the visual subnetwork alone, which reads no sound and looks at itself (section 5.2, vision only); with
+    `train.start_from` it takes of a model that hears what it has of it."""
     positions: Literal["time_and_place", "none"] = "time_and_place"
     """What is added to tokens before they meet: waves of the time (s) of each, the same for clip and sound, and of the
     clip a learned place; the paper says nothing of it."""
+    near_s: float | None = Field(default=None, gt=0)
+    """Take −|Δt| / (near_s · 2ⁿ) of the time between two tokens (s) to the logits of attention of head n = 0, 1, …
+    (ALiBi, Press et al. 2022), so that each token begins with what happens around its own time. Without it, as in the
+    paper, which time belongs to which has to be learnt: use it for few videos or small models."""
+    shown: Literal["frames", "differences", "both"] = "frames"
+    """What the first convolution over the clip sees: frames as they are (the paper), by how much each differs from the
+    one before it (0 of the first), or both. With differences what moves needn't be told from what stands by learning;
+    with them alone nothing that stands is known."""
     width: int = Field(default=512, gt=0, multiple_of=2)
     feed_forward: int = Field(default=2048, gt=0)
     """The paper doesn't say it; with the usual four widths it has the 15 M parameters that it tells."""
@@ -51,19 +62,30 @@ class CoAttentionSettings(ModelSettings):
     def _heads_divide_width(self) -> "CoAttentionSettings":
         if self.width % self.heads:
             raise ValueError(f"a number of heads that divides width {self.width}, found heads = {self.heads}")
+        if self.near_s is not None and self.tokens == "samples":
+            raise ValueError("tokens = places for near_s, found samples, which have no times")
         return self
 
     @property
+    def channels(self) -> int:
+        """Of what the first convolution over the clip sees."""
+        return 6 if self.shown == "both" else 3
+
+    @property
     def fields(self) -> tuple[str, ...]:
-        """Frames and sound."""
-        return ("frames", "sound")
+        """Frames, and sound where it hears."""
+        return ("frames", "sound") if self.hears else ("frames",)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """What is seen, what is heard, and what the fusion layer makes of both."""
-        return ("class", "visual", "audio")
+        return ("class", "visual", "audio") if self.hears else ("class", "visual")
 
     def reason_against(self, features: FeatureSettings) -> str | None:
         """It needs sound that its strides leave something of."""
         least, found = 4**4 * 3, features.audio_samples
-        return None if found >= least else f"features.audio_samples of {least} or more for this model, found {found}"
+        return (
+            None
+            if found >= least or not self.hears
+            else f"features.audio_samples of {least} or more for this model, found {found}"
+        )

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pydantic import ValidationError
 
 from objectives import CO_ATTENTION
 from pipeline.features.settings import FeatureSettings
@@ -144,3 +145,39 @@ def test_tokens_lie_in_time_where_the_model_says() -> None:
         places = (torch.arange(len(over_time)) + 0.5) / len(over_time) - 0.5
         seen_s = float((places * over_time).sum() / over_time.sum()) * length_s
         assert seen_s == pytest.approx(times[middle], abs=0.06)
+
+
+def test_tokens_begin_by_looking_at_their_own_time_where_they_are_told_to() -> None:
+    model = build(near_s=0.05)
+    attention = model.fuse(model.embed(inputs()), attention=True).attention
+    assert attention is not None
+    looks = attention.between("audio", "visual")
+    assert looks is not None
+    times = {name: torch.tensor(model.moments_s[name], dtype=torch.float32) for name in ("audio", "visual")}
+    by_time = looks[0].whole().unflatten(-1, (len(times["visual"]), -1)).sum(-1)  # [B, heads, audio, t]
+    apart = (times["audio"][:, None] - times["visual"]).abs()
+    mean_apart = (by_time * apart).sum(-1).mean((0, 2))
+    assert mean_apart[0] < 0.06
+    assert (mean_apart.diff() > 0).all()  # each head looks farther
+    with pytest.raises(ValidationError, match="tokens = places for near_s, found samples"):
+        build(near_s=0.05, tokens="samples")
+
+
+def test_what_stands_is_not_seen_by_a_model_of_differences() -> None:
+    given = inputs()
+    other = given | {"frames": given["frames"] + 0.1}
+    for shown, alike in (("frames", False), ("both", False), ("differences", True)):
+        model = build(shown=shown)
+        found, moved = (model.embed(one)["visual"] for one in (given, other))
+        assert torch.allclose(found, moved, atol=1e-4) == alike
+
+
+def test_a_model_that_does_not_hear_is_the_visual_half_of_one_that_does() -> None:
+    whole, half = build(), build(hears=False)
+    assert half.settings.fields == ("frames",)
+    assert set(half.grids) == {"class", "visual"}
+    taken = {name: weight for name, weight in whole.state_dict().items() if name in half.state_dict()}
+    half.load_state_dict(taken)  # all that it has, and nothing else
+    frames = {"frames": inputs()["frames"]}
+    for name, tokens in half.fuse(half.embed(frames)).tokens.items():
+        assert torch.equal(tokens, whole.fuse(whole.embed(frames)).tokens[name])

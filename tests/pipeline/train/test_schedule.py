@@ -35,6 +35,11 @@ def test_warm_up_stable_decay_stays_and_falls_in_a_line():
     assert found[99] == pytest.approx(0.05)
 
 
+def test_halving_falls_by_half_every_so_many_steps():
+    found = rates(steps=32, warmup_steps=2, schedule="halving", decay_steps=10)
+    assert [found[step] for step in (2, 11, 12, 21, 22, 31)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_a_longer_run_goes_on_from_before_the_fall():
     short = rates(steps=100, warmup_steps=10, schedule="wsd", decay_steps=20)
     longer = rates(steps=200, warmup_steps=10, schedule="wsd", decay_steps=20)
@@ -45,6 +50,7 @@ def test_a_longer_run_goes_on_from_before_the_fall():
     ("settings", "message"),
     [
         ({"schedule": "wsd"}, "decay_steps above 0 for schedule = wsd, found 0"),
+        ({"schedule": "halving"}, "decay_steps above 0 for schedule = halving, found 0"),
         ({"schedule": "cosine", "decay_steps": 5}, "no decay_steps for schedule = cosine, found 5"),
         (
             {"schedule": "wsd", "steps": 100, "warmup_steps": 50, "decay_steps": 51},

@@ -7,12 +7,14 @@ import pytest
 import torch
 from moved_sound import with_sound_later, write_movers
 
+from pipeline.errors import MediaError
 from pipeline.evaluate.offset.by_model import apart_of
 from pipeline.evaluate.offset.detector import Apart, find_offset
 from pipeline.evaluate.offset.judge import judge_video
 from pipeline.evaluate.offset.onsets import HOP_S, Onsets
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.reasons import Reason
 
 RANGE_S = 2.0
 SURE = 0.9
@@ -98,7 +100,9 @@ def test_a_rhythm_in_the_picture_alone_says_nothing() -> None:
 def test_what_is_still_silent_or_shorter_than_the_range_cannot_be_told() -> None:
     assert find_offset(onsets([], [1, 2, 3.3]), RANGE_S) is None
     assert find_offset(onsets([1, 2, 3.3], []), RANGE_S) is None
-    assert find_offset(onsets([1, 2, 3.3], [1, 2, 3.3], seconds=3.9), RANGE_S) is None
+    with pytest.raises(MediaError, match=r"expected 4 s or more.*±2 s \(--range\), found 3.90 s") as short:
+        find_offset(onsets([1, 2, 3.3], [1, 2, 3.3], seconds=3.9), RANGE_S)
+    assert short.value.reason == Reason.TOO_SHORT
 
 
 @pytest.mark.parametrize("by_s", [0.0, 0.2, -0.31])

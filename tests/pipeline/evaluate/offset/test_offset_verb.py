@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from moved_sound import with_sound_later, write_movers
 
+from cluster.errors import InUseError
 from jobs import cli
 from pipeline.errors import ManifestError, SettingsError
 from pipeline.evaluate.offset.by_model import ModelDetector
@@ -72,6 +73,14 @@ def test_what_may_work_another_time_is_tried_again_and_counts_then(
     assert gavt(capsys, "offset", video, "--out", out)[1]["known"] == 1
     with pytest.raises(ManifestError, match="found sound and picture apart"):
         list(VideoList([str(video)], ListOptions(offsets=str(out), max_offset_s=0.1)))
+
+
+def test_a_file_is_written_by_one_at_a_time(tmp_path: Path) -> None:
+    out = str(tmp_path / "offsets.jsonl")
+    with OffsetFile(out, ONSETS), pytest.raises(InUseError, match="another gavt offset writes this file"):
+        OffsetFile(out, ONSETS)
+    with OffsetFile(out, ONSETS):  # the lock goes with who held it
+        pass
 
 
 @pytest.mark.parametrize("last", ['{"video": "b", "source": "/b.mp4"}', '{"video":"b"', "b.mp4"])

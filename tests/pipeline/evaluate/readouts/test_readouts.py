@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from tiny_run import tiny_experiment
 from torch import Tensor, nn
 
+from moving_shards import MOVING
+from objectives import CO_ATTENTION
 from pipeline.errors import SettingsError
 from pipeline.evaluate.readouts.attention import attention_maps, log_ratio, noise_like
 from pipeline.evaluate.readouts.build import build_readout, default_readout, reasons_against
@@ -16,6 +18,7 @@ from pipeline.evaluate.readouts.occlusion import OcclusionReadout, hidden_tokens
 from pipeline.evaluate.readouts.rollout import relevance, roll_back, roll_on
 from pipeline.evaluate.registry import READOUTS, readout_name
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings, IntegratedGradientsSettings
+from pipeline.experiment import ExperimentSettings
 from pipeline.models.attention import Attention, AttentionMap, Stored
 from pipeline.models.contract import Encoded, Inputs, TokenGrid, Tokens
 from pipeline.tasks.task import System
@@ -269,7 +272,7 @@ def test_what_no_step_can_mend_is_not_cut_finer(system: System, inputs: Inputs) 
     assert found.residue.isfinite().tolist() == [True, False, True]
 
 
-OF_THEIR_OWN = ("similarity", "separation_energy", "class_maps", "token_maps")
+OF_THEIR_OWN = ("similarity", "separation_energy", "class_maps", "token_maps", "class_activation")
 """Readouts that need an objective or a model of their own, which is tested beside them."""
 PLAIN = [name for name in READOUTS.names() if name not in OF_THEIR_OWN]
 
@@ -344,3 +347,30 @@ def test_an_unknown_readout_is_said_with_those_that_exist() -> None:
         readout_name("atention", "--readout")
     with pytest.raises(ValidationError, match=r"one of attention, .*region_occlusion"):
         EvaluateSettings(readouts=("atention",))
+
+
+def test_class_activation_is_what_each_place_adds_to_an_answer_made_of_the_mean_of_tokens(system: System) -> None:
+    task = {"kind": "synchronisation", "answer": "in_sync", "segment_weight": 0, "clip_weight": 0}
+    settings = ExperimentSettings.model_validate({"features": MOVING, "model": CO_ATTENTION, "task": task})
+    clips, shown = untrained(settings, "cpu", 3), settings.features
+    grid, generator = clips.model.grids["visual"], torch.Generator().manual_seed(0)
+    sound = torch.rand(2, shown.audio_channels, shown.audio_samples, generator=generator) - 0.5
+    frames = torch.rand(2, shown.frames, 3, shown.frame_size, shown.frame_size, generator=generator)
+    readout = build_readout("class_activation", EvaluateSettings())
+    assert readout.reason_against(clips) is None
+    maps = readout(clips, {"frames": frames, "sound": sound})
+    assert maps.shape == (2, *grid.shape[1:])
+
+    with torch.no_grad():
+        tokens = dict(clips.model.fuse(clips.model.embed({"frames": frames, "sound": sound})).tokens)
+
+        def score(visual: Tensor) -> Tensor:
+            means = torch.cat([visual.mean(1, keepdim=True), tokens["audio"].mean(1, keepdim=True)], 2)
+            return clips.task.score(Encoded(tokens | {"class": clips.model.fusion(means)}, None))
+
+        for row, column in ((0, 0), (1, 2)):
+            less = grid.laid_out(tokens["visual"]).clone()
+            less[:, :, row, column] *= 0.99  # a little, as if layers behind the mean were one
+            lost = score(tokens["visual"]) - score(less.flatten(1, 3))
+            torch.testing.assert_close(maps[:, row, column] * grid.shape[0], 100 * lost, rtol=0.03, atol=1e-3)
+    assert readout.reason_against(system) == "its answer is not made of encoded visual tokens"
