@@ -63,6 +63,8 @@ def claims(
     screen.print()
     screen.print(_shown(verdicts))
     screen.print(f"means over {seeds} seeds ± half of the 95 % interval; {out / VERDICTS}", soft_wrap=True)
+    if any(verdict.published for verdict in verdicts):
+        screen.print("in brackets the source's own figures, of other data and sizes: not comparable")
     if as_json:
         print_json(found)
 
@@ -85,7 +87,10 @@ def _shown(verdicts: "list[Verdict]") -> Table:
     table = Table("claim", "figure", "sides", "difference", "verdict", box=None, pad_edge=False)
     styles = {"holds": "green", "contradicted": "red", "undecided": "yellow"}
     for verdict in verdicts:
-        sides = "\n".join(f"{name} {_with_spread(values)}" for name, values in verdict.figures.items())
+        beside = {name: f" ({100 * value:.1f})" for name, value in verdict.published.items()}
+        sides = "\n".join(
+            f"{name} {_with_spread(values)}{beside.get(name, '')}" for name, values in verdict.figures.items()
+        )
         differences = "\n".join(["", *(_percent(one.mean, one.half, "+") for one in verdict.differences.values())])
         table.add_row(
             f"{verdict.claim} ({verdict.source})", verdict.column, sides, differences, verdict.answer,

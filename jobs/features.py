@@ -56,6 +56,9 @@ def features(
         Literal["embedded", "encoded", "fused"], typer.Option(help="Which tokens of a trained model.")
     ] = "fused",
     means: Annotated[bool, typer.Option("--means", help="Of a trained model the means over its tokens.")] = False,
+    by_part: Annotated[
+        bool, typer.Option("--by-part", help="Of a trained model of one frame: each segment or second by itself.")
+    ] = False,
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="That features are stored in.")] = "float16",
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That networks compute in.")] = "fp32",
     batch: Annotated[int, typer.Option(min=1, help="Samples that are computed together.")] = 8,
@@ -97,6 +100,7 @@ def features(
         "geometry": geometry,
         "stage": stage,
         "means": means,
+        "by_part": by_part,
         "dtype": dtype,
         "precision": precision,
         "batch": batch,

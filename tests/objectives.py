@@ -26,6 +26,13 @@ SEE_HEAR = {
     "mfb_factors": 2,
     "width": 16,
 }
+AV_TRANSFORMER = {
+    "kind": "av_transformer",
+    "segments": PARTS,
+    "embedders": {"width": 16, "visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER},
+    "hidden": 8,
+    "event_width": 16,
+}
 CO_ATTENTION = {
     "kind": "co_attention",
     "sound_widths": [8, 8, 16, 16],
@@ -130,6 +137,15 @@ OBJECTIVES = {
             ("model.segments=10", "features.frames = model.segments, which is 10, found 4"),
         ),
         {"features": SEGMENTS, "model": SEE_HEAR},
+        write_moving_set,
+    ),
+    "surest_event": Objective(
+        {"kind": "events", "classes": ["click", "drum"], "segments": PARTS, "supervision": "video", "pool": "max"},
+        (
+            (BLIND, "task.streams among those of model.kind = blind, audio, found segments"),
+            ("model.neighbours=[0, 0]", "neighbours that differ, found [0, 0]"),
+        ),
+        {"features": SEGMENTS, "model": AV_TRANSFORMER},
         write_moving_set,
     ),
     "gram_triplet": Objective(

@@ -20,6 +20,8 @@ class SideSettings(Settings):
     """Words that change how it is judged, in both forms; sides that differ in these alone share their training."""
     row: str | None = None
     """Row of the table that its figure stands in, where it is not that of all sides."""
+    published: float | None = None
+    """The same figure in the source, of its own data and size: what is found here is not comparable with it."""
 
     def words(self, form: Form) -> list[str]:
         """Those of a form."""

@@ -19,6 +19,7 @@ class Verdict:
 
     Attributes:
         figures: of each side, one a seed.
+        published: of each side that the source has one of, its figure there.
         differences: of each other side, how much better the better one is, pair by pair of seeds.
         answer: `holds` where the better side is better than each other by more than the interval of the difference,
             `contradicted` where it is worse than one of them by more than that, else `undecided`.
@@ -28,6 +29,7 @@ class Verdict:
     source: str
     column: str
     figures: Mapping[str, Sequence[float]]
+    published: Mapping[str, float]
     differences: Mapping[str, Interval]
     answer: Answer
 
@@ -45,7 +47,8 @@ def judge(settings: ClaimSettings, figures: Mapping[str, Sequence[float]]) -> Ve
     elif any(one.mean + one.half < 0 for one in differences.values()):
         answer = "contradicted"
     in_order = {name: list(figures[name]) for name in settings.order}
-    return Verdict(settings.claim, settings.source, settings.figure.column, in_order, differences, answer)
+    published = {name: side.published for name, side in settings.sides.items() if side.published is not None}
+    return Verdict(settings.claim, settings.source, settings.figure.column, in_order, published, differences, answer)
 
 
 def figure_of(evaluation: Mapping[str, Any], figure: FigureSettings, row: str | None, place: str) -> float:

@@ -48,6 +48,9 @@ class ExtractSettings(Settings):
     """Of trained models: tokens as they are embedded, gone through the encoder alone, or together."""
     means: bool = False
     """Of trained models: the mean over the tokens of each stream instead of the tokens."""
+    by_part: bool = False
+    """Of trained models that see one frame: each segment of a sample, or second of a clip, by itself, as networks of
+    pictures are shown them; `visual` has the places of each frame, `audio` a mean of each part."""
     dtype: Literal["float16", "float32"] = "float16"
     """That features are stored in."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import RunError, SettingsError
-from pipeline.models.contract import CLASS_MAPS, AudioVisualModel, EmbedOnce, Encoded, Inputs
+from pipeline.models.contract import CLASS_MAPS, AudioVisualModel, EmbedOnce, Encoded, Inputs, Tokens
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.classification_settings import ClassificationSettings, LabelSettings
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
@@ -80,10 +80,15 @@ class Classification(Task, TellsClasses):
         logits, truth = self.logits(model.fuse(embedded)).float(), targets["truth"].float()
         surest = logits.argmax(-1, keepdim=True)
         said = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, surest, True)
-        losses = self._losses(logits, truth).mean(1)
-        if self.maps_weight:
-            losses = losses + self.maps_weight * self._losses(embedded[CLASS_MAPS].float().mean(1, True), truth)[:, 0]
+        losses = self._losses(logits, truth).mean(1) + self._losses_beside(embedded, targets)
         return self._summed(losses, surest, logits > 0 if self.settings.tells_several else said, targets)
+
+    def _losses_beside(self, embedded: Tokens, targets: Targets) -> Tensor | float:
+        """[B] that are added, of what each stream says by itself."""
+        if not self.maps_weight:
+            return 0.0
+        of_maps = embedded[CLASS_MAPS].float().mean(1, True)
+        return self.maps_weight * self._losses(of_maps, targets["truth"].float())[:, 0]
 
     def _summed(self, losses: Tensor, surest: Tensor, said: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """Loss and sums.

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from pipeline.models.contract import AUDIO, AudioVisualModel, EmbedOnce, Encoded, Inputs, rows_of
+from pipeline.errors import SettingsError
+from pipeline.models.contract import AUDIO, AudioVisualModel, EmbedOnce, Encoded, Inputs, Tokens, rows_of
+from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.classification import Classification
 from pipeline.tasks.classification_settings import LabelSettings
 from pipeline.tasks.contract import Metadata, Purpose
-from pipeline.tasks.events_settings import EventsSettings
+from pipeline.tasks.events_settings import APART, EventsSettings
+from pipeline.tasks.over_time import by_time, in_segments
 from pipeline.tasks.pairing import draw_one, others_in_groups
 from pipeline.tasks.task import Targets
 
@@ -23,9 +26,22 @@ class Events(Classification):
 
         other    [B] index of the video whose sound each is shown with
         unlike   [B] False where there is none with labels that shares none
+
+    Where what is seen and what is heard are told apart, they say of each
+
+        seen, heard              int8 [B, T, C] 1 for the classes that are
+        seen_known, heard_known  [B] False of samples that don't say it
     """
 
     settings: EventsSettings
+
+    def __init__(self, settings: EventsSettings, model: AudioVisualModel) -> None:
+        super().__init__(settings, model)
+        self.apart = nn.ModuleDict()
+        if settings.apart_weight:
+            self._apart_grids = {name: model.grids[stream] for name, stream in APART.items()}
+            for name, stream in APART.items():
+                self.apart[name] = nn.Linear(model.widths[stream], len(settings.classes))
 
     @property
     def _asked(self) -> LabelSettings:
@@ -33,6 +49,8 @@ class Events(Classification):
 
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
         targets = super().targets(seed, positions, metadata, purpose)
+        if self.apart:
+            targets |= self._apart_targets(targets["truth"][..., :-1] if purpose == "example" else None, metadata)
         if not self.settings.mismatched:
             return targets
         drawn = []
@@ -63,6 +81,32 @@ class Events(Classification):
         said = torch.zeros_like(likely, dtype=torch.bool).scatter(-1, surest, True).any(1, keepdim=True)
         return self._summed(losses, pooled.argmax(-1)[:, None, None], said[..., : pooled.shape[-1]], targets)
 
+    def tell_apart(self, embedded: Tokens) -> dict[str, Tensor]:
+        """Logits [B, T, C] of what is `seen`, somewhere in the frame of each segment, and of what is `heard`."""
+        found = {}
+        for name, head in self.apart.items():
+            places = head(by_time(embedded[APART[name]], self._apart_grids[name]))
+            found[name] = in_segments(places.amax(2), self.settings.segments)
+        return found
+
+    def _losses_beside(self, embedded: Tokens, targets: Targets) -> Tensor | float:
+        losses = super()._losses_beside(embedded, targets)
+        for name, logits in self.tell_apart(embedded).items():
+            own = F.binary_cross_entropy_with_logits(logits.float(), targets[name].float(), reduction="none")
+            of_known = own.mean((1, 2)).masked_fill(~targets[f"{name}_known"], 0)
+            losses = losses + self.settings.apart_weight * of_known
+        return losses
+
+    def _apart_targets(self, made_up: Tensor | None, metadata: Metadata) -> Targets:
+        found = {}
+        for name in APART:
+            marks = [apart_labels(sample, self.settings)[name] for sample in metadata]
+            nothing = [[0] * len(self.settings.classes)] * self.settings.segments
+            known = torch.tensor([one or nothing for one in marks], dtype=torch.int8)
+            found[name] = known if made_up is None else made_up
+            found[f"{name}_known"] = torch.tensor([made_up is not None or one is not None for one in marks])
+        return found
+
     def _likely(self, encoded: Encoded) -> Tensor:
         """[B, T, C] the probability of each answer."""
         return self.logits(encoded).float().softmax(-1)
@@ -77,3 +121,21 @@ class Events(Classification):
         smooth, weights = self.settings.label_smoothing, pooled.new_tensor(self._weights[:-1])
         losses = F.binary_cross_entropy(pooled, there * (1 - smooth) + smooth / 2, reduction="none")
         return (losses * weights).mean(-1)
+
+
+def apart_labels(sample: SampleMetadata, settings: EventsSettings) -> dict[str, list[list[int]] | None]:
+    """Of what is seen and what is heard in each segment of a sample, 1 for the classes that are, [T, C]; None where it
+    doesn't say. What is of no class, such as noise, is left out.
+
+    Raises:
+        SettingsError: it says so of another number of segments.
+    """
+    found: dict[str, list[list[int]] | None] = {}
+    for name, said in (("seen", sample.segment_visible), ("heard", sample.segment_heard)):
+        if said is not None and len(said) != settings.segments:
+            raise SettingsError(
+                f"{sample.source}: task.segments: expected what is {name} in {settings.segments} segments, found that "
+                f"in {len(said)}"
+            )
+        found[name] = said and [[int(one in names) for one in settings.classes] for names in said]
+    return found

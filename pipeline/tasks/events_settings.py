@@ -1,10 +1,14 @@
 """Settings of audio-visual events."""
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.tasks.classification_settings import ClassificationSettings, LabelSettings
+
+APART = {"seen": "visual", "heard": "audio"}
+"""What may be told of each segment besides events, and the stream that says it alone."""
 
 
 class EventsSettings(LabelSettings):
@@ -27,12 +31,19 @@ class EventsSettings(LabelSettings):
     none with it, which is no event of any class (paper 004); without it little tells what background is. For
     `supervision: video`."""
 
+    apart_weight: float = Field(default=0.0, ge=0)
+    """Of two losses more: what is seen in each segment (`segment_visible` of the samples' JSON) is told from the
+    stream `visual` alone, and what is heard (`segment_heard`) from `audio` alone, each class by itself. `gavt events`
+    says then what is only seen or only heard, too. For `supervision: segments`."""
+
     @model_validator(mode="after")
     def _mismatches_can_be_made(self) -> "EventsSettings":
         if self.mismatched and self.supervision == "segments":
             raise ValueError("supervision = video for mismatched, found segments")
         if self.mismatched and self.group < 2:
             raise ValueError(f"a group of 2 or more for mismatched, found {self.group}")
+        if self.apart_weight and self.supervision == "video":
+            raise ValueError("supervision = segments for apart_weight, found video")
         return self
 
     @property
@@ -55,4 +66,12 @@ class EventsSettings(LabelSettings):
     @property
     def even_loss(self) -> float | None:
         """Pooled answers have none."""
-        return super().even_loss if self.supervision == "segments" else None
+        even = super().even_loss if self.supervision == "segments" else None
+        return None if even is None else even + 2 * self.apart_weight * math.log(2)
+
+    def reason_against(self, model: Any) -> str | None:
+        """It needs its streams, and those that are told apart."""
+        missing = next((name for name in APART.values() if self.apart_weight and name not in model.streams), None)
+        if missing is not None:
+            return f"a model with the streams visual and audio for task.apart_weight, found none {missing}"
+        return super().reason_against(model)

@@ -26,7 +26,7 @@ def build_network(choice: ModelChoice, settings: ExtractSettings, moments: Momen
     """
     geometry = settings.geometry or "squash"
     if choice.is_checkpoint:
-        from pipeline.extract.networks.trained import TrainedFeatures
+        from pipeline.extract.networks.trained import TrainedByPart, TrainedFeatures
 
         if "/" not in choice.model and not os.path.exists(choice.model):
             known = f"{', '.join(NETWORKS)}, {TIMM}NAME or a run, checkpoint or export"
@@ -34,6 +34,8 @@ def build_network(choice: ModelChoice, settings: ExtractSettings, moments: Momen
         if choice.weights is not None or settings.random_weights:
             option = WEIGHTS if choice.weights is not None else RANDOM
             raise SettingsError(f"{option}: {choice.model} has weights of its own, and takes no others")
+        if settings.by_part:
+            return TrainedByPart(choice.model, device, moments, settings.geometry or "centre", settings.stage)
         return TrainedFeatures(choice.model, device, settings.geometry, settings.stage, settings.means)
     if choice.model.startswith(TIMM):
         from pipeline.extract.networks.timm import TimmFeatures

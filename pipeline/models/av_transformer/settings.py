@@ -1,4 +1,4 @@
-"""Settings of the AV-transformer (paper 004, section 3); the defaults are its own."""
+"""Settings of the AV-transformer (paper 004, section 3); the defaults are its own but for `residual`."""
 
 from typing import Annotated, Literal
 
@@ -22,10 +22,10 @@ class AvTransformerSettings(SegmentModelSettings):
     with `each`, every place of every one of them is a key."""
     hears: bool = True
     """Of `transformer`: whether what is heard is added to the queries."""
-    residual: bool = False
+    residual: bool = True
     """Of `transformer`: whether a place's own value is added to what it sees, as in the non-local blocks that the paper
-    takes after (Wang et al. 2018). Equation 2 has no such sum: what all places see alike then hides which of them is
-    meant, and instance attention points nowhere."""
+    takes after (Wang et al. 2018). Equation 2 has no such sum (`false`): what all places see alike then hides which of
+    them is meant, and instance attention points nowhere."""
     co_attention: Literal["instance", "audio_guided"] = "instance"
     """How places are weighted: `instance`, by their dot product with what is heard (Eq. 3; AVOL in Table 2), or by a
     network of both (AVEL; AG in Table 2)."""

@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from moving_shards import PICTURES, SAMPLES, write_moving_set
 from pipeline.errors import SettingsError
 from pipeline.extract.extract import extract_features
 from pipeline.extract.settings import ExtractSettings
+from pipeline.features.frame_times import FrameTimes
 from pipeline.models.pooling import pooled
 from pipeline.shards.array_file import decode_array
 from pipeline.shards.dataset import read_dataset
 from pipeline.shards.shard_set import ShardSet
 from pipeline.stream.decode import decode_sample
+from pipeline.stream.fields.frames import FramesField
 from pipeline.stream.fields.registry import fields_of
+from pipeline.stream.fields.sound import SoundField
 from pipeline.stream.settings import DataSettings
+from pipeline.stream.sound_track import SoundFormat
 from pipeline.train.load import load_trained
 from tiny_shards import RATE_HZ, write_shard_set
 
@@ -58,6 +63,51 @@ def test_tokens_and_their_means_are_those_of_the_model(tmp_path: Path) -> None:
     described = read_dataset(str(tmp_path / "tokens")).features
     assert described is not None
     assert described["members"]["fused.visual.npy"]["shape"] == [*grid, model.widths["visual"]]
+
+
+@torch.no_grad()
+def test_a_model_of_one_frame_looks_at_each_segment_and_hears_what_is_around_it(tmp_path: Path) -> None:
+    experiment = tiny_experiment()
+    features = experiment.features.model_copy(update={"audio_rate_hz": RATE_HZ})
+    write_run(tmp_path / "run", experiment.model_copy(update={"features": features}))
+    source = write_moving_set(tmp_path / "source", 2, 0)
+    asked = {"models": [{"model": str(tmp_path / "run")}], "dtype": "float32", "by_part": True, "batch": 2}
+    chosen = ExtractSettings.model_validate(asked | {"stage": "embedded"})
+    extract_features(str(source), str(tmp_path / "out"), chosen, DataSettings(workers=0), ALONE)
+    stored = ShardSet.open(str(tmp_path / "out")).read(1)
+    seen, heard = (decode_array(stored.files[f"{name}.npy"]) for name in ("visual", "audio"))
+
+    model = load_trained(str(tmp_path / "run"), "cpu").system.model
+    sample = ShardSet.open(str(source)).read(1)
+    pictures = FramesField("frames", FrameTimes(PICTURES, None, SAMPLES / RATE_HZ), 32, 32)
+    whole = SoundField("sound", SoundFormat(RATE_HZ, SAMPLES, 1))
+    found = decode_sample(sample, (pictures, whole)).arrays
+    part = round(round(SAMPLES / RATE_HZ / PICTURES, 3) * RATE_HZ)
+    begin = (SAMPLES - PICTURES * part) // 2
+    for segment in (0, 7):
+        middle = begin + segment * part + part / 2
+        sound = np.zeros((1, features.audio_samples), np.float32)
+        first = round(middle - features.audio_samples / 2)
+        there = found["sound"][:, max(first, begin) : first + features.audio_samples] / 32768
+        sound[:, sound.shape[1] - there.shape[1] :] = there
+        frames = torch.tensor(found["frames"][segment] / 255).float()[None, None]
+        tokens = model.embed({"frames": frames, "sound": torch.tensor(sound)[None]})
+        rows, columns, width = seen.shape[1:]
+        torch.testing.assert_close(torch.tensor(seen[segment]).view(1, -1, width), tokens["visual"])
+        assert rows * columns == tokens["visual"].shape[1]
+        times = model.grids["audio"].laid_out(tokens["audio"])[0]  # frequency, time, width
+        nearest = int(np.abs(model.moments_s["audio"]).argmin())  # none lies within so short a segment
+        torch.testing.assert_close(torch.tensor(heard[segment]), times[:, nearest].mean(0))
+
+
+def test_a_model_of_several_frames_is_not_shown_parts(tmp_path: Path) -> None:
+    experiment = tiny_experiment()
+    features = experiment.features.model_copy(update={"frames": 2, "audio_rate_hz": RATE_HZ})
+    write_run(tmp_path / "run", experiment.model_copy(update={"features": features}))
+    source = write_moving_set(tmp_path / "source", 2, 0)
+    chosen = ExtractSettings.model_validate({"models": [{"model": str(tmp_path / "run")}], "by_part": True})
+    with pytest.raises(SettingsError, match=r"--by-part: expected a model of one frame and sound, found .*frames = 2"):
+        extract_features(str(source), str(tmp_path / "out"), chosen, DataSettings(workers=0), ALONE)
 
 
 def test_a_trained_model_takes_no_other_weights(tmp_path: Path) -> None:

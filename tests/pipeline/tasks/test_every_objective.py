@@ -265,3 +265,15 @@ def test_at_every_stage_it_does_the_same_and_goes_on_to_the_bit(empty, words_of,
     for name, (kind, _) in ways.items():
         assert_alike(whole / name, alone[kind])
         assert_same(parts / name, whole / name)
+
+
+@pytest.mark.slow
+def test_two_processes_in_bf16_at_stage_2_go_on_to_the_bit(empty, words_of, tmp_path):
+    ways = {kind: [*words_of(kind, 2), "train.precision=bf16"] for kind in OBJECTIVES}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_all(empty, [(whole / kind, *words) for kind, words in ways.items()], 2)
+    for kind in ways:
+        left(whole / kind, parts / kind)
+    train_all(empty, [(parts / kind, *words) for kind, words in ways.items()], 2)
+    for kind in ways:
+        assert_same(parts / kind, whole / kind)
