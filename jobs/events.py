@@ -8,6 +8,7 @@ from jobs.output import JsonFlag, Overrides, complain, console, print_json
 
 _MOST_SHOWN = 40
 """Events of a video that are printed."""
+_SAID = {"both": "seen and heard", "seen": "seen", "heard": "heard"}
 
 
 def events(
@@ -42,7 +43,7 @@ def events(
         screen.print(f"{video['video']}: {len(video['events'])} events in {video['segments']} segments")
         for row in video["events"][:_MOST_SHOWN]:
             spent = f"{row['begin_s']:8.2f} – {row['end_s']:.2f} s"
-            screen.print(f"  {spent}  {row['class']}, {100 * row['confidence']:.0f} %")
+            screen.print(f"  {spent}  {row['class']}, {_SAID[row['what']]}, {100 * row['confidence']:.0f} %")
         if len(video["events"]) > _MOST_SHOWN:
             screen.print(f"  and {len(video['events']) - _MOST_SHOWN} more")
         screen.print(f"  {video['strip']}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from jobs.evaluate import Bars, joined, say_crash
+from jobs.failure_options import MaxFailureRateOption, RetryOption
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def features(
     ] = False,
     dtype: Annotated[Literal["float16", "float32"], typer.Option(help="That features are stored in.")] = "float16",
     precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="That networks compute in.")] = "fp32",
+    retry: RetryOption = None,
+    max_failure_rate: MaxFailureRateOption = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples that are computed together.")] = 8,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read and decode, a process; the other cores by default.")
@@ -85,11 +88,6 @@ def features(
         if code:
             raise SystemExit(code)
         return
-    from cluster.cores import usable_cores
-    from cluster.process_group import ProcessGroup
-    from pipeline.extract.extract import extract_features
-    from pipeline.stream.settings import DataSettings
-
     chosen = {
         "models": _models(model or [], weights or []),
         "pca": pca,
@@ -105,13 +103,40 @@ def features(
         "precision": precision,
         "batch": batch,
     }
+    _extract(source, out, chosen, workers, retry or [], max_failure_rate, as_json)
+
+
+def _extract(
+    source: str,
+    out: str,
+    chosen: dict[str, Any],
+    workers: int | None,
+    retry: list[str],
+    max_failure_rate: float | None,
+    as_json: bool,
+) -> None:
+    from cluster.cores import usable_cores
+    from cluster.job_environment import JobEnvironment
+    from cluster.process_group import ProcessGroup
+    from pipeline.extract.extract import extract_features
+    from pipeline.shards.ledger import reasons_to_retry
+    from pipeline.stream.settings import DataSettings
+
+    job = JobEnvironment.of_this_process()
     with ExitStack() as stack:
         group: ProcessGroup = stack.enter_context(joined())
         bars = stack.enter_context(Bars(as_json, shown=job.is_main))
         spare = usable_cores() // (job.local_world_size or 1) - 1
         reading = DataSettings(workers=max(1, spare) if workers is None else workers)
         dataset = extract_features(
-            source, out, _settings(chosen), reading, group, lambda done, total: bars.show("samples", done, total)
+            source,
+            out,
+            _settings(chosen),
+            reading,
+            group,
+            lambda done, total: bars.show("samples", done, total),
+            reasons_to_retry(retry),
+            max_failure_rate,
         )
         bars.stop()
         if job.is_main:

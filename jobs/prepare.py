@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from cluster.stop_signals import heeded_signals
+from jobs.failure_options import MaxFailureRateOption, RetryOption
 from jobs.list_options import (
     FormatOption,
     KeypointsOption,
@@ -31,7 +32,6 @@ from jobs.list_options import (
     SplitShareOption,
     list_options,
 )
-from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
@@ -81,20 +81,8 @@ def prepare(
         typer.Option(help="An existing Ray cluster (host:port or auto); else Ray is started here, if it is worth it."),
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray: for debugging.")] = False,
-    retry: Annotated[
-        list[str] | None,
-        typer.Option(help="Do failed videos again: transient, all, or a reason of the ledger; repeatable."),
-    ] = None,
-    max_failure_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            callback=finite,
-            help="Stop when more than this share of the videos fails.",
-            show_default=False,
-        ),
-    ] = None,
+    retry: RetryOption = None,
+    max_failure_rate: MaxFailureRateOption = None,
     wandb: Annotated[str | None, typer.Option(help="Log rate and failures to this wandb project.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

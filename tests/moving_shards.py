@@ -17,13 +17,13 @@ MOVING = FEATURES | {"frames": PICTURES // 2}
 """Features of which a sample holds twice as much."""
 
 
-def write_moving_set(folder: Path, samples: int, seed: int) -> Path:
-    """A finished shard set of so many videos."""
+def write_moving_set(folder: Path, samples: int, seed: int, **known: object) -> Path:
+    """A finished shard set of so many videos, with what is known besides of each."""
     numbers = [range(first, min(first + 8, samples)) for first in range(0, samples, 8)]
-    return write_shards(folder, ([_sample(number, seed) for number in shard] for shard in numbers), "segments")
+    return write_shards(folder, ([_sample(number, seed, known) for number in shard] for shard in numbers), "segments")
 
 
-def _sample(number: int, seed: int) -> Sample:
+def _sample(number: int, seed: int, known: dict[str, object]) -> Sample:
     random = np.random.default_rng([seed, number])
     lit = random.random(PICTURES) < 0.3
     x, y = random.integers(0, 24, 2)
@@ -49,5 +49,6 @@ def _sample(number: int, seed: int) -> Sample:
         labels=["click"],
         segment_labels=[["click"] if one else [] for one in lit],
     )
+    metadata = metadata.model_copy(update=known)
     files["flac"] = encode_flac(sound.astype(np.int16)[None], RATE_HZ)
     return f"video{number}-000", {"json": metadata.model_dump_json().encode(), **files}

@@ -40,13 +40,14 @@ class Events:
     """What happens in a video, as in `NAME.npz` of `gavt events`.
 
     Attributes:
-        events: in order, `begin_s`, `end_s`, `class`, `confidence` of each: consecutive segments of which one class is
-            the surest.
+        events: by their begin, `begin_s`, `end_s`, `class`, `what` and `confidence` of each: consecutive segments of
+            which one class, that is `both` seen and heard, is the surest; or in which it is `seen`, or `heard`.
         classes: [C] names; the last is `background`, where nothing is both seen and heard.
         begin_s: [N] of each segment, seconds from the video's zero; those whose sound has a hole are missing.
         segment_s: their length.
         probabilities: [N, C].
         square: [4] where in the upright frame the maps lie, x1, y1, x2, y2 in 0–1; beyond it where bars are.
+        seen, heard: [N, C − 1] how likely each class is to be seen, and heard; None of a model that doesn't tell it.
         maps: [N, h, w] how far each place of the frame goes with the sound; None of a model that doesn't say.
         rows, columns: [h] and [w] where in the square the maps' values lie, in 0–1 of it.
     """
@@ -57,6 +58,8 @@ class Events:
     segment_s: float
     probabilities: Float32
     square: Float64
+    seen: Float32 | None = None
+    heard: Float32 | None = None
     maps: Float32 | None = None
     rows: Float64 | None = None
     columns: Float64 | None = None

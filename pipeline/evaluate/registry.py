@@ -71,6 +71,12 @@ class EventsSettings(MeasureSettings):
     kind: Literal["events"] = "events"
 
 
+class SeenAndHeardSettings(MeasureSettings):
+    """Whether heads of segments tell what is seen and what is heard in each, apart."""
+
+    kind: Literal["seen_and_heard"] = "seen_and_heard"
+
+
 class ReconstructionSettings(MeasureSettings):
     """How well what masked modelling hides is rebuilt."""
 
@@ -202,6 +208,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "retrieval": Kind(f"{__name__}:RetrievalSettings", f"{_MEASURES}.retrieval:Retrieval"),
         "retrieval_head": Kind(f"{__name__}:RetrievalHeadSettings", f"{_MEASURES}.retrieval_head:RetrievalHead"),
         "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),
+        "seen_and_heard": Kind(f"{__name__}:SeenAndHeardSettings", f"{_MEASURES}.seen_and_heard:SeenAndHeard"),
         "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),
     },

@@ -160,7 +160,7 @@ def _convert(files: _Files, split: str, out: str, dtype: str, on_progress: OnPro
     contents = hash_of([sizes, rows, files.labels[rows].astype(int).tolist()])
     new = NewSet(out, described, files.folder, contents, "segments", len(rows), len(shards))
     with ExitStack() as stack:
-        for number in new.open(stack) or ():
+        for number in new.open(stack, lambda done: []) or ():
             new.lease.check()
             _write_shard(files, split, out, number, shards[number], dtype, lambda: on_progress(1, total))
         return new.finish()
@@ -184,5 +184,5 @@ def _write_shard(
                     text = files.metadata(row, split).model_dump_json()
                     shard.add(f"{_video(row)}_0000", {"json": text.encode(), **members})
                 on_sample()
-        inputs = entries_after([files.entry(row) for row in rows], problems)
+        inputs = entries_after([files.entry(row) for row in rows], problems, {})
         publish_shard(out, number, path, shard.index(inputs))

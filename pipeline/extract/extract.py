@@ -10,22 +10,24 @@ OUT/prepare.lock         who works on it, while somebody does
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
 
+from cluster import storage
 from cluster.process_group import ProcessGroup
 from cluster.scratch import scratch_folder
 from pipeline.errors import ShardSetError
 from pipeline.extract.compute import Features, Networks
-from pipeline.extract.ledger import entries_after
+from pipeline.extract.ledger import Tally, entries_after, lost
 from pipeline.extract.new_set import NewSet
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.source import Source
 from pipeline.shards.array_file import SUFFIX, encode_array
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.shard_files import publish_shard, shard_name
+from pipeline.shards.ledger import InputEntry
+from pipeline.shards.shard_files import publish_shard, read_indexes, replace_shard, shard_name
 from pipeline.shards.writer import ShardWriter
 from pipeline.stream.in_order import InOrder
 from pipeline.stream.loader import Loader
@@ -42,6 +44,8 @@ def extract_features(
     reading: DataSettings,
     group: ProcessGroup,
     on_progress: OnProgress = lambda done, total: None,
+    retry: frozenset[str] = frozenset(),
+    max_failure_rate: float | None = None,
 ) -> Dataset:
     """Make the features of a set, or what is missing of them; every process of the group calls it.
 
@@ -53,9 +57,12 @@ def extract_features(
         out: folder or prefix of the new set.
         reading: its workers read and decode.
         on_progress: told on every process, a batch a process at a time.
+        retry: reasons; shards of which samples failed for one of these are made once more.
+        max_failure_rate: stop when more than this share of the samples fails, from 50 on; without it, when all of the
+            first batch fail.
 
     Raises:
-        ShardSetError: no set, or another plan's features lie at `out`.
+        ShardSetError: no set, another plan's features lie at `out`, or too many samples fail.
         SettingsError: a network or its weights can't be had.
         InUseError: somebody else works on `out`.
         StorageError: something can't be read or written.
@@ -70,32 +77,39 @@ def extract_features(
         out, described, url, source.contents, source.first.layout, source.videos, len(shards.samples_per_shard())
     )
     with ExitStack() as stack:
-        missing = group.on_main(partial(new.open, stack))
+        missing = group.on_main(partial(new.open, stack, partial(_to_retry, source, out, retry)))
         if missing is not None:
             counts = shards.samples_per_shard()
             total = sum(counts[number] for number in missing)
             on_progress(0, total)
-            work = _Work(source, out, settings, networks)
+            tally, begins = Tally(), len(missing) == len(counts) and not retry
+            work = _Work(source, out, settings, networks, retry)
             with closing(work.make(missing[group.rank :: group.world_size], reading, group.device)) as steps:
 
-                def step() -> int | None:
+                def step() -> Tally | None:
                     if group.is_main:
                         new.lease.check()
                     return next(steps, None)
 
-                while (done := group.gather_objects(group.each(step))).count(None) < len(done):
-                    on_progress(sum(filter(None, done)), total)
+                while (made := group.gather_objects(group.each(step))).count(None) < len(made):
+                    done = reduce(Tally.plus, filter(None, made))
+                    on_progress(done.samples, total)
+                    tally = tally.plus(done)
+                    tally.check(out, max_failure_rate, begins and tally == done)
         return group.on_main(new.finish)
 
 
 class _Work:
     """Makes shards."""
 
-    def __init__(self, source: Source, out: str, settings: ExtractSettings, networks: Networks) -> None:
+    def __init__(
+        self, source: Source, out: str, settings: ExtractSettings, networks: Networks, retry: frozenset[str]
+    ) -> None:
         self._source, self._out, self._settings, self._networks = source, out, settings, networks
+        self._retry = retry
 
-    def make(self, numbers: Sequence[int], reading: DataSettings, device: torch.device) -> Generator[int, None, None]:
-        """Make shards; gives the samples of each batch that is done."""
+    def make(self, numbers: Sequence[int], reading: DataSettings, device: torch.device) -> Generator[Tally, None, None]:
+        """Make shards; tells of the samples of each batch that is done."""
         plan = InOrder(self._source.shards, reading, self._networks.fields, self._settings.keep_media)
         size = self._settings.batch
         pieces = (piece for number in numbers for piece in self._source.pieces(number, size))
@@ -104,8 +118,11 @@ class _Work:
             for number in numbers:
                 yield from self._shard(number, made)
 
-    def _shard(self, number: int, made: Iterator[Features]) -> Generator[int, None, None]:
+    def _shard(self, number: int, made: Iterator[Features]) -> Generator[Tally, None, None]:
         problems: list[str | None] = []
+        before = self._source.inputs(number)
+        is_there = self._retry and storage.exists(storage.join(self._out, f"{shard_name(number)}.json"))
+        again = _lost(self._source, self._out, self._retry, number) if is_there else {}
         with scratch_folder("gavt-features-") as scratch:
             path = scratch / f"{shard_name(number)}.tar"
             with ShardWriter(path) as shard:
@@ -125,9 +142,20 @@ class _Work:
                                 )
                             files = {"json": note.metadata.encode(), **note.files, **new}
                             shard.add(self._source.key(note.key), files)
-                    yield len(features.notes)
-            inputs = list(entries_after(self._source.inputs(number), problems))
-            publish_shard(self._out, number, path, shard.index(inputs))
+                    wrong = [problem for problem in problems[-len(features.notes) :] if problem is not None]
+                    yield Tally(len(features.notes), len(wrong), next(iter(wrong), None))
+            publish = replace_shard if is_there else publish_shard
+            publish(self._out, number, path, shard.index(list(entries_after(before, problems, again))))
+
+
+def _to_retry(source: Source, out: str, retry: frozenset[str], done: list[int]) -> list[int]:
+    """Of the shards that are there those of which samples failed for one of the reasons."""
+    return [number for number in done if retry and _lost(source, out, retry, number)]
+
+
+def _lost(source: Source, out: str, retry: frozenset[str], number: int) -> dict[str, InputEntry]:
+    (index,) = read_indexes(out, [number])
+    return lost(source.inputs(number), index.inputs, retry)
 
 
 def _described(settings: ExtractSettings, networks: Networks) -> dict[str, Any]:

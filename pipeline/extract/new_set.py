@@ -1,6 +1,6 @@
 """A set of features as it is made: who may, what is missing of it, and its end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.prepare.plan import LOCK
 from pipeline.shards import dataset as dataset_file
 from pipeline.shards import ledger
 from pipeline.shards.dataset import Dataset, finish_dataset, read_dataset
-from pipeline.shards.shard_files import done_shards
+from pipeline.shards.shard_files import done_shards, finish_replacements
 
 
 @dataclass
@@ -38,8 +38,11 @@ class NewSet:
         self.lease = Lease(storage.join(self.out, LOCK), "gavt features")
         self._plan_hash: str | None = None
 
-    def open(self, stack: ExitStack) -> list[int] | None:
-        """Numbers of the shards that are missing, for as long as the stack is open; None where all is done.
+    def open(self, stack: ExitStack, again: Callable[[list[int]], Sequence[int]]) -> list[int] | None:
+        """Numbers of the shards that are to be made, for as long as the stack is open; None where all is done.
+
+        Args:
+            again: of the shards that are there those that are made once more.
 
         Raises:
             ShardSetError: another plan's features lie there.
@@ -47,8 +50,9 @@ class NewSet:
         """
         stack.enter_context(self.lease)
         plan = settle_plan(self.out, self.described, self.contents, self.videos, self.shards)
-        names = {file.url.rsplit("/", 1)[-1] for file in storage.list_files(self.out)}
-        missing = sorted(set(range(self.shards)) - set(done_shards(names, self.shards)))
+        names = finish_replacements(self.out, {file.url.rsplit("/", 1)[-1] for file in storage.list_files(self.out)})
+        done = done_shards(names, self.shards)
+        missing = sorted(set(range(self.shards)) - set(done) | set(again(done)))
         if not missing and {dataset_file.NAME, ledger.NAME} <= names:
             return None
         storage.remove(storage.join(self.out, dataset_file.NAME))  # nobody must read what is being made

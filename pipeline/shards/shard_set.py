@@ -1,7 +1,7 @@
 """What is in a shard set, and where each sample lies."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class ShardSet:
         kept_samples: of about how many samples the places are remembered.
         contents: changes with any byte of the shards; None where nothing says so without reading them.
         videos: of each shard, how many videos gave it samples; None where that isn't known.
+        stored: of members with stored features the shape of a sample's, as far as it is noted.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class ShardSet:
         kept_samples: int = _KEPT_SAMPLES,
         contents: str | None = None,
         videos: Sequence[int] | None = None,
+        stored: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.url = url
         self.contents = contents
+        self.stored = dict(stored or {})
         self.shards = list(shards)
         self.indexes = url if indexes is None else indexes
         self.is_foreign = indexes is not None
@@ -75,7 +78,8 @@ class ShardSet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         indexes = self.indexes if self.is_foreign else None
-        return (ShardSet, (self.url, self.shards, indexes, self._indexes.kept_samples, self.contents, self._videos))
+        known = (self.url, self.shards, indexes, self._indexes.kept_samples, self.contents, self._videos, self.stored)
+        return (ShardSet, known)
 
     @classmethod
     def open(cls, url: str, on_progress: Callable[[], None] = lambda: None) -> "ShardSet":
@@ -95,15 +99,17 @@ class ShardSet:
                 raise ShardSetError(f"{url}: expected a folder of shards with a dataset.json, or of tars, found none")
             return cls(url, foreign.shards, foreign.indexes)
         try:
-            shards = read_dataset(url).shards
+            dataset = read_dataset(url)
         except StorageError as error:
             raise ShardSetError(str(error)) from None
+        shards, members = dataset.shards, (dataset.features or {}).get("members", {})
         if not sum(shard.samples for shard in shards):
             raise ShardSetError(f"{url}: this shard set holds no samples")
         videos = [shard.videos for shard in shards if shard.videos is not None]
         known = videos if len(videos) == len(shards) else None
         names = [(shard.name, shard.samples) for shard in shards]
-        return cls(url, names, contents=_contents_of(shards), videos=known)
+        stored = {name: tuple(member["shape"]) for name, member in members.items()}
+        return cls(url, names, contents=_contents_of(shards), videos=known, stored=stored)
 
     def __len__(self) -> int:
         return int(self._first[-1])

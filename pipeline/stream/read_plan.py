@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ShardSetError
+from pipeline.errors import SettingsError, ShardSetError
 from pipeline.features.inputs import FRAMES, SOUND
 from pipeline.features.settings import AugmentSettings, FeatureSettings
 from pipeline.shards.members import Sample
@@ -15,6 +15,7 @@ from pipeline.shards.shard_set import SamplePlace, ShardSet
 from pipeline.stream.cache_plan import CachePlan, plan_cache
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.fields.registry import fields_of
+from pipeline.stream.fields.stored import StoredField
 from pipeline.stream.mixture import Mixture, MixtureWeights, Picks, shares_of
 from pipeline.stream.opened_sample import CENTRE
 from pipeline.stream.order import RUN, Numbers, Order
@@ -204,12 +205,14 @@ def plan_reading(
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
-        SettingsError: there is no input of a name.
+        SettingsError: there is no input of a name, or stored features are of another shape.
     """
     wanted = fields_of(features, fields, augment)
     sources = [ShardSource(url=source)] if isinstance(source, str) else list(source)
     names = [one.name or one.url for one in sources] if len(sources) > 1 else [""]
     sets = [ShardSet.open(one.url, on_progress) for one in sources]
+    for one in sets:
+        _check_shapes(one, wanted)
     by_video = [augment and shows_one_of_each_video(one, data) for one in sources]
     shown = [sum(shown_per_shard(one, drawn)) for one, drawn in zip(sets, by_video, strict=True)]
     sizes = dict(zip(names, shown, strict=True))
@@ -220,6 +223,15 @@ def plan_reading(
     plan = ReadPlan(sets, mixture, data, wanted, drawn, seed, by_video=by_video, digests=digests)
     plan.cache = plan_cache(sets, plan.orders, data, nodes)
     return plan
+
+
+def _check_shapes(shards: ShardSet, fields: Sequence[FieldSpec]) -> None:
+    for field in fields:
+        if isinstance(field, StoredField) and shards.stored.get(field.member, field.stored) != field.stored:
+            raise SettingsError(
+                f"features.inputs.{field.name}.shape: expected {list(shards.stored[field.member])}, as {field.member} "
+                f"is in {shards.url}, found {list(field.stored)}"
+            )
 
 
 def shows_one_of_each_video(source: ShardSource, data: DataSettings) -> bool:

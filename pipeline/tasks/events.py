@@ -137,5 +137,5 @@ def apart_labels(sample: SampleMetadata, settings: EventsSettings) -> dict[str, 
                 f"{sample.source}: task.segments: expected what is {name} in {settings.segments} segments, found that "
                 f"in {len(said)}"
             )
-        found[name] = said and [[int(one in names) for one in settings.classes] for names in said]
+        found[name] = said if said is None else [[int(one in names) for one in settings.classes] for names in said]
     return found

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cluster.process_group import ProcessGroup, join_process_group
-from objectives import GAVT, OBJECTIVES, Objective
+from objectives import AV_TRANSFORMER, GAVT, OBJECTIVES, SEE_HEAR, Objective
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.stream.arrays import noise_of
@@ -33,31 +33,39 @@ _EMBEDDER = {"kind": "convolution", "widths": [32, 64, 128], "norm": "group"}
 MODEL = GAVT | {"visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER, "width": 192, "heads": 4}
 MODEL |= {"feed_forward": 768, "layers": 4}
 """Two million parameters: a step takes long beside what an engine does once in each."""
+_EMBEDDERS = {"visual_embedder": _EMBEDDER, "audio_embedder": _EMBEDDER, "width": 192}
+MODELS = {
+    None: MODEL,
+    "see_hear": SEE_HEAR | {"embedders": _EMBEDDERS, "mfb_width": 256, "mfb_factors": 4, "width": 256},
+    "av_transformer": AV_TRANSFORMER | {"embedders": _EMBEDDERS, "hidden": 256, "event_width": 256},
+}
+"""By kind of the model in the table of objectives; None takes any. Small ones take no time beside the engine."""
 
 
 def run() -> list[Result]:
-    """A line an objective that trains a G-AVT. The times are those of a single core that the process took, which others
-    that run there change little."""
+    """A line an objective that trains one of `MODELS`. The times are those of a single core that the process took,
+    which others that run there change little."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     group = join_process_group()
     compute_repeatably(compiles=False)
     try:
-        return [_measure(kind, objective, group) for kind, objective in OBJECTIVES.items() if _takes_gavt(objective)]
+        sized = [(kind, one) for kind, one in OBJECTIVES.items() if _kind_of_model(one) in MODELS]
+        return [_measure(kind, objective, group) for kind, objective in sized]
     finally:
         group.leave()
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(threads)
 
 
-def _takes_gavt(objective: Objective) -> bool:
-    """Others train models of their own, whose small ones take no time beside the engine."""
-    return "model" not in objective.sections
+def _kind_of_model(objective: Objective) -> str | None:
+    return objective.sections.get("model", {}).get("kind")
 
 
 def _measure(kind: str, objective: Objective, group: ProcessGroup) -> Result:
-    words = [f"model={json.dumps(MODEL)}", f"train.batch_size={BATCH}", "train.zero_stage=0"]
-    settings = load_settings(None, ExperimentSettings, [*objective.words(), *words]).settings
+    model = json.dumps(MODELS[_kind_of_model(objective)])
+    words = [*objective.words(), f"model={model}", f"train.batch_size={BATCH}", "train.zero_stage=0"]
+    settings = load_settings(None, ExperimentSettings, words).settings
     batches = [_noise(settings, number) for number in range(2)]
     with tempfile.TemporaryDirectory(prefix="gavt-") as folder, Watchdog(Path(folder), group, 3600) as watchdog:
         ours = _with_engine(settings, group, cycle(batches), watchdog)

@@ -2,12 +2,13 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
 
 from cluster import storage
+from cluster.errors import StorageError
 from cluster.masking import mask_url
 from pipeline.errors import MediaError, of_video
 from pipeline.evaluate.device import pick_device
@@ -57,15 +58,19 @@ def watch(
     settings: EvaluateSettings,
     on_progress: Progress = lambda video, done, total: None,
 ) -> Watched:
-    """Tell what happens in videos, second by second. Writes into `out` (local or s3://):
+    """Tell what happens in videos, second by second. Started again with the same model, it goes on with the videos that
+    have no `NAME.json` yet. Writes into `out` (local or s3://):
 
         NAME.png        of each video (its id, as keys of samples have it): frames with the places that their sound
                         goes with, and what happens when
         NAME.npz        classes [C], begin_s [N] of each segment, segment_s, probabilities [N, C], square [4]; of a
-                        model that says where maps [N, h, w], rows [h] and columns [w], as `gavt localize` has them
-        events.jsonl    a row an event: video, source, begin_s, end_s, class, confidence; written last
+                        model that tells them apart seen and heard [N, C − 1]; of one that says where maps [N, h, w],
+                        rows [h] and columns [w], as `gavt localize` has them
+        NAME.json       what was found in it, and by which model; written behind the two
+        events.jsonl    a row an event: video, source, begin_s, end_s, class, what (both, seen or heard), confidence;
+                        written last
 
-    A video that can't be watched is told, and the others go on.
+    A video that can't be watched is told, and the others go on; it is tried again when started again.
 
     Args:
         videos: with names of their own; each is watched whole.
@@ -79,12 +84,19 @@ def watch(
     trained = load_trained(checkpoint, pick_device(settings.device))
     told_of(trained)
     check_inputs(trained, None)
+    known = {file.url.rsplit("/", 1)[-1] for file in storage.list_files(out)}
+    made_by = {"checkpoint": trained.url, "step": trained.step, "geometry": settings.shown_geometry}
     found: list[WatchedVideo] = []
     for row in videos:
 
         def show(done: float, total: float, name: str = row.video) -> None:
             on_progress(name, done, total)
 
+        name = key_of(row.video)
+        record = storage.join(out, f"{name}.json")
+        if f"{name}.json" in known and (before := _told_before(record, row, made_by)) is not None:
+            found.append(before)
+            continue
         try:
             with of_video(row.source):
                 if is_downloaded(row.source):
@@ -94,10 +106,11 @@ def watch(
         except MediaError as error:
             found.append(_watched(row, error=str(error)))
             continue
-        files = [storage.join(out, f"{key_of(row.video)}{suffix}") for suffix in (".png", ".npz")]
+        files = [storage.join(out, f"{name}{suffix}") for suffix in (".png", ".npz")]
         storage.write_bytes(files[0], strip)
         storage.write_bytes(files[1], _as_npz(track))
         found.append(_watched(row, len(track.segments), track.rows, *files))
+        storage.write_text(record, json.dumps({**found[-1], "made_by": made_by}))
     named = (
         {"video": video["video"], "source": video["source"]} | event for video in found for event in video["events"]
     )
@@ -110,6 +123,17 @@ def watch(
         step=trained.step,
         label_aided=trained.settings.task.label_aided,
     )
+
+
+def _told_before(record: str, row: VideoRow, made_by: Mapping[str, object]) -> WatchedVideo | None:
+    """What the same model found in a video before; None where it was another one, or another video."""
+    try:
+        told = json.loads(storage.read_bytes(record))
+        same = told.pop("made_by") == made_by and told["source"] == mask_url(row.source)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StorageError(f"{record}: expected what gavt events found in a video, found something else") from None
+    before: WatchedVideo = told
+    return before if same else None
 
 
 def _watched(

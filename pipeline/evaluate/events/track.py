@@ -1,6 +1,6 @@
 """What a model says of the segments of a video."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -17,12 +17,17 @@ from pipeline.models.attention import Attention
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel
 from pipeline.samples.metadata import Box
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.events import Events
 from pipeline.tasks.task import objective
 from pipeline.train.load import Trained
 
 Shares = npt.NDArray[np.float32]
+BOTH = "both"
+"""What happens is seen and heard."""
 _AT_ONCE = 4
 """Windows that the model is given together."""
+_MAPS = "maps"
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class EventTrack:
         segments: [N] numbers of the segments that were told, rising; those whose sound has a hole are missing.
         segment_s: length of a segment; number n begins n times that from the video's zero.
         probabilities: [N, C], the mean over the windows that show a segment.
+        apart: likewise, without background, by `seen` and `heard` how likely each class is to be; empty of a model
+            that doesn't tell them apart.
         maps: [N, h, w] how far each place of the segment's frame goes with its sound, adding up to 1; None of a model
             that doesn't say.
         square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
@@ -44,22 +51,31 @@ class EventTrack:
     segments: npt.NDArray[np.int64]
     segment_s: float
     probabilities: Shares
+    apart: Mapping[str, Shares]
     maps: Map | None
     square: Box
     centres: Centres | None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Events in order: consecutive segments of which the same class is the surest. `confidence` is its mean
-        probability."""
-        found: list[dict[str, Any]] = []
-        for places in self._stretches():
-            if (name := self.surest(places[0])) is not None:
-                likely = self.probabilities[places, self.classes.index(name)]
-                begin, end = self.segments[places[0]], self.segments[places[-1]] + 1
-                row = {"begin_s": float(begin * self.segment_s), "end_s": float(end * self.segment_s), "class": name}
-                found.append(row | {"confidence": float(likely.mean())})
-        return found
+        """What happens, by its begin: consecutive segments of which the same class is the surest, which are `both` seen
+        and heard; and where they are told apart, those in which a class is `seen`, or `heard`, by more than a half.
+        `confidence` is the mean probability."""
+        surest = [self.surest(place) for place in range(len(self.segments))]
+        found = []
+        for number, name in enumerate(self.classes[:-1]):
+            happens = {BOTH: (np.array([one == name for one in surest]), self.probabilities[:, number])}
+            happens |= {what: (likely[:, number] > _HALF, likely[:, number]) for what, likely in self.apart.items()}
+            for what, (there, likely) in happens.items():
+                for places in self._stretches(there):
+                    begin, end = self.segments[places[0]], self.segments[places[-1]] + 1
+                    row = {"begin_s": float(begin * self.segment_s), "end_s": float(end * self.segment_s)}
+                    found.append(row | {"class": name, "what": what, "confidence": float(likely[places].mean())})
+        return sorted(found, key=lambda row: (row["begin_s"], row["end_s"]))
+
+    def likely(self, name: str, what: str) -> Shares:
+        """[N] how likely a class is to be seen, heard or both in each segment."""
+        return (self.probabilities if what == BOTH else self.apart[what])[:, self.classes.index(name)]
 
     def surest(self, place: int) -> str | None:
         """The surest class of a segment that was told; None where nothing happens."""
@@ -71,16 +87,11 @@ class EventTrack:
         """When the last segment that was told is over."""
         return float(self.segments[-1] + 1) * self.segment_s
 
-    def _stretches(self) -> list[list[int]]:
-        """Places of consecutive segments with the same surest class."""
+    def _stretches(self, there: npt.NDArray[np.bool_]) -> list[list[int]]:
+        """Places of consecutive segments in which something is there."""
         found: list[list[int]] = []
-        for place, segment in enumerate(self.segments):
-            before = found[-1][-1] if found else None
-            if (
-                before is not None
-                and self.segments[before] == segment - 1
-                and self.surest(before) == self.surest(place)
-            ):
+        for place in np.flatnonzero(there).tolist():
+            if found and self.segments[found[-1][-1]] == self.segments[place] - 1:
                 found[-1].append(place)
             else:
                 found.append([place])
@@ -95,6 +106,7 @@ class EventTrack:
             "segment_s": np.array(self.segment_s),
             "probabilities": self.probabilities,
             "square": np.array(self.square),
+            **self.apart,
         }
         if self.maps is None:
             return found
@@ -142,13 +154,16 @@ def tell_events(
             name: torch.stack([window.inputs[name] for window in windows]).to(trained.device)
             for name in windows[0].inputs
         }
-        encoded = model.fuse(model.embed(inputs), attention=True)
-        likely = task.logits(encoded).float().softmax(-1).cpu().numpy()
-        maps = maps_of(model, encoded.attention)
+        embedded = model.embed(inputs)
+        encoded = model.fuse(embedded, attention=True)
+        told = {BOTH: task.logits(encoded).float().softmax(-1).cpu().numpy()}
+        if isinstance(task, Events):
+            told |= {what: one.float().sigmoid().cpu().numpy() for what, one in task.tell_apart(embedded).items()}
+        if (maps := maps_of(model, encoded.attention)) is not None:
+            told[_MAPS] = maps
         for place, window in enumerate(windows):
             for number in range(min(cut.at_once, cut.count - window.first)):
-                told = None if maps is None else maps[place, number]
-                sums.add(window.first + number, likely[place, number], told)
+                sums.add(window.first + number, {name: values[place, number] for name, values in told.items()})
         sums.square = windows[0].square
         on_progress(
             float(min(windows[-1].first + cut.at_once, cut.count) * cut.length_s), float(cut.count * cut.length_s)
@@ -158,24 +173,24 @@ def tell_events(
 
 @dataclass
 class _Sums:
-    """What windows say, by the number of the segment."""
+    """What windows say, by the number of the segment: probabilities, and maps."""
 
-    likely: dict[int, list[Shares]] = field(default_factory=dict)
-    maps: dict[int, list[Map]] = field(default_factory=dict)
+    said: dict[int, list[Mapping[str, Shares]]] = field(default_factory=dict)
     square: Box = (0.0, 0.0, 1.0, 1.0)
 
-    def add(self, segment: int, likely: Shares, told: Map | None) -> None:
+    def add(self, segment: int, told: Mapping[str, Shares]) -> None:
         """Of one more window."""
-        self.likely.setdefault(segment, []).append(likely)
-        if told is not None:
-            self.maps.setdefault(segment, []).append(told)
+        self.said.setdefault(segment, []).append(told)
 
     def track(self, classes: tuple[str, ...], segment_s: float, centres: Centres | None) -> EventTrack:
         """The means."""
-        segments = sorted(self.likely)
-        likely = np.stack([np.mean(self.likely[one], axis=0) for one in segments])
-        maps = np.stack([np.mean(self.maps[one], axis=0) for one in segments]) if self.maps else None
-        return EventTrack(classes, np.array(segments), segment_s, likely, maps, self.square, centres)
+        segments = sorted(self.said)
+        means = {
+            name: np.stack([np.mean([one[name] for one in self.said[segment]], axis=0) for segment in segments])
+            for name in self.said[segments[0]][0]
+        }
+        likely, maps = means.pop(BOTH), means.pop(_MAPS, None)
+        return EventTrack(classes, np.array(segments), segment_s, likely, means, maps, self.square, centres)
 
 
 def maps_of(model: AudioVisualModel, attention: Attention | None) -> Map | None:

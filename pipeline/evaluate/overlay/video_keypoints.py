@@ -16,6 +16,7 @@ from pipeline.prepare.settings import KeypointSettings
 from pipeline.samples.metadata import Box
 from pipeline.stream.fields.contract import Array
 from pipeline.stream.fields.keypoints import KeypointsField, KeypointsSettings
+from pipeline.stream.fields.stored import StoredSettings
 from pipeline.train.load import Trained
 from pipeline.video.video_file import open_video
 
@@ -81,9 +82,11 @@ def check_inputs(trained: Trained, keypoints: FoundKeypoints | None) -> None:
     inputs, described = trained.system.inputs, trained.settings.features.inputs
     poses = {name: one for name in inputs if isinstance(one := described.get(name), KeypointsSettings)}
     if set(inputs) - set(poses) != {FRAMES, SOUND}:
+        stored = [name for name in inputs if isinstance(described.get(name), StoredSettings)]
+        found = f"the stored features {' and '.join(stored)}" if stored else ", ".join(inputs)
         raise SettingsError(
             f"{trained.url}: expected a model that takes {FRAMES} and {SOUND}, which is what a video has, and at most "
-            f"keypoints, found one that takes {', '.join(inputs)}"
+            f"keypoints, found one that takes {found}"
         )
     needed = next((name for name, one in poses.items() if one.missing == "leave_out"), None)
     if needed is not None and keypoints is None:

@@ -94,7 +94,7 @@ class TrainedByPart(Network):
             VISUAL: self._model.grids[VISUAL].laid_out(tokens[VISUAL])[:, 0],
             AUDIO: by_time[:, self._within].mean(1),
         }
-        return {name: values.unflatten(0, (-1, self._parts)) for name, values in found.items()}
+        return {name: values.reshape(-1, self._parts, *values.shape[1:]) for name, values in found.items()}
 
 
 def tokens_of(model: AudioVisualModel, inputs: Inputs, stage: Stage) -> Mapping[str, Tensor]:

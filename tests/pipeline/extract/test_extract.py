@@ -19,12 +19,15 @@ from cluster.process_group import ProcessGroup
 from jobs.cli import main
 from pipeline.errors import SettingsError, ShardSetError
 from pipeline.extract.extract import extract_features
+from pipeline.extract.ledger import Tally
 from pipeline.extract.settings import ExtractSettings
+from pipeline.features.settings import FeatureSettings
 from pipeline.inspect.verify import verify
 from pipeline.shards.array_file import decode_array
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.ledger import read_ledger
 from pipeline.shards.shard_set import ShardSet
+from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.settings import DataSettings
 from tiny_shards import write_shard_set
 
@@ -97,7 +100,14 @@ def test_nothing_that_was_stored_is_lost_to_a_member_of_its_name(made: Path, sou
     [
         (["--model", "a/b=resnet18", "--random-weights"], "--model a/b=resnet18: expected MEMBER=MODEL"),
         (["--model", "vgg16"], "--model: expected vgg19, .* found vgg16"),
-        (["--model", "resnet18", "--random-weights"], "out: none of 5 videos gave features; see .*ledger.jsonl"),
+        (
+            ["--model", "resnet18", "--random-weights"],
+            "out: stopped, since none of the first 2 samples gave features, such as: .*: .*; with --max-failure-rate 1",
+        ),
+        (
+            ["--model", "resnet18", "--random-weights", "--max-failure-rate", "1"],
+            "out: none of 5 videos gave features; see .*ledger.jsonl",
+        ),
     ],
 )
 def test_what_can_t_be_had_is_said(
@@ -112,7 +122,8 @@ def test_what_can_t_be_had_is_said(
 def test_a_bad_sample_is_left_out_and_told_in_the_ledger(tmp_path: Path) -> None:
     source = write_shard_set(tmp_path / "source", 8, 4, samples_per_video=2)
     tar = source / "shard-000000.tar"
-    content = bytearray(tar.read_bytes())
+    whole = tar.read_bytes()
+    content = bytearray(whole)
     for key in (b"video1-000.jpg", b"video2-000.jpg", b"video3-000.jpg"):
         content[content.index(key) + 512 + 100] ^= 255
     tar.write_bytes(content)
@@ -124,6 +135,39 @@ def test_a_bad_sample_is_left_out_and_told_in_the_ledger(tmp_path: Path) -> None
     assert first.message.startswith("samples left out: 1 of 2, such as: video1-000: expected files with the checksum")
     assert (second.status, second.reason, second.samples) == ("failed", "damaged", 0)
     assert (third.status, third.message, third.samples) == ("ok", None, 2)
+
+    def again(reason: str) -> Dataset:
+        settings = ExtractSettings.model_validate(RESNET)
+        return extract_features(str(source), str(tmp_path / "out"), settings, HERE, ALONE, retry=frozenset([reason]))
+
+    tar.write_bytes(whole)
+    before = content_of(tmp_path / "out")
+    again("crash")
+    assert content_of(tmp_path / "out") == before  # nothing failed for that
+    dataset = again("damaged")
+    assert (dataset.samples, dataset.failed) == (8, 0)
+    extract(source, tmp_path / "anew")
+    ours, anew = content_of(tmp_path / "out"), content_of(tmp_path / "anew")
+    tars = [name for name in anew if name.endswith(".tar")]
+    assert ours.keys() == anew.keys()
+    assert all(ours[name] == anew[name] for name in tars)
+    assert [entry.attempts for entry in read_ledger(str(tmp_path / "out"))] == [2, 2, 1, 1]
+
+
+def test_another_shape_than_the_stored_one_is_told_before_a_sample_is_read(made: Path) -> None:
+    wanted = {"inputs": {"visual": {"kind": "stored", "member": "visual.npy", "shape": [10, 7, 7, 512]}}}
+    with pytest.raises(
+        SettingsError, match=r"inputs\.visual\.shape: expected \[1, 7, 7, 512\], as visual\.npy is in .*, found \[10, 7"
+    ):
+        plan_reading(str(made), FeatureSettings.model_validate(wanted), HERE, 0, False, fields=["visual"])
+
+
+def test_it_stops_where_more_fail_than_may(tmp_path: Path) -> None:
+    entries = [Tally(40, 30, "a: wrong"), Tally(20, 0)]
+    entries[0].check("out", 0.4, True)  # too few to say
+    with pytest.raises(ShardSetError, match=r"out: stopped, since 30 of 60 samples failed, more than 40%, such as: a:"):
+        entries[0].plus(entries[1]).check("out", 0.4, False)
+    entries[0].plus(entries[1]).check("out", 0.5, False)
 
 
 def test_killed_anywhere_and_started_again_the_bytes_are_the_same(source: Path, made: Path, tmp_path: Path) -> None:

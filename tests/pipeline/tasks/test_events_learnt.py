@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pipeline.errors import SettingsError
 from pipeline.models.contract import TokenGrid
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.tasks.classification import Classification
@@ -125,3 +126,29 @@ def test_a_video_without_a_partner_counts_as_itself_alone():
         task(Streams(), tokens_of(2), targets), plain(Streams(), tokens_of(2), targets), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_what_is_seen_and_what_is_heard_are_told_apart_from_their_own_streams():
+    task, given = task_of(apart_weight=0.5), tokens_of(2)
+    seen, heard = [["bell", "drum"], [], [], ["horn"]], [["noise"], ["horn", "noise"], [], []]
+    said = {"segment_visible": seen, "segment_heard": heard}
+    samples = [sample(segments=[["bell"], [], [], []]).model_copy(update=said), sample(segments=[[]] * 4)]
+    targets = task.targets(0, range(2), samples, "train")
+    assert targets["seen"][0].tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert targets["heard"][0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]  # noise is of no class
+    assert targets["seen_known"].tolist() == targets["heard_known"].tolist() == [True, False]
+    loss, _ = task(Streams(), given, targets)
+    plain = task_of()
+    plain.head.load_state_dict(task.head.state_dict())
+    alone, _ = plain(Streams(), given, plain.targets(0, range(2), samples, "train"))
+    expected = sum(
+        F.binary_cross_entropy_with_logits(task.apart[name](given[field][0]), targets[name][0].float())
+        for name, field in (("seen", "frames"), ("heard", "sound"))
+    )
+    torch.testing.assert_close(loss, alone + 0.5 * expected / 2)
+
+
+def test_samples_of_other_segments_are_refused_by_name():
+    short = sample(segments=[[]] * 4).model_copy(update={"segment_heard": [["bell"]]})
+    with pytest.raises(SettingsError, match=r"v\.mp4: task.segments: expected what is heard in 4 segments, found .* 1"):
+        task_of(apart_weight=1.0).targets(0, range(1), [short], "train")

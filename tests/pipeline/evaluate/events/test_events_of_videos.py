@@ -13,13 +13,16 @@ from small_video import write_video
 from tiny_run import tiny_experiment, write_run
 
 import pipeline.api as gavt
+from cluster.errors import StorageError
 from jobs.cli import main
+from pipeline.evaluate.events.events import watch
 from pipeline.evaluate.events.picture import draw_events
 from pipeline.evaluate.events.track import EventTrack, tell_events
 from pipeline.evaluate.events.windows import Segments, windows_of
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.contract import AUDIO, VISUAL
+from pipeline.prepare.manifests.row import VideoRow
 from pipeline.train.load import load_trained
 
 SEGMENTS, RATE_HZ, SAMPLES = 4, 8000, 16256
@@ -35,7 +38,7 @@ def tiny_events() -> ExperimentSettings:
     embedders = {"visual_embedder": EMBEDDER, "audio_embedder": EMBEDDER, "width": 8}
     model = {"kind": "av_transformer", "segments": SEGMENTS, "embedders": embedders, "hidden": 8, "event_width": 8}
     return ExperimentSettings.model_validate(
-        made | {"model": model, "task": {"kind": "events", "segments": SEGMENTS, "classes": CLASSES}}
+        made | {"model": model, "task": {"kind": "events", "segments": SEGMENTS, "classes": CLASSES, "apart_weight": 1}}
     )
 
 
@@ -119,13 +122,14 @@ def test_a_video_shorter_than_a_window_is_told_to_its_end_only(events_run: str, 
     assert track.probabilities.sum(1) == pytest.approx([1, 1])
 
 
-def told(likely: list[list[float]], segments: list[int]) -> EventTrack:
+def told(likely: list[list[float]], segments: list[int], apart: dict | None = None) -> EventTrack:
     maps = np.random.default_rng(0).random((len(likely), 4, 4), np.float32)
     return EventTrack(
         (*CLASSES, "background"),
         np.array(segments),
         0.5,
         np.array(likely, np.float32),
+        apart or {},
         maps,
         (0.0, 0.0, 1.0, 1.0),
         None,
@@ -142,6 +146,22 @@ def test_consecutive_segments_of_a_class_are_one_event() -> None:
     rows = [(row["begin_s"], row["end_s"], row["class"], round(row["confidence"], 3)) for row in TOLD.rows]
     # of segment 3 nothing happens; 4 and 6 were not told, so that nothing goes on over them
     assert rows == [(0.0, 1.0, "bell", 0.7), (1.0, 1.5, "harp", 0.7), (2.5, 3.0, "bell", 0.9), (3.5, 4.0, "bell", 0.5)]
+
+
+def test_what_is_seen_or_heard_only_has_rows_of_its_own() -> None:
+    apart = {"seen": [[0.9, 0.1], [0.8, 0.4], [0.2, 0.9]], "heard": [[0.6, 0.2], [0.3, 0.1], [0.4, 0.3]]}
+    shares = {what: np.array(likely, np.float32) for what, likely in apart.items()}
+    track = told([[0.7, 0.1, 0.2], [0.2, 0.1, 0.7], [0.1, 0.2, 0.7]], [0, 1, 2], shares)
+    rows = [
+        (row["begin_s"], row["end_s"], row["class"], row["what"], round(row["confidence"], 3)) for row in track.rows
+    ]
+    assert rows == [
+        (0.0, 0.5, "bell", "both", 0.7),
+        (0.0, 0.5, "bell", "heard", 0.6),
+        (0.0, 1.0, "bell", "seen", 0.85),
+        (1.0, 1.5, "harp", "seen", 0.9),
+    ]
+    assert np.array_equal(track.arrays["seen"], shares["seen"])
 
 
 def test_the_picture_shows_at_most_ten_segments_and_a_line_a_class_that_happens(tmp_path: Path) -> None:
@@ -184,14 +204,33 @@ def test_videos_are_watched_though_one_of_them_can_t_be(
     told = [event for video in result["videos"] for event in video["events"]]
     assert [{name: row[name] for name in told[0]} for row in rows] == told
     assert {row["video"] for row in rows} <= {"a", "b"}
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "a.npz",
-        "a.png",
-        "b.npz",
-        "b.png",
-        "events.jsonl",
-    ]
+    of_each = [f"{name}.{kind}" for name in "ab" for kind in ("json", "npz", "png")]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [*of_each, "events.jsonl"]
     assert np.load(tmp_path / "out" / "a.npz")["maps"].shape == (5, 4, 4)
+
+
+def test_what_was_watched_before_is_not_watched_again(events_run: str, tmp_path: Path) -> None:
+    videos = [VideoRow(name, film(tmp_path / f"{name}.mp4", 1.0)) for name in "ab"]
+    out, watched = tmp_path / "out", []
+
+    def stopped(video: str, done: float, total: float) -> None:
+        watched.append(video)
+        if video == "b":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(videos, events_run, str(out), SETTINGS, stopped)
+    assert (out / "a.json").exists()
+    assert not (out / "events.jsonl").exists()
+    result = watch(videos, events_run, str(out), SETTINGS, lambda video, done, total: watched.append(video))
+    assert watched == ["a", "b", "b"]
+    (tmp_path / "anew").mkdir()
+    anew = watch(videos, events_run, str(tmp_path / "anew"), SETTINGS)
+    assert [one["events"] for one in result["videos"]] == [one["events"] for one in anew["videos"]]
+    assert (out / "events.jsonl").read_bytes() == (tmp_path / "anew" / "events.jsonl").read_bytes()
+    (out / "a.json").write_text("[]")
+    with pytest.raises(StorageError, match=r"a\.json: expected what gavt events found in a video"):
+        watch(videos, events_run, str(out), SETTINGS)
 
 
 def test_ids_of_a_list_never_lead_out_of_the_folder(
