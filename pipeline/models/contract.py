@@ -199,13 +199,15 @@ class EmbedOnce:
         inputs: Inputs | None = None,
         further: Mapping[str, Inputs] | None = None,
         hears: bool = False,
+        unheard: bool = False,
     ) -> None:
         """
         Args:
             inputs: of the micro-batch; they must be given with what was made of them.
             hears: keep the magnitudes of sounds that are embedded, for `heard`.
+            unheard: leave the sound of `inputs` out: nothing asks for its tokens.
         """
-        self._model, self._hears = model, hears
+        self._model, self._hears, self._unheard = model, hears, unheard
         self.further = dict(further or {})
         self._together = [] if inputs is None else [inputs, *self.further.values()]
         self._embedded: list[tuple[Inputs, Tokens]] = []
@@ -213,7 +215,7 @@ class EmbedOnce:
 
     def of_task(self, name: str) -> "EmbedOnce":
         """The same for one of several tasks, whose own further inputs are called NAME/…"""
-        own = EmbedOnce(self._model, hears=self._hears)
+        own = EmbedOnce(self._model, hears=self._hears, unheard=self._unheard)
         own._together, own._embedded, own._heard = self._together, self._embedded, self._heard
         own.further = {
             key.removeprefix(f"{name}/"): made for key, made in self.further.items() if key.startswith(f"{name}/")
@@ -251,6 +253,8 @@ class EmbedOnce:
 
     def _embed_together(self, several: list[Inputs]) -> list[Tokens]:
         """Tokens of each; inputs of one name are rows of one batch."""
+        if self._unheard and several[0] is self._together[0]:
+            several = [{name: values for name, values in several[0].items() if name != SOUND}, *several[1:]]
         if self._hears and any(SOUND in inputs for inputs in several):
             several = self._hear_together(several)
         if len(several) == 1:

@@ -119,6 +119,11 @@ class Classification(Task, TellsClasses):
         seen = [self._means(encoded.tokens[name], name) for name in self.settings.streams]
         return self.head(torch.cat(seen, -1))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
+    @property
+    def classes_told(self) -> Sequence[str]:
+        """All that can be answered."""
+        return self.settings.answers
+
     def heard(self, encoded: Encoded) -> Tensor:
         """[B, C] how likely each class is to be there."""
         logits = self.seen(encoded)

@@ -161,7 +161,11 @@ class ClassificationSettings(LabelSettings):
 
     def reason_against(self, model: Any) -> str | None:
         """It needs its streams, and a map of each class where it is to name them."""
-        if self.maps_weight and model.class_maps != len(self.classes):
-            found = f"{model.class_maps or 'none'} of model.kind = {model.kind}"
-            return f"class maps of {len(self.classes)} task.classes for task.maps_weight (model.classes), found {found}"
-        return super().reason_against(model)
+        return self.lacks_maps(model) or super().reason_against(model)
+
+    def lacks_maps(self, model: Any) -> str | None:
+        """What a model needs whose class maps are to be named."""
+        if not self.maps_weight or model.class_maps == len(self.classes):
+            return None
+        found = f"{model.class_maps or 'none'} of model.kind = {model.kind}"
+        return f"class maps of {len(self.classes)} task.classes for task.maps_weight (model.classes), found {found}"

@@ -70,6 +70,7 @@ class MixAndSeparate(Task):
         self._grid, self._stft = grid.shape, Stft.of(features)
         self.bins = settings.bins or features.frequency_bins
         self.hears = self.bins == features.frequency_bins
+        self.unheard = settings.head != "places" or settings.pool == "mean"
         self.plane = LogFrequencySpectrogram(features.model_copy(update={"frequency_bins": self.bins}))
         places, self.pool, self.decoder, self.condition = settings.head == "places", None, nn.Module(), None
         weighs = places or (settings.head == "streams" and settings.fusion == "components")
@@ -125,8 +126,9 @@ class MixAndSeparate(Task):
         heard, mixtures = ((once.heard(one) if self.hears else self._magnitudes(one[SOUND])) for one in sounds)
         magnitudes = heard[sample]
         seen = {name: tokens[sample] for name, tokens in own.items() if name != AUDIO}
-        members = [own[AUDIO][one] for one in targets["members"][of].unbind(1)]
-        weights = self._places(seen[VISUAL], own[AUDIO][sample], members, targets["place"])
+        alone = own.get(AUDIO)
+        members = [] if alone is None else [alone[one] for one in targets["members"][of].unbind(1)]
+        weights = self._places(seen[VISUAL], None if alone is None else alone[sample], members, targets["place"])
         fused = once.fuse(self.hide(seen, targets) | {AUDIO: mixed[AUDIO][of]}).tokens
         every = self._logits(fused, mixed, of, mixtures, weights).float()
         logits, mixtures = every[:, 0], mixtures[of]
@@ -135,7 +137,7 @@ class MixAndSeparate(Task):
         if every.shape[1] > 1:
             nothing = torch.zeros_like(wanted)
             losses = losses + self.settings.elsewhere * self._losses(every[:, 1], nothing, mixtures)
-        beside, further_sums = self.losses_beside(fused, targets)
+        beside, further_sums = self.losses_beside(seen, fused, targets)
         loss = (losses.masked_fill(~counted, 0) + beside).sum() / len(sample)
         right, gain = _told(logits.detach().sigmoid(), wanted, magnitudes, mixtures)
         count = counted.sum().double()
@@ -147,8 +149,9 @@ class MixAndSeparate(Task):
         """What of the tokens [P, N, D] that are no sound is shown in training."""
         return seen
 
-    def losses_beside(self, fused: Tokens, targets: Targets) -> tuple[Tensor, list[Tensor]]:
-        """Losses [P] of another kind, of tokens that have seen each other, and sums besides."""
+    def losses_beside(self, seen: Tokens, fused: Tokens, targets: Targets) -> tuple[Tensor, list[Tensor]]:
+        """Losses [P] of another kind, of what is seen by itself and of tokens that have seen each other, and sums
+        besides."""
         return next(iter(fused.values())).new_zeros(()), []
 
     @torch.no_grad()
@@ -252,7 +255,7 @@ class MixAndSeparate(Task):
         return self.condition.weigh(self.condition(pooled), channels)
 
     @torch.no_grad()
-    def _places(self, visual: Tensor, sought: Tensor, members: Sequence[Tensor], draw: Tensor) -> Tensor | None:
+    def _places(self, visual: Tensor, sought: Tensor | None, members: Sequence[Tensor], draw: Tensor) -> Tensor | None:
         """[P, 1 or 2, N] weights of the places that should keep a sound, and of one that should keep nothing of the
         mixture of `members`."""
         if self.settings.head != "places":
@@ -267,9 +270,9 @@ class MixAndSeparate(Task):
         place = place[:, 0].clamp_max(visual.shape[1] - 1)
         return torch.stack([weights, F.one_hot(place, visual.shape[1]).to(weights.dtype)], dim=1)
 
-    def _weights(self, visual: Tensor, audio: Tensor) -> Tensor:
+    def _weights(self, visual: Tensor, audio: Tensor | None) -> Tensor:
         """[P, N] of places, 1 in all, from tokens as they are embedded."""
-        if self.settings.pool == "mean":
+        if audio is None or self.settings.pool == "mean":
             return torch.full(visual.shape[:2], 1 / visual.shape[1], device=visual.device)
         similar = self._similar(visual, audio)
         # over places and times together: of a mixture each sound has moments in which it is the louder one

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Encoded, Tokens
+from pipeline.models.contract import AUDIO, CLASS_MAPS, VISUAL, AudioVisualModel, Encoded, Tokens
 from pipeline.stream.randomness import keyed_generator
 from pipeline.tasks.classification import check_some_labels, labels_of
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata
@@ -31,6 +32,7 @@ class SeparateAndClassify(MixAndSeparate, TellsClasses):
 
     def __init__(self, settings: SeparateAndClassifySettings, model: AudioVisualModel) -> None:
         super().__init__(settings, model)
+        self.maps_weight = settings.maps_weight
         self._grids = {name: model.grids[name] for name in STREAMS if name in model.grids}
         self.classes = nn.ModuleDict(
             {name: ClassHead(model.widths[name], len(settings.classes), weakly=name != AUDIO) for name in self._grids}
@@ -66,8 +68,8 @@ class SeparateAndClassify(MixAndSeparate, TellsClasses):
         hidden = {name: targets[f"hidden/{name}"][targets["sample"]] for name in self._grids if name != AUDIO}
         return seen | {name: seen[name].masked_fill(chosen[..., None], 0) for name, chosen in hidden.items()}
 
-    def losses_beside(self, fused: Tokens, targets: Targets) -> tuple[Tensor, list[Tensor]]:
-        """Binary cross entropy of the classes of each sound's video, added up over streams."""
+    def losses_beside(self, seen: Tokens, fused: Tokens, targets: Targets) -> tuple[Tensor, list[Tensor]]:
+        """Binary cross entropy of the classes of each sound's video, added up over streams, and of its class maps."""
         sample = targets["sample"]
         counted = targets["counted"] & targets["labelled"][sample]
         truth, count = targets["truth"][sample].float(), counted.sum().double()
@@ -82,8 +84,17 @@ class SeparateAndClassify(MixAndSeparate, TellsClasses):
             is_right = truth.gather(1, sure.argmax(1, keepdim=True))[:, 0] > 0
             number = STREAMS.index(name)
             told[number], right[number] = count, (is_right & counted).sum()
+        losses = self.settings.class_weight * losses
+        if self.maps_weight:
+            named = F.binary_cross_entropy_with_logits(seen[CLASS_MAPS].float().mean(1), truth, reduction="none")
+            losses = losses + self.maps_weight * named.mean(1)
         losses = losses.masked_fill(~counted, 0)
-        return self.settings.class_weight * losses, [losses.detach().sum().double(), *told, *right]
+        return losses, [losses.detach().sum().double(), *told, *right]
+
+    @property
+    def classes_told(self) -> Sequence[str]:
+        """All labels."""
+        return self.settings.classes
 
     def heard(self, encoded: Encoded) -> Tensor:
         """[B, C] by the audio stream's head."""

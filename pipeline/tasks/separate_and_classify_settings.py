@@ -1,6 +1,6 @@
 """Settings of mix-and-separate with classes, and what is measured of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,9 @@ class SeparateAndClassifySettings(MixAndSeparateSettings):
     class_weight: float = Field(default=2.0, ge=0)
     """By which each stream's loss is multiplied beside the masks': the public code takes the mean over a mixture's two
     masks, and the sum over its two videos' classes."""
+    maps_weight: float = Field(default=0.0, ge=0)
+    """Of a loss by which the model's class maps tell the same labels, as many `model.classes` as classes: map n is then
+    that of class n. What is seen is told apart the sooner. 0, as in the paper, leaves maps without names."""
     hidden: float = Field(default=0.135, ge=0, lt=1)
     """Share of the tokens of frames and persons that are zeros in training; those that stand for all frames never are.
     Of the 15 % that the paper masks, its public code zeroes 90 %."""
@@ -38,8 +41,10 @@ class SeparateAndClassifySettings(MixAndSeparateSettings):
 
     @property
     def told(self) -> ClassificationSettings:
-        """How labels are read."""
-        return ClassificationSettings(classes=self.classes, labels="several", unknown=self.unknown)
+        """How labels are read, and whether they name maps."""
+        return ClassificationSettings(
+            classes=self.classes, labels="several", unknown=self.unknown, maps_weight=self.maps_weight
+        )
 
     @property
     def sums(self) -> tuple[str, ...]:
@@ -67,9 +72,13 @@ class SeparateAndClassifySettings(MixAndSeparateSettings):
             **{f"{name}_accuracy": right / count if count else None for name, (right, count) in by_stream.items()},
         }
 
+    def reason_against(self, model: Any) -> str | None:
+        """It needs what its masks need, and a map of each class where it is to name them."""
+        return super().reason_against(model) or self.told.lacks_maps(model)
+
     @property
     def label_aided(self) -> str | None:
         """Where classes count."""
-        if not self.class_weight:
+        if not self.class_weight and not self.maps_weight:
             return None
         return f"label-aided: class names are learnt beside masks (task.kind={self.kind})"

@@ -80,6 +80,11 @@ class SeveralTasks(Task):
         return [pair for _, task in self._each() for pair in task.teachers(model)]
 
     @property
+    def unheard(self) -> bool:  # type: ignore[override]  # it hangs on its tasks
+        """Whether none of them asks."""
+        return all(task.unheard for _, task in self._each())
+
+    @property
     def scores(self) -> bool:  # type: ignore[override]  # it hangs on its tasks
         """Whether one of them does."""
         return any(task.scores for _, task in self._each())

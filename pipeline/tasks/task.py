@@ -35,10 +35,12 @@ class Task(nn.Module):
         """The model as `forward` is to use it that has something `further`."""
         if isinstance(model, EmbedOnce):
             return model
-        return EmbedOnce(model, inputs, self.further(inputs, targets), self.hears)
+        return EmbedOnce(model, inputs, self.further(inputs, targets), self.hears, self.unheard)
 
     hears: bool = False
     """Whether it asks for the magnitudes of sounds (`EmbedOnce.heard`), which are then computed once."""
+    unheard: bool = False
+    """Whether it never asks for tokens of the micro-batch's own sound, only of what it has made `further`."""
 
     @abstractmethod
     def forward(self, model: AudioVisualModel | EmbedOnce, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:

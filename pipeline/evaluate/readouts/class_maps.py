@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_class_maps, needs_objective
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, Inputs
-from pipeline.tasks.classification import Classification
 from pipeline.tasks.task import System, objective
+from pipeline.tasks.tells_classes import TellsClasses
 
 
 class ClassMapsReadout(Readout):
@@ -24,7 +24,7 @@ class ClassMapsReadout(Readout):
         return cls()
 
     def reason_against(self, system: System) -> str | None:
-        reason = needs_class_maps(system) or needs_objective(system, Classification, "classification")
+        reason = needs_class_maps(system) or needs_told_classes(system)
         if reason is None and not _named_by(system).maps_weight:
             return "the model's class maps have no names: it was trained with task.maps_weight = 0"
         return reason
@@ -43,7 +43,7 @@ class ClassMapsReadout(Readout):
         return torch.einsum("bhwc,bc->bhw", on_grid(model.class_maps, embedded[CLASS_MAPS].float()), heard)
 
 
-def _named_by(system: System) -> Classification:
-    task = objective(system.task, Classification)
+def _named_by(system: System) -> TellsClasses:
+    task = objective(system.task, TellsClasses)
     assert task is not None  # else there is a reason against it
     return task

@@ -6,6 +6,7 @@ from torch import nn
 from pipeline.models.attention import Attention
 from pipeline.models.contract import CLASS, VISUAL
 from pipeline.tasks.task import System, objective
+from pipeline.tasks.tells_classes import TellsClasses
 
 _GRID = ("time", "row", "column")
 
@@ -43,6 +44,11 @@ def needs_objective(system: System, kind: type[nn.Module], called: str) -> str |
     if objective(system.task, kind) is not None:
         return None
     return f"it needs a model that was trained by {called}, found task.kind = {system.task.settings.kind}"
+
+
+def needs_told_classes(system: System) -> str | None:
+    """An objective that says which classes are heard."""
+    return needs_objective(system, TellsClasses, "classes (classification, separate_and_classify)")
 
 
 def needs_class_maps(system: System) -> str | None:

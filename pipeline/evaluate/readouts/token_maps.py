@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_class_maps, needs_objective
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, VISUAL, AudioVisualModel, Inputs, Tokens
@@ -25,8 +25,7 @@ class TokenMapsReadout(Readout):
         return cls()
 
     def reason_against(self, system: System) -> str | None:
-        by = "classes (classification, separate_and_classify)"
-        return needs_class_maps(system) or needs_objective(system, TellsClasses, by)
+        return needs_class_maps(system) or needs_told_classes(system)
 
     def centres(self, system: System) -> Centres | None:
         """Of the maps' cells."""

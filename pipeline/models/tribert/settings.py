@@ -24,7 +24,7 @@ class TribertSettings(ModelSettings):
     """In front of a 3×3 convolution to `visual_width`. ResNets have stride 32 here: 7×7 cells of a 224² frame."""
     classes: int = Field(default=21, gt=0)
     """Maps of the segmentation network, of which those of the surest classes become tokens. Only an objective that asks
-    them for labels gives them names (`task.maps_weight` of classification)."""
+    them for labels gives them names (`task.maps_weight`)."""
     objects: int = Field(default=2, gt=0)
     """Classes a frame that become tokens."""
     expansive: Literal["space", "classes"] = "space"

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ STROKE = 0.16
 """How far a hand goes down in a stroke, as a share of the square of player and instrument."""
 _INSTRUMENT = (0.18, 0.15, 0.6)  # its centre towards its side and downwards, and its size
 _PLAYER = -0.3
-_HANDS = ((0.2, -0.12), (0.32, -0.17))  # at rest, from the player's middle towards the instrument: near and far one
+_ALONG, _DOWN = (0.2, 0.32), (-0.12, -0.17)  # hands at rest, from the player's middle: near and far one
+_HOLDS = tuple(product((-0.34, -0.14, 0.06), repeat=2))  # how far down hands are held by those who play each class
 _FINGER, _SPREAD_DEGREES = 0.08, 22.0
 _FINE = 3  # lines are drawn in so many times the pixels
 _HEAD = 0.07
@@ -50,6 +52,7 @@ class Player:
         size: side of that square.
         side: where the instrument is: 1 to the right of the player, −1 to the left.
         person: its place in the file of keypoints, any of them: places among the sprites would tell what sounds.
+        hands: how far the near and the far hand at rest are below its middle, as shares of the square.
     """
 
     x: float
@@ -57,6 +60,7 @@ class Player:
     size: float
     side: int
     person: int
+    hands: tuple[float, float] = _DOWN
 
     def instrument(self, sprite: Sprite) -> tuple[float, float, float]:
         """Centre and side of the square that is left to the instrument, which had that of both for itself."""
@@ -71,7 +75,7 @@ class Player:
             strokes_s: when strokes begin, in order; the two hands take turns.
         """
         body, arms = _STANDING.copy(), []
-        for hand, (along, down) in enumerate(_HANDS):
+        for hand, (along, down) in enumerate(zip(_ALONG, self.hands, strict=True)):
             begun = max((begin for begin in strokes_s[hand::2] if begin <= time_s), default=-math.inf)
             out = math.sin(math.pi * (time_s - begun) / STROKE_S) if time_s < begun + STROKE_S else 0.0
             arms.append(np.array([self.side * along, down + STROKE * out]))
@@ -80,6 +84,11 @@ class Player:
         body[7:9] = (body[5:7] + body[9:11]) / 2 + (0, 0.05)
         points = np.vstack([body, _hand(left, 1), _hand(right, -1)])
         return np.asarray(points * self.size + (self.x + self.side * _PLAYER * self.size, self.y))
+
+
+def hands_of(instrument: int) -> tuple[float, float]:
+    """How those who play a class hold their hands, where each class has its own way (`Player.hands`)."""
+    return _HOLDS[instrument]
 
 
 def _hand(wrist: Points, thumb: int) -> Points:

@@ -11,7 +11,7 @@ from pipeline.worlds.instruments import INSTRUMENTS
 from pipeline.worlds.settings import Split
 from pipeline.worlds.sound import SoundSource, draw_source
 from pipeline.worlds.sprites import Sprite, draw_sprites
-from pipeline.worlds.timbre_scenes.players import Player
+from pipeline.worlds.timbre_scenes.players import Player, hands_of
 from pipeline.worlds.timbre_scenes.settings import TimbreScenesSettings
 
 
@@ -76,6 +76,8 @@ def _with_players(random: np.random.Generator, scene: Scene, settings: TimbreSce
         Player(one.x, one.y, one.size, int(random.choice((-1, 1))), int(person))
         for one, person in zip(scene.sprites, persons, strict=True)
     )
+    if settings.players.hands == "own":
+        players = tuple(replace(one, hands=hands_of(c)) for one, c in zip(players, scene.classes, strict=True))
     heard = {source.instrument for sources in scene.variants for source in sources}
     unheard = tuple(draw_source(random, c, settings.duration_s) for c in scene.classes if c not in heard)
     look = replace(

@@ -22,6 +22,9 @@ class PlayersSettings(Settings):
     alike: bool = True
     """The instruments of a scene look alike, and say nothing of how they sound: only who strikes with the onsets tells
     which of them sounds. False leaves them the looks of their classes."""
+    hands: Literal["alike", "own"] = "alike"
+    """How hands are held: all `alike`, or by the players of each class in a way of its `own`, so that a pose tells how
+    the instrument sounds that doesn't look so."""
 
 
 class TimbreScenesSettings(InstrumentLooks, WorldSettings):

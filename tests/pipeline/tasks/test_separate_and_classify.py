@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from objectives import OBJECTIVES
+from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.build import build_on
+from pipeline.models.contract import CLASS_MAPS
 from pipeline.settings.load import load_settings
 from pipeline.tasks.attention_unet import AttentionUnet
 from pipeline.tasks.separate_and_classify import ClassHead
@@ -146,6 +148,32 @@ def test_of_frames_and_persons_as_many_tokens_are_hidden_as_the_setting_says_and
     later = system.task.targets(0, range(200, 204), metadata[200:204], "train")
     assert torch.equal(later["hidden/visual"], hidden["hidden/visual"][200:204])
     assert not system.task.targets(0, range(400), metadata, "validation")["hidden/visual"].any()
+
+
+def test_class_maps_learn_the_labels_of_the_video_that_is_sought():
+    found = {}
+    for weight in (0, 3):
+        settings = settings_of("task.hidden=0", "model.classes=2", "model.objects=2", f"task.maps_weight={weight}")
+        system = untrained(settings, "cpu", 0).eval()
+        inputs, targets = example_batch(system, settings, 4, "cpu")
+        found[weight] = system(inputs, targets)[0].item()
+    said = system.model.embed({"frames": inputs["frames"]})[CLASS_MAPS].detach().double().mean(1).numpy()
+    truth = targets["truth"].double().numpy()
+    losses = np.logaddexp(0, said) - truth * said
+    assert found[3] - found[0] == pytest.approx(3 * losses[targets["sample"]].mean(), rel=1e-4)
+    with pytest.raises(
+        SettingsError, match=r"class maps of 2 task.classes for task.maps_weight \(model.classes\), found 4"
+    ):
+        settings_of("task.maps_weight=1")
+
+
+def test_tokens_of_the_sounds_themselves_are_not_made():
+    system = untrained(settings_of(), "cpu", 0)
+    inputs, targets = example_batch(system, settings_of(), 4, "cpu")
+    heard = []
+    system.model.audio.register_forward_hook(lambda module, given, got: heard.append(len(got)))
+    system(inputs, targets)
+    assert heard == [len(targets["members"])]
 
 
 def test_classes_are_those_of_the_video_that_is_sought_and_hidden_tokens_say_nothing():

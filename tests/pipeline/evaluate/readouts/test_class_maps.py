@@ -77,7 +77,11 @@ def test_it_is_what_tribert_is_read_out_by_and_watched_with_where_labels_named_i
     ("task", "said"),
     [
         (CLASSES | {"maps_weight": 0}, "have no names: it was trained with task.maps_weight = 0"),
-        ({"kind": "dense_contrastive", "projection": 8, "group": 4}, "trained by classification, found task.kind ="),
+        (SEPARATES, "have no names: it was trained with task.maps_weight = 0"),
+        (
+            {"kind": "dense_contrastive", "projection": 8, "group": 4},
+            "trained by classes (classification, separate_and_classify), found task.kind =",
+        ),
     ],
 )
 def test_maps_without_names_are_refused_in_a_sentence(task, said):
@@ -85,10 +89,12 @@ def test_maps_without_names_are_refused_in_a_sentence(task, said):
     assert said in readout.reason_against(system)
 
 
-def test_the_loss_of_the_maps_teaches_the_network_that_makes_them_and_no_other():
+@pytest.mark.parametrize("task", [CLASSES, SEPARATES])
+def test_the_loss_of_the_maps_teaches_the_network_that_makes_them_and_no_other(task):
     taught = {}
     for weight in (0.5, 2.0):
-        _, system, (inputs, targets) = read(CLASSES | {"maps_weight": weight})
+        readout, system, (inputs, targets) = read(task | {"maps_weight": weight})
+        assert readout.reason_against(system) is None
         loss, _ = system(inputs, targets)
         loss.backward()
         gradients = {name: one.grad for name, one in system.named_parameters() if one.grad is not None}
