@@ -18,6 +18,8 @@ _CENTRE = 18
 """The neck, from which near and far are told."""
 _STEPS = 9
 """That a convolution over time sees."""
+_LEAST_SIDE = 1e-3
+"""Of a person's box: a lone point has none."""
 _WHOLE = (0.0, 0.0, 1.0, 1.0, 1.0)
 """Box and area of the whole square."""
 
@@ -33,7 +35,7 @@ class PoseNetwork(nn.Module):
     def __init__(self, settings: TribertSettings, frames: int) -> None:
         """`frames`: of the tokens, without the first."""
         super().__init__()
-        self.frames = frames
+        self.frames, self.by_person = frames, settings.measured == "person"
         channels = (3, *settings.graph_widths)
         self.input_norm = norm_layer(settings.norm)(POINTS * channels[0])
         self.graphs = Stages(
@@ -57,7 +59,8 @@ class PoseNetwork(nn.Module):
         """[B, frames, P, C·68] of all points together, each channel's next to each other."""
         batch, steps, persons, points, _ = keypoints.shape
         found = (keypoints[..., 2:] > 0).to(keypoints.dtype)
-        centred = torch.cat([(keypoints[..., :2] - 0.5) * found, keypoints[..., 2:]], -1)
+        middle, side = own_frames(keypoints) if self.by_person else (0.5, 1.0)
+        centred = torch.cat([(keypoints[..., :2] - middle) / side * found, keypoints[..., 2:]], -1)
         rows = centred.permute(0, 2, 3, 4, 1).reshape(batch * persons, points * 3, steps, 1)
         nodes = self.input_norm(rows).view(batch * persons, points, 3, steps).permute(0, 2, 3, 1)
         seen = self.graphs(nodes).transpose(1, 2)  # [B·P, T', C, 68]
@@ -117,6 +120,17 @@ def adjacency(bones: Sequence[tuple[int, int]], points: int, centre: int) -> npt
     shares = joined / joined.sum(0)
     itself, nearer = np.eye(points, dtype=bool), distance[:, None] < distance[None]
     return np.stack([shares * kind for kind in (itself, ~itself & ~nearer, nearer)]).astype(np.float32)
+
+
+def own_frames(keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    """Of keypoints [B, T, P, 68, 3] the middle [B, 1, P, 1, 2] of the box around each person's points at all steps, and
+    its longer side [B, 1, P, 1, 1]; 1 where there are none."""
+    places, lacking = keypoints[..., :2], keypoints[..., 2:] <= 0
+    least = places.masked_fill(lacking, torch.inf).amin((1, 3), keepdim=True)
+    most = places.masked_fill(lacking, -torch.inf).amax((1, 3), keepdim=True)
+    nobody = lacking.all(3, keepdim=True).all(1, keepdim=True)
+    side = (most - least).amax(-1, keepdim=True).masked_fill(nobody, 1).clamp(min=_LEAST_SIDE)
+    return ((least + most) / 2).masked_fill(nobody, 0.5), side
 
 
 def boxes_of(keypoints: Tensor) -> Tensor:

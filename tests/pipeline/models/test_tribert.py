@@ -15,7 +15,7 @@ from pipeline.models.build import build_on
 from pipeline.models.norms import BatchNorm2d
 from pipeline.models.tribert.co_attention import TribertBlock
 from pipeline.models.tribert.model import Tribert
-from pipeline.models.tribert.pose import GraphConvolution, adjacency, boxes_of
+from pipeline.models.tribert.pose import GraphConvolution, adjacency, boxes_of, own_frames
 from pipeline.models.tribert.settings import TribertSettings
 from pipeline.samples.skeleton import BONES
 from pipeline.tasks.over_time import by_time
@@ -262,6 +262,23 @@ def test_the_first_pose_tokens_stand_for_all_frames_and_lie_everywhere():
         second = network.project(features[1]) + network.locate(boxes)
     torch.testing.assert_close(tokens[0], expected)
     torch.testing.assert_close(tokens[2], second)
+
+
+def test_a_person_reads_the_same_wherever_and_however_large_unless_points_are_measured_in_the_frame():
+    keypoints = torch.rand(1, STEPS, 2, 68, 3)
+    keypoints[:, :, 1] = 0
+    elsewhere = keypoints.clone()
+    elsewhere[:, :, 0, :, :2] = keypoints[:, :, 0, :, :2] / 4 + 0.6
+    with torch.no_grad():
+        for measured, alike in (("person", True), ("frame", False)):
+            network = small(measured=measured).pose
+            before, after = network.features(keypoints), network.features(elsewhere)
+            assert torch.allclose(before, after, rtol=1e-3, atol=1e-4) == alike
+            assert torch.isfinite(before).all()
+    middle, side = own_frames(keypoints)
+    least, most = keypoints[0, :, 0, :, :2].amin((0, 1)), keypoints[0, :, 0, :, :2].amax((0, 1))
+    torch.testing.assert_close(middle[0, 0, 0, 0], (least + most) / 2)
+    assert side[0, 0].flatten().tolist() == [(most - least).max().item(), 1]
 
 
 def test_persons_are_seen_each_by_itself_and_points_not_found_are_nowhere():
