@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.evaluate.readouts.needs import told_classes
 from pipeline.evaluate.readouts.token_maps import token_maps
 from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.features.inputs import SOUND
@@ -17,7 +18,6 @@ from pipeline.samples.skeleton import POINTS
 from pipeline.stream.fields.keypoints import KeypointsSettings
 from pipeline.tasks.mix_and_separate import MixAndSeparate
 from pipeline.tasks.task import System, objective
-from pipeline.tasks.tells_classes import TellsClasses
 
 Views = dict[str, npt.NDArray[Any]]
 
@@ -47,7 +47,7 @@ def _tokens(system: System, inputs: dict[str, Tensor]) -> tuple[npt.NDArray[Any]
     if system.model.class_maps is None:
         return np.zeros((count, 0, 1, 1), np.float32), np.zeros((count, 0), np.str_)
     numbers, maps = token_maps(system.model, system.model.embed(inputs))
-    task = objective(system.task, TellsClasses)
+    task = told_classes(system)
     called = task.classes_told if task is not None and task.maps_weight else ()
     names = [[called[one] if called else f"map {one + 1}" for one in of_sample] for of_sample in numbers.tolist()]
     return maps.cpu().numpy(), np.array(names)

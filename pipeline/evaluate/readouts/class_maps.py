@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes, told_classes
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, Inputs
-from pipeline.tasks.task import System, objective
+from pipeline.tasks.task import System
 from pipeline.tasks.tells_classes import TellsClasses
 
 
@@ -44,6 +44,6 @@ class ClassMapsReadout(Readout):
 
 
 def _named_by(system: System) -> TellsClasses:
-    task = objective(system.task, TellsClasses)
+    task = told_classes(system)
     assert task is not None  # else there is a reason against it
     return task

@@ -46,6 +46,11 @@ def needs_objective(system: System, kind: type[nn.Module], called: str) -> str |
     return f"it needs a model that was trained by {called}, found task.kind = {system.task.settings.kind}"
 
 
+def told_classes(system: System) -> TellsClasses | None:
+    """The objective that says which classes are heard."""
+    return objective(system.task, TellsClasses)  # type: ignore[type-abstract]  # those that are built are whole
+
+
 def needs_told_classes(system: System) -> str | None:
     """An objective that says which classes are heard."""
     return needs_objective(system, TellsClasses, "classes (classification, separate_and_classify)")

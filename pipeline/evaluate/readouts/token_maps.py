@@ -4,12 +4,11 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.metrics.resize import Centres
-from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes
+from pipeline.evaluate.readouts.needs import needs_class_maps, needs_told_classes, told_classes
 from pipeline.evaluate.readouts.readout import Readout, centres_of, on_grid
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import CLASS_MAPS, VISUAL, AudioVisualModel, Inputs, Tokens
-from pipeline.tasks.task import System, objective
-from pipeline.tasks.tells_classes import TellsClasses
+from pipeline.tasks.task import System
 
 
 class TokenMapsReadout(Readout):
@@ -34,7 +33,7 @@ class TokenMapsReadout(Readout):
     @torch.enable_grad()
     def __call__(self, system: System, inputs: Inputs) -> Tensor:
         """Maps [B, h, w]."""
-        model, task = system.model, objective(system.task, TellsClasses)
+        model, task = system.model, told_classes(system)
         assert task is not None  # else there is a reason against it
         with torch.no_grad():
             embedded = model.embed(inputs)

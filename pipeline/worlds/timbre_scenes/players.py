@@ -21,7 +21,7 @@ STROKE = 0.16
 _INSTRUMENT = (0.18, 0.15, 0.6)  # its centre towards its side and downwards, and its size
 _PLAYER = -0.3
 _ALONG, _DOWN = (0.2, 0.32), (-0.12, -0.17)  # hands at rest, from the player's middle: near and far one
-_HOLDS = tuple(product((-0.34, -0.14, 0.06), repeat=2))  # how far down hands are held by those who play each class
+_HOLDS = tuple(product((-0.34, -0.14, 0.06), (-0.34, -0.14, 0.06)))  # how far down hands are held by those who play each class
 _FINGER, _SPREAD_DEGREES = 0.08, 22.0
 _FINE = 3  # lines are drawn in so many times the pixels
 _HEAD = 0.07
