@@ -198,7 +198,7 @@ class EvaluationSamples:
         positions, arrays = self.positions[list(places)], Arrays.of(self.plan.fields, len(places))
         with closing(SampleReader(self.plan)) as reader:
             notes = reader.read(positions, arrays)
-        return self._chunk(places, take_batch(positions, notes, self.plan.fields, arrays, augment=False, pin=False))
+        return self._chunk(places, take_batch(positions, notes, self.plan.fields, arrays, augment=False))
 
     def go_through(self, chunks: Sequence[range]) -> Generator[Chunk, None, None]:
         """The samples of these chunks, read ahead of their use.

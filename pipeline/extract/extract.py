@@ -29,6 +29,8 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.ledger import InputEntry
 from pipeline.shards.shard_files import publish_shard, read_indexes, replace_shard, shard_name
 from pipeline.shards.writer import ShardWriter
+from pipeline.stream.ahead import Ahead
+from pipeline.stream.device_copy import DeviceCopy
 from pipeline.stream.in_order import InOrder
 from pipeline.stream.loader import Loader
 from pipeline.stream.settings import DataSettings
@@ -113,7 +115,10 @@ class _Work:
         plan = InOrder(self._source.shards, reading, self._networks.fields, self._settings.keep_media)
         size = self._settings.batch
         pieces = (piece for number in numbers for piece in self._source.pieces(number, size))
-        with Loader(plan, size, device) as loader, closing(loader.batches(pieces)) as batches:
+        with (
+            Loader(plan, size, device) as loader,
+            Ahead(map(DeviceCopy(device), loader.batches(pieces)), loader.interrupt) as batches,
+        ):
             made = self._networks.of(batches)
             for number in numbers:
                 yield from self._shard(number, made)

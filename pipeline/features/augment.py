@@ -1,9 +1,8 @@
 """Augmentations, batched on the device; every draw is keyed by the sample's position, so it is the same on any rank."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from pipeline.features.draws import DRAWS
 
 _LUMA = (0.299, 0.587, 0.114)
-_RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,10 @@ class AugmentDraws:
     mirror: Tensor
     """−1 where left and right are changed, else 1."""
 
-    def to(self, device: torch.device | str) -> "AugmentDraws":
-        """The draws on another device."""
-        return AugmentDraws(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
-
     @staticmethod
-    def of(draws: npt.NDArray[np.float32]) -> "AugmentDraws":
+    def of(draws: Tensor) -> "AugmentDraws":
         """From what was drawn for each sample: numbers [B, 11] in the order of `pipeline.features.draws.DRAWS`."""
-        columns = torch.from_numpy(np.ascontiguousarray(draws.T))
-        return AugmentDraws(**dict(zip(DRAWS, columns, strict=True)))
+        return AugmentDraws(**dict(zip(DRAWS, draws.unbind(1), strict=True)))
 
 
 def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
@@ -60,7 +54,8 @@ def augment_frames(frames: Tensor, draws: AugmentDraws, size: int) -> Tensor:
 def augment_points(points: Tensor, draws: AugmentDraws) -> Tensor:
     """Where points [B, N, 2] of the frames, x and y in 0–1, come to lie when the frames are augmented."""
     matrix = _affine(draws)
-    back = torch.linalg.inv(matrix[:, :, :2]).transpose(1, 2)
+    inverse, _ = torch.linalg.inv_ex(matrix[:, :, :2])  # there is one; `inv` waits for the device to be sure of it
+    back = inverse.transpose(1, 2)
     moved: Tensor = (2 * points - 1 - matrix[:, None, :, 2]) @ back
     return (moved + 1) / 2
 
@@ -88,10 +83,9 @@ def _change_colours(frames: Tensor, draws: AugmentDraws) -> Tensor:
         return values[:, None, None, None, None]
 
     frames = (frames * each(draws.brightness)).clamp(0, 1)
-    luma = torch.tensor(_LUMA, device=frames.device).view(1, 1, 3, 1, 1)
+    luma, to_yiq, from_yiq = _colour_constants(frames.device)
     mean = (frames * luma).sum(2, keepdim=True).mean((3, 4), keepdim=True)
     frames = (mean + (frames - mean) * each(draws.contrast)).clamp(0, 1)
-    to_yiq = _RGB_TO_YIQ.to(frames.device)
     angle = draws.hue_turns * (2 * torch.pi)
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     rows = [
@@ -100,5 +94,12 @@ def _change_colours(frames: Tensor, draws: AugmentDraws) -> Tensor:
         [zero, draws.saturation * angle.sin(), draws.saturation * angle.cos()],
     ]
     turn = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
-    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    matrix = from_yiq @ turn @ to_yiq
     return torch.einsum("bij,btjhw->btihw", matrix, frames).clamp(0, 1)
+
+
+@cache
+def _colour_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """On a device, once: what each colour gives to the luma [1, 1, 3, 1, 1], RGB to YIQ [3, 3], and back."""
+    to_yiq, luma = (torch.tensor(values, device="cpu") for values in (_RGB_TO_YIQ, _LUMA))
+    return luma.view(1, 1, 3, 1, 1).to(device), to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)

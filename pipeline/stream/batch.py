@@ -1,7 +1,7 @@
 """A micro-batch as the model takes it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,9 @@ from pipeline.stream.arrays import Arrays
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.reader import Note, Positions
 
+_DRAWN = ""
+"""In the place of a field's name."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -26,14 +29,16 @@ class Batch:
         notes: what came besides tensors, one a sample.
         specs: the fields that the samples were decoded into.
         tensors: of each field, by its name, [B, …] as it was decoded, before augmentation.
-        draws: what was drawn for augmentation; none for evaluation.
+        drawn: [B, 11] what was drawn for augmentation, see `pipeline.features.draws`; none for evaluation.
+        targets: what a task made of them, where the batch is trained on.
     """
 
     positions: list[int]
     notes: list[Note]
     specs: Sequence[FieldSpec]
     tensors: dict[str, Tensor]
-    draws: AugmentDraws | None
+    drawn: Tensor | None
+    targets: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.notes)
@@ -53,22 +58,29 @@ class Batch:
         """Samples that are shown in the place of bad ones."""
         return sum(bool(note.bad) for note in self.notes)
 
+    @property
+    def draws(self) -> AugmentDraws | None:
+        """What was drawn, by its names."""
+        return None if self.drawn is None else AugmentDraws.of(self.drawn)
+
+    def all_tensors(self) -> list[Tensor]:
+        """Everything in it that lies on a device."""
+        return [*self.tensors.values(), *self.targets.values(), *([] if self.drawn is None else [self.drawn])]
+
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device; from pinned memory without waiting for the copy."""
-        draws = None if self.draws is None else self.draws.to(device)
-        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()}
-        return Batch(self.positions, self.notes, self.specs, tensors, draws)
-
-    def used_by(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory until work on `stream` that was begun before it goes is done."""
-        draws = [] if self.draws is None else [getattr(self.draws, one.name) for one in fields(self.draws)]
-        for tensor in (*self.tensors.values(), *draws):
-            tensor.record_stream(stream)
+        tensors, targets = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in them.items()}
+            for them in (self.tensors, self.targets)
+        )
+        drawn = None if self.drawn is None else self.drawn.to(device, non_blocking=True)
+        return replace(self, tensors=tensors, targets=targets, drawn=drawn)
 
     def inputs(self, device: torch.device | str) -> dict[str, Tensor]:
         """Of each field, by its name, [B, …] as the model takes it: augmented, on the device."""
         here = self.to(device)
-        return {one.name: one.on_device(here.tensors[one.name], here.draws) for one in self.specs}
+        draws = here.draws
+        return {one.name: one.on_device(here.tensors[one.name], draws) for one in self.specs}
 
 
 def take_batch(
@@ -77,29 +89,23 @@ def take_batch(
     specs: Sequence[FieldSpec],
     arrays: Arrays,
     augment: bool,
-    pin: bool,
     release: Callable[[], None] | None = None,
 ) -> Batch:
     """A batch of what was read.
 
     Args:
-        pin: into pinned memory.
         release: called when the batch's tensors are gone, which are the arrays themselves then. Without it they are
             copies, and the arrays may be filled again at once.
     """
-    count = len(notes)
-    draws = AugmentDraws.of(arrays.draws[:count].copy()) if augment else None
-    read = arrays.part(0, count).fields
+    read = arrays.part(0, len(notes))
+    every = dict(read.fields) | ({_DRAWN: read.draws} if augment else {})
     if release is None:
-        tensors = {name: _copy(torch.from_numpy(array), pin) for name, array in read.items()}
+        tensors = {name: torch.from_numpy(array).clone() for name, array in every.items()}
     else:
         loan = _Loan(release)
-        tensors = {name: torch.from_numpy(loan.on(array)) for name, array in read.items()}
-    return Batch([int(position) for position in positions], notes, specs, tensors, draws)
-
-
-def _copy(tensor: Tensor, pin: bool) -> Tensor:
-    return tensor.pin_memory() if pin else tensor.clone()
+        tensors = {name: torch.from_numpy(loan.on(array)) for name, array in every.items()}
+    drawn = tensors.pop(_DRAWN, None)
+    return Batch([int(position) for position in positions], notes, specs, tensors, drawn)
 
 
 class _Loan:

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.stream.arrays import Arrays
 from pipeline.stream.batch import Batch, take_batch
+from pipeline.stream.device_copy import PinnedMemory
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Note, Positions, SampleReader
 from pipeline.stream.worker_pool import WorkerPool
@@ -20,8 +21,8 @@ from pipeline.stream.worker_pool import WorkerPool
 _log = logging.getLogger(__name__)
 _CHUNK = 16
 """Samples a task: enough that talking costs nothing, few enough that all workers are at the next batch."""
-_LENT = 2
-"""Batches that are still in use while others are read; who keeps more gets copies."""
+_READ = 2
+"""Slots that are never lent: batches are read into them while others are in use."""
 _SAID_EACH = 20
 
 
@@ -51,12 +52,13 @@ class Loader:
         """
         Args:
             batch_samples: most samples of a batch.
-            device: where batches go; they come there, copied while the last one is used. None leaves them here.
+            device: where batches are brought; the memory that a GPU copies from is pinned.
             pool: processes that somebody else owns, instead of own ones.
         """
         self.plan = plan
         self.waited_s = 0.0
-        self._device = device if device is not None and device.type == "cuda" else None
+        self._device = torch.device("cpu") if device is None else device
+        self._interrupted = False
         self._bad = BadSamples()
         self._reader: SampleReader | None = None
         self._pool, self._owns_pool = pool, pool is None
@@ -65,9 +67,11 @@ class Loader:
                 plan.data.workers, plan.data.deadline_s, (one.url for one in plan.sets), plan.data.worker_memory_mb
             )
         if self._pool is not None:
-            self._stream, self._slots = self._pool.open(plan, plan.data.prefetch + _LENT, batch_samples)
+            opened = self._pool.open(plan, plan.data.prefetch + _READ, batch_samples)
+            self._stream, self._slots = opened.stream, opened.slots
+            self._pinned = PinnedMemory(opened.memory, self._device)
             self._free = list(range(len(self._slots)))
-            self._lent = 0
+            self._lent: set[int] = set()
 
     def __enter__(self) -> "Loader":
         return self
@@ -79,6 +83,9 @@ class Loader:
 
     def close(self) -> None:
         """End the worker processes."""
+        self.interrupt()
+        if self._pool is not None:
+            self._pinned.release()
         if self._pool is not None and self._owns_pool:
             self._pool.close()
         if self._reader is not None:
@@ -95,8 +102,12 @@ class Loader:
         Raises:
             ShardSetError: too many samples in a row are bad, or the storage does not answer.
         """
-        batches = self._read_here(pieces) if self._pool is None else self._read_ahead(self._pool, pieces)
-        return batches if self._device is None else _copied_ahead(batches, self._device)
+        self._interrupted = False
+        return self._read_here(pieces) if self._pool is None else self._read_ahead(self._pool, pieces)
+
+    def interrupt(self) -> None:
+        """Have the batches end soon, for whoever waits for one in another thread."""
+        self._interrupted = True
 
     def read(self, positions: Positions) -> Batch:
         """The samples at global positions, read in this process."""
@@ -107,6 +118,8 @@ class Loader:
 
     def _read_here(self, pieces: Iterable[Positions]) -> Generator[Batch, None, None]:
         for positions in pieces:
+            if self._interrupted:
+                return
             started = time.perf_counter()
             batch = self.read(positions)
             self.waited_s += time.perf_counter() - started
@@ -126,6 +139,11 @@ class Loader:
                     pool.listen()  # until what was dropped before comes to its end
                     continue
                 current = pending[0]
+                for piece in current.pieces:
+                    while not pool.is_done(piece):
+                        if self._interrupted:
+                            return
+                        pool.listen(piece)
                 notes = [note for piece in current.pieces for note in pool.result(piece)]
                 batch = self._lend(current, notes)
                 pending.popleft()
@@ -138,13 +156,14 @@ class Loader:
     def _lend(self, pending: _Pending, notes: list[Note]) -> Batch:
         """A batch whose tensors are its slot, which comes back with their end; copies where many are still in use."""
         slot = self._slots[pending.slot]
-        if self._lent >= _LENT or self._device is not None:
+        if len(self._lent) + _READ >= len(self._slots):
+            batch = self._batch(pending.positions, notes, slot)
             self._free.append(pending.slot)
-            return self._batch(pending.positions, notes, slot)
-        self._lent += 1
+            return batch
+        self._lent.add(pending.slot)
 
         def give_back() -> None:
-            self._lent -= 1
+            self._lent.discard(pending.slot)
             self._free.append(pending.slot)
 
         return self._batch(pending.positions, notes, slot, give_back)
@@ -183,8 +202,7 @@ class Loader:
         self, positions: Positions, notes: list[Note], arrays: Arrays, release: Callable[[], None] | None = None
     ) -> Batch:
         self._bad.note(positions, notes)
-        augment, pin = self.plan.augment is not None, self._device is not None
-        return take_batch(positions, notes, self.plan.fields, arrays, augment, pin, release)
+        return take_batch(positions, notes, self.plan.fields, arrays, self.plan.augment is not None, release)
 
 
 class BadSamples:
@@ -205,21 +223,3 @@ class BadSamples:
                     _log.warning("position %d: %s is bad, %s: %s", position, name, then, sentence)
                 elif count % 1000 == 0:
                     _log.warning("%s: %d samples were bad so far", url, count)
-
-
-def _copied_ahead(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
-    """Batches on a GPU: each is copied from pinned memory on a stream of its own, while the last one is used."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch doesn't declare it
-
-    def copy(batch: Batch) -> Batch:
-        with torch.cuda.stream(stream):
-            return batch.to(device)
-
-    current = next(batches, None)
-    moved = None if current is None else copy(current)
-    while moved is not None:
-        torch.cuda.current_stream(device).wait_stream(stream)
-        moved.used_by(torch.cuda.current_stream(device))
-        yield moved
-        current = next(batches, None)
-        moved = None if current is None else copy(current)

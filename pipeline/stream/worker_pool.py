@@ -10,6 +10,7 @@ import mmap
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -46,6 +47,21 @@ class _Piece:
     failed: str | None = None
 
 
+@dataclass(frozen=True)
+class StreamSlots:
+    """What a stream's batches are read into.
+
+    Attributes:
+        stream: its number.
+        slots: each for one batch.
+        memory: all of them.
+    """
+
+    stream: int
+    slots: list[Arrays]
+    memory: memoryview
+
+
 @dataclass
 class _Stream:
     message: Open
@@ -53,7 +69,7 @@ class _Stream:
 
 
 class WorkerPool:
-    """Worker processes that serve any number of streams of batches.
+    """Worker processes that serve any number of streams of batches, each of which may be read by a thread of its own.
 
     Args:
         workers: processes, at least 1.
@@ -82,6 +98,7 @@ class WorkerPool:
         self._failed_starts = self._ends = 0
         self._heard: Heard = SimpleQueue()
         self._dropped: list[tuple[set[int], Callable[[], None]]] = []
+        self._lock = threading.RLock()
         self._processes = [self._start() for _ in range(workers)]
 
     def __enter__(self) -> "WorkerPool":
@@ -97,32 +114,40 @@ class WorkerPool:
         """Ids of the processes."""
         return [one.pid for one in self._processes]
 
-    def open(self, plan: ReadPlan, slots: int, samples: int) -> tuple[int, list[Arrays]]:
-        """A new stream; gives its number and its slots, each for `samples` samples."""
+    def open(self, plan: ReadPlan, slots: int, samples: int) -> StreamSlots:
+        """A new stream of so many slots, each for `samples` samples."""
         size = -(-Arrays.bytes_of(plan.fields, samples) // mmap.PAGESIZE) * mmap.PAGESIZE
         handle = os.memfd_create("gavt-batches", os.MFD_CLOEXEC)
         os.ftruncate(handle, size * slots)
         memory = mmap.mmap(handle, size * slots)
-        stream = _Stream(Open(len(self._streams), plan, slots, samples), handle)
-        self._streams.append(stream)
-        for process in self._processes:
-            process.say(stream.message, handle)
+        with self._lock:
+            stream = _Stream(Open(len(self._streams), plan, slots, samples), handle)
+            self._streams.append(stream)
+            for process in self._processes:
+                process.say(stream.message, handle)
         view = memoryview(memory)
         parts = [view[slot * size : (slot + 1) * size] for slot in range(slots)]
-        return stream.message.stream, [Arrays.of(plan.fields, samples, part) for part in parts]
+        return StreamSlots(stream.message.stream, [Arrays.of(plan.fields, samples, part) for part in parts], view)
 
     def submit(self, stream: int, slot: int, offset: int, positions: Positions) -> int:
         """Have the samples at `positions` put into a slot from its sample `offset` on; gives the piece's number."""
-        task = DecodeTask(self._number(), stream, slot, offset, positions)
-        self._pieces[task.number] = _Piece(offset, [None] * len(positions), len(positions))
-        self._piece_of[task.number] = task.number
-        self._give(min(self._processes, key=lambda one: len(one.tasks)), task)
-        return task.number
+        with self._lock:
+            self._check_open()
+            task = DecodeTask(self._number(), stream, slot, offset, positions)
+            self._pieces[task.number] = _Piece(offset, [None] * len(positions), len(positions))
+            self._piece_of[task.number] = task.number
+            self._give(min(self._processes, key=lambda one: len(one.tasks)), task)
+            return task.number
 
     def look_ahead(self, stream: int, worker: int, positions: Positions) -> None:
         """Have a worker bring samples near that will be wanted later."""
-        process = self._processes[worker % len(self._processes)]
-        process.say(Ahead(stream, positions))
+        with self._lock:
+            self._check_open()
+            self._processes[worker % len(self._processes)].say(Ahead(stream, positions))
+
+    def is_done(self, piece: int) -> bool:
+        """Whether all of a piece was heard of."""
+        return not self._pieces[piece].missing
 
     def result(self, piece: int) -> list[Note]:
         """Wait for a piece.
@@ -131,8 +156,8 @@ class WorkerPool:
             ShardSetError: it can't be done.
             WorkerPoolError: no process can be started.
         """
-        while self._pieces[piece].missing:
-            self.listen()
+        while not self.is_done(piece):
+            self.listen(piece)
         done = self._pieces.pop(piece)
         if done.failed is not None:
             raise ShardSetError(done.failed)
@@ -140,38 +165,51 @@ class WorkerPool:
 
     def drop(self, pieces: Iterable[int], then: Callable[[], None]) -> None:
         """Let pieces that nobody wants any more come to their end, and call `then` when it was heard of (`listen`)."""
-        pieces = list(pieces)
-        left = {piece for piece in pieces if piece in self._pieces and self._pieces[piece].missing}
-        for piece in pieces:
-            if piece not in left:
-                self._pieces.pop(piece, None)
-        if left:
-            self._dropped.append((left, then))
-        else:
-            then()
+        with self._lock:
+            pieces = list(pieces)
+            left = {piece for piece in pieces if piece in self._pieces and self._pieces[piece].missing}
+            for piece in pieces:
+                if piece not in left:
+                    self._pieces.pop(piece, None)
+            if left:
+                self._dropped.append((left, then))
+                return
+        then()
 
     def close(self) -> None:
         """End the processes and give back the memory."""
+        with self._lock:
+            processes, self._processes = self._processes, []
         self._server.close()
-        for one in self._processes:
+        for one in processes:
             one.kill()
-        for one in self._processes:
+        for one in processes:
             one.close()
-        self._processes = []
         self._pieces.clear()
         self._dropped.clear()
         for stream in self._streams:
             os.close(stream.handle)
         self._streams = []
 
-    def listen(self) -> None:
+    def listen(self, piece: int | None = None) -> None:
         """Wait a moment for what the processes say, and replace those that don't move.
+
+        Args:
+            piece: that is waited for; another thread may have heard of it before.
 
         Raises:
             WorkerPoolError: no process can be started, or the pool is closed.
         """
+        with self._lock:
+            self._check_open()
+            if piece is None or not self.is_done(piece):
+                self._listen()
+
+    def _check_open(self) -> None:
         if not self._processes:
             raise WorkerPoolError("the loader is closed, and gives no more batches")
+
+    def _listen(self) -> None:
         began = time.monotonic()
         try:
             self._hear(*self._heard.get(timeout=_LOOK_EVERY_S))

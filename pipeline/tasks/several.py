@@ -33,12 +33,11 @@ class SeveralTasks(Task):
             yield name, task
 
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
-        """Of each that is computed in this step, its own as NAME/…"""
+        """Of each its own as NAME/…, whether or not it is computed in the step that they are for."""
         found: Targets = {}
         for name, task in self._each():
-            if self._weights[name]:
-                own = task.targets(seed, positions, metadata, purpose)
-                found |= {f"{name}/{key}": target for key, target in own.items()}
+            own = task.targets(seed, positions, metadata, purpose)
+            found |= {f"{name}/{key}": target for key, target in own.items()}
         return found
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:

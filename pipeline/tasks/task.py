@@ -24,7 +24,8 @@ class Task(nn.Module):
     @abstractmethod
     def targets(self, seed: int, positions: Sequence[int], metadata: Metadata, purpose: Purpose) -> Targets:
         """Targets of the samples at global positions, on the CPU; a pure function of its arguments, so that it is the
-        same on any number of processes."""
+        same on any number of processes. A thread calls it ahead of the step that they are for, so it must not hang on
+        the weights or on `begin_step`."""
 
     def further(self, inputs: Inputs, targets: Targets) -> dict[str, Inputs]:
         """What is made of a micro-batch besides, by name: mixtures, silence, noise, made on the device. It is embedded

@@ -1,19 +1,20 @@
 """The data of a run: its loaders, where they are, and what was bad."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from cluster.process_group import ProcessGroup
 from pipeline.errors import CheckpointError, SettingsError
-from pipeline.stream.batch import Batch
 from pipeline.stream.loader import Loader
 from pipeline.stream.mixture import MixtureWeights
 from pipeline.stream.read_plan import ReadPlan, order_error, plan_reading
 from pipeline.stream.settings import ShardSource
 from pipeline.stream.steps import steps_of
 from pipeline.stream.worker_pool import WorkerPool
+from pipeline.tasks.task import Task
 from pipeline.train.checkpoints import Checkpoint
+from pipeline.train.micro_batches import MicroBatches, prepared
 from pipeline.train.run_settings import RunSettings
 
 _SAMPLES_BEFORE_JUDGING = 1000
@@ -46,27 +47,34 @@ class TrainingData:
         self._loader, self._settings, self._micro_batch, self._group = loader, settings, micro_batch, group
         self._fingerprints = self.plan.fingerprints()
         self._samples = self._replaced = 0
+        self._batches: MicroBatches | None = None
+
+    def close(self) -> None:
+        """Read no further."""
+        if self._batches is not None:
+            self._batches.close()
 
     @property
     def waited_s(self) -> float:
         """Seconds that training waited for data so far."""
-        return self._loader.waited_s
+        return 0.0 if self._batches is None else self._batches.waited_s
 
-    def batches(self, steps: int) -> Iterator[Batch]:
-        """This process's micro-batches of the next steps."""
+    def batches(self, steps: int, task: Task) -> MicroBatches:
+        """This process's micro-batches of the next steps, prepared for the task."""
         size, group = self._settings.train.batch_size, self._group
-        return self._loader.batches(
-            steps_of(
-                self.plan,
-                self.position,
-                steps,
-                size,
-                self._micro_batch,
-                group.rank,
-                group.world_size,
-                self._settings.task.group,
-            )
+        positions = steps_of(
+            self.plan,
+            self.position,
+            steps,
+            size,
+            self._micro_batch,
+            group.rank,
+            group.world_size,
+            self._settings.task.group,
         )
+        prepare = prepared(task, self._settings.seed, "train", group.device)
+        self._batches = MicroBatches(map(prepare, self._loader.batches(positions)), self._loader.interrupt)
+        return self._batches
 
     def count(self, samples: int, replaced: int) -> None:
         """A step is done: so many samples were shown by all processes, and so many of them stood in for bad ones."""
@@ -137,7 +145,8 @@ def open_data(
         validation = None
         if data.validation is not None:
             validation = stack.enter_context(Loader(plan_of(data.validation, False), micro_batch, group.device, pool))
-        yield TrainingData(loader, validation, settings, micro_batch, group, position, changes)
+        with closing(TrainingData(loader, validation, settings, micro_batch, group, position, changes)) as found:
+            yield found
 
 
 def _cursor_of(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.flops import Utilisation
 from pipeline.train.health.watchdog import Watchdog
-from pipeline.train.micro_batches import MicroBatches
+from pipeline.train.micro_batches import MicroBatches, prepared
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.start_from import Source, find_source, start_from
 from pipeline.train.step import Stepper, StopRequest
@@ -75,6 +75,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     compute_repeatably(settings.train.compile)
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     source = group.on_main(lambda: _checked_source(settings))
+    task = system_without_memory(settings).task  # for what it does on the host
     system = build_on(group.device, settings.seed, lambda: build_system(settings))
     parameters = sum(parameter.numel() for parameter in system.parameters())
     set_checkpointing(system, settings.train.activation_checkpointing)
@@ -86,8 +87,9 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
         folder = group.on_main(lambda: stack.enter_context(scratch_folder("gavt-dry-run-")))
         stack.callback(group.barrier)  # everyone is done with it
         watchdog = stack.enter_context(Watchdog(folder, group, settings.train.health.hang_s))
-        batches = MicroBatches(_noise(settings, micro_batch, group))
-        stepper = Stepper(settings, micro_batch, group, batches, watchdog, "example")
+        prepare = prepared(task, settings.seed, "example", group.device)
+        batches = stack.enter_context(MicroBatches(map(prepare, _noise(settings, micro_batch, group))))
+        stepper = Stepper(settings, micro_batch, group, batches, watchdog)
         losses, seconds, applied = [], [], []
         for step in range(steps):
             started = time.perf_counter()
@@ -130,6 +132,6 @@ def _noise(settings: RunSettings, micro_batch: int, group: ProcessGroup) -> Iter
     arrays = noise_of(fields, micro_batch, features.augment, np.random.default_rng([settings.seed, group.rank]))
     first = range(group.rank * micro_batch, (group.rank + 1) * micro_batch)
     notes = [Note(f"noise{at}", noise_metadata(features, at).model_dump_json()) for at in first]
-    batch = take_batch(first, notes, fields, arrays, augment=True, pin=False).to(group.device)
+    batch = take_batch(first, notes, fields, arrays, augment=True).to(group.device)
     for round_ in count():
         yield replace(batch, positions=[at + round_ * micro_batch * group.world_size for at in first])

@@ -12,7 +12,7 @@ from cluster.job_environment import JobEnvironment
 from cluster.process_group import ProcessGroup
 from cluster.time_limit import end_time, time_is_up
 from pipeline.errors import RunError, SettingsError, ShardSetError
-from pipeline.tasks.contract import DataWatch
+from pipeline.tasks.task import Task
 from pipeline.train.checkpoints import Checkpoint, go_on_from
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
@@ -27,7 +27,6 @@ from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.interval import Interval
 from pipeline.train.maps import MakeMaps, Maps
-from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.profile import ProfileRequest, StepProfiler
 from pipeline.train.records.metrics_log import Record
 from pipeline.train.records.run_log import RunLog
@@ -129,7 +128,7 @@ def train(
                     clock,
                     run_log,
                     maps,
-                    task.data_watch(),
+                    task,
                 )
                 with run_log, training.saver:
                     return training.go(signals, StepProfiler(folder, group, profile, settings.train.steps))
@@ -171,7 +170,7 @@ class _Training:
         clock: RunClock,
         log: RunLog,
         maps: Maps | None,
-        data_watch: DataWatch | None,
+        task: Task,
     ) -> None:
         self.settings, self.place, self.group, self.micro_batch = settings, place, group, micro_batch
         self.data, self.checkpoint, self.training = opened.data, opened.checkpoint, opened.training
@@ -179,7 +178,7 @@ class _Training:
         self.saver = Saver(place.checkpoints, group, settings, place.publish)
         self.run, self.interval = place.folder, Interval()
         self.bad = BadSteps(settings.train.health)
-        self.data_watch = data_watch
+        self.task, self.data_watch = task, task.data_watch()
         self.stragglers = Stragglers(settings.train.health.straggler_factor)
         self.utilisation = Utilisation(settings, group)
         self.maps = maps
@@ -188,7 +187,7 @@ class _Training:
     def go(self, signals: StopSignals, profiler: StepProfiler) -> TrainResult:
         settings, group = self.settings.train, self.group
         step = self._resume()
-        batches = MicroBatches(self.data.batches(settings.steps - step))
+        batches = self.data.batches(settings.steps - step, self.task)
         stepper = Stepper(self.settings, self.micro_batch, group, batches, self.watchdog)
         leave_at = end_time(settings.time_limit_s, JobEnvironment.of_this_process())
         stopped_by = self._stopped_meanwhile(signals)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from cluster.process_group import ProcessGroup
-from pipeline.tasks.contract import Purpose
-from pipeline.train.engine.buffers import average_buffers, keep_buffers, put_back_buffers
+from pipeline.train.engine.buffers import KeptBuffers, average_buffers
 from pipeline.train.engine.engine import Engine
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
@@ -35,11 +34,7 @@ class StopRequest:
 
 
 class Stepper:
-    """Does one step after the other.
-
-    Args:
-        purpose: what the batches are there for; `example` where they are noise.
-    """
+    """Does one step after the other, with micro-batches that are `prepared`."""
 
     def __init__(
         self,
@@ -48,11 +43,10 @@ class Stepper:
         group: ProcessGroup,
         batches: MicroBatches,
         watchdog: Watchdog,
-        purpose: Purpose = "train",
     ) -> None:
         self._settings, self._group, self._batches, self._watchdog = settings, group, batches, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
-        self._own, self._purpose = OwnTime(group.device), purpose
+        self._own, self._kept = OwnTime(group.device), KeptBuffers()
         self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
 
     def run(self, engine: Engine, step: int, request: StopRequest, spike_above: float | None) -> StepSums:
@@ -66,7 +60,7 @@ class Stepper:
         # dropout is keyed by step and rank, so that a resumed run draws the same
         torch.manual_seed(settings.seed + _DROPOUT_STRIDE * (step * group.world_size + group.rank + 1))
         system, names = engine.module, settings.task.sums
-        buffers = keep_buffers(system)
+        self._kept.keep(system)
         system.task.begin_step(step)
         sums = torch.zeros(len(names), dtype=torch.float64, device=group.device)
         self._shown, replaced = [], 0
@@ -76,10 +70,8 @@ class Stepper:
                 batch = next(self._batches)
             self._watchdog.beat("forward and backward", step)
             inputs = batch.inputs(group.device)
-            targets = system.task.targets(settings.seed, batch.positions, batch.metadata, self._purpose)
-            targets = {name: target.to(group.device) for name, target in targets.items()}
             with self._own.forward():
-                loss, added = engine.forward(inputs, targets)
+                loss, added = engine.forward(inputs, batch.targets)
             sums += added
             replaced += batch.replaced
             bad = ~loss.detach().isfinite()
@@ -91,7 +83,7 @@ class Stepper:
             engine.step()
         applied = engine.was_applied
         if not applied:
-            put_back_buffers(system, buffers)
+            self._kept.put_back()
         average_buffers(system, group)
         if applied:
             system.task.after_step(system.model, step, engine.follow)

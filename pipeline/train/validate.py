@@ -5,11 +5,13 @@ import math
 import torch
 
 from cluster.process_group import ProcessGroup
+from pipeline.stream.ahead import Ahead
 from pipeline.stream.loader import Loader
 from pipeline.stream.steps import shares_of_validation
 from pipeline.tasks.task import Task
 from pipeline.train.engine.engine import Engine
 from pipeline.train.metric_names import VALIDATION
+from pipeline.train.micro_batches import prepared
 from pipeline.train.run_settings import RunSettings
 
 
@@ -24,16 +26,16 @@ def validate(
     sums = [0.0] * len(settings.task.sums)
     # under ZeRO-3 every forward pass is joint work, so a rank without a batch repeats its last one unseen
     rounds = math.ceil(math.ceil(samples / micro_batch) / group.world_size)
-    batches = loader.batches(shares_of_validation(samples, micro_batch, group.rank, group.world_size))
+    pieces = shares_of_validation(samples, micro_batch, group.rank, group.world_size)
+    prepare = prepared(task, settings.seed, "validation", group.device)
     batch = None
-    for _ in range(rounds):
-        fresh = next(batches, None)
-        batch = fresh or batch or loader.read(range(min(micro_batch, samples)))
-        targets = task.targets(settings.seed, batch.positions, batch.metadata, "validation")
-        targets = {name: target.to(group.device) for name, target in targets.items()}
-        _, added = engine.forward(batch.inputs(group.device), targets)
-        if fresh is not None:
-            sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
+    with Ahead(map(prepare, loader.batches(pieces)), loader.interrupt) as batches:
+        for _ in range(rounds):
+            fresh = next(batches, None)
+            batch = fresh or batch or prepare(loader.read(range(min(micro_batch, samples))))
+            _, added = engine.forward(batch.inputs(group.device), batch.targets)
+            if fresh is not None:
+                sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
     engine.train()
     totals = dict(zip(settings.task.sums, group.sum(sums), strict=True))
     return {VALIDATION + name: value for name, value in settings.task.figures(totals).items()}

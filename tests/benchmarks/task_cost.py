@@ -132,4 +132,4 @@ def _noise(settings: ExperimentSettings, number: int) -> Batch:
     fields = fields_of(features, settings.fields, augment=True)
     arrays = noise_of(fields, BATCH, features.augment, np.random.default_rng(number))
     notes = [Note(f"noise{at}", noise_metadata(features, at).model_dump_json()) for at in positions]
-    return take_batch(positions, notes, fields, arrays, augment=True, pin=False)
+    return take_batch(positions, notes, fields, arrays, augment=True)

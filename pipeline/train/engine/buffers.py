@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from cluster.process_group import ProcessGroup
 
+_CHANGING = (".running_mean", ".running_var", ".num_batches_tracked")
+
 
 def average_buffers(model: nn.Module, group: ProcessGroup) -> None:
     """Make batch norm's running averages those of all processes together, of norms that have moved them; every process
@@ -26,17 +28,27 @@ def average_buffers(model: nn.Module, group: ProcessGroup) -> None:
         buffer.copy_(mean.view_as(buffer))
 
 
-def keep_buffers(model: nn.Module) -> list[Tensor]:
-    """Copies of batch norm's running averages and counts, for `put_back_buffers` where a step is left out."""
-    return [buffer.clone() for buffer in _changing_buffers(model)]
+class KeptBuffers:
+    """Copies of batch norm's running averages and counts, to which it is put back where a step is left out; in memory
+    that is used again."""
 
+    def __init__(self) -> None:
+        self._model: nn.Module | None = None
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
-def put_back_buffers(model: nn.Module, kept: list[Tensor]) -> None:
-    """Undo what forward passes since `keep_buffers` did to the buffers."""
-    for buffer, before in zip(_changing_buffers(model), kept, strict=True):
-        buffer.copy_(before)
+    @torch.no_grad()
+    def keep(self, model: nn.Module) -> None:
+        """Copy those that the model has now."""
+        if model is not self._model:
+            self._model = model
+            own = [buffer for name, buffer in model.named_buffers() if name.endswith(_CHANGING)]
+            of_type = [[buffer for buffer in own if buffer.dtype == dtype] for dtype in {one.dtype for one in own}]
+            self._pairs = [(buffers, [torch.empty_like(one) for one in buffers]) for buffers in of_type]
+        for buffers, copies in self._pairs:
+            torch._foreach_copy_(copies, buffers)
 
-
-def _changing_buffers(model: nn.Module) -> list[Tensor]:
-    names = (".running_mean", ".running_var", ".num_batches_tracked")
-    return [buffer for name, buffer in model.named_buffers() if name.endswith(names)]
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Undo what forward passes since `keep` did to them."""
+        for buffers, copies in self._pairs:
+            torch._foreach_copy_(buffers, copies)

@@ -11,7 +11,8 @@ NOTHING = AugmentSettings(**OFF, resize_minimum=1.0)
 
 
 def draws_of(settings: AugmentSettings, count: int = 4) -> AugmentDraws:
-    return AugmentDraws.of(np.stack([draw_augmentation(settings, np.random.default_rng(i)) for i in range(count)]))
+    drawn = np.stack([draw_augmentation(settings, np.random.default_rng(i)) for i in range(count)])
+    return AugmentDraws.of(torch.from_numpy(drawn))
 
 
 def test_everything_off_changes_nothing():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from chosen_pairs import aligned, targets_of
 from pipeline.models.norms.sync_batch import SyncBatchNorm2d
 from pipeline.models.recompute import set_checkpointing
-from pipeline.train.engine.buffers import keep_buffers, put_back_buffers
+from pipeline.train.engine.buffers import KeptBuffers
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 KINDS = {
@@ -88,9 +88,10 @@ def a_bad_batch(spoiled: bool) -> tuple[Tensor, dict[str, Tensor]]:
     """What comes out where one process gets a number that is not finite, and the buffers once that step is left out."""
     model = nn.Sequential(SyncBatchNorm2d(2))
     model(torch.rand(2, 2, 3, 3))
-    kept = keep_buffers(model)
+    kept = KeptBuffers()
+    kept.keep(model)
     output = model(torch.full((2, 2, 3, 3), float("nan") if spoiled else 1.0))
-    put_back_buffers(model, kept)
+    kept.put_back()
     return output.detach(), dict(model.named_buffers())
 
 

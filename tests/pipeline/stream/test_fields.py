@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -150,6 +151,7 @@ def test_fields_with_other_moments_share_the_clock_of_the_first() -> None:
         assert np.array_equal(found["middle"][0], found["frames"][1])
 
 
+@hypothesis.settings(deadline=None)
 @given(st.integers(-30, 60), st.integers(1, 20))
 def test_sound_beyond_the_ends_is_silence(middle: int, samples: int) -> None:
     audio = np.arange(1, 21, dtype=np.int16)[None]
@@ -220,7 +222,7 @@ def test_keypoints_follow_the_frames_through_cut_and_augmentation() -> None:
         known = with_keypoints(sample, [[None, person]])
         fields = fields_of(settings, ("pose", "frames"), augment=True)
         arrays = decode_sample(known, fields, place=float(random.random())).arrays
-        draws = AugmentDraws.of(draw_augmentation(settings.augment, random)[None])
+        draws = AugmentDraws.of(torch.from_numpy(draw_augmentation(settings.augment, random)[None]))
         pose, frames = (one.on_device(torch.from_numpy(arrays[one.name])[None], draws) for one in fields)
         assert pose.shape == (1, 1, 2, POINTS, 3)
         assert not pose[0, 0, 0].any()
@@ -242,7 +244,7 @@ def test_left_and_right_change_places_when_the_frame_is_flipped() -> None:
     (field,) = fields_of(settings, ("pose",), augment=True)
     values = torch.rand(2, 1, 2, POINTS, 3)
     values[0, 0, 1] = 0
-    draws = replace(AugmentDraws.of(np.zeros((2, 11), np.float32)), mirror=torch.tensor([-1.0, 1.0]))
+    draws = replace(AugmentDraws.of(torch.zeros(2, 11)), mirror=torch.tensor([-1.0, 1.0]))
     whole = replace(draws, width=torch.ones(2), height=torch.ones(2), x=torch.full((2,), 0.5), y=torch.full((2,), 0.5))
     flipped, kept = field.on_device(values, whole)
     assert torch.allclose(kept, values[1], atol=1e-6)

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from pipeline.features.settings import FeatureSettings
+from pipeline.stream.ahead import Ahead
+from pipeline.stream.device_copy import DeviceCopy
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.settings import DataSettings
@@ -19,10 +21,13 @@ def test_batches_come_to_the_device_while_it_works_and_are_those_of_the_processo
     plan = plan_reading(str(folder), features, DataSettings(workers=2, prefetch=2), 0, augment=True)
     device = torch.device("cuda", 0)
     work = torch.rand(2048, 2048, device=device)
-    with Loader(plan, 16, device) as there, Loader(plan, 16) as here:
-        steps = [list(steps_of(plan, 0, 12, 16, 16)) for _ in range(2)]
-        pairs = zip(there.batches(steps[0]), here.batches(steps[1]), strict=True)
-        for batch, expected in pairs:
+    steps = [list(steps_of(plan, 0, 12, 16, 16)) for _ in range(2)]
+    with (
+        Loader(plan, 16, device) as there,
+        Loader(plan, 16) as here,
+        Ahead(map(DeviceCopy(device), there.batches(steps[0])), there.interrupt) as batches,
+    ):
+        for batch, expected in zip(batches, here.batches(steps[1]), strict=True):
             for _ in range(20):  # the copy of the next batch runs beside this
                 work = (work @ work).clamp(0, 1)
             assert batch.tensors["frames"].is_cuda

@@ -151,7 +151,7 @@ def test_each_steps_loss_has_the_weights_of_the_step_and_what_has_none_is_not_co
         torch.testing.assert_close(loss, pull * losses["pull"] + push * losses["push"])
         active = ["pull"] * (pull > 0) + ["push"] * (push > 0)
         assert computed == active
-        assert list(dict.fromkeys(name.partition("/")[0] for name in targets)) == active
+        assert {name.partition("/")[0] for name in targets} == set(TWO)  # they are drawn before the step is known
         totals = dict(zip(settings.task.sums, sums.tolist(), strict=True))
         assert [totals[f"{name}/pairs"] for name in ("pull", "push")] == [8 * (pull > 0), 16 * (push > 0)]
 

@@ -17,7 +17,7 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.models.blocks import blocks
 from pipeline.models.dropout import Dropout
 from pipeline.settings.load import load_settings
-from pipeline.train.engine.buffers import keep_buffers, put_back_buffers
+from pipeline.train.engine.buffers import KeptBuffers
 from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.optimizer import parameter_groups
 from pipeline.train.load import untrained
@@ -133,10 +133,11 @@ def test_parameters_without_decay_keep_their_size_where_there_is_no_gradient(gro
 
 def test_a_step_that_is_left_out_can_leave_batch_norm_as_it_was():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-    kept = keep_buffers(model)
+    kept = KeptBuffers()
+    kept.keep(model)
     model(torch.full((1, 1, 2, 2), float("nan")))
     assert model[1].running_mean.isnan().all()
-    put_back_buffers(model, kept)
+    kept.put_back()
     assert model[1].running_mean.tolist() == [0, 0]
     assert int(model[1].num_batches_tracked) == 0
 

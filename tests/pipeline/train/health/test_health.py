@@ -28,6 +28,7 @@ from pipeline.train.health.step_flags import StepSums
 from pipeline.train.health.stragglers import Stragglers
 from pipeline.train.load import load_trained
 from pipeline.train.loop import train
+from pipeline.train.micro_batches import MicroBatches
 from pipeline.train.settings import HealthSettings
 from tiny_training import curve
 
@@ -212,9 +213,12 @@ def test_a_time_limit_saves_and_leaves_and_the_run_goes_on(command, group, tmp_p
 def test_data_that_ends_too_early_saves_says_why_and_the_run_goes_on(
     command, group, undisturbed, tmp_path, monkeypatch
 ):
-    def three(data, steps, batches=TrainingData.batches):
-        yield from itertools.islice(batches(data, steps), 3)
-        raise ShardSetError("shards are gone")
+    def three(data, steps, task, batches=TrainingData.batches):
+        def some():
+            yield from itertools.islice(batches(data, steps, task), 3)
+            raise ShardSetError("shards are gone")
+
+        return MicroBatches(some())
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingData, "batches", three)
