@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from tiny_training import Command
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide a machine's GPUs from all tests but those of GPUs: the others' numbers are those of CPUs."""
+    if config.option.markexpr != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave tests of GPUs out where there is none."""
+    if item.get_closest_marker("cuda") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no GPU here")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call() -> None:
     """Have a test draw the same random numbers whatever ran before it: side by side the order is another every time."""

@@ -19,7 +19,7 @@ from pipeline.stream.arrays import noise_of
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.reader import Note
-from pipeline.train.engine.build import build_engine, compute_repeatably
+from pipeline.train.engine.build import build_engine, choose_kernels
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.memory import memory_in_use
@@ -72,7 +72,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     Raises:
         SettingsError: settings that don't go together.
     """
-    compute_repeatably(settings.train.compile)
+    choose_kernels(settings.train)
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     source = group.on_main(lambda: _checked_source(settings))
     task = system_without_memory(settings).task  # for what it does on the host

@@ -16,7 +16,7 @@ from pipeline.tasks.task import Task
 from pipeline.train.checkpoints import Checkpoint, go_on_from
 from pipeline.train.checkpoints.saver import Saver
 from pipeline.train.data import TrainingData, open_data
-from pipeline.train.engine.build import check_machine, compute_repeatably
+from pipeline.train.engine.build import check_machine, choose_kernels
 from pipeline.train.engine.deepspeed_settings import micro_batch_of
 from pipeline.train.engine.memory import memory_in_use
 from pipeline.train.flops import Utilisation
@@ -93,7 +93,7 @@ def train(
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
         task = system_without_memory(settings).task  # for what it does on the host
         check_machine(settings.train, group)
-        compute_repeatably(settings.train.compile)
+        choose_kernels(settings.train)
         place = stack.enter_context(run_place(run, group))
         folder = place.folder
         before = group.on_main(lambda: settings_before(folder, place.checkpoints, settings))

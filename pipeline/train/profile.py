@@ -6,11 +6,13 @@ RUN/profile/
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from cluster.process_group import ProcessGroup
@@ -91,12 +93,20 @@ class StepProfiler:
 
 def most_expensive(recording: profile, on_gpu: bool, title: str) -> str:
     """The operations that took most time of their own (on the GPU where there is one), as a table."""
-    rows = [
-        (row.key, row.count, (row.self_device_time_total if on_gpu else row.self_cpu_time_total) / 1000)
-        for row in recording.key_averages()
-    ]
+    rows = costs(recording.key_averages(), on_gpu)
     whole = sum(milliseconds for _, _, milliseconds in rows) or 1.0
-    rows.sort(key=lambda row: -row[2])
     lines = [f"{title:<{_NAME}} {'calls':>7} {'ms':>10} {'share':>7}"]
     lines += [f"{name[:_NAME]:<{_NAME}} {calls:>7} {ms:>10.2f} {ms / whole:>7.1%}" for name, calls, ms in rows[:_ROWS]]
     return "\n".join(lines) + "\n"
+
+
+def costs(averages: Iterable[Any], on_gpu: bool) -> list[tuple[str, int, float]]:
+    """Name, calls and milliseconds of their own of what a recording's `key_averages` hold, the costliest first: of
+    operations on a CPU; on a GPU of its kernels, whose time the rows of the operations that began them, and of
+    annotations around these, have once more."""
+    if on_gpu:
+        kernels = [row for row in averages if row.device_type != DeviceType.CPU and not row.is_user_annotation]
+        rows = [(row.key, row.count, row.self_device_time_total / 1000) for row in kernels]
+    else:
+        rows = [(row.key, row.count, row.self_cpu_time_total / 1000) for row in averages]
+    return sorted(rows, key=lambda row: -row[2])

@@ -134,6 +134,10 @@ class TrainSettings(Settings):
     activation_checkpointing: Literal["none", "full"] | Annotated[int, Field(gt=0)] = "none"
     """Blocks of the encoder and the embedders that are recomputed in the backward pass instead of keeping their
     activations: `none`, `full` (all), or every n-th."""
+    deterministic: bool = True
+    """Compute the same to the bit whenever the same is computed: a run that was stopped then equals one that was not.
+    On a GPU that takes slower kernels (those of attention's backward pass, and of some convolutions), and what has no
+    such kernel ends the run; on a CPU it costs nothing."""
     compile: bool = False
     """Compile each block with torch.compile: slower to start, faster afterwards."""
     log_every: int = Field(default=10, gt=0)

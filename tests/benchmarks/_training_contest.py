@@ -77,7 +77,7 @@ def contest(settings: ExperimentSettings, by_hand: HandLoop, run: Path) -> Times
         for _ in range(block):
             by_hand.step()
         theirs.append((time.perf_counter() - begun) / block)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)
         left = time.perf_counter()
 
     group = join_process_group()

@@ -19,10 +19,11 @@ from pipeline.stream.arrays import noise_of
 from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.fields.registry import fields_of
 from pipeline.stream.reader import Note
-from pipeline.train.engine.build import build_engine, compute_repeatably
+from pipeline.train.engine.build import build_engine, choose_kernels
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.load import untrained
 from pipeline.train.micro_batches import MicroBatches
+from pipeline.train.settings import TrainSettings
 from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import noise_metadata
 from result import Result
@@ -48,7 +49,7 @@ def run() -> list[Result]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     group = join_process_group()
-    compute_repeatably(compiles=False)
+    choose_kernels(TrainSettings())
     try:
         sized = [(kind, one) for kind, one in OBJECTIVES.items() if _kind_of_model(one) in MODELS]
         return [_measure(kind, objective, group) for kind, objective in sized]

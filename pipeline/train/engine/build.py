@@ -39,12 +39,18 @@ def check_machine(settings: TrainSettings, group: ProcessGroup) -> None:
     check_offload(settings)
 
 
-def compute_repeatably(compiles: bool) -> None:
-    """Have torch compute the same to the bit whenever it computes the same, as far as it can."""
-    if compiles:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+def choose_kernels(settings: TrainSettings) -> None:
+    """Have torch compute the same to the bit whenever it computes the same, or as fast as it can.
+
+    Only where kernels that don't are errors does attention take those that do; where torch only warns of them it
+    takes the others.
+    """
+    on = settings.deterministic
+    if settings.compile:
+        torch.use_deterministic_algorithms(on)
     else:  # the same without the compiler, whose import takes two seconds
-        torch.set_deterministic_debug_mode("warn")
+        torch.set_deterministic_debug_mode("error" if on else "default")
+    torch.backends.cudnn.benchmark = not on
     # nothing reads uninitialised memory, and filling it takes long
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -50,6 +50,7 @@ _FREE = {
     ("train", "offload_folder"),
     ("train", "activation_checkpointing"),
     ("train", "compile"),
+    ("train", "deterministic"),
 }
 
 

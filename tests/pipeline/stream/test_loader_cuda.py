@@ -1,4 +1,4 @@
-"""Batches on a GPU. On a machine with one: python -m pytest tests/pipeline/stream/test_loader_cuda.py"""
+"""Batches on a GPU. On a machine with one: python -m pytest -m cuda"""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pipeline.stream.settings import DataSettings
 from pipeline.stream.steps import steps_of
 from tiny_shards import FEATURES, write_shard_set
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+pytestmark = pytest.mark.cuda
 
 
 def test_batches_come_to_the_device_while_it_works_and_are_those_of_the_processor(tmp_path):
