@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from cluster.process_group import ProcessGroup
@@ -105,7 +104,7 @@ def costs(averages: Iterable[Any], on_gpu: bool) -> list[tuple[str, int, float]]
     operations on a CPU; on a GPU of its kernels, whose time the rows of the operations that began them, and of
     annotations around these, have once more."""
     if on_gpu:
-        kernels = [row for row in averages if row.device_type != DeviceType.CPU and not row.is_user_annotation]
+        kernels = [row for row in averages if row.device_type.name != "CPU" and not row.is_user_annotation]
         rows = [(row.key, row.count, row.self_device_time_total / 1000) for row in kernels]
     else:
         rows = [(row.key, row.count, row.self_cpu_time_total / 1000) for row in averages]

@@ -13,11 +13,15 @@ from findings import Findings
 from pipeline.models.peak_flops import known_gpu
 from short_training import group, on_gpu
 
-_PACKAGES = "torch torchaudio torchvision triton deepspeed numpy pydantic av fsspec safetensors pytest gavt".split()
+_PACKAGES = (
+    *("torch", "torchaudio", "torchvision", "triton", "deepspeed", "numpy", "pydantic", "av", "fsspec", "safetensors"),
+    *("pytest", "gavt"),
+)
 _MODULES = (
-    "jobs.verbs jobs.train jobs.plan jobs.evaluate pipeline.train.loop pipeline.train.dry_run pipeline.plan.plan "
-    "pipeline.evaluate.evaluate pipeline.evaluate.training_maps pipeline.stream.loader deepspeed"
-).split()
+    *("jobs.verbs", "jobs.train", "jobs.plan", "jobs.evaluate", "pipeline.plan.plan", "pipeline.stream.loader"),
+    *("pipeline.train.loop", "pipeline.train.dry_run", "pipeline.evaluate.evaluate"),
+    *("pipeline.evaluate.training_maps", "deepspeed"),
+)
 
 
 def check(findings: Findings) -> None:

@@ -2,8 +2,8 @@
 
     python tests/gpu/pack.py
 
-That machine has Python 3.12 with torch, torchaudio and torchvision, and what else `NEEDED` leaves out; nothing is fetched
-there, and 64 MiB travel to it with the work tree. `.gpu/` is ignored by git and travels where it is named.
+That machine has Python 3.12 with torch, torchaudio and torchvision, and what else `NEEDED` leaves out; nothing is
+fetched there, and 64 MiB travel to it with the work tree. `.gpu/` is ignored by git and travels where it is named.
 """
 
 import os
