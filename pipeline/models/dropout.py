@@ -1,4 +1,4 @@
-"""Dropout that costs little on CPUs too."""
+"""Dropout that costs little on CPUs too, and stochastic depth."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 _STEPS = 1 << 16
 """Rates are rounded to so many steps on CPUs."""
+_FINE_STEPS = 1 << 24
+"""Those of stochastic depth to so many, as float32 knows no more between 0 and 1."""
 
 
 class Dropout(nn.Module):
@@ -29,6 +31,43 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016): a sample's whole change [B, …] is left out with a probability, and others
+    grow so that the expectation stays.
+
+    The rate is no number of Python's but lies in a buffer: layers that differ in it alone share one compiled graph,
+    which is a minute of the start of a deep network. It is a whole number, which a model in 16 bits does not round.
+    """
+
+    steps: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.register_buffer("steps", torch.empty((), dtype=torch.int32), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.steps.fill_(round(self.rate * _FINE_STEPS))
+
+    def forward(self, change: Tensor) -> Tensor:
+        """In evaluation the change as it is."""
+        if not self.training:
+            return change
+        rate = self.steps / _FINE_STEPS
+        # in float32, because bf16 knows 256 random numbers only
+        kept = torch.rand(len(change), *[1] * (change.dim() - 1), device=change.device) >= rate
+        return change * (kept / (1 - rate)).to(change.dtype)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def drop_path(rate: float, most: float) -> nn.Module:
+    """Stochastic depth for a layer of a network in which rates grow up to `most`: all layers are of one kind."""
+    return DropPath(rate) if most else nn.Identity()
 
 
 def drop_on_cpu(tensor: Tensor, rate: float) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pipeline.models.attention import DotProducts, Layers, Weights, attention_weights, is_wanted
 from pipeline.models.blocks import Blocks
-from pipeline.models.dropout import Dropout
+from pipeline.models.dropout import Dropout, drop_path
 from pipeline.models.recompute import run_block
 from pipeline.models.settings import EncoderSettings
 
@@ -56,11 +56,11 @@ class EncoderLayer(nn.Module):
     """Self-attention and a feed-forward network, each with a residual connection, dropout and layer norm, and on
     request layer scale and stochastic depth."""
 
-    def __init__(self, settings: EncoderSettings, drop_path: float, norm_epsilon: float) -> None:
+    def __init__(self, settings: EncoderSettings, drop_rate: float, norm_epsilon: float) -> None:
         super().__init__()
         width, feed_forward, dropout = settings.width, settings.feed_forward, settings.dropout
         self.norm_first = settings.norm_first
-        self.drop_path = drop_path
+        self.drop_path = drop_path(drop_rate, settings.drop_path)
         self.attention = SelfAttention(settings, norm_epsilon)
         self.attention_norm = nn.LayerNorm(width, norm_epsilon)
         self.feed_forward = nn.Sequential(
@@ -87,13 +87,8 @@ class EncoderLayer(nn.Module):
         return self.feed_forward_norm(tokens + self._dropped(self.feed_forward_scale(change))), attention
 
     def _dropped(self, change: Tensor) -> Tensor:
-        """Dropout, and stochastic depth: a sample's whole change is left out, or enlarged to keep its expectation."""
-        change = self.dropout(change)
-        if not self.training or self.drop_path == 0:
-            return change
-        # in float32, because bf16 knows 256 random numbers only
-        kept = torch.rand(len(change), 1, 1, device=change.device) >= self.drop_path
-        return change * (kept / (1 - self.drop_path)).to(change.dtype)
+        """Dropout, and stochastic depth."""
+        return self.drop_path(self.dropout(change))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
 
 class LayerScale(nn.Module):

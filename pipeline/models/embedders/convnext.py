@@ -1,11 +1,12 @@
 """ConvNeXts of torchvision at stride 16."""
 
-from typing import Any
+from functools import partial
 
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlock, LayerNorm2d
 
+from pipeline.models.dropout import drop_path
 from pipeline.models.pretrained import Pretrained
 from pipeline.models.receptive_field import UnevenConvolution
 from pipeline.models.recompute import Stages
@@ -21,7 +22,10 @@ class ConvNextEmbedder(Pretrained):
     def __init__(self, settings: ConvNextEmbedderSettings, channels: int, width: int, last_stage: bool) -> None:
         super().__init__(settings.architecture, settings.weights)
         network = getattr(torchvision.models, settings.architecture)(
-            weights=None, stochastic_depth_prob=settings.drop_path, layer_scale=_LAYER_SCALE, block=_Block
+            weights=None,
+            stochastic_depth_prob=settings.drop_path,
+            layer_scale=_LAYER_SCALE,
+            block=partial(_Block, settings.drop_path),
         )
         # stem, then stages with a downsampling before each but the first
         parts = list(network.features) if last_stage else list(network.features)[:6]
@@ -53,10 +57,11 @@ class ConvNextEmbedder(Pretrained):
 
 
 class _Block(CNBlock):  # type: ignore[misc]  # torchvision is untyped
-    """A block that can be initialised anew."""
+    """A block that can be initialised anew, and that compiles as the others of its stage do."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, most_dropped: float, channels: int, layer_scale: float, drop_rate: float) -> None:
+        super().__init__(channels, layer_scale, drop_rate)
+        self.stochastic_depth = drop_path(drop_rate, most_dropped)
 
     def reset_parameters(self) -> None:
         nn.init.constant_(self.layer_scale, _LAYER_SCALE)

@@ -17,12 +17,18 @@ def encoder(**changes: object) -> Encoder:
 
 
 def test_the_drop_rate_grows_linearly_with_depth():
-    assert [layer.drop_path for layer in encoder(drop_path=0.4).layers] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
-    assert [layer.drop_path for layer in encoder(drop_path=0.4, layers=1).layers] == [0]
+    rates = [layer.drop_path.steps.item() / 2**24 for layer in encoder(drop_path=0.4).layers]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert [layer.drop_path.rate for layer in encoder(drop_path=0.4, layers=1).layers] == [0]
+
+
+def test_the_drop_rate_is_not_rounded_in_a_model_of_16_bits():
+    last = encoder(drop_path=0.1).bfloat16().layers[-1]
+    assert last.drop_path.steps.item() / 2**24 == pytest.approx(0.1, abs=1e-7)
 
 
 def test_stochastic_depth_leaves_out_whole_samples_and_keeps_the_mean():
-    layer = EncoderLayer(EncoderSettings.model_validate(SMALL), 0.25, 1e-5).train()
+    layer = EncoderLayer(EncoderSettings.model_validate(SMALL | {"drop_path": 0.25}), 0.25, 1e-5).train()
     torch.manual_seed(0)
     factors = layer._dropped(torch.ones(4000, 3, 16))
     by_sample = factors.flatten(1)
