@@ -99,6 +99,20 @@ def test_hands_strike_when_their_notes_begin_and_lie_still_between_strokes() -> 
                         assert down == pytest.approx([0, STROKE * player.size], abs=1e-9)
 
 
+def test_hands_are_held_alike_or_as_the_class_that_is_played_has_it() -> None:
+    ways: dict[str, dict[int, set[tuple[float, ...]]]] = {"alike": {}, "own": {}}
+    for hands, found in ways.items():
+        settings = settings_of(players={"hands": hands})
+        for number in range(20):
+            scene = draw_scene(settings, 3, "train", number)
+            for instrument, player in zip(scene.classes, scene.players, strict=True):
+                at_rest = player.at(-9, ())[list(_wrists(player.side)), 1]
+                height = np.round((at_rest - player.y) / player.size, 6)
+                found.setdefault(instrument, set()).add(tuple(height))
+    assert len(ways["own"]) == len(set.union(*ways["own"].values())) == 8
+    assert len(set.union(*ways["alike"].values())) == 1
+
+
 def _wrists(side: int) -> tuple[int, int]:
     """The hand that strikes first, and the other."""
     return (RIGHT_HAND, LEFT_HAND) if side > 0 else (LEFT_HAND, RIGHT_HAND)
