@@ -3,9 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,12 +34,9 @@ from jobs.list_options import (
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
-    from cluster.step import Step
-    from pipeline.prepare.build import ShardTask
     from pipeline.prepare.manifests.read import Noted, VideoList
-    from pipeline.prepare.prepare import Progress, Workers
+    from pipeline.prepare.prepare import Progress
     from pipeline.shards.dataset import Dataset
-    from pipeline.shards.ledger import InputEntry
 
 _MOST_NOTED_SHOWN = 3
 _LINE_EVERY_S = 30.0
@@ -89,8 +85,10 @@ def prepare(
     """Turn videos into shards. Interrupted and started again, it does only what is missing."""
     from pipeline.experiment import ExperimentSettings
     from pipeline.prepare.manifests.read import VideoList
+    from pipeline.prepare.prepare import in_this_process
     from pipeline.prepare.prepare import prepare as make
     from pipeline.prepare.wandb_progress import WandbProgress
+    from pipeline.prepare.workers import where_it_pays
     from pipeline.settings.load import load_settings
     from pipeline.shards.ledger import reasons_to_retry
 
@@ -125,7 +123,10 @@ def prepare(
                 videos,
                 out,
                 settings.prepare,
-                _workers(stack, ray_address, workers, local),
+                # Ray sets a handler of its own when it starts
+                in_this_process
+                if local
+                else where_it_pays(stack, ray_address, workers, lambda: stack.enter_context(_interruptible())),
                 fetch=settings.fetch,
                 retry=reasons,
                 max_failure_rate=max_failure_rate,
@@ -145,6 +146,8 @@ def _tell(
     Raises:
         ShardSetError: nothing was made.
     """
+    from pipeline.shards.dataset import check_samples
+
     left_out = {} if videos is None else {"repeated": videos.repeated, "wrong": videos.wrong, "apart": videos.apart}
     for noted in left_out.values():
         _note(screen, noted)
@@ -153,36 +156,7 @@ def _tell(
         result = dataset.model_dump(mode="json", exclude={"shards"})
         counts = {kind: noted.count for kind, noted in left_out.items()}
         print_json({"out": out, **result, "shards": len(dataset.shards), **counts})
-    if not dataset.samples:
-        from pipeline.errors import ShardSetError
-
-        commonest = sorted(dataset.reasons.items(), key=lambda entry: -entry[1])[:3]
-        found = ", ".join(f"{reason} ({count})" for reason, count in commonest)
-        example = f"such as {dataset.examples[commonest[0][0]]}"
-        raise ShardSetError(
-            f"{out}: none of {dataset.videos} videos gave a sample: {found}, {example}; see {out}/ledger.jsonl"
-        )
-
-
-def _workers(stack: ExitStack, address: str | None, workers: int | None, local: bool) -> "Workers":
-    """Where the shards are made. Ray is started where several are to be made at once."""
-    from pipeline.prepare.prepare import in_this_process, in_turn, on_ray
-
-    if local:
-        return in_this_process
-
-    def make(tasks: "Iterable[ShardTask]") -> "Iterable[Step[ShardTask, list[InputEntry]]]":
-        source = iter(tasks)
-        ahead = list(islice(source, 2))
-        if address is None and (workers == 1 or len(ahead) == 1):
-            return in_turn(chain(ahead, source))
-        from cluster.ray_pool import RayPool
-
-        pool = stack.enter_context(RayPool(address, workers))
-        stack.enter_context(_interruptible())  # Ray sets a handler of its own when it starts
-        return on_ray(pool)(chain(ahead, source))
-
-    return make
+    check_samples(dataset, out)
 
 
 @contextmanager

@@ -9,6 +9,9 @@
     belongs = model.score("concert.mp4")
     happens = gavt.load("runs/events").events("concert.mp4")
 
+    made = gavt.prepare("~/my_videos", "shards/train")
+    batches = gavt.stream("s3://bucket/train", 256)  # for a trainer of one's own, in exact order; batches.state_dict()
+
     gavt.score_maps(maps, "vggss", "vggss.json")  # maps that any model made, by the figures of a benchmark
     gavt.score_boxes(maps, boxes)                 # or against boxes of one's own
 
@@ -25,28 +28,42 @@ if TYPE_CHECKING:  # the modules are imported when they are asked for: the comma
     from pipeline.api.clip import Clip
     from pipeline.api.maps import score_boxes, score_maps
     from pipeline.api.model import Model, load
-    from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
+    from pipeline.api.offsets import offset
+    from pipeline.api.preparing import prepare
+    from pipeline.api.results import Embeddings, Events, Localization, Match, Offset, SeparatedSounds
+    from pipeline.api.streaming import FileStream, SampleStream, stream, webdataset_source
     from pipeline.errors import BenchmarkError, CheckpointError, MediaError, SettingsError
     from pipeline.evaluate.benchmarks.score import BenchmarkScore
+    from pipeline.prepare.manifests.options import ListOptions
+    from pipeline.shards.dataset import Dataset
 
 __all__ = [
     "BenchmarkError",
     "BenchmarkScore",
     "CheckpointError",
     "Clip",
+    "Dataset",
     "Embeddings",
     "Events",
+    "FileStream",
+    "ListOptions",
     "Localization",
     "Match",
     "MediaError",
     "Model",
+    "Offset",
+    "SampleStream",
     "SeparatedSounds",
     "SettingsError",
     "StorageError",
     "UserError",
     "load",
+    "offset",
+    "prepare",
     "score_boxes",
     "score_maps",
+    "stream",
+    "webdataset_source",
 ]
 
 _MODULES = {
@@ -54,9 +71,14 @@ _MODULES = {
     "pipeline.api.clip": ("Clip",),
     "pipeline.api.maps": ("score_boxes", "score_maps"),
     "pipeline.api.model": ("Model", "load"),
-    "pipeline.api.results": ("Embeddings", "Events", "Localization", "Match", "SeparatedSounds"),
+    "pipeline.api.offsets": ("offset",),
+    "pipeline.api.preparing": ("prepare",),
+    "pipeline.api.results": ("Embeddings", "Events", "Localization", "Match", "Offset", "SeparatedSounds"),
+    "pipeline.api.streaming": ("FileStream", "SampleStream", "stream", "webdataset_source"),
     "pipeline.errors": ("BenchmarkError", "CheckpointError", "MediaError", "SettingsError"),
     "pipeline.evaluate.benchmarks.score": ("BenchmarkScore",),
+    "pipeline.prepare.manifests.options": ("ListOptions",),
+    "pipeline.shards.dataset": ("Dataset",),
 }
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 
 from pipeline.api.clip import Video, as_file
-from pipeline.api.results import Embeddings, Events, Localization, Match, SeparatedSounds
+from pipeline.api.offsets import offset_of
+from pipeline.api.results import Embeddings, Events, Localization, Match, Offset, SeparatedSounds
 from pipeline.errors import SettingsError, of_video
 from pipeline.evaluate.device import pick_device
 from pipeline.evaluate.events.track import tell_events, told_of
+from pipeline.evaluate.offset.by_model import ModelDetector
+from pipeline.evaluate.offset.judge import Judged
 from pipeline.evaluate.overlay.heard_moments import HeardMoments, heard_moments
 from pipeline.evaluate.overlay.localize import map_video
 from pipeline.evaluate.overlay.sound_spans import sound_spans
@@ -24,7 +27,9 @@ from pipeline.evaluate.separating.places import REST, places_at
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.pooling import pooled
-from pipeline.prepare.settings import KeypointSettings
+from pipeline.prepare.manifests.row import VideoRow
+from pipeline.prepare.settings import KeypointSettings, PrepareSettings
+from pipeline.prepare.video_samples import prepare_video
 from pipeline.settings.load import load_settings
 from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.load import Trained, load_trained
@@ -111,6 +116,18 @@ class Model:
             track = tell_events(source, self.trained, self.settings)
         arrays = track.arrays | {"segment_s": track.segment_s}
         return Events(track.rows, **arrays)  # type: ignore[arg-type]  # each has the dtype of its field
+
+    def offset(self, video: Video) -> Offset:
+        """By how much sound and picture of a video are apart, as a model tells that was trained by synchronisation; in
+        the middle 90 s. `gavt.offset` needs no model.
+
+        Raises:
+            SettingsError: a model that doesn't tell offsets.
+        """
+        detector = ModelDetector.of(self.trained)
+        with as_file(video) as source, of_video(source):
+            clips = prepare_video(VideoRow(source, source), detector.clip_settings(PrepareSettings())).samples
+            return offset_of(Judged(detector.judge(clips), detector.within_s))
 
     def separate(
         self,

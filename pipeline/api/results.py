@@ -100,6 +100,25 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Offset:
+    """By how much sound and picture of a video are apart, as `gavt offset` says it.
+
+    Attributes:
+        offset_s: how much later (s) the sound comes than what is seen, below 0 where it comes earlier; None where
+            nothing in the video shows it.
+        confidence: probability that it is right, 0–1.
+        within_s: to how much (s) it is right: a frame, or the step of a model.
+        every_s: where all repeats itself in the same rhythm, after how many seconds: it may as well be that much more
+            or less.
+    """
+
+    offset_s: float | None
+    confidence: float
+    within_s: float
+    every_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """Moments of a video as vectors.
 

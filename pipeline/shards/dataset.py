@@ -49,6 +49,21 @@ class Dataset(BaseModel):
     features: dict[str, Any] | None = None
 
 
+def check_samples(dataset: Dataset, out: str) -> None:
+    """
+    Raises:
+        ShardSetError: no video gave a sample; it says why.
+    """
+    if dataset.samples:
+        return
+    commonest = sorted(dataset.reasons.items(), key=lambda entry: -entry[1])[:3]
+    found = ", ".join(f"{reason} ({count})" for reason, count in commonest)
+    example = f"such as {dataset.examples[commonest[0][0]]}"
+    raise ShardSetError(
+        f"{out}: none of {dataset.videos} videos gave a sample: {found}, {example}; see {out}/ledger.jsonl"
+    )
+
+
 def read_dataset(out: str) -> Dataset:
     """The totals of a finished shard set.
 

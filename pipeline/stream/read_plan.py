@@ -53,6 +53,7 @@ class ReadPlan:
             of all samples.
         cache: how the node keeps remote shards; None where it does not.
         digests: whether what is noted of each sample has a hash of its bytes.
+        files: what is noted of each sample has all of its files.
         views: each sample is shown so many times, at positions behind each other: of layout `clip` at evenly spaced
             moments, the first at its beginning and the last at its end.
         leaves_gaps: nothing stands in for a bad sample: its arrays are zeros, and what is noted of it is what is wrong.
@@ -72,6 +73,7 @@ class ReadPlan:
         by_video: Sequence[bool] | None = None,
         digests: bool = False,
         views: int = 1,
+        files: bool = False,
     ) -> None:
         self.sets = list(sets)
         self.mixture = mixture
@@ -81,6 +83,7 @@ class ReadPlan:
         self.seed = seed
         self.digests = digests
         self.views = views
+        self.files = files
         self.by_video = [False] * len(self.sets) if by_video is None else list(by_video)
         alone = len(self.sets) == 1
         self.orders = [
@@ -93,7 +96,7 @@ class ReadPlan:
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         known = (self.sets, self.mixture, self.data, self.fields, self.augment, self.seed, self.cache, self.by_video)
-        return (ReadPlan, (*known, self.digests, self.views))
+        return (ReadPlan, (*known, self.digests, self.views, self.files))
 
     def __len__(self) -> int:
         """Samples that an epoch of each set shows, all together."""
@@ -141,7 +144,7 @@ class ReadPlan:
 
     def files_of(self, sample: Sample) -> Mapping[str, bytes]:
         """Files of a sample that come with its arrays."""
-        return {}
+        return sample.files if self.files else {}
 
     def _pick(self, number: int, sample: int, epoch: int, position: int) -> Pick:
         if not self.by_video[number]:
@@ -190,6 +193,7 @@ def plan_reading(
     on_progress: Callable[[], None] = lambda: None,
     fields: Sequence[str | FieldSpec] = (FRAMES, SOUND),
     digests: bool = False,
+    files: bool = False,
 ) -> ReadPlan:
     """Open the shard sets and say what is read from them.
 
@@ -202,6 +206,7 @@ def plan_reading(
             others.
         fields: what samples are decoded into, by name, or as it is.
         digests: note a hash of each sample's bytes.
+        files: note all of its files.
 
     Raises:
         ShardSetError: one of them is missing, unfinished or empty.
@@ -220,7 +225,7 @@ def plan_reading(
     shares = shares_of(sizes, weights, data.mix, data.temperature)
     mixture = Mixture.resume(shares, seed, history, position) if history else Mixture.start(shares, seed)
     drawn = features.augment if augment else None
-    plan = ReadPlan(sets, mixture, data, wanted, drawn, seed, by_video=by_video, digests=digests)
+    plan = ReadPlan(sets, mixture, data, wanted, drawn, seed, by_video=by_video, digests=digests, files=files)
     plan.cache = plan_cache(sets, plan.orders, data, nodes)
     return plan
 

@@ -1,0 +1,30 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline.api as gavt
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
+from small_video import write_video
+
+WORDS = ("prepare.audio_samples=4095", "prepare.frame_rate_hz=1")
+
+
+def test_a_folder_of_videos_becomes_a_set_that_can_be_streamed(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "one.mp4")
+    told = []
+    made = gavt.prepare(tmp_path / "videos", tmp_path / "shards", overrides=WORDS, on_progress=told.append)
+    assert (made.videos, made.failed, made.reasons) == (1, 0, {})
+    assert told[-1].samples == made.samples > 0
+    with gavt.stream(tmp_path / "shards", 1, overrides=["data.workers=0"]) as batches:
+        assert {batch["metadata"][0]["video"] for batch in batches} == {"one"}
+    again = gavt.prepare([tmp_path / "videos"], tmp_path / "shards", overrides=WORDS)
+    assert again == made
+
+
+def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
+    (tmp_path / "torn.mp4").write_bytes(b"no video")
+    with pytest.raises(gavt.UserError, match=r"none of 1 videos gave a sample: unreadable \(1\), such as"):
+        gavt.prepare(tmp_path / "torn.mp4", tmp_path / "shards")
