@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,8 @@ from cluster.process_end import skip_teardown
 
 T = TypeVar("T")
 _WORD_EVERY_S = 5.0
+_NO_GPUS = ("", "-1", "NoDevFiles")
+"""Of CUDA_VISIBLE_DEVICES, where no GPU is wanted; the last is Slurm's for a job without any."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,46 @@ def asked_for_gpu() -> bool:
     return code == 1
 
 
+def gpu_of(local_rank: int, gpus: int) -> torch.device:
+    """A process's own of the GPUs that it sees.
+
+    Raises:
+        LaunchError: there are more processes than GPUs.
+    """
+    if local_rank >= gpus:
+        raise LaunchError(
+            f"LOCAL_RANK: expected at most {gpus - 1}, as a process of this machine sees {gpus} GPU{'s' * (gpus > 1)}, "
+            f"found {local_rank}; start one process a GPU (--nproc {gpus}), each of which sees all of them"
+        )
+    return torch.device("cuda", local_rank)
+
+
+def refuse_idle_gpus(devices: Path = Path("/dev")) -> None:
+    """Refuse to compute on the CPU beside GPUs that this process may use but torch can't, unless that is asked for.
+
+    Raises:
+        LaunchError: there are some; with torch's reason.
+    """
+    idle = [one for one in devices.glob("nvidia[0-9]*") if os.access(one, os.R_OK | os.W_OK)]
+    if not idle or os.environ.get("CUDA_VISIBLE_DEVICES") in _NO_GPUS:
+        return
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch doesn't declare it
+        reason = "it finds none"
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
+        reason = str(error).partition("\n")[0]
+    raise LaunchError(
+        f"torch can't use the {len(idle)} NVIDIA GPUs of this machine: {reason}; mend that, or set "
+        "CUDA_VISIBLE_DEVICES= to compute on the CPU"
+    )
+
+
 def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     """Join the job that the launcher's variables describe, or a job of one process where there are none.
 
     Raises:
-        LaunchError: the variables contradict each other, no machine has the main process's name, or as of `meet`.
+        LaunchError: the variables contradict each other, no machine has the main process's name, there are more
+            processes than GPUs or GPUs that can't be used, or as of `meet`.
     """
     job = JobEnvironment.of_this_process()
     on_gpu = torch.cuda.is_available()
@@ -230,7 +268,9 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
     if job.main is not None:
         check_address(job.main.host)
     os.environ[LOCAL_RANK] = str(job.local_rank)  # DeepSpeed asks for it
-    device = torch.device("cuda", job.local_rank) if on_gpu else torch.device("cpu")
+    if not on_gpu:
+        refuse_idle_gpus()
+    device = gpu_of(job.local_rank, torch.cuda.device_count()) if on_gpu else torch.device("cpu")
     if on_gpu:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its results only with this
         torch.cuda.set_device(device)
@@ -247,5 +287,6 @@ def join_process_group(timeout_s: float = 1800.0) -> ProcessGroup:
             rank=job.rank,
             world_size=job.world_size,
             timeout=timedelta(seconds=timeout_s),
+            device_id=device if on_gpu else None,  # else NCCL guesses it from the rank where a collective has no tensor
         )
     return ProcessGroup(job.rank, job.local_rank, job.world_size, device, job.nodes, found, store)

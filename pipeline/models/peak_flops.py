@@ -73,8 +73,11 @@ def peak_flops(name: str, precision: Precision) -> float | None:
 
 def device_peak_flops(device: torch.device, precision: Literal["fp32", "fp16", "bf16"]) -> float | None:
     """Most FLOP/s of this machine's `device`; None for a CPU, whose peak no data sheet says (it hangs on clock, cores
-    and instructions), and for a GPU that is not in the table. fp32 counts as TF32 where torch may use it."""
+    and instructions), and for a GPU that is not in the table. fp32 counts as TF32 where the GPU has it and torch may
+    use it, as it does in convolutions unless told otherwise."""
     if device.type != "cuda":
         return None
-    allowed = precision == "fp32" and torch.get_float32_matmul_precision() != "highest"
-    return peak_flops(torch.cuda.get_device_name(device), "tf32" if allowed else precision)
+    name = torch.cuda.get_device_name(device)
+    if precision == "fp32" and (torch.get_float32_matmul_precision() != "highest" or torch.backends.cudnn.allow_tf32):
+        return peak_flops(name, "tf32") or peak_flops(name, "fp32")
+    return peak_flops(name, precision)

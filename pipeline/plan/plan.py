@@ -161,7 +161,7 @@ def make_plan(
         data=data_need(settings, samples_per_s, samples_per_shard),
         checkpoint_bytes=_checkpoint_bytes(traced.size, train),
         copies_bytes=_copied_bytes(traced.size, train, where),
-        compiles=train.compile,
+        compiles=train.compile is True,
         grids=traced.grids,
     )
 

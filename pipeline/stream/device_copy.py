@@ -26,7 +26,7 @@ class PinnedMemory:
             error = _cuda().cudaHostRegister(address, memory.nbytes, 0)
         if int(error):
             said = _cuda().cudaGetErrorString(error)
-            _log.warning("%.0f MiB of batches can't be pinned (%s): copies wait", memory.nbytes / 2**20, said)
+            _log.warning("%.0f MiB of host memory can't be pinned (%s): copies wait", memory.nbytes / 2**20, said)
         else:
             self._address = address
 

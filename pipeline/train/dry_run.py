@@ -72,7 +72,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     Raises:
         SettingsError: settings that don't go together.
     """
-    choose_kernels(settings.train)
+    choose_kernels(settings.train, group.device.type == "cuda")
     micro_batch = micro_batch_of(settings.train, group.world_size, settings.task)
     source = group.on_main(lambda: _checked_source(settings))
     task = system_without_memory(settings).task  # for what it does on the host

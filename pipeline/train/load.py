@@ -46,7 +46,7 @@ def load_trained(checkpoint_url: str, device: torch.device | str, group: Process
     group = group or ProcessGroup(0, 0, 1, torch.device("cpu"))
     checkpoint = group.on_main(partial(find_checkpoint, checkpoint_url))
     settings = saved_settings(checkpoint)
-    system = untrained(settings, device, settings.seed)
+    system = build_on(device, settings.seed, lambda: build_system(settings))
     try:
         system.load_state_dict(read_weights(checkpoint, group=group))
     except (RuntimeError, SafetensorError) as error:
@@ -55,5 +55,6 @@ def load_trained(checkpoint_url: str, device: torch.device | str, group: Process
 
 
 def untrained(settings: RunSettings, device: torch.device | str, seed: int) -> System:
-    """A freshly initialised model, in evaluation mode."""
-    return build_on(device, seed, lambda: build_system(settings)).eval()
+    """A freshly initialised model, in evaluation mode: of one seed the same on all devices, whose generators draw
+    different numbers."""
+    return build_on("cpu", seed, lambda: build_system(settings)).eval().to(device)

@@ -93,7 +93,7 @@ def train(
         micro_batch = group.on_main(lambda: _checked_micro_batch(settings, group))
         task = system_without_memory(settings).task  # for what it does on the host
         check_machine(settings.train, group)
-        choose_kernels(settings.train)
+        choose_kernels(settings.train, group.device.type == "cuda")
         place = stack.enter_context(run_place(run, group))
         folder = place.folder
         before = group.on_main(lambda: settings_before(folder, place.checkpoints, settings))

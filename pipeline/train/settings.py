@@ -138,8 +138,9 @@ class TrainSettings(Settings):
     """Compute the same to the bit whenever the same is computed: a run that was stopped then equals one that was not.
     On a GPU that takes slower kernels (those of attention's backward pass, and of some convolutions), and what has no
     such kernel ends the run; on a CPU it costs nothing."""
-    compile: bool = False
-    """Compile each block with torch.compile: slower to start, faster afterwards."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile each block with torch.compile: slower to start, faster afterwards. `auto` does so on a GPU at ZeRO stages
+    0–2."""
     log_every: int = Field(default=10, gt=0)
     """Steps between two records of `metrics.jsonl` and wandb."""
     validate_every: int = Field(default=1000, gt=0)
@@ -172,6 +173,10 @@ class TrainSettings(Settings):
         """Whether something here can't be checked without the model and the objective: names of parameters, say."""
         return bool(self.freeze or self.learning_rates or self.start_from or self.maps_every) or self.offload == "nvme"
 
+    def compiles(self, on_gpu: bool) -> bool:
+        """Whether blocks are compiled."""
+        return on_gpu and self.zero_stage < 3 if self.compile == "auto" else self.compile
+
     def batch_at_once(self, processes: int) -> int:
         """Samples that each of so many processes handles at once."""
         return self.micro_batch or self.batch_size // processes
@@ -193,7 +198,8 @@ class TrainSettings(Settings):
     def _parts_fit(self) -> "TrainSettings":
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
             raise ValueError(f"a micro_batch that divides batch_size = {self.batch_size}, found {self.micro_batch}")
-        if self.compile and self.zero_stage == 3:  # whose parameters come and go in hooks that can't be compiled
+        # whose parameters come and go in hooks that can't be compiled
+        if self.compile is True and self.zero_stage == 3:
             raise ValueError("zero_stage 0, 1 or 2 for compile = true, found 3")
         if self.offload == "cpu" and self.zero_stage == 0:
             raise ValueError("zero_stage 1, 2 or 3 for offload = cpu, found 0")

@@ -26,7 +26,7 @@ class TrainingState:
     """The engine with the weights of a checkpoint, or with fresh ones.
 
     Attributes:
-        engine: another one after `go_back`.
+        engine: with its optimiser.
         ema: the average of its weights; None without `train.ema_decay`.
         started: what became of what the run starts from; None where it has a checkpoint, or starts from nothing.
         average_change: a sentence where the checkpoint has an average and this run keeps none, or the other way round.
@@ -70,23 +70,32 @@ class TrainingState:
         self.engine = build_engine(system, settings.train, self._micro_batch, self._group)
         if exact:
             self.engine.take(exact)
-        decay, saved = settings.train.ema_decay, checkpoint is not None and checkpoint.has_average
-        self.ema = Ema(self.engine, decay) if decay is not None and saved else None
+        self.ema: Ema | None = None
+        self.average_change: str | None = None
         if checkpoint is not None:
-            load_engine(checkpoint, self.engine, None if self.ema is None else self.ema.average)
-        if decay is not None and self.ema is None:
-            self.ema = Ema(self.engine, decay)
-        self.average_change = _average_change(checkpoint, saved, decay)
+            self._load(checkpoint)
+        elif settings.train.ema_decay is not None:
+            self.ema = Ema(self.engine, settings.train.ema_decay)
         self.engine.train()
 
+    def _load(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's states in the place of those that are there."""
+        decay, saved = self._settings.train.ema_decay, checkpoint.has_average
+        if decay is not None and saved and self.ema is None:
+            self.ema = Ema(self.engine, decay)
+        load_engine(checkpoint, self.engine, self.ema.average if self.ema is not None and saved else None)
+        if decay is not None and not saved:
+            self.ema = Ema(self.engine, decay)  # from the weights that are there now
+        self.average_change = _average_change(saved, decay)
+
     def go_back(self, checkpoint: Checkpoint) -> None:
-        """Take the weights and optimiser states of a checkpoint; every process must call it.
+        """Take the weights and optimiser states of a checkpoint, in the memory that is there: an engine that was given
+        back leaves some of it behind (at ZeRO stage 3, 16 bytes a parameter). Every process must call it.
 
         Raises:
             DamagedError: that is not what was saved; then only another checkpoint can be taken.
         """
-        self._drop()
-        self._build(checkpoint)
+        self._load(checkpoint)
 
     def _drop(self) -> None:
         """Give back the engine's memory, which is needed for the next."""
@@ -112,8 +121,8 @@ class TrainingState:
         saver.save(self.engine, step, state, None if self.ema is None else self.ema.average)
 
 
-def _average_change(checkpoint: Checkpoint | None, saved: bool, decay: float | None) -> str | None:
-    if checkpoint is None or saved == (decay is not None):
+def _average_change(saved: bool, decay: float | None) -> str | None:
+    if saved == (decay is not None):
         return None
     if saved:
         return "the average of the weights is dropped, as train.ema_decay asks for none any more"

@@ -49,7 +49,7 @@ def run() -> list[Result]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     group = join_process_group()
-    choose_kernels(TrainSettings())
+    choose_kernels(TrainSettings(), on_gpu=False)
     try:
         sized = [(kind, one) for kind, one in OBJECTIVES.items() if _kind_of_model(one) in MODELS]
         return [_measure(kind, objective, group) for kind, objective in sized]

@@ -3,10 +3,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from cluster.errors import LaunchError
 from cluster.launch import launch_local
-from cluster.process_group import check_address
+from cluster.process_group import check_address, gpu_of, refuse_idle_gpus
 
 _ALONE = """
 import os
@@ -119,3 +120,22 @@ def test_another_process_looks_for_a_gpu_and_one_that_fails_has_not_found_any(an
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout
     assert said.splitlines()[-1].endswith(found)
     assert len(said.splitlines()) == 1
+
+
+def test_more_processes_than_gpus_end_with_a_sentence():
+    assert gpu_of(1, 2) == torch.device("cuda", 1)
+    with pytest.raises(
+        LaunchError, match="LOCAL_RANK: expected at most 1, as a process of this machine sees 2 GPUs, f"
+    ):
+        gpu_of(2, 2)
+
+
+def test_gpus_that_torch_cannot_use_are_no_reason_to_compute_on_the_cpu_unless_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    refuse_idle_gpus(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidiactl").touch()
+    with pytest.raises(LaunchError, match=r"torch can't use the 1 NVIDIA GPUs of this machine: .+; mend that, or set"):
+        refuse_idle_gpus(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    refuse_idle_gpus(tmp_path)

@@ -9,6 +9,8 @@ import torch
 
 from _realistic_samples import write_realistic
 from findings import Findings
+from pipeline.stream.ahead import Ahead
+from pipeline.stream.device_copy import DeviceCopy
 from pipeline.stream.loader import Loader
 from pipeline.stream.read_plan import plan_reading
 from pipeline.stream.settings import DataSettings
@@ -31,8 +33,13 @@ def check(findings: Findings) -> None:
             with findings.judged(f"{workers} workers") as found:
                 plan = plan_reading(str(folder), features, DataSettings(workers=workers, prefetch=4), 0, augment=True)
                 steps = min(samples * (1 if workers == 1 else 4), 2400 * workers) // _BATCH
-                with Loader(plan, _BATCH, device) as loader:
-                    batches = loader.batches(steps_of(plan, 0, steps, _BATCH, _BATCH))
+                with (
+                    Loader(plan, _BATCH, device) as loader,
+                    Ahead(
+                        map(DeviceCopy(device), loader.batches(steps_of(plan, 0, steps, _BATCH, _BATCH))),
+                        loader.interrupt,
+                    ) as batches,
+                ):
                     first = next(batches)  # when all has started
                     first.inputs(device)
                     began = time.perf_counter()

@@ -1,12 +1,15 @@
 """A copy in host memory of what a process saves, beside which training goes on."""
 
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
+
+from pipeline.stream.device_copy import PinnedMemory
 
 
 @dataclass
@@ -30,6 +33,7 @@ class HostCopy:
 
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.uint8)
+        self._release: Callable[[], Any] = bool  # nothing is pinned yet
         self._noted: list[_Stretch] = []
         self._ready: Any = None
         self._device = 0
@@ -44,8 +48,15 @@ class HostCopy:
             changing: those that change before the optimiser steps; they are copied at once.
         """
         if self._memory.numel() != size:
+            self._release()
             self._memory = torch.empty(0, dtype=torch.uint8)  # before there are two
-            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+            self._memory = torch.empty(size, dtype=torch.uint8)
+            if torch.cuda.is_available():
+                # not by torch's own pinned memory, of which it takes the next power of two
+                pinned = PinnedMemory(self._memory.numpy().data, torch.device("cuda", torch.cuda.current_device()))
+                release = weakref.finalize(self, pinned.release)
+                release.atexit = False  # with the process it goes anyway
+                self._release = release
         self._memory[: len(header)] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
         soon = {tensor.data_ptr() for tensor in changing}
         self._noted = []

@@ -39,14 +39,14 @@ def check_machine(settings: TrainSettings, group: ProcessGroup) -> None:
     check_offload(settings)
 
 
-def choose_kernels(settings: TrainSettings) -> None:
+def choose_kernels(settings: TrainSettings, on_gpu: bool) -> None:
     """Have torch compute the same to the bit whenever it computes the same, or as fast as it can.
 
     Only where kernels that don't are errors does attention take those that do; where torch only warns of them it
     takes the others.
     """
     on = settings.deterministic
-    if settings.compile:
+    if settings.compiles(on_gpu):
         torch.use_deterministic_algorithms(on)
     else:  # the same without the compiler, whose import takes two seconds
         torch.set_deterministic_debug_mode("error" if on else "default")
@@ -64,9 +64,10 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
     check_machine(settings, group)
     check_teachers(system, settings)
     begin_teachers(system.teachers())
-    need_compiler(settings.compile)
+    compiles = settings.compiles(group.device.type == "cuda")
+    need_compiler(compiles)
     frozen = Frozen(system, settings, group)
-    if settings.compile:
+    if compiles:
         compile_blocks(system)
     # DeepSpeed still calls collectives by names that torch is about to drop
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")

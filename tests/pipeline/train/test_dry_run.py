@@ -7,6 +7,8 @@ import os
 import signal
 
 import pytest
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 
 from cluster.launch import Failure
 from jobs.cli import main
@@ -17,7 +19,7 @@ from pipeline.stream.arrays import noise_of
 from pipeline.train.dry_run import dry_run
 from pipeline.train.engine.ema import Ema
 from pipeline.train.loop import train
-from pipeline.train.profile import ProfileRequest, StepProfiler
+from pipeline.train.profile import ProfileRequest, StepProfiler, costs
 from pipeline.train.profile_steps import profile_steps
 
 
@@ -110,3 +112,23 @@ def test_steps_that_were_not_done_are_said_not_to_be_recorded(group, tmp_path):
 def test_steps_that_are_none_are_refused(words):
     with pytest.raises(SettingsError, match="--profile-steps: expected two steps"):
         profile_steps(words)
+
+
+def test_a_profile_of_a_gpu_counts_its_kernels_once():
+    """Rows as torch's profiler makes them: an operation has the time of its kernel too, and so has an annotation."""
+    rows = [
+        profiled("aten::mm", "CPU", device_us=4000, cpu_us=100),
+        profiled("gemm", "CUDA", device_us=4000),
+        profiled("optimizer", "CUDA", device_us=7000, annotates=True),
+        profiled("adam", "CUDA", device_us=3000),
+    ]
+    assert costs(rows, on_gpu=True) == [("gemm", 1, 4.0), ("adam", 1, 3.0)]
+    assert costs(rows[:1], on_gpu=False) == [("aten::mm", 1, 0.1)]
+
+
+def profiled(name, device, device_us, cpu_us=0, annotates=False):
+    event = FunctionEvent(0, name, 0, 0, cpu_us, device_type=getattr(DeviceType, device), is_user_annotation=annotates)
+    row = FunctionEventAvg()
+    row.add(event)
+    row.self_device_time_total = device_us
+    return row

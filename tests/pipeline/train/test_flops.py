@@ -116,6 +116,14 @@ def test_a_gpu_is_not_taken_for_another_whose_name_is_a_part_of_its_own(name):
     assert known_gpu(name) is None
 
 
+@pytest.mark.parametrize(("name", "tera"), [("NVIDIA H100 80GB HBM3", 494.7), ("Tesla V100-SXM2-32GB", 15.7)])
+def test_fp32_counts_as_tf32_which_convolutions_use_where_the_gpu_has_it(monkeypatch, name, tera):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert device_peak_flops(torch.device("cuda"), "fp32") == tera * 1e12
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert device_peak_flops(torch.device("cuda"), "fp32") == known_gpu(name).fp32 * 1e12
+
+
 def test_a_cpu_has_no_known_peak():
     assert device_peak_flops(torch.device("cpu"), "fp32") is None
     assert known_gpu("cpu") is None

@@ -59,7 +59,7 @@ def test_operations_are_repeatable_or_as_fast_as_can_be_with_and_without_the_com
     before = torch.get_deterministic_debug_mode()
     try:
         for deterministic, mode in ((True, 2), (False, 0)):  # 1 would warn, and let attention be as it likes
-            choose_kernels(TrainSettings(compile=compiles, deterministic=deterministic))
+            choose_kernels(TrainSettings(compile=compiles, deterministic=deterministic), on_gpu=False)
             assert torch.get_deterministic_debug_mode() == mode
             assert torch.backends.cudnn.benchmark is not deterministic
     finally:
