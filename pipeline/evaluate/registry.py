@@ -232,6 +232,7 @@ READOUTS: Registry[Settings] = Registry(
         "attention_noise": Kind(part=f"{_READOUTS}.attention:AttentionReadout"),
         "class_token": Kind(part=f"{_READOUTS}.class_token:ClassTokenReadout"),
         "class_activation": Kind(part=f"{_READOUTS}.class_activation:ClassActivationReadout"),
+        "in_sync_places": Kind(part=f"{_READOUTS}.in_sync_places:InSyncPlacesReadout"),
         "token_maps": Kind(part=f"{_READOUTS}.token_maps:TokenMapsReadout"),
         "class_maps": Kind(part=f"{_READOUTS}.class_maps:ClassMapsReadout"),
         "token_gradient": Kind(part=f"{_READOUTS}.token_gradient:TokenGradientReadout"),

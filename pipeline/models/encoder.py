@@ -23,7 +23,8 @@ def mixed_values(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout, bi
     if rate and query.device.type == "cpu" and not torch.compiler.is_compiling():
         weights: Tensor = dropout(attention_weights(query, key, bias))
         return weights @ value
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
+    mask = None if bias is None else bias[None]  # kernels want all four axes
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
 
 
 class SelfAttention(nn.Module):

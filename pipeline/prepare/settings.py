@@ -62,9 +62,10 @@ class PrepareSettings(Settings):
     keyframe_within_s: float | None = Field(default=None, gt=0)
     """How far (s) a keyframe may lie from a wanted time; null is half the time between two wanted frames, and 2.5 s at
     most."""
-    clip_s: float = Field(default=4.2, gt=0)
-    """Length (s) of a clip; clips follow each other without a gap. A row with a range of its own gives its range. The
-    default is that of Look, Listen and Attend (paper 003)."""
+    clip_s: float | None = Field(default=4.2, gt=0)
+    """Length (s) of a clip; clips follow each other without a gap. A row with a range of its own gives its range. Null
+    makes one clip of each video, up to `max_clip_s` of it. The default is that of Look, Listen and Attend (paper
+    003)."""
     clip_fps: float = Field(default=29.97, gt=0, le=240)
     """Frame rate of a clip."""
     clip_crf: int = Field(default=20, ge=0, le=51)

@@ -52,7 +52,7 @@ class Synchronisation(Task):
         if self._compares:
             self.features = nn.ModuleDict(
                 {
-                    stream: MomentFeatures(model.grids[stream], model.widths[stream], settings.width, settings.context)
+                    stream: MomentFeatures(model.grids[stream], model.widths[stream], settings)
                     for stream in (VISUAL, AUDIO)
                 }
             )
@@ -132,8 +132,17 @@ class Synchronisation(Task):
     def _offset_logits(self, model: AudioVisualModel | EmbedOnce, embedded: Tokens, seen: Tensor) -> Tensor:
         if self.settings.head == "class":
             return self._of_token(model.fuse(embedded))
-        both = (F.normalize(one, dim=-1) for one in (seen, self._moment_features(AUDIO, embedded)))
+        return self._by_place(embedded, seen).logsumexp(1)
+
+    def _by_place(self, embedded: Tokens, seen: Tensor) -> Tensor:
+        """[B, places, classes] how well each place, or the mean of them, goes with the sound by each offset."""
+        both = (F.normalize(one, dim=-1) for one in (seen, self._moment_features(AUDIO, embedded)[:, 0]))
         return self.head(*both)  # type: ignore[no-any-return]  # torch types a module's call as Any
+
+    def in_sync_by_place(self, embedded: Tokens) -> Tensor:
+        """[B, places] how well each place goes with the sound as it is, of `head: lags` with `places: best`."""
+        by_place = self._by_place(embedded, self._moment_features(VISUAL, embedded))
+        return by_place[..., self.settings.classes // 2]
 
     def _of_token(self, encoded: Encoded) -> Tensor:
         return self.head(encoded.tokens["class"][:, 0]).float()  # type: ignore[no-any-return]  # as above
@@ -145,9 +154,10 @@ class Synchronisation(Task):
 
     def _segments(self, stream: str, features: Tensor) -> Tensor:
         whole, moments = stretch_of(self._moments[VISUAL]), stretch_of(self._moments[stream])
-        return F.normalize(in_segments(features, self.settings.segments, moments, whole), dim=-1)
+        return F.normalize(in_segments(features.mean(1), self.settings.segments, moments, whole), dim=-1)
 
     def _moment_features(self, stream: str, embedded: Tokens) -> Tensor:
+        """[B, places, T, width] in float32."""
         return self.features[stream](embedded[stream]).float()  # type: ignore[no-any-return]  # as above
 
     def score(self, encoded: Encoded) -> Tensor:
@@ -206,26 +216,28 @@ def draw_offset(settings: SynchronisationSettings, seed: int, position: int, dra
 
 
 class MomentFeatures(nn.Module):
-    """What each moment of a stream is known by: tokens [B, N, D] → [B, T, width]. A convolution over time at each place
-    sees what changes there; the places are averaged behind it."""
+    """What each moment of a stream is known by: tokens [B, N, D] → [B, P, T, width] of each place, or of their mean. A
+    convolution over time at each place sees what changes there."""
 
-    def __init__(self, grid: TokenGrid, tokens: int, width: int, context: int) -> None:
+    def __init__(self, grid: TokenGrid, tokens: int, settings: SynchronisationSettings) -> None:
         super().__init__()
-        self._grid = grid
-        self.over_time = nn.Conv1d(tokens, width, context, padding=context // 2)
-        self.out = nn.Linear(width, width)
+        self._grid, self._over_places = grid, settings.places
+        self.over_time = nn.Conv1d(tokens, settings.width, settings.context, padding=settings.context // 2)
+        self.out = nn.Linear(settings.width, settings.width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         at_places = by_time(tokens, self._grid).permute(0, 2, 3, 1)  # [B, P, D, T]
         seen = F.gelu(self.over_time(at_places.flatten(0, 1)))
         of_samples = seen.view(*at_places.shape[:2], *seen.shape[1:])
-        return self.out(of_samples.mean(1).transpose(1, 2))  # type: ignore[no-any-return]  # torch types a module's call as Any
+        if self._over_places == "mean":
+            of_samples = of_samples.mean(1, True)
+        return self.out(of_samples.transpose(2, 3))  # type: ignore[no-any-return]  # torch types a module's call as Any
 
 
 class Lags(nn.Module):
-    """How alike what is seen is to what is heard by each offset beside it: features of moments [B, T, W] and [B, S, W],
-    of length 1 → logits [B, classes], the mean cosine over all moments that have a counterpart, over a learnt
-    temperature."""
+    """How alike what is seen is to what is heard by each offset beside it: features of moments [B, P, T, W] and
+    [B, S, W], of length 1 → logits [B, P, classes], the mean cosine over all moments that have a counterpart, over a
+    learnt temperature."""
 
     def __init__(self, settings: SynchronisationSettings, seen_s: Sequence[float], heard_s: Sequence[float]) -> None:
         super().__init__()
@@ -237,8 +249,8 @@ class Lags(nn.Module):
         nn.init.constant_(self.log_scale, -math.log(self._settings.temperature))
 
     def forward(self, seen: Tensor, heard: Tensor) -> Tensor:
-        alike = torch.einsum("btw,bsw->bts", seen, heard)
-        return torch.einsum("kts,bts->bk", self._counterparts(alike), alike) * self.log_scale.float().exp()
+        alike = torch.einsum("bptw,bsw->bpts", seen, heard)
+        return torch.einsum("kts,bpts->bpk", self._counterparts(alike), alike) * self.log_scale.float().exp()
 
     def _counterparts(self, like: Tensor) -> Tensor:
         """[classes, T, S] how much each pair of moments counts for an offset: what is seen at t is heard at t − offset,

@@ -42,6 +42,9 @@ class SynchronisationSettings(TaskSettings):
     """What tells the offset. `class`: a linear layer on the class token, after frames and sound have met. `lags`: the
     features that are contrasted, of each moment of frames with each of sound; a class is as likely as those are alike
     that lie by its offset apart. It needs no class token and fewer samples."""
+    places: Literal["mean", "best"] = "mean"
+    """Of `head: lags`, what is seen at a moment: the mean of its places, or each for itself, of which the one that goes
+    best with the sound decides. Where others move beside what is heard, the mean tells little."""
     offset_weight: float = Field(default=1.0, ge=0)
     """Of the offset's cross entropy in the loss; 0 leaves it out, with its head."""
     segments: int = Field(default=14, ge=2)
@@ -69,6 +72,8 @@ class SynchronisationSettings(TaskSettings):
             raise ValueError("a group of 2 or more for clip_weight, found 1")
         if self.answer == "offset" and (self.least_s is not None or self.both):
             raise ValueError(f"answer = in_sync for least_s and both, found offset with {self.least_s}, {self.both}")
+        if self.places == "best" and self.head != "lags":
+            raise ValueError(f"head = lags for places = best, found {self.head}")
         if self.least_s is not None and self.least_s > self.range_s:
             raise ValueError(f"least_s up to range_s = {self.range_s}, found {self.least_s}")
         return self

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cluster.process_group import ProcessGroup, join_process_group
-from objectives import AV_TRANSFORMER, GAVT, OBJECTIVES, SEE_HEAR, Objective
+from objectives import AV_TRANSFORMER, CO_ATTENTION, GAVT, OBJECTIVES, SEE_HEAR, Objective
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.stream.arrays import noise_of
@@ -39,6 +39,8 @@ MODELS = {
     None: MODEL,
     "see_hear": SEE_HEAR | {"embedders": _EMBEDDERS, "mfb_width": 256, "mfb_factors": 4, "width": 256},
     "av_transformer": AV_TRANSFORMER | {"embedders": _EMBEDDERS, "hidden": 256, "event_width": 256},
+    "co_attention": CO_ATTENTION
+    | {"sound_widths": [32, 64, 64, 64], "frame_width": 16, "width": 128, "feed_forward": 512},
 }
 """By kind of the model in the table of objectives; None takes any. Small ones take no time beside the engine."""
 

@@ -1,7 +1,7 @@
 """Look, Listen and Attend: encoders of waveform and clip, and modules in which they look at each other (paper 003)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from pipeline.features.inputs import SOUND
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.attention import Attention, Layers, Weights, is_wanted
 from pipeline.models.blocks import Blocks
-from pipeline.models.co_attention.attention import Biases, CoAttentionModule
+from pipeline.models.co_attention.attention import CoAttentionModule
 from pipeline.models.co_attention.encoders import ClipEncoder, WaveformEncoder, lengths_of, shown_of
 from pipeline.models.co_attention.settings import CoAttentionSettings
 from pipeline.models.contract import AUDIO, CLASS, VISUAL, AudioVisualModel, Encoded, Inputs, TokenGrid, Tokens
@@ -50,24 +50,23 @@ class CoAttention(AudioVisualModel):
             self.places = nn.Parameter(torch.empty(seen[1] * seen[2], settings.width))
             for name, grid in self._by_place.items():
                 self.register_buffer(f"{name}_waves", torch.empty(grid.shape[0], settings.width), persistent=False)
-        if settings.near_s is not None:
-            for name, grid in self._by_place.items():
-                self.register_buffer(f"{name}_times_s", torch.empty(grid.count), persistent=False)
+        for pair in self._near:
+            tokens = (self._by_place[name].count for name in pair)
+            self.register_buffer(_bias_of(*pair), torch.empty(settings.heads, *tokens), persistent=False)
         self.dropout = Dropout(settings.dropout)
         self.co_attention = Blocks(CoAttentionModule(settings) for _ in range(settings.layers))
         self.fusion = nn.Sequential(nn.Linear(2 * settings.width, settings.width), nn.ReLU())
 
     def reset_parameters(self) -> None:
-        """Fill the places of the clip, and times and their waves (they are not part of a checkpoint)."""
+        """Fill the places of the clip, and what follows from times and places (it is not part of a checkpoint)."""
         if self.places is not None:
             nn.init.trunc_normal_(self.places, std=0.02)
-        for name, moments_s in self._times_s.items():
-            times_s = torch.tensor(moments_s)
-            if self.places is not None:
-                self.get_buffer(f"{name}_waves").copy_(_waves(times_s, self.settings.width))
-            if self.settings.near_s is not None:
-                at_places = self._by_place[name].count // len(times_s)
-                self.get_buffer(f"{name}_times_s").copy_(times_s.repeat_interleave(at_places))
+            for name, moments_s in self._times_s.items():
+                self.get_buffer(f"{name}_waves").copy_(_waves(torch.tensor(moments_s), self.settings.width))
+        for (one, other), near in self._near.items():
+            apart = torch.cdist(self._where(one, one != other), self._where(other, one != other))
+            reach = near * 2.0 ** torch.arange(self.settings.heads)
+            self.get_buffer(_bias_of(one, other)).copy_(-apart / reach[:, None, None])
 
     @property
     def grids(self) -> Mapping[str, TokenGrid]:
@@ -120,7 +119,8 @@ class CoAttention(AudioVisualModel):
         tokens = {name: placed[name] for name in (VISUAL, AUDIO) if name in placed}
         if by_sample := self.settings.tokens == "samples":
             tokens = {name: stream.transpose(0, 1) for name, stream in tokens.items()}
-        biases = self._biases(tuple(tokens), next(iter(tokens.values())))
+        precision = next(iter(tokens.values())).dtype
+        biases = {pair: self.get_buffer(_bias_of(*pair)).to(precision) for pair in self._near}
         looked: dict[tuple[str, str], dict[int, Weights]] = {}
         for number, module in enumerate(self.co_attention):
             if is_wanted(number, attention):
@@ -137,16 +137,21 @@ class CoAttention(AudioVisualModel):
         found = Attention(crossed=looked) if looked and not by_sample else None
         return Encoded({CLASS: self.fusion(both), **tokens}, found)
 
-    def _biases(self, streams: Sequence[str], like: Tensor) -> Biases:
-        """Of attention between any two streams."""
-        if (near_s := self.settings.near_s) is None:
-            return {}
-        reach_s = near_s * 2 ** torch.arange(self.settings.heads, device=like.device)
-        times_s = {name: self.get_buffer(f"{name}_times_s").float() for name in streams}
+    @property
+    def _near(self) -> Mapping[tuple[str, str], float]:
+        """By (queries, keys), how near is near."""
+        settings = self.settings
+        between = dict.fromkeys(permutations(self._by_place, 2), settings.near_s)
         return {
-            (one, other): -((times_s[one][:, None] - times_s[other]).abs() / reach_s[:, None, None]).to(like.dtype)
-            for one, other in product(streams, repeat=2)
+            pair: near for pair, near in {**between, (VISUAL, VISUAL): settings.near_place}.items() if near is not None
         }
+
+    def _where(self, name: str, in_time: bool) -> Tensor:
+        """[N, 1] when each token of a stream is (s), or [N, 2] where it lies (sides of the frame)."""
+        grid = self._by_place[name]
+        along = [torch.tensor(self._times_s[name] if axis == "time" else grid.centres(axis)) for axis in grid.names]
+        whole = dict(zip(grid.names, torch.meshgrid(*along, indexing="ij"), strict=True))
+        return torch.stack([whole[axis].flatten() for axis in (("time",) if in_time else ("row", "column"))], 1)
 
     @property
     def _has_positions(self) -> bool:
@@ -168,6 +173,10 @@ class CoAttention(AudioVisualModel):
     def _precision(self) -> torch.dtype:
         """Of the weights."""
         return next(self.parameters()).dtype
+
+
+def _bias_of(queries: str, keys: str) -> str:
+    return f"{queries}_to_{keys}_bias"
 
 
 def _waves(times_s: Tensor, width: int) -> Tensor:

@@ -42,9 +42,13 @@ class CoAttentionSettings(ModelSettings):
     """What is added to tokens before they meet: waves of the time (s) of each, the same for clip and sound, and of the
     clip a learned place; the paper says nothing of it."""
     near_s: float | None = Field(default=None, gt=0)
-    """Take −|Δt| / (near_s · 2ⁿ) of the time between two tokens (s) to the logits of attention of head n = 0, 1, …
-    (ALiBi, Press et al. 2022), so that each token begins with what happens around its own time. Without it, as in the
-    paper, which time belongs to which has to be learnt: use it for few videos or small models."""
+    """Add −|Δt| / (near_s · 2ⁿ) of the time between two tokens (s) to the logits of head n = 0, 1, … where clip and
+    sound look at each other (ALiBi, Press et al. 2022), so that each token begins with what happens at its own time.
+    Without it, as in the paper, which time belongs to which has to be learnt: use it for few videos or small models."""
+    near_place: float | None = Field(default=None, gt=0)
+    """The same of the distance between places, in sides of the frame, where tokens of the clip look at each other: each
+    begins with its own place at all times. With `near_s` it then knows whether that place goes with the sound over the
+    whole clip, which no moment tells by itself where several things move."""
     shown: Literal["frames", "differences", "both"] = "frames"
     """What the first convolution over the clip sees: frames as they are (the paper), by how much each differs from the
     one before it (0 of the first), or both. With differences what moves needn't be told from what stands by learning;
@@ -62,8 +66,8 @@ class CoAttentionSettings(ModelSettings):
     def _heads_divide_width(self) -> "CoAttentionSettings":
         if self.width % self.heads:
             raise ValueError(f"a number of heads that divides width {self.width}, found heads = {self.heads}")
-        if self.near_s is not None and self.tokens == "samples":
-            raise ValueError("tokens = places for near_s, found samples, which have no times")
+        if (self.near_s or self.near_place) is not None and self.tokens == "samples":
+            raise ValueError("tokens = places for near_s and near_place, found samples, which have neither")
         return self
 
     @property

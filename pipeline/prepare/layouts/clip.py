@@ -1,7 +1,7 @@
 """Layout `clip`: a sample is a short MP4 of constant frame rate and the audio that belongs to it.
 
 Clips of `clip_s` follow each other through the middle `max_clip_s` of the video, or of its row's part; a rest is left
-out. A row that has an end is one clip of just its part.
+out. A row that has an end is one clip of just its part; without `clip_s` the middle of each video is one.
 
 Frame n of a clip is the one that the source shows at `start + (n + 1/2) / fps`, the middle of the time that the clip
 shows it: rounded times of the source then never make a frame come twice. The JSON has each frame's true time. Clip and
@@ -44,7 +44,12 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     """
     fps = exact(settings.clip_fps)
     part = part_of(row, video.duration_s, settings)
-    starts, frames = _one(part, fps, video) if row.end_s is not None else _several(part, fps, video, settings)
+    if row.end_s is not None:
+        starts, frames = _one(part, fps, video)
+    elif settings.clip_s is None:
+        starts, frames = _one(middle_of(with_picture(part, video), settings), fps, video)
+    else:
+        starts, frames = _several(part, fps, video, settings, exact(settings.clip_s))
     samples = round(frames / fps * settings.audio_rate_hz)
     stretches, left_out = audible_stretches(video, starts, samples, settings, _MOST_MISSING_S)
     moments = [stretch.start_s + Fraction(2 * n + 1, 2) / fps for stretch in stretches for n in range(frames)]
@@ -79,14 +84,15 @@ def _one(part: Part, fps: Fraction, video: VideoFile) -> tuple[list[Fraction], i
     return [part.start_s], max(1, math.floor(part.duration_s * fps))
 
 
-def _several(part: Part, fps: Fraction, video: VideoFile, settings: PrepareSettings) -> tuple[list[Fraction], int]:
-    """When the clips start (s from the video's zero), and how many frames each has."""
-    length = exact(settings.clip_s)
+def _several(
+    part: Part, fps: Fraction, video: VideoFile, settings: PrepareSettings, length: Fraction
+) -> tuple[list[Fraction], int]:
+    """When the clips of `length` seconds start (s from the video's zero), and how many frames each has."""
     frames = max(1, math.floor(length * fps))
     taken = middle_of(with_picture(part, video), settings)
     spare = taken.duration_s - (frames - Fraction(1, 2)) / fps
     if spare < 0:
-        asked = f"expected a clip of {settings.clip_s:g} s or more, as prepare.clip_s asks"
+        asked = f"expected a clip of {float(length):g} s or more, as prepare.clip_s asks"
         raise MediaError(Reason.TOO_SHORT, f"{asked}, found {float(taken.duration_s):.2f} s")
     return [taken.start_s + number * length for number in range(math.floor(spare / length) + 1)], frames
 

@@ -148,7 +148,7 @@ def test_tokens_lie_in_time_where_the_model_says() -> None:
 
 
 def test_tokens_begin_by_looking_at_their_own_time_where_they_are_told_to() -> None:
-    model = build(near_s=0.05)
+    model = build(near_s=0.05, near_place=0.05)
     attention = model.fuse(model.embed(inputs()), attention=True).attention
     assert attention is not None
     looks = attention.between("audio", "visual")
@@ -159,7 +159,12 @@ def test_tokens_begin_by_looking_at_their_own_time_where_they_are_told_to() -> N
     mean_apart = (by_time * apart).sum(-1).mean((0, 2))
     assert mean_apart[0] < 0.06
     assert (mean_apart.diff() > 0).all()  # each head looks farther
-    with pytest.raises(ValidationError, match="tokens = places for near_s, found samples"):
+    looks = attention.between("visual", "visual")
+    assert looks is not None
+    own = looks[0].whole().unflatten(-1, model.grids["visual"].shape).sum(-3).flatten(-2)  # [B, heads, visual, places]
+    places = own.shape[-1]
+    assert own[:, 0].unflatten(1, (-1, places)).diagonal(dim1=-2, dim2=-1).min() > 0.9
+    with pytest.raises(ValidationError, match="tokens = places for near_s and near_place, found samples"):
         build(near_s=0.05, tokens="samples")
 
 

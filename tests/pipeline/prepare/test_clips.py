@@ -296,6 +296,8 @@ def test_only_the_middle_of_a_long_video_is_taken(tmp_path: Path) -> None:
     found = clips_of(path, CLIPS.model_copy(update={"max_clip_s": 4.2}))
     assert [sample.key for sample in found.samples] == ["video_0000", "video_0001"]
     assert [numbers_in(sample.files["mp4"])[0] for sample in found.samples] == [72, 125]
+    (whole,) = clips_of(path, CLIPS.model_copy(update={"max_clip_s": 4.2, "clip_s": None})).samples
+    assert [numbers_in(whole.files["mp4"])[at] for at in (0, -1)] == [72, 176]
 
 
 def test_a_video_shorter_than_a_clip_is_too_short(tmp_path: Path) -> None:

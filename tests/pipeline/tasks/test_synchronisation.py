@@ -159,8 +159,11 @@ def test_what_is_alike_by_an_offset_apart_is_told_as_that_offset():
         return F.normalize(events[[round(time * 20) + 100 for time in times_s]], dim=-1)[None]
 
     for number, offset_s in enumerate(settings.offsets_s):
-        logits = lags(features(seen_s), features([time + offset_s for time in heard_s]))
-        assert int(logits.argmax()) == number
+        seen = torch.stack([features([time + 2 for time in seen_s]), features(seen_s)], 1)  # one place is of elsewhen
+        logits = lags(seen, features([time + offset_s for time in heard_s]))
+        assert logits.shape == (1, 2, 9)
+        assert int(logits[0, 1].argmax()) == number
+        assert logits[0, 1].max() > logits[0, 0].max()
     counterparts = lags._counterparts(logits)
     torch.testing.assert_close(counterparts.sum((1, 2)), torch.ones(9))
 
