@@ -1,8 +1,10 @@
-"""A small server that answers what huggingface_hub asks of the Hugging Face Hub to read a dataset.
+"""A small server that answers what huggingface_hub asks of the Hugging Face Hub to read a dataset or a model, and to
+put a model there.
 
 It stands in for the Hub, and is not it: it was written from what the library sends and takes.
 """
 
+import base64
 import gzip
 import hashlib
 import json
@@ -14,13 +16,14 @@ from urllib.parse import unquote, urlsplit
 
 
 class Hub:
-    """Datasets by their names, each with commits by their ids; `main` is the newest.
+    """Datasets and models by their names, each with commits by their ids; `main` is the newest.
 
     Attributes:
         url: of the server.
         asked: methods and paths of all requests, in order.
         failing: statuses that the next requests get instead of an answer.
         gated: datasets that nobody may read.
+        created: what was said of repositories that were made.
     """
 
     def __init__(self) -> None:
@@ -28,33 +31,62 @@ class Hub:
         self.asked: list[tuple[str, str]] = []
         self.failing: list[int] = []
         self.gated: set[str] = set()
-        self._datasets: dict[str, dict[str, Mapping[str, bytes]]] = {}
+        self.created: list[dict[str, object]] = []
+        self._repositories: dict[str, dict[str, Mapping[str, bytes]]] = {}
 
-    def commit(self, dataset: str, files: Mapping[str, bytes]) -> str:
+    def commit(self, repository: str, files: Mapping[str, bytes]) -> str:
         """Make a commit with these files; gives its id."""
-        commits = self._datasets.setdefault(dataset, {})
-        name = hashlib.sha1(f"{dataset} {len(commits)}".encode()).hexdigest()
+        commits = self._repositories.setdefault(repository, {})
+        name = hashlib.sha1(f"{repository} {len(commits)}".encode()).hexdigest()
         commits[name] = dict(files)
         return name
+
+    def files_of(self, repository: str) -> Mapping[str, bytes]:
+        """Those of the newest commit."""
+        return list(self._repositories[repository].values())[-1]
+
+    def take(self, url: str, content: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for a POST: a model is made, files are announced, a commit."""
+        parts = urlsplit(url).path.strip("/").split("/")
+        if parts == ["api", "validate-yaml"]:
+            return _json({"errors": [], "warnings": []})
+        if parts == ["api", "repos", "create"]:
+            self.created.append(json.loads(content))
+            name = "/".join(str(self.created[-1][key]) for key in ("organization", "name"))
+            self._repositories.setdefault(name, {})
+            return _json({"url": f"{self.url}/{name}", "id": name})
+        _, _, owner, name, action, _ = parts
+        repository = f"{owner}/{name}"
+        if action == "preupload":
+            files = json.loads(content)["files"]
+            known = {"uploadMode": "regular", "shouldIgnore": False}
+            return _json({"files": [{"path": file["path"], **known} for file in files]})
+        said = [json.loads(line) for line in content.splitlines()]
+        added = {
+            one["value"]["path"]: base64.b64decode(one["value"]["content"]) for one in said if one["key"] == "file"
+        }
+        commits = self._repositories[repository]
+        commit = self.commit(repository, {**(self.files_of(repository) if commits else {}), **added})
+        return _json({"commitUrl": f"{self.url}/{repository}/commit/{commit}", "commitOid": commit})
 
     def answer(self, url: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for a GET."""
         asked = urlsplit(url)
         parts = [unquote(part) for part in asked.path.strip("/").split("/")]
-        if "datasets" not in parts[:2] or len(parts) < 4:
-            return _error(404, "")
         if parts[0] == "api":
+            if len(parts) < 4:
+                return _error(404, "")
             _, _, owner, name, *rest = parts
             action, revision, inner = (*rest[:2], "/".join(rest[2:])) if rest else ("revision", "main", "")
         else:
-            _, owner, name, action, revision, *names = parts
+            owner, name, action, revision, *names = parts[1:] if parts[0] == "datasets" else parts
             inner = "/".join(names)
         dataset = f"{owner}/{name}"
         if dataset in self.gated:
             return _error(403, "GatedRepo")
-        if dataset not in self._datasets:
+        if dataset not in self._repositories:
             return _error(401, "RepoNotFound")
-        commits = self._datasets[dataset]
+        commits = self._repositories[dataset]
         commit = list(commits)[-1] if revision == "main" else revision
         if commit not in commits:
             return _error(404, "RevisionNotFound")
@@ -78,8 +110,11 @@ def running_hub() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.asked.append((self.command, self.path))
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if hub.failing:
                 status, headers, body = hub.failing.pop(0), {}, b"not now"
+            elif self.command == "POST" and self.path.startswith("/api/"):
+                status, headers, body = hub.take(self.path, content)
             elif self.command != "GET":
                 status, headers, body = _error(405, "")
             else:

@@ -21,6 +21,7 @@ _CLIENTS = {
     "gs": ("cluster.gcs.filesystem", "PatientGcsFileSystem"),
     "hf": ("cluster.hub.filesystem", "HubFileSystem"),
 }
+_EXTRAS = {"hf": "hub"}
 
 
 def get_ready(url: Location) -> None:
@@ -67,6 +68,6 @@ def _client(kind: str, process: int, account: tuple[tuple[str, str], ...]) -> Ob
     except ModuleNotFoundError as error:
         raise StorageError(
             f"{kind}://: expected the packages for this kind of storage, found no {error.name}: "
-            f"pip install 'gavt[{kind}]'"
+            f"pip install 'gavt[{_EXTRAS.get(kind, kind)}]'"
         ) from None
     return cast(ObjectStorage, make())

@@ -9,6 +9,7 @@
     belongs = model.score("concert.mp4")
     happens = gavt.load("runs/events").events("concert.mp4")
 
+    gavt.load("owner/name")                      # from the Hugging Face Hub; model.push_to_hub("owner/name")
     made = gavt.prepare("~/my_videos", "shards/train")
     batches = gavt.stream("s3://bucket/train", 256)  # for a trainer of one's own, in exact order; batches.state_dict()
 

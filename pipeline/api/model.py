@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.api.clip import Video, as_file
+from pipeline.api.hub import place_of, push_to_hub, save_pretrained
 from pipeline.api.offsets import offset_of
 from pipeline.api.results import Embeddings, Events, Localization, Match, Offset, SeparatedSounds
 from pipeline.errors import SettingsError, of_video
@@ -40,7 +41,7 @@ def load(checkpoint: str | PathLike[str], device: str | None = None, overrides: 
 
     Args:
         checkpoint: a run folder, a folder of checkpoints, one checkpoint or an export; a path or a URL (`s3://`, `gs://`,
-            `hf://`).
+            `hf://`), or `owner/name` (`owner/name@revision`) of a model on the Hugging Face Hub.
         device: `auto` (the first GPU where there is one), `cpu`, `cuda`, `cuda:1`; by default what the run's settings
             say, which is `auto` unless set. On a CPU torch takes as many threads as `torch.set_num_threads` says.
         overrides: of the run's settings, as behind the command's `--set`: `evaluate.geometry=squash`.
@@ -49,7 +50,7 @@ def load(checkpoint: str | PathLike[str], device: str | None = None, overrides: 
         CheckpointError: nothing there, damaged weights, or weights that don't fit the settings beside them.
         SettingsError: no such device or setting.
     """
-    url = find_checkpoint(fspath(checkpoint)).url
+    url = find_checkpoint(place_of(fspath(checkpoint))).url
     settings = load_settings(config_of(url), ExperimentSettings, overrides).settings
     trained = load_trained(url, pick_device(device or settings.evaluate.device))
     return Model(trained, settings.evaluate, settings.prepare.keypoints)
@@ -82,6 +83,49 @@ class Model:
     def step(self) -> int:
         """Of training, that it is from."""
         return self.trained.step
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | PathLike[str], device: str | None = None, overrides: Sequence[str] = ()
+    ) -> "Model":
+        """`gavt.load`."""
+        return load(name, device, overrides)
+
+    def save_pretrained(self, folder: str | PathLike[str], license: str | None = None) -> None:
+        """Write the model to hand on into a new folder: `model.safetensors`, `config.json`, the run's `config.yaml` and
+        `evaluation.json`, and a model card with every row of that, controls too, in `README.md`.
+
+        Args:
+            folder: a path or a URL, which `gavt.load` takes.
+            license: of the weights, as the Hub calls it: `apache-2.0`.
+
+        Raises:
+            CheckpointError: the folder is in use.
+        """
+        save_pretrained(self.checkpoint, fspath(folder), license=license)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        private: bool = False,
+        license: str | None = None,
+        message: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Put what `save_pretrained` writes into a repository of the Hugging Face Hub, which is made where there is
+        none (`pip install 'gavt[hub]'`). Gives the address of the commit; `gavt.load(repository)` loads it anywhere.
+
+        Args:
+            repository: `owner/name`.
+            private: where it is made.
+            message: of the commit.
+            token: of the account; by default that of HF_TOKEN or of `hf auth login`.
+
+        Raises:
+            SettingsError: huggingface_hub is not installed, or it is no name of a repository.
+            StorageError: the Hub refuses, or does not answer.
+        """
+        return push_to_hub(self.checkpoint, repository, private, license, message, token)
 
     def localize(
         self,

@@ -134,5 +134,5 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.delitem(sys.modules, "cluster.hub.filesystem", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{os.getpid()}")  # a client that is not there yet
-    with pytest.raises(StorageError, match=r"hf://: expected the packages .*, found no .*: pip install 'gavt\[hf\]'"):
+    with pytest.raises(StorageError, match=r"hf://: expected the packages .*, found no .*: pip install 'gavt\[hub\]'"):
         storage.read_bytes(f"{SHARDS}/x")

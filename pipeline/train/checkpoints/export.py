@@ -9,9 +9,11 @@
 It loads without DeepSpeed and without unpickling: `gavt.load(DIR)`, `gavt evaluate DIR`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
+from types import MappingProxyType
 from typing import Any
 
 from cluster import storage
@@ -27,6 +29,8 @@ from pipeline.train.checkpoints.share_reader import bytes_of
 from pipeline.train.engine.fragments import EMA, MASTER
 from pipeline.train.run_settings import CONFIG
 
+CARD = "README.md"
+_NONE: Mapping[str, str] = MappingProxyType({})
 _README = """# {name}, step {step}
 
 {what} of the run `{name}` after {step} steps, in float32.
@@ -64,11 +68,12 @@ class Exported:
     bytes: int
 
 
-def export(url: str, out: str, raw: bool = False) -> Exported:
+def export(url: str, out: str, raw: bool = False, texts: Mapping[str, str] = _NONE) -> Exported:
     """Write a checkpoint's model (path or URL, of a run or a step) to the folder `out` (path or URL).
 
     Args:
         raw: take the weights themselves where there is a moving average too.
+        texts: more files by their names; one called README.md stands in the place of the usual one.
 
     Raises:
         CheckpointError: no checkpoint there, a damaged one, or an `out` that is in use.
@@ -87,7 +92,8 @@ def export(url: str, out: str, raw: bool = False) -> Exported:
             "folder": out,
             "file": WEIGHTS,
         }
-        (folder / "README.md").write_text(_README.format(**words), encoding="utf-8")
+        for name, text in {CARD: _README.format(**words), **texts}.items():
+            (folder / name).write_text(text, encoding="utf-8")
         files: list[dict[str, Any]] = [
             {"name": file.name, "bytes": file.stat().st_size, "sha256": storage.sha256(file)}
             for file in sorted(folder.iterdir())
