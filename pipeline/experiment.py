@@ -14,6 +14,7 @@ class ExperimentSettings(RunSettings):
     """What is prepared, trained and evaluated. Every verb reads its own sections of the same file."""
 
     synth: SynthSettings = TimbreScenesSettings()
+    """The world that `gavt synth` renders."""
     prepare: PrepareSettings = PrepareSettings()
     fetch: FetchSettings = Field(default=FetchSettings(), exclude=True)
     """Never recorded: it holds what is nobody else's business, and nothing of it decides what comes out."""

@@ -34,6 +34,7 @@ class FigureSettings(Settings):
     table: str = "localisation"
     """Measure that finds it."""
     row: str = "model"
+    """Name of the row whose figure it is, as in evaluation.json; a side may name its own."""
     column: str = "pointing"
     """Name of the column, as in evaluation.json."""
 
@@ -46,6 +47,7 @@ class ClaimSettings(Settings):
     source: str
     """Where it stands."""
     figure: FigureSettings = FigureSettings()
+    """What decides between the sides."""
     better: str
     """Name of the side that is claimed to be better than each other."""
     sides: dict[str, SideSettings] = Field(min_length=2)

@@ -172,6 +172,7 @@ class RetrievalHeadSettings(RankingSettings, LearningSettings):
     steps: int = Field(default=1000, gt=0)
     """Of training. On the validation split it is found out ten times how good the network is, and the best is kept."""
     batch_size: int = Field(default=64, gt=0)
+    """Samples a step of that training."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's. The paper's 2e-5, 750 times through the data, is for layers of 8192."""
 

@@ -136,6 +136,8 @@ class EvaluateSettings(Settings):
     map_size: int = Field(default=224, ge=16)
     """Height and width in pixels at which maps are judged; published figures use 224."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs: on a GPU where there is one (`auto`), or as said. `cpu` leaves the GPU to a training beside
+    it."""
     examples: int = Field(default=60, ge=0)
     """Samples whose frames, maps and sounds are kept for the report's gallery: about 60 kB of its page each."""
     max_samples: int | None = Field(default=None, gt=0)

@@ -33,11 +33,13 @@ class ExtractSettings(Settings):
     """Settings of `gavt features`; all of them decide what comes out."""
 
     models: tuple[ModelChoice, ...] = Field(min_length=1)
+    """Networks whose features lie side by side in each sample."""
     pca: str | None = None
     """A file of VGGish's PCA: features become 0–255 as in AudioSet."""
     random_weights: bool = False
     """Networks without weights, as they are initialised from `seed`."""
     seed: int = 0
+    """Draws the weights of `random_weights`."""
     keep_media: bool = False
     """Pictures and sound stay in the samples, beside the features; else only what is stored already does."""
     seconds: int | None = Field(default=None, ge=1)

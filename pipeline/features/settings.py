@@ -21,13 +21,17 @@ class AugmentSettings(Settings):
     rotation_degrees: float = Field(default=20.0, ge=0, lt=45)
     """Largest rotation in each direction; the rotated image is cropped to fit."""
     rotation_probability: float = Field(default=0.4, ge=0, le=1)
+    """How often an image is rotated."""
     resize_minimum: float = Field(default=0.7, gt=0, le=1)
     """The image is resized by a factor between this and 1 before the fixed-size crop; 1 turns both off."""
     aspect: float = Field(default=0.25, ge=0, lt=1)
     """Largest stretch of the aspect ratio."""
     brightness: float = Field(default=0.3, ge=0, lt=1)
+    """Largest change of the brightness, as a factor of 1 ± this."""
     contrast: float = Field(default=0.3, ge=0, lt=1)
+    """Largest change of the contrast, as a factor of 1 ± this."""
     saturation: float = Field(default=0.2, ge=0, lt=1)
+    """Largest change of the saturation, as a factor of 1 ± this."""
     hue: float = Field(default=0.1, ge=0, le=0.5)
     """Largest shift of the hue, in turns of the colour circle."""
     volume: float = Field(default=0.5, ge=0, lt=1)
@@ -51,6 +55,8 @@ class FeatureSettings(Settings):
     one of which is shown at the middle of what is heard: training takes any such run, evaluation the middle one.
     `frame_rate_hz`, the rate that the frames were prepared at, then only tells the model how far apart they are."""
     audio_rate_hz: int = Field(default=11025, gt=0)
+    """Rate of the sound that the model hears, which samples are prepared at (`prepare.audio_rate_hz`); half of it is
+    the highest frequency that it can tell."""
     audio_channels: Literal[1, 2] = 1
     """Other numbers of channels become this one: two are averaged, one is repeated."""
     audio_samples: int = Field(default=65535, gt=0)
@@ -58,6 +64,8 @@ class FeatureSettings(Settings):
     stft_frame: int = Field(default=1022, gt=1)
     """Length of the STFT's window in samples; gives stft_frame / 2 + 1 frequencies."""
     stft_hop: int = Field(default=256, gt=0)
+    """Samples from one window of the STFT to the next; a larger one makes a narrower spectrogram and fewer audio
+    tokens."""
     frequency_bins: int = Field(default=256, gt=1)
     """Height of the log-frequency spectrogram."""
     warp: Literal["point", "area"] = "point"

@@ -170,6 +170,7 @@ class ConvNextEmbedderSettings(Settings):
 
     kind: Literal["convnext"] = "convnext"
     size: Literal["tiny", "small", "base", "large"] = "tiny"
+    """Which of the published networks: they differ in blocks and widths, and `weights` must be of the same."""
     padding: Padding = "even"
     """Zeros that keep the last stage, whose 2×2 convolution has stride 1 here, as large as the third. `even`: a row
     below and a column to the right of the third, so that tokens look half a token down and right of their own place;
@@ -203,8 +204,11 @@ class EncoderSettings(Settings):
     feed_forward: int = Field(default=1024, gt=0)
     """Width of the hidden layer of the feed-forward network ("hidden dim" of Table 2)."""
     layers: int = Field(default=2, gt=0)
+    """Encoder layers, one behind the other."""
     heads: int = Field(default=16, gt=0)
+    """Heads of each layer's attention; they must divide `width`."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of activations that is zeroed in training. Lower it for data that is seen few times."""
     norm_first: bool = False
     """Layer norm before attention and feed-forward (pre-norm) instead of behind them (BERT, the paper). Deep encoders
     learn with it only."""
@@ -275,7 +279,9 @@ class GavtSettings(EncoderSettings, ModelSettings):
 
     kind: Literal["gavt"] = "gavt"
     visual_embedder: Embedder = ResNetEmbedderSettings()
+    """What makes tokens of frames."""
     audio_embedder: Embedder = ResNetEmbedderSettings()
+    """What makes tokens of log-frequency spectrograms."""
     registers: int = Field(default=0, ge=0)
     """Learned tokens beside the class token that belong to no place (Darcet et al. 2024): they take up what would
     otherwise be kept in background tokens and spoil the maps. 4 is usual."""

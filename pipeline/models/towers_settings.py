@@ -15,7 +15,9 @@ class TowersSettings(ModelSettings):
     width: int = Field(default=128, gt=0)
     """Of all tokens, to which each embedder projects its own."""
     visual_embedder: Embedder = ConvolutionEmbedderSettings()
+    """What makes tokens of frames."""
     audio_embedder: Embedder = ConvolutionEmbedderSettings()
+    """What makes tokens of log-frequency spectrograms."""
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -25,7 +25,9 @@ class SampleMetadata(Settings):
     timeline, after edit lists."""
 
     version: Literal[1] = 1
+    """Of this form."""
     layout: Literal["frame", "clip", "segments"] = "frame"
+    """What files lie beside it."""
     video: str
     """Id of the video."""
     source: str
@@ -38,11 +40,13 @@ class SampleMetadata(Settings):
     audio_start_s: float
     """Time of the first audio sample."""
     audio_rate_hz: int
+    """Rate of the stored sound."""
     audio_samples: int
     """Audio samples a channel."""
     labels: list[str] = Field(default_factory=list)
     """What sounds, as the dataset list says."""
     split: str | None = None
+    """Split of the list that the video stood in; null where it has none."""
     boxes: list[Box] | None = None
     """Boxes of what sounds, `[x1, y1, x2, y2]` in 0–1 of the upright image; of a clip around all places where it is.
     None of them where nothing that sounds is seen; null where nobody knows."""

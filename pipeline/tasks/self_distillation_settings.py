@@ -43,7 +43,10 @@ class SelfDistillationSettings(TaskSettings):
     frozen_steps: int = Field(default=0, ge=0)
     """Steps in which prototypes stay as they were drawn; the paper's first epoch."""
     student_temperature: float = Field(default=0.1, gt=0)
+    """By which the student's outputs are divided before the softmax."""
     teacher_temperature: float = Field(default=0.04, gt=0)
+    """By which the teacher's are, once warm; lower than the student's, so that the teacher is the surer one. A higher
+    one learns slower; too low a one collapses."""
     teacher_temperature_start: float = Field(default=0.04, gt=0)
     """Of the first step, from which it rises linearly."""
     warm_up_steps: int = Field(default=0, ge=0)

@@ -35,7 +35,9 @@ class RunSettings(Settings):
     data: DataSettings = DataSettings()
     features: FeatureSettings = FeatureSettings()
     model: Annotated[ModelSettings, KindOf(MODELS)] = GavtSettings()
+    """What is trained."""
     task: Annotated[TaskSettings, KindOf(TASKS)] = MmaSettings()
+    """What it learns."""
     train: TrainSettings = TrainSettings()
 
     @property

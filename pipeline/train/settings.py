@@ -25,8 +25,11 @@ class WandbSettings(Settings):
     group: str | None = None
     """By default WANDB_RUN_GROUP, as `tags` is WANDB_TAGS, `notes` WANDB_NOTES and `job_type` WANDB_JOB_TYPE."""
     tags: tuple[str, ...] | None = None
+    """By default WANDB_TAGS."""
     notes: str | None = None
+    """By default WANDB_NOTES."""
     job_type: str | None = None
+    """By default WANDB_JOB_TYPE."""
 
 
 class HealthSettings(Settings):
@@ -38,9 +41,11 @@ class HealthSettings(Settings):
     rollbacks: int = Field(default=3, ge=0)
     """The run ends when it would go back more often than this within `rollback_steps` steps."""
     rollback_steps: int = Field(default=10_000, gt=0)
+    """Steps within which `rollbacks` are counted."""
     spike_factor: float | None = Field(default=None, gt=1)
     """A loss above this many times the mean of the last `spike_window` steps counts as a bad step; off by default."""
     spike_window: int = Field(default=100, gt=1)
+    """Good steps whose mean loss a spike is told by; none is told before so many."""
     hang_s: float = Field(default=1800.0, gt=0, le=1e8)
     """A process that does not finish a step for so long ends the run for a restart; the stacks of all processes go to
     the logs first. Longer than the longest step, validation and checkpoint."""
@@ -96,6 +101,7 @@ class TrainSettings(Settings):
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     """`adam` and `sgd` add the weight decay to the gradient, `adamw` keeps it apart."""
     learning_rate: float = Field(default=1e-5, gt=0)
+    """Its highest value: after the warm-up and before the schedule lowers it."""
     learning_rates: dict[str, _Factor] = Field(default={})
     """Pattern over names of parameters → factor of `learning_rate` for those that fit, as in `{"model.*": 0.01}`;
     schedule and warm-up are the same for all. The first pattern that fits counts; without one the factor is 1."""
@@ -104,7 +110,9 @@ class TrainSettings(Settings):
     of the optimiser and weight decay. A batch norm of which all parameters, or the running averages, fit computes with
     its averages and leaves them alone."""
     start_from: StartFromSettings | None = None
+    """Weights that the run begins with; none: it begins from scratch."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Pull of the weights towards 0; norms, biases, positions and tokens have none."""
     betas: tuple[_Share, _Share] = (0.9, 0.999)
     """Of `adam` and `adamw`."""
     momentum: float = Field(default=0.9, gt=0, lt=1)
@@ -125,12 +133,15 @@ class TrainSettings(Settings):
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 turns clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of weights and activations in a step; masters and sums of gradients are in fp32 always. `bf16` halves memory on
+    GPUs that have it; `fp16` is for those that don't, with a loss scale."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """DeepSpeed ZeRO: 1 shares out optimiser states, 2 gradients too, 3 parameters too."""
     offload: Literal["none", "cpu", "nvme"] = "none"
     """Where ZeRO keeps optimiser states: beside the model, in host memory (`cpu`, stages 1–3; at stage 3 parameters go
     there too), or in files below `offload_folder` (`nvme`, stage 3; parameters in host memory)."""
     offload_folder: str | None = None
+    """Folder of a fast local disk for `offload: nvme`, which needs one."""
     activation_checkpointing: Literal["none", "full"] | Annotated[int, Field(gt=0)] = "none"
     """Blocks of the encoder and the embedders that are recomputed in the backward pass instead of keeping their
     activations: `none`, `full` (all), or every n-th."""
@@ -144,9 +155,11 @@ class TrainSettings(Settings):
     log_every: int = Field(default=10, gt=0)
     """Steps between two records of `metrics.jsonl` and wandb."""
     validate_every: int = Field(default=1000, gt=0)
+    """Steps between two validations."""
     validation_samples: int = Field(default=2048, gt=0)
     """At most this many samples of the validation set are used during training."""
     checkpoint_every: int = Field(default=1000, gt=0)
+    """Steps between two checkpoints: what a crash costs at most."""
     keep_last: int = Field(default=2, gt=0)
     """Older checkpoints are removed …"""
     keep_every: int | None = Field(default=None, gt=0)

@@ -54,6 +54,7 @@ class CoAttentionSettings(ModelSettings):
     one before it (0 of the first), or both. With differences what moves needn't be told from what stands by learning;
     with them alone nothing that stands is known."""
     width: int = Field(default=512, gt=0, multiple_of=2)
+    """Of all tokens."""
     feed_forward: int = Field(default=2048, gt=0)
     """The paper doesn't say it; with the usual four widths it has the 15 M parameters that it tells."""
     layers: int = Field(default=1, gt=0)
@@ -61,6 +62,7 @@ class CoAttentionSettings(ModelSettings):
     heads: int = Field(default=8, gt=0)
     """A."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of what attention and feed-forward networks add that is zeroed in training."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "CoAttentionSettings":

@@ -31,6 +31,7 @@ class TribertSettings(ModelSettings):
     """Over what the expansive attention is normalised: `space`, so that each class's map adds up to 1 (the paper,
     Eq. 1–2); `classes`, by a softmax behind another convolution (its public code)."""
     segmentation_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the visual network's channels that is zeroed in training before its class maps."""
     graph_widths: Widths = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
     """Channels after each graph convolution over the keypoints (ST-GCN). Where they grow from one to the next, the
     number of steps is halved."""
@@ -47,15 +48,21 @@ class TribertSettings(ModelSettings):
     pose: bool = True
     """Whether there is a stream of poses; without it no keypoints are needed."""
     visual_width: int = Field(default=1024, gt=0)
+    """Of visual tokens."""
     pose_width: int = Field(default=1024, gt=0)
+    """Of tokens of poses."""
     audio_width: int = Field(default=512, gt=0)
+    """Of audio tokens."""
     shared_width: int = Field(default=512, gt=0)
     """Of queries, keys and values when streams look at each other."""
     feed_forward: int = Field(default=1024, gt=0)
+    """Width of the hidden layer of the feed-forward networks."""
     blocks: int = Field(default=6, gt=0)
     """Each lets the streams look at each other, then each at itself."""
     heads: int = Field(default=8, gt=0)
+    """Heads of each attention; they must divide all widths."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of activations of the blocks that is zeroed in training."""
     join: Literal["tokens", "features"] = "tokens"
     """How a stream looks at the other two: `tokens` at all tokens of both, each by itself (the paper); `features` at
     one of each at a time, whose keys and values of half the width lie one behind the other (its public code)."""
