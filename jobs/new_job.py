@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from pipeline.experiment import ExperimentSettings
 
-GAVT = ("-m", "jobs.cli")
+_HERE = ("-m", "jobs.cli")
+_INSTALLED = ("-m", "gavt.jobs.cli")
+"""The command wherever gavt is installed, from a wheel or not."""
 
 
 def site_settings(file: str | None) -> SiteSettings:
@@ -103,7 +105,7 @@ def new_job(
         verb=name,
         place=place,
         python=python,
-        program=(*site.container, site.container_python, *GAVT) if site.container else (python, *GAVT),
+        program=(*site.container, site.container_python, *_INSTALLED) if site.container else (python, *_HERE),
         words=(name, *given.with_settings(storage.join(url, SETTINGS))),
         given=(name, *words),
         ranked=name != "prepare",
