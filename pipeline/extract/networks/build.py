@@ -34,6 +34,8 @@ def build_network(choice: ModelChoice, settings: ExtractSettings, moments: Momen
         if choice.weights is not None or settings.random_weights:
             option = WEIGHTS if choice.weights is not None else RANDOM
             raise SettingsError(f"{option}: {choice.model} has weights of its own, and takes no others")
+        if settings.by_part and settings.means:
+            raise SettingsError("--means: expected it without --by-part, which stores places, found both")
         if settings.by_part:
             return TrainedByPart(choice.model, device, moments, settings.geometry or "centre", settings.stage)
         return TrainedFeatures(choice.model, device, settings.geometry, settings.stage, settings.means)

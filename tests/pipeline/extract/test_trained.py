@@ -108,6 +108,9 @@ def test_a_model_of_several_frames_is_not_shown_parts(tmp_path: Path) -> None:
     chosen = ExtractSettings.model_validate({"models": [{"model": str(tmp_path / "run")}], "by_part": True})
     with pytest.raises(SettingsError, match=r"--by-part: expected a model of one frame and sound, found .*frames = 2"):
         extract_features(str(source), str(tmp_path / "out"), chosen, DataSettings(workers=0), ALONE)
+    both = chosen.model_copy(update={"means": True})
+    with pytest.raises(SettingsError, match="--means: expected it without --by-part"):
+        extract_features(str(source), str(tmp_path / "out"), both, DataSettings(workers=0), ALONE)
 
 
 def test_a_trained_model_takes_no_other_weights(tmp_path: Path) -> None:
