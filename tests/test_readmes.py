@@ -113,7 +113,7 @@ def test_settings_that_are_named_are_there(folder: str) -> None:
     told = {
         match[0]
         for code in INLINE.findall(words(folder))
-        if (match := re.match(rf"({SECTIONS})(\.\w+)+(?![\w/-])", code))
+        if (match := re.match(rf"({SECTIONS})(\.\w+)+(?![\w/(-])", code))
     }
     assert {name for name in told if not (is_setting(name) or name.endswith((".py", ".sbatch")))} == set()
 
