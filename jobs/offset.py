@@ -156,5 +156,6 @@ def _print(screen: Console, entry: "OffsetEntry") -> None:
         screen.print(f"{entry.video}: can't tell ({sure})", soft_wrap=True)
         return
     direction = "late" if entry.offset_s > 0 else "early"
+    found = f"{abs(entry.offset_s):.3f} s {direction}" if entry.offset_s else "in sync"
     again = "" if entry.every_s is None else f", or any number of {entry.every_s:g} s more or less"
-    screen.print(f"{entry.video}: sound {abs(entry.offset_s):.3f} s {direction}{again} ({sure})", soft_wrap=True)
+    screen.print(f"{entry.video}: sound {found}{again} ({sure})", soft_wrap=True)
