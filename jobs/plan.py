@@ -47,11 +47,14 @@ def plan(
     as_json: JsonFlag = False,
 ) -> None:
     """Say what training will need: memory of a GPU by ZeRO stage, offload and checkpointing, FLOPs, hours, shards."""
-    from pipeline.experiment import ExperimentSettings
-    from pipeline.plan.advice import advise
-    from pipeline.plan.machines import machines
-    from pipeline.plan.plan import make_plan
-    from pipeline.settings.load import load_settings
+    from cluster.importing import imports_at_once
+
+    with imports_at_once():
+        from pipeline.experiment import ExperimentSettings
+        from pipeline.plan.advice import advise
+        from pipeline.plan.machines import machines
+        from pipeline.plan.plan import make_plan
+        from pipeline.settings.load import load_settings
 
     where = machines(gpus, nodes, gpus_per_node, gpu_memory, gpu, mfu, samples_per_s)
     settings = load_settings(config, ExperimentSettings, overrides or []).settings

@@ -9,6 +9,7 @@ from pipeline.models.contract import TokenGrid
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
+from pipeline.plan.known_results import KnownResults
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import EngineOptions, Memory, ModelSize, Offload, step_memory
 from pipeline.tasks.gathered import planned_for
@@ -110,11 +111,13 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     system = system_without_memory(settings).train()
     size = _size_of(system)
     passes: dict[Mode, PassMemory] = {}
-    for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
-        set_checkpointing(system, mode)
-        with planned_for(processes):
-            passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
-    return Traced(parameters_by_part(system), size, passes, training_flops(settings), system.model.grids)
+    with KnownResults():
+        for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
+            set_checkpointing(system, mode)
+            with planned_for(processes):
+                passes[mode] = trace_pass(settings, system, _DTYPES[settings.train.precision], on_gpu)
+        flops = training_flops(settings)
+    return Traced(parameters_by_part(system), size, passes, flops, system.model.grids)
 
 
 def _size_of(system: System) -> ModelSize:
