@@ -1,27 +1,13 @@
 """`gavt manifest`: look at lists of videos, turn them into gavt's own form, check them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from jobs.list_options import (
-    FormatOption,
-    KeypointsOption,
-    LabelOption,
-    ListsArgument,
-    MaxOffsetOption,
-    OffsetsOption,
-    SkipWrongOption,
-    SoundOption,
-    SourceOption,
-    SplitListOption,
-    SplitOption,
-    SplitSeedOption,
-    SplitShareOption,
-    list_options,
-)
+from jobs.list_options import ListsArgument, ListWords, with_list_options
 from jobs.output import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
@@ -35,37 +21,17 @@ _LABELS_SHOWN = 20
 
 
 @app.command("info")
+@with_list_options(without=("keypoints", "offsets", "max_offset"))
 def info(
     sources: ListsArgument,
-    list_format: FormatOption = None,
-    source: SourceOption = None,
-    sound: SoundOption = None,
-    split: SplitOption = None,
-    split_list: SplitListOption = None,
-    split_share: SplitShareOption = None,
-    split_seed: SplitSeedOption = 0,
-    label: LabelOption = None,
-    skip_wrong: SkipWrongOption = False,
+    lists: ListWords = ListWords(),
     as_json: JsonFlag = False,
 ) -> None:
     """Print what is in lists: rows, splits, labels, ranges, and where the videos are."""
     from pipeline.prepare.manifests.read import VideoList
     from pipeline.prepare.manifests.summary import summarise
 
-    options = list_options(
-        list_format,
-        source,
-        sound,
-        None,
-        split,
-        split_list,
-        split_share,
-        split_seed,
-        label,
-        skip_wrong,
-        need_places=False,
-    )
-    videos = VideoList(sources, options)
+    videos = VideoList(sources, lists.options(need_places=False))
     summary = summarise(videos)
     console(as_json).print(_table(videos, summary))
     if as_json:
@@ -73,6 +39,7 @@ def info(
 
 
 @app.command("convert")
+@with_list_options()
 def convert(
     sources: ListsArgument,
     out: Annotated[
@@ -81,18 +48,7 @@ def convert(
             "--out", "-o", help="List to write: .jsonl, .csv or .parquet; local or s3://.", show_default=False
         ),
     ],
-    list_format: FormatOption = None,
-    source: SourceOption = None,
-    sound: SoundOption = None,
-    keypoints: KeypointsOption = None,
-    split: SplitOption = None,
-    split_list: SplitListOption = None,
-    split_share: SplitShareOption = None,
-    split_seed: SplitSeedOption = 0,
-    label: LabelOption = None,
-    offsets: OffsetsOption = None,
-    max_offset: MaxOffsetOption = None,
-    skip_wrong: SkipWrongOption = False,
+    lists: ListWords = ListWords(),
     as_json: JsonFlag = False,
 ) -> None:
     """Write lists as one list of gavt's own form, with absolute sources and everything that is known of the rows."""
@@ -100,21 +56,7 @@ def convert(
     from pipeline.prepare.manifests.write import write_list
 
     screen = console(as_json)
-    options = list_options(
-        list_format,
-        source,
-        sound,
-        keypoints,
-        split,
-        split_list,
-        split_share,
-        split_seed,
-        label,
-        skip_wrong,
-        offsets=offsets,
-        max_offset=max_offset,
-    )
-    videos = VideoList(sources, options)
+    videos = VideoList(sources, lists.options())
     rows = write_list(videos, out)
     left_out = {"repeated": videos.repeated, "wrong": videos.wrong, "apart": videos.apart}
     for kind, noted in left_out.items():
@@ -126,21 +68,14 @@ def convert(
 
 
 @app.command("check")
+@with_list_options(without=("offsets", "max_offset", "skip_wrong"))
 def check(
     sources: ListsArgument,
     files: Annotated[
         bool,
         typer.Option("--files", help="Also ask whether files, here or on object storage, are there; keypoints too."),
     ] = False,
-    list_format: FormatOption = None,
-    source: SourceOption = None,
-    sound: SoundOption = None,
-    keypoints: KeypointsOption = None,
-    split: SplitOption = None,
-    split_list: SplitListOption = None,
-    split_share: SplitShareOption = None,
-    split_seed: SplitSeedOption = 0,
-    label: LabelOption = None,
+    lists: ListWords = ListWords(),
     as_json: JsonFlag = False,
 ) -> None:
     """Print all wrong and repeated rows with file and line. Exit code 2 if rows are wrong or files are missing."""
@@ -154,19 +89,7 @@ def check(
     def show(kind: str, sentence: str) -> None:
         screen.print(f"{kind}: {sentence}", style="yellow", soft_wrap=True)
 
-    options = list_options(
-        list_format,
-        source,
-        sound,
-        keypoints,
-        split,
-        split_list,
-        split_share,
-        split_seed,
-        label,
-        True,
-        need_places=files,
-    )
+    options = replace(lists, skip_wrong=True).options(need_places=files)
     videos = VideoList(sources, options, show)
     rows, asked, gone = 0, 0, 0
 

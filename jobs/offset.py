@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from jobs.list_options import (
-    FormatOption,
-    LabelOption,
-    ListsArgument,
-    SkipWrongOption,
-    SourceOption,
-    SplitOption,
-    list_options,
-)
+from jobs.list_options import ListsArgument, ListWords, with_list_options
 from jobs.number_options import finite
 from jobs.output import JsonFlag, Overrides, console, print_json
 
@@ -30,6 +22,7 @@ if TYPE_CHECKING:
 _STATES = {"told": "told", "unsure": "can't be told", "failed": "failed", "known": "known before"}
 
 
+@with_list_options(without=("sound", "keypoints", "split_list", "split_share", "split_seed", "offsets", "max_offset"))
 def offset(
     sources: ListsArgument,
     out: Annotated[
@@ -63,11 +56,7 @@ def offset(
     sure: Annotated[
         float, typer.Option(min=0.5, max=1, callback=finite, help="Confidence from which an offset is told.")
     ] = 0.9,
-    list_format: FormatOption = None,
-    source: SourceOption = None,
-    split: SplitOption = None,
-    label: LabelOption = None,
-    skip_wrong: SkipWrongOption = False,
+    lists: ListWords = ListWords(),
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
     ] = None,
@@ -93,8 +82,7 @@ def offset(
             f"--workers: expected 1 with --checkpoint, since one process asks the model, found {workers}"
         )
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    options = list_options(list_format, source, None, None, split, None, None, 0, label, skip_wrong)
-    videos, screen = VideoList(sources, options), console(as_json)
+    videos, screen = VideoList(sources, lists.options()), console(as_json)
     counts, reasons = Counter[str](), Counter[str]()
     entries: list[OffsetEntry] = []
     last = ""

@@ -16,21 +16,7 @@ from rich.table import Table
 
 from cluster.stop_signals import heeded_signals
 from jobs.failure_options import MaxFailureRateOption, RetryOption
-from jobs.list_options import (
-    FormatOption,
-    KeypointsOption,
-    LabelOption,
-    MaxOffsetOption,
-    OffsetsOption,
-    SkipWrongOption,
-    SoundOption,
-    SourceOption,
-    SplitListOption,
-    SplitOption,
-    SplitSeedOption,
-    SplitShareOption,
-    list_options,
-)
+from jobs.list_options import ListWords, with_list_options
 from jobs.output import JsonFlag, Overrides, console, print_json
 
 if TYPE_CHECKING:
@@ -42,6 +28,7 @@ _MOST_NOTED_SHOWN = 3
 _LINE_EVERY_S = 30.0
 
 
+@with_list_options()
 def prepare(
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder or s3:// prefix of the shard set.", show_default=False)
@@ -53,18 +40,7 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    list_format: FormatOption = None,
-    source: SourceOption = None,
-    sound: SoundOption = None,
-    keypoints: KeypointsOption = None,
-    split: SplitOption = None,
-    split_list: SplitListOption = None,
-    split_share: SplitShareOption = None,
-    split_seed: SplitSeedOption = 0,
-    label: LabelOption = None,
-    offsets: OffsetsOption = None,
-    max_offset: MaxOffsetOption = None,
-    skip_wrong: SkipWrongOption = False,
+    lists: ListWords = ListWords(),
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Settings file; its sections prepare and fetch are read.")
     ] = None,
@@ -94,21 +70,7 @@ def prepare(
 
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
     reasons = reasons_to_retry(retry or [])
-    options = list_options(
-        list_format,
-        source,
-        sound,
-        keypoints,
-        split,
-        split_list,
-        split_share,
-        split_seed,
-        label,
-        skip_wrong,
-        offsets=offsets,
-        max_offset=max_offset,
-    )
-    videos = VideoList(sources, options) if sources else None
+    videos = VideoList(sources, lists.options()) if sources else None
     screen = console(as_json)
     begun = time.monotonic()
     try:
