@@ -10,14 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.features.augment import AugmentDraws
+from pipeline.features.augment import AugmentDraws, with_matrices
 from pipeline.samples.metadata import SampleMetadata
 from pipeline.stream.arrays import Arrays
 from pipeline.stream.fields.contract import FieldSpec
 from pipeline.stream.reader import Note, Positions
-
-_DRAWN = ""
-"""In the place of a field's name."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Batch:
         notes: what came besides tensors, one a sample.
         specs: the fields that the samples were decoded into.
         tensors: of each field, by its name, [B, …] as it was decoded, before augmentation.
-        drawn: [B, 11] what was drawn for augmentation, see `pipeline.features.draws`; none for evaluation.
+        drawn: [B, 26] what was drawn for augmentation, see `with_matrices`; none for evaluation.
         targets: what a task made of them, where the batch is trained on.
     """
 
@@ -76,9 +73,9 @@ class Batch:
         drawn = None if self.drawn is None else self.drawn.to(device, non_blocking=True)
         return replace(self, tensors=tensors, targets=targets, drawn=drawn)
 
-    def inputs(self, device: torch.device | str) -> dict[str, Tensor]:
-        """Of each field, by its name, [B, …] as the model takes it: augmented, on the device."""
-        here = self.to(device)
+    def inputs(self, device: torch.device | str | None = None) -> dict[str, Tensor]:
+        """Of each field, by its name, [B, …] as the model takes it: augmented, on the device or where it lies."""
+        here = self if device is None else self.to(device)
         draws = here.draws
         return {one.name: one.on_device(here.tensors[one.name], draws) for one in self.specs}
 
@@ -98,13 +95,12 @@ def take_batch(
             copies, and the arrays may be filled again at once.
     """
     read = arrays.part(0, len(notes))
-    every = dict(read.fields) | ({_DRAWN: read.draws} if augment else {})
     if release is None:
-        tensors = {name: torch.from_numpy(array).clone() for name, array in every.items()}
+        tensors = {name: torch.from_numpy(array).clone() for name, array in read.fields.items()}
     else:
         loan = _Loan(release)
-        tensors = {name: torch.from_numpy(loan.on(array)) for name, array in every.items()}
-    drawn = tensors.pop(_DRAWN, None)
+        tensors = {name: torch.from_numpy(loan.on(array)) for name, array in read.fields.items()}
+    drawn = with_matrices(torch.from_numpy(read.draws)) if augment else None
     return Batch([int(position) for position in positions], notes, specs, tensors, drawn)
 
 

@@ -33,7 +33,7 @@ def validate(
         for _ in range(rounds):
             fresh = next(batches, None)
             batch = fresh or batch or prepare(loader.read(range(min(micro_batch, samples))))
-            _, added = engine.forward(batch.inputs(group.device), batch.targets)
+            _, added = engine.forward(batch.inputs(), batch.targets)
             if fresh is not None:
                 sums = [before + now for before, now in zip(sums, added.tolist(), strict=True)]
     engine.train()

@@ -18,7 +18,7 @@ from jobs.local import s3
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
-from result import Result
+from result import NotHere, Result
 
 VIDEOS = 120
 SHARE = 0.05
@@ -30,11 +30,11 @@ def run() -> list[Result]:
     """Videos and shards on a real S3 server; the calm run goes through the same proxy.
 
     Raises:
-        RuntimeError: no server can be started on this machine.
+        NotHere: no server can be started on this machine.
     """
     reason = s3.why_not()
     if reason is not None:
-        raise RuntimeError(reason)
+        raise NotHere(reason)
     root = Path(tempfile.mkdtemp(prefix="gavt-s3-"))
     server = s3.start(root)
     try:

@@ -19,7 +19,7 @@ from _peers.job import Job
 from _realistic_samples import write_realistic
 from cluster import storage
 from jobs.local import s3
-from result import Result
+from result import NotHere, Result
 
 SAMPLES = 2000
 ROUNDS = 3
@@ -34,7 +34,7 @@ def run() -> list[Result]:
     requests decode nothing; the server takes its part of the two cores.
 
     Raises:
-        RuntimeError: no server can be started on this machine.
+        NotHere: no server can be started on this machine.
     """
     return measure(SAMPLES, ROUNDS)
 
@@ -103,7 +103,7 @@ def _bucket() -> Iterator[str]:
     """A new bucket on a new server; the variables of S3 clients point at it."""
     reason = s3.why_not()
     if reason is not None:
-        raise RuntimeError(reason)
+        raise NotHere(reason)
     root = Path(tempfile.mkdtemp(prefix="gavt-s3-"))
     server = s3.start(root)
     before = dict(os.environ)

@@ -7,7 +7,7 @@ was slow.
 
 import signal
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def exchange(group: ProcessGroup, flags: Flags, sums: Tensor, names: Sequence[st
     Args:
         sums: [K] on the device, in double precision: what the task has added up, which `names` names.
     """
-    words = astuple(flags)
+    words = vars(flags).values()
     mine = torch.tensor([float(word) for word in words], dtype=torch.float64).to(sums.device, non_blocking=True)
     rows = group.gather(torch.cat([sums, mine]))
     columns = list(zip(*rows, strict=True))

@@ -2,17 +2,19 @@ import numpy as np
 import torch
 import torchvision.transforms.functional as TF
 
-from pipeline.features.augment import AugmentDraws, augment_frames, augment_points
-from pipeline.features.draws import draw_augmentation
+from pipeline.features.augment import AugmentDraws, augment_frames, augment_points, with_matrices
+from pipeline.features.draws import DRAWS, draw_augmentation
 from pipeline.features.settings import AugmentSettings
 
 OFF = dict.fromkeys(("rotation_degrees", "aspect", "brightness", "contrast", "saturation", "hue", "volume"), 0.0)
 NOTHING = AugmentSettings(**OFF, resize_minimum=1.0)
 
 
-def draws_of(settings: AugmentSettings, count: int = 4) -> AugmentDraws:
+def draws_of(settings: AugmentSettings, count: int = 4, **instead: float) -> AugmentDraws:
     drawn = np.stack([draw_augmentation(settings, np.random.default_rng(i)) for i in range(count)])
-    return AugmentDraws.of(torch.from_numpy(drawn))
+    for name, value in instead.items():
+        drawn[:, DRAWS.index(name)] = value
+    return AugmentDraws.of(with_matrices(torch.from_numpy(drawn)))
 
 
 def test_everything_off_changes_nothing():
@@ -53,17 +55,14 @@ def test_rotation_never_shows_what_lies_outside_the_image():
 
 def test_brightness_and_contrast_equal_torchvisions():
     image = torch.rand(1, 1, 3, 16, 16) * 0.6 + 0.2
-    draws = draws_of(NOTHING, 1)
-    bright = AugmentDraws(**draws.__dict__ | {"brightness": torch.tensor([1.2])})
-    strong = AugmentDraws(**draws.__dict__ | {"contrast": torch.tensor([1.3])})
+    bright, strong = draws_of(NOTHING, 1, brightness=1.2), draws_of(NOTHING, 1, contrast=1.3)
     assert torch.allclose(augment_frames(image, bright, 16)[0], TF.adjust_brightness(image[0], 1.2), atol=1e-4)
     assert torch.allclose(augment_frames(image, strong, 16)[0], TF.adjust_contrast(image[0], 1.3), atol=1e-3)
 
 
 def test_no_saturation_is_grey_and_a_full_turn_of_hue_is_the_same():
     image = torch.rand(1, 1, 3, 8, 8)
-    draws = draws_of(NOTHING, 1)
-    grey = augment_frames(image, AugmentDraws(**draws.__dict__ | {"saturation": torch.zeros(1)}), 8)
-    turned = augment_frames(image, AugmentDraws(**draws.__dict__ | {"hue_turns": torch.ones(1)}), 8)
+    grey = augment_frames(image, draws_of(NOTHING, 1, saturation=0), 8)
+    turned = augment_frames(image, draws_of(NOTHING, 1, hue_turns=1), 8)
     assert torch.allclose(grey[:, :, 0], grey[:, :, 1], atol=1e-2)
     assert torch.allclose(turned, image, atol=1e-3)

@@ -23,8 +23,8 @@ from shifted_sound import ShiftedSound, StoredLength
 from frames_and_sound import frames_and_sound
 from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
-from pipeline.features.augment import AugmentDraws
-from pipeline.features.draws import draw_augmentation
+from pipeline.features.augment import AugmentDraws, with_matrices
+from pipeline.features.draws import DRAWS, draw_augmentation
 from pipeline.features.frame_times import FrameTimes
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.settings import GavtSettings
@@ -222,7 +222,7 @@ def test_keypoints_follow_the_frames_through_cut_and_augmentation() -> None:
         known = with_keypoints(sample, [[None, person]])
         fields = fields_of(settings, ("pose", "frames"), augment=True)
         arrays = decode_sample(known, fields, place=float(random.random())).arrays
-        draws = AugmentDraws.of(torch.from_numpy(draw_augmentation(settings.augment, random)[None]))
+        draws = AugmentDraws.of(with_matrices(torch.from_numpy(draw_augmentation(settings.augment, random)[None])))
         pose, frames = (one.on_device(torch.from_numpy(arrays[one.name])[None], draws) for one in fields)
         assert pose.shape == (1, 1, 2, POINTS, 3)
         assert not pose[0, 0, 0].any()
@@ -244,9 +244,9 @@ def test_left_and_right_change_places_when_the_frame_is_flipped() -> None:
     (field,) = fields_of(settings, ("pose",), augment=True)
     values = torch.rand(2, 1, 2, POINTS, 3)
     values[0, 0, 1] = 0
-    draws = replace(AugmentDraws.of(torch.zeros(2, 11)), mirror=torch.tensor([-1.0, 1.0]))
-    whole = replace(draws, width=torch.ones(2), height=torch.ones(2), x=torch.full((2,), 0.5), y=torch.full((2,), 0.5))
-    flipped, kept = field.on_device(values, whole)
+    whole = {"width": 1.0, "height": 1.0, "x": 0.5, "y": 0.5}
+    drawn = [[(whole | {"mirror": mirror}).get(name, 0.0) for name in DRAWS] for mirror in (-1.0, 1.0)]
+    flipped, kept = field.on_device(values, AugmentDraws.of(with_matrices(torch.tensor(drawn))))
     assert torch.allclose(kept, values[1], atol=1e-6)
     assert torch.allclose(flipped[0, 0, :, 0], 1 - values[0, 0, 0, list(MIRRORED), 0], atol=1e-6)
     assert torch.allclose(flipped[0, 0, :, 1:], values[0, 0, 0, list(MIRRORED), 1:], atol=1e-6)
