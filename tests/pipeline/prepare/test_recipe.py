@@ -12,6 +12,7 @@ from pipeline.prepare.recipe import Part, part_of, wanted_times
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
 from pipeline.settings.load import load_settings
+from pipeline.stream.fields.frames import FramesField
 
 THESIS = load_settings("configs/data/music200k.yaml", ExperimentSettings).settings.prepare
 
@@ -79,3 +80,11 @@ def test_a_part_that_is_not_there_is_too_short(start_s: float | None, end_s: flo
     with pytest.raises(MediaError, match=message) as caught:
         part(start_s, end_s)
     assert caught.value.reason == Reason.TOO_SHORT
+
+
+@pytest.mark.parametrize("variant", "abc")
+def test_frames_prepared_at_size_are_those_that_training_decodes(variant: str) -> None:
+    prepared = load_settings("configs/data/music200k_at_size.yaml", ExperimentSettings).settings.prepare
+    features = load_settings(f"configs/experiments/gavt_{variant}.yaml", ExperimentSettings).settings.features
+    assert prepared.frame_height == FramesField.of(features, augment=True).size
+    assert prepared == THESIS.model_copy(update={"frame_height": prepared.frame_height})
