@@ -42,7 +42,7 @@ class AugmentDraws:
         """From numbers [B, 26], see `with_matrices`."""
         numbers, crop, colours = torch.split(drawn, [len(DRAWS), 6, 9], dim=1)
         named = dict(zip(DRAWS, numbers.unbind(1), strict=True))
-        return AugmentDraws(**named, crop=crop.unflatten(1, (2, 3)), colours=colours.unflatten(1, (3, 3)))
+        return AugmentDraws(**named, crop=crop.view(-1, 2, 3), colours=colours.view(-1, 3, 3))
 
 
 def with_matrices(draws: Tensor) -> Tensor:
