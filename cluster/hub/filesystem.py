@@ -32,7 +32,7 @@ T = TypeVar("T")
 _AT_ONCE = 32
 _PASSING = {408, 429, 500, 502, 503, 504}
 _REFUSED = {401, 403}
-_HTTP_ERROR = HfHubHTTPError.__bases__[0]  # what the library's own HTTP client raises, whichever that is
+HTTP_ERROR = HfHubHTTPError.__bases__[0]  # what the library's own HTTP client raises, whichever that is
 _ONLY_READ = (
     "the Hugging Face Hub is only read: a write to a repository is a commit of all of it, of which there is a quota an "
     "hour, and one to a bucket can't be made to fail where a file is, so two jobs could take the same run"
@@ -181,7 +181,7 @@ def _status(error: BaseException) -> int:
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return _status(error) in _PASSING
-    return isinstance(error, _HTTP_ERROR | TimeoutError) and "certificate" not in str(error).lower()
+    return isinstance(error, HTTP_ERROR | TimeoutError) and "certificate" not in str(error).lower()
 
 
 def _is_answer(error: BaseException) -> bool:

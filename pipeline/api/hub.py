@@ -97,10 +97,16 @@ def push_to_hub(
 @contextmanager
 def _said_plainly(repository: str) -> Iterator[None]:
     try:
+        from huggingface_hub.errors import HFValidationError
+
+        from cluster.hub.filesystem import HTTP_ERROR
+
         yield
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{repository}: expected huggingface_hub, found no {error.name}: pip install 'gavt[hub]'"
         ) from None
-    except OSError as error:  # all of the library's, and those of its HTTP client, are such
+    except HFValidationError as error:
+        raise SettingsError(f"repository: {' '.join(str(error).split())}") from None
+    except (OSError, HTTP_ERROR) as error:  # the Hub's refusals are both; no answer at all is only the latter
         raise StorageError(f"hf://{repository}: {' '.join(str(error).split())}") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from os import PathLike, fspath
 
+from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.manifests.options import ListOptions
 from pipeline.prepare.manifests.read import VideoList
@@ -24,7 +25,7 @@ def prepare(
     lists: ListOptions | None = None,
     workers: int | None = None,
     ray_address: str | None = None,
-    retry: Collection[str] = (),
+    retry: str | Collection[str] = (),
     max_failure_rate: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Dataset:
@@ -41,7 +42,7 @@ def prepare(
         lists: how lists are to be read; they are recognised by default.
         workers: at most; all CPUs by default.
         ray_address: an existing Ray cluster (`host:port` or `auto`); else Ray is started here, if it is worth it.
-        retry: do failed videos again: `transient`, `all`, or reasons of the ledger.
+        retry: do failed videos again: `transient`, `all`, or a reason of the ledger, or several.
         max_failure_rate: stop when more than this share of the videos fails, from 50 videos on.
         on_progress: told about once a second.
 
@@ -49,10 +50,15 @@ def prepare(
         The set's totals: samples, videos, and how many of them failed for which reason.
 
     Raises:
+        SettingsError: settings, workers, a rate or reasons that can't be.
         ManifestError: a list that is wrong or in no known format.
         ShardSetError: another plan is there, too many videos fail, or none gave a sample.
         StorageError: what can't be read or written.
     """
+    if workers is not None and workers < 1:
+        raise SettingsError(f"workers: expected 1 or more, found {workers}")
+    if max_failure_rate is not None and not 0 <= max_failure_rate <= 1:
+        raise SettingsError(f"max_failure_rate: expected a share, 0 to 1, found {max_failure_rate}")
     some = [videos] if isinstance(videos, str | PathLike) else videos
     chosen = load_settings(settings, ExperimentSettings, overrides).settings
     rows, place = VideoList([fspath(one) for one in some], lists), fspath(out)
@@ -63,7 +69,7 @@ def prepare(
             chosen.prepare,
             where_it_pays(stack, ray_address, workers),
             fetch=chosen.fetch,
-            retry=reasons_to_retry(list(retry)),
+            retry=reasons_to_retry([retry] if isinstance(retry, str) else retry),
             max_failure_rate=max_failure_rate,
             on_progress=on_progress,
         )

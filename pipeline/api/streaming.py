@@ -94,9 +94,11 @@ class SampleStream(IterableDataset[Sample]):
         """Go on there, with any batch size and number of processes.
 
         Raises:
-            ShardSetError: the shard sets are others, or in another order: by another seed, say.
+            ShardSetError: the shard sets are others, or in another order: by another seed, say; or no such state.
         """
         now = self.state_dict()
+        if missing := now.keys() - state.keys():
+            raise ShardSetError(f"expected what state_dict() of a stream gave, found no {', '.join(sorted(missing))}")
         if state["mix"] != now["mix"]:
             raise ShardSetError("expected the shard sets and weights of when the state was saved, found others")
         for kind in ("orders", "contents"):
@@ -232,6 +234,8 @@ def _plan(
     chosen, here = resolved.settings, JobEnvironment.of_this_process()
     nodes = here.world_size // (here.local_world_size or here.world_size)
     if isinstance(source, Mapping):
+        if not source or not all(0 < weight < float("inf") for weight in source.values()):
+            raise SettingsError(f"source: expected weights above 0, found {list(source.values())}")
         sources = [ShardSource(url=url, weight=weight) for url, weight in source.items()]
     else:
         sources = [ShardSource(url=fspath(source))]

@@ -145,9 +145,10 @@ def _missing(path: str, chain: tuple[str, ...]) -> str | None:
     wanted_by = f" (a base of {chain[-1]})" if chain else ""
     if os.path.isdir(path):
         return f"{path}{wanted_by}: expected a settings file, found a folder"
-    # what was meant lies beside it or one folder below: whoever looks further may look through a whole disk
+    # what was meant lies beside it or one folder below: whoever looks further may look through a whole disk; or it is
+    # the name of one that is installed
     folder = Path(path).parent
-    files = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")] if os.path.isdir(folder) else []
+    files = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")] if Path(path).suffix and os.path.isdir(folder) else []
     names = [str(file.relative_to(folder)) for file in files if file != Path(path)]
     nearest = did_you_mean(Path(path).name, names) or did_you_mean(path, list(shipped()))
     return f"{path}{wanted_by}: no such settings file{nearest}"

@@ -132,6 +132,11 @@ def test_names_that_are_nowhere_and_a_hub_that_refuses_are_told_in_a_sentence(
     model = gavt.load(run, device="cpu")
     with pytest.raises(gavt.SettingsError, match="repository: expected owner/name, found 'tiny'"):
         model.push_to_hub("tiny")
+    with pytest.raises(gavt.SettingsError, match="repository: .*some--one"):
+        model.push_to_hub("some--one/tiny")
     hub.failing += [403]
     with pytest.raises(gavt.StorageError, match="hf://someone/tiny: "):
+        model.push_to_hub(ID)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(gavt.StorageError, match="hf://someone/tiny: .*refused"):
         model.push_to_hub(ID)

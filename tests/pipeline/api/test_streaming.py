@@ -107,11 +107,21 @@ def test_a_state_of_another_order_is_refused(shards: Path, tmp_path: Path) -> No
         stream(shards, "seed=1").load_state_dict(state)
     with pytest.raises(gavt.UserError, match="expected the shard sets and weights of when the state was saved"):
         gavt.stream({str(shards): 1.0, str(write_shard_set(tmp_path / "more", 8)): 1.0}, 8).load_state_dict(state)
+    with pytest.raises(
+        gavt.UserError, match=r"expected what state_dict\(\) of a stream gave, found no contents, mix, ord"
+    ):
+        stream(shards).load_state_dict({"position": 3})
 
 
 def test_a_batch_size_that_ranks_cannot_share_is_refused(shards: Path) -> None:
     with pytest.raises(gavt.SettingsError, match="batch_size: expected a multiple of world_size 3, found 16"):
         stream(shards, rank=0, world_size=3)
+
+
+@pytest.mark.parametrize("weights", [{}, {"shards": 0.0}, {"shards": float("nan")}])
+def test_weights_that_show_nothing_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(gavt.SettingsError, match=r"source: expected weights above 0, found \["):
+        gavt.stream(weights, 8)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -101,7 +101,7 @@ def test_missing_sources_and_folders_without_videos(tmp_path: Path, s3_bucket: s
             rows_of(tmp_path / name)
     with pytest.raises(Exception, match=r"no such file"):
         rows_of(f"{s3_bucket}/gone.csv")
-    with pytest.raises(ManifestError, match=r"expected a folder with videos"):
+    with pytest.raises(ManifestError, match=r"expected a folder with videos .* found an empty one"):
         rows_of(f"{s3_bucket}/gone")
     with pytest.raises(ManifestError, match="no sources: expected videos, found none"):
         rows_of()

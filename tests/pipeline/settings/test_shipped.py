@@ -27,5 +27,6 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
 
 def test_a_name_that_none_has_gets_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "unlike.yaml").write_text("name: mine\n")
     with pytest.raises(SettingsError, match="gavt_d: no such settings file; did you mean 'gavt_c'"):
         load_settings("gavt_d", ExperimentSettings)

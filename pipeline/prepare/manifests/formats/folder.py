@@ -37,7 +37,8 @@ def read(file: ListFile) -> Iterator[Draft]:
             continue
         yield 0, Naming.FILE, VideoRow(plain_name(path), path)
     if not videos:
-        raise ManifestError(f"{file.url}: expected a folder with videos (*.mp4, *.mkv, …), found {others} other files")
+        found = f"{others} other files" if others else "an empty one"
+        raise ManifestError(f"{file.url}: expected a folder with videos (*.mp4, *.mkv, …), found {found}")
 
 
 def is_video(url: str) -> bool:
