@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Inputs, TokenGrid, Tokens
+from pipeline.models.repeatable import mean_of_parts
 from pipeline.models.segment_settings import STORED_AUDIO, STORED_VISUAL, SegmentModelSettings
 from pipeline.models.towers import Towers
 
@@ -99,7 +100,7 @@ class SegmentModel(AudioVisualModel):
         assert self.towers is not None
         batch, _, width = tokens.shape
         timed = tokens.view(batch, *self.towers.audio_grid, width).transpose(1, 2).flatten(2)
-        return nn.functional.adaptive_avg_pool1d(timed.transpose(1, 2), self.segments).transpose(1, 2)
+        return mean_of_parts(timed.transpose(1, 2), self.segments).transpose(1, 2)
 
 
 def of_own_frames(weights: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ class DeviceCopy:
         if self._stream is None:
             return batch.to(self._device)
         users = torch.cuda.current_stream(self._device)  # the device's own, as that of the training thread
-        with torch.cuda.stream(self._stream):
+        # a thread begins with the first GPU, on which going back to its stream would open another process's context
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             copied = batch.to(self._device)
         for tensor in copied.all_tensors():
             tensor.record_stream(users)

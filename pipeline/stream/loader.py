@@ -131,9 +131,10 @@ class Loader:
         try:
             while True:
                 started = time.perf_counter()
-                for positions in islice(pieces, len(self._free)):
+                free = len(self._free)  # others give slots back meanwhile
+                for positions in islice(pieces, free):
                     pending.append(self._submit(pool, positions))
-                if not pending and self._free:
+                if not pending and free:
                     return
                 if not pending:
                     pool.listen()  # until what was dropped before comes to its end

@@ -13,6 +13,7 @@ from pipeline.models.contract import TokenGrid, Tokens
 from pipeline.models.dropout import Dropout
 from pipeline.models.norms import norm_layer
 from pipeline.models.recompute import run_block
+from pipeline.models.repeatable import resampled
 from pipeline.models.settings import Norm
 from pipeline.tasks.mask_decoder import padded
 from pipeline.tasks.mix_and_separate_settings import Fusion, Look
@@ -133,11 +134,6 @@ class StreamPool(nn.Module):
         else:
             tokens = by_time(tokens, grid)
         return self.dropout(layer(tokens).relu()).mean(2).transpose(1, 2)  # type: ignore[no-any-return]  # a module's call
-
-
-def resampled(values: Tensor, times: int) -> Tensor:
-    """Of [P, D, t] as many as are wanted, evenly over the same time."""
-    return F.interpolate(values, times, mode="linear", align_corners=False)
 
 
 def _convolutions(before: int, after: int, norm: Norm) -> nn.Module:

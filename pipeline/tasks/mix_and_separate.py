@@ -14,8 +14,9 @@ from pipeline.features.si_sdr import si_sdr
 from pipeline.features.spectrogram import LogFrequencySpectrogram
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, EmbedOnce, Inputs, Tokens
 from pipeline.models.norms import norm_layer
+from pipeline.models.repeatable import resampled
 from pipeline.stream.randomness import keyed_generator
-from pipeline.tasks.attention_unet import AttentionUnet, StreamPool, resampled
+from pipeline.tasks.attention_unet import AttentionUnet, StreamPool
 from pipeline.tasks.contract import Metadata, Purpose, ReadMetadata, Totals
 from pipeline.tasks.mask_decoder import MaskDecoder
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings

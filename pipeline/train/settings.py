@@ -200,7 +200,7 @@ class TrainSettings(Settings):
             raise ValueError(f"decay_steps above 0 for schedule = {self.schedule}, found 0")
         if not decays and self.decay_steps:
             raise ValueError(f"no decay_steps for schedule = {self.schedule}, found {self.decay_steps}")
-        if self.decay_steps and self.warmup_steps + self.decay_steps > self.steps:
+        if self.schedule == "wsd" and self.warmup_steps + self.decay_steps > self.steps:
             raise ValueError(
                 f"warmup_steps + decay_steps of at most steps = {self.steps}, "
                 f"found {self.warmup_steps} + {self.decay_steps}"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pipeline.models.co_attention.settings import CoAttentionSettings
 from pipeline.models.recompute import Stages
+from pipeline.models.repeatable import AverageOfFrames
 from pipeline.models.settings import GROUPS
 
 _LONG, _SHORT, _LAST = 65, 15, 3
@@ -69,7 +70,7 @@ class ClipEncoder(Stages):
             nn.Conv3d(settings.channels, width, sides, padding=padding, bias=False),
             nn.GroupNorm(GROUPS, width),
             nn.ReLU(),
-            nn.AvgPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+            AverageOfFrames((1, 3, 3), (1, 2, 2), (0, 1, 1)),
         )
         rest = (
             nn.Sequential(

@@ -125,7 +125,7 @@ class Tribert(AudioVisualModel):
             tokens[VISUAL] = seen.flatten(1, 2)
             tokens[CLASS_MAPS] = maps[:, 1:].flatten(3).transpose(2, 3).flatten(1, 2)
         if self.settings.pose and KEYPOINTS in inputs:
-            tokens[POSE] = self.pose(inputs[KEYPOINTS].to(self._precision))
+            tokens[POSE] = self.pose(inputs[KEYPOINTS])
         if SOUND in inputs or HEARD in inputs:
             magnitudes = inputs[HEARD] if HEARD in inputs else self.hear(inputs[SOUND])
             spectrograms = self.spectrogram.log(magnitudes)[:, None].to(self._precision)

@@ -46,11 +46,11 @@ class PoseNetwork(nn.Module):
         self.locate = nn.Linear(len(_WHOLE), settings.pose_width)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        """Keypoints [B, T, P, 68, 3] → tokens [B, (1 + frames)·P, D]."""
+        """Keypoints [B, T, P, 68, 3], in float32 in a network of 16 bits too → tokens [B, (1 + frames)·P, D]."""
         features = self.features(keypoints)
         persons = features.shape[2]
         whole = features.sum(1, keepdim=True) / (self.frames * persons)
-        boxes = _shared(boxes_of(keypoints), self.frames)
+        boxes = _shared(boxes_of(keypoints), self.frames).to(features.dtype)
         everywhere = boxes.new_tensor(_WHOLE).expand(len(boxes), 1, persons, -1)
         placed = self.locate(torch.cat([everywhere, boxes], 1))
         return (self.project(torch.cat([whole, features], 1)) + placed).flatten(1, 2)  # type: ignore[no-any-return]  # torch types a module's call as Any
@@ -62,6 +62,7 @@ class PoseNetwork(nn.Module):
         middle, side = own_frames(keypoints) if self.by_person else (0.5, 1.0)
         centred = torch.cat([(keypoints[..., :2] - middle) / side * found, keypoints[..., 2:]], -1)
         rows = centred.permute(0, 2, 3, 4, 1).reshape(batch * persons, points * 3, steps, 1)
+        rows = rows.to(self.project.weight.dtype)  # not before, as 8 bits tell little of how someone stands
         nodes = self.input_norm(rows).view(batch * persons, points, 3, steps).permute(0, 2, 3, 1)
         seen = self.graphs(nodes).transpose(1, 2)  # [B·P, T', C, 68]
         shared = _shared(seen, self.frames).view(batch, persons, self.frames, -1)

@@ -281,6 +281,17 @@ def test_a_person_reads_the_same_wherever_and_however_large_unless_points_are_me
     assert side[0, 0].flatten().tolist() == [(most - least).max().item(), 1]
 
 
+def test_points_are_measured_before_they_are_rounded_to_16_bits():
+    keypoints = torch.rand(1, STEPS, 2, 68, 3)
+    elsewhere = keypoints.clone()
+    elsewhere[..., :2] = keypoints[..., :2] / 32 + 0.9
+    model = small().bfloat16()
+    torch.nn.init.zeros_(model.pose.locate.weight)
+    with torch.no_grad():
+        before, after = (model.embed({"keypoints": one})["pose"].float() for one in (keypoints, elsewhere))
+    assert (before - after).norm() < 1e-2 * before.norm()
+
+
 def test_persons_are_seen_each_by_itself_and_points_not_found_are_nowhere():
     network, keypoints = small().pose, torch.rand(1, STEPS, 2, 68, 3)
     keypoints[:, :, 1] = 0

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import torch
 
+from called_operations import UNREPEATABLE, CalledOperations
 from demanding_tasks import MODEL_KINDS
 from many_runs import train_all
 from objectives import OBJECTIVES
@@ -177,6 +178,17 @@ def test_a_batch_that_is_seen_again_and_again_is_learnt(read, kind):
         assert not sums.requires_grad
         assert loss.item() == pytest.approx((sums[0] / sums[1]).item(), rel=1e-5)
     assert losses[-1] < losses[0]
+
+
+@each
+def test_all_that_it_computes_can_be_repeated_to_the_bit_on_a_gpu(read, kind):
+    settings = read(kind)
+    system = untrained(settings, "cpu", 0).train()
+    inputs, targets = example_batch(system, settings, 8, "cpu")
+    with CalledOperations() as called:
+        system(inputs, targets)[0].backward()
+    assert any("backward" in name for name in called.names)
+    assert not called.names & UNREPEATABLE
 
 
 @each

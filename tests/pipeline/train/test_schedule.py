@@ -38,6 +38,7 @@ def test_warm_up_stable_decay_stays_and_falls_in_a_line():
 def test_halving_falls_by_half_every_so_many_steps():
     found = rates(steps=32, warmup_steps=2, schedule="halving", decay_steps=10)
     assert [found[step] for step in (2, 11, 12, 21, 22, 31)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    assert rates(steps=8, schedule="halving", decay_steps=10) == [1.0] * 8
 
 
 def test_a_longer_run_goes_on_from_before_the_fall():
