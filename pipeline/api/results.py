@@ -101,12 +101,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Offset:
-    """By how much sound and picture of a video are apart, as `gavt offset` says it.
+    """By how much sound and picture of a video are apart.
 
     Attributes:
-        offset_s: how much later (s) the sound comes than what is seen, below 0 where it comes earlier; None where
-            nothing in the video shows it.
-        confidence: probability that it is right, 0–1.
+        offset_s: how much later (s) the sound comes than what is seen, below 0 where it comes earlier: the likeliest,
+            however unlikely it is; None where nothing in the video begins.
+        confidence: probability that it is right, 0–1; the command can't tell where it is below `--sure`.
         within_s: to how much (s) it is right: a frame, or the step of a model.
         every_s: where all repeats itself in the same rhythm, after how many seconds: it may as well be that much more
             or less.
