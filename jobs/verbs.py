@@ -10,6 +10,7 @@ from jobs import (
     claims,
     compare,
     config,
+    demo,
     doctor,
     evaluate,
     events,
@@ -77,6 +78,7 @@ app.command("plan")(plan.plan)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
 app.command("events")(events.events)
 app.command("localize")(localize.localize)
 app.command("offset")(offset.offset)

@@ -20,7 +20,7 @@ class Browser:
     def __init__(self, page: str, folder: Path, width: int = 1200, height: int = 2000) -> None:
         """
         Args:
-            page: path of a local page.
+            page: path of a local page, or an address.
             folder: for the browser's profile.
         """
         assert BROWSER is not None
@@ -38,7 +38,8 @@ class Browser:
         os.close(theirs)
         self._out, self._in = os.fdopen(ours, "wb", 0), os.fdopen(from_it, "rb")
         self._number, self._session, self._left = 0, "", b""
-        target = self._ask("Target.createTarget", url=Path(page).resolve().as_uri())["targetId"]
+        address = page if page.startswith("http://") else Path(page).resolve().as_uri()
+        target = self._ask("Target.createTarget", url=address)["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 

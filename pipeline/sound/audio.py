@@ -96,7 +96,7 @@ def read_windows(
         MediaError: `too_short` where the track is shorter than a window, `unreadable` where nothing decodes its kind.
     """
     length = Fraction(form.audio_samples, form.audio_rate_hz)
-    begin, end = _extent(video)
+    begin, end = sound_extent(video)
     windows: list[Window | Reason] = []
     for centres in _groups([centre + video.zero for centre in centres_s], length):
         _check_length(end - begin, form, asked_by)
@@ -143,7 +143,7 @@ def _check_length(found_s: Fraction, form: WindowFormat, asked_by: str) -> None:
         raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(found_s):.2f} s")
 
 
-def _extent(video: VideoFile) -> tuple[Fraction, Fraction]:
+def sound_extent(video: VideoFile) -> tuple[Fraction, Fraction]:
     """Begin and end of the audio track on the container's clock, as far as its header tells."""
     audio = video.audio
     begin = (audio.start_time or 0) * tick_of(audio)
@@ -214,7 +214,7 @@ def _section(
 
 def _decode(video: VideoFile, first_s: Fraction, last_s: Fraction, form: WindowFormat) -> _DecodedAudio:
     """The track from `first_s` to `last_s` on the container's clock, or as much of it as there is."""
-    begin, _ = _extent(video)
+    begin, _ = sound_extent(video)
     earliest, tick = begin - 1, tick_of(video.audio)
     # some demuxers land behind the wanted time: then again from farther back
     for back_s in (0, 2, 16, 128, None):

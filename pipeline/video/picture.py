@@ -4,6 +4,7 @@ import io
 
 import av
 import numpy as np
+import numpy.typing as npt
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -23,13 +24,17 @@ def stored_size(width: int, rows: int, display: Display, height: int) -> tuple[i
 
 
 def encode_picture(frame: Frame, height: int, quality: int) -> bytes:
-    """JPEG of a frame as it is to be seen, at most `height` pixels high, never enlarged.
+    """JPEG of a frame, see `upright_pixels`."""
+    return as_jpeg(Image.fromarray(upright_pixels(frame, height)), quality)
+
+
+def upright_pixels(frame: Frame, height: int) -> npt.NDArray[np.uint8]:
+    """RGB [H, W, 3] of a frame as it is to be seen, at most `height` pixels high, never enlarged.
 
     Colours without a tag count as BT.601, as everywhere in FFmpeg.
     """
     size = stored_size(frame.image.width, frame.image.height, frame.display, height)
-    pixels = frame.display.upright(as_array(_scaled(frame.image, size)))
-    return as_jpeg(Image.fromarray(np.ascontiguousarray(pixels)), quality)
+    return np.ascontiguousarray(frame.display.upright(as_array(_scaled(frame.image, size))))
 
 
 def encode_image(image: Image.Image, height: int, quality: int) -> bytes:

@@ -26,7 +26,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import Trained, load_trained
 
 OVERLAY, STRIP, MAPS = "overlay.mp4", "strip.png", "maps.npz"
-_FAINTEST = 0.25
+FAINTEST = 0.25
 """Opacity that is left of the heat where the model finds that sound and frame don't belong together."""
 Progress = Callable[[str, float, float], None]
 """Told (what is being done, seconds of video done, seconds in all)."""
@@ -179,7 +179,7 @@ def _with_heat(track: MapTrack) -> Draw:
         heat = track.heat(time_s)
         if heat is None:
             return pixels
-        strength = _FAINTEST + (1 - _FAINTEST) * track.match_at(time_s)
+        strength = FAINTEST + (1 - FAINTEST) * track.match_at(time_s)
         return lay_heat(pixels, heat, track.square, strength, track.centres)
 
     return draw

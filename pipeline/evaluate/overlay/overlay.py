@@ -9,7 +9,7 @@ from pipeline.evaluate.metrics.resize import Centres, Map, resize_map
 from pipeline.evaluate.overlay.video_stream import Pixels
 from pipeline.samples.metadata import Box
 
-_STRONGEST = 0.65
+STRONGEST = 0.65
 """Opacity of the hottest place."""
 _BORDER = 0.35
 """Opacity of the line around the part that the model sees."""
@@ -33,9 +33,9 @@ def lay_heat(pixels: Pixels, heat: Map, square: Box, strength: float = 1.0, cent
     inside = whole[max(-top, 0) : height - top, max(-left, 0) : width - left]
     level = (inside.clip(0, 1) * 255).astype(np.uint8)
     # in whole 256ths: 255 · 256 still fits into uint16, and tables are several times faster than floats
-    opacity = np.arange(256, dtype=np.float32) / 255 * (_STRONGEST * strength)
+    opacity = np.arange(256, dtype=np.float32) / 255 * (STRONGEST * strength)
     kept = np.rint((1 - opacity) * 256).astype(np.uint16)
-    added = np.floor(_colours() * (opacity * 256)[:, None]).astype(np.uint16)
+    added = np.floor(heat_colours() * (opacity * 256)[:, None]).astype(np.uint16)
     drawn: Pixels = pixels.copy()
     part = drawn[max(top, 0) : bottom, max(left, 0) : right]
     part[:] = (part * np.take(kept, level)[..., None] + np.take(added, level, axis=0)) >> 8
@@ -56,7 +56,7 @@ def _draw_border(pixels: Pixels, left: int, top: int, right: int, bottom: int) -
 
 
 @cache
-def _colours() -> npt.NDArray[np.float32]:
+def heat_colours() -> npt.NDArray[np.float32]:
     """Of each strength of heat, float32 [256, 3] in 0–255."""
     import matplotlib  # for who draws: training, whose maps are judged first, starts without
 

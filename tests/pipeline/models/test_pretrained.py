@@ -3,12 +3,15 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from tiny_gavt import EMBEDDERS, VIT, tiny
+from torch import nn
+from torchvision.models.resnet import Bottleneck
 from torchvision.models.vision_transformer import VisionTransformer
 
 from cluster.errors import UserError
 from pipeline.errors import SettingsError
 from pipeline.features.settings import FeatureSettings
 from pipeline.models.build import build_on
+from pipeline.models.embedders.resnet import ResidualBlock
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.tribert.model import Tribert
 from pipeline.models.tribert.settings import TribertSettings
@@ -63,6 +66,16 @@ def test_a_resnet_computes_what_torchvisions_does(tmp_path):
         audio = model.audio_embedder.features
         assert torch.allclose(audio[0][0].weight, network.conv1.weight.mean(1, keepdim=True))
         assert torch.equal(audio[6].conv1.weight, network.layer3[1].conv1.weight)
+
+
+def test_a_block_of_a_larger_resnet_computes_what_torchvisions_does():
+    shortcut = nn.Sequential(nn.Conv2d(64, 128, 1, 2, bias=False), nn.BatchNorm2d(128))
+    theirs = Bottleneck(64, 32, 2, shortcut).eval()
+    theirs.load_state_dict(weights_of(theirs))
+    ours = ResidualBlock(64, 32, 2, True, nn.BatchNorm2d).eval()
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.rand(2, 64, 9, 9)
+    assert torch.equal(ours(image.clone()), theirs(image.clone()))
 
 
 def test_a_vit_computes_what_torchvisions_does(tmp_path):
