@@ -54,11 +54,12 @@ def plan(
         from pipeline.plan.advice import advise
         from pipeline.plan.machines import machines
         from pipeline.plan.plan import make_plan
+        from pipeline.plan.settle import settle
         from pipeline.settings.load import load_settings
 
     where = machines(gpus, nodes, gpus_per_node, gpu_memory, gpu, mfu, samples_per_s)
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    found = make_plan(settings, where, samples_per_shard)
+    found = make_plan(settle(settings, where), where, samples_per_shard)
     advice = advise(found)
     screen = console(as_json)
     screen.print(_facts(found))

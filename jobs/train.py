@@ -150,7 +150,7 @@ def _dry_run_here(starting: Any, settings: Any, steps: int, as_json: bool) -> No
     with ExitStack() as leaving, starting.heard():
         group = join_process_group()
         leaving.callback(group.leave)
-        found = dry_run(settings, group, steps)
+        found = dry_run(_settled(settings, group, as_json), group, steps)
     if not group.is_main:
         return
     if found.started_from is not None:
@@ -168,6 +168,23 @@ def _dry_run_here(starting: Any, settings: Any, steps: int, as_json: bool) -> No
         print_json(_finite(asdict(found)))
     if not found.finite:
         raise SystemExit(1)
+
+
+def _settled(settings: Any, group: Any, as_json: bool) -> Any:
+    """The settings with what their `auto` becomes on these machines, which is said."""
+    if "auto" not in (settings.train.micro_batch, settings.train.activation_checkpointing):
+        return settings
+    from pipeline.plan.settle import machines_of, settle
+
+    settings = group.on_main(lambda: settle(settings, machines_of(group)))
+    if group.is_main:
+        train = settings.train
+        console(as_json).print(
+            f"settled: train.micro_batch={train.micro_batch} "
+            f"train.activation_checkpointing={train.activation_checkpointing}",
+            soft_wrap=True,
+        )
+    return settings
 
 
 def _finite(result: dict[str, Any]) -> dict[str, Any]:
@@ -191,6 +208,7 @@ def _train_here(
         group = join_process_group(timeout_s=600 + 2 * settings.train.health.hang_s)
         leaving.callback(group.leave)
         starting.have_met()
+        settings = _settled(settings, group, as_json)
         told, aided = (*settings.task.metrics, *MAP_METRICS), settings.task.label_aided
         with TrainLine(console(as_json), settings.train.steps, folder, told, group.is_main, aided) as line:
             first, last = steps or (None, None)

@@ -107,7 +107,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
         modes: of activation checkpointing; the usual ones and that of the settings unless given.
         processes: of whose samples an objective may compare all.
     """
-    own = settings.train.activation_checkpointing
+    own = settings.train.recomputed
     system = system_without_memory(settings).train()
     size = _size_of(system)
     passes: dict[Mode, PassMemory] = {}
@@ -203,13 +203,13 @@ def own_way(settings: RunSettings, where: Machines) -> Way:
         SettingsError: as of `make_plan`.
     """
     micro_batch = micro_batch_of(settings.train, where.gpus, settings.task)
-    traced = trace_model(settings, where.on_gpu, [settings.train.activation_checkpointing], where.gpus)
+    traced = trace_model(settings, where.on_gpu, [settings.train.recomputed], where.gpus)
     return _own(settings, _ways(settings, where, traced, micro_batch))
 
 
 def _own(settings: RunSettings, ways: Iterable[Way]) -> Way:
     train = settings.train
-    own = (train.zero_stage, train.offload, train.activation_checkpointing)
+    own = (train.zero_stage, train.offload, train.recomputed)
     return next(way for way in ways if (way.stage, way.offload, way.checkpointing) == own)
 
 

@@ -78,7 +78,7 @@ def dry_run(settings: RunSettings, group: ProcessGroup, steps: int = 2) -> DryRu
     task = system_without_memory(settings).task  # for what it does on the host
     system = build_on(group.device, settings.seed, lambda: build_system(settings))
     parameters = sum(parameter.numel() for parameter in system.parameters())
-    set_checkpointing(system, settings.train.activation_checkpointing)
+    set_checkpointing(system, settings.train.recomputed)
     started_from = None if source is None else start_from(system, source, settings.train).said()
     engine = build_engine(system, settings.train, micro_batch, group)
     ema = None if settings.train.ema_decay is None else Ema(engine, settings.train.ema_decay)

@@ -48,8 +48,8 @@ def training_flops(settings: RunSettings) -> SampleFlops:
         system = build_system(settings)
         forward, backward, parts = _count(system, settings)
         recomputed = 0
-        if settings.train.activation_checkpointing != "none":
-            set_checkpointing(system, settings.train.activation_checkpointing)
+        if settings.train.recomputed != "none":
+            set_checkpointing(system, settings.train.recomputed)
             recomputed = _count(system, settings)[1] - backward
     return SampleFlops(forward, backward, recomputed, parts)
 

@@ -51,7 +51,7 @@ class RunSettings(Settings):
     def _sections_fit(self) -> "RunSettings":
         group = self.task.group
         for name, samples in (("micro_batch", self.train.micro_batch), ("batch_size", self.train.batch_size)):
-            if samples is not None and samples % group:
+            if isinstance(samples, int) and samples % group:
                 raise ValueError(f"train.{name} in multiples of task.group = {group}, found {samples}")
         if self.train.maps_every is not None and self.data.validation is None:
             raise ValueError("data.validation for train.maps_every, which draws its samples, found none")

@@ -96,8 +96,9 @@ class TrainSettings(Settings):
     done: with `constant`, and with `wsd` before the fall."""
     batch_size: int = Field(default=64, gt=0)
     """Samples a step, over all processes."""
-    micro_batch: int | None = Field(default=None, gt=0)
-    """Samples a process handles at once; by default its whole share of the batch. Smaller ones are accumulated."""
+    micro_batch: Literal["auto"] | Annotated[int, Field(gt=0)] | None = None
+    """Samples a process handles at once; by default its whole share of the batch. Smaller ones are accumulated. `auto`
+    becomes, as training starts, the most that `gavt plan` says will fit with a tenth of the memory to spare."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     """`adam` and `sgd` add the weight decay to the gradient, `adamw` keeps it apart."""
     learning_rate: float = Field(default=1e-5, gt=0)
@@ -142,9 +143,10 @@ class TrainSettings(Settings):
     there too), or in files below `offload_folder` (`nvme`, stage 3; parameters in host memory)."""
     offload_folder: str | None = None
     """Folder of a fast local disk for `offload: nvme`, which needs one."""
-    activation_checkpointing: Literal["none", "full"] | Annotated[int, Field(gt=0)] = "none"
+    activation_checkpointing: Literal["none", "full", "auto"] | Annotated[int, Field(gt=0)] = "none"
     """Blocks of the encoder and the embedders that are recomputed in the backward pass instead of keeping their
-    activations: `none`, `full` (all), or every n-th."""
+    activations: `none`, `full` (all), or every n-th. `auto` becomes, as training starts, the least with which
+    `gavt plan` says that all will fit with a tenth of the memory to spare."""
     deterministic: bool = True
     """Compute the same to the bit whenever the same is computed: a run that was stopped then equals one that was not.
     On a GPU that takes slower kernels (those of attention's backward pass, and of some convolutions), and what has no
@@ -191,8 +193,13 @@ class TrainSettings(Settings):
         return on_gpu and self.zero_stage < 3 if self.compile == "auto" else self.compile
 
     def batch_at_once(self, processes: int) -> int:
-        """Samples that each of so many processes handles at once."""
-        return self.micro_batch or self.batch_size // processes
+        """Samples that each of so many processes handles at once; all of its share where nobody has settled `auto`."""
+        return self.micro_batch if isinstance(self.micro_batch, int) else self.batch_size // processes
+
+    @property
+    def recomputed(self) -> Literal["none", "full"] | int:
+        """Which blocks are recomputed; none where nobody has settled `auto`."""
+        return "none" if self.activation_checkpointing == "auto" else self.activation_checkpointing
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "TrainSettings":
@@ -209,7 +216,7 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TrainSettings":
-        if self.micro_batch is not None and self.batch_size % self.micro_batch:
+        if isinstance(self.micro_batch, int) and self.batch_size % self.micro_batch:
             raise ValueError(f"a micro_batch that divides batch_size = {self.batch_size}, found {self.micro_batch}")
         # whose parameters come and go in hooks that can't be compiled
         if self.compile is True and self.zero_stage == 3:

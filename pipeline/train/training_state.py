@@ -58,7 +58,7 @@ class TrainingState:
     def _build(self, checkpoint: Checkpoint | None, source: Source | None = None) -> None:
         settings = self._settings
         system = build_on(self._group.device, settings.seed, lambda: build_system(settings))
-        set_checkpointing(system, settings.train.activation_checkpointing)
+        set_checkpointing(system, settings.train.recomputed)
         if checkpoint is None:
             load_pretrained(system)
         exact: dict[str, Tensor] = {}
