@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -127,18 +127,19 @@ def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> Iterator[byte
         except Exception as error:
             return error
 
-    waiting: deque[Future[bytes | Exception]] = deque()
-    with ThreadPoolExecutor(readers) as threads:
-        try:
-            for wish in wishes:
-                waiting.append(threads.submit(read, wish))
-                if len(waiting) >= readers:
-                    yield waiting.popleft().result()
-            while waiting:
+    threads, waiting = ThreadPoolExecutor(readers), deque[Future[bytes | Exception]]()
+    try:
+        for wish in wishes:
+            waiting.append(threads.submit(read, wish))
+            if len(waiting) >= readers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # who gives up half-way may leave this to the garbage collector, in any thread and at any moment: also in one
+        # that is just starting, for which whoever starts it waits. So reads that have begun are waited for, threads not
+        wait([future for future in waiting if not future.cancel()])
+        threads.shutdown(wait=False)
 
 
 def _taken(wish: _Wish, content: bytes) -> bytes:
