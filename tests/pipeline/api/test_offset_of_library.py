@@ -32,8 +32,8 @@ def test_an_offset_is_told_without_a_model(late: Path) -> None:
 
 
 def test_nothing_is_told_where_nothing_changes() -> None:
-    tone = 0.5 * np.sin(np.arange(16_000) / 3)
-    still = gavt.Clip(np.zeros((50, 32, 32, 3), np.uint8), tone, 8000)
+    tone = 0.5 * np.sin(np.arange(40_000) / 3)
+    still = gavt.Clip(np.zeros((125, 32, 32, 3), np.uint8), tone, 8000)
     assert gavt.offset(still).offset_s is None
 
 

@@ -122,11 +122,14 @@ def test_ray_makes_the_same_bytes_as_one_process(videos: Path, undisturbed: Path
         assert content_of(tmp_path) == content_of(undisturbed)
 
 
-def test_few_videos_are_prepared_without_ray_and_one_that_hangs_is_given_up(videos: Path, tmp_path: Path) -> None:
+def test_few_videos_are_prepared_without_ray_and_one_that_hangs_is_given_up(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["prepare", str(videos), "--out", str(tmp_path / "out"), *WORDS["small"]]
     code = f"import sys; from jobs.cli import main; main({words!r}); assert 'ray' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
     assert json.loads((tmp_path / "out/dataset.json").read_text())["samples"] == 15
+    monkeypatch.setattr("cluster.isolation._LOOK_EVERY_S", 0)  # no video is as fast
     hasty = SMALL.model_copy(update={"limits": LimitSettings(deadline_s=0.001), "rows_per_shard": 8})
     dataset = prepare(VideoList([str(videos / "video 4.mp4")]), str(tmp_path / "hasty"), hasty, in_turn)
     assert dataset.reasons == {"timeout": 1}
