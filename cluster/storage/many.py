@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,10 @@ from cluster.storage.versions import FileVersion
 if TYPE_CHECKING:
     from cluster.s3.filesystem import PatientS3FileSystem
     from cluster.s3.quick import Get
+
+
+_Contents = Generator["bytes | Exception", None, None]
+"""Bytes or error of each wish, in order."""
 
 
 class _Wish(NamedTuple):
@@ -52,7 +57,7 @@ def read_each(urls: Iterable[Location], readers: int = 64) -> Iterator[bytes | S
 
 def read_parts(
     parts: Iterable[tuple[Location, int, int, FileVersion | None]], readers: int = 32
-) -> Iterator[bytes | StorageError]:
+) -> Generator[bytes | StorageError, None, None]:
     """What `read_part` would return or raise for each `(url, start, length, version)`, in order, `readers` at a time.
 
     On S3 one thread does it all. An error of one part leaves the others alone. For a batch on object storage.
@@ -62,24 +67,26 @@ def read_parts(
 
 def fill_parts(
     parts: Iterable[tuple[Location, int, Sequence[memoryview]]], readers: int = 4
-) -> Iterator[StorageError | None]:
+) -> Generator[StorageError | None, None, None]:
     """Read bytes of files to where they are wanted, `readers` parts at a time: of each `(url, start, memory)` from byte
     `start` on into one piece of memory after the other. In order, what is wrong with each part; then its memory holds
-    anything.
+    anything. Who gives up half-way closes it before using the memory for something else: reads are on their way.
     """
     wishes = (_Wish(url, start, sum(map(len, memory)), None, memory) for url, start, memory in parts)
-    for content in _or_error(_read_all(wishes, readers)):
-        yield content if isinstance(content, StorageError) else None
+    with closing(_or_error(_read_all(wishes, readers))) as contents:
+        for content in contents:
+            yield content if isinstance(content, StorageError) else None
 
 
-def _or_error(contents: Iterator[bytes | Exception]) -> Iterator[bytes | StorageError]:
-    for content in contents:
-        if isinstance(content, Exception) and not isinstance(content, StorageError):
-            raise content
-        yield content
+def _or_error(contents: _Contents) -> Generator[bytes | StorageError, None, None]:
+    with closing(contents):
+        for content in contents:
+            if isinstance(content, Exception) and not isinstance(content, StorageError):
+                raise content
+            yield content
 
 
-def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+def _read_all(wishes: Iterable[_Wish], readers: int) -> _Contents:
     """Bytes or error of each wish, in order, `readers` of those that lie on one storage read at a time."""
     for remote, group in groupby(wishes, key=lambda wish: s3_of(wish.url)):
         if remote is None:
@@ -88,7 +95,7 @@ def _read_all(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Excepti
             yield from _read_all_from_s3(remote, group, readers)
 
 
-def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], readers: int) -> _Contents:
     from cluster.s3.quick import Get
 
     asked: deque[tuple[_Wish, Get]] = deque()
@@ -114,7 +121,7 @@ def _read_all_from_s3(s3: "PatientS3FileSystem", wishes: Iterable[_Wish], reader
             yield found
 
 
-def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> Iterator[bytes | Exception]:
+def _read_all_in_threads(wishes: Iterable[_Wish], readers: int) -> _Contents:
     def read(wish: _Wish) -> bytes | Exception:
         url, start, length, version, into = wish
         try:

@@ -1,6 +1,7 @@
 """Ranged reads: exact, of one version, quick where all is well, and going on at the byte where a stream broke."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -215,3 +216,20 @@ def test_a_wrong_secret_is_said_for_parts(s3_bucket: str, monkeypatch: pytest.Mo
             with pytest.raises(ForbiddenError, match="x: not allowed to read it"):
                 action(f"{s3_bucket}/x")
     assert storage.read_part(f"{s3_bucket}/x", 0, 2) == b"ke"
+
+
+@pytest.mark.skipif(not hasattr(threading, "_shutdown_locks_lock"), reason="this Python starts threads without it")
+def test_reading_that_is_given_up_half_way_ends_while_a_thread_starts_which_may_collect_it(tmp_path):
+    for number in range(9):
+        (tmp_path / str(number)).write_bytes(b"content")
+    contents = storage.read_parts(((tmp_path / str(number), 0, 7, None) for number in range(9)), readers=2)
+    assert next(contents) == b"content"
+    ended = threading.Event()
+
+    def collect():
+        with threading._shutdown_locks_lock:  # which a thread holds as it starts, and to wait for another one takes
+            contents.close()
+            ended.set()
+
+    threading.Thread(target=collect, daemon=True).start()
+    assert ended.wait(20)

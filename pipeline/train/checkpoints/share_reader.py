@@ -5,6 +5,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -159,8 +160,8 @@ class ShareReader:
                 asked.append(memory_of(part))
                 yield self._place(part.file), part.begin, asked[-1]
 
-        with ThreadPoolExecutor(_HASHERS) as threads:
-            for part, fault in zip(parts, storage.fill_parts(ranges(), _READERS), strict=True):
+        with ThreadPoolExecutor(_HASHERS) as threads, closing(storage.fill_parts(ranges(), _READERS)) as faults:
+            for part, fault in zip(parts, faults, strict=True):
                 if fault is not None:
                     raise self._fault(part.file, fault)
                 hashing.append(threads.submit(self._compared, part, asked.popleft()))
@@ -172,14 +173,15 @@ class ShareReader:
     def _open(self, files: Sequence[SavedFile]) -> None:
         """Read the headers of files, where that was not done."""
         new = [file for file in files if file.name not in self._hashes]
-        headers = storage.read_parts(((self._place(file), 0, file.header_bytes, None) for file in new), _HEADERS)
-        for file, header in zip(new, headers, strict=True):
-            if isinstance(header, StorageError):
-                raise self._fault(file, header)
-            hashes = file.hashes(header)
-            if hashes is None:
-                raise DamagedError(damaged(self._place(file)))
-            self._hashes[file.name] = hashes
+        parts = ((self._place(file), 0, file.header_bytes, None) for file in new)
+        with closing(storage.read_parts(parts, _HEADERS)) as headers:
+            for file, header in zip(new, headers, strict=True):
+                if isinstance(header, StorageError):
+                    raise self._fault(file, header)
+                hashes = file.hashes(header)
+                if hashes is None:
+                    raise DamagedError(damaged(self._place(file)))
+                self._hashes[file.name] = hashes
 
     def _compared(self, part: Part, memory: Sequence[memoryview]) -> Sequence[memoryview]:
         """Compare the blocks of a part with their hashes."""
