@@ -65,4 +65,5 @@ def test_class_activation_is_what_each_place_adds_to_an_answer_made_of_the_mean_
             less[:, :, row, column] *= 0.99  # a little, as if layers behind the mean were one
             lost = score(tokens["visual"]) - score(less.flatten(1, 3))
             torch.testing.assert_close(maps[:, row, column] * grid.shape[0], 100 * lost, rtol=0.03, atol=1e-3)
-    assert readout.reason_against(untrained(tiny_experiment(), "cpu", 3)) == "its answer is not made of encoded visual tokens"
+    system = untrained(tiny_experiment(), "cpu", 3)
+    assert readout.reason_against(system) == "its answer is not made of encoded visual tokens"
