@@ -30,7 +30,11 @@ def launch(folder, script, restarts=0, **words):
 
 
 def test_all_processes_start_again_after_one_was_killed(tmp_path):
-    script = "if tries == 1: os.kill(os.getpid(), signal.SIGKILL) if rank == '1' else time.sleep(600)"
+    script = (
+        "begun = folder / 'starts-0'\n"  # a process that is ended before it has counted begins its first try twice
+        "while not (begun.exists() and begun.read_text()): time.sleep(0.01)\n"
+        "if tries == 1: os.kill(os.getpid(), signal.SIGKILL) if rank == '1' else time.sleep(600)"
+    )
     code, crashes, starts = launch(tmp_path, script, restarts=2)
     assert (code, starts) == (0, 2)
     assert crashes == [("rank 1 was killed by SIGKILL", 2)]
