@@ -21,6 +21,7 @@ from pipeline.claims.settings import ClaimSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.annotations import registered
 from pipeline.settings.base import Settings
+from pipeline.settings.registry import Registry
 
 PAGE = Path(__file__).parents[1] / "configs" / "README.md"
 MARK = "<!-- tests/settings_reference.py writes what follows -->\n\n"
@@ -87,7 +88,7 @@ def _inside(annotation: Any, metadata: Iterable[Any], key: str) -> Iterator[tupl
     """Settings classes that may stand at a key, with the key of each."""
     by_kind = registered(annotation, metadata)
     if by_kind is not None:
-        yield from ((by_kind.registry.settings_of(name), key) for name in by_kind.registry.names())
+        yield from ((inner, key) for inner in _own_kinds(by_kind.registry))
     elif isinstance(annotation, type) and issubclass(annotation, Settings):
         yield annotation, key
     elif get_origin(annotation) is Annotated:
@@ -96,6 +97,12 @@ def _inside(annotation: Any, metadata: Iterable[Any], key: str) -> Iterator[tupl
         below = {dict: ".NAME", list: "[]", tuple: "[]"}.get(get_origin(annotation), "")
         for argument in get_args(annotation):
             yield from _inside(argument, (), key + below)
+
+
+def _own_kinds(registry: Registry[Any]) -> dict[type[Settings], str]:
+    """Settings class → kind of what is gavt's own: in a process of tests there are kinds of theirs too."""
+    known = {registry.settings_of(name): name for name in registry.names()}
+    return {kind: name for kind, name in known.items() if kind.__module__.startswith("pipeline.")}
 
 
 def _row(kind: type[Settings], name: str, field: FieldInfo, sections: dict[type[Settings], str]) -> str:
@@ -141,8 +148,7 @@ def _what(annotation: Any, metadata: Iterable[Any], sections: dict[type[Settings
     """What may stand there, in words."""
     by_kind = registered(annotation, metadata)
     if by_kind is not None:
-        known = {by_kind.registry.settings_of(name): name for name in by_kind.registry.names()}
-        return ", ".join(_link(kind, name, sections) for kind, name in known.items())
+        return ", ".join(_link(kind, name, sections) for kind, name in _own_kinds(by_kind.registry).items())
     limits = [
         f"{value} {sign}" if name == "min_length" else f"{sign} {value}"
         for one in metadata

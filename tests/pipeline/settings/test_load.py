@@ -60,7 +60,7 @@ def test_written_settings_read_back_the_same(tmp_path):
         (
             {"train": {"activation_checkpointing": 0}},
             [],
-            "checkpointing: expected 'none' or 'full' or greater than 0, ",
+            "checkpointing: expected 'none', 'full' or 'auto' or greater than 0, ",
         ),
         ({"data": {"train": [{"ur": "a"}]}}, [], "data.train.0.ur: no such setting; did you mean 'url'?"),
         ({"data": {"train": 3}}, [], "data.train: expected a valid string or a valid list, found 3"),
