@@ -27,12 +27,14 @@ class ModelSize:
         buffer_bytes: of constants and running averages.
         frozen: numbers of each parameter that isn't: what `train.freeze` names, and teachers.
         following: numbers of teachers whose student is trained: in 16 bit they have a master copy in fp32.
+        matrices: numbers of what is trained that Muon would make orthogonal.
     """
 
     parameters: tuple[int, ...]
     buffer_bytes: int
     frozen: tuple[int, ...] = ()
     following: int = 0
+    matrices: int = 0
 
     @property
     def trained(self) -> int:
@@ -53,7 +55,7 @@ class EngineOptions:
         number_bytes: of a parameter: 4 in fp32, 2 in bf16 and fp16.
         accumulates: whether gradients are summed over several micro-batches; in fp32 then, whatever the precision.
         reduce_bytes: of a number of the gradients that processes add up.
-        states: numbers that the optimiser keeps beside each parameter's.
+        states: numbers that the optimiser keeps beside each parameter's, in the mean.
         averages: whether an average of the weights is kept (train.ema_decay).
         zero: DeepSpeed's section `zero_optimization`.
         on_gpu: reduces beside the backward pass, with two buckets.
@@ -65,7 +67,7 @@ class EngineOptions:
     world_size: int
     accumulates: bool
     reduce_bytes: int
-    states: int
+    states: float
     averages: bool
     zero: dict[str, Any]
     on_gpu: bool
@@ -225,12 +227,12 @@ def _zero_3(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples:
     ]
 
 
-def _states(engine: EngineOptions) -> int:
+def _states(engine: EngineOptions) -> float:
     """Bytes beside a parameter where nothing is offloaded: in fp32 the master copy is the parameter itself."""
     return _with_master(engine) - (4 if engine.number_bytes == 4 else 0)
 
 
-def _with_master(engine: EngineOptions) -> int:
+def _with_master(engine: EngineOptions) -> float:
     """Bytes of a number of the master copy, of the optimiser's states and of the average of the weights."""
     return 4 * (1 + engine.states + engine.averages)
 

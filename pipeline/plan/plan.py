@@ -16,7 +16,7 @@ from pipeline.tasks.gathered import planned_for
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings, micro_batch_of
-from pipeline.train.engine.optimizer import KINDS
+from pipeline.train.engine.optimizer import KINDS, hidden_matrices
 from pipeline.train.flops import SampleFlops, training_flops
 from pipeline.train.run_settings import RunSettings
 from pipeline.train.settings import TrainSettings
@@ -127,6 +127,7 @@ def _size_of(system: System) -> ModelSize:
         sum(buffer.numel() * buffer.element_size() for buffer in system.buffers()),
         tuple(parameter.numel() for parameter in system.parameters() if not parameter.requires_grad),
         sum(teacher.numel() for teacher, student in pairs if student.requires_grad),
+        sum(parameter.numel() for parameter in hidden_matrices(system)),
     )
 
 
@@ -169,13 +170,22 @@ def make_plan(
     )
 
 
-def _saved_bytes(train: TrainSettings) -> int:
-    """Bytes of a checkpoint for each parameter that is trained: float32 masters, the optimiser's states, average."""
-    return 4 * (1 + len(KINDS[train.optimizer].states) + (train.ema_decay is not None))
+def _states(size: ModelSize, train: TrainSettings) -> float:
+    """Numbers that the optimiser keeps beside each one that is trained, in the mean."""
+    kind = KINDS[train.optimizer]
+    alike = size.matrices if kind.matrix_states else 0
+    if not size.trained:
+        return 0.0
+    return (len(kind.matrix_states) * alike + len(kind.states) * (size.trained - alike)) / size.trained
+
+
+def _saved_bytes(size: ModelSize, train: TrainSettings) -> float:
+    """Bytes of a checkpoint of what is trained: float32 masters, the optimiser's states, average."""
+    return 4 * (1 + _states(size, train) + (train.ema_decay is not None)) * size.trained
 
 
 def _checkpoint_bytes(size: ModelSize, train: TrainSettings) -> float:
-    return size.trained * _saved_bytes(train) + 4 * sum(size.frozen)
+    return _saved_bytes(size, train) + 4 * sum(size.frozen)
 
 
 def _copied_bytes(size: ModelSize, train: TrainSettings, where: Machines) -> float:
@@ -183,7 +193,7 @@ def _copied_bytes(size: ModelSize, train: TrainSettings, where: Machines) -> flo
     share = min(where.gpus_per_node, where.gpus) / where.gpus if train.zero_stage else 1
     # what is frozen has float32 masters, shared out as those of what is trained are, only where these are no parameters
     whole = train.zero_stage < 3 and train.precision == "fp32"
-    return size.trained * _saved_bytes(train) * share + 4 * sum(size.frozen) * (1 if whole else share)
+    return _saved_bytes(size, train) * share + 4 * sum(size.frozen) * (1 if whole else share)
 
 
 def parameters_by_part(system: System) -> dict[str, int]:
@@ -246,7 +256,7 @@ def engine_of(
         world_size=where.gpus,
         accumulates=accumulates(train, micro_batch, where.gpus),
         reduce_bytes=4 if train.precision == "fp32" or "communication_data_type" in sums else 2,
-        states=len(KINDS[train.optimizer].states),
+        states=_states(size, train),
         averages=train.ema_decay is not None,
         zero=deepspeed_settings(changed, micro_batch, where.gpus, size.total, size.trained)["zero_optimization"],
         on_gpu=where.on_gpu,

@@ -99,8 +99,10 @@ class TrainSettings(Settings):
     micro_batch: Literal["auto"] | Annotated[int, Field(gt=0)] | None = None
     """Samples a process handles at once; by default its whole share of the batch. Smaller ones are accumulated. `auto`
     becomes, as training starts, the most that `gavt plan` says will fit with a tenth of the memory to spare."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    """`adam` and `sgd` add the weight decay to the gradient, `adamw` keeps it apart."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"
+    """`adam` and `sgd` add the weight decay to the gradient, `adamw` keeps it apart. `muon` steps matrices and kernels
+    of 16 channels or more, in and out, by their momentum made orthogonal, as far as `adamw` would, and all else as
+    `adamw` does."""
     learning_rate: float = Field(default=1e-5, gt=0)
     """Its highest value: after the warm-up and before the schedule lowers it."""
     learning_rates: dict[str, _Factor] = Field(default={})
@@ -115,9 +117,9 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     """Pull of the weights towards 0; norms, biases, positions and tokens have none."""
     betas: tuple[_Share, _Share] = (0.9, 0.999)
-    """Of `adam` and `adamw`."""
-    momentum: float = Field(default=0.9, gt=0, lt=1)
-    """Of `sgd`."""
+    """Of `adam`, `adamw` and what `muon` steps like it."""
+    momentum: float | None = Field(default=None, gt=0, lt=1)
+    """Of `sgd`, by default 0.9, and of what `muon` makes orthogonal, by default 0.95."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly."""
     schedule: Literal["constant", "cosine", "wsd", "halving"] = "constant"

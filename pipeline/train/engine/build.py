@@ -16,8 +16,10 @@ from pipeline.train.engine.accumulation import accumulates, finish_sums, zero_1_
 from pipeline.train.engine.deepspeed_settings import deepspeed_settings
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.file_operations import load_file_operations
+from pipeline.train.engine.fragments import held, masters
 from pipeline.train.engine.frozen import Frozen
 from pipeline.train.engine.importing import import_deepspeed, quiet_deepspeed
+from pipeline.train.engine.muon import Muon
 from pipeline.train.engine.offload import check_offload
 from pipeline.train.engine.optimizer import build_optimizer
 from pipeline.train.engine.teachers import begin_teachers, check_teachers
@@ -95,6 +97,8 @@ def build_engine(system: System, settings: TrainSettings, micro_batch: int, grou
         finish_sums(engine)
     if settings.precision == "fp32" and settings.offload == "none":
         _step_parameters_themselves(engine)
+    if isinstance(optimizer, Muon):
+        optimizer.lay_out(held(engine, changed=False), masters(engine), group)
     scaler = getattr(engine.optimizer, "loss_scaler", None)
     if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
         scaler.raise_error_at_min_scale = False  # steps that no scale helps are counted as bad ones instead

@@ -54,7 +54,7 @@ def trained_fragments(
         if changed:
             kind.begin(base_optimizer(engine), one.master)
         if one.size:
-            kinds = one.kinds(engine, kind.states)
+            kinds = one.kinds(engine, kind.all_states)
             if averages is not None:
                 kinds[EMA] = one.of(beside[id(one.master)])
             yield Fragment(names[one.parameter], shape_of(one.parameter), one.start, kinds, zero)

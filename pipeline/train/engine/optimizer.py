@@ -1,7 +1,7 @@
 """torch's optimisers over a model's parameters, those that decay and those that don't."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from pipeline.errors import SettingsError
+from pipeline.train.engine.muon import ADAM_STATES, IS_MUON, MOMENTUM, Muon, matrices_of
 from pipeline.train.settings import TrainSettings
 from pipeline.train.state_patterns import first_fit
 
@@ -25,12 +26,15 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     kind = KINDS[settings.optimizer]
     alone = settings.zero_stage == 0 and settings.precision == "fp32"
     made: Any = kind.checked if alone else kind.plain
+    chosen = kind.matrices(model)
     optimizer: torch.optim.Optimizer = made(
-        parameter_groups(model, settings.weight_decay, settings.learning_rates),
+        parameter_groups(model, settings.weight_decay, settings.learning_rates, chosen),
         lr=settings.learning_rate,
         fused=True,
         **kind.options(settings),
     )
+    if isinstance(optimizer, Muon):
+        optimizer.matrices = chosen
     if isinstance(optimizer, _Checked):
         optimizer.clip_norm = settings.clip_norm
     else:  # not by a class of its own, which DeepSpeed would warn of
@@ -38,8 +42,17 @@ def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Op
     return optimizer
 
 
+def hidden_matrices(model: nn.Module) -> dict[nn.Parameter, tuple[int, int, int]]:
+    """What Muon makes orthogonal: number, rows and columns of the matrices in each parameter (see `matrices_of`)."""
+    found = ((parameter, matrices_of(name, parameter)) for name, parameter, decays in _with_decay(model) if decays)
+    return {parameter: matrices for parameter, matrices in found if matrices is not None}
+
+
 def parameter_groups(
-    model: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None
+    model: nn.Module,
+    weight_decay: float,
+    rates: Mapping[str, float] | None = None,
+    muon: Collection[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
     """Parameters that are trained, those that decay apart from those that don't, and those of another learning rate
     apart from the rest: a group's learning rate is its `rate_factor` times that of the step.
@@ -50,27 +63,34 @@ def parameter_groups(
 
     Args:
         rates: pattern over names → factor; the first that fits counts.
+        muon: parameters that are in groups of their own, marked so.
 
     Raises:
         SettingsError: a pattern counts for no parameter that is trained.
     """
     rates = rates or {}
-    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    found: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     idle = dict.fromkeys(rates)
     for name, parameter, decays in _with_decay(model):
         pattern = first_fit(name, rates)
         if pattern is not None:
             idle.pop(pattern, None)
         factor = 1.0 if pattern is None else rates[pattern]
-        found.setdefault((factor, decays), []).append(parameter)
+        found.setdefault((factor, decays, parameter in muon), []).append(parameter)
     for pattern in idle:
         raise SettingsError(
             "train.learning_rates: expected patterns that fit a parameter which is trained and which none before them "
             f"fits, found {pattern!r}"
         )
-    keys = sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1]))
+    keys = sorted(found, key=lambda key: (key[0] != 1, key[0], not key[1], not key[2]))
     return [
-        {"params": found[key], "weight_decay": weight_decay if key[1] else 0.0, "rate_factor": key[0]} for key in keys
+        {
+            "params": found[key],
+            "weight_decay": weight_decay if key[1] else 0.0,
+            "rate_factor": key[0],
+            IS_MUON: key[2],
+        }
+        for key in keys
     ]
 
 
@@ -133,6 +153,10 @@ class _CheckedSGD(_Checked, torch.optim.SGD):
     step_of = _step_of(torch.optim.SGD)
 
 
+class _CheckedMuon(_Checked, Muon):
+    step_of = _step_of(Muon)
+
+
 @dataclass(frozen=True)
 class OptimizerKind:
     """What a value of `train.optimizer` means.
@@ -144,6 +168,7 @@ class OptimizerKind:
         states: torch's names of what it keeps beside each number that it steps, in float32. All else knows an optimiser
             by them: checkpoints have a section each, and memory is planned by their number.
         counts: whether it counts its steps, under the name `step`.
+        matrices: what of a model has states of its own kind, `matrix_states`, instead; nothing, but for Muon.
     """
 
     plain: type[torch.optim.Optimizer]
@@ -151,15 +176,24 @@ class OptimizerKind:
     options: Callable[[TrainSettings], dict[str, Any]]
     states: tuple[str, ...]
     counts: bool
+    matrices: Callable[[nn.Module], dict[nn.Parameter, tuple[int, int, int]]] = lambda _: {}
+    matrix_states: tuple[str, ...] = ()
+
+    @property
+    def all_states(self) -> tuple[str, ...]:
+        """Of anything."""
+        return (*self.states, *self.matrix_states)
 
     def begin(self, base: Any, master: Tensor) -> None:
         """Make the states of what `base` steps, which it otherwise makes at its first step, as they are before that."""
         state = base.state[master]
         if state:
             return
-        if self.counts:
+        is_matrix = isinstance(base, Muon) and base.is_laid_out(master)
+        if self.counts and not is_matrix:
             state["step"] = torch.zeros((), device=master.device)  # of a fused optimiser
-        state.update({name: torch.zeros_like(master.detach()) for name in self.states})
+        names = self.matrix_states if is_matrix else self.states
+        state.update({name: torch.zeros_like(master.detach()) for name in names})
 
 
 def _betas(settings: TrainSettings) -> dict[str, Any]:
@@ -167,11 +201,16 @@ def _betas(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _momentum(settings: TrainSettings) -> dict[str, Any]:
-    return {"momentum": settings.momentum}
+    return {"momentum": settings.momentum or 0.9}
+
+
+def _muon(settings: TrainSettings) -> dict[str, Any]:
+    return {"betas": settings.betas, "momentum": settings.momentum or 0.95}
 
 
 KINDS: Mapping[str, OptimizerKind] = {
-    "adam": OptimizerKind(torch.optim.Adam, _CheckedAdam, _betas, ("exp_avg", "exp_avg_sq"), True),
-    "adamw": OptimizerKind(torch.optim.AdamW, _CheckedAdamW, _betas, ("exp_avg", "exp_avg_sq"), True),
-    "sgd": OptimizerKind(torch.optim.SGD, _CheckedSGD, _momentum, ("momentum_buffer",), False),
+    "adam": OptimizerKind(torch.optim.Adam, _CheckedAdam, _betas, ADAM_STATES, True),
+    "adamw": OptimizerKind(torch.optim.AdamW, _CheckedAdamW, _betas, ADAM_STATES, True),
+    "sgd": OptimizerKind(torch.optim.SGD, _CheckedSGD, _momentum, (MOMENTUM,), False),
+    "muon": OptimizerKind(Muon, _CheckedMuon, _muon, ADAM_STATES, True, hidden_matrices, (MOMENTUM,)),
 }

@@ -16,6 +16,7 @@ from pipeline.plan.advice import advise
 from pipeline.plan.machines import machines
 from pipeline.plan.plan import make_plan, trace_model
 from pipeline.settings.load import load_settings
+from pipeline.train.engine.optimizer import hidden_matrices
 from pipeline.train.load import untrained
 from pipeline.train.system import build_system, example_batch
 from tiny_shards import FEATURES, MODEL, write_shard_set
@@ -207,6 +208,17 @@ def test_what_is_frozen_is_planned_without_gradient_and_moments(tiny, precision,
     assert found.copies_bytes == found.checkpoint_bytes == 4 * (1 + states) * trained + 4 * frozen
 
 
+def test_muon_keeps_one_number_beside_each_of_a_matrix_and_two_beside_others(tiny):
+    settings = read(tiny, "train.optimizer=muon", "train.zero_stage=0")
+    traced = trace_model(settings, True, ["none"])
+    found = make_plan(settings, gpus(), traced=traced)
+    system = untrained(settings, "cpu", 0)
+    matrices = sum(parameter.numel() for parameter in hidden_matrices(system))
+    assert 0 < matrices < traced.size.trained
+    assert found.chosen.memory.optimizer == pytest.approx(8 * traced.size.trained - 4 * matrices)
+    assert found.checkpoint_bytes == pytest.approx(12 * traced.size.trained - 4 * matrices)
+
+
 def test_a_gpu_that_is_too_small_for_anything_is_said_to_be(tiny, traced):
     assert advise(make_plan(read(tiny), gpus(gib=1.053), traced=traced)).startswith("Nothing fits")
 
@@ -244,6 +256,7 @@ from pipeline.plan.machines import machines
 from pipeline.plan.plan import own_way
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
+from pipeline.train.engine.optimizer import hidden_matrices
 settings = load_settings({GIANT!r}, ExperimentSettings, ["task.group=8"]).settings
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 way = own_way(settings, machines(128, 16, 8, None, "h200", 0.4, None))

@@ -55,6 +55,26 @@ def test_sgd_goes_on_to_the_bit_from_other_stages_with_the_momentum_that_was_sav
     assert_equal(held(others[-1]), held(engine))
 
 
+@pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "bf16"), (3, "fp32")])
+def test_muon_goes_on_to_the_bit_from_other_stages_with_each_parameters_own_states(group, tmp_path, stage, precision):
+    engine = toy_engine.build_matrices(group, stage, precision)
+    toy_engine.step_matrices(engine, [0, 1])
+    saving = saver_of(tmp_path, group, optimizer="muon")
+    saving.save(engine, 2, {})
+    saving.finish()
+    saved = held(engine)
+    kinds = {name: {kind for other, kind in saved if other == name} for name, _ in saved}
+    assert kinds["kernel.weight"] == kinds["query_key_value.weight"] == {"fp32", "momentum_buffer"}
+    assert kinds["first.weight"] == kinds["kernel.bias"] == {"fp32", "exp_avg", "exp_avg_sq"}
+    others = [toy_engine.build_matrices(group, *way) for way in ((0, "bf16"), (2, "fp32"), (stage, precision))]
+    for other in others:
+        load_engine(find_checkpoint(str(tmp_path)), other)
+        assert_equal(held(other), saved)
+    for one in (engine, others[-1]):
+        toy_engine.step_matrices(one, [2, 3])
+    assert_equal(held(others[-1]), held(engine))
+
+
 @pytest.mark.parametrize(("stage", "precision"), WAYS)
 def test_the_weights_of_a_checkpoint_are_readable_without_deepspeed(checkpoints, stage, precision):
     run, theirs, _ = checkpoints[stage, precision]

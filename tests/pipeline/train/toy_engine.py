@@ -14,6 +14,7 @@ from pipeline.train.engine.build import build_engine
 from pipeline.train.engine.ema import Ema
 from pipeline.train.engine.engine import Engine
 from pipeline.train.engine.fragments import base_optimizer
+from pipeline.train.engine.muon import MOMENTUM, orthogonal
 from pipeline.train.settings import TrainSettings
 
 MICRO_BATCHES = 1024
@@ -195,6 +196,100 @@ def check_sgd(group: ProcessGroup, *kind: Any) -> None:
     assert torch.allclose(found, plain.state[own]["momentum_buffer"], atol=1e-5), kind
 
 
+class Layer(nn.Module):
+    """A weight and a bias whose gradient is the input."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(shape)), nn.Parameter(torch.randn(shape[0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        flat = torch.cat([self.weight.flatten(), self.bias])
+        return (flat * inputs.to(flat.dtype)).float().sum()
+
+
+class Matrices(nn.Module):
+    """Matrices and a kernel that Muon makes orthogonal, and one that it does not."""
+
+    SIZES = (51 * 17, 19 * 145, 16 * 8, 16 * 41)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query_key_value, self.kernel = Layer(51, 16), Layer(19, 16, 3, 3)
+        self.first, self.last = Layer(16, 7), Layer(16, 40)
+
+    def forward(self, inputs: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        parts = zip(self.children(), torch.split(inputs, self.SIZES), strict=True)
+        return torch.stack([layer(part) for layer, part in parts]).sum(), torch.zeros(0)
+
+    def teachers(self) -> list[tuple[nn.Module, nn.Module]]:
+        return []
+
+
+def muon_steps(start: dict[str, Tensor], gradients: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What Muon makes of whole parameters, and AdamW of what has no 16 channels, by rate 0.25 and decay 0.5."""
+    found = {name: nn.Parameter(value.clone()) for name, value in start.items()}
+    counts = {"query_key_value.weight": 3, "kernel.weight": 1, "last.weight": 1}
+    momentum = {name: torch.zeros_like(found[name]) for name in counts}
+    decaying, others = [found["first.weight"]], [one for name, one in found.items() if one.dim() == 1]
+    adamw = torch.optim.AdamW([{"params": decaying}, {"params": others, "weight_decay": 0.0}], 0.25, weight_decay=0.5)
+    for gradient in gradients:
+        for name, parameter in found.items():
+            parameter.grad = gradient[name]
+        adamw.step()
+        for name, count in counts.items():
+            momentum[name] = 0.95 * momentum[name] + 0.05 * gradient[name]
+            rows = (0.95 * momentum[name] + 0.05 * gradient[name]).flatten(1)
+            parts = [orthogonal(part) * 0.2 * max(part.shape) ** 0.5 for part in rows.chunk(count)]
+            with torch.no_grad():
+                found[name].mul_(1 - 0.25 * 0.5).sub_(torch.cat(parts).view_as(found[name]), alpha=0.25)
+    return {name: parameter.detach() for name, parameter in found.items()} | {
+        f"{MOMENTUM} {name}": value for name, value in momentum.items()
+    }
+
+
+def build_matrices(group: ProcessGroup, stage: int, precision: str, offload: str = "none", **more: Any) -> Engine:
+    """Muon's engine, by rate 0.25 and decay 0.5."""
+    settings = {"optimizer": "muon", "learning_rate": 0.25, "weight_decay": 0.5, "batch_size": group.world_size}
+    settings |= {"zero_stage": stage, "precision": precision, "offload": offload, "clip_norm": 0.0} | more
+    torch.manual_seed(0)
+    return build_engine(Matrices(), TrainSettings.model_validate(settings), 1, group)
+
+
+def step_matrices(engine: Engine, seeds: list[int]) -> list[Tensor]:
+    """Steps whose gradients, which are given back, are drawn by seeds; in 16 bits they have as many."""
+    gradients = []
+    for seed in seeds:
+        row = torch.randn(sum(Matrices.SIZES), generator=torch.Generator().manual_seed(seed)).bfloat16().float()
+        engine.backward(engine.forward(row, {})[0])
+        engine.step()
+        gradients.append(row)
+    return gradients
+
+
+def check_muon(group: ProcessGroup, *kind: Any) -> None:
+    """Steps of Muon are those of whole matrices, whoever holds which part of them, and so is its momentum."""
+    engine = build_matrices(group, *kind)
+    start = {name: one.clone() for name, one in engine.full_weights().items()}
+    sizes = [one.numel() for one in start.values()]
+    gradients = []
+    for row in step_matrices(engine, [0, 1, 2]):
+        parts = zip(start.items(), torch.split(row, sizes), strict=True)
+        gradients.append({name: part.view_as(one) for (name, one), part in parts})
+    expected = muon_steps(start, gradients)
+    weights = engine.full_weights()
+    for name in start:
+        assert torch.allclose(weights[name], expected[name], atol=2e-4), (kind, name)
+    for one in engine.fragments():
+        own = set(one.kinds) - {"fp32"}
+        if (name := f"{MOMENTUM} {one.name}") not in expected:
+            assert own == {"exp_avg", "exp_avg_sq"}, (kind, one.name, own)
+            continue
+        assert own == {MOMENTUM}, (kind, one.name, own)
+        part = expected[name].flatten()[one.start : one.start + one.size]
+        assert torch.allclose(one.kinds[MOMENTUM], part, atol=1e-5), (kind, one.name)
+
+
 def check_sums(group: ProcessGroup, *kind: Any) -> None:
     """A thousand gradients are added up without a loss, and so are those of the processes: of 1 and 2⁻⁹ the sum has no
     16 bits."""
@@ -217,6 +312,7 @@ def main() -> None:
         check_average(group, *kind)
         check_gradients(group, *kind)
         check_sgd(group, *kind)
+        check_muon(group, *kind)
     group.leave()
 
 

@@ -53,6 +53,11 @@ def test_steps_of_sgd_are_torchs(group, kind):
     toy_engine.check_sgd(group, *kind)
 
 
+@by_kind(toy_engine.EVERY)
+def test_steps_of_muon_are_those_of_whole_matrices(group, kind):
+    toy_engine.check_muon(group, *kind)
+
+
 @by_kind(toy_engine.IN_16_BITS)
 def test_gradients_of_a_thousand_micro_batches_add_up(group, kind):
     toy_engine.check_sums(group, *kind)
