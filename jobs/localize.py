@@ -40,6 +40,8 @@ def localize(
     screen.print(f"{result['moments']} maps by {result['readout']}, step {result['step']} of {result['checkpoint']}")
     if result["label_aided"]:
         screen.print(result["label_aided"], style="bold yellow", soft_wrap=True)
+    if result["sound_repeated"]:
+        screen.print("its sound is shorter than the model hears at once, so it was repeated")
     if result["not_finite"]:
         screen.print(f"warning: {result['not_finite']} maps are not finite (NaN or infinite) and show no heat")
     for name in (result["overlay"], result["strip"], result["maps"]):

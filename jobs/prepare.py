@@ -224,6 +224,9 @@ def _report(screen: Console, dataset: "Dataset", out: str, seconds: float) -> No
     table = Table("", "videos", "samples", "for example", box=None, pad_edge=False)
     table.add_row("in", str(dataset.videos), "", "")
     table.add_row("prepared", str(dataset.videos - dataset.failed), str(dataset.samples), "")
+    if dataset.sound_repeated:
+        why = "less sound than a sample holds: it is repeated (prepare.short_sound)"
+        table.add_row("… repeated", str(dataset.sound_repeated), "", why)
     for reason, count in sorted(dataset.reasons.items(), key=lambda entry: (-entry[1], entry[0])):
         table.add_row(f"failed: {reason}", str(count), "", dataset.examples[reason], style="yellow")
     screen.print(table)

@@ -62,9 +62,9 @@ class Model:
 
     Videos are paths, URLs or a `Clip`. `keypoints`, for a model that takes such, is the path or URL of those that
     AlphaPose, OpenPose or another tool found in one: a JSON file or a folder, as `gavt prepare` takes them; a model
-    that was trained with `missing: zeros` may do without. All methods raise `MediaError` where a video is none with
-    sound, is shorter than the model hears at once, or can't be decoded, or its keypoints can't be read; and
-    `SettingsError` where the model takes something else.
+    that was trained with `missing: zeros` may do without. Sound that is shorter than the model hears at once is
+    repeated. All methods raise `MediaError` where a video is none with sound, or can't be decoded, or its keypoints
+    can't be read; and `SettingsError` where the model takes something else.
 
     Attributes:
         reading_keypoints: how files of keypoints are read.

@@ -111,6 +111,11 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leav
         self._kept = [tensor.untyped_storage() for tensor in before]  # by which they are known
         self._before = {storage._cdata for storage in self._kept}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nobody compiles this, so that the compiler need not be asked at each operation to leave it alone."""
+        return False
+
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

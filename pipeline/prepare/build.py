@@ -102,6 +102,7 @@ def decode_row(
         message=_left_out(prepared),
         attempts=attempts,
         samples=len(prepared.samples),
+        sound_repeated=prepared.sound_repeated,
     )
     return prepared, entry
 

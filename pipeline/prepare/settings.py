@@ -76,7 +76,7 @@ class PrepareSettings(Settings):
     """Length (s) of a segment."""
     min_clip_s: float | None = Field(default=None, gt=0)
     """Videos, or parts of them that rows are about, that are shorter than this (s) give no samples. Null takes all that
-    is long enough for one sample. The thesis takes 15 s."""
+    is long enough for one sample, and for the layout `frame` all. The thesis takes 15 s."""
     max_clip_s: float = Field(default=90.0, gt=0)
     """Length (s) of the part taken from the middle; a shorter video is taken whole."""
     frame_rate_hz: float = Field(default=0.2, gt=0, le=60)
@@ -91,6 +91,10 @@ class PrepareSettings(Settings):
     """Sample rate (Hz) that the audio is resampled to."""
     audio_samples: int = Field(default=65535, gt=0)
     """Length of an audio window in samples: 65 535 at 11 025 Hz is 5.94 s."""
+    short_sound: Literal["repeat", "refuse"] = "repeat"
+    """What becomes of a video whose sound is shorter than a window (layout `frame`). `repeat`: the sound is repeated
+    before and behind itself, and what is heard with the frame stays with it. `refuse`: the video gives no samples, with
+    the reason `too_short`, as in the thesis. The sound beside an image is always repeated, as public loaders do."""
     channels: Literal[1, 2] = 1
     """Audio channels. The thesis' 176 kbit/s are one channel of 16 bits at 11 025 Hz."""
     silence_dbfs: float | None = -60.0

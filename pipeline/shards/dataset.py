@@ -34,6 +34,7 @@ class Dataset(BaseModel):
     Attributes:
         reasons: how many videos failed for which reason.
         examples: a failed video of each reason, as a sentence.
+        sound_repeated: how many videos have less sound than a sample holds, so that it is repeated.
         features: of stored features, what made them; else None.
     """
 
@@ -46,6 +47,7 @@ class Dataset(BaseModel):
     shards: list[ShardEntry]
     reasons: dict[str, int]
     examples: dict[str, str]
+    sound_repeated: int = 0
     features: dict[str, Any] | None = None
 
 
@@ -85,7 +87,7 @@ def finish_dataset(
     entries: list[ShardEntry] = []
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    videos = failed = 0
+    videos = failed = repeated = 0
     with scratch_folder("gavt-ledger-") as folder:
         path = folder / ledger.NAME
         with path.open("w", encoding="utf-8") as lines:
@@ -97,6 +99,7 @@ def finish_dataset(
                         examples.setdefault(entry.reason, f"{entry.source}: {entry.message}")
                 videos += len(index.inputs)
                 failed += sum(entry.status == "failed" for entry in index.inputs)
+                repeated += sum(entry.sound_repeated for entry in index.inputs)
                 entries.append(
                     ShardEntry(
                         name=f"{shard_name(number)}.tar",
@@ -116,6 +119,7 @@ def finish_dataset(
         shards=entries,
         reasons=dict(sorted(reasons.items())),
         examples=dict(sorted(examples.items())),
+        sound_repeated=repeated,
         features=features,
     )
     storage.write_text(storage.join(out, NAME), dataset.model_dump_json(exclude_none=True))

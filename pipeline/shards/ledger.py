@@ -20,6 +20,7 @@ class InputEntry(BaseModel):
 
     Attributes:
         attempts: 1, and 1 more for each `gavt prepare --retry` that took it up again.
+        sound_repeated: its sound is shorter than that of a sample, and is repeated in each.
     """
 
     video: str
@@ -29,6 +30,7 @@ class InputEntry(BaseModel):
     message: str | None = None
     attempts: int
     samples: int
+    sound_repeated: bool = False
 
 
 def read_ledger(out: str) -> Iterator[InputEntry]:

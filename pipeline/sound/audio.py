@@ -40,10 +40,12 @@ class Window:
     Attributes:
         start_s: time of its first sample, seconds from the video's zero.
         audio: int16 [C, S].
+        repeated: the whole track is shorter, and is repeated before and behind itself.
     """
 
     start_s: Fraction
     audio: npt.NDArray[np.int16]
+    repeated: bool = False
 
 
 @dataclass
@@ -81,6 +83,7 @@ def read_windows(
     centres_s: Sequence[Fraction],
     form: WindowFormat,
     asked_by: str = "prepare.audio_samples",
+    repeat: bool = False,
 ) -> list[Window | Reason]:
     """A window of `form.audio_samples` around each of `centres_s` (s from the video's zero, in order).
 
@@ -91,20 +94,29 @@ def read_windows(
 
     Args:
         asked_by: the setting that the length of a window comes from, for whom it is too long.
+        repeat: a track that is shorter than a window is repeated before and behind itself, so that the sound of a
+            window's centre stays there.
 
     Raises:
-        MediaError: `too_short` where the track is shorter than a window, `unreadable` where nothing decodes its kind.
+        MediaError: `too_short` where the track is shorter than a window, unless it is repeated; `unreadable` where
+            nothing decodes its kind.
     """
     length = Fraction(form.audio_samples, form.audio_rate_hz)
     begin, end = sound_extent(video)
     windows: list[Window | Reason] = []
     for centres in _groups([centre + video.zero for centre in centres_s], length):
+        if repeat and _is_short(end - begin, form):
+            windows += _repeated(video, centres, form)
+            continue
         _check_length(end - begin, form, asked_by)
         starts = [_inside(centre - length / 2, begin, end - length) for centre in centres]
         stretch = _decode(video, starts[0] - FILTER_S, starts[-1] + length + FILTER_S, form)
         if stretch.audio.size and stretch.end_s < starts[-1] + length - Fraction(1, stretch.rate_hz):
             # the track ends before its header says so: these windows move once more
             end = stretch.end_s
+            if repeat and _is_short(end - begin, form):
+                windows += _repeated(video, centres, form)
+                continue
             _check_length(end - begin, form, asked_by)
             starts = [_inside(start, begin, end - length) for start in starts]
             stretch = _decode(video, starts[0] - FILTER_S, end, form)
@@ -136,9 +148,12 @@ def read_sections(
     return sections
 
 
+def _is_short(found_s: Fraction, form: WindowFormat) -> bool:
+    return found_s < Fraction(form.audio_samples - _ROUNDING, form.audio_rate_hz)
+
+
 def _check_length(found_s: Fraction, form: WindowFormat, asked_by: str) -> None:
-    wanted = Fraction(form.audio_samples - _ROUNDING, form.audio_rate_hz)
-    if found_s < wanted:
+    if _is_short(found_s, form):
         expected = f"expected {form.audio_samples / form.audio_rate_hz:.2f} s of audio or more, as {asked_by} asks"
         raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(found_s):.2f} s")
 
@@ -192,6 +207,24 @@ def _cut(
             yield Reason.TOO_SHORT
         else:
             yield Window(begin - video.zero, audio[:, offset : offset + samples])
+
+
+def _repeated(video: VideoFile, centres: Sequence[Fraction], form: WindowFormat) -> Iterator[Window | Reason]:
+    """The window of each centre out of the whole track, which is shorter."""
+    rate, samples = form.audio_rate_hz, form.audio_samples
+    begin, end = sound_extent(video)
+    track = _decode(video, begin - FILTER_S, end + FILTER_S, form)
+    whole = track.audio.shape[1]
+    hole = track.hole_in(0, whole) if whole else Reason.DAMAGED if track.failed_s else Reason.TOO_SHORT
+    for centre in centres:
+        if hole is not None:
+            yield hole
+        elif not track.start_s - _GAP_S <= centre <= track.end_s + _GAP_S:
+            yield Reason.TOO_SHORT
+        else:
+            first = round((centre - track.start_s) * rate - Fraction(samples, 2))
+            audio = track.audio.take(range(first, first + samples), axis=1, mode="wrap")
+            yield Window(track.start_s + Fraction(first, rate) - video.zero, audio, repeated=True)
 
 
 def _section(

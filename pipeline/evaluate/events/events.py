@@ -59,14 +59,14 @@ def watch(
     on_progress: Progress = lambda video, done, total: None,
 ) -> Watched:
     """Tell what happens in videos, second by second. Started again with the same model, it goes on with the videos that
-    have no `NAME.json` yet. Writes into `out` (local or s3://):
+    have no `NAME.json` yet, or have changed since. Writes into `out` (local or s3://):
 
         NAME.png        of each video (its id, as keys of samples have it): frames with the places that their sound
                         goes with, and what happens when
         NAME.npz        classes [C], begin_s [N] of each segment, segment_s, probabilities [N, C], square [4]; of a
                         model that tells them apart seen and heard [N, C − 1]; of one that says where maps [N, h, w],
                         rows [h] and columns [w], as `gavt localize` has them
-        NAME.json       what was found in it, and by which model; written behind the two
+        NAME.json       what was found in it, by which model, and in which version of the file; written behind the two
         events.jsonl    a row an event: video, source, begin_s, end_s, class, what (both, seen or heard), confidence;
                         written last
 
@@ -92,9 +92,9 @@ def watch(
         def show(done: float, total: float, name: str = row.video) -> None:
             on_progress(name, done, total)
 
-        name = key_of(row.video)
+        name, version = key_of(row.video), _version_of(row.source)
         record = storage.join(out, f"{name}.json")
-        if f"{name}.json" in known and (before := _told_before(record, row, made_by)) is not None:
+        if f"{name}.json" in known and (before := _told_before(record, row, made_by, version)) is not None:
             found.append(before)
             continue
         try:
@@ -110,7 +110,7 @@ def watch(
         storage.write_bytes(files[0], strip)
         storage.write_bytes(files[1], _as_npz(track))
         found.append(_watched(row, len(track.segments), track.rows, *files))
-        storage.write_text(record, json.dumps({**found[-1], "made_by": made_by}))
+        storage.write_text(record, json.dumps({**found[-1], "made_by": made_by, "version": version}))
     named = (
         {"video": video["video"], "source": video["source"]} | event for video in found for event in video["events"]
     )
@@ -125,11 +125,21 @@ def watch(
     )
 
 
-def _told_before(record: str, row: VideoRow, made_by: Mapping[str, object]) -> WatchedVideo | None:
-    """What the same model found in a video before; None where it was another one, or another video."""
+def _version_of(source: str) -> str | None:
+    """What tells the video from another at its place; None where nothing is there."""
+    try:
+        return storage.version(source).etag
+    except StorageError:
+        return None  # who opens it finds out why
+
+
+def _told_before(record: str, row: VideoRow, made_by: Mapping[str, object], version: str | None) -> WatchedVideo | None:
+    """What the same model found in a video before; None where it was another one, or another video. A video that is
+    gone has not changed."""
     try:
         told = json.loads(storage.read_bytes(record))
         same = told.pop("made_by") == made_by and told["source"] == mask_url(row.source)
+        same &= told.pop("version") == version or version is None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"{record}: expected what gavt events found in a video, found something else") from None
     before: WatchedVideo = told

@@ -38,12 +38,14 @@ class HeardMoments:
             keypoints of features that have such.
         square: what of the upright frame the model sees, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
         duration_s: of the video.
+        sound_repeated: the video has less sound than the model hears at once, and it is repeated.
     """
 
     times_s: list[float]
     inputs: Inputs
     square: Box
     duration_s: float
+    sound_repeated: bool
 
 
 def heard_moments(
@@ -56,15 +58,16 @@ def heard_moments(
     keypoints: FoundKeypoints | None = None,
 ) -> Iterator[HeardMoments]:
     """Moments every `every_s` seconds: the frame then displayed, the model's other frames around it, and the sound that
-    belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; moments without
-    sound, before it begins, after it ends or in a hole of it, are left out.
+    belongs to them in training. At the ends of the video frames stop and sound is what lies nearest; sound that is
+    shorter than the model hears at once is repeated before and behind itself. Moments without sound, before it begins,
+    after it ends or in a hole of it, are left out.
 
     Args:
         spans: begin and end of each stretch of sound, as of `sound_spans`.
         keypoints: of the persons in the video, for features that have inputs of them.
 
     Raises:
-        MediaError: the video can't be read, its sound is shorter than the model needs, or no moment of it has sound.
+        MediaError: the video can't be read, or no moment of it has sound.
     """
     recipe = PrepareSettings(
         audio_rate_hz=features.audio_rate_hz, audio_samples=features.audio_samples, channels=features.audio_channels
@@ -77,9 +80,8 @@ def heard_moments(
         step = whole_step(every_s)
         wanted = [index * step for index in range(int(duration / step) + 1) if index * step < duration]
         for shown in _in_groups(moments_of(pictures_from, wanted, places, features.frame_size, geometry), _AT_ONCE):
-            windows = read_windows(
-                sound_from, [places.sound_middle_s(moment.time_s) for moment in shown], recipe, "features.audio_samples"
-            )
+            middles_s = [places.sound_middle_s(moment.time_s) for moment in shown]
+            windows = read_windows(sound_from, middles_s, recipe, repeat=True)
             pairs = zip(shown, windows, strict=True)
             heard = [
                 (moment, window)
@@ -96,7 +98,7 @@ def heard_moments(
             inputs = {FRAMES: frames.to(device).float() / 255, SOUND: torch.from_numpy(audio).to(device)}
             inputs |= persons.inputs(middles, [moment.square for moment, _ in heard], device)
             times = [float(moment.time_s) for moment, _ in heard]
-            yield HeardMoments(times, inputs, heard[0][0].square, float(duration))
+            yield HeardMoments(times, inputs, heard[0][0].square, float(duration), heard[0][1].repeated)
     if not found and unheard <= {Reason.TOO_SHORT}:
         raise MediaError(Reason.TOO_SHORT, "its sound begins after its last frame, ends before its first or has holes")
     if not found:

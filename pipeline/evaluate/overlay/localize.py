@@ -34,13 +34,15 @@ Progress = Callable[[str, float, float], None]
 
 class Localized(TypedDict):
     """What was written: full paths, and how the maps were made. `not_finite` counts the maps with NaN or infinite
-    values, which show no heat; `label_aided` says how training used labels, where it did."""
+    values, which show no heat; `sound_repeated` that the video has less sound than the model hears at once, so that it
+    was repeated; `label_aided` says how training used labels, where it did."""
 
     overlay: str
     strip: str
     maps: str
     moments: int
     not_finite: int
+    sound_repeated: bool
     readout: str
     checkpoint: str
     step: int
@@ -75,8 +77,7 @@ def localize(
         keypoints: of the persons in the video, for a model that takes them.
 
     Raises:
-        MediaError: the source is no video with sound, is shorter than the model's audio window, or can't be decoded,
-            or its keypoints can't be read.
+        MediaError: the source is no video with sound, or can't be decoded, or its keypoints can't be read.
         CheckpointError: no checkpoint there.
         SettingsError: no such readout, one whose maps don't lie over the frame, or a model that takes what a video
             doesn't show.
@@ -100,6 +101,7 @@ def localize(
         maps=storage.join(out, MAPS),
         moments=len(track.times_s),
         not_finite=track.not_finite,
+        sound_repeated=track.sound_repeated,
         readout=name,
         checkpoint=trained.url,
         step=trained.step,

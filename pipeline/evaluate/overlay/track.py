@@ -31,6 +31,7 @@ class MapTrack:
         every_s: between two wanted moments; a moment without sound has no map.
         square: where in the upright frame the maps lie, `[x1, y1, x2, y2]` in 0–1; beyond it where bars are.
         centres: where in the square the values of the maps lie; None: evenly.
+        sound_repeated: as of `HeardMoments`.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class MapTrack:
     sound_s: Sequence[tuple[float, float]]
     every_s: float
     centres: Centres | None = None
+    sound_repeated: bool = False
 
     def heat(self, time_s: float) -> Map | None:
         """The map [h, w] at any time, in 0–1: each is scaled to its own upper half, and between two moments they are
@@ -114,21 +116,22 @@ def make_track(
         keypoints: of the persons in the video, for a model that takes them.
 
     Raises:
-        MediaError: the video can't be read, or its sound is shorter than the model needs.
+        MediaError: the video can't be read, or no moment of it has sound.
     """
     times: list[float] = []
     maps: list[Map] = []
     match: list[float] = []
     square: Box = (0.0, 0.0, 1.0, 1.0)
     spans = sound_spans(source)
+    repeated = False
     for heard in heard_moments(source, spans, features, every_s, device, geometry, keypoints):
         maps.extend(readout(system, heard.inputs).cpu().numpy())
         match.extend(match_of(system, heard.inputs) if system.task.matches else [1.0] * len(heard.times_s))
         times.extend(heard.times_s)
-        square = heard.square
+        square, repeated = heard.square, heard.sound_repeated
         on_progress(times[-1], heard.duration_s)
     step = float(whole_step(every_s))
-    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, step, centres)
+    return MapTrack(np.array(times), np.stack(maps), np.array(match), square, spans, step, centres, repeated)
 
 
 @torch.no_grad()

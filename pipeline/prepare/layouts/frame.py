@@ -11,7 +11,7 @@ from pipeline.prepare.manifests.row import VideoRow
 from pipeline.prepare.recipe import exact, part_of, period_s, wanted_times
 from pipeline.prepare.settings import PrepareSettings
 from pipeline.reasons import Reason
-from pipeline.sound.audio import read_windows
+from pipeline.sound.audio import read_windows, sound_extent
 from pipeline.sound.flac import encode_flac
 from pipeline.video.keyframes import choose_frames
 from pipeline.video.picture import encode_picture
@@ -19,6 +19,7 @@ from pipeline.video.video_file import VideoFile
 
 _MOST_MISSING_S = Fraction(1, 4)
 """The picture often ends a little before the sound."""
+_REFUSES = "prepare.short_sound=refuse"
 
 
 def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> PreparedVideo:
@@ -27,7 +28,7 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     Raises:
         MediaError: it gave no sample at all, with the reason.
     """
-    _check_length(video.duration_s, settings)
+    _check_length(video, settings)
     part = part_of(row, video.duration_s, settings)
     if row.frame_s is None:
         times, snap_s, reach_s = wanted_times(part, settings), exact(settings.snap_s), period_s(settings) / 2
@@ -43,7 +44,9 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
     moments = sorted(pictures)
     samples = []
     unheard = 0
-    for index, (time, window) in enumerate(zip(moments, read_windows(video, moments, settings), strict=True)):
+    repeated = False
+    windows = read_windows(video, moments, settings, _REFUSES, repeat=settings.short_sound == "repeat")
+    for index, (time, window) in enumerate(zip(moments, windows, strict=True)):
         if isinstance(window, Reason):
             left_out[window.value] += 1
             unheard += window is Reason.TOO_SHORT
@@ -56,17 +59,25 @@ def make_samples(video: VideoFile, row: VideoRow, settings: PrepareSettings) -> 
                 "flac": encode_flac(window.audio, settings.audio_rate_hz),
             }
             samples.append(EncodedSample(f"{key_of(row.video)}_{index:04d}", files))
+            repeated |= window.repeated
     if not samples:
         raise _nothing_left(left_out, moments, bool(unheard), settings)
-    return PreparedVideo(samples, dict(sorted(left_out.items())))
+    return PreparedVideo(samples, dict(sorted(left_out.items())), repeated)
 
 
-def _check_length(duration_s: Fraction, settings: PrepareSettings) -> None:
-    """The picture of a video lasts as long as the sound of a sample, whatever its row is about, unless `min_clip_s`
-    says how long it is."""
-    if settings.min_clip_s is None and duration_s < exact(settings.window_s) - _MOST_MISSING_S:
-        expected = f"expected {settings.window_s:.2f} s of picture or more, as prepare.audio_samples asks"
-        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(duration_s):.2f} s")
+def _check_length(video: VideoFile, settings: PrepareSettings) -> None:
+    """The picture of a video lasts as long as the sound of a sample, or as its own where that is repeated, whatever its
+    row is about, unless `min_clip_s` says how long it is."""
+    if settings.min_clip_s is not None:
+        return
+    begin, end = sound_extent(video)
+    least, asked = exact(settings.window_s), "prepare.audio_samples asks"
+    if end - begin < least:
+        repeats = settings.short_sound == "repeat"
+        least, asked = (end - begin, "its sound lasts") if repeats else (least, f"{_REFUSES} asks")
+    if video.duration_s < least - _MOST_MISSING_S:
+        expected = f"expected {float(least):.2f} s of picture or more, as {asked}"
+        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {float(video.duration_s):.2f} s")
 
 
 def _nothing_left(

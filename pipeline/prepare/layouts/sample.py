@@ -25,10 +25,12 @@ class PreparedVideo:
     Attributes:
         samples: its samples, in the order of their times.
         left_out: how many wanted samples it did not give, by reason.
+        sound_repeated: its sound is shorter than that of a sample, and is repeated.
     """
 
     samples: list[EncodedSample] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    sound_repeated: bool = False
 
 
 def key_of(video: str) -> str:

@@ -3,6 +3,7 @@ the way."""
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,18 +161,39 @@ def test_every_recipe_says_what_it_makes_of_ten_seconds(recipe: str, ten_s: Path
         assert len(prepare_video(row, settings).samples) == 1
 
 
-def test_a_video_as_long_as_one_window_gives_a_sample_and_a_shorter_one_names_the_setting(tmp_path: Path) -> None:
-    assert len(prepare_video(VideoRow("v", str(write_video(tmp_path / "a.mp4", 6))), PrepareSettings()).samples) == 1
+def test_a_folder_of_short_clips_gives_samples_and_says_whose_sound_is_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips := tmp_path / "clips").mkdir()
+    for length_s in (1, 3, 6):
+        write_video(clips / f"of_{length_s}_s.mp4", length_s)
+    with pytest.raises(SystemExit) as left:
+        main(["prepare", str(clips), "--out", str(tmp_path / "out"), "--local"])
+    assert left.value.code == 0
+    assert re.search(r"repeated +2 +less sound than a sample holds.*prepare\.short_sound", capsys.readouterr().out)
+    found = {sample["video"]: sample for sample in samples_of(str(tmp_path / "out"))}
+    assert sorted(found) == ["of_1_s", "of_3_s", "of_6_s"]
+    for sample in (found["of_1_s"], found["of_3_s"]):  # the frame's own sound lies in the middle
+        assert sample["audio_start_s"] + 65535 / 11025 / 2 == pytest.approx(sample["frame_times_s"][0], abs=0.06)
+    assert {entry.video: entry.sound_repeated for entry in read_ledger(str(tmp_path / "out"))} == {
+        "of_1_s": True, "of_3_s": True, "of_6_s": False,
+    }  # fmt: skip
+
+
+def test_what_refuses_a_short_video_names_its_setting(tmp_path: Path) -> None:
     short = VideoRow("v", str(write_video(tmp_path / "b.mp4", 3)))
-    with pytest.raises(MediaError, match=r"as prepare\.audio_samples asks, found 3\.0"):
-        prepare_video(short, PrepareSettings())
-    small = PrepareSettings(audio_samples=22050)
-    assert len(prepare_video(short, small).samples) == 1
-    still = write_video(tmp_path / "c.mp4", 0.2, audio=np.full((1, 8 * 44100), 0.1, np.float32))
+    refuse = PrepareSettings(short_sound="refuse")
+    with pytest.raises(MediaError, match=r"5\.94 s .*as prepare\.short_sound=refuse asks, found 3\.0"):
+        prepare_video(short, refuse)
+    assert len(prepare_video(short, PrepareSettings(short_sound="refuse", audio_samples=22050)).samples) == 1
+    still = VideoRow("v", str(write_video(tmp_path / "c.mp4", 0.2, audio=np.full((1, 8 * 44100), 0.1, np.float32))))
     with pytest.raises(
-        MediaError, match=r"expected 5\.94 s of picture or more, as prepare\.audio_samples asks, found 0"
+        MediaError, match=r"expected 5\.94 s of picture or more, as prepare\.audio_samples asks.*found 0"
     ):
-        prepare_video(VideoRow("v", str(still)), PrepareSettings())
+        prepare_video(still, PrepareSettings())
+    still = VideoRow("v", str(write_video(tmp_path / "d.mp4", 0.2, audio=np.full((1, 3 * 44100), 0.1, np.float32))))
+    with pytest.raises(MediaError, match=r"expected 3\.00 s of picture or more, as its sound lasts, found 0"):
+        prepare_video(still, PrepareSettings())
 
 
 def test_a_set_that_gives_nothing_names_the_setting_in_its_ledger(ten_s: Path, tmp_path: Path) -> None:

@@ -234,7 +234,8 @@ def broken(folder: Path) -> Iterator[tuple[str, str]]:
 def test_every_kind_of_broken_input_is_a_row_with_its_reason(tmp_path: Path) -> None:
     cases = dict(broken(tmp_path))
     rows = [VideoRow(video=f"v{number}", source=path) for number, path in enumerate(cases)]
-    dataset = prepare(ListedRows(rows), str(tmp_path / "out"), SMALL, in_this_process)
+    strict = SMALL.model_copy(update={"short_sound": "refuse"})
+    dataset = prepare(ListedRows(rows), str(tmp_path / "out"), strict, in_this_process)
     inputs = list(read_ledger(str(tmp_path / "out")))
     found = {Path(entry.source).name: entry.reason for entry in inputs}
     assert found == {Path(path).name: reason for path, reason in cases.items()}

@@ -39,7 +39,7 @@ def test_a_limit_of_frames_chooses_evenly() -> None:
 
 def test_the_defaults_are_the_thesis_but_for_short_videos() -> None:
     assert THESIS.min_clip_s == 15
-    assert PrepareSettings() == THESIS.model_copy(update={"min_clip_s": None})
+    assert PrepareSettings() == THESIS.model_copy(update={"min_clip_s": None, "short_sound": "repeat"})
     assert part_of(VideoRow("v", "v.mp4"), Fraction(1, 10), PrepareSettings()) == Part(Fraction(0), Fraction(1, 10))
 
 

@@ -12,6 +12,7 @@ import pytest
 from barcode_video import RATE_HZ, bursts, read_barcode, write_video
 from pipeline.errors import MediaError
 from pipeline.prepare.settings import PrepareSettings
+from pipeline.reasons import Reason
 from pipeline.sound.audio import read_windows
 from pipeline.video.video_file import open_video
 from reading import read_frames
@@ -99,6 +100,25 @@ def test_a_track_shorter_than_a_window_is_too_short(tmp_path: Path) -> None:
         read_windows(video, [Fraction(2)], PrepareSettings())
     assert caught.value.reason == "too_short"
     assert "expected 5.94 s of audio or more, as prepare.audio_samples asks, found 5.0" in str(caught.value)
+
+
+@pytest.mark.parametrize("length_s", [1, 4])
+def test_a_track_that_is_repeated_keeps_the_sound_of_the_centre_there(length_s: int, tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 0.5 * np.arange(length_s * RATE_HZ) / RATE_HZ)  # its value tells the time
+    path = write_video(tmp_path / "a.mov", length_s, audio_codec="pcm_s16le", audio=tone[None].astype(np.float32))
+    with open_video(str(path)) as video:
+        for centre in (Fraction(1, 10), Fraction(1, 2), Fraction(9, 10)):
+            (window,) = read_windows(video, [centre], PrepareSettings(), repeat=True)
+            assert not isinstance(window, Reason)
+            assert window.repeated
+            assert window.audio.shape == (1, 65535)
+            times = float(window.start_s) + np.arange(65535) / 11025
+            assert times[32767] == pytest.approx(float(centre), abs=1 / 11025)
+            expected = 0.5 * 32768 * np.sin(np.pi * (times % length_s))
+            apart = np.abs(window.audio[0] - expected)[(times % length_s > 0.02) & (times % length_s < length_s - 0.02)]
+            assert apart.max() < 60  # at a seam the filter of the resampling is heard
+        (beside,) = read_windows(video, [Fraction(length_s + 1)], PrepareSettings(), repeat=True)
+    assert beside is Reason.TOO_SHORT
 
 
 def test_two_channels_are_kept_where_they_are_wanted(tmp_path: Path) -> None:

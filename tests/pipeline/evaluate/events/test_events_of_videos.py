@@ -228,6 +228,13 @@ def test_what_was_watched_before_is_not_watched_again(events_run: str, tmp_path:
     anew = watch(videos, events_run, str(tmp_path / "anew"), SETTINGS)
     assert [one["events"] for one in result["videos"]] == [one["events"] for one in anew["videos"]]
     assert (out / "events.jsonl").read_bytes() == (tmp_path / "anew" / "events.jsonl").read_bytes()
+    film(tmp_path / "b.mp4", 2.0)  # another video in its place
+    replaced = watch(videos, events_run, str(out), SETTINGS, lambda video, done, total: watched.append(video))
+    assert watched[3:] == ["b"] * len(watched[3:])
+    assert replaced["videos"][0] == result["videos"][0]
+    assert replaced["videos"][1]["segments"] > result["videos"][1]["segments"]
+    (tmp_path / "b.mp4").unlink()
+    assert watch(videos, events_run, str(out), SETTINGS)["videos"] == replaced["videos"]
     (out / "a.json").write_text("[]")
     with pytest.raises(StorageError, match=r"a\.json: expected what gavt events found in a video"):
         watch(videos, events_run, str(out), SETTINGS)

@@ -116,7 +116,11 @@ def test_maps_lie_where_the_evaluation_found_that_they_lie(run: str, tmp_path: P
     ("make", "reason", "sentence"),
     [
         (lambda folder: write_video(folder / "mute.mp4", sound_s=None), "no_audio", "no audio track"),
-        (lambda folder: write_video(folder / "short.mp4", sound_s=0.3), "too_short", "0.51 s of audio or more"),
+        (
+            lambda folder: write_video(folder / "late.mp4", sound_s=1.0, sound_from_s=9.0),
+            "too_short",
+            "begins after its",
+        ),
         (lambda folder: folder / "gone.mp4", "missing", "no such file"),
         (lambda folder: folder, "unreadable", "it is a folder"),
     ],
@@ -131,6 +135,15 @@ def test_what_is_no_video_with_sound_is_said_in_one_sentence(
     assert caught.value.reason == reason
     assert str(caught.value).startswith(f"{video}: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_video_shorter_than_the_model_hears_at_once_has_maps_and_says_that_its_sound_is_repeated(
+    run: str, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "short.mp4", times_s=[0.0, 0.1, 0.2], sound_s=0.3)
+    result = run_on(video, run, tmp_path / "out", every_s=0.1)
+    assert (result["moments"], result["sound_repeated"]) == (3, True)
+    assert np.load(result["maps"])["times_s"].tolist() == pytest.approx([0.0, 0.1, 0.2])
 
 
 def test_text_with_a_video_s_name_is_said(run: str, tmp_path: Path) -> None:
