@@ -77,6 +77,12 @@ class SeenAndHeardSettings(MeasureSettings):
     kind: Literal["seen_and_heard"] = "seen_and_heard"
 
 
+class SegmentMapsSettings(MeasureSettings):
+    """Where each segment's sound looks in its frame, beside the boxes of what sounds there; of stored features too."""
+
+    kind: Literal["segment_maps"] = "segment_maps"
+
+
 class ReconstructionSettings(MeasureSettings):
     """How well what masked modelling hides is rebuilt."""
 
@@ -209,6 +215,7 @@ MEASURES: Registry[MeasureSettings] = Registry(
         "retrieval": Kind(f"{__name__}:RetrievalSettings", f"{_MEASURES}.retrieval:Retrieval"),
         "retrieval_head": Kind(f"{__name__}:RetrievalHeadSettings", f"{_MEASURES}.retrieval_head:RetrievalHead"),
         "robustness": Kind(f"{__name__}:RobustnessSettings", f"{_MEASURES}.robustness:Robustness"),
+        "segment_maps": Kind(f"{__name__}:SegmentMapsSettings", f"{_MEASURES}.segment_maps:SegmentMaps"),
         "seen_and_heard": Kind(f"{__name__}:SeenAndHeardSettings", f"{_MEASURES}.seen_and_heard:SeenAndHeard"),
         "separation": Kind(f"{__name__}:SeparationSettings", f"{_MEASURES}.separation:Separation"),
         "synchronisation": Kind(f"{__name__}:OffsetsSettings", f"{_MEASURES}.synchronisation:Offsets"),
