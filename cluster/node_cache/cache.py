@@ -78,11 +78,18 @@ class NodeCache:
             number, skip, length = number + 1, 0, length - piece
         return b"".join(pieces)
 
-    def read_parts(self, parts: Iterable[tuple[str, FileVersion, int, int]]) -> Iterator[bytes | StorageError]:
+    def read_parts(
+        self, parts: Iterable[tuple[str, FileVersion, int, int]], most: float = float("inf")
+    ) -> Iterator[bytes | StorageError]:
         """What `read` would return or raise for each `(url, version, start, length)`, in order; several are fetched at
-        once. For a batch."""
+        once. For a batch.
+
+        Args:
+            most: where the extents have more bytes than this, what is not there is fetched by itself, and not kept: it
+                is here sooner.
+        """
         parts = list(parts)
-        if self._folder.rests():
+        if self._folder.rests() or self._bytes_of_extents(parts) > most:
             yield from self._read_parts_straight(parts)
             return
         for url, version, start, length in parts:
@@ -92,6 +99,12 @@ class NodeCache:
                 yield self.read(url, version, start, length)
             except StorageError as error:
                 yield error
+
+    def _bytes_of_extents(self, parts: list[tuple[str, FileVersion, int, int]]) -> int:
+        size, wanted = self._extent_bytes, set()
+        for url, version, start, length in parts:
+            wanted |= {(url, version.size, number) for number in range(start // size, -(-(start + length) // size))}
+        return sum(min(size, file_bytes - number * size) for _, file_bytes, number in wanted)
 
     def once(self, url: str, what: str, tag: str, ask: Callable[[], bytes], check: Callable[[bytes], object]) -> bytes:
         """What `ask` says of a file, a few bytes or all of it; asked for once for all processes of the node.

@@ -146,10 +146,10 @@ class Loader:
                             return
                         pool.listen(piece)
                 notes = [note for piece in current.pieces for note in pool.result(piece)]
-                batch = self._lend(current, notes)
+                ready = [self._lend(current, notes)]
                 pending.popleft()
                 self.waited_s += time.perf_counter() - started
-                yield batch
+                yield ready.pop()  # kept here, its slot would still be lent when the next one is
         finally:
             for left in pending:  # somebody stopped early: what was begun is let come
                 pool.drop(left.pieces, partial(self._free.append, left.slot))

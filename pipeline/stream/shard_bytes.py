@@ -16,6 +16,7 @@ from cluster.os_errors import OF_THE_MACHINE, why
 from pipeline.shards.shard_set import SamplePlace
 
 _CHUNKS = 4
+_SOON_BYTES = 8 << 20
 _HEADS = 16
 _MOST_OPEN = 256
 _SHARE_OPEN = 4  # of the files that a process may have open, one in so many may be a shard
@@ -38,6 +39,7 @@ class ShardBytes:
         self._opening = opening
         self._files = _OpenFiles()
         self._versions: dict[str, storage.FileVersion | StorageError] = {}
+        self._straight = _CHUNKS
         self._chunks: ThreadPoolExecutor | None = None
         self._heads: ThreadPoolExecutor | None = None
 
@@ -88,14 +90,18 @@ class ShardBytes:
     def _begin_remote(self, places: Sequence[SamplePlace]) -> Callable[[], list[Content]]:
         if self._chunks is None:
             self._chunks = ThreadPoolExecutor(_CHUNKS, thread_name_prefix="gavt-chunk")
-        read = self._direct if self._cache is None else self._cached
-        return self._chunks.submit(read, places).result
+        if self._cache is None:
+            return self._chunks.submit(self._direct, places).result
+        # a first batch need not wait for what lies beside its samples and is wanted later
+        most = _SOON_BYTES if self._straight else float("inf")
+        self._straight = max(0, self._straight - 1)
+        return self._chunks.submit(self._cached, places, most).result
 
     def _direct(self, places: Sequence[SamplePlace]) -> list[Content]:
         found = list(storage.read_parts((place.url, place.start, place.length, None) for place in places))
         return _unless_unreachable(found)
 
-    def _cached(self, places: Sequence[SamplePlace]) -> list[Content]:
+    def _cached(self, places: Sequence[SamplePlace], most: float) -> list[Content]:
         assert self._cache is not None
         versions = self._versions_of(places)
         found: list[Content] = [StorageError("")] * len(places)
@@ -106,7 +112,7 @@ class ShardBytes:
             else:
                 parts.append((place.url, version, place.start, place.length))
                 at.append(number)
-        for number, content in zip(at, self._cache.read_parts(parts), strict=True):
+        for number, content in zip(at, self._cache.read_parts(parts, most), strict=True):
             found[number] = self._of_newer(places[number]) if isinstance(content, ChangedFileError) else content
         return _unless_unreachable(found)
 

@@ -1,25 +1,18 @@
 """Samples a second from an S3 server on this machine: the loader beside bare ranged requests and the peers."""
 
-import os
-import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-
-import s3fs
 
 from _contest import PEERS, best_workers, fresh, rate
 from _peers.child import EpochTime
 from _peers.convert import convert
 from _peers.job import Job
 from _realistic_samples import write_realistic
+from _s3_bucket import new_bucket
 from cluster import storage
-from jobs.local import s3
-from result import NotHere, Result
+from result import Result
 
 SAMPLES = 2000
 ROUNDS = 3
@@ -41,7 +34,7 @@ def run() -> list[Result]:
 
 def measure(samples: int, rounds: int) -> list[Result]:
     """The same of any size."""
-    with tempfile.TemporaryDirectory(prefix="gavt-") as folder, _bucket() as bucket:
+    with tempfile.TemporaryDirectory(prefix="gavt-") as folder, new_bucket() as bucket:
         root = Path(folder)
         shards = write_realistic(root / "shards", samples)
         formats = {
@@ -96,24 +89,3 @@ def _rounds(
             first[name].append(epochs[0])
             second[name].append(epochs[1])
     return first, second
-
-
-@contextmanager
-def _bucket() -> Iterator[str]:
-    """A new bucket on a new server; the variables of S3 clients point at it."""
-    reason = s3.why_not()
-    if reason is not None:
-        raise NotHere(reason)
-    root = Path(tempfile.mkdtemp(prefix="gavt-s3-"))
-    server = s3.start(root)
-    before = dict(os.environ)
-    try:
-        os.environ |= server.environment() | {"S3_ENDPOINT_URL": server.endpoint}
-        name = f"bench-{uuid.uuid4().hex[:8]}"
-        s3fs.S3FileSystem(skip_instance_cache=True, endpoint_url=server.endpoint).mkdir(name)
-        yield f"s3://{name}"
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        s3.stop(root)
-        shutil.rmtree(root)

@@ -180,6 +180,20 @@ def test_parts_of_objects_are_kept(s3_bucket: str, caches: Callable[..., NodeCac
     assert cache.fetched_bytes == len(CONTENT)
 
 
+def test_where_extents_are_many_bytes_what_is_not_there_is_fetched_alone(
+    origin: str, caches: Callable[..., NodeCache]
+) -> None:
+    cache, version = caches(), storage.version(origin)
+    parts = [(origin, version, 10, 20), (origin, version, EXTENT + 10, 20), (origin, version, EXTENT - 5, 10)]
+    expected = [CONTENT[start : start + length] for _, _, start, length in parts]
+    assert list(cache.read_parts(parts, most=2 * EXTENT - 1)) == expected
+    assert (cache.hits, cache.fetched_bytes) == (0, 50)
+    assert list(cache.read_parts(parts, most=2 * EXTENT)) == expected
+    assert cache.fetched_bytes == 50 + 2 * EXTENT
+    assert list(cache.read_parts(parts, most=0)) == expected
+    assert cache.fetched_bytes == 50 + 2 * EXTENT + 10  # what lies in two extents is not put together
+
+
 def test_the_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GAVT_CACHE", "/local/cache")
     assert default_folder() == Path("/local/cache")

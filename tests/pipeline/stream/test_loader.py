@@ -9,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -360,3 +361,16 @@ def test_batches_that_are_kept_stay_what_they_were(shards, expected):
         again = [batch.tensors["frames"].clone() for batch in batches]
     assert torch.equal(torch.cat(again), contents(expected)[1])
     assert_same(kept, expected)  # also when the workers have filled every slot again, and are gone
+
+
+def test_a_batch_that_is_dropped_before_the_next_is_asked_for_is_never_a_copy(shards):
+    """A GPU copies faster from the workers' own memory, which is pinned, also where few batches are kept ready."""
+
+    def is_a_slot(batch):
+        frames = batch.tensors["frames"].numpy()
+        return any(np.shares_memory(frames, slot.fields["frames"]) for slot in loader._slots)
+
+    with Loader(plan_of(shards, workers=1, prefetch=1), BATCH) as loader:
+        slots = list(map(is_a_slot, loader.batches(steps_of(loader.plan, 0, STEPS, BATCH, BATCH, 0, 1))))
+    assert len(slots) > 2
+    assert all(slots)
