@@ -46,11 +46,11 @@ def demo(
 
     model, token = load(checkpoint, device, overrides or []), secrets.token_urlsafe(24)
     with scratch_folder("gavt-demo-") as folder, _listening(host, port) as listener:
+        app = create_app(Demo(model, folder, every), token)
         url = f"http://{host}:{listener.getsockname()[1]}/{token}/"
         console(as_json).print(f"{url}\nCtrl-C ends it, and forgets the videos", soft_wrap=True)
         if as_json:
             print_json({"url": url, "checkpoint": model.checkpoint, "step": model.step})
-        app = create_app(Demo(model, folder, every), token)
         # a paused video holds its request open
         _serve(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2), listener)
 

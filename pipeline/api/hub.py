@@ -20,6 +20,7 @@ from pipeline.train.checkpoints import find_checkpoint
 from pipeline.train.checkpoints.export import CARD, export
 
 CONFIG = "config.json"
+_ANSWERS_WITHIN_S = 1.0
 _ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 
 
@@ -30,12 +31,37 @@ def place_of(name: str) -> str:
         return name
     url = f"hf://{name}"
     try:
+        _knock(name)
         find_checkpoint(url)
     except (StorageError, CheckpointError) as error:
         raise CheckpointError(
             f"{name}: expected a folder, or a model on the Hugging Face Hub, found neither: {error}"
         ) from error
     return url
+
+
+def _knock(name: str) -> None:
+    """Ask the Hub once: a mistyped folder needn't wait for a Hub that isn't there, as work that is under way does.
+
+    Raises:
+        StorageError: no answer.
+    """
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        from cluster.hub.filesystem import HTTP_ERROR
+    except ModuleNotFoundError:
+        return  # who reads from there says what to install
+    repository, _, revision = name.partition("@")
+    try:
+        HfApi(endpoint=os.environ.get("HF_ENDPOINT")).repo_info(
+            repository, revision=revision or None, timeout=_ANSWERS_WITHIN_S
+        )
+    except (HfHubHTTPError, HFValidationError):
+        return  # an answer, which who reads from there will put in words
+    except (HTTP_ERROR, OSError) as error:
+        raise StorageError(f"the Hub does not answer ({' '.join(str(error).split())})") from error
 
 
 def save_pretrained(checkpoint: str, folder: str, name: str | None = None, license: str | None = None) -> None:

@@ -14,6 +14,11 @@ function say(sentence, wrong = false) {
   $("status").classList.toggle("wrong", wrong);
 }
 
+// What is done is no longer said; what went wrong stays until something else is asked for.
+function done() {
+  if (!$("status").classList.contains("wrong")) say("");
+}
+
 async function ask(path, how) {
   const answer = await fetch(path, how);
   if (answer.ok) return answer;
@@ -45,7 +50,7 @@ async function want(pieces, piece, fetchPiece, isCurrent) {
   pieces.set(piece, null);
   try {
     const found = await fetchPiece();
-    if (isCurrent()) { pieces.set(piece, found); say(""); }
+    if (isCurrent()) { pieces.set(piece, found); done(); }
   } catch (error) {
     if (isCurrent()) say(error.message, true);
   }

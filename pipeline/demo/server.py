@@ -24,7 +24,7 @@ from cluster.masking import mask_url, mask_urls
 from pipeline.api.model import Model
 from pipeline.demo.stretch import cut_stretch
 from pipeline.errors import MediaError
-from pipeline.evaluate.overlay.localize import FAINTEST
+from pipeline.evaluate.overlay.localize import FAINTEST, video_readout
 from pipeline.evaluate.overlay.overlay import STRONGEST, heat_colours
 from pipeline.evaluate.overlay.track import unit_range
 from pipeline.evaluate.separating.by_place import separator_of
@@ -54,6 +54,13 @@ class Demo:
     folder: Path
     every_s: float = 0.5
     _one_at_a_time: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            SettingsError: the model makes no maps of what is dropped, which can't have keypoints beside it.
+        """
+        video_readout(self.model.trained, self.model.settings)
 
     @property
     def reason_against_sounds(self) -> str | None:

@@ -12,6 +12,7 @@ from pipeline.plan.data import DataNeed, data_need
 from pipeline.plan.known_results import KnownResults
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import EngineOptions, Memory, ModelSize, Offload, step_memory
+from pipeline.plan.without_compiler import without_compiler
 from pipeline.tasks.gathered import planned_for
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
@@ -111,7 +112,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     system = system_without_memory(settings).train()
     size = _size_of(system)
     passes: dict[Mode, PassMemory] = {}
-    with KnownResults():
+    with without_compiler(), KnownResults():
         for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
             set_checkpointing(system, mode)
             with planned_for(processes):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cluster.process_group import ProcessGroup
 from pipeline.train.engine.buffers import KeptBuffers, average_buffers
+from pipeline.train.engine.build import unrepeatable_named
 from pipeline.train.engine.engine import Engine
 from pipeline.train.health.own_time import OwnTime
 from pipeline.train.health.step_flags import Flags, StepSums, exchange
@@ -70,7 +71,7 @@ class Stepper:
                 batch = next(self._batches)
             self._watchdog.beat("forward and backward", step)
             inputs = batch.inputs()
-            with self._own.forward():
+            with self._own.forward(), unrepeatable_named():
                 loss, added = engine.forward(inputs, batch.targets)
             sums += added
             replaced += batch.replaced
@@ -79,7 +80,8 @@ class Stepper:
             if spike_above is not None and micro_step == self._accumulated - 1:
                 bad = bad | self._is_spike(sums, spike_above)
             # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
-            engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
+            with unrepeatable_named():
+                engine.backward(loss * torch.where(bad, torch.nan, 1.0).to(loss.dtype))
             engine.step()
         applied = engine.was_applied
         if not applied:

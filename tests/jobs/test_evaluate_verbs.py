@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import pytest
 from jobs.cli import main
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.mma_settings import MmaSettings
-from unprivileged import read_only
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from small_video import write_video
 from tiny_run import located_rows, tiny_experiment, tiny_separator, write_run, write_shards
+from unprivileged import read_only
 
 Say = Callable[..., tuple[int, str, str]]
 

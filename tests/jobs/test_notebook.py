@@ -2,14 +2,12 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from small_video import write_video
 from tiny_run import tiny_separator, write_run
 

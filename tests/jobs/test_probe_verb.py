@@ -1,14 +1,11 @@
 """gavt probe from the command line."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 FEW = ("--seeds", "2", "--steps", "20", "--variant", "audio_to_visual")

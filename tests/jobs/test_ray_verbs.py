@@ -15,8 +15,6 @@ from jobs.local.ray_cluster import RayCluster
 from pipeline.shards.ledger import read_ledger
 from ray_cluster_with_jobs import ray_cluster_with_jobs
 from small_job import wait_until
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline" / "evaluate"))
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

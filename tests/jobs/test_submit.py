@@ -3,10 +3,12 @@
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cluster.exit_codes import IN_USE
+from cluster.launchers.contract import Phase, PlaceState
 from jobs import cli
 from jobs.submit import seconds
 from small_job import wait_until
@@ -116,6 +118,26 @@ def test_a_job_is_found_shown_and_resumed_by_its_name_its_folder_and_what_it_wor
     texts = [file.read_text() for file in (tmp_path / run / "jobs").rglob("*") if file.is_file()]
     assert not any("a-secret-of-aws" in text for text in texts)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_resume_waits_for_a_place_that_is_letting_go_of_a_job_that_has_ended(capsys, monkeypatch):
+    said, submitted = [Phase.RUNNING, Phase.RUNNING, Phase.GONE, Phase.RUNNING], []
+    place = SimpleNamespace(
+        state=lambda job: PlaceState(said.pop(0), "as it says"), check=lambda record: None, submit=submitted.append
+    )
+    job = SimpleNamespace(
+        name="job", record=SimpleNamespace(place=None), outcome=SimpleNamespace(ending="failed"), attempts=list,
+        check_owner=lambda: None, reopen=lambda: None, note_submission=lambda *_: SimpleNamespace(id="1@here"),
+    )  # fmt: skip
+    monkeypatch.setattr("jobs.known_jobs.find_job", lambda word: job)
+    monkeypatch.setattr("cluster.launchers.places.launcher_of", lambda *_: place)
+    code, out, _ = gavt(capsys, "resume", "job")
+    assert (code, out) == (0, "job: submitted again as 1@here\n")
+    assert (said, submitted) == ([Phase.RUNNING], [job])
+    job.outcome = None  # it may go on of itself
+    code, _, err = gavt(capsys, "resume", "job")
+    assert (code, "expected a job that has stopped, found it running: as it says" in err) == (2, True)
+    assert (said, submitted) == ([], [job])
 
 
 def test_what_is_no_job_is_a_sentence(capsys):

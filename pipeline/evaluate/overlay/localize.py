@@ -123,16 +123,7 @@ def map_video(
     Raises:
         MediaError, SettingsError: as of `localize`.
     """
-    check_inputs(trained, keypoints)
-    name = _choose_readout(readout, trained, settings)
-    maker = build_readout(name, settings)
-    if (reason := maker.reason_against(trained.system)) is not None:
-        raise SettingsError(f"readout: expected one that can be had, but {name} can't: {reason}")
-    if not maker.points_into_frame:
-        raise SettingsError(
-            f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
-            "spectrogram, found audio"
-        )
+    name, maker = video_readout(trained, settings, readout, keypoints)
     track = make_track(
         source,
         trained.system,
@@ -146,6 +137,31 @@ def map_video(
         keypoints,
     )
     return track, name
+
+
+def video_readout(
+    trained: Trained,
+    settings: EvaluateSettings,
+    readout: str | None = None,
+    keypoints: FoundKeypoints | None = None,
+) -> tuple[str, Readout]:
+    """What makes the maps of a video, and its name, see `localize`.
+
+    Raises:
+        SettingsError: no such readout, one whose maps don't lie over the frame, or a model that takes what a video
+            doesn't show.
+    """
+    check_inputs(trained, keypoints)
+    name = _choose_readout(readout, trained, settings)
+    maker = build_readout(name, settings)
+    if (reason := maker.reason_against(trained.system)) is not None:
+        raise SettingsError(f"readout: expected one that can be had, but {name} can't: {reason}")
+    if not maker.points_into_frame:
+        raise SettingsError(
+            f"evaluate.attention.perspective: expected visual for the readout {name}, whose maps would lie over the "
+            "spectrogram, found audio"
+        )
+    return name, maker
 
 
 def _choose_readout(asked: str | None, trained: Trained, settings: EvaluateSettings) -> str:

@@ -57,6 +57,25 @@ def choose_kernels(settings: TrainSettings, on_gpu: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+@contextmanager
+def unrepeatable_named() -> Iterator[None]:
+    """Have an operation of a model that can't repeat to the bit, by which torch ends the run, name the setting.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+        if not found:
+            raise
+        raise SettingsError(
+            f"train.deterministic: expected operations that repeat to the bit, found {operation}, which doesn't on "
+            "this device; train.deterministic=false takes it as it is"
+        ) from error
+
+
 def build_engine(system: System, settings: TrainSettings, micro_batch: int, group: ProcessGroup) -> Engine:
     """Put a system into DeepSpeed's engine, with its optimiser. Its teachers begin as their students are.
 

@@ -1,7 +1,7 @@
 """Models to and from the Hugging Face Hub; see `hub_server` for what stands in for it."""
 
 import json
-import sys
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from safetensors.torch import load_file
 
 import pipeline.api as gavt
 from hub_server import Hub, running_hub
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
 from small_video import write_video
 from tiny_run import tiny_experiment, write_run
 
@@ -129,6 +127,12 @@ def test_names_that_are_nowhere_and_a_hub_that_refuses_are_told_in_a_sentence(
     with pytest.raises(gavt.UserError, match="runs/none"):
         gavt.load("runs/none")
     assert len(hub.asked) == asked, "a folder that is missing here was looked for on the Hub"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with monkeypatch.context() as away:
+        away.setenv("HF_ENDPOINT", nobody)
+        with pytest.raises(gavt.CheckpointError, match="someone/none: expected a folder, .* the Hub does not answer"):
+            gavt.load("someone/none")  # who is asked once; work that is under way asks for minutes
     model = gavt.load(run, device="cpu")
     with pytest.raises(gavt.SettingsError, match="repository: expected owner/name, found 'tiny'"):
         model.push_to_hub("tiny")

@@ -1,6 +1,5 @@
 """A model as a library: what it says of videos and arrays is what the verbs write."""
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,6 @@ from pipeline.evaluate.separating.separate import separate
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import AUDIO, VISUAL
 from pipeline.train.checkpoints.export import export
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate" / "separating"))
 from small_video import write_video
 from sounding_video import low_and_high, read_sound
 from sounding_video import write_video as write_lossless_video

@@ -1,8 +1,6 @@
 """A model as an encoder of MTEB. What its package is needed for is skipped without it."""
 
 import io
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,12 +12,9 @@ from PIL import Image
 from pipeline import api as gavt
 from pipeline.api.mteb_encoder import MtebEncoder
 from pipeline.errors import MediaError, SettingsError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
+from pipeline.sound.flac import encode_flac
 from small_video import write_video
 from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run
-
-from pipeline.sound.flac import encode_flac
 
 COUNT = 4
 

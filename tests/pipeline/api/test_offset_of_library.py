@@ -1,17 +1,14 @@
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pipeline.api as gavt
+from moved_sound import with_sound_later, write_movers
 from pipeline.experiment import ExperimentSettings
 from pipeline.prepare.settings import KeypointSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.load import Trained, untrained
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate" / "offset"))
-from moved_sound import with_sound_later, write_movers
 
 
 @pytest.fixture(scope="module")

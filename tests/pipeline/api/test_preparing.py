@@ -1,12 +1,9 @@
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pipeline.api as gavt
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
 from small_video import write_video
 
 WORDS = ("prepare.audio_samples=4095", "prepare.frame_rate_hz=1")

@@ -16,11 +16,9 @@ import pytest
 
 import pipeline.api
 from pipeline.experiment import ExperimentSettings
-from tiny_shards import FEATURES, MODEL, write_shard_set
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
 from small_video import write_video
 from tiny_run import tiny_separator, write_run
+from tiny_shards import FEATURES, MODEL, write_shard_set
 
 REPOSITORY = Path(__file__).parents[3]
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)

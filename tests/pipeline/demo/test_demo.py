@@ -21,9 +21,6 @@ from browser import BROWSER, Browser
 from pipeline import api as gavt
 from pipeline.demo.server import PIECE_S, Demo, create_app
 from pipeline.evaluate.overlay.track import unit_range
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate" / "separating"))
 from small_video import write_video
 from tiny_run import tiny_separator, write_run
 
@@ -136,6 +133,9 @@ def test_a_dropped_video_shows_its_map_as_it_plays_and_a_clicked_place_is_heard(
             "document.dispatchEvent(new DragEvent('drop', {dataTransfer: t})); })()"
         )
         browser.wait_for("maps.get(0) && maps.get(1)")
+        browser.evaluate("say('it went wrong', true)")
+        browser.wait_for("want(new Map(), 0, async () => 1, () => true).then(() => true)")
+        assert browser.evaluate("$('status').textContent") == "it went wrong", "the next piece's success wipes it"
         coloured = (
             "(() => { const all = heat.width && heat.getContext('2d').getImageData(0, 0, heat.width, heat.height).data;"
             "return all && all.some((value, place) => place % 4 === 3 && value > 0); })()"

@@ -1,12 +1,12 @@
 """Features of a model that gavt trained are its tokens, or their means, as evaluation sees them."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from cluster.process_group import ProcessGroup
 from moving_shards import PICTURES, SAMPLES, write_moving_set
 from pipeline.errors import SettingsError
 from pipeline.extract.extract import extract_features
@@ -23,12 +23,8 @@ from pipeline.stream.fields.sound import SoundField
 from pipeline.stream.settings import DataSettings
 from pipeline.stream.sound_track import SoundFormat
 from pipeline.train.load import load_trained
-from tiny_shards import RATE_HZ, write_shard_set
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluate"))
 from tiny_run import tiny_experiment, write_run
-
-from cluster.process_group import ProcessGroup
+from tiny_shards import RATE_HZ, write_shard_set
 
 ALONE = ProcessGroup(0, 0, 1, torch.device("cpu"))
 

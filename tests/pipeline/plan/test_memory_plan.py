@@ -286,11 +286,21 @@ def test_wrong_words_get_one_sentence(tiny, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_verb_prints_the_plan_as_json(tiny, capsys):
-    with pytest.raises(SystemExit) as left:
-        main(["plan", tiny, "train.batch_size=128", "--gpus", "2", "--gpu", "h100", "--mfu", "0.5", "--json"])
-    assert left.value.code == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+def test_the_verb_prints_the_plan_as_json_and_imports_no_compiler_for_it(tiny):
+    words = ["plan", tiny, "train.batch_size=128", "--gpus", "2", "--gpu", "h100", "--mfu", "0.5", "--json"]
+    code = f"""
+import sys
+from jobs.cli import main
+try:
+    main({words!r})
+finally:
+    print("torch._dynamo" in sys.modules, "_dynamo" in vars(sys.modules["torch"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *_, printed, there = done.stdout.splitlines()
+    assert there == "False False"
+    found = json.loads(printed)
     assert found["micro_batch"] == 64
     assert found["samples_per_s"] == pytest.approx(
         2 * 67e12 * 0.5 / (found["flops"]["forward"] + found["flops"]["backward"])

@@ -5,8 +5,10 @@ import json
 import math
 import os
 import signal
+from functools import partial
 
 import pytest
+import torch
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 
@@ -16,6 +18,7 @@ from pipeline.errors import SettingsError
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.stream.arrays import noise_of
+from pipeline.tasks.mma import MultiModalAlignment
 from pipeline.train.dry_run import dry_run
 from pipeline.train.engine.ema import Ema
 from pipeline.train.loop import train
@@ -59,6 +62,25 @@ def test_a_dry_run_keeps_the_moving_average_that_training_would(command, group, 
 def test_a_dry_run_tells_losses_that_are_no_numbers(command, group):
     found = dry_run(read(command, "train.learning_rate=1e30", "train.clip_norm=0"), group)
     assert not found.finite
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_an_operation_that_cant_repeat_names_the_setting(command, group, monkeypatch, backward):
+    forward = MultiModalAlignment.forward
+
+    def with_put(*given):
+        loss, sums = forward(*given)
+        change = partial(torch.Tensor.put_, torch.zeros(4), torch.tensor([1]), torch.ones(1))
+        if backward:
+            loss.register_hook(lambda gradient: gradient + change().sum())
+        else:
+            change()
+        return loss, sums
+
+    monkeypatch.setattr(MultiModalAlignment, "forward", with_put)
+    with pytest.raises(SettingsError, match=r"train\.deterministic: expected .* found put_, .*deterministic=false"):
+        dry_run(read(command), group)
+    assert dry_run(read(command, "train.deterministic=false"), group).finite
 
 
 def test_the_verb_leaves_nothing_behind(command, group, tmp_path, monkeypatch, capsys):

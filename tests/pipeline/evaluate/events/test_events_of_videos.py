@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_video import write_video
-from tiny_run import tiny_experiment, write_run
 
 import pipeline.api as gavt
 from cluster.errors import StorageError
@@ -24,6 +22,8 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.models.contract import AUDIO, VISUAL
 from pipeline.prepare.manifests.row import VideoRow
 from pipeline.train.load import load_trained
+from small_video import write_video
+from tiny_run import tiny_experiment, write_run
 
 SEGMENTS, RATE_HZ, SAMPLES = 4, 8000, 16256
 LENGTH_S = SAMPLES / RATE_HZ / SEGMENTS

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_video import frame_times, picture_size, sound_span, turn, write_video
-from tiny_run import tiny_experiment, write_run
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,6 +23,8 @@ from pipeline.features.settings import Geometry
 from pipeline.models.contract import Inputs
 from pipeline.tasks.task import System
 from pipeline.train.load import load_trained
+from small_video import frame_times, picture_size, sound_span, turn, write_video
+from tiny_run import tiny_experiment, write_run
 
 SETTINGS = EvaluateSettings()
 
