@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 

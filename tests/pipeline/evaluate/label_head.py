@@ -1,7 +1,6 @@
 """A measure of a classification head with random weights."""
 
 import torch
-from tiny_run import tiny_experiment
 
 from pipeline.evaluate.measures.classification import Labels
 from pipeline.evaluate.measures.contract import Judged
@@ -10,6 +9,7 @@ from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.classification_settings import ClassificationSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import tiny_experiment
 
 CLASSES = ("violin", "drum", "flute", "piano")
 

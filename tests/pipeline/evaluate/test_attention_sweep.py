@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import tiny_experiment, write_run
 
 from jobs.cli import main
 from pipeline.errors import SettingsError
@@ -21,6 +20,7 @@ from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.gavt import Gavt
 from pipeline.train.load import untrained
+from tiny_run import tiny_experiment, write_run
 
 SWEEP = EvaluateSettings(
     measures=(AttentionSweepSettings(samples=3, beside=("gradient_weighted",)),), map_size=32, max_samples=8

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import tiny_experiment, write_shards
 
 from pipeline.errors import ShardSetError
 from pipeline.evaluate.baselines.saliency import saliency
@@ -19,6 +18,7 @@ from pipeline.evaluate.metrics.resize import resize_seen
 from pipeline.evaluate.samples import EvaluationBatch, EvaluationSamples, cut_into_chunks
 from pipeline.evaluate.settings import EvaluateSettings, SaliencyName
 from pipeline.samples.metadata import SampleMetadata
+from tiny_run import tiny_experiment, write_shards
 
 
 def open_samples(url: str, **settings: object) -> EvaluationSamples:

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.errors import CheckpointError, SettingsError, ShardSetError
 from pipeline.evaluate.evaluate import evaluate
@@ -19,6 +18,7 @@ from pipeline.evaluate.result import Evaluation
 from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import AttentionSettings, EvaluateSettings
 from pipeline.tasks.mma_settings import MmaSettings
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 CONTROLS = ["centre disc", "mean box", "image saliency", "untrained network", "shuffled audio", "oracle ceiling"]
 FIGURES = ("pointing", "ciou", "auc", "ciou_adap", "iiou", "iiou_adap")

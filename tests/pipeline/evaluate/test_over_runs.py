@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import NAMES, located_rows, tiny_experiment, tiny_separator, write_run, write_shards
 
 from pipeline.errors import RunError
 from pipeline.evaluate.coverage import Coverage
@@ -18,6 +17,7 @@ from pipeline.evaluate.sample_scores import read_scores
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.stream import reader
+from tiny_run import NAMES, located_rows, tiny_experiment, tiny_separator, write_run, write_shards
 
 COLUMNS = (Column("right", "right"), Column("sure", "sure"))
 

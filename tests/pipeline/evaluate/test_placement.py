@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_controls import read
-from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.choice import choose, count_hits
@@ -20,6 +19,7 @@ from pipeline.evaluate.samples import EvaluationBatch
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.settings import ConvolutionEmbedderSettings
 from pipeline.train.load import untrained
+from tiny_run import located_rows, tiny_experiment, write_shards
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 SHIFTED = Centres(

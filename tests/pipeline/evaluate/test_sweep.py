@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from cluster import storage
 from faulty_proxy import FaultyProxy
@@ -23,6 +22,7 @@ from pipeline.evaluate.registry import AlignmentSettings, LocalisationSettings
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.stream import reader
 from pipeline.tasks.mma import MultiModalAlignment
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 REPOSITORY = Path(__file__).parents[3]
 FEW = ("class_token", "integrated_gradients")

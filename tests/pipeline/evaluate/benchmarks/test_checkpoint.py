@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 from cluster.errors import UserError
 from pipeline.errors import SettingsError
@@ -33,6 +32,7 @@ from pipeline.prepare.settings import PrepareSettings
 from pipeline.shards.shard_set import ShardSet
 from pipeline.train.load import load_trained
 from raw_tar import tar_of
+from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 IDS = [f"abcdefghij{letter}_0000{number:02d}" for number, letter in enumerate("ABCDEFGHIJ")]
 LABELS = ["violin", "drum", "flute", "piano"]

@@ -12,7 +12,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 from pipeline.evaluate.benchmarks.benchmarks import open_benchmark
 from pipeline.evaluate.evaluate import evaluate
@@ -21,6 +20,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.prepare.manifests.read import ListOptions, VideoList
 from pipeline.prepare.prepare import in_this_process, prepare
 from pipeline.prepare.settings import PrepareSettings
+from tiny_run import RATE_HZ, SAMPLES, tiny_experiment, write_run, write_shards
 
 PLACES = [[0.05, 0.1, 0.3, 0.5], [0.7, 0.5, 0.95, 0.9], [0.1, 0.55, 0.4, 0.95], [0.6, 0.05, 0.9, 0.4]]
 

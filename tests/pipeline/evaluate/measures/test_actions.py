@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from label_head import measure_of, row
-from tiny_run import RATE_HZ
 
 from pipeline.evaluate.measures.actions import Actions, Answers
 from pipeline.evaluate.samples import EvaluationSamples
@@ -14,6 +13,7 @@ from pipeline.samples.metadata import SampleMetadata
 from pipeline.sound.flac import encode_flac
 from pipeline.stream.worker_pool import WorkerPool
 from pipeline.video.clip import ClipEncoder, convert
+from tiny_run import RATE_HZ
 from written_shards import write_shards
 
 FPS, FRAMES = 25, 50

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.alignment import Alignment
 from pipeline.evaluate.measures.contract import Judged, Table
@@ -15,6 +14,7 @@ from pipeline.tasks.mma import MultiModalAlignment
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.tasks.task import System
 from pipeline.train.load import Trained, untrained
+from tiny_run import located_rows, tiny_experiment, write_shards
 
 
 def align(url: str, task: MmaSettings, system: System | None = None) -> Table:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_head import measure_of, row
-from tiny_run import write_shards
 
 from pipeline.evaluate.measures.classification import Answers, Labels
 from pipeline.evaluate.measures.events import WHOLE, Events
 from pipeline.prepare.manifests.read import ListOptions, VideoList
+from tiny_run import write_shards
 
 needs_ave = pytest.mark.skipif("GAVT_CORPUS" not in os.environ, reason="GAVT_CORPUS says where AVE's annotations lie")
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from label_head import measure_of, row
-from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.classification import Answers, Labels
 from pipeline.evaluate.metrics.average_precision import average_precision
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import located_rows, tiny_experiment, write_shards
 
 
 def test_the_model_stands_beside_who_always_says_the_commonest_class(tmp_path):

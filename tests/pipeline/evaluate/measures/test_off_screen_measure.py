@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import located_rows, tiny_experiment, write_shards
 from torch import Tensor
 
 from pipeline.evaluate.measures.contract import Judged, Row, Table
@@ -15,6 +14,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import AUDIO, VISUAL, AudioVisualModel, Tokens
 from pipeline.tasks.mma import MultiModalAlignment
 from pipeline.train.load import Trained, untrained
+from tiny_run import located_rows, tiny_experiment, write_shards
 
 SURE = 3.0
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_run import tiny_experiment, write_shards
 
 from moving_shards import MOVING, write_moving_set
 from pipeline.evaluate.measures.contract import Judged
@@ -15,6 +14,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.tasks.synchronisation_settings import SynchronisationSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import tiny_experiment, write_shards
 
 EMBEDDER = {"kind": "convolution", "widths": [8, 16, 16], "norm": "group"}
 TOWERS = {"kind": "towers", "visual_embedder": EMBEDDER, "audio_embedder": EMBEDDER, "width": 16}

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_run import NAMES, tiny_experiment, write_shards
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.measures.contract import Judged, Lessons
@@ -14,6 +13,7 @@ from pipeline.evaluate.registry import ProbeSettings
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import NAMES, tiny_experiment, write_shards
 
 
 def labelled(count, several=False):

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 from pipeline.evaluate.evaluate import evaluate
 from pipeline.evaluate.measures.reconstruction import PICTURE, nearest_visible
@@ -15,6 +14,7 @@ from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.models.contract import TokenGrid
 from pipeline.tasks.masked_modelling_settings import MaskedModellingSettings
+from tiny_run import located_rows, tiny_experiment, write_run, write_shards
 
 SAMPLES = 10
 

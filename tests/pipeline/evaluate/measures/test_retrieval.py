@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_run import NAMES, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.contract import Judged
 from pipeline.evaluate.measures.kept_embeddings import KeptEmbeddings
@@ -20,6 +19,7 @@ from pipeline.experiment import ExperimentSettings
 from pipeline.models.pooling import pooled
 from pipeline.tasks.dense_contrastive import DenseContrastive
 from pipeline.train.load import Trained, untrained
+from tiny_run import NAMES, tiny_experiment, write_shards
 
 COUNT = 21
 TO_SOUND, TO_FRAME = "retrieval, frame → sound", "retrieval, sound → frame"

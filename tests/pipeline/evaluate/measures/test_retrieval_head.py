@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_run import NAMES, tiny_experiment, write_shards
 
 from pipeline.errors import SettingsError
 from pipeline.evaluate.embeddings import Known
@@ -19,6 +18,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.settings.load import load_settings
 from pipeline.train.load import Trained, untrained
+from tiny_run import NAMES, tiny_experiment, write_shards
 
 CPU = torch.device("cpu")
 STREAMS = ("visual", "pose", "audio")

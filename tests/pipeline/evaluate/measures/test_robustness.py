@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_run import located_rows, tiny_experiment, write_shards
 
 from pipeline.evaluate.measures.contract import Judged
 from pipeline.evaluate.measures.distractor import paste_distractor
@@ -14,6 +13,7 @@ from pipeline.evaluate.registry import RobustnessSettings
 from pipeline.evaluate.samples import EvaluationSamples, mask_in_square
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import located_rows, tiny_experiment, write_shards
 
 SOUNDS = ("silence", "noise", "off_screen", "other")
 

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from tiny_run import NAMES, RATE_HZ, located_rows, tiny_experiment, write_shards
 
 from objectives import OBJECTIVES
 from pipeline.evaluate.measures.contract import Judged
@@ -18,6 +17,7 @@ from pipeline.settings.load import load_settings
 from pipeline.tasks.mix_and_separate_settings import MixAndSeparateSettings
 from pipeline.tasks.mma_settings import MmaSettings
 from pipeline.train.load import Trained, untrained
+from tiny_run import NAMES, RATE_HZ, located_rows, tiny_experiment, write_shards
 
 
 @pytest.fixture(scope="module")

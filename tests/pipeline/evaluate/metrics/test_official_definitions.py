@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_run import tiny_experiment, write_shards
 
 from pipeline.evaluate.baselines.simple_maps import centre_disc
 from pipeline.evaluate.metrics.area import highest
@@ -29,6 +28,7 @@ from pipeline.evaluate.metrics.scores import average, score_map
 from pipeline.evaluate.samples import EvaluationSamples
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.features.settings import Geometry
+from tiny_run import tiny_experiment, write_shards
 
 SIZE = 224
 Array = npt.NDArray[np.float64]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from moved_sound import with_sound_later, write_movers
 
+from moved_sound import with_sound_later, write_movers
 from pipeline.errors import MediaError
 from pipeline.evaluate.offset.by_model import apart_of
 from pipeline.evaluate.offset.detector import Apart, find_offset

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moved_sound import with_sound_later, write_movers
 
 from cluster.errors import InUseError
 from jobs import cli
+from moved_sound import with_sound_later, write_movers
 from pipeline.errors import ManifestError, SettingsError
 from pipeline.evaluate.offset.by_model import ModelDetector
 from pipeline.evaluate.offset.offset_file import OffsetFile

@@ -3,7 +3,6 @@
 from typing import cast
 
 import torch
-from tiny_run import tiny_experiment
 from torch import Tensor
 
 from moving_shards import MOVING
@@ -15,6 +14,7 @@ from pipeline.models.contract import Encoded, Inputs
 from pipeline.tasks.synchronisation import Synchronisation
 from pipeline.tasks.task import System
 from pipeline.train.load import untrained
+from tiny_run import tiny_experiment
 
 
 def clips_in_sync(**task: object) -> tuple[System, Inputs]:

@@ -5,7 +5,6 @@ from typing import cast
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_run import tiny_experiment
 from torch import Tensor, nn
 
 from pipeline.errors import SettingsError
@@ -20,6 +19,7 @@ from pipeline.models.attention import Attention, AttentionMap, Stored
 from pipeline.models.contract import Encoded, Inputs, TokenGrid, Tokens
 from pipeline.tasks.task import System
 from pipeline.train.load import untrained
+from tiny_run import tiny_experiment
 
 GRIDS = {
     "visual": TokenGrid((("time", 1), ("row", 1), ("column", 2))),

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from made_evaluation import LOCALISATION, write_evaluation
 from PIL import Image
-from tiny_run import tiny_experiment, write_run
 
 from browser import BROWSER, Browser
 from pipeline.errors import RunError
@@ -24,6 +23,7 @@ from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.report.report_of_runs import write_report_of_runs
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.samples.skeleton import POINTS
+from tiny_run import tiny_experiment, write_run
 
 HITS = {"violin": 1, "drum, bass": 0, "<flute>": 0, "piano": -1}
 SHOWN = (

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from made_evaluation import write_evaluation
 from PIL import Image
-from tiny_run import tiny_experiment, write_run
 
 from browser import BROWSER
 from cluster.errors import UserError
@@ -26,6 +25,7 @@ from pipeline.evaluate.report.report import write_report
 from pipeline.evaluate.report.report_of_runs import write_report_of_runs
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.tasks.contract import Metric
+from tiny_run import tiny_experiment, write_run
 
 
 class Page(HTMLParser):

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sounding_video import low_and_high
 
 from pipeline.evaluate.separating.masking import Masking
 from pipeline.evaluate.separating.windows import Windows
 from pipeline.features.masks import Stft
 from pipeline.features.settings import FeatureSettings
+from sounding_video import low_and_high
 
 FEATURES = FeatureSettings(audio_rate_hz=8000, audio_samples=4095, stft_frame=254, stft_hop=128, frequency_bins=32)
 Float = npt.NDArray[np.float32]

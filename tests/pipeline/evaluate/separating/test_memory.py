@@ -9,14 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sounding_video import low_and_high, write_video
-from tiny_run import tiny_separator, write_run
 
 from pipeline.evaluate.separating.places import places_asked
 from pipeline.evaluate.separating.separate import separate
 from pipeline.evaluate.separating.windows import Windows
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.sound.channels import Float
+from sounding_video import low_and_high, write_video
+from tiny_run import tiny_separator, write_run
 
 SECONDS, PICTURES_A_SECOND, SIZE = 25, 5, (640, 360)
 PICTURE_BYTES = SIZE[0] * SIZE[1] * 3 // 2

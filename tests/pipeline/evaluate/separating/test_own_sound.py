@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounding_video import low_and_high, write_video
 
 from known_sound import joined
 from pipeline.errors import MediaError
 from pipeline.evaluate.separating.own_sound import OwnSound
+from sounding_video import low_and_high, write_video
 
 
 def whole(sound: OwnSound) -> np.ndarray:

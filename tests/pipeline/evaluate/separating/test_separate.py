@@ -11,10 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_video import frame_times, sound_span, turn
-from small_video import write_video as write_small_video
-from sounding_video import low_and_high, read_sound, write_video
-from tiny_run import tiny_experiment, tiny_separator, write_run
 from torch import Tensor
 
 from pipeline.errors import MediaError, SettingsError
@@ -25,6 +21,10 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.contract import VISUAL, AudioVisualModel, Inputs
 from pipeline.tasks.mix_and_separate import MixAndSeparate
+from small_video import frame_times, sound_span, turn
+from small_video import write_video as write_small_video
+from sounding_video import low_and_high, read_sound, write_video
+from tiny_run import tiny_experiment, tiny_separator, write_run
 
 SETTINGS = EvaluateSettings(geometry="squash")
 LEFT, RIGHT = places_asked(["left=0.1,0.5", "right=0.9,0.5"], [], None, False) or []
