@@ -27,8 +27,8 @@ Range = tuple[str, int, int]
 
 def run() -> list[Result]:
     """The samples of three shards, a request each, 16 at a time, and the same shards in pieces of 8 MiB, 4 at a time;
-    in turns. CPU time is the client's, so that other work on the machine changes it little; rates are those of server and
-    client together."""
+    in turns. CPU time is the client's, so that other work on the machine changes it little; rates are those of server
+    and client together."""
     with tempfile.TemporaryDirectory(prefix="gavt-") as folder, new_bucket() as bucket:
         shards = write_realistic(Path(folder) / "shards", SAMPLES)
         for file in sorted(file for file in shards.rglob("*") if file.is_file()):
