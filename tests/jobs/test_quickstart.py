@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from barcode_video import write_video
+
 REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "README.md").read_text()
 VERBS = ["synth", "prepare", "prepare", "prepare", "train", "evaluate", "localize", "separate", "report"]
 TINY = [
     "synth.train=24",
@@ -53,6 +57,30 @@ def test_quickstart_goes_from_nothing_to_a_report_and_prints_every_command(tmp_p
         [sys.executable, "-m", "jobs.cli", *commands[-1].split()[1:]], cwd=REPOSITORY, check=False, capture_output=True
     )
     assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_short_videos_of_ones_own_go_the_way_that_the_first_page_shows(tmp_path):
+    (videos := tmp_path / "my_videos").mkdir()
+    for name, length_s in (("a", 1), ("b", 3), ("concert", 4), ("d", 7)):
+        write_video(videos / f"{name}.mp4", length_s)
+    (block,) = re.findall(r"^## Your own videos\n+```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    few = "train.steps=2 train.batch_size=4 task.group=4"
+    gavt = f'gavt() {{ local few=; [ "$1" = train ] && few="{few}"; {sys.executable} -m jobs.cli "$@" $few; }}'
+    commands = [gavt, *(line for line in block.splitlines() if line.startswith("gavt "))]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=tmp_path,
+        env=os.environ | {"WANDB_MODE": "offline", "HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"repeated +3 +less sound than a sample holds", done.stdout)
+    assert "its sound is shorter than the model hears at once, so it was repeated" in done.stdout
+    assert (tmp_path / "out" / "concert" / "overlay.mp4").stat().st_size > 1000
+    assert (tmp_path / "runs" / "mine" / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.slow
