@@ -95,8 +95,10 @@ def run_check(check: Check, out: Path, until: float, rehearse: bool) -> dict[str
 
 
 def _environment() -> dict[str, str]:
-    """wandb is not on a bare machine; the checks import the project's code and each other."""
-    path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "tests"), str(HERE), os.environ.get("PYTHONPATH", "")]))
+    """wandb is not on a bare machine; the checks import the project's code, its tests' and benchmarks', and each
+    other."""
+    own = [str(place) for place in (ROOT, ROOT / "tests", ROOT / "tests/benchmarks", HERE)]
+    path = os.pathsep.join(filter(None, [*own, os.environ.get("PYTHONPATH", "")]))
     return os.environ | {"PYTHONPATH": path, "WANDB_MODE": "disabled", "PYTHONUNBUFFERED": "1"}
 
 
