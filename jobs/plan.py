@@ -44,6 +44,16 @@ def plan(
         int | None,
         typer.Option("--samples-per-shard", min=1, help="That an epoch shows, where data.train isn't there yet."),
     ] = None,
+    core_samples_per_s: Annotated[
+        float | None,
+        typer.Option(
+            "--core-samples-per-s",
+            min=0.001,
+            max=1e12,
+            callback=finite,
+            help="That a core reads and decodes; measured where data.train lies on this machine (gavt stream bench).",
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what training will need: memory of a GPU by ZeRO stage, offload and checkpointing, FLOPs, hours, shards."""
@@ -59,7 +69,7 @@ def plan(
 
     where = machines(gpus, nodes, gpus_per_node, gpu_memory, gpu, mfu, samples_per_s)
     settings = load_settings(config, ExperimentSettings, overrides or []).settings
-    found = make_plan(settle(settings, where), where, samples_per_shard)
+    found = make_plan(settle(settings, where), where, samples_per_shard, core_samples_per_s=core_samples_per_s)
     advice = advise(found)
     screen = console(as_json)
     screen.print(_facts(found))
@@ -96,6 +106,7 @@ def _facts(found: "TrainingPlan") -> Table:
         )
     if data.shards_per_s:
         table.add_row("data", f"{data.shards_per_s:.2f} shards/s of {data.samples_per_shard:.0f} samples")
+    table.add_row("feeding", _feeding(found))
     if data.epochs:
         table.add_row("epochs", f"{data.epochs:.1f} over {data.samples} samples")
     host = found.chosen.memory.host * min(where.gpus_per_node, where.gpus)
@@ -105,6 +116,19 @@ def _facts(found: "TrainingPlan") -> Table:
         f"{host / _GIB:.1f} GiB of a machine for what is offloaded, {found.copies_bytes / _GIB:.1f} GiB while it saves",
     )
     return table
+
+
+def _feeding(found: "TrainingPlan") -> str:
+    """How many cores a GPU needs."""
+    feeding, slots = found.feeding, found.feeding.slots_bytes * min(found.machines.gpus_per_node, found.machines.gpus)
+    memory = f"; {slots / _GIB:.1f} GiB of a machine's memory for batches"
+    if feeding.core_samples_per_s is None:
+        return f"not known how fast a core decodes: give --core-samples-per-s, or a data.train on this machine{memory}"
+    source = "as measured on this machine" if feeding.is_measured else "as given"
+    rate = f"a core reads and decodes {feeding.core_samples_per_s:.0f} samples/s {source}"
+    if feeding.cores is None:
+        return f"{rate}; how many a GPU needs follows from its pace{memory}"
+    return f"{feeding.cores:.1f} cores for each GPU: {rate}{memory}"
 
 
 def _tokens(found: "TrainingPlan") -> Table:

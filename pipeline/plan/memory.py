@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.plan.activations import PassMemory
+from pipeline.plan.feeding import bytes_ahead
 
 Offload = Literal["none", "cpu", "nvme"]
 _FLAT_BUCKET = 500_000_000
@@ -28,6 +29,7 @@ class ModelSize:
         frozen: numbers of each parameter that isn't: what `train.freeze` names, and teachers.
         following: numbers of teachers whose student is trained: in 16 bit they have a master copy in fp32.
         matrices: numbers of what is trained that Muon would make orthogonal.
+        input_bytes: of a sample's inputs as they are decoded.
     """
 
     parameters: tuple[int, ...]
@@ -35,6 +37,7 @@ class ModelSize:
     frozen: tuple[int, ...] = ()
     following: int = 0
     matrices: int = 0
+    input_bytes: int = 0
 
     @property
     def trained(self) -> int:
@@ -87,7 +90,8 @@ class Memory:
         gradients: of parameters.
         optimizer: master copy in fp32, the optimiser's states, and the average of the weights.
         work: buckets and copies for reducing and updating.
-        activations: of the micro-batch, with all else that comes and goes.
+        activations: of the micro-batch, with all else that comes and goes, and of the batches behind it that are there
+            already.
         host: in the machine's memory, for this GPU.
         disk: in files, for this GPU.
     """
@@ -112,7 +116,12 @@ def step_memory(engine: EngineOptions, model: ModelSize, trace: PassMemory, micr
     fullest = max(phases(engine, model, trace, micro_batch), key=lambda memory: memory.total)
     # checkpoints hold what is frozen in fp32
     kept = 0 if engine.number_bytes == 4 else 4 * (sum(model.frozen) - model.following)
-    return replace(fullest, host=fullest.host + kept / (engine.world_size if engine.stage else 1))
+    # batches that lie on the GPU before they are asked for
+    ahead = bytes_ahead(model.input_bytes, micro_batch) if engine.on_gpu else 0
+    activations = fullest.activations + ahead
+    return replace(
+        fullest, activations=activations, host=fullest.host + kept / (engine.world_size if engine.stage else 1)
+    )
 
 
 def _without_zero(engine: EngineOptions, model: ModelSize, trace: PassMemory, samples: int) -> list[Memory]:

@@ -9,10 +9,13 @@ from pipeline.models.contract import TokenGrid
 from pipeline.models.recompute import Mode, set_checkpointing
 from pipeline.plan.activations import PassMemory, trace_pass
 from pipeline.plan.data import DataNeed, data_need
+from pipeline.plan.feeding import Feeding, bytes_ahead, plan_feeding
 from pipeline.plan.known_results import KnownResults
 from pipeline.plan.machines import Machines, pace
 from pipeline.plan.memory import EngineOptions, Memory, ModelSize, Offload, step_memory
 from pipeline.plan.without_compiler import without_compiler
+from pipeline.stream.arrays import Arrays
+from pipeline.stream.fields.registry import fields_of
 from pipeline.tasks.gathered import planned_for
 from pipeline.tasks.task import System
 from pipeline.train.engine.accumulation import accumulates, sum_settings
@@ -78,6 +81,7 @@ class TrainingPlan:
     samples_per_s: float | None
     hours: float | None
     data: DataNeed
+    feeding: Feeding
     checkpoint_bytes: float
     copies_bytes: float
     compiles: bool
@@ -110,7 +114,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     """
     own = settings.train.recomputed
     system = system_without_memory(settings).train()
-    size = _size_of(system)
+    size = _size_of(system, settings)
     passes: dict[Mode, PassMemory] = {}
     with without_compiler(), KnownResults():
         for mode in sorted({*CHECKPOINTING, own}, key=_share_recomputed) if modes is None else modes:
@@ -121,7 +125,7 @@ def trace_model(settings: RunSettings, on_gpu: bool, modes: Iterable[Mode] | Non
     return Traced(parameters_by_part(system), size, passes, flops, system.model.grids)
 
 
-def _size_of(system: System) -> ModelSize:
+def _size_of(system: System, settings: RunSettings) -> ModelSize:
     pairs = [pair for both in system.teachers() for pair in zip(*(one.parameters() for one in both), strict=True)]
     return ModelSize(
         tuple(parameter.numel() for parameter in system.parameters() if parameter.requires_grad),
@@ -129,17 +133,23 @@ def _size_of(system: System) -> ModelSize:
         tuple(parameter.numel() for parameter in system.parameters() if not parameter.requires_grad),
         sum(teacher.numel() for teacher, student in pairs if student.requires_grad),
         sum(parameter.numel() for parameter in hidden_matrices(system)),
+        Arrays.bytes_of(fields_of(settings.features, settings.fields, augment=True), 1),
     )
 
 
 def make_plan(
-    settings: RunSettings, where: Machines, samples_per_shard: int | None = None, traced: Traced | None = None
+    settings: RunSettings,
+    where: Machines,
+    samples_per_shard: int | None = None,
+    traced: Traced | None = None,
+    core_samples_per_s: float | None = None,
 ) -> TrainingPlan:
     """Plan training on machines.
 
     Args:
         samples_per_shard: where data.train isn't there yet.
         traced: what `trace_model` gives, if it is at hand.
+        core_samples_per_s: that a core reads and decodes; measured, unless given, where data.train lies here.
 
     Raises:
         SettingsError: batch, GPUs and pairing group don't divide, or other settings don't go together.
@@ -151,6 +161,7 @@ def make_plan(
     ways = tuple(_ways(settings, where, traced, micro_batch))
     chosen = _own(settings, ways)
     samples_per_s = pace(where, traced.flops.training, train.precision)
+    each = None if samples_per_s is None else samples_per_s / where.gpus
     return TrainingPlan(
         machines=where,
         parameters=traced.parameters,
@@ -164,6 +175,7 @@ def make_plan(
         samples_per_s=samples_per_s,
         hours=None if samples_per_s is None else train.steps * train.batch_size / samples_per_s / 3600,
         data=data_need(settings, samples_per_s, samples_per_shard),
+        feeding=plan_feeding(settings, traced.size.input_bytes, micro_batch, each, core_samples_per_s),
         checkpoint_bytes=_checkpoint_bytes(traced.size, train),
         copies_bytes=_copied_bytes(traced.size, train, where),
         compiles=train.compile is True,
@@ -274,7 +286,7 @@ def _way(
         engine.offload,
         mode,
         memory,
-        trace.per_sample(micro_batch),
+        trace.per_sample(micro_batch) + (bytes_ahead(size.input_bytes, 1) if engine.on_gpu else 0),
         memory.total <= usable,
         largest,
     )

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 _Self = TypeVar("_Self", bound="Ahead[Any]")
-_READY = 2
+READY = 2
 """Items that are ready at most: one evens out what takes longer now and then."""
 
 
@@ -95,5 +95,5 @@ class Ahead(Generic[_T]):
 
     def _has_room(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._ready) < _READY)
+            self._changed.wait_for(lambda: self._closed or len(self._ready) < READY)
             return not self._closed

@@ -16,13 +16,12 @@ from pipeline.stream.batch import Batch, take_batch
 from pipeline.stream.device_copy import PinnedMemory
 from pipeline.stream.read_plan import ReadPlan
 from pipeline.stream.reader import Note, Positions, SampleReader
+from pipeline.stream.settings import NEVER_LENT
 from pipeline.stream.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 _CHUNK = 16
 """Samples a task: enough that talking costs nothing, few enough that all workers are at the next batch."""
-_READ = 2
-"""Slots that are never lent: batches are read into them while others are in use."""
 _SAID_EACH = 20
 
 
@@ -67,7 +66,7 @@ class Loader:
                 plan.data.workers, plan.data.deadline_s, (one.url for one in plan.sets), plan.data.worker_memory_mb
             )
         if self._pool is not None:
-            opened = self._pool.open(plan, plan.data.prefetch + _READ, batch_samples)
+            opened = self._pool.open(plan, plan.data.slots, batch_samples)
             self._stream, self._slots = opened.stream, opened.slots
             self._pinned = PinnedMemory(opened.memory, self._device)
             self._free = list(range(len(self._slots)))
@@ -157,7 +156,7 @@ class Loader:
     def _lend(self, pending: _Pending, notes: list[Note]) -> Batch:
         """A batch whose tensors are its slot, which comes back with their end; copies where many are still in use."""
         slot = self._slots[pending.slot]
-        if len(self._lent) + _READ >= len(self._slots):
+        if len(self._lent) + NEVER_LENT >= len(self._slots):
             batch = self._batch(pending.positions, notes, slot)
             self._free.append(pending.slot)
             return batch

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from pipeline.settings.base import Settings
 
+NEVER_LENT = 2
+"""Of a loader's batches in memory: others are read into them while the rest are in use."""
 SamplesPerVideo = Literal["all", 1]
 
 
@@ -76,6 +78,11 @@ class DataSettings(Settings):
     makes it take so much counts as bad. Raise it for clips of hundreds of MB: a worker holds those that come next."""
     allow_change: bool = False
     """Go on although the shard set is another than when the run was saved: its order is a new one then."""
+
+    @property
+    def slots(self) -> int:
+        """Batches for which a loader with processes has memory."""
+        return self.prefetch + NEVER_LENT
 
     @model_validator(mode="after")
     def _mix_reads_the_temperature(self) -> "DataSettings":

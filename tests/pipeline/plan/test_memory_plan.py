@@ -76,6 +76,27 @@ def test_the_data_that_is_there_is_counted(tiny, traced, tmp_path):
     assert data.epochs == 850 * 64 / 16
 
 
+def test_cores_that_feed_a_gpu_follow_from_what_a_core_decodes(tiny, traced, tmp_path):
+    given = make_plan(read(tiny), gpus(2, samples_per_s=500.0), traced=traced, core_samples_per_s=100.0).feeding
+    assert (given.core_samples_per_s, given.is_measured, given.cores) == (100.0, False, 2.5)
+    assert given.slots_bytes == 6 * 32 * traced.size.input_bytes
+    unknown = make_plan(read(tiny), gpus(samples_per_s=500.0), traced=traced).feeding
+    assert (unknown.core_samples_per_s, unknown.cores) == (None, None)
+    shards = write_shard_set(tmp_path / "shards", 64)
+    own = make_plan(read(tiny, f"data.train={shards}"), gpus(samples_per_s=500.0), traced=traced).feeding
+    assert own.is_measured
+    assert own.core_samples_per_s > 0
+    assert own.cores == 500.0 / own.core_samples_per_s
+
+
+def test_batches_that_lie_on_a_gpu_before_they_are_asked_for_are_planned(tiny, traced):
+    chosen = make_plan(read(tiny), gpus(), traced=traced).chosen
+    without = replace(traced, size=replace(traced.size, input_bytes=0))
+    plain = make_plan(read(tiny), gpus(), traced=without).chosen
+    assert chosen.memory.activations - plain.memory.activations == 3 * 64 * traced.size.input_bytes > 0
+    assert chosen.per_sample - plain.per_sample == 3 * traced.size.input_bytes
+
+
 def test_an_epoch_of_one_sample_of_each_video_is_counted_by_videos(tiny, traced, tmp_path):
     shards = write_shard_set(tmp_path / "shards", 32, samples_per_video=4)
     settings = read(tiny, f"data.train={shards}", "data.samples_per_video=1")
