@@ -99,7 +99,7 @@ def decode_row(
         video=row.video,
         source=row.source,
         status="ok",
-        message=_left_out(prepared),
+        message=_to_be_said(prepared),
         attempts=attempts,
         samples=len(prepared.samples),
         sound_repeated=prepared.sound_repeated,
@@ -190,7 +190,9 @@ def _failed(row: VideoRow, reason: str, message: str, attempts: int) -> InputEnt
     )
 
 
-def _left_out(prepared: PreparedVideo) -> str | None:
-    if not prepared.left_out:
-        return None
-    return "frames left out: " + ", ".join(f"{count} {reason}" for reason, count in prepared.left_out.items())
+def _to_be_said(prepared: PreparedVideo) -> str | None:
+    said = ["no audio track: silence stands for it"] if prepared.silent else []
+    if prepared.left_out:
+        counts = ", ".join(f"{count} {reason}" for reason, count in prepared.left_out.items())
+        said.append(f"frames left out: {counts}")
+    return "; ".join(said) or None

@@ -99,6 +99,9 @@ class PrepareSettings(Settings):
     """Audio channels. The thesis' 176 kbit/s are one channel of 16 bits at 11 025 Hz."""
     silence_dbfs: float | None = -60.0
     """A window whose RMS lies below this level (dB of full scale) is left out; null keeps silence."""
+    no_audio: Literal["fail", "silence"] = "fail"
+    """A video without an audio track fails, with the reason `no_audio`, or is one with silence, which its line of the
+    ledger says. UCF101 and HMDB51 have many; who trains on frames alone loses nothing by it."""
     rows_per_shard: int = Field(default=64, gt=0)
     """Videos a shard. With the defaults 64 long videos make about 100 MB, a good size to read from object storage."""
     keypoints: KeypointSettings = KeypointSettings()
@@ -108,6 +111,8 @@ class PrepareSettings(Settings):
     def _clip_lengths_in_order(self) -> "PrepareSettings":
         if self.min_clip_s is not None and self.min_clip_s > self.max_clip_s:
             raise ValueError(f"min_clip_s ≤ max_clip_s, found {self.min_clip_s} > {self.max_clip_s}")
+        if self.no_audio == "silence" and self.silence_dbfs is not None:
+            raise ValueError(f"silence_dbfs = null for no_audio = silence, found {self.silence_dbfs:g}")
         return self
 
     @property

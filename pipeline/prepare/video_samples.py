@@ -1,6 +1,7 @@
 """One video, or one image with a sound, to its samples."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeline.prepare.layouts import clip, frame, segments, still
 from pipeline.prepare.layouts.sample import PreparedVideo
@@ -28,6 +29,6 @@ def prepare_video(row: VideoRow, settings: PrepareSettings, place: str | None = 
     if row.sound is not None:
         return still.make_samples(place or row.source, row, settings)
     poses = None if row.keypoints is None else read_poses(row.keypoints, settings.keypoints)
-    with open_video(place or row.source) as video:
-        prepared = _MAKERS[settings.layout](video, row, settings)
+    with open_video(place or row.source, needs_audio=settings.no_audio == "fail") as video:
+        prepared = replace(_MAKERS[settings.layout](video, row, settings), silent=video.sound is None)
         return prepared if poses is None else poses.put_into(prepared, video, settings.keypoints)

@@ -90,7 +90,8 @@ def read_windows(
     A window that would reach over an end of the audio track is shifted inside. Windows that overlap or lie close are
     decoded and resampled together, so each part of the track is decoded once. In a window's place stands `too_short`
     where it would have to lie beside its centre, because the track begins after it or ends before it, or where the
-    track has a hole; `damaged` where something in it could not be decoded.
+    track has a hole; `damaged` where something in it could not be decoded. Of a video without an audio track all are
+    silent.
 
     Args:
         asked_by: the setting that the length of a window comes from, for whom it is too long.
@@ -102,6 +103,8 @@ def read_windows(
             nothing decodes its kind.
     """
     length = Fraction(form.audio_samples, form.audio_rate_hz)
+    if video.sound is None:
+        return [_silence(centre - length / 2, form.audio_samples, form) for centre in centres_s]
     begin, end = sound_extent(video)
     windows: list[Window | Reason] = []
     for centres in _groups([centre + video.zero for centre in centres_s], length):
@@ -135,11 +138,13 @@ def read_sections(
 
     Where the track begins late or ends early, silence fills up to `most_missing_s` of a section. In a section's place
     stands `too_short` where more is missing or there is a hole in it, `damaged` where something in it could not be
-    decoded.
+    decoded. Of a video without an audio track all are silent.
 
     Raises:
         MediaError: `unreadable` where nothing decodes the kind of the track.
     """
+    if video.sound is None:
+        return [_silence(start, samples, form) for start in starts_s]
     sections: list[Window | Reason] = []
     length = Fraction(samples, form.audio_rate_hz)
     for starts in _groups([start + video.zero for start in starts_s], length):
@@ -152,6 +157,10 @@ def _is_short(found_s: Fraction, form: WindowFormat) -> bool:
     return found_s < Fraction(form.audio_samples - _ROUNDING, form.audio_rate_hz)
 
 
+def _silence(start_s: Fraction, samples: int, form: WindowFormat) -> Window:
+    return Window(start_s, np.zeros((form.channels, samples), np.int16))
+
+
 def _check_length(found_s: Fraction, form: WindowFormat, asked_by: str) -> None:
     if _is_short(found_s, form):
         expected = f"expected {form.audio_samples / form.audio_rate_hz:.2f} s of audio or more, as {asked_by} asks"
@@ -159,8 +168,11 @@ def _check_length(found_s: Fraction, form: WindowFormat, asked_by: str) -> None:
 
 
 def sound_extent(video: VideoFile) -> tuple[Fraction, Fraction]:
-    """Begin and end of the audio track on the container's clock, as far as its header tells."""
-    audio = video.audio
+    """Begin and end of the audio track on the container's clock, as far as its header tells; without one those of the
+    picture."""
+    if video.sound is None:
+        return video.zero, video.zero + video.duration_s
+    audio = video.sound
     begin = (audio.start_time or 0) * tick_of(audio)
     if audio.duration:
         return begin, begin + audio.duration * tick_of(audio)

@@ -118,6 +118,9 @@ def _keyframes(video: VideoFile, first_s: Fraction, last_s: Fraction) -> Iterato
 @contextmanager
 def _without_sound(video: VideoFile) -> Iterator[None]:
     """Containers with an index don't read what is discarded."""
+    if video.sound is None:
+        yield
+        return
     # not `nonkey` for the video, which would save a little more: MP4 then gives wrong presentation times
     video.audio.discard = Discard.all
     try:

@@ -33,6 +33,7 @@ _ALIKE_S = 2  # how much farther one track may go than the other
 _STRAY = 6  # packets after which a damaged time is past
 _GAP_S = Fraction(1, 2)
 _SUFFIX = "nut"  # keeps any codec as it is, and times exactly
+_Stream = av.VideoStream | av.AudioStream
 
 
 @dataclass
@@ -58,23 +59,24 @@ class _Track:
 
 @contextmanager
 def with_one_clock(
-    container: InputContainer, video: av.VideoStream, audio: av.AudioStream
-) -> Iterator[tuple[InputContainer, av.VideoStream, av.AudioStream]]:
+    container: InputContainer, video: av.VideoStream, audio: av.AudioStream | None
+) -> Iterator[tuple[InputContainer, av.VideoStream, av.AudioStream | None]]:
     """The container and its tracks, or a copy whose clock goes on where theirs starts again.
 
     Raises:
         MediaError: `damaged` where the tracks don't start again together.
         StorageError: there is no room for the copy.
     """
-    parts = _parts(container, video, audio) if _may_start_again(container, video) else 1
+    streams = [video] if audio is None else [video, audio]
+    parts = _parts(container, streams) if _may_start_again(container, video) else 1
     if isinstance(parts, int):
         yield container, video, audio
         return
     with scratch_folder("gavt-one-clock-") as folder:
         path = folder / f"joined.{_SUFFIX}"
-        _join(container, video, audio, parts, path)
+        _join(container, streams, parts, path)
         with open_container(str(path), format=_SUFFIX) as joined:
-            yield joined, joined.streams.video[0], joined.streams.audio[0]
+            yield joined, joined.streams.video[0], None if audio is None else joined.streams.audio[0]
 
 
 def _may_start_again(container: InputContainer, video: av.VideoStream) -> bool:
@@ -82,16 +84,21 @@ def _may_start_again(container: InputContainer, video: av.VideoStream) -> bool:
     return name in ("mpegts", "mpeg") or (name.startswith("mov") and not video.frames)  # fragments list no frames
 
 
-def _parts(container: InputContainer, video: av.VideoStream, audio: av.AudioStream) -> "int | dict[int, _Track]":
-    """The tracks by their index, cut where they start again together; 1 where they don't."""
-    tracks = {stream.index: _Track(tick_of(stream)) for stream in (video, audio)}
-    for packet in _packets(container, video, audio):
+def _parts(container: InputContainer, streams: Sequence[_Stream]) -> "int | dict[int, _Track]":
+    """The tracks of picture and, where there is one, sound by their index, cut where they start again together; 1
+    where they don't."""
+    tracks = {stream.index: _Track(tick_of(stream)) for stream in streams}
+    for packet in _packets(container, streams):
         track = tracks[packet.stream_index]
         track.decoded.append(_decoding_time(packet))
         track.shown.append(packet.pts if packet.pts is not None else packet.dts)
-    picture, sound = tracks[video.index], tracks[audio.index]
-    for track in (picture, sound):
+    for track in tracks.values():
         _find_jumps(track)
+    if len(streams) == 1:
+        (alone,) = tracks.values()
+        alone.begins = [number for number in alone.begins if alone.jump_s(number) < 0]  # pictures may be far apart
+        return tracks if alone.begins else 1
+    picture, sound = (tracks[stream.index] for stream in streams)
     for one, other in ((picture, sound), (sound, picture)):
         # pictures may be far apart, and sound may pause: a jump ahead counts if both make it
         ahead = [other.jump_s(number) for number in other.begins]
@@ -125,12 +132,12 @@ def _find_jumps(track: _Track) -> None:
         last = number
 
 
-def _packets(container: InputContainer, video: av.VideoStream, audio: av.AudioStream) -> Iterator[av.Packet]:
-    """Packets of both tracks that have a time, from the beginning of the file."""
-    seek(container, video, int(video.start_time or 0) - int(1 / tick_of(video)))
+def _packets(container: InputContainer, streams: Sequence[_Stream]) -> Iterator[av.Packet]:
+    """Packets of all tracks, of which the first is the picture's, that have a time, from the beginning of the file."""
+    seek(container, streams[0], int(streams[0].start_time or 0) - int(1 / tick_of(streams[0])))
     while True:
         try:
-            for packet in container.demux([video, audio]):
+            for packet in container.demux(list(streams)):
                 if packet.size and (packet.dts is not None or packet.pts is not None):
                     yield packet
         except IndexError:  # a track that begins in the middle of a damaged file
@@ -142,17 +149,15 @@ def _decoding_time(packet: av.Packet) -> int:
     return int(packet.dts if packet.dts is not None else packet.pts)
 
 
-def _join(
-    container: InputContainer, video: av.VideoStream, audio: av.AudioStream, tracks: dict[int, _Track], path: Path
-) -> None:
-    """Write both tracks with one clock."""
+def _join(container: InputContainer, streams: Sequence[_Stream], tracks: dict[int, _Track], path: Path) -> None:
+    """Write the tracks with one clock."""
     offsets = _offsets_s(list(tracks.values()))
-    parts = [_Part(StartPoints(video.codec_context)) for _ in offsets]
+    parts = [_Part(StartPoints(streams[0].codec_context)) for _ in offsets]
     parts[0].begins_s = -Fraction(1 << 40)  # sound before the first picture stays where it is
     counts = dict.fromkeys(tracks, 0)
     with av.open(str(path), "w", format=_SUFFIX) as out:
-        copies = {stream.index: _Copy(out.add_stream_from_template(stream), out) for stream in (video, audio)}
-        for packet in _packets(container, video, audio):
+        copies = {stream.index: _Copy(out.add_stream_from_template(stream), out) for stream in streams}
+        for packet in _packets(container, streams):
             index = packet.stream_index
             track, number = tracks[index], counts[index]
             counts[index] += 1

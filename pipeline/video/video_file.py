@@ -25,7 +25,7 @@ from pipeline.video.upright import PixelAspects
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A container with a video and an audio track.
+    """A container with a video track, and an audio track unless one was asked for that may go without.
 
     Attributes:
         zero: time (s) on the container's clock that counts as 0: the first presentation time of its tracks, after edit
@@ -37,11 +37,22 @@ class VideoFile:
 
     container: InputContainer
     video: av.VideoStream
-    audio: av.AudioStream
+    sound: av.AudioStream | None
     zero: Fraction
     duration_s: Fraction
     picture_start_s: Fraction
     pixel_aspects: PixelAspects
+
+    @property
+    def audio(self) -> av.AudioStream:
+        """Its audio track.
+
+        Raises:
+            MediaError: `no_audio`.
+        """
+        if self.sound is None:
+            raise MediaError(Reason.NO_AUDIO, "it has no audio track")
+        return self.sound
 
     @property
     def tick_s(self) -> Fraction:
@@ -71,9 +82,12 @@ class VideoFile:
 
 
 @contextmanager
-def open_video(source: str) -> Iterator[VideoFile]:
+def open_video(source: str, needs_audio: bool = True) -> Iterator[VideoFile]:
     """Open a video by path or URL; from object storage only the bytes that are needed are fetched, of formats whose
     clock may start again all of them.
+
+    Args:
+        needs_audio: one without an audio track is an error.
 
     Raises:
         MediaError: `missing`, `forbidden`, `unreadable`, `no_video`, `no_audio` or `damaged`.
@@ -85,13 +99,14 @@ def open_video(source: str) -> Iterator[VideoFile]:
             raise MediaError(Reason.NO_VIDEO, "it has no video track")
         if not isinstance(audio, av.AudioStream) and container.streams.audio:
             raise MediaError(Reason.UNREADABLE, "FFmpeg does not decode the kind of sound in its audio track")
-        if not isinstance(audio, av.AudioStream):
+        sound = audio if isinstance(audio, av.AudioStream) else None
+        if sound is None and needs_audio:
             raise MediaError(Reason.NO_AUDIO, "it has no audio track")
-        for stream in (video, audio):
-            if stream.codec_context is None:
+        for stream in (video, sound):
+            if stream is not None and stream.codec_context is None:
                 raise MediaError(Reason.UNREADABLE, f"no decoder is known for its {stream.type} track")
-        with with_one_clock(container, video, audio) as (container, video, audio):
-            yield _survey(container, video, audio)
+        with with_one_clock(container, video, sound) as (container, video, sound):
+            yield _survey(container, video, sound)
 
 
 def read_file(source: str) -> bytes:
@@ -111,11 +126,12 @@ def read_file(source: str) -> bytes:
         raise MediaError(Reason.UNREACHABLE, str(error)) from error
 
 
-def _survey(container: InputContainer, video: av.VideoStream, audio: av.AudioStream) -> VideoFile:
-    for stream in (video, audio):
+def _survey(container: InputContainer, video: av.VideoStream, audio: av.AudioStream | None) -> VideoFile:
+    tracks = [video] if audio is None else [video, audio]
+    for stream in tracks:
         # one thread a worker: more buy latency, not throughput
         stream.codec_context.thread_count = 1
-    starts = [stream.start_time * tick_of(stream) for stream in (video, audio) if stream.start_time is not None]
+    starts = [stream.start_time * tick_of(stream) for stream in tracks if stream.start_time is not None]
     zero = min(starts, default=Fraction(0))
     pixel_aspects = PixelAspects(video)
     end = picture_end(container, video)

@@ -26,11 +26,13 @@ class PreparedVideo:
         samples: its samples, in the order of their times.
         left_out: how many wanted samples it did not give, by reason.
         sound_repeated: its sound is shorter than that of a sample, and is repeated.
+        silent: it has no audio track, and silence stands for it.
     """
 
     samples: list[EncodedSample] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     sound_repeated: bool = False
+    silent: bool = False
 
 
 def key_of(video: str) -> str:
