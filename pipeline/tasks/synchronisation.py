@@ -136,13 +136,19 @@ class Synchronisation(Task):
 
     def _by_place(self, embedded: Tokens, seen: Tensor) -> Tensor:
         """[B, places, classes] how well each place, or the mean of them, goes with the sound by each offset."""
-        both = (F.normalize(one, dim=-1) for one in (seen, self._moment_features(AUDIO, embedded)[:, 0]))
+        both = F.normalize(seen, dim=-1), self._heard(embedded)
         return self.head(*both)  # type: ignore[no-any-return]  # torch types a module's call as Any
 
+    def _heard(self, embedded: Tokens) -> Tensor:
+        """[B, S, width] of length 1."""
+        return F.normalize(self._moment_features(AUDIO, embedded)[:, 0], dim=-1)
+
     def in_sync_by_place(self, embedded: Tokens) -> Tensor:
-        """[B, places] how well each place goes with the sound as it is, of `head: lags` with `places: best`."""
-        by_place = self._by_place(embedded, self._moment_features(VISUAL, embedded))
-        return by_place[..., self.settings.classes // 2]
+        """[B, places] how much of what is seen at each place goes with the sound as it is, of `head: lags` with
+        `places: best`: each moment counts by the length of its features. Without that a place at the edge of what moves
+        goes with the sound as well as its middle."""
+        by_place = self.head(self._moment_features(VISUAL, embedded), self._heard(embedded))
+        return by_place[..., self.settings.classes // 2]  # type: ignore[no-any-return]  # as above
 
     def _of_token(self, encoded: Encoded) -> Tensor:
         return self.head(encoded.tokens["class"][:, 0]).float()  # type: ignore[no-any-return]  # as above
@@ -196,10 +202,11 @@ def likeness(seen: Tensor, heard: Tensor, contrast: Tensor) -> Tensor:
 
 
 def in_sync(logits: Tensor) -> Tensor:
-    """[B] log-odds of the middle one of classes [B, K]."""
+    """[B] log-odds of the middle one of classes [B, K], where it is as likely beforehand as all others together: of a
+    head that makes no difference between classes they are 0."""
     middle = logits.shape[1] // 2
     others = torch.cat([logits[:, :middle], logits[:, middle + 1 :]], 1)
-    return logits[:, middle] - others.logsumexp(1)
+    return logits[:, middle] - others.logsumexp(1) + math.log(others.shape[1])
 
 
 def draw_offset(settings: SynchronisationSettings, seed: int, position: int, drawn_for: str) -> tuple[float, int]:
@@ -217,13 +224,15 @@ def draw_offset(settings: SynchronisationSettings, seed: int, position: int, dra
 
 class MomentFeatures(nn.Module):
     """What each moment of a stream is known by: tokens [B, N, D] → [B, P, T, width] of each place, or of their mean. A
-    convolution over time at each place sees what changes there."""
+    convolution over time at each place sees what changes there. Nothing is added to features: what all moments have in
+    common tells no offset, and when it grows in the first steps all are alike."""
 
     def __init__(self, grid: TokenGrid, tokens: int, settings: SynchronisationSettings) -> None:
         super().__init__()
         self._grid, self._over_places = grid, settings.places
-        self.over_time = nn.Conv1d(tokens, settings.width, settings.context, padding=settings.context // 2)
-        self.out = nn.Linear(settings.width, settings.width)
+        context = settings.context
+        self.over_time = nn.Conv1d(tokens, settings.width, context, padding=context // 2, bias=False)
+        self.out = nn.Linear(settings.width, settings.width, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         at_places = by_time(tokens, self._grid).permute(0, 2, 3, 1)  # [B, P, D, T]

@@ -1,6 +1,5 @@
 """By how much a clip's sound is moved, and which sound a segment of frames has."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ Rows = dict[str, dict[str, Shares]]
 SEGMENTS = "synchronisation_segments"
 _OFFSETS = {"first": "offset told (acc@1)", "near": "to within a class (acc@±1)", "sync": "whether it is moved"}
 _IN_SYNC = {"first": "told right", "in_sync": "of those in sync", "moved": "of those moved"}
-_OTHER, _CONSTANT = "sound of another clip", "the same answer always"
+_OTHER, _SILENCE, _CONSTANT = "sound of another clip", "silence", "the same answer always"
 
 
 class Told:
@@ -44,8 +43,6 @@ class Told:
     def __init__(self, clips: int, settings: SynchronisationSettings) -> None:
         least_s = settings.step_s if settings.least_s is None else settings.least_s
         self._far = np.abs(settings.offsets_s) >= least_s * (1 - 1e-6)
-        # a head of offsets was trained on all classes alike, of which one is in sync
-        self._prior = math.log(settings.classes - 1) if settings.answer == "offset" else 0.0
         self.not_finite = 0
         self.said: Counts = np.zeros((settings.classes, settings.classes), np.int64)
         self._first, self._near, self._in_sync, self._moved = np.zeros((4, clips))
@@ -54,7 +51,7 @@ class Told:
         """Add what logits [B, K] say where the true class is this."""
         finite = logits.isfinite().all(1).cpu().numpy()
         surest = logits.argmax(1).cpu().numpy()
-        moved = (in_sync(logits) + self._prior <= 0).cpu().numpy()
+        moved = (in_sync(logits) <= 0).cpu().numpy()
         self.said[number] += np.bincount(surest[finite], minlength=len(self.said))
         self.not_finite += int((~finite).sum())
         self._first += finite & (surest == number)
@@ -96,8 +93,9 @@ class Answers:
 
 
 class Offsets(Measure[Answers]):
-    """Each clip is shown with its sound moved by every offset, and with that of another clip: what is told of that one
-    can only come of a single modality, or of how the sound is cut. Segments look for their own sound unmoved."""
+    """Each clip is shown with its sound moved by every offset, with that of another clip, and with silence: what is
+    told of these can only come of a single modality, or of how the sound is cut. Segments look for their own sound
+    unmoved."""
 
     settings: OffsetsSettings
 
@@ -141,12 +139,16 @@ class Offsets(Measure[Answers]):
         model, task, device = self.judged.trained.system.model, self._task, self.judged.samples.device
         other = _of_other_clips(batch.metadata, self.group)
         strangers = [place for place, one in enumerate(other) if one is not None]
-        of_model, of_other = Told(len(batch), self._told), Told(len(strangers), self._told)
+        of_model, of_silence = Told(len(batch), self._told), Told(len(batch), self._told)
+        of_other = Told(len(strangers), self._told)
+        nothing = model.embed({"sound": torch.zeros_like(batch.inputs["sound"])})
+        of_nothing = task.offset_logits(model, own | nothing)  # the same, however it is moved
         seen = {name: tokens[strangers] for name, tokens in own.items()}
         for number, offset_s in enumerate(self._told.offsets_s):
             offsets_s = torch.full((len(batch),), offset_s, dtype=torch.float64, device=device)
             heard = model.embed({"sound": task.moved(batch.inputs, offsets_s)})
             of_model.count(number, task.offset_logits(model, own | heard))
+            of_silence.count(number, of_nothing)
             if strangers:
                 wrong = {name: tokens[[other[place] for place in strangers]] for name, tokens in heard.items()}
                 of_other.count(number, task.offset_logits(model, seen | wrong))
@@ -154,7 +156,7 @@ class Offsets(Measure[Answers]):
         for name, shares in of_other.shares.items():
             others[name] = np.full(len(batch), np.nan)
             others[name][strangers] = shares
-        return of_model, {"model": of_model.shares, _OTHER: others}
+        return of_model, {"model": of_model.shares, _OTHER: others, _SILENCE: of_silence.shares}
 
     def _find_segments(self, metadata: Sequence[SampleMetadata], own: Tokens) -> Rows:
         among = torch.tensor(contrasted(self.group, range(len(metadata)), metadata))
@@ -195,12 +197,12 @@ class Offsets(Measure[Answers]):
         constant: dict[str, float | None] = {"first": 0.5, "in_sync": None, "moved": None}
         if told.answer == "offset":
             constant = {"first": 1 / told.classes, "near": 3 / told.classes, "sync": 0.5}
-        of_model, of_other = scores.figures("model"), scores.figures(_OTHER)
+        of_model = scores.figures("model")
         said, not_finite = sum(one.said for one in found), sum(one.not_finite for one in found)
         rows = (
             Row("model", "model", of_model, details={"said": np.asarray(said).tolist()}),
             Row(_CONSTANT, "control", constant),
-            Row(_OTHER, "control", of_other),
+            *(Row(name, "control", scores.figures(name)) for name in (_OTHER, _SILENCE)),
         )
         first = of_model["first"]
         beside = tuple((row.name, row.values["first"]) for row in rows[1:])

@@ -12,9 +12,10 @@ from pipeline.tasks.task import System
 
 class ClassActivationReadout(Readout):
     """The class activation map (Zhou et al. 2016; paper 003, section 4), of models whose answer is made of the mean of
-    their visual tokens: each token as it leaves the encoder × gradient of the match logit, summed over the width. What
-    lies between mean and logit is one layer there and its weights; of more layers the gradient stands for them
-    (Selvaraju et al. 2017). Of a clip it is the mean over its time, as the answer is about all of it."""
+    their visual tokens, or of the highest of each feature: each token as it leaves the encoder × gradient of the match
+    logit, summed over the width. What lies between that and the logit is one layer there and its weights; of more
+    layers the gradient stands for them (Selvaraju et al. 2017). Of a clip it is the mean over its time, as the answer
+    is about all of it."""
 
     name = "class_activation"
     cost = "1 forward, 1 backward"

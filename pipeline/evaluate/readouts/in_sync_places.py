@@ -12,8 +12,9 @@ from pipeline.tasks.task import System, objective
 
 
 class InSyncPlacesReadout(Readout):
-    """Of each place the mean cosine of what is seen there at each moment with what is heard at the same one, times the
-    temperature: what `head: lags` with `places: best` has of being in sync. It is of the whole clip."""
+    """Of each place the mean product of what is seen there at each moment with the direction of what is heard at the
+    same one: what `head: lags` with `places: best` has of being in sync, and how much is seen. It is of the whole
+    clip."""
 
     name = "in_sync_places"
     cost = "1 forward"

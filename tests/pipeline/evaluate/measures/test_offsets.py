@@ -76,7 +76,7 @@ def test_figures_do_not_hang_on_how_many_clips_go_through_the_model_at_once(movi
     assert tables_of(measure_of(moving, 8)) == tables_of(measure_of(moving, 64))
 
 
-def test_who_hears_how_far_a_sound_is_moved_tells_all_and_of_another_clip_s_sound_nothing(moving):
+def test_who_hears_how_far_a_sound_is_moved_tells_all_and_of_another_clip_s_or_of_silence_nothing(moving):
     """Its answer is the offset at which the clip's own sound is what it hears."""
     measure = measure_of(moving)
     task, known = measure._task, {}
@@ -104,7 +104,8 @@ def test_who_hears_how_far_a_sound_is_moved_tells_all_and_of_another_clip_s_soun
     (offsets,) = tables_of(measure)
     assert row(offsets, "model") == {"first": 1, "near": 1, "sync": 1}
     other = {"first": 1 / 5, "near": 2 / 5, "sync": 1 / 2}
-    assert row(offsets, "sound of another clip") == pytest.approx(other)
+    for name in ("sound of another clip", "silence"):
+        assert row(offsets, name) == pytest.approx(other)
 
 
 def test_whether_a_sound_is_moved_at_all_is_judged_on_as_many_that_are_as_are_not(moving):

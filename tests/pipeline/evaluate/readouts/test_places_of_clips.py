@@ -11,7 +11,7 @@ from pipeline.evaluate.readouts.build import build_readout
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.experiment import ExperimentSettings
 from pipeline.models.contract import Encoded, Inputs
-from pipeline.tasks.synchronisation import Synchronisation
+from pipeline.tasks.synchronisation import MomentFeatures, Synchronisation
 from pipeline.tasks.task import System
 from pipeline.train.load import untrained
 from tiny_run import tiny_experiment
@@ -27,7 +27,7 @@ def clips_in_sync(**task: object) -> tuple[System, Inputs]:
     return untrained(settings, "cpu", 3), {"frames": frames, "sound": sound}
 
 
-def test_places_in_sync_are_those_of_whose_logits_the_answer_is_made() -> None:
+def test_places_in_sync_are_what_goes_with_the_sound_by_how_much_is_seen_of_it() -> None:
     readout = build_readout("in_sync_places", EvaluateSettings())
     mean, _ = clips_in_sync(head="lags")
     assert "task.places = best" in str(readout.reason_against(mean))
@@ -36,7 +36,12 @@ def test_places_in_sync_are_those_of_whose_logits_the_answer_is_made() -> None:
     task, grid = cast(Synchronisation, clips.task), clips.model.grids["visual"]
     embedded = clips.model.embed(inputs)
     maps = readout(clips, inputs)
-    torch.testing.assert_close(maps.flatten(1).logsumexp(1), task.offset_logits(clips.model, embedded)[:, 1])
+    answer, seen = task.offset_logits(clips.model, embedded), cast(MomentFeatures, task.features["visual"])
+    with torch.no_grad():
+        seen.out.weight *= 2
+    torch.testing.assert_close(readout(clips, inputs), 2 * maps)
+    torch.testing.assert_close(task.offset_logits(clips.model, embedded), answer)
+    maps = readout(clips, inputs)
 
     tokens = grid.laid_out(embedded["visual"]).clone()
     tokens[:, :, 0, 1] = tokens[:, :, 2, 2]  # a place is told by what lies there, and by nothing else
