@@ -31,7 +31,7 @@ class SynchronisationSettings(TaskSettings):
     """The sound lies up to this beside the offset of its class, so that offsets in between are answered too."""
     answer: Literal["offset", "in_sync"] = "offset"
     """`offset`: the class of the offset is told (Synchformer). `in_sync`: only whether there is one, which every other
-    sample has (papers 002 and 003); how sure it is is the probability of the middle class."""
+    sample has (papers 002 and 003); how sure it is is how likely the middle class is beside the mean of the others."""
     least_s: float | None = Field(default=None, gt=0)
     """With `answer: in_sync`, how far a sound that is moved is moved at least (paper 003: 2.0, with range_s: 5.8); one
     step from class to class unless given."""

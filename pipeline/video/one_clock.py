@@ -33,7 +33,7 @@ _ALIKE_S = 2  # how much farther one track may go than the other
 _STRAY = 6  # packets after which a damaged time is past
 _GAP_S = Fraction(1, 2)
 _SUFFIX = "nut"  # keeps any codec as it is, and times exactly
-_Stream = av.VideoStream | av.AudioStream
+_Streams = Sequence["av.VideoStream | av.AudioStream"]
 
 
 @dataclass
@@ -84,7 +84,7 @@ def _may_start_again(container: InputContainer, video: av.VideoStream) -> bool:
     return name in ("mpegts", "mpeg") or (name.startswith("mov") and not video.frames)  # fragments list no frames
 
 
-def _parts(container: InputContainer, streams: Sequence[_Stream]) -> "int | dict[int, _Track]":
+def _parts(container: InputContainer, streams: _Streams) -> "int | dict[int, _Track]":
     """The tracks of picture and, where there is one, sound by their index, cut where they start again together; 1
     where they don't."""
     tracks = {stream.index: _Track(tick_of(stream)) for stream in streams}
@@ -132,7 +132,7 @@ def _find_jumps(track: _Track) -> None:
         last = number
 
 
-def _packets(container: InputContainer, streams: Sequence[_Stream]) -> Iterator[av.Packet]:
+def _packets(container: InputContainer, streams: _Streams) -> Iterator[av.Packet]:
     """Packets of all tracks, of which the first is the picture's, that have a time, from the beginning of the file."""
     seek(container, streams[0], int(streams[0].start_time or 0) - int(1 / tick_of(streams[0])))
     while True:
@@ -149,7 +149,7 @@ def _decoding_time(packet: av.Packet) -> int:
     return int(packet.dts if packet.dts is not None else packet.pts)
 
 
-def _join(container: InputContainer, streams: Sequence[_Stream], tracks: dict[int, _Track], path: Path) -> None:
+def _join(container: InputContainer, streams: _Streams, tracks: dict[int, _Track], path: Path) -> None:
     """Write the tracks with one clock."""
     offsets = _offsets_s(list(tracks.values()))
     parts = [_Part(StartPoints(streams[0].codec_context)) for _ in offsets]

@@ -25,7 +25,7 @@ _MIDDLE, _SCALE = 0.45, 0.225
 
 class CoAttention(AudioVisualModel):
     """Its streams are `visual`, tokens by time, row and column of the clip; `audio`, by time of the waveform; and
-    `class`, what the fusion layer makes of the means of both; the mean of one that isn't given is 0."""
+    `class`, what the fusion layer makes of the mean or maximum of both; that of one that isn't given is 0."""
 
     def __init__(
         self, settings: CoAttentionSettings, features: FeatureSettings, shapes: Mapping[str, tuple[int, ...]]
@@ -131,11 +131,15 @@ class CoAttention(AudioVisualModel):
                 tokens, _ = run_block(module, tokens, biases)
         if by_sample:
             tokens = {name: stream.transpose(0, 1) for name, stream in tokens.items()}
-        given = {name: stream.mean(1, keepdim=True) for name, stream in tokens.items()}
+        given = {name: self._pooled(stream) for name, stream in tokens.items()}
         nothing = torch.zeros_like(next(iter(given.values())))
         both = torch.cat([given.get(name, nothing) for name in (VISUAL, AUDIO)], -1)
         found = Attention(crossed=looked) if looked and not by_sample else None
         return Encoded({CLASS: self.fusion(both), **tokens}, found)
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """[B, N, D] → [B, 1, D]"""
+        return tokens.amax(1, keepdim=True) if self.settings.pool == "max" else tokens.mean(1, keepdim=True)
 
     @property
     def _near(self) -> Mapping[tuple[str, str], float]:

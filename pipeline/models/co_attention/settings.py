@@ -57,6 +57,10 @@ class CoAttentionSettings(ModelSettings):
     """Of all tokens."""
     feed_forward: int = Field(default=2048, gt=0)
     """The paper doesn't say it; with the usual four widths it has the 15 M parameters that it tells."""
+    pool: Literal["mean", "max"] = "mean"
+    """Of what the fusion layer makes the class token: the `mean` of the tokens of clip and sound, or the highest of
+    each feature (`max`), which one place alone can decide, where one of several that move is heard. The paper flattens
+    all tokens, which is 130 M weights more than it tells."""
     layers: int = Field(default=1, gt=0)
     """Co-attention modules (L)."""
     heads: int = Field(default=8, gt=0)

@@ -125,6 +125,15 @@ def test_vision_alone_is_the_model_with_no_sound_at_all() -> None:
     torch.testing.assert_close(alone.tokens["class"], expected)
 
 
+def test_of_the_highest_of_each_feature_one_place_and_moment_decides() -> None:
+    for pool, decides in (("mean", False), ("max", True)):
+        model, given = build(pool=pool), inputs()
+        tokens = model.fuse(model.embed(given)).tokens
+        streams = [tokens[name] for name in ("visual", "audio")]
+        pooled = [one.amax(1, keepdim=True) if decides else one.mean(1, keepdim=True) for one in streams]
+        torch.testing.assert_close(tokens["class"], model.fusion(torch.cat(pooled, -1)))
+
+
 def test_a_clip_that_is_one_token_is_told_by_the_others_of_its_batch() -> None:
     for kind, alike in (("places", True), ("samples", False)):
         model, given = build(tokens=kind), inputs(3)

@@ -171,7 +171,8 @@ def test_what_is_alike_by_an_offset_apart_is_told_as_that_offset():
 def test_how_sure_it_is_of_being_in_sync_is_the_middle_class_against_all_others():
     logits = torch.randn(3, 5)
     chances = logits.softmax(1)[:, 2]
-    torch.testing.assert_close(in_sync(logits), torch.log(chances / (1 - chances)))
+    torch.testing.assert_close(in_sync(logits), torch.log(chances / ((1 - chances) / 4)))
+    assert in_sync(torch.ones(1, 5)).abs() < 1e-6  # it makes no difference
     settings = settings_of(model=GAVT)
     system = system_of(settings)
     inputs, _ = example_batch(system, settings, 4, "cpu")
