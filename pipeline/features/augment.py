@@ -114,8 +114,9 @@ def _change_colours(frames: Tensor, draws: AugmentDraws) -> Tensor:
 
     frames = (frames * each(draws.brightness)).clamp(0, 1)
     mean = (frames * _luma(frames.device)).sum(2, keepdim=True).mean((3, 4), keepdim=True)
-    frames = (mean + (frames - mean) * each(draws.contrast)).clamp(0, 1)
-    return torch.einsum("bij,btjhw->btihw", draws.colours, frames).clamp(0, 1)
+    frames = torch.lerp(mean, frames, each(draws.contrast)).clamp(0, 1)
+    turned: Tensor = draws.colours[:, None] @ frames.flatten(3)
+    return turned.view_as(frames).clamp(0, 1)
 
 
 @cache

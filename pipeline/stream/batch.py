@@ -40,7 +40,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.notes)
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """Of the samples that are shown."""
         return [note.key for note in self.notes]
@@ -50,7 +50,7 @@ class Batch:
         """Of the samples that are shown."""
         return [SampleMetadata.model_validate_json(note.metadata) for note in self.notes]
 
-    @property
+    @cached_property
     def replaced(self) -> int:
         """Samples that are shown in the place of bad ones."""
         return sum(bool(note.bad) for note in self.notes)

@@ -43,6 +43,8 @@ def prepared(task: Task, seed: int, purpose: Purpose, device: torch.device) -> C
 
     def prepare(batch: Batch) -> Batch:
         targets = task.targets(seed, batch.positions, batch.metadata, purpose)
-        return copy(replace(batch, targets=targets))
+        ready = copy(replace(batch, targets=targets))
+        _ = ready.keys, ready.replaced  # looked up here, and not by the thread that trains
+        return ready
 
     return prepare

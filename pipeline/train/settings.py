@@ -230,6 +230,8 @@ class TrainSettings(Settings):
                 raise ValueError(f"zero_stage 3 for offload = nvme, found {self.zero_stage}")
             if self.offload_folder is None:
                 raise ValueError("an offload_folder on a fast local disk for offload = nvme, found none")
+            if self.optimizer == "muon":
+                raise ValueError("optimizer adamw, adam or sgd for offload = nvme, found muon")
             if self.ema_decay is not None:
                 raise ValueError(
                     f"no ema_decay for offload = nvme, as no average is kept of weights that lie in files, "

@@ -48,7 +48,7 @@ class Stepper:
         self._settings, self._group, self._batches, self._watchdog = settings, group, batches, watchdog
         self._accumulated = settings.train.batch_size // (micro_batch * group.world_size)
         self._own, self._kept = OwnTime(group.device), KeptBuffers()
-        self._shown: list[tuple[list[tuple[int, str]], Tensor]] = []
+        self._shown: list[tuple[list[int], list[str], Tensor]] = []
 
     def run(self, engine: Engine, step: int, request: StopRequest, spike_above: float | None) -> StepSums:
         """Do step `step`, counted from 0; every process must call it.
@@ -76,7 +76,7 @@ class Stepper:
             sums += added
             replaced += batch.replaced
             bad = ~loss.detach().isfinite()
-            self._shown.append((list(zip(batch.positions, batch.keys, strict=True)), bad))
+            self._shown.append((batch.positions, batch.keys, bad))
             if spike_above is not None and micro_step == self._accumulated - 1:
                 bad = bad | self._is_spike(sums, spike_above)
             # a gradient that is no number makes the optimiser leave the step out, on all processes and at every stage
@@ -99,8 +99,8 @@ class Stepper:
     def suspects(self) -> list[tuple[int, str]]:
         """Position and key of samples that this process showed in the last step: those of the micro-batches whose loss
         was no finite number or, where there was none, all."""
-        bad = [samples for samples, bad in self._shown if bool(bad)]
-        return [sample for samples in bad or [samples for samples, _ in self._shown] for sample in samples]
+        shown = [one for one in self._shown if bool(one[2])] or self._shown
+        return [sample for positions, keys, _ in shown for sample in zip(positions, keys, strict=True)]
 
     def _is_spike(self, sums: Tensor, limit: float) -> Tensor:
         """Whether the mean loss of all processes is above the limit; decided on the device, without waiting for it."""

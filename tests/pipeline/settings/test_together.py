@@ -31,6 +31,7 @@ def empty(tmp_path_factory):
         (["train.offload=cpu", "train.zero_stage=0"], "expected zero_stage 1, 2 or 3 for offload = cpu, found 0"),
         (["train.offload=nvme", "train.zero_stage=2"], "train: expected zero_stage 3 for offload = nvme, found 2"),
         (NVME, "train: expected an offload_folder on a fast local disk for offload = nvme, found none"),
+        ([*NVME, "train.offload_folder=x", "train.optimizer=muon"], "train: expected optimizer adamw, adam or sgd for"),
         ([*NVME, "train.offload_folder=x", "train.ema_decay=0.9"], "train: expected no ema_decay for offload = nvme"),
         ([*SMALL, *NVME, "train.offload_folder=x", "task.kind=taught"], "none or cpu, as a teacher of the task can't"),
         (["train.compile=true", "train.zero_stage=3"], "zero_stage 0, 1 or 2 for compile = true, found 3"),
