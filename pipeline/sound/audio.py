@@ -20,6 +20,7 @@ _PREROLL_S = Fraction(1, 2)  # decoders need some audio before the first right s
 _GAP_S = Fraction(1, 10)  # a window may have a hole of this length in it
 _ROUNDING = 2  # samples by which a track may miss a whole window and still count as long enough
 _MOST_TOGETHER_S = 180
+_LEAST_REPEATED_S = Fraction(1, 10)  # less of it, again and again, would be a tone
 
 
 class WindowFormat(Protocol):
@@ -99,8 +100,8 @@ def read_windows(
             window's centre stays there.
 
     Raises:
-        MediaError: `too_short` where the track is shorter than a window, unless it is repeated; `unreadable` where
-            nothing decodes its kind.
+        MediaError: `too_short` where the track is shorter than a window, or than 0.1 s where it is repeated;
+            `unreadable` where nothing decodes its kind.
     """
     length = Fraction(form.audio_samples, form.audio_rate_hz)
     if video.sound is None:
@@ -228,6 +229,9 @@ def _repeated(video: VideoFile, centres: Sequence[Fraction], form: WindowFormat)
     track = _decode(video, begin - FILTER_S, end + FILTER_S, form)
     whole = track.audio.shape[1]
     hole = track.hole_in(0, whole) if whole else Reason.DAMAGED if track.failed_s else Reason.TOO_SHORT
+    if hole is None and whole < _LEAST_REPEATED_S * rate:
+        expected = f"expected {float(_LEAST_REPEATED_S):.2f} s of audio or more, which can be repeated"
+        raise MediaError(Reason.TOO_SHORT, f"{expected}, found {whole / rate:.2f} s")
     for centre in centres:
         if hole is not None:
             yield hole

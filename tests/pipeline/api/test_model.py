@@ -178,7 +178,7 @@ Ask = Callable[[gavt.Model, Path], object]
         (
             lambda it, at: it.localize(gavt.Clip(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(99), 8000)),
             MediaError,
-            r"the clip: expected 0\.51 s of audio or more",
+            r"the clip: expected 0\.10 s of audio or more, which can be repeated",
         ),
         (lambda it, at: gavt.load(at), CheckpointError, r"\S*: expected a run folder or a checkpoint"),
         (lambda it, at: gavt.load(at / "run", "x"), SettingsError, "evaluate.device: expected auto, cpu, cuda"),
