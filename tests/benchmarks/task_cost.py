@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pipeline.stream.reader import Note
 from pipeline.train.engine.build import build_engine, choose_kernels
 from pipeline.train.health.watchdog import Watchdog
 from pipeline.train.load import untrained
-from pipeline.train.micro_batches import MicroBatches
+from pipeline.train.micro_batches import MicroBatches, prepared
 from pipeline.train.settings import TrainSettings
 from pipeline.train.step import Stepper, StopRequest
 from pipeline.train.system import noise_metadata
@@ -70,8 +71,10 @@ def _measure(kind: str, objective: Objective, group: ProcessGroup) -> Result:
     words = [*objective.words(), f"model={model}", f"train.batch_size={BATCH}", "train.zero_stage=0"]
     settings = load_settings(None, ExperimentSettings, words).settings
     batches = [_noise(settings, number) for number in range(2)]
-    with tempfile.TemporaryDirectory(prefix="gavt-") as folder, Watchdog(Path(folder), group, 3600) as watchdog:
-        ours = _with_engine(settings, group, cycle(batches), watchdog)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gavt-"))
+        watchdog = stack.enter_context(Watchdog(Path(folder), group, 3600))
+        ours = _with_engine(settings, group, cycle(batches), watchdog, stack)
         theirs = _by_hand(settings, cycle(batches))
         times: dict[Callable[[int], None], list[float]] = {ours: [], theirs: []}
         step = 0
@@ -89,12 +92,15 @@ def _measure(kind: str, objective: Objective, group: ProcessGroup) -> Result:
 
 
 def _with_engine(
-    settings: ExperimentSettings, group: ProcessGroup, batches: Iterator[Batch], watchdog: Watchdog
+    settings: ExperimentSettings, group: ProcessGroup, batches: Iterator[Batch], watchdog: Watchdog, stack: ExitStack
 ) -> Callable[[int], None]:
     """A step as training does it, without data, records and checkpoints."""
-    engine = build_engine(untrained(settings, "cpu", 0).train(), settings.train, BATCH, group)
+    system = untrained(settings, "cpu", 0).train()
+    engine = build_engine(system, settings.train, BATCH, group)
     engine.train()
-    stepper = Stepper(settings, BATCH, group, MicroBatches(batches), watchdog, "example")
+    prepare = prepared(system.task, settings.seed, "example", group.device)
+    ahead = stack.enter_context(MicroBatches(map(prepare, batches)))
+    stepper = Stepper(settings, BATCH, group, ahead, watchdog)
     return lambda step: _check(stepper.run(engine, step, StopRequest(), None).applied)
 
 
