@@ -19,6 +19,7 @@ _OPTIONS = (
     ("train.activation_checkpointing=full",),
     ("train.micro_batch=8",),
     ("train.ema_decay=0.99",),
+    ("train.optimizer=muon",),
     ("train.offload=cpu",),
     ("train.micro_batch=8", "train.offload=cpu"),
 )
