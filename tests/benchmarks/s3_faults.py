@@ -2,23 +2,19 @@
 
 import hashlib
 import os
-import shutil
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
-import s3fs
-
+from _s3_bucket import new_bucket
 from barcode_video import write_video
 from cluster import storage
 from cluster.ray_pool import RayPool
 from faulty_proxy import FaultyProxy
-from jobs.local import s3
 from pipeline.prepare.manifests.read import VideoList
 from pipeline.prepare.prepare import on_ray, prepare
 from pipeline.prepare.settings import PrepareSettings
-from result import NotHere, Result
+from result import Result
 
 VIDEOS = 120
 SHARE = 0.05
@@ -32,29 +28,22 @@ def run() -> list[Result]:
     Raises:
         NotHere: no server can be started on this machine.
     """
-    reason = s3.why_not()
-    if reason is not None:
-        raise NotHere(reason)
-    root = Path(tempfile.mkdtemp(prefix="gavt-s3-"))
-    server = s3.start(root)
-    try:
-        with FaultyProxy(server.endpoint, 0.0) as proxy:
-            os.environ |= server.environment() | {"AWS_ENDPOINT_URL": proxy.url}
-            bucket = f"bench-{uuid.uuid4().hex[:8]}"
-            s3fs.S3FileSystem(skip_instance_cache=True, endpoint_url=server.endpoint).mkdir(bucket)
-            video = write_video(root / "video.mp4", 10, size=(640, 360))
-            for number in range(VIDEOS):
-                storage.upload(video, f"s3://{bucket}/videos/{number:03d}.mp4")
-            calm_s, calm = _prepare(bucket, "calm")
-            proxy.counts.clear()
-            proxy.share = SHARE
-            stormy_s, stormy = _prepare(bucket, "stormy")
-            proxy.share = 0.0
-            faults = ", ".join(f"{kind} {count}" for kind, count in sorted(proxy.counts.items()))
-            different = len(dict(calm.items() ^ stormy.items()))
-    finally:
-        s3.stop(root)
-        shutil.rmtree(root)
+    with (
+        tempfile.TemporaryDirectory(prefix="gavt-") as folder,
+        new_bucket() as bucket,
+        FaultyProxy(os.environ["AWS_ENDPOINT_URL"], 0.0) as proxy,
+    ):
+        os.environ["AWS_ENDPOINT_URL"] = proxy.url
+        video = write_video(Path(folder) / "video.mp4", 10, size=(640, 360))
+        for number in range(VIDEOS):
+            storage.upload(video, f"{bucket}/videos/{number:03d}.mp4")
+        calm_s, calm = _prepare(bucket, "calm")
+        proxy.counts.clear()
+        proxy.share = SHARE
+        stormy_s, stormy = _prepare(bucket, "stormy")
+        proxy.share = 0.0
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(proxy.counts.items()))
+        different = len(dict(calm.items() ^ stormy.items()))
     cost = stormy_s / calm_s
     return [
         Result("s3_faults lost", different, "files", 0, different == 0, f"{len(calm)} files of a calm run"),
@@ -64,10 +53,10 @@ def run() -> list[Result]:
 
 def _prepare(bucket: str, name: str) -> tuple[float, dict[str, str]]:
     """Time of the run (s), and the hash of every file that it left."""
-    out = f"s3://{bucket}/{name}"
+    out = f"{bucket}/{name}"
     begun = time.perf_counter()
     with RayPool(workers=2) as pool:
-        prepare(VideoList([f"s3://{bucket}/videos"]), out, SETTINGS, on_ray(pool))
+        prepare(VideoList([f"{bucket}/videos"]), out, SETTINGS, on_ray(pool))
     taken = time.perf_counter() - begun
     files = [file.url for file in storage.list_files(out)]
     return taken, {url.removeprefix(out): hashlib.sha256(storage.read_bytes(url)).hexdigest() for url in files}
